@@ -1,0 +1,1 @@
+"""Weights of other programs, translated by one name table per format."""

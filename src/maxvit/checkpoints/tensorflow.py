@@ -1,0 +1,240 @@
+"""Official TensorFlow checkpoints: one name table, from which both directions are derived."""
+
+import dataclasses
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from maxvit.checkpoints.tensorbundle import TensorBundle
+from maxvit.config import VARIANTS, MaxViTConfig
+from maxvit.errors import MaxViTError
+
+Array = npt.NDArray[np.float32]
+EMA = "/ExponentialMovingAverage"
+
+
+class Layout(NamedTuple):
+    """How the official arrays of one entry become our tensor, and back."""
+
+    to_ours: Callable[[list[Array]], Array]
+    to_theirs: Callable[[Array, MaxViTConfig], list[Array]]
+
+
+def _split_heads(rows: Array, config: MaxViTConfig) -> Array:
+    return rows.reshape(-1, config.head_dim)
+
+
+VECTOR = Layout(lambda a: a[0], lambda t, c: [t])
+CONV = Layout(lambda a: a[0].transpose(3, 2, 0, 1), lambda t, c: [t.transpose(2, 3, 1, 0)])  # HWIO, OIHW
+DEPTHWISE = Layout(lambda a: a[0].transpose(2, 3, 0, 1), lambda t, c: [t.transpose(2, 3, 0, 1)])  # HWC1, C1HW
+DENSE = Layout(lambda a: a[0].T, lambda t, c: [t.T])
+QKV_WEIGHT = Layout(  # three of (C, N, D), one (3C, C)
+    lambda a: np.concatenate([w.reshape(len(w), -1).T for w in a]),
+    lambda t, c: [w.T.reshape(t.shape[1], -1, c.head_dim) for w in np.split(t, 3)],
+)
+QKV_BIAS = Layout(  # three of (N, D), one (3C)
+    lambda a: np.concatenate([b.reshape(-1) for b in a]),
+    lambda t, c: [_split_heads(b, c) for b in np.split(t, 3)],
+)
+OUT_WEIGHT = Layout(  # (N, D, C), (C, C)
+    lambda a: a[0].reshape(-1, a[0].shape[2]).T,
+    lambda t, c: [t.T.reshape(-1, c.head_dim, t.shape[0])],
+)
+
+
+class Entry(NamedTuple):
+    """One tensor of ours and the official variables that it holds."""
+
+    ours: str
+    theirs: tuple[str, ...]
+    layout: Layout
+
+
+def name_table(config: MaxViTConfig) -> Iterator[Entry]:
+    """Every tensor of the network that `config` describes."""
+    yield from _conv("stem.conv1", "stem/conv_0")
+    yield from _batch_norm("stem.norm", "stem/norm_0")
+    yield from _conv("stem.conv2", "stem/conv_1")
+    width = config.stem_channels
+    for s, (channels, depth) in enumerate(zip(config.channels, config.depths, strict=True)):
+        for b in range(depth):
+            yield from _block(f"stages.{s}.{b}", f"block_{s:02d}_{b:02d}", projects=width != channels)
+            width = channels
+    yield from _layer_norm("head.norm", "final_layer_norm")
+    yield from _dense("head.dense", "cls_head/inner_dense")
+    if config.num_classes:
+        yield from _dense("head.classifier", "cls_head/logit_dense")
+
+
+def _block(ours: str, theirs: str, projects: bool) -> Iterator[Entry]:
+    yield from _batch_norm(f"{ours}.mbconv.pre_norm", f"{theirs}/mbconv/pre_norm")
+    yield from _conv(f"{ours}.mbconv.expand", f"{theirs}/mbconv/expand_conv", bias=False)
+    yield from _batch_norm(f"{ours}.mbconv.expand_norm", f"{theirs}/mbconv/expand_norm")
+    depthwise = (f"maxvit/{theirs}/mbconv/depthwise_conv/depthwise_kernel",)
+    yield Entry(f"{ours}.mbconv.depthwise.weight", depthwise, DEPTHWISE)
+    yield from _batch_norm(f"{ours}.mbconv.depthwise_norm", f"{theirs}/mbconv/depthwise_norm")
+    yield from _conv(f"{ours}.mbconv.se.reduce", f"{theirs}/mbconv/se/reduce_conv2d")
+    yield from _conv(f"{ours}.mbconv.se.expand", f"{theirs}/mbconv/se/expand_conv2d")
+    yield from _conv(f"{ours}.mbconv.project", f"{theirs}/mbconv/shrink_conv")
+    if projects:
+        yield from _conv(f"{ours}.mbconv.shortcut.conv", f"{theirs}/mbconv/shortcut_conv")
+    for axis, suffix in (("block_attention", ""), ("grid_attention", "_1")):
+        yield from _layer_norm(f"{ours}.{axis}.norm1", f"{theirs}/attn_layer_norm{suffix}")
+        yield from _attention(f"{ours}.{axis}.attention", f"maxvit/{theirs}/attention{suffix}")
+        yield from _layer_norm(f"{ours}.{axis}.norm2", f"{theirs}/ffn_layer_norm{suffix}")
+        yield from _dense(f"{ours}.{axis}.ffn.expand", f"{theirs}/ffn{suffix}/expand_dense")
+        yield from _dense(f"{ours}.{axis}.ffn.project", f"{theirs}/ffn{suffix}/shrink_dense")
+
+
+def _attention(ours: str, theirs: str) -> Iterator[Entry]:
+    yield Entry(f"{ours}.qkv.weight", tuple(f"{theirs}/{part}/weight" for part in "qkv"), QKV_WEIGHT)
+    yield Entry(f"{ours}.qkv.bias", tuple(f"{theirs}/{part}/bias" for part in "qkv"), QKV_BIAS)
+    yield Entry(f"{ours}.bias.table", (f"{theirs}/relative_bias",), VECTOR)
+    yield Entry(f"{ours}.proj.weight", (f"{theirs}/o/weight",), OUT_WEIGHT)
+    yield Entry(f"{ours}.proj.bias", (f"{theirs}/o/bias",), VECTOR)
+
+
+def _conv(ours: str, theirs: str, bias: bool = True) -> Iterator[Entry]:
+    yield Entry(f"{ours}.weight", (f"maxvit/{theirs}/kernel",), CONV)
+    if bias:
+        yield Entry(f"{ours}.bias", (f"maxvit/{theirs}/bias",), VECTOR)
+
+
+def _dense(ours: str, theirs: str) -> Iterator[Entry]:
+    yield Entry(f"{ours}.weight", (f"maxvit/{theirs}/weight",), DENSE)
+    yield Entry(f"{ours}.bias", (f"maxvit/{theirs}/bias",), VECTOR)
+
+
+def _layer_norm(ours: str, theirs: str) -> Iterator[Entry]:
+    yield Entry(f"{ours}.weight", (f"maxvit/{theirs}/gamma",), VECTOR)
+    yield Entry(f"{ours}.bias", (f"maxvit/{theirs}/beta",), VECTOR)
+
+
+def _batch_norm(ours: str, theirs: str) -> Iterator[Entry]:
+    yield from _layer_norm(ours, theirs)
+    yield Entry(f"{ours}.running_mean", (f"maxvit/{theirs}/moving_mean",), VECTOR)
+    yield Entry(f"{ours}.running_var", (f"maxvit/{theirs}/moving_variance",), VECTOR)
+
+
+def from_official(arrays: Mapping[str, Array], config: MaxViTConfig) -> dict[str, Tensor]:
+    """Official variables (by name, without suffix) to our state dict.
+
+    Raises:
+        MaxViTError: If a variable is missing.
+    """
+    state = {}
+    for entry in name_table(config):
+        missing = [name for name in entry.theirs if name not in arrays]
+        if missing:
+            raise MaxViTError(f"the checkpoint lacks {missing[0]}: it is no complete MaxViT")
+        ours = entry.layout.to_ours([arrays[name] for name in entry.theirs])
+        state[entry.ours] = torch.from_numpy(np.array(ours, dtype=np.float32, order="C"))
+        if entry.ours.endswith("running_var"):  # PyTorch counts batches; the count is used by nothing here
+            state[entry.ours.replace("running_var", "num_batches_tracked")] = torch.tensor(0)
+    return state
+
+
+def to_official(state: Mapping[str, Tensor], config: MaxViTConfig) -> dict[str, Array]:
+    """Our state dict to official variables, by name."""
+    arrays: dict[str, Array] = {}
+    for entry in name_table(config):
+        parts = entry.layout.to_theirs(state[entry.ours].detach().cpu().numpy(), config)
+        arrays.update(zip(entry.theirs, (np.ascontiguousarray(p) for p in parts), strict=True))
+    return arrays
+
+
+def infer_config(shapes: Mapping[str, tuple[int, ...]]) -> MaxViTConfig:
+    """The configuration, from the names and shapes of the variables alone.
+
+    The files do not say at which resolution they were trained: windows are those of the bias tables, 7 at 224.
+
+    Raises:
+        MaxViTError: If these are not the variables of a MaxViT.
+    """
+    depths, channels = [0, 0, 0, 0], [0, 0, 0, 0]
+    for name, shape in shapes.items():
+        if match := re.fullmatch(r"maxvit/block_0([0-3])_(\d\d)/mbconv/shrink_conv/kernel", name):
+            stage = int(match[1])
+            depths[stage] = max(depths[stage], int(match[2]) + 1)
+            channels[stage] = shape[-1]
+    try:
+        stem = shapes["maxvit/stem/conv_0/kernel"]
+        table = shapes["maxvit/block_00_00/attention/relative_bias"]
+        q = shapes["maxvit/block_00_00/attention/q/weight"]
+        expand = shapes["maxvit/block_00_00/mbconv/expand_conv/kernel"]
+        squeeze = shapes["maxvit/block_00_00/mbconv/se/reduce_conv2d/kernel"]
+    except KeyError as error:
+        raise MaxViTError(f"the checkpoint lacks {error}: it is no MaxViT") from error
+    window = ((table[1] + 1) // 2, (table[2] + 1) // 2)
+    config = MaxViTConfig(
+        stem_channels=stem[3],
+        in_channels=stem[2],
+        channels=tuple(channels),
+        depths=tuple(depths),
+        head_dim=q[2],
+        expansion=expand[3] // channels[0],
+        se_ratio=squeeze[3] / channels[0],
+        window_size=window,
+        grid_size=window,
+        bias_table_size=(table[1], table[2]),
+        num_classes=shapes.get("maxvit/cls_head/logit_dense/weight", (0, 0))[1],
+        image_size=(window[0] * 32, window[1] * 32),
+    )
+    return _with_published_drop_path(config)
+
+
+def _with_published_drop_path(config: MaxViTConfig) -> MaxViTConfig:
+    """Fine-tuning goes on with the variant's own drop rate, which the files do not hold."""
+    for variant in VARIANTS.values():
+        same = variant.channels == config.channels and variant.depths == config.depths
+        if same and variant.stem_channels == config.stem_channels:
+            return dataclasses.replace(config, drop_path_rate=variant.drop_path_rate)
+    return config
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Whether `path` is a TensorFlow checkpoint: a prefix, one of its files, or a folder that holds one."""
+    return _prefix(path) is not None
+
+
+def _prefix(path: Path) -> Path | None:
+    if path.is_dir():
+        indexes = sorted(path.glob("*.index"))
+        if len(indexes) > 1:
+            names = ", ".join(p.name for p in indexes)
+            raise MaxViTError(f"{path} holds several checkpoints ({names}); name the one to read")
+        return indexes[0].with_suffix("") if indexes else None
+    name = re.sub(r"\.(index|data-\d{5}-of-\d{5}|meta)$", "", path.name)
+    prefix = path.with_name(name)
+    return prefix if prefix.with_name(name + ".index").is_file() else None
+
+
+def read(path: Path, ema: bool = True) -> tuple[MaxViTConfig, dict[str, Tensor]]:
+    """Read an official checkpoint; TensorFlow is not needed.
+
+    Args:
+        path: Its folder, its prefix or one of its files.
+        ema: The averaged weights, which the official evaluation restores; False: the raw ones.
+
+    Raises:
+        MaxViTError: If it is missing, damaged, holds no averaged weights or is no MaxViT.
+    """
+    prefix = _prefix(path)
+    if prefix is None:
+        raise MaxViTError(f"{path} is no TensorFlow checkpoint: no .index file is there")
+    bundle = TensorBundle(prefix)
+    suffix = EMA if ema else ""
+    names = {n.removesuffix(EMA): n for n in bundle.entries if n.startswith("maxvit/") and n.endswith(EMA) == ema}
+    if ema and not names:
+        raise MaxViTError(f"{prefix} holds no averaged weights; ema=False reads the raw ones")
+    shapes = {name: bundle.entries[full].shape for name, full in names.items()}
+    config = infer_config(shapes)
+    wanted = {name for entry in name_table(config) for name in entry.theirs}
+    arrays = {n: bundle.read(n + suffix).astype(np.float32) for n in sorted(wanted & names.keys())}
+    return config, from_official(arrays, config)

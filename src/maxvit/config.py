@@ -1,0 +1,191 @@
+"""What a MaxViT is made of, as frozen data: the network's shape, its preprocessing, and the named variants."""
+
+import dataclasses
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from math import ceil
+from types import MappingProxyType
+from typing import Any, Literal
+
+from maxvit.errors import MaxViTError
+
+Size = tuple[int, int]  # (height, width)
+
+SMALLEST_SIDE = 32  # pixels; the network halves the image five times
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MaxViTConfig:
+    """Shape of a MaxViT network (paper, Table 1). `channels` and `depths` have one entry per stage.
+
+    Raises:
+        MaxViTError: If a value is out of range or two values do not fit together.
+    """
+
+    stem_channels: int = 64
+    channels: tuple[int, ...] = (64, 128, 256, 512)
+    depths: tuple[int, ...] = (2, 2, 5, 2)
+    window_size: Size = (7, 7)  # tokens of a block-attention window
+    grid_size: Size = (7, 7)  # tokens of a grid-attention group
+    bias_table_size: Size | None = None  # learned relative offsets; None: as many as the window has, 2 * window - 1
+    head_dim: int = 32
+    expansion: int = 4  # of MBConv and of the feed-forward network
+    se_ratio: float = 0.25  # squeezed channels over the block's output channels
+    drop_path_rate: float = 0.0  # stochastic depth; block b of N drops with rate * b / N
+    pool: Literal["avg", "max"] = "avg"
+    in_channels: int = 3
+    num_classes: int = 1000  # 0: no classifier, the network returns the features before it
+    image_size: Size = (224, 224)  # the size it is made for; any other from 32 pixels up works too
+
+    def __post_init__(self) -> None:
+        if self.bias_table_size is None:
+            object.__setattr__(self, "bias_table_size", (2 * self.window_size[0] - 1, 2 * self.window_size[1] - 1))
+        for name in ("channels", "depths", "window_size", "grid_size", "bias_table_size", "image_size"):
+            value = getattr(self, name)
+            if not isinstance(value, list | tuple) or not all(type(v) is int and v > 0 for v in value):
+                raise MaxViTError(f"{name} is {value!r}; it takes positive whole numbers")
+            object.__setattr__(self, name, tuple(value))
+        for name in ("window_size", "grid_size", "bias_table_size", "image_size"):
+            if len(getattr(self, name)) != 2:
+                raise MaxViTError(f"{name} is {getattr(self, name)}; it takes two numbers, (height, width)")
+        for name in ("stem_channels", "head_dim", "expansion", "in_channels"):
+            if type(getattr(self, name)) is not int or getattr(self, name) < 1:
+                raise MaxViTError(f"{name} is {getattr(self, name)!r}; it takes a whole number from 1 up")
+        if type(self.num_classes) is not int or self.num_classes < 0:
+            raise MaxViTError(f"num_classes is {self.num_classes!r}; it takes a whole number, 0 for no classifier")
+        if len(self.channels) != 4 or len(self.depths) != 4:
+            raise MaxViTError(f"channels {self.channels} and depths {self.depths} need one entry for each of 4 stages")
+        for c in self.channels:
+            if c % self.head_dim:
+                raise MaxViTError(f"channels {self.channels} must be multiples of head_dim, which is {self.head_dim}")
+        for name, top in (("drop_path_rate", "below 1"), ("se_ratio", "above 0, up to 1")):
+            value = getattr(self, name)
+            fits = 0 <= value < 1 if name == "drop_path_rate" else 0 < value <= 1
+            if isinstance(value, bool) or not isinstance(value, int | float) or not fits:
+                raise MaxViTError(f"{name} is {value!r}; it takes a number {top}")
+        if self.pool not in ("avg", "max"):
+            raise MaxViTError(f"pool is {self.pool!r}; choose 'avg' or 'max'")
+        if min(self.image_size) < SMALLEST_SIDE:
+            raise MaxViTError(f"image_size is {self.image_size}; the smallest side is {SMALLEST_SIDE} pixels")
+
+    def drop_path_rates(self) -> list[list[float]]:
+        """Stochastic depth of each block, stage by stage: from 0, in steps of rate / N (official model)."""
+        total, rates, b = sum(self.depths), [], 0
+        for depth in self.depths:
+            rates.append([self.drop_path_rate * (b + i) / total for i in range(depth)])
+            b += depth
+        return rates
+
+    def resized(self, image_size: int | Size) -> "MaxViTConfig":
+        """The configuration for another image size: window = grid = ceil(side / 32), the bias tables stay."""
+        height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
+        window = (ceil(height / 32), ceil(width / 32))
+        return dataclasses.replace(self, image_size=(height, width), window_size=window, grid_size=window)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "MaxViTConfig":
+        """Undo `to_dict`.
+
+        Raises:
+            MaxViTError: If a key is unknown or a value out of range.
+        """
+        check_known("configuration key", values, [f.name for f in dataclasses.fields(cls)])
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Preprocessing:
+    """What the weights expect of an image: centre crop to the target's aspect ratio, resize, normalise.
+
+    `interpolation` "bicubic" and "bilinear" are Pillow's antialiased ones. "bicubic-tf1" is the official
+    evaluation's (TensorFlow 1 rules: corners anchored, a = -0.75, no antialiasing).
+    """
+
+    image_size: Size = (224, 224)
+    crop_fraction: float = 0.875  # of the largest centred crop that has the target's aspect ratio
+    interpolation: Literal["bicubic", "bilinear", "bicubic-tf1"] = "bicubic"
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)  # of pixels in 0..1, one per channel
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+
+    def __post_init__(self) -> None:
+        for name in ("image_size", "mean", "std"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        if len(self.image_size) != 2 or not all(type(v) is int and v >= SMALLEST_SIDE for v in self.image_size):
+            raise MaxViTError(f"image_size is {self.image_size}; it takes (height, width) from {SMALLEST_SIDE} up")
+        if not 0 < self.crop_fraction <= 1:
+            raise MaxViTError(f"crop_fraction is {self.crop_fraction}; it takes a number above 0, up to 1")
+        if self.interpolation not in ("bicubic", "bilinear", "bicubic-tf1"):
+            raise MaxViTError(
+                f"interpolation is {self.interpolation!r}; choose 'bicubic', 'bilinear' or 'bicubic-tf1'"
+            )
+        if len(self.mean) != len(self.std) or len(self.mean) not in (1, 3) or min(self.std) <= 0:
+            raise MaxViTError(f"mean {self.mean} and std {self.std} need one value per channel, std above 0")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Preprocessing":
+        """Undo `to_dict`. Raises `MaxViTError` on an unknown key or a value out of range."""
+        check_known("preprocessing key", values, [f.name for f in dataclasses.fields(cls)])
+        return cls(**values)
+
+
+def official_preprocessing(image_size: Size) -> Preprocessing:
+    """The official evaluation of ImageNet-1K models: crop s / (s + 32), their bicubic, ImageNet's mean at 224.
+
+    Fine-tuned models (384, 512) see pixels scaled to -1..1 instead (reference: official.md, "Preprocessing").
+    """
+    s = min(image_size)
+    crop = s / (s + 32)
+    if s == 224:
+        return Preprocessing(image_size=image_size, crop_fraction=crop, interpolation="bicubic-tf1")
+    half = (0.5, 0.5, 0.5)
+    return Preprocessing(image_size=image_size, crop_fraction=crop, interpolation="bicubic-tf1", mean=half, std=half)
+
+
+def check_known(what: str, given: Iterable[str], known: Iterable[str]) -> None:
+    """Refuse names that do not exist, suggesting the nearest one that does.
+
+    Raises:
+        MaxViTError: If one of `given` is not in `known`.
+    """
+    known = list(known)
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(str(name), known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+            raise MaxViTError(f"unknown {what} {name!r}: {hint}")
+
+
+# Paper, Table 1; the drop rates are the official ImageNet-1K ones (none is published for XL: that of L is taken).
+# `maxvit_micro` is ours, for small images: at 32 pixels its stages see 8, 4, 2 and 1 tokens a side.
+VARIANTS: Mapping[str, MaxViTConfig] = MappingProxyType(
+    {
+        "maxvit_micro": MaxViTConfig(
+            stem_channels=32,
+            channels=(32, 64, 96, 128),
+            depths=(2, 2, 1, 1),
+            window_size=(4, 4),
+            grid_size=(4, 4),
+            drop_path_rate=0.1,
+            num_classes=10,
+            image_size=(32, 32),
+        ),
+        "maxvit_tiny": MaxViTConfig(drop_path_rate=0.2),
+        "maxvit_small": MaxViTConfig(channels=(96, 192, 384, 768), drop_path_rate=0.3),
+        "maxvit_base": MaxViTConfig(channels=(96, 192, 384, 768), depths=(2, 6, 14, 2), drop_path_rate=0.4),
+        "maxvit_large": MaxViTConfig(
+            stem_channels=128, channels=(128, 256, 512, 1024), depths=(2, 6, 14, 2), drop_path_rate=0.6
+        ),
+        "maxvit_xlarge": MaxViTConfig(
+            stem_channels=192, channels=(192, 384, 768, 1536), depths=(2, 6, 14, 2), drop_path_rate=0.6
+        ),
+    }
+)

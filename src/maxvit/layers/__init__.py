@@ -1,0 +1,1 @@
+"""The parts of the network, and the standalone multi-axis attention modules."""

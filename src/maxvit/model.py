@@ -1,0 +1,269 @@
+"""The MaxViT network (arXiv 2204.01697): stem, four stages of blocks, head. NCHW in and out, channels_last inside.
+
+    image -> stem /2 -> stage /4 -> stage /8 -> stage /16 -> stage /32 -> pool, norm, dense, tanh -> classifier
+
+Every block is MBConv, then block attention, then grid attention. Reference: the official TensorFlow model.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from maxvit import storage
+from maxvit.config import SMALLEST_SIDE, MaxViTConfig, Preprocessing, Size, official_preprocessing
+from maxvit.errors import MaxViTError
+from maxvit.layers.attention import GroupAttention, RelativePositionBias
+from maxvit.layers.mbconv import MBConv, SameConv2d, batch_norm
+from maxvit.layers.multiaxis import LN_EPS, BlockAttention, GridAttention
+
+
+class Stem(nn.Module):
+    """Two 3 x 3 convolutions; the first halves the image. No norm or activation after the second."""
+
+    def __init__(self, in_channels: int, channels: int) -> None:
+        super().__init__()
+        self.conv1 = SameConv2d(in_channels, channels, stride=2)
+        self.norm = batch_norm(channels)
+        self.act = nn.GELU(approximate="tanh")
+        self.conv2 = SameConv2d(channels, channels, stride=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C_in, H, W) -> (B, C, ceil(H / 2), ceil(W / 2))."""
+        return self.conv2(self.act(self.norm(self.conv1(x))))
+
+
+class MaxViTBlock(nn.Module):
+    """MBConv, block attention, grid attention (paper, Figure 2). The five branches share one drop path rate."""
+
+    def __init__(self, config: MaxViTConfig, in_channels: int, channels: int, stride: int, drop_path: float) -> None:
+        super().__init__()
+        shared = (config.head_dim, config.expansion, drop_path, config.bias_table_size)
+        self.mbconv = MBConv(in_channels, channels, stride, config.expansion, config.se_ratio, drop_path)
+        self.block_attention = BlockAttention(channels, config.window_size, *shared)
+        self.grid_attention = GridAttention(channels, config.grid_size, *shared)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C_in, H, W) -> (B, C, H', W'), sides halved (rounded up) if the block strides."""
+        return self.grid_attention(self.block_attention(self.mbconv(x)))
+
+
+class Head(nn.Module):
+    """Pool, layer norm, dense, tanh, then the classifier."""
+
+    def __init__(self, channels: int, num_classes: int, pool: str) -> None:
+        super().__init__()
+        self.pool = pool
+        self.norm = nn.LayerNorm(channels, eps=LN_EPS)
+        self.dense = nn.Linear(channels, channels)
+        self.classifier = nn.Linear(channels, num_classes) if num_classes else nn.Identity()
+
+    def forward(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """(B, C, H, W) -> (B, num_classes), or the (B, C) that the classifier sees."""
+        x = x.mean((2, 3)) if self.pool == "avg" else x.amax((2, 3))
+        x = self.dense(self.norm(x)).tanh()
+        return x if pre_logits else self.classifier(x)
+
+
+class MaxViT(nn.Module):
+    """MaxViT, as `config` describes it.
+
+    Args:
+        config: Shape of the network.
+        preprocessing: What the weights expect of an image; None: the official evaluation's at the config's size.
+        class_names: One per class; None where they are not known.
+
+    Attributes:
+        provenance: Where the weights come from (data set, command, versions); travels with the checkpoint.
+    """
+
+    def __init__(
+        self,
+        config: MaxViTConfig,
+        preprocessing: Preprocessing | None = None,
+        class_names: Sequence[str] | None = None,
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.preprocessing = preprocessing or official_preprocessing(config.image_size)
+        self.class_names = _checked_names(class_names, config.num_classes)
+        self.provenance: dict[str, Any] = {}
+        self.gradient_checkpointing = False
+
+        self.stem = Stem(config.in_channels, config.stem_channels)
+        self.stages = nn.ModuleList()
+        width = config.stem_channels
+        for channels, rates in zip(config.channels, config.drop_path_rates(), strict=True):
+            stage = nn.Sequential()
+            for i, rate in enumerate(rates):
+                stage.append(MaxViTBlock(config, width, channels, stride=2 if i == 0 else 1, drop_path=rate))
+                width = channels
+            self.stages.append(stage)
+        self.head = Head(width, config.num_classes, config.pool)
+        self.apply(initialize)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Class scores.
+
+        Args:
+            images: (B, in_channels, H, W), floating point, normalised; H and W from 32 up, any other number.
+
+        Returns:
+            Logits (B, num_classes); with no classifier, the features before it.
+
+        Raises:
+            MaxViTError: If the shape or the type does not fit.
+        """
+        return self.head(self.forward_features(images))
+
+    def forward_features(self, images: Tensor) -> Tensor:
+        """The last stage's map: (B, in_channels, H, W) -> (B, C, ceil(H / 32), ceil(W / 32))."""
+        *_, features = self._maps(images)
+        return features
+
+    def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor:
+        """From `forward_features` to logits, or to what the classifier sees (after norm, dense and tanh)."""
+        return self.head(features, pre_logits)
+
+    def forward_pyramid(self, images: Tensor, strides: Sequence[int] = (4, 8, 16, 32)) -> list[Tensor]:
+        """Maps at several strides, for detection and segmentation.
+
+        Args:
+            images: As in `forward`.
+            strides: Some of 2 (the stem), 4, 8, 16 and 32; in the order wanted.
+
+        Returns:
+            For each stride s a map (B, pyramid_channels[s], ceil(H / s), ceil(W / s)).
+        """
+        if unknown := [s for s in strides if s not in self.pyramid_channels]:
+            raise MaxViTError(f"strides {unknown} do not exist; choose from {list(self.pyramid_channels)}")
+        maps = dict(zip(self.pyramid_channels, self._maps(images), strict=True))
+        return [maps[s] for s in strides]
+
+    @property
+    def pyramid_channels(self) -> dict[int, int]:
+        """Channels of the map at each stride."""
+        return dict(zip((2, 4, 8, 16, 32), (self.config.stem_channels, *self.config.channels), strict=True))
+
+    def _maps(self, images: Tensor) -> Iterator[Tensor]:
+        """The stem's output, then each stage's."""
+        check_images(images, self.config.in_channels)
+        x = self.stem(images.contiguous(memory_format=torch.channels_last))
+        yield x
+        for stage in self.stages:
+            for block in stage:
+                x = recompute(block, x) if self.gradient_checkpointing and self.training else block(x)
+            yield x
+
+    def reset_classifier(self, num_classes: int, class_names: Sequence[str] | None = None) -> None:
+        """Put a new classifier on top, freshly initialised; 0 removes it. Everything else keeps its weights."""
+        config = dataclasses.replace(self.config, num_classes=num_classes)
+        names = _checked_names(class_names, num_classes)
+        like = self.head.dense.weight
+        classifier = nn.Linear(config.channels[-1], num_classes) if num_classes else nn.Identity()
+        self.head.classifier = classifier.apply(initialize).to(like.device, like.dtype)
+        self.config, self.class_names = config, names
+
+    def set_image_size(self, image_size: int | Size) -> None:
+        """Scale windows and grids to an image size: per side ceil(side / 32), as the official fine-tuning does.
+
+        The learned bias tables stay as they are and are resized bilinearly on use, so setting a size back is exact.
+        """
+        self.config = self.config.resized(image_size)
+        for layer in self.modules():
+            if isinstance(layer, GroupAttention):
+                layer.bias.size = self.config.window_size if layer.axis == "block" else self.config.grid_size
+        self.preprocessing = dataclasses.replace(self.preprocessing, image_size=self.config.image_size)
+
+    def set_gradient_checkpointing(self, enabled: bool = True) -> None:
+        """While training, keep each block's input only and compute the rest again in backward: less memory."""
+        self.gradient_checkpointing = enabled
+
+    def no_weight_decay(self) -> set[str]:
+        """Names of the parameters that are not decayed: biases, norms and bias tables (official settings)."""
+        return {name for name, p in self.named_parameters() if p.ndim < 2 or name.endswith("bias.table")}
+
+    def save(self, path: str | Path) -> None:
+        """Write weights, configuration, preprocessing, class names and provenance into one safetensors file.
+
+        Raises:
+            MaxViTError: If the file cannot be written; a file that was there before is untouched.
+        """
+        storage.save(path, self.state_dict(), self.metadata())
+
+    def metadata(self) -> dict[str, Any]:
+        """What a checkpoint says beside its tensors."""
+        return {
+            "format": "maxvit",
+            "config": self.config.to_dict(),
+            "preprocessing": self.preprocessing.to_dict(),
+            "class_names": self.class_names,
+            "provenance": self.provenance,
+        }
+
+
+def initialize(module: nn.Module) -> None:
+    """Initialise one module as the official model does.
+
+    kernels and relative position bias tables: normal, deviation 0.02; biases: 0; norms: weight 1, bias 0.
+    """
+    if isinstance(module, nn.Conv2d | nn.Linear):
+        nn.init.normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+    elif isinstance(module, RelativePositionBias):
+        nn.init.normal_(module.table, std=0.02)
+
+
+def recompute(block: nn.Module, x: Tensor) -> Tensor:
+    """Run a block without keeping its activations; backward runs it again, counting batch statistics once."""
+    contexts: Callable[[], tuple[AbstractContextManager[None], AbstractContextManager[None]]] = partial(
+        lambda b: (nullcontext(), _statistics_untouched(b)), block
+    )
+    return checkpoint(block, x, use_reentrant=False, context_fn=contexts)  # type: ignore[no-any-return]
+
+
+@contextmanager
+def _statistics_untouched(block: nn.Module) -> Iterator[None]:
+    norms = [m for m in block.modules() if isinstance(m, nn.BatchNorm2d)]
+    kept = [(m.momentum, m.num_batches_tracked.clone()) for m in norms if m.num_batches_tracked is not None]
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, (momentum, count) in zip(norms, kept, strict=True):
+            norm.momentum = momentum
+            norm.num_batches_tracked.copy_(count)  # type: ignore[union-attr]
+
+
+def check_images(images: Tensor, in_channels: int) -> None:
+    """Check what a user hands to the network, before any work is done.
+
+    Raises:
+        MaxViTError: If the layout, the type, the number of channels or a side is wrong.
+    """
+    if images.ndim != 4 or images.shape[1] != in_channels:
+        nhwc = images.ndim == 4 and images.shape[3] == in_channels
+        hint = "; it looks like (B, H, W, C): permute(0, 3, 1, 2)" if nhwc else ""
+        hint = hint or ("; add a batch axis: images[None]" if images.ndim == 3 else "")
+        raise MaxViTError(
+            f"images have shape {tuple(images.shape)}, but the network takes (B, {in_channels}, H, W){hint}"
+        )
+    if not images.is_floating_point():
+        raise MaxViTError(f"images are {images.dtype}; the network takes normalised floats: see maxvit.preprocess")
+    if min(images.shape[2:]) < SMALLEST_SIDE:
+        size = f"{images.shape[2]} x {images.shape[3]}"
+        raise MaxViTError(f"images are {size} pixels; the smallest side is {SMALLEST_SIDE}: resize them")
+
+
+def _checked_names(class_names: Sequence[str] | None, num_classes: int) -> list[str] | None:
+    if class_names is not None and len(class_names) != num_classes:
+        raise MaxViTError(f"{len(class_names)} class names were given for {num_classes} classes; give one for each")
+    return None if class_names is None else [str(name) for name in class_names]

@@ -1,0 +1,102 @@
+"""A dictionary of tensors and its metadata, to and from one safetensors file, atomically. Knows no network."""
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from maxvit.errors import MaxViTError
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Call `write` on a temporary name beside `path`, then rename it: a reader sees the old file or the new one.
+
+    Raises:
+        MaxViTError: If the folder cannot be written to or the disk is full. Nothing is left behind then.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        os.close(handle)
+    except OSError as error:
+        raise MaxViTError(f"cannot write {path}: {error.strerror}; choose a folder that can be written to") from error
+    try:
+        write(Path(name))
+        os.chmod(name, 0o666 & ~_umask())  # mkstemp makes private files; these are for sharing
+        os.replace(name, path)
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise MaxViTError(f"cannot write {path}: {reason}; free some space or choose another folder") from error
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a small text file in one step. Raises `MaxViTError` as `write_atomically` does."""
+    write_atomically(path, lambda p: p.write_text(text, encoding="utf-8"))
+
+
+def save(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
+    """Write one safetensors file; `metadata` values are stored as JSON text.
+
+    Raises:
+        MaxViTError: If the file cannot be written; a file that was there before is untouched.
+    """
+    text = {key: json.dumps(value) for key, value in metadata.items()}
+    plain = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
+    write_atomically(Path(path), lambda p: save_file(plain, p, text))
+
+
+def load_metadata(path: str | Path) -> dict[str, Any]:
+    """Read the metadata alone: values that are JSON are decoded, others are given as text."""
+    with _open(Path(path)) as file:
+        return _decode(file.metadata())
+
+
+def load(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read a safetensors file: tensors on the CPU, and the metadata.
+
+    Raises:
+        MaxViTError: If the file is missing, truncated or no safetensors file.
+    """
+    path = Path(path)
+    with _open(path) as file:
+        try:
+            return {name: file.get_tensor(name) for name in file.keys()}, _decode(file.metadata())  # noqa: SIM118
+        except (SafetensorError, OSError) as error:
+            raise MaxViTError(f"{path} cannot be read: {error}; it may be damaged, copy it again") from error
+
+
+def _open(path: Path) -> Any:
+    if not path.exists():
+        raise MaxViTError(f"{path} does not exist: check the path")
+    if not path.is_file():
+        raise MaxViTError(f"{path} is a folder; give the .safetensors file inside it")
+    try:
+        return safe_open(path, framework="pt")
+    except (SafetensorError, OSError) as error:
+        raise MaxViTError(
+            f"{path} is not a complete safetensors file ({error}); it may be truncated, copy it again"
+        ) from error
+
+
+def _decode(metadata: Mapping[str, str] | None) -> dict[str, Any]:
+    decoded: dict[str, Any] = {}
+    for key, text in (metadata or {}).items():
+        try:
+            decoded[key] = json.loads(text)
+        except json.JSONDecodeError:
+            decoded[key] = text  # files of other programs hold plain text
+    return decoded
