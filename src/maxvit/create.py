@@ -33,7 +33,8 @@ def create_model(
         name: One of `list_models()`.
         num_classes: 0 for no classifier; None: the variant's own (1000; 10 for `maxvit_micro`).
         in_channels: Channels of the images.
-        image_size: Side in pixels, or (height, width). Windows and grids become ceil(side / 32). None: the variant's.
+        image_size: Side in pixels, or (height, width). Windows and grids become ceil(side / 32), the bias tables
+            keep their size and are resized on use, as the official fine-tuning does. None: the variant's.
         drop_path_rate: Stochastic depth of the deepest block; None: the paper's for this variant.
 
     Raises:
@@ -47,8 +48,6 @@ def create_model(
         config = dataclasses.replace(config, drop_path_rate=drop_path_rate)
     if image_size is not None:
         config = config.resized(image_size)
-        window = 2 * config.window_size[0] - 1, 2 * config.window_size[1] - 1
-        config = dataclasses.replace(config, bias_table_size=window)  # nothing is learned yet: tables that fit
     return MaxViT(config)
 
 

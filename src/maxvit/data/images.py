@@ -1,0 +1,102 @@
+"""Decode anything that a person would call an image, as a person sees it: upright, RGB, 8 bits."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from maxvit.errors import MaxViTError
+
+ImageLike = str | Path | bytes | Image.Image | npt.NDArray[np.generic]
+
+# what a folder of images is searched for; a single file is opened whatever its name
+EXTENSIONS = frozenset(
+    ".jpg .jpeg .jpe .jfif .png .webp .bmp .gif .tif .tiff .ppm .pgm .pbm .pnm .tga .jp2 .avif .ico".split()
+)
+
+
+def decode(source: ImageLike) -> Image.Image:
+    """Read one image.
+
+    Rotated by its EXIF tag, transparency laid over white, 16-bit values scaled to 8, palette, grey and CMYK
+    converted; of an animation the first frame.
+
+    Args:
+        source: A path, the bytes of a file, a PIL image, or an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4):
+            bool, uint8, uint16, or float in 0..1.
+
+    Returns:
+        An RGB image.
+
+    Raises:
+        MaxViTError: If it is no image, or damaged, or too large to be a picture.
+    """
+    if isinstance(source, np.ndarray):
+        return _flatten(_from_array(source))
+    if isinstance(source, Image.Image):
+        return _flatten(source)
+    name = "the data" if isinstance(source, bytes) else str(source)
+    try:
+        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+            image.load()
+            return _flatten(image)
+    except FileNotFoundError as error:
+        raise MaxViTError(f"{name} does not exist: check the path") from error
+    except IsADirectoryError as error:
+        raise MaxViTError(f"{name} is a folder, and an image file is wanted") from error
+    except UnidentifiedImageError as error:
+        raise MaxViTError(f"{name} is not an image that can be read") from error
+    except Image.DecompressionBombError as error:
+        raise MaxViTError(f"{name} has too many pixels to be a picture: {error}") from error
+    except (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError) as error:
+        # the types that Pillow's decoders raise on damaged files
+        raise MaxViTError(f"{name} is damaged: {error}") from error
+
+
+def find_images(folder: Path) -> list[Path]:
+    """Every image file below a folder by its extension, in order of name; hidden files and folders are left out."""
+    found = (p for p in folder.rglob("*") if p.suffix.lower() in EXTENSIONS and p.is_file())
+    return sorted(p for p in found if not any(part.startswith(".") for part in p.relative_to(folder).parts))
+
+
+def _from_array(array: npt.NDArray[np.generic]) -> Image.Image:
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[:, :, 0]
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)) or array.size == 0:
+        raise MaxViTError(f"an array of shape {array.shape} is no image; give (H, W), (H, W, 3) or (H, W, 4)")
+    if array.dtype == np.bool_:
+        array = array * np.uint8(255)
+    elif array.dtype == np.uint16:
+        array = (array >> 8).astype(np.uint8)
+    elif np.issubdtype(array.dtype, np.floating):
+        if not np.isfinite(array).all() or array.min() < 0 or array.max() > 1:
+            raise MaxViTError("a float array must hold values in 0..1; scale it, or give uint8")
+        array = np.rint(array * 255.0).astype(np.uint8)
+    elif array.dtype != np.uint8:
+        raise MaxViTError(f"an array of {array.dtype} is no image; give bool, uint8, uint16 or float in 0..1")
+    return Image.fromarray(array)
+
+
+def _flatten(image: Image.Image) -> Image.Image:
+    """Upright, without transparency, in 8-bit RGB."""
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith(("I", "F")):
+        image = _to_8_bits(image)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image)
+    return image.convert("RGB")
+
+
+def _to_8_bits(image: Image.Image) -> Image.Image:
+    """Modes I;16 (16-bit grey), I (32-bit) and F (float), which Pillow's own conversion would clip at 255."""
+    values = np.asarray(image).astype(np.float64)
+    top = float(values.max(initial=0.0))
+    if image.mode == "F":  # by custom 0..1, else 0..255
+        scale = 255.0 if top <= 1.0 else 1.0
+    else:  # 16 bits, unless the values fit into 8 or need more
+        scale = 255.0 / 65535.0 if image.mode != "I" or top > 255 else 1.0
+    return Image.fromarray(np.rint(np.clip(np.nan_to_num(values * scale), 0, 255)).astype(np.uint8))

@@ -1,0 +1,106 @@
+"""From a decoded image to the tensor that the network takes; and augmentation for training."""
+
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torchvision.transforms import InterpolationMode, v2
+
+from maxvit.config import Preprocessing, Size
+from maxvit.data.images import ImageLike, decode
+
+Augmentation = Literal["none", "characters", "photos"]
+
+
+def preprocess(spec: Preprocessing, image: ImageLike) -> Tensor:
+    """What evaluation and prediction do to an image: decode, centre crop, resize, normalise.
+
+    Args:
+        spec: What the weights expect.
+        image: Anything that `maxvit.data.images.decode` reads.
+
+    Returns:
+        (C, H, W) float32 with (H, W) = spec.image_size.
+
+    Raises:
+        MaxViTError: If it is no image.
+    """
+    cropped = centre_crop(decode(image), spec.image_size, spec.crop_fraction)
+    if spec.interpolation == "bicubic-tf1":
+        pixels = resize_tf1(np.asarray(cropped), spec.image_size)
+    else:
+        height, width = spec.image_size
+        method = Image.Resampling.BICUBIC if spec.interpolation == "bicubic" else Image.Resampling.BILINEAR
+        pixels = np.asarray(cropped.resize((width, height), method), dtype=np.float32)
+    return normalise(spec, pixels)
+
+
+def normalise(spec: Preprocessing, pixels: npt.NDArray[np.generic]) -> Tensor:
+    """(H, W, 3) with values 0..255 -> (C, H, W) float32; one channel if the weights expect grey."""
+    chw = torch.from_numpy(np.array(pixels, dtype=np.float32)).permute(2, 0, 1) / 255.0
+    if len(spec.mean) == 1:
+        chw = chw.mean(0, keepdim=True)
+    mean, std = torch.tensor(spec.mean)[:, None, None], torch.tensor(spec.std)[:, None, None]
+    return ((chw - mean) / std).contiguous()
+
+
+def centre_crop(image: Image.Image, size: Size, fraction: float) -> Image.Image:
+    """A centred piece with the aspect ratio of `size`, `fraction` of the largest one (official rounding)."""
+    width, height = image.size
+    scale = min(height / size[0], width / size[1]) * fraction
+    crop_h, crop_w = max(1, int(size[0] * scale + 1e-6)), max(1, int(size[1] * scale + 1e-6))
+    top, left = (height - crop_h + 1) // 2, (width - crop_w + 1) // 2
+    return image.crop((left, top, left + crop_w, top + crop_h))
+
+
+def resize_tf1(pixels: npt.NDArray[np.uint8], size: Size) -> npt.NDArray[np.float32]:
+    """Bicubic resize by TensorFlow 1's rules, as the official evaluation does: (h, w, C) -> (*size, C), 0..255.
+
+    Output i reads the input at i * c / s (corners anchored), four taps of Keys' kernel with a = -0.75, positions
+    rounded to 1/1024, borders clamped, no antialiasing, overshoot kept.
+    """
+    rows, columns = _taps(pixels.shape[0], size[0]), _taps(pixels.shape[1], size[1])
+    wide = np.tensordot(rows, pixels.astype(np.float32), (1, 0))  # (H, w, C)
+    return np.tensordot(columns, wide, (1, 1)).transpose(1, 0, 2)  # (H, W, C)
+
+
+def _taps(source: int, target: int) -> npt.NDArray[np.float32]:
+    """The weights of the inputs in each output, (target, source)."""
+    at = np.arange(target) * np.float32(source / target)
+    low = np.floor(at)
+    offset = np.rint((at - low) * 1024) / 1024
+    matrix = np.zeros((target, source))
+    for tap in (-1, 0, 1, 2):
+        x, a = np.abs(offset - tap), -0.75
+        inner = ((a + 2) * x - (a + 3)) * x * x + 1
+        outer = ((a * x - 5 * a) * x + 8 * a) * x - 4 * a
+        index = np.clip(low + tap, 0, source - 1).astype(np.int64)
+        np.add.at(matrix, (np.arange(target), index), np.where(x <= 1, inner, outer))
+    return matrix.astype(np.float32)
+
+
+def training_transform(spec: Preprocessing, augmentation: Augmentation) -> nn.Module:
+    """What training does to a decoded RGB image, before `normalise`; draws from PyTorch's random numbers.
+
+    Args:
+        spec: The size to produce.
+        augmentation: "photos": random crop (area 0.08 to 1, aspect 3/4 to 4/3), flip, RandAugment 2 x 15 as in the
+            paper's recipe. "characters": small shifts, turns and stretches, and never a flip: a mirrored 2 is no 2.
+            "none": the plain resize of the whole image.
+
+    Returns:
+        A module from a PIL image to a PIL image of the spec's size.
+    """
+    bicubic, bilinear = InterpolationMode.BICUBIC, InterpolationMode.BILINEAR
+    resize = v2.Resize(spec.image_size, bicubic, antialias=True)
+    if augmentation == "photos":
+        crop = v2.RandomResizedCrop(spec.image_size, (0.08, 1.0), (3 / 4, 4 / 3), bicubic, antialias=True)
+        grey = [128, 128, 128]
+        return v2.Compose([crop, v2.RandomHorizontalFlip(), v2.RandAugment(2, 15, interpolation=bilinear, fill=grey)])
+    if augmentation == "characters":
+        moved = v2.RandomAffine(12, (0.1, 0.1), (0.85, 1.15), shear=(-10, 10, -5, 5), interpolation=bilinear)
+        return v2.Compose([resize, moved])
+    return resize

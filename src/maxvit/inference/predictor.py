@@ -1,0 +1,86 @@
+"""From images to named answers."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from maxvit.create import load_model
+from maxvit.data.images import ImageLike
+from maxvit.data.transforms import preprocess
+from maxvit.errors import MaxViTError
+from maxvit.model import MaxViT
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """The most probable classes of one image, or why it could not be read.
+
+    Attributes:
+        name: The path, or "image 3" for what has none.
+        classes: (class name, probability), the most probable first; empty if the image could not be read.
+        error: A sentence, or None.
+    """
+
+    name: str
+    classes: list[tuple[str, float]]
+    error: str | None = None
+
+
+class Predictor:
+    """Classify images with a checkpoint and nothing else: names and preprocessing come from the file.
+
+    Args:
+        model: A network, or the path of a checkpoint.
+        top_k: How many classes to give for each image.
+        batch_size: Images per forward.
+        device: Where to compute; None: where the model is.
+
+    Raises:
+        MaxViTError: If the checkpoint cannot be read, or the network has no classifier.
+    """
+
+    def __init__(
+        self,
+        model: MaxViT | str | Path,
+        top_k: int = 5,
+        batch_size: int = 32,
+        device: torch.device | str | None = None,
+    ) -> None:
+        if top_k < 1 or batch_size < 1:
+            raise MaxViTError(f"top_k is {top_k} and batch_size {batch_size}; both take whole numbers from 1 up")
+        self.model = model if isinstance(model, MaxViT) else load_model(model)
+        if self.model.config.num_classes == 0:
+            raise MaxViTError("the network has no classifier: give it one with reset_classifier, or load another file")
+        self.model = self.model.eval().to(device)
+        self.top_k, self.batch_size = min(top_k, self.model.config.num_classes), batch_size
+        self.class_names = self.model.class_names or [f"class {i}" for i in range(self.model.config.num_classes)]
+
+    def __call__(self, images: Iterable[ImageLike]) -> list[Prediction]:
+        """Classify images, in order. One that cannot be read gives a `Prediction` with its `error` set."""
+        source, results = enumerate(images), list[Prediction]()
+        while chunk := list(islice(source, self.batch_size)):
+            results += self._predict(chunk)
+        return results
+
+    def _predict(self, chunk: list[tuple[int, ImageLike]]) -> list[Prediction]:
+        results: dict[int, Prediction] = {}
+        tensors: dict[int, Tensor] = {}
+        names = {i: str(image) if isinstance(image, str | Path) else f"image {i}" for i, image in chunk}
+        for i, image in chunk:
+            try:
+                tensors[i] = preprocess(self.model.preprocessing, image)
+            except MaxViTError as error:
+                results[i] = Prediction(names[i], [], str(error))
+        if tensors:
+            device = next(self.model.parameters()).device
+            with torch.inference_mode():
+                logits = self.model(torch.stack(list(tensors.values())).to(device))
+            best = logits.float().softmax(-1).cpu().topk(self.top_k)
+            for i, values, classes in zip(tensors, best.values.tolist(), best.indices.tolist(), strict=True):
+                answer = [(self.class_names[c], p) for c, p in zip(classes, values, strict=True)]
+                results[i] = Prediction(names[i], answer)
+        return [results[i] for i, _ in chunk]

@@ -1,0 +1,185 @@
+"""One self-contained HTML page about a training run."""
+
+from base64 import b64encode
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from maxvit.errors import MaxViTError
+from maxvit.inference.charts import Chart, finite, line_chart, number, percent
+from maxvit.inference.evaluate import Evaluation
+from maxvit.inference.explain import AttentionMap
+from maxvit.storage import write_text
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """A wrong answer and its picture."""
+
+    image: Image.Image  # RGB, as decoded
+    name: str
+    truth: str
+    answer: str
+    confidence: float  # 0 to 1, of the wrong answer
+    truth_probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """A picture, what the network said of it, and what its attention received."""
+
+    image: Image.Image
+    name: str
+    truth: str
+    answer: str
+    confidence: float
+    maps: list[AttentionMap]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Everything that the page shows."""
+
+    title: str
+    facts: dict[str, str]  # a line of small figures: model, parameters, data, training time, ...
+    history: list[dict[str, float]]  # a row an epoch: epoch, train_loss, val_loss, val_accuracy, learning_rate, ...
+    evaluation: Evaluation
+    evaluated_on: str  # "360 held-out images (test)"
+    mistakes: list[Mistake]
+    explained: list[Explained]
+    config: str  # YAML text
+    command: str  # reproduces the run
+
+
+_HEAT = np.array([(68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37)], np.float32)  # viridis
+_LARGEST_MATRIX = 50  # classes; beyond, a matrix is a wall of empty cells
+_CONFUSIONS = {"beside a matrix": 8, "alone": 30}
+
+
+def write_report(path: Path, report: Report) -> None:
+    """Write the page: one HTML file that loads nothing from anywhere.
+
+    Args:
+        path: Where to; a file that is there is replaced in one step.
+        report: What it shows. Names and texts may hold any characters: all are escaped.
+
+    Raises:
+        MaxViTError: If the file cannot be written, or jinja2 (an optional dependency) is missing.
+    """
+    try:
+        import jinja2
+    except ImportError as error:
+        raise MaxViTError(f"the report needs jinja2 ({error}): pip install 'maxvit[train]'") from error
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("maxvit", "inference"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters |= {"percent": percent, "number": number}
+    page = environment.get_template("report.html.j2").render(
+        report=report,
+        evaluation=report.evaluation,
+        charts=_charts(report.history),
+        epochs=_epochs(report.history),
+        matrix=_matrix(report.evaluation) if len(report.evaluation.class_names) <= _LARGEST_MATRIX else None,
+        confusions=_confusions(report.evaluation),
+        classes=sorted(report.evaluation.per_class(), key=lambda row: (not row["images"], row["f1"])),
+        mistakes=[(mistake, *_picture(mistake.image, 192)) for mistake in report.mistakes],
+        **_attention(report.explained),
+    )
+    # a file name that is not UTF-8 reaches us with lone surrogates, which no UTF-8 page can hold
+    write_text(path, page.encode("utf-8", "replace").decode("utf-8"))
+
+
+def _charts(history: list[dict[str, float]]) -> list[Chart]:
+    charts = (
+        line_chart(
+            "Loss", history, {"train_loss": ("training", "train"), "val_loss": ("validation", "val")}, best="lowest"
+        ),
+        line_chart(
+            "Accuracy",
+            history,
+            {"train_accuracy": ("training", "train"), "val_accuracy": ("validation", "val")},
+            best="highest",
+            shares=True,
+        ),
+        line_chart("Learning rate", history, {"learning_rate": ("learning rate", "rate")}, steps=2),
+    )
+    return [chart for chart in charts if chart]
+
+
+def _epochs(history: list[dict[str, float]]) -> dict[str, list[Any]]:
+    """Every recorded value as text, for those who cannot see or do not trust a curve."""
+    keys = list(dict.fromkeys(key for row in history for key in row))
+    values = [[finite(row.get(key)) for key in keys] for row in history]
+    cells = [["–" if value is None else number(value) for value in row] for row in values]
+    return {"keys": [key.replace("_", " ") for key in keys], "rows": cells}
+
+
+def _matrix(evaluation: Evaluation) -> list[list[tuple[int, int]]]:
+    """(count, depth of colour in percent) per cell. The root of the row's share lets single mistakes be seen."""
+    counts = evaluation.confusion
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    depths = np.where(counts > 0, 12 + 88 * np.sqrt(shares), 0).round().astype(int)
+    return [list(zip(*rows, strict=True)) for rows in zip(counts.tolist(), depths.tolist(), strict=True)]
+
+
+def _confusions(evaluation: Evaluation) -> list[dict[str, Any]]:
+    """Pairs that were taken for one another, the most frequent first."""
+    names, counts = evaluation.class_names, evaluation.confusion
+    images = counts.sum(1)
+    np.fill_diagonal(counts, 0)
+    limit = _CONFUSIONS["beside a matrix" if len(names) <= _LARGEST_MATRIX else "alone"]
+    rows = []
+    for cell in np.argsort(-counts, axis=None, kind="stable")[:limit].tolist():
+        truth, answer = divmod(cell, len(names))
+        if count := int(counts[truth, answer]):
+            rows.append({"truth": names[truth], "answer": names[answer], "count": count, "images": int(images[truth])})
+    return rows
+
+
+def _attention(explained: list[Explained]) -> dict[str, Any]:
+    """The cards, and the one colour scale that they share so that they can be compared."""
+    peaks = [float(m.values[np.isfinite(m.values)].max(initial=0)) for item in explained for m in item.maps]
+    top = max(1.0, *peaks) if peaks else 1.0
+    cards = []
+    for item in explained:
+        stages: dict[int, list[dict[str, Any]]] = {}
+        for m in sorted(item.maps, key=lambda m: (m.stage, m.axis)):  # block comes before grid
+            height, width = m.values.shape
+            low, high = number(round(float(m.values.min()), 2)), number(round(float(m.values.max()), 2))
+            uri = _data_uri(_heat(m.values, top))
+            stages.setdefault(m.stage, []).append(
+                {"axis": m.axis, "height": height, "width": width, "low": low, "high": high, "uri": uri}
+            )
+        cards.append((item, *_picture(item.image, 256), stages))
+    gradient = ", ".join(f"rgb({r:.0f} {g:.0f} {b:.0f})" for r, g, b in _HEAT)
+    return {"cards": cards, "heat": {"top": top, "gradient": gradient}}
+
+
+def _heat(values: npt.NDArray[np.float32], top: float) -> Image.Image:
+    """One pixel a position, coloured from 0 to top. The page enlarges it without smoothing and lays it over."""
+    at = np.clip(np.nan_to_num(values) / top, 0, 1)
+    anchors = np.linspace(0, 1, len(_HEAT))
+    colours = np.stack([np.interp(at, anchors, channel) for channel in _HEAT.T], -1)  # (H, W, 3)
+    return Image.fromarray(colours.round().astype(np.uint8))
+
+
+def _picture(image: Image.Image, longest: int) -> tuple[str, bool]:
+    """A data URI, shrunk to `longest` pixels if larger, and whether it is so small that it should show its pixels."""
+    small = image.copy()
+    small.thumbnail((longest, longest), Image.Resampling.LANCZOS)
+    return _data_uri(small), max(image.size) < 64
+
+
+def _data_uri(image: Image.Image) -> str:
+    buffer = BytesIO()
+    image.save(buffer, "PNG", optimize=True)
+    return "data:image/png;base64," + b64encode(buffer.getvalue()).decode("ascii")

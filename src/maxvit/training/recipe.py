@@ -1,0 +1,151 @@
+"""What a training run does, as typed and validated values that one can read, copy and override."""
+
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from maxvit.config import VARIANTS, Size, check_known
+from maxvit.data.transforms import Augmentation
+from maxvit.errors import MaxViTError
+
+
+def _pair(value: Any) -> Any:
+    return (value, value) if isinstance(value, int) else value
+
+
+_Size = Annotated[Size, BeforeValidator(_pair)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelSection(_Section):
+    """The network."""
+
+    name: Literal[tuple(VARIANTS)] = "maxvit_micro"  # type: ignore[valid-type]
+    drop_path_rate: float | None = Field(None, ge=0, lt=1, description="stochastic depth; null: the variant's own")
+    scale_windows: bool = Field(False, description="windows of ceil(image size / 32); false: the variant's own windows")
+    gradient_checkpointing: bool = Field(False, description="less memory, about a third more time")
+
+
+class DataSection(_Section):
+    """The images."""
+
+    path: str | None = Field(None, description="folder of class folders; null: scikit-learn's handwritten digits")
+    image_size: _Size | None = Field(None, description="pixels, or [height, width]; null: the variant's own")
+    augmentation: Augmentation = "photos"
+    val_fraction: float = Field(0.2, gt=0, lt=1, description="held out where the folder has no val of its own")
+    batch_size: int = Field(64, ge=2)
+    workers: int = Field(0, ge=0, description="processes that decode images")
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    crop_fraction: float = Field(0.875, gt=0, le=1, description="centre crop in evaluation")
+
+
+class OptimizationSection(_Section):
+    """AdamW with warm-up and cosine decay."""
+
+    epochs: int = Field(100, ge=1)
+    learning_rate: float = Field(1e-3, gt=0, description="the peak")
+    min_learning_rate: float = Field(1e-5, ge=0, description="where the cosine ends")
+    warmup_epochs: float = Field(5, ge=0)
+    weight_decay: float = Field(0.05, ge=0, description="not on biases, norms and bias tables")
+    clip_norm: float = Field(1.0, gt=0, description="largest global norm of the gradient")
+    label_smoothing: float = Field(0.1, ge=0, lt=1)
+    ema_decay: float = Field(0.9999, ge=0, lt=1, description="of the averaged weights, which are the result")
+
+
+class Recipe(_Section):
+    """A complete description of a run."""
+
+    seed: int = Field(0, ge=0)
+    model: ModelSection = ModelSection()
+    data: DataSection = DataSection()
+    optimization: OptimizationSection = OptimizationSection()
+
+    def to_yaml(self) -> str:
+        """Every value, in a form that `load_recipe` reads back."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+
+def list_recipes() -> list[str]:
+    """Names of the recipes that come with the package."""
+    folder = resources.files("maxvit.training") / "recipes"
+    return sorted(p.name.removesuffix(".yaml") for p in folder.iterdir() if p.name.endswith(".yaml"))
+
+
+def load_recipe(name_or_file: str, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe and override values of it.
+
+    Args:
+        name_or_file: One of `list_recipes()`, or the path of a YAML file.
+        overrides: Each "section.key=value", for example "optimization.epochs=30".
+
+    Raises:
+        MaxViTError: If the recipe or a key is unknown, or a value is not allowed.
+    """
+    if name_or_file.endswith((".yaml", ".yml")):
+        path = Path(name_or_file)
+        if not path.is_file():
+            raise MaxViTError(f"recipe {path} does not exist: check the path")
+        text = path.read_text(encoding="utf-8")
+    else:
+        check_known("recipe", [name_or_file], list_recipes())
+        text = (resources.files("maxvit.training") / "recipes" / f"{name_or_file}.yaml").read_text(encoding="utf-8")
+    try:
+        values = yaml.safe_load(text) or {}
+    except yaml.YAMLError as error:
+        raise MaxViTError(f"recipe {name_or_file} is no YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise MaxViTError(f"recipe {name_or_file} holds no sections; see the recipe 'digits' for an example")
+    for override in overrides:
+        _apply(values, override)
+    return _validate(values)
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise MaxViTError(f"{override!r} is no setting; write section.key=value, such as optimization.epochs=30")
+    *sections, leaf = key.strip().split(".")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise MaxViTError(f"{override!r} has a value that cannot be read: {error}") from error
+    if isinstance(value, str):
+        value = _number(value)
+    for section in sections:
+        values = values.setdefault(section, {})
+        if not isinstance(values, dict):
+            raise MaxViTError(f"unknown setting {key!r}: {section} has no parts")
+    values[leaf] = value
+
+
+def _number(text: str) -> str | float:
+    """YAML reads 1e-3 as text, for want of a point; people mean a number."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _validate(values: dict[str, Any]) -> Recipe:
+    check_known("setting", values, Recipe.model_fields)
+    for name, field in Recipe.model_fields.items():
+        section = values.get(name)
+        if isinstance(field.annotation, type) and issubclass(field.annotation, _Section) and isinstance(section, dict):
+            known = [f"{name}.{key}" for key in field.annotation.model_fields]
+            check_known("setting", [f"{name}.{key}" for key in section], known)
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise MaxViTError(f"{place} is {first['input']!r}: {first['msg'].lower()}") from error
+
+

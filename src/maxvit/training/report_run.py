@@ -1,0 +1,99 @@
+"""The report of a run: evaluate its best checkpoint, look at mistakes and attention, write the page."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from maxvit.create import load_model
+from maxvit.data.images import decode
+from maxvit.data.labelled import LabelledImages
+from maxvit.data.transforms import preprocess
+from maxvit.errors import MaxViTError
+from maxvit.inference.evaluate import Evaluation, evaluate
+from maxvit.inference.explain import attention_maps
+from maxvit.inference.report import Explained, Mistake, Report, write_report
+from maxvit.model import MaxViT
+from maxvit.training.callbacks import read_metrics
+from maxvit.training.run import load_data, read_recipe
+
+SHOWN_MISTAKES = 24
+SHOWN_EXPLAINED = 6
+
+
+def report_run(run: Path, show_progress: bool = False) -> tuple[Path, Evaluation]:
+    """Write RUN/report.html.
+
+    Returns:
+        The page, and the evaluation that it shows: of the test images, where there are none of the validation images.
+
+    Raises:
+        MaxViTError: If the folder holds no run with a finished epoch, or its data is gone.
+    """
+    recipe, history = read_recipe(run), read_metrics(run)
+    if not history:
+        raise MaxViTError(f"{run} has no finished epoch yet: nothing to report")
+    data, model = load_data(recipe), load_model(run / "best.safetensors")
+    images = data.test or data.val
+    result = evaluate(model, images, recipe.data.batch_size, recipe.data.workers, show_progress)
+    part = "test" if data.test else "validation; the best epoch was chosen on them"
+    best = model.provenance.get("epoch", 0)
+    facts = {
+        "model": recipe.model.name,
+        "parameters": f"{sum(p.numel() for p in model.parameters()):,}",
+        "data": Path(recipe.data.path).name if recipe.data.path else "scikit-learn digits",
+        "images": f"{len(data.train):,} train, {len(data.val):,} validation, {len(data.test or ()):,} test",
+        "image size": " x ".join(str(side) for side in model.preprocessing.image_size),
+        "epochs": f"{len(history)} of {recipe.optimization.epochs}, best {best:.0f}",
+        "training time": _duration(sum(row["seconds"] for row in history)),
+        "speed": f"{sum(row['images_per_second'] for row in history) / len(history):.0f} images/s",
+        "seed": str(recipe.seed),
+    }
+    if result.skipped:
+        facts["unreadable"] = f"{len(result.skipped)} images left out"
+    path = run / "report.html"
+    report = Report(
+        title=f"{recipe.model.name} on {facts['data']}",
+        facts=facts,
+        history=history,
+        evaluation=result,
+        evaluated_on=f"{len(result.labels)} held-out images ({part})",
+        mistakes=[_mistake(result, images, row) for row in result.mistakes()[:SHOWN_MISTAKES]],
+        explained=[_explain(model, result, images, row) for row in _one_per_class(result.labels.tolist())],
+        config=recipe.to_yaml(),
+        command=f"maxvit train --recipe {run / 'config.yaml'} --out {run}-again",
+    )
+    write_report(path, report)
+    return path, result
+
+
+def _one_per_class(labels: Sequence[int]) -> list[int]:
+    first = {label: row for row, label in reversed(list(enumerate(labels)))}
+    return sorted(first.values())[:SHOWN_EXPLAINED]
+
+
+def _mistake(result: Evaluation, images: LabelledImages, row: int) -> Mistake:
+    index, answer, truth = int(result.indices[row]), int(result.predictions[row]), int(result.labels[row])
+    return Mistake(
+        image=decode(images.sources[index]),
+        name=images.names[index],
+        truth=result.class_names[truth],
+        answer=result.class_names[answer],
+        confidence=float(result.probabilities[row, answer]),
+        truth_probability=float(result.probabilities[row, truth]),
+    )
+
+
+def _explain(model: MaxViT, result: Evaluation, images: LabelledImages, row: int) -> Explained:
+    index, answer = int(result.indices[row]), int(result.predictions[row])
+    return Explained(
+        image=decode(images.sources[index]),
+        name=images.names[index],
+        truth=result.class_names[int(result.labels[row])],
+        answer=result.class_names[answer],
+        confidence=float(result.probabilities[row, answer]),
+        maps=attention_maps(model, preprocess(model.preprocessing, images.sources[index])),
+    )
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -1,0 +1,150 @@
+"""A training run from recipe to report, in one folder."""
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import maxvit
+from maxvit import storage
+from maxvit.config import VARIANTS, Preprocessing
+from maxvit.data.digits import load_digits
+from maxvit.data.folder import load_folder
+from maxvit.data.labelled import Splits
+from maxvit.data.loading import evaluation_loader, training_loader
+from maxvit.data.transforms import training_transform
+from maxvit.errors import MaxViTError
+from maxvit.model import MaxViT
+from maxvit.tasks.classification import Classification
+from maxvit.training.recipe import Recipe, load_recipe
+
+CONFIG = "config.yaml"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a run ended.
+
+    Attributes:
+        run: Its folder.
+        finished: False if it was asked to stop before the last epoch.
+        skipped: A sentence for each image that could not be read.
+    """
+
+    run: Path
+    finished: bool
+    skipped: list[str]
+
+
+def train(recipe: Recipe, run: Path, show_progress: bool = False, command: str = "") -> Outcome:
+    """Train into a new folder.
+
+    Args:
+        recipe: What to do.
+        run: The folder to make; it must not exist, or be empty.
+        show_progress: Draw a bar on standard error.
+        command: What the user typed; it travels with the checkpoints.
+
+    Raises:
+        MaxViTError: If the folder is taken or cannot be written to, or the data cannot be used.
+    """
+    if run.exists() and (not run.is_dir() or any(run.iterdir())):
+        raise MaxViTError(f"{run} exists already: choose another --out, or continue that run with --resume {run}")
+    data = load_data(recipe)
+    storage.write_text(run / CONFIG, recipe.to_yaml())
+    return _fit(recipe, data, run, show_progress, command, resume=False)
+
+
+def resume(run: Path, show_progress: bool = False, command: str = "") -> Outcome:
+    """Continue a run that stopped, from its last finished epoch; the result is that of a run never stopped.
+
+    Raises:
+        MaxViTError: If the folder holds no run, or one that is finished.
+    """
+    recipe = read_recipe(run)
+    done = read_epochs(run)
+    if done >= recipe.optimization.epochs:
+        raise MaxViTError(f"{run} is finished: all its {done} epochs are done; see its report with maxvit report {run}")
+    return _fit(recipe, load_data(recipe), run, show_progress, command, resume=True)
+
+
+def read_recipe(run: Path) -> Recipe:
+    """The recipe of a run. Raises `MaxViTError` if the folder holds none."""
+    if not (run / CONFIG).is_file():
+        raise MaxViTError(f"{run} is no run folder: it has no {CONFIG}")
+    return load_recipe(str(run / CONFIG))
+
+
+def read_epochs(run: Path) -> int:
+    """How many epochs of a run are finished."""
+    from maxvit.training.callbacks import read_metrics
+
+    rows = read_metrics(run)
+    return int(rows[-1]["epoch"]) if rows else 0
+
+
+def load_data(recipe: Recipe) -> Splits:
+    """The images of a recipe."""
+    if recipe.data.path is None:
+        return load_digits()
+    return load_folder(Path(recipe.data.path), recipe.data.val_fraction, recipe.seed)
+
+
+def make_network(recipe: Recipe, class_names: Sequence[str]) -> MaxViT:
+    """A freshly initialised network for these classes, the same for the same seed."""
+    torch.manual_seed(recipe.seed)
+    config = VARIANTS[recipe.model.name]
+    size = recipe.data.image_size or config.image_size
+    config = dataclasses.replace(config, num_classes=len(class_names), image_size=size)
+    if recipe.model.drop_path_rate is not None:
+        config = dataclasses.replace(config, drop_path_rate=recipe.model.drop_path_rate)
+    if recipe.model.scale_windows:
+        config = config.resized(size)
+    preprocessing = Preprocessing(
+        image_size=size, crop_fraction=recipe.data.crop_fraction, mean=recipe.data.mean, std=recipe.data.std
+    )
+    network = MaxViT(config, preprocessing, class_names)
+    network.set_gradient_checkpointing(recipe.model.gradient_checkpointing)
+    return network
+
+
+def _fit(recipe: Recipe, data: Splits, run: Path, show_progress: bool, command: str, resume: bool) -> Outcome:
+    from maxvit.training.callbacks import STATE, ProgressBar, RunFiles
+    from maxvit.training.loop import Stopped, TrainingModule, fit
+
+    network = make_network(recipe, data.train.class_names)
+    spec, settings = network.preprocessing, recipe.data
+    train_batches = training_loader(
+        data.train,
+        spec,
+        training_transform(spec, settings.augmentation),
+        settings.batch_size,
+        settings.workers,
+        recipe.seed,
+    )
+    val_batches = evaluation_loader(data.val, spec, settings.batch_size, settings.workers)
+    task = Classification(network, recipe.optimization.label_smoothing)
+    module = TrainingModule(task, recipe, len(train_batches))
+    files = RunFiles(run, provenance(recipe, command))
+    state = run / STATE if resume and (run / STATE).is_file() else None
+    try:
+        fit(module, train_batches, val_batches, [files, ProgressBar()] if show_progress else [files], run, state)
+    except Stopped:
+        return Outcome(run, False, sorted(module.skipped))
+    return Outcome(run, True, sorted(module.skipped))
+
+
+def provenance(recipe: Recipe, command: str) -> dict[str, Any]:
+    """What a checkpoint says of its origin."""
+    return {
+        "command": command,
+        "recipe": recipe.model_dump(mode="json"),
+        "data": recipe.data.path or "scikit-learn digits",
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": {"maxvit": maxvit.__version__, "torch": torch.__version__, "python": sys.version.split()[0]},
+    }
