@@ -18,7 +18,7 @@ def make_optimizer(network: MaxViT, learning_rate: float, weight_decay: float) -
         {"params": [p for n, p in network.named_parameters() if n not in spared], "weight_decay": weight_decay},
         {"params": [p for n, p in network.named_parameters() if n in spared], "weight_decay": 0.0},
     ]
-    return AdamW(groups, lr=learning_rate)
+    return AdamW(groups, lr=learning_rate, fused=True)
 
 
 def learning_rate_factor(step: int, total: int, warmup: int, floor: float) -> float:
