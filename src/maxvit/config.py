@@ -95,7 +95,8 @@ class MaxViTConfig:
             MaxViTError: If a key is unknown or a value out of range.
         """
         check_known("configuration key", values, [f.name for f in dataclasses.fields(cls)])
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        known: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        return cls(**known)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,9 +121,7 @@ class Preprocessing:
         if not 0 < self.crop_fraction <= 1:
             raise MaxViTError(f"crop_fraction is {self.crop_fraction}; it takes a number above 0, up to 1")
         if self.interpolation not in ("bicubic", "bilinear", "bicubic-tf1"):
-            raise MaxViTError(
-                f"interpolation is {self.interpolation!r}; choose 'bicubic', 'bilinear' or 'bicubic-tf1'"
-            )
+            raise MaxViTError(f"interpolation is {self.interpolation!r}; choose 'bicubic', 'bilinear' or 'bicubic-tf1'")
         if len(self.mean) != len(self.std) or len(self.mean) not in (1, 3) or min(self.std) <= 0:
             raise MaxViTError(f"mean {self.mean} and std {self.std} need one value per channel, std above 0")
 
@@ -171,7 +170,7 @@ VARIANTS: Mapping[str, MaxViTConfig] = MappingProxyType(
         "maxvit_micro": MaxViTConfig(
             stem_channels=32,
             channels=(32, 64, 96, 128),
-            depths=(2, 2, 1, 1),
+            depths=(1, 2, 1, 1),
             window_size=(4, 4),
             grid_size=(4, 4),
             drop_path_rate=0.1,

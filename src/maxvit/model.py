@@ -157,7 +157,7 @@ class MaxViT(nn.Module):
         x = self.stem(images.contiguous(memory_format=torch.channels_last))
         yield x
         for stage in self.stages:
-            for block in stage:
+            for block in stage.children():
                 x = recompute(block, x) if self.gradient_checkpointing and self.training else block(x)
             yield x
 
@@ -226,7 +226,7 @@ def recompute(block: nn.Module, x: Tensor) -> Tensor:
     contexts: Callable[[], tuple[AbstractContextManager[None], AbstractContextManager[None]]] = partial(
         lambda b: (nullcontext(), _statistics_untouched(b)), block
     )
-    return checkpoint(block, x, use_reentrant=False, context_fn=contexts)  # type: ignore[no-any-return]
+    return checkpoint(block, x, use_reentrant=False, context_fn=contexts)
 
 
 @contextmanager

@@ -47,7 +47,7 @@ class TensorBundle:
         try:
             table = dict(_read_table(index.read_bytes()))
             header = dict(_fields(table.pop(b"", b"")))
-            self.shards = int(header.get(1, 1))  # type: ignore[call-overload]
+            self.shards = int(header.get(1, 1))
             self.entries = {name.decode(): _entry(value) for name, value in table.items()}
         except OSError as error:
             raise MaxViTError(f"{index} cannot be read: {error.strerror}") from error

@@ -33,6 +33,15 @@ def load_folder(folder: Path, val_fraction: float = 0.2, seed: int = 0) -> Split
     return Splits(train, val, test)
 
 
+def held_out_folder(folder: Path) -> Path:
+    """Where the images to judge a model by lie: `test`, else `val`, of a folder that is split; else all of it."""
+    if (folder / "train").is_dir():
+        for name in ("test", *_VAL_NAMES):
+            if (folder / name).is_dir():
+                return folder / name
+    return folder
+
+
 def read_classes(folder: Path, class_names: list[str] | None = None) -> LabelledImages:
     """Every image of every class folder.
 

@@ -2,6 +2,7 @@
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,9 +13,9 @@ from maxvit.errors import MaxViTError
 ImageLike = str | Path | bytes | Image.Image | npt.NDArray[np.generic]
 
 # what a folder of images is searched for; a single file is opened whatever its name
-EXTENSIONS = frozenset(
-    ".jpg .jpeg .jpe .jfif .png .webp .bmp .gif .tif .tiff .ppm .pgm .pbm .pnm .tga .jp2 .avif .ico".split()
-)
+_COMMON = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+_RARE = (".jpe", ".jfif", ".avif", ".jp2", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".ico")
+EXTENSIONS = frozenset((*_COMMON, *_RARE))
 
 
 def decode(source: ImageLike) -> Image.Image:
@@ -61,7 +62,7 @@ def find_images(folder: Path) -> list[Path]:
     return sorted(p for p in found if not any(part.startswith(".") for part in p.relative_to(folder).parts))
 
 
-def _from_array(array: npt.NDArray[np.generic]) -> Image.Image:
+def _from_array(array: npt.NDArray[Any]) -> Image.Image:
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)) or array.size == 0:

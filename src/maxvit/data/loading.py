@@ -34,7 +34,7 @@ class Batch(NamedTuple):
 class _Sample(NamedTuple):
     image: Tensor
     label: int
-    index: int
+    position: int  # in its data set
 
 
 class _Images(Dataset[_Sample | str]):
@@ -86,7 +86,7 @@ class EpochSampler(Sampler[tuple[int, int]]):
 def _collate(items: Sequence[_Sample | str]) -> Batch:
     samples = [item for item in items if isinstance(item, _Sample)]
     images = torch.stack([s.image for s in samples]) if samples else torch.empty(0)
-    labels, indices = torch.tensor([s.label for s in samples]), torch.tensor([s.index for s in samples])
+    labels, indices = torch.tensor([s.label for s in samples]), torch.tensor([s.position for s in samples])
     return Batch(images, labels.long(), indices.long(), [item for item in items if isinstance(item, str)])
 
 
@@ -94,7 +94,7 @@ def training_loader(
     images: LabelledImages, spec: Preprocessing, augment: nn.Module, batch_size: int, workers: int, seed: int
 ) -> DataLoader[Batch]:
     """Shuffled, augmented batches of exactly `batch_size` (all images, if there are fewer); the rest is left out."""
-    return DataLoader(  # type: ignore[return-value]
+    return DataLoader(
         _Images(images, spec, augment),  # type: ignore[arg-type]
         batch_size=min(batch_size, len(images)),
         sampler=EpochSampler(len(images), seed),
@@ -109,7 +109,7 @@ def evaluation_loader(
     images: LabelledImages, spec: Preprocessing, batch_size: int, workers: int = 0
 ) -> DataLoader[Batch]:
     """Every image once, in order."""
-    return DataLoader(  # type: ignore[return-value]
+    return DataLoader(
         _Images(images, spec, None),  # type: ignore[arg-type]
         batch_size=batch_size,
         num_workers=workers,

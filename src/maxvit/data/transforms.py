@@ -1,18 +1,13 @@
-"""From a decoded image to the tensor that the network takes; and augmentation for training."""
-
-from typing import Literal
+"""From an image to the normalised tensor that the network takes."""
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from PIL import Image
-from torch import Tensor, nn
-from torchvision.transforms import InterpolationMode, v2
+from torch import Tensor
 
 from maxvit.config import Preprocessing, Size
 from maxvit.data.images import ImageLike, decode
-
-Augmentation = Literal["none", "characters", "photos"]
 
 
 def preprocess(spec: Preprocessing, image: ImageLike) -> Tensor:
@@ -80,27 +75,3 @@ def _taps(source: int, target: int) -> npt.NDArray[np.float32]:
         index = np.clip(low + tap, 0, source - 1).astype(np.int64)
         np.add.at(matrix, (np.arange(target), index), np.where(x <= 1, inner, outer))
     return matrix.astype(np.float32)
-
-
-def training_transform(spec: Preprocessing, augmentation: Augmentation) -> nn.Module:
-    """What training does to a decoded RGB image, before `normalise`; draws from PyTorch's random numbers.
-
-    Args:
-        spec: The size to produce.
-        augmentation: "photos": random crop (area 0.08 to 1, aspect 3/4 to 4/3), flip, RandAugment 2 x 15 as in the
-            paper's recipe. "characters": small shifts, turns and stretches, and never a flip: a mirrored 2 is no 2.
-            "none": the plain resize of the whole image.
-
-    Returns:
-        A module from a PIL image to a PIL image of the spec's size.
-    """
-    bicubic, bilinear = InterpolationMode.BICUBIC, InterpolationMode.BILINEAR
-    resize = v2.Resize(spec.image_size, bicubic, antialias=True)
-    if augmentation == "photos":
-        crop = v2.RandomResizedCrop(spec.image_size, (0.08, 1.0), (3 / 4, 4 / 3), bicubic, antialias=True)
-        grey = [128, 128, 128]
-        return v2.Compose([crop, v2.RandomHorizontalFlip(), v2.RandAugment(2, 15, interpolation=bilinear, fill=grey)])
-    if augmentation == "characters":
-        moved = v2.RandomAffine(12, (0.1, 0.1), (0.85, 1.15), shear=(-10, 10, -5, 5), interpolation=bilinear)
-        return v2.Compose([resize, moved])
-    return resize

@@ -103,6 +103,11 @@ def evaluate(
             f"the model has {model.config.num_classes} classes and the data {len(images.class_names)}: "
             "evaluate on the classes that it was trained for"
         )
+    if model.class_names and model.class_names != images.class_names:
+        raise MaxViTError(
+            f"the model's classes are {', '.join(model.class_names[:5])}, ..., the data's "
+            f"{', '.join(images.class_names[:5])}, ...: evaluate on the classes that it was trained for"
+        )
     loader = evaluation_loader(images, model.preprocessing, batch_size, workers)
     device, was_training = next(model.parameters()).device, model.training
     model.eval()

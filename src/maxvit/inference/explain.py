@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -42,7 +43,7 @@ def attention_maps(model: MaxViT, image: Tensor) -> list[AttentionMap]:
     found: list[AttentionMap] = []
     handles = []
     for number, stage in enumerate(model.stages, start=1):
-        block = list(stage.children())[-1]
+        block: Any = list(stage.children())[-1]
         for layer in (block.block_attention, block.grid_attention):
             handles.append(layer.attention.register_forward_hook(_recorder(found, number)))
     was_training = model.training

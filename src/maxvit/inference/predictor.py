@@ -1,6 +1,6 @@
 """From images to named answers."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -9,10 +9,26 @@ import torch
 from torch import Tensor
 
 from maxvit.create import load_model
+from maxvit.data import transforms
 from maxvit.data.images import ImageLike
-from maxvit.data.transforms import preprocess
 from maxvit.errors import MaxViTError
 from maxvit.model import MaxViT
+
+
+def preprocess(model: MaxViT, image: ImageLike) -> Tensor:
+    """What a model's weights expect of an image: decode, centre crop, resize, normalise.
+
+    Args:
+        model: Its `preprocessing` says how.
+        image: A path, the bytes of a file, a PIL image, or an array (H, W) or (H, W, 3).
+
+    Returns:
+        A batch of one, (1, C, H, W) float32, for `model(...)`.
+
+    Raises:
+        MaxViTError: If it is no image.
+    """
+    return transforms.preprocess(model.preprocessing, image)[None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +77,13 @@ class Predictor:
 
     def __call__(self, images: Iterable[ImageLike]) -> list[Prediction]:
         """Classify images, in order. One that cannot be read gives a `Prediction` with its `error` set."""
-        source, results = enumerate(images), list[Prediction]()
+        return list(self.stream(images))
+
+    def stream(self, images: Iterable[ImageLike]) -> Iterator[Prediction]:
+        """The same, each answer as soon as its batch is done."""
+        source = enumerate(images)
         while chunk := list(islice(source, self.batch_size)):
-            results += self._predict(chunk)
-        return results
+            yield from self._predict(chunk)
 
     def _predict(self, chunk: list[tuple[int, ImageLike]]) -> list[Prediction]:
         results: dict[int, Prediction] = {}
@@ -72,7 +91,7 @@ class Predictor:
         names = {i: str(image) if isinstance(image, str | Path) else f"image {i}" for i, image in chunk}
         for i, image in chunk:
             try:
-                tensors[i] = preprocess(self.model.preprocessing, image)
+                tensors[i] = transforms.preprocess(self.model.preprocessing, image)
             except MaxViTError as error:
                 results[i] = Prediction(names[i], [], str(error))
         if tensors:

@@ -29,7 +29,7 @@ class RelativePositionBias(nn.Module):
     def forward(self) -> Tensor:
         """The bias of every (query, key) pair, (N, T, T)."""
         height, width = self.size
-        table = self.table  # (N, 2h-1, 2w-1), but for the resize
+        table: Tensor = self.table  # (N, 2h-1, 2w-1), but for the resize
         if table.shape[1:] != (2 * height - 1, 2 * width - 1):
             wanted = (2 * height - 1, 2 * width - 1)
             table = F.interpolate(table[:, None], wanted, mode="bilinear", align_corners=False)[:, 0]

@@ -104,7 +104,7 @@ _SCORES = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
 
 
 class ProgressBar(pl.Callback):
-    """One bar for the whole run: epoch, loss, accuracy, images a second, time left. A line an epoch where no one looks."""
+    """One bar for the whole run: epoch, loss, accuracy, images/s, time left. In a pipe, a line an epoch."""
 
     def __init__(self) -> None:
         self.console = Console(stderr=True)

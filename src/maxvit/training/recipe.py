@@ -9,7 +9,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from maxvit.config import VARIANTS, Size, check_known
-from maxvit.data.transforms import Augmentation
+from maxvit.data.augmentation import Augmentation
 from maxvit.errors import MaxViTError
 
 
@@ -147,5 +147,3 @@ def _validate(values: dict[str, Any]) -> Recipe:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         raise MaxViTError(f"{place} is {first['input']!r}: {first['msg'].lower()}") from error
-
-

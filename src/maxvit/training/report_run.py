@@ -19,11 +19,11 @@ SHOWN_MISTAKES = 24
 SHOWN_EXPLAINED = 6
 
 
-def report_run(run: Path, show_progress: bool = False) -> tuple[Path, Evaluation]:
+def report_run(run: Path, show_progress: bool = False) -> tuple[Path, Report]:
     """Write RUN/report.html.
 
     Returns:
-        The page, and the evaluation that it shows: of the test images, where there are none of the validation images.
+        The page and what it shows: the test images, where there are none the validation images.
 
     Raises:
         MaxViTError: If the folder holds no run with a finished epoch, or its data is gone.
@@ -34,7 +34,7 @@ def report_run(run: Path, show_progress: bool = False) -> tuple[Path, Evaluation
     data, model = load_data(recipe), load_model(run / "best.safetensors")
     images = data.test or data.val
     result = evaluate(model, images, recipe.data.batch_size, recipe.data.workers, show_progress)
-    part = "test" if data.test else "validation; the best epoch was chosen on them"
+    part = "test" if data.test else "validation: they chose the best epoch"
     best = model.provenance.get("epoch", 0)
     facts = {
         "model": recipe.model.name,
@@ -62,7 +62,7 @@ def report_run(run: Path, show_progress: bool = False) -> tuple[Path, Evaluation
         command=f"maxvit train --recipe {run / 'config.yaml'} --out {run}-again",
     )
     write_report(path, report)
-    return path, result
+    return path, report
 
 
 def _one_per_class(labels: Sequence[int]) -> list[int]:

@@ -13,11 +13,11 @@ import torch
 import maxvit
 from maxvit import storage
 from maxvit.config import VARIANTS, Preprocessing
+from maxvit.data.augmentation import training_transform
 from maxvit.data.digits import load_digits
 from maxvit.data.folder import load_folder
 from maxvit.data.labelled import Splits
 from maxvit.data.loading import evaluation_loader, training_loader
-from maxvit.data.transforms import training_transform
 from maxvit.errors import MaxViTError
 from maxvit.model import MaxViT
 from maxvit.tasks.classification import Classification

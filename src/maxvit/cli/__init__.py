@@ -1,0 +1,60 @@
+"""The command line: one file per command, each parses, calls one function and prints."""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+import maxvit
+from maxvit.cli.convert import convert
+from maxvit.cli.errors import exit_code
+from maxvit.cli.evaluate import evaluate
+from maxvit.cli.info import info
+from maxvit.cli.list import list_models
+from maxvit.cli.predict import predict
+from maxvit.cli.report import report
+from maxvit.cli.train import train
+
+app = typer.Typer(
+    name="maxvit",
+    help="MaxViT, the multi-axis vision transformer: train, evaluate, predict, explain.",
+    epilog="Start with: maxvit train (real handwritten digits, a few minutes on a laptop)",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(train)
+app.command()(evaluate)
+app.command()(predict)
+app.command()(report)
+app.command()(info)
+app.command("list")(list_models)
+app.command()(convert)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"maxvit {maxvit.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        arguments: What follows `maxvit`; None: those of this process.
+
+    Returns:
+        The exit code: 0 done, 2 a mistake in what was given, 1 a mistake of ours, 130 interrupted.
+    """
+    return exit_code(lambda: app(arguments, prog_name="maxvit"))

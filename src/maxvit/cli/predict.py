@@ -1,0 +1,54 @@
+"""maxvit predict: classes of images."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from maxvit.cli.errors import USER_MISTAKE, complain
+from maxvit.errors import MaxViTError
+
+
+def predict(
+    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint: classes and preprocessing come from the file.")],
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE|FOLDER...", help="Image files, or folders of them.")],
+    top_k: Annotated[int, typer.Option(min=1, help="Classes to name for each image.")] = 3,
+    batch_size: Annotated[int, typer.Option(min=1)] = 32,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+) -> None:
+    """Classify images.
+
+    A file that cannot be read is named and the others are done; the exit code is then 2.
+    """
+    files = list(_find(images))
+    from maxvit.inference.predictor import Predictor
+    from maxvit.inference.progress import track
+
+    predictor = Predictor(checkpoint, top_k, batch_size)
+    failed = 0
+    for answer in track(predictor.stream(files), "predicting", show=len(files) > batch_size, total=len(files)):
+        if answer.error:
+            failed += 1
+            complain(f"error: {answer.error}")
+        elif as_json:
+            classes = [{"class": name, "probability": p} for name, p in answer.classes]
+            typer.echo(json.dumps({"image": answer.name, "classes": classes}))
+        else:
+            typer.echo(f"{answer.name}: " + ", ".join(f"{name} {p:.1%}" for name, p in answer.classes))
+    if failed:
+        complain(f"{failed} of {len(files)} images could not be read")
+        raise typer.Exit(USER_MISTAKE)
+
+
+def _find(paths: list[Path]) -> Iterator[Path]:
+    from maxvit.data.images import find_images
+
+    for path in paths:
+        if not path.is_dir():
+            yield path  # one that does not exist is named when its turn comes
+        elif found := find_images(path):
+            yield from found
+        else:
+            raise MaxViTError(f"folder {path} holds no images")

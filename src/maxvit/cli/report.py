@@ -1,0 +1,22 @@
+"""maxvit report: the page of a run."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def report(
+    run: Annotated[Path, typer.Argument(help="The folder that maxvit train wrote.")],
+    open_it: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+) -> None:
+    """Write a run's report, one HTML file.
+
+    Curves, accuracy, confusion matrix, worst mistakes, attention maps, configuration.
+    """
+    from maxvit.training.report_run import report_run
+
+    page, content = report_run(run, show_progress=True)
+    typer.echo(f"accuracy {content.evaluation.accuracy:.2%} on {content.evaluated_on}\nreport: {page}")
+    if open_it:
+        typer.launch(page.resolve().as_uri())
