@@ -41,7 +41,7 @@ class MaxViTConfig:
     def __post_init__(self) -> None:
         if self.bias_table_size is None:
             object.__setattr__(self, "bias_table_size", (2 * self.window_size[0] - 1, 2 * self.window_size[1] - 1))
-        for name in ("channels", "depths", "window_size", "grid_size", "bias_table_size", "image_size"):
+        for name in ("image_size", "channels", "depths", "window_size", "grid_size", "bias_table_size"):
             value = getattr(self, name)
             if not isinstance(value, list | tuple) or not all(type(v) is int and v > 0 for v in value):
                 raise MaxViTError(f"{name} is {value!r}; it takes positive whole numbers")
@@ -158,7 +158,7 @@ def check_known(what: str, given: Iterable[str], known: Iterable[str]) -> None:
     known = list(known)
     for name in given:
         if name not in known:
-            near = difflib.get_close_matches(str(name), known, n=1)
+            near = difflib.get_close_matches(str(name), known, n=1) or [k for k in known if str(name) in k]
             hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
             raise MaxViTError(f"unknown {what} {name!r}: {hint}")
 

@@ -1,0 +1,19 @@
+"""Save some of the held-out digits as image files, which is what `maxvit predict` reads.
+
+    python examples/save_digits.py FOLDER
+"""
+
+import sys
+from pathlib import Path
+
+from PIL import Image
+
+from maxvit.data.digits import load_digits
+
+folder = Path(sys.argv[1])
+folder.mkdir(parents=True, exist_ok=True)
+test = load_digits().test
+assert test is not None
+for digit in range(10):
+    pixels = test.sources[list(test.labels).index(digit)]
+    Image.fromarray(pixels).save(folder / f"a_{digit}.png")

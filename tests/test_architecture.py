@@ -1,0 +1,71 @@
+"""The rooms of the house, and that imports point down only."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import maxvit
+
+ROOT = Path(maxvit.__file__).parent
+
+# room: what it may import. A room not named here must be added, with thought.
+ROOMS = {
+    "errors": set(),
+    "config": {"errors"},
+    "storage": {"errors"},
+    "layers": {"errors"},
+    "data": {"config", "errors"},
+    "model": {"config", "errors", "layers", "storage"},
+    "checkpoints": {"config", "errors", "model", "storage"},
+    "create": {"checkpoints", "config", "errors", "model", "storage"},
+    "tasks": {"create", "data", "errors", "layers", "model", "storage"},
+    "inference": {"config", "create", "data", "errors", "layers", "model", "storage", "tasks"},
+    "training": {"checkpoints", "config", "create", "data", "errors", "inference", "model", "storage", "tasks"},
+    "cli": {"config", "create", "data", "errors", "inference", "model", "training"},
+    "__main__": {"cli"},
+}
+
+
+def room(path: Path) -> str:
+    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+def imports(path: Path) -> set[str]:
+    """Modules of this package that a file imports, wherever the import stands."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports relatively"
+            found |= (
+                {f"{node.module}.{alias.name}" for alias in node.names} if node.module == "maxvit" else {node.module}
+            )
+    return {name.removeprefix("maxvit.") for name in found if name.startswith("maxvit.")}
+
+
+FILES = sorted(p for p in ROOT.rglob("*.py") if p != ROOT / "__init__.py")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_point_down(path):
+    rooms = {name.split(".")[0] for name in imports(path)} - {room(path), "__version__"}
+    assert rooms <= ROOMS[room(path)]
+
+
+def test_no_room_reaches_itself_through_others():
+    def below(name: str) -> set[str]:
+        return ROOMS[name] | {deeper for n in ROOMS[name] for deeper in below(n)}
+
+    assert [name for name in ROOMS if name in below(name)] == []
+
+
+def test_only_the_training_loop_knows_lightning():
+    knowing = [str(p.relative_to(ROOT)) for p in FILES if "import lightning" in p.read_text()]
+    assert knowing == ["training/callbacks.py", "training/loop.py"]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_file_holds_one_idea(path):
+    assert len(path.read_text().splitlines()) <= 400

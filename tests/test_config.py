@@ -1,0 +1,82 @@
+"""Configuration: what is allowed, and the way to JSON and back."""
+
+import dataclasses
+import json
+
+import pytest
+
+from maxvit.config import VARIANTS, MaxViTConfig, Preprocessing, check_known, official_preprocessing
+from maxvit.errors import MaxViTError
+
+
+@pytest.mark.parametrize("config", VARIANTS.values(), ids=VARIANTS.keys())
+def test_configuration_survives_json(config):
+    assert MaxViTConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+def test_preprocessing_survives_json():
+    spec = Preprocessing(image_size=(37, 53), crop_fraction=0.9, interpolation="bilinear", mean=(0.5,), std=(0.25,))
+    assert Preprocessing.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
+
+
+def test_variants_cannot_be_changed_by_accident():
+    with pytest.raises(TypeError):
+        VARIANTS["maxvit_tiny"] = MaxViTConfig()
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        VARIANTS["maxvit_tiny"].head_dim = 16
+
+
+@pytest.mark.parametrize(("size", "window"), [(224, (7, 7)), (384, (12, 12)), ((512, 225), (16, 8)), (32, (1, 1))])
+def test_windows_scale_with_the_image_and_tables_stay(size, window):
+    config = VARIANTS["maxvit_tiny"].resized(size)
+    assert config.window_size == config.grid_size == window
+    assert config.bias_table_size == (13, 13)
+
+
+def test_official_preprocessing_depends_on_the_size():
+    small, large = official_preprocessing((224, 224)), official_preprocessing((384, 384))
+    assert (small.crop_fraction, small.mean, small.std) == (0.875, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    assert (large.crop_fraction, large.mean, large.std) == (384 / 416, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"channels": (64, 128, 256)}, "need one entry for each of 4 stages"),
+        ({"channels": (64, 128, 250, 512)}, "must be multiples of head_dim, which is 32"),
+        ({"depths": (2, 2, 0, 2)}, "depths is .* positive whole numbers"),
+        ({"window_size": 7}, "window_size is 7; it takes positive whole numbers"),
+        ({"grid_size": (7, 7, 7)}, r"two numbers, \(height, width\)"),
+        ({"drop_path_rate": 1.0}, "drop_path_rate is 1.0; it takes a number below 1"),
+        ({"se_ratio": 0}, "se_ratio is 0; it takes a number above 0, up to 1"),
+        ({"pool": "mean"}, "pool is 'mean'; choose 'avg' or 'max'"),
+        ({"num_classes": -1}, "num_classes is -1"),
+        ({"in_channels": 0}, "in_channels is 0; it takes a whole number from 1 up"),
+        ({"image_size": (31, 224)}, "the smallest side is 32 pixels"),
+        ({"window": (7, 7)}, "unknown configuration key 'window': did you mean 'window_size'"),
+    ],
+)
+def test_configuration_that_makes_no_network_is_refused(values, says):
+    with pytest.raises(MaxViTError, match=says):
+        MaxViTConfig.from_dict({**VARIANTS["maxvit_tiny"].to_dict(), **values})
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"image_size": (224,)}, "takes .height, width. from 32 up"),
+        ({"crop_fraction": 1.1}, "crop_fraction is 1.1; it takes a number above 0, up to 1"),
+        ({"interpolation": "nearest"}, "interpolation is 'nearest'; choose"),
+        ({"std": (0.0, 0.2, 0.2)}, "std above 0"),
+        ({"mean": (0.5, 0.5)}, "one value per channel"),
+        ({"crop": 0.9}, "unknown preprocessing key 'crop': did you mean"),
+    ],
+)
+def test_preprocessing_that_cannot_be_done_is_refused(values, says):
+    with pytest.raises(MaxViTError, match=says):
+        Preprocessing.from_dict({**Preprocessing().to_dict(), **values})
+
+
+def test_unknown_name_with_nothing_near_lists_what_is_known():
+    with pytest.raises(MaxViTError, match="unknown fruit 'zzz': known are apple, pear"):
+        check_known("fruit", ["pear", "zzz"], ["apple", "pear"])
