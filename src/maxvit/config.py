@@ -6,13 +6,37 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import ceil
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from maxvit.errors import MaxViTError
 
 Size = tuple[int, int]  # (height, width)
 
 SMALLEST_SIDE = 32  # pixels; the network halves the image five times
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Arithmetic:
+    """Where published networks compute otherwise than the official one, whose ways are the defaults.
+
+    Raises:
+        MaxViTError: If a value is unknown.
+    """
+
+    gelu: Literal["tanh", "erf"] = "tanh"
+    padding: Literal["same", "symmetric"] = "same"  # of strided 3 x 3 convolutions; "same": an even side at its end
+    shortcut_pool: Literal["2x2", "3x3"] = "2x2"  # "2x2": padding does not count; "3x3": one pixel of zeros counts
+    shortcut_projection: Literal["channels", "stride"] = "channels"  # 1 x 1 where channels change; or also at strides
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value, allowed = getattr(self, field.name), get_args(field.type)
+            if value not in allowed:
+                raise MaxViTError(f"{field.name} is {value!r}; choose {' or '.join(repr(a) for a in allowed)}")
+
+
+OFFICIAL = Arithmetic()
+TORCHVISION = Arithmetic(gelu="erf", padding="symmetric", shortcut_pool="3x3", shortcut_projection="stride")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,6 +61,7 @@ class MaxViTConfig:
     in_channels: int = 3
     num_classes: int = 1000  # 0: no classifier, the network returns the features before it
     image_size: Size = (224, 224)  # the size it is made for; any other from 32 pixels up works too
+    arithmetic: Arithmetic = OFFICIAL
 
     def __post_init__(self) -> None:
         if self.bias_table_size is None:
@@ -96,19 +121,27 @@ class MaxViTConfig:
         """
         check_known("configuration key", values, [f.name for f in dataclasses.fields(cls)])
         known: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        if "arithmetic" in known:
+            check_known("arithmetic key", known["arithmetic"], [f.name for f in dataclasses.fields(Arithmetic)])
+            known["arithmetic"] = Arithmetic(**known["arithmetic"])
         return cls(**known)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Preprocessing:
-    """What the weights expect of an image: centre crop to the target's aspect ratio, resize, normalise.
+    """What the weights expect of an image: cut or squeeze it to a size, then normalise.
+
+    `fit` says how an image of another shape becomes `image_size`. "crop": the centred piece of its aspect ratio.
+    "squash": the whole image, squeezed. "aspect": the whole image keeps its shape, and takes as many pixels as
+    `image_size` has, each side a multiple of 32; images then differ in size.
 
     `interpolation` "bicubic" and "bilinear" are Pillow's antialiased ones. "bicubic-tf1" is the official
     evaluation's (TensorFlow 1 rules: corners anchored, a = -0.75, no antialiasing).
     """
 
     image_size: Size = (224, 224)
-    crop_fraction: float = 0.875  # of the largest centred crop that has the target's aspect ratio
+    fit: Literal["crop", "squash", "aspect"] = "crop"
+    crop_fraction: float = 0.875  # of the largest centred piece that has the aspect ratio wanted
     interpolation: Literal["bicubic", "bilinear", "bicubic-tf1"] = "bicubic"
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)  # of pixels in 0..1, one per channel
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
@@ -120,6 +153,8 @@ class Preprocessing:
             raise MaxViTError(f"image_size is {self.image_size}; it takes (height, width) from {SMALLEST_SIDE} up")
         if not 0 < self.crop_fraction <= 1:
             raise MaxViTError(f"crop_fraction is {self.crop_fraction}; it takes a number above 0, up to 1")
+        if self.fit not in ("crop", "squash", "aspect"):
+            raise MaxViTError(f"fit is {self.fit!r}; choose 'crop', 'squash' or 'aspect'")
         if self.interpolation not in ("bicubic", "bilinear", "bicubic-tf1"):
             raise MaxViTError(f"interpolation is {self.interpolation!r}; choose 'bicubic', 'bilinear' or 'bicubic-tf1'")
         if len(self.mean) != len(self.std) or len(self.mean) not in (1, 3) or min(self.std) <= 0:
@@ -188,3 +223,12 @@ VARIANTS: Mapping[str, MaxViTConfig] = MappingProxyType(
         ),
     }
 )
+
+
+def with_published_drop_path(config: MaxViTConfig) -> MaxViTConfig:
+    """For weights of other packages: fine-tuning goes on with the variant's own drop rate, which no file holds."""
+    for variant in VARIANTS.values():
+        same = variant.channels == config.channels and variant.depths == config.depths
+        if same and variant.stem_channels == config.stem_channels:
+            return dataclasses.replace(config, drop_path_rate=variant.drop_path_rate)
+    return config

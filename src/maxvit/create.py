@@ -1,16 +1,12 @@
 """Make a network by name, or load one from a file."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor
 
-from maxvit import storage
-from maxvit.checkpoints import tensorflow
-from maxvit.config import VARIANTS, MaxViTConfig, Preprocessing, Size, check_known
+from maxvit.checkpoints.detect import Checkpoint, read_checkpoint
+from maxvit.config import VARIANTS, Size, check_known
 from maxvit.errors import MaxViTError
 from maxvit.model import MaxViT
 
@@ -54,26 +50,19 @@ def create_model(
 def load_model(
     path: str | Path, image_size: int | Size | None = None, num_classes: int | None = None, ema: bool = True
 ) -> MaxViT:
-    """Load a network, in evaluation mode, from our own checkpoint or an official TensorFlow one.
+    """Load a network, in evaluation mode, from any published format: the file's contents say which.
 
     Args:
-        path: A `.safetensors` file; or an official checkpoint (its folder, its prefix or its `.index` file).
-        image_size: Scale windows to this size; None: as the file says (an official file says nothing: 224).
+        path: Ours, timm's or torchvision's file; or an official TensorFlow checkpoint (its folder, its prefix or its
+            `.index` file).
+        image_size: Scale windows to this size; None: as the file says (an official one says nothing: 224).
         num_classes: Replace the classifier by a fresh one with so many classes; None: keep it.
         ema: Read the averaged weights of an official checkpoint, which are the model; False: the raw ones.
 
     Raises:
         MaxViTError: If the file is missing, damaged or of another architecture.
     """
-    path = Path(path)
-    if tensorflow.is_checkpoint(path):
-        config, state = tensorflow.read(path, ema=ema)
-        model = build(config, state, source=path)
-        model.provenance = {"converted_from": path.name, "weights": "averaged" if ema else "raw"}
-    else:
-        if not ema:
-            raise MaxViTError(f"{path} holds one set of weights; ema=False is for official TensorFlow checkpoints")
-        model = _load_native(path)
+    model = build(read_checkpoint(Path(path), ema), source=str(path))
     if image_size is not None:
         model.set_image_size(image_size)
     if num_classes is not None:
@@ -81,21 +70,15 @@ def load_model(
     return model.eval()
 
 
-def build(
-    config: MaxViTConfig,
-    state: Mapping[str, Tensor],
-    source: Path,
-    preprocessing: Preprocessing | None = None,
-    class_names: Sequence[str] | None = None,
-) -> MaxViT:
+def build(checkpoint: Checkpoint, source: str) -> MaxViT:
     """Make a network and give it weights, naming the first entries that do not fit.
 
     Raises:
         MaxViTError: If an entry is missing, left over or of another shape.
     """
     with torch.device("meta"):
-        model = MaxViT(config, preprocessing, class_names)
-    wanted = model.state_dict()
+        model = MaxViT(checkpoint.config, checkpoint.preprocessing, checkpoint.class_names)
+    wanted, state = model.state_dict(), checkpoint.state
     problems = [f"{n} is missing" for n in wanted if n not in state]
     problems += [f"{n} is not part of the network" for n in state if n not in wanted]
     for n, tensor in state.items():
@@ -104,24 +87,6 @@ def build(
     if problems:
         more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
         raise MaxViTError(f"{source} does not hold the network that it describes: {'; '.join(problems[:3])}{more}")
-    model.load_state_dict(dict(state), assign=True)
+    model.load_state_dict(state, assign=True)
+    model.provenance = checkpoint.provenance
     return model.requires_grad_()
-
-
-def _load_native(path: Path) -> MaxViT:
-    state, metadata = storage.load(path)
-    if metadata.get("format") != "maxvit" or "config" not in metadata:
-        found = ", ".join(list(state)[:3]) or "no tensors"
-        raise MaxViTError(
-            f"{path} is no checkpoint of this package (it holds {found} and no configuration); "
-            "readable are files that maxvit wrote and official TensorFlow checkpoints"
-        )
-    try:
-        config = MaxViTConfig.from_dict(metadata["config"])
-        preprocessing = Preprocessing.from_dict(metadata["preprocessing"])
-    except (MaxViTError, KeyError, TypeError, AttributeError) as error:
-        raise MaxViTError(f"the description in {path} cannot be used: {error}") from error
-    model = build(config, state, path, preprocessing, metadata.get("class_names"))
-    provenance: Any = metadata.get("provenance")
-    model.provenance = provenance if isinstance(provenance, dict) else {}
-    return model

@@ -27,9 +27,9 @@ from maxvit.layers.multiaxis import LN_EPS, BlockAttention, GridAttention
 class Stem(nn.Module):
     """Two 3 x 3 convolutions; the first halves the image. No norm or activation after the second."""
 
-    def __init__(self, in_channels: int, channels: int) -> None:
+    def __init__(self, in_channels: int, channels: int, symmetric: bool = False) -> None:
         super().__init__()
-        self.conv1 = SameConv2d(in_channels, channels, stride=2)
+        self.conv1 = SameConv2d(in_channels, channels, stride=2, symmetric=symmetric)
         self.norm = batch_norm(channels)
         self.act = nn.GELU(approximate="tanh")
         self.conv2 = SameConv2d(channels, channels, stride=1)
@@ -45,7 +45,8 @@ class MaxViTBlock(nn.Module):
     def __init__(self, config: MaxViTConfig, in_channels: int, channels: int, stride: int, drop_path: float) -> None:
         super().__init__()
         shared = (config.head_dim, config.expansion, drop_path, config.bias_table_size)
-        self.mbconv = MBConv(in_channels, channels, stride, config.expansion, config.se_ratio, drop_path)
+        mbconv = (config.expansion, config.se_ratio, drop_path, config.arithmetic)
+        self.mbconv = MBConv(in_channels, channels, stride, *mbconv)
         self.block_attention = BlockAttention(channels, config.window_size, *shared)
         self.grid_attention = GridAttention(channels, config.grid_size, *shared)
 
@@ -96,7 +97,7 @@ class MaxViT(nn.Module):
         self.provenance: dict[str, Any] = {}
         self.gradient_checkpointing = False
 
-        self.stem = Stem(config.in_channels, config.stem_channels)
+        self.stem = Stem(config.in_channels, config.stem_channels, config.arithmetic.padding == "symmetric")
         self.stages = nn.ModuleList()
         width = config.stem_channels
         for channels, rates in zip(config.channels, config.drop_path_rates(), strict=True):
@@ -107,6 +108,9 @@ class MaxViT(nn.Module):
             self.stages.append(stage)
         self.head = Head(width, config.num_classes, config.pool)
         self.apply(initialize)
+        for module in self.modules():
+            if isinstance(module, nn.GELU) and config.arithmetic.gelu == "erf":
+                module.approximate = "none"
 
     def forward(self, images: Tensor) -> Tensor:
         """Class scores.

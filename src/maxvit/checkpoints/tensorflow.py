@@ -1,6 +1,5 @@
 """Official TensorFlow checkpoints: one name table, from which both directions are derived."""
 
-import dataclasses
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor
 
 from maxvit.checkpoints.tensorbundle import TensorBundle
-from maxvit.config import VARIANTS, MaxViTConfig
+from maxvit.config import MaxViTConfig, with_published_drop_path
 from maxvit.errors import MaxViTError
 
 Array = npt.NDArray[np.float32]
@@ -186,16 +185,7 @@ def infer_config(shapes: Mapping[str, tuple[int, ...]]) -> MaxViTConfig:
         num_classes=shapes.get("maxvit/cls_head/logit_dense/weight", (0, 0))[1],
         image_size=(window[0] * 32, window[1] * 32),
     )
-    return _with_published_drop_path(config)
-
-
-def _with_published_drop_path(config: MaxViTConfig) -> MaxViTConfig:
-    """Fine-tuning goes on with the variant's own drop rate, which the files do not hold."""
-    for variant in VARIANTS.values():
-        same = variant.channels == config.channels and variant.depths == config.depths
-        if same and variant.stem_channels == config.stem_channels:
-            return dataclasses.replace(config, drop_path_rate=variant.drop_path_rate)
-    return config
+    return with_published_drop_path(config)
 
 
 def is_checkpoint(path: Path) -> bool:

@@ -1,5 +1,7 @@
 """From an image to the normalised tensor that the network takes."""
 
+from math import log
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -18,19 +20,36 @@ def preprocess(spec: Preprocessing, image: ImageLike) -> Tensor:
         image: Anything that `maxvit.data.images.decode` reads.
 
     Returns:
-        (C, H, W) float32 with (H, W) = spec.image_size.
+        (C, H, W) float32 with (H, W) = spec.image_size, or for fit "aspect" the size that `target_size` gives.
 
     Raises:
         MaxViTError: If it is no image.
     """
-    cropped = centre_crop(decode(image), spec.image_size, spec.crop_fraction)
+    decoded = decode(image)
+    size = target_size(spec, (decoded.height, decoded.width))
+    piece = (decoded.height, decoded.width) if spec.fit == "squash" else size
+    cropped = centre_crop(decoded, piece, spec.crop_fraction)
     if spec.interpolation == "bicubic-tf1":
-        pixels = resize_tf1(np.asarray(cropped), spec.image_size)
+        pixels = resize_tf1(np.asarray(cropped), size)
     else:
-        height, width = spec.image_size
+        height, width = size
         method = Image.Resampling.BICUBIC if spec.interpolation == "bicubic" else Image.Resampling.BILINEAR
         pixels = np.asarray(cropped.resize((width, height), method), dtype=np.float32)
     return normalise(spec, pixels)
+
+
+def target_size(spec: Preprocessing, size: Size) -> Size:
+    """The size in pixels that an image of `size` gets.
+
+    With fit "aspect" it has about as many pixels as `spec.image_size`, and of all such sizes with sides that are
+    multiples of 32 the nearest aspect ratio; so a data set has few sizes, and each fills batches.
+    """
+    if spec.fit != "aspect":
+        return spec.image_size
+    pixels, ratio = spec.image_size[0] * spec.image_size[1], size[0] / size[1]
+    heights = range(32, max(spec.image_size) * 4 + 1, 32)  # aspect ratios from 1 to 16 up to 16 to 1
+    sizes = [(h, max(32, round(pixels / h / 32) * 32)) for h in heights]
+    return min(sizes, key=lambda s: abs(log(s[0] / s[1] / ratio)))
 
 
 def normalise(spec: Preprocessing, pixels: npt.NDArray[np.generic]) -> Tensor:

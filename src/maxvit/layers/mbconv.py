@@ -3,6 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from maxvit.config import OFFICIAL, Arithmetic
 from maxvit.layers.drop_path import DropPath
 
 BN_EPS = 1e-3
@@ -17,21 +18,32 @@ def batch_norm(channels: int) -> nn.BatchNorm2d:
 class SameConv2d(nn.Conv2d):
     """3 x 3 convolution with TensorFlow's 'same' padding: at stride 2 an even side is padded at its end only.
 
+    With `symmetric` it is PyTorch's own padding of 1, at odd sides the same.
+
     Args:
         in_channels: Channels of the input.
         out_channels: Channels of the output.
         stride: 1 or 2.
         groups: As in `nn.Conv2d`.
         bias: As in `nn.Conv2d`.
+        symmetric: See above.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, stride: int, groups: int = 1, bias: bool = True) -> None:
-        padding = 1 if stride == 1 else 0
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        stride: int,
+        groups: int = 1,
+        bias: bool = True,
+        symmetric: bool = False,
+    ) -> None:
+        padding = 1 if stride == 1 or symmetric else 0
         super().__init__(in_channels, out_channels, 3, stride, padding, groups=groups, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C_in, H, W) -> (B, C_out, ceil(H / stride), ceil(W / stride))."""
-        if self.stride[0] == 2:
+        if self.padding[0] == 0:
             x = F.pad(x, (x.shape[3] % 2, 1, x.shape[2] % 2, 1))
         return super().forward(x)
 
@@ -57,16 +69,20 @@ class SqueezeExcite(nn.Module):
 
 
 class Shortcut(nn.Module):
-    """What MBConv adds its result to: 2 x 2 average pooling where it strides, 1 x 1 where the channels change."""
+    """What MBConv adds its result to: average pooling where it strides, 1 x 1 where the channels change."""
 
-    def __init__(self, in_channels: int, channels: int, stride: int) -> None:
+    def __init__(self, in_channels: int, channels: int, stride: int, arithmetic: Arithmetic = OFFICIAL) -> None:
         super().__init__()
         self.stride = stride
-        self.conv = nn.Conv2d(in_channels, channels, 1) if in_channels != channels else nn.Identity()
+        self.wide = arithmetic.shortcut_pool == "3x3"
+        projects = in_channels != channels or (stride == 2 and arithmetic.shortcut_projection == "stride")
+        self.conv = nn.Conv2d(in_channels, channels, 1) if projects else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C_in, H, W) -> (B, C, ceil(H / stride), ceil(W / stride))."""
-        if self.stride == 2:  # at an odd side the padding is left out of the mean
+        if self.stride == 2 and self.wide:
+            x = F.avg_pool2d(x, 3, 2, padding=1)
+        elif self.stride == 2:  # at an odd side the padding is left out of the mean
             x = F.avg_pool2d(x, 2, 2, ceil_mode=True, count_include_pad=False)
         return self.conv(x)
 
@@ -81,6 +97,7 @@ class MBConv(nn.Module):
         expansion: See above.
         se_ratio: Squeezed channels over C.
         drop_path: Stochastic depth of the branch.
+        arithmetic: Padding and shortcut.
     """
 
     def __init__(
@@ -91,19 +108,21 @@ class MBConv(nn.Module):
         expansion: int = 4,
         se_ratio: float = 0.25,
         drop_path: float = 0.0,
+        arithmetic: Arithmetic = OFFICIAL,
     ) -> None:
         super().__init__()
+        symmetric = arithmetic.padding == "symmetric"
         hidden = channels * expansion
         self.pre_norm = batch_norm(in_channels)
         self.expand = nn.Conv2d(in_channels, hidden, 1, bias=False)
         self.expand_norm = batch_norm(hidden)
-        self.depthwise = SameConv2d(hidden, hidden, stride, groups=hidden, bias=False)
+        self.depthwise = SameConv2d(hidden, hidden, stride, groups=hidden, bias=False, symmetric=symmetric)
         self.depthwise_norm = batch_norm(hidden)
         self.act = nn.GELU(approximate="tanh")
         self.se = SqueezeExcite(hidden, max(1, int(channels * se_ratio)))
         self.project = nn.Conv2d(hidden, channels, 1)
         self.drop_path = DropPath(drop_path)
-        self.shortcut = Shortcut(in_channels, channels, stride)
+        self.shortcut = Shortcut(in_channels, channels, stride, arithmetic)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C_in, H, W) -> (B, C, ceil(H / stride), ceil(W / stride))."""

@@ -1,0 +1,116 @@
+"""torchvision's `maxvit_t`: another arithmetic (see `maxvit.config.TORCHVISION`), another scale, another table."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from maxvit.checkpoints.renaming import NameTable, Shapes, count_blocks, rename
+from maxvit.config import TORCHVISION, MaxViTConfig, Preprocessing, with_published_drop_path
+from maxvit.errors import MaxViTError
+
+_ATTENTION = {
+    "norm1": "attn_layer.0",
+    "attention.qkv": "attn_layer.1.to_qkv",
+    "attention.bias.table": "attn_layer.1.relative_position_bias_table",
+    "attention.proj": "attn_layer.1.merge",
+    "norm2": "mlp_layer.0",
+    "ffn.expand": "mlp_layer.1",
+    "ffn.project": "mlp_layer.3",
+}
+_LAYERS = "layers.MBconv.layers"
+NAMES = NameTable(
+    block="blocks.{s}.layers.{b}",
+    inside={
+        "mbconv.pre_norm": f"{_LAYERS}.pre_norm",
+        "mbconv.expand": f"{_LAYERS}.conv_a.0",
+        "mbconv.expand_norm": f"{_LAYERS}.conv_a.1",
+        "mbconv.depthwise": f"{_LAYERS}.conv_b.0",
+        "mbconv.depthwise_norm": f"{_LAYERS}.conv_b.1",
+        "mbconv.se.reduce": f"{_LAYERS}.squeeze_excitation.fc1",
+        "mbconv.se.expand": f"{_LAYERS}.squeeze_excitation.fc2",
+        "mbconv.project": f"{_LAYERS}.conv_c",
+        "mbconv.shortcut.conv": "layers.MBconv.proj.1",
+        **{f"block_attention.{ours}": f"layers.window_attention.{theirs}" for ours, theirs in _ATTENTION.items()},
+        **{f"grid_attention.{ours}": f"layers.grid_attention.{theirs}" for ours, theirs in _ATTENTION.items()},
+    },
+    outside={
+        "stem.conv1": "stem.0.0",
+        "stem.norm": "stem.0.1",
+        "stem.conv2": "stem.1.0",
+        "head.norm": "classifier.2",
+        "head.dense": "classifier.3",
+        "head.classifier": "classifier.5",
+    },
+)
+_MARK = "blocks.0.layers.0.layers.window_attention.attn_layer.1.to_qkv.weight"
+_NO_BIAS = ("stem.0.0.bias", "classifier.5.bias")  # layers that have none there: zeros here compute the same
+
+
+def is_torchvision(names: Mapping[str, object]) -> bool:
+    """Whether these are names of torchvision's MaxViT."""
+    return _MARK in names
+
+
+def from_torchvision(state: Mapping[str, Tensor]) -> tuple[MaxViTConfig, Preprocessing, dict[str, Tensor]]:
+    """torchvision's tensors to ours.
+
+    Raises:
+        MaxViTError: If a tensor is missing or left over.
+    """
+    state = {name: t for name, t in state.items() if not name.endswith("relative_position_index")}
+    config = infer_config({name: tuple(t.shape) for name, t in state.items()})
+    for bias in _NO_BIAS:
+        state[bias] = torch.zeros(len(state[bias.replace("bias", "weight")]))
+    ours = rename(state, NAMES.pairs(config), "torchvision")
+    for name, tensor in ours.items():
+        if name.endswith("bias.table"):
+            ours[name] = _table(tensor)
+        elif ".qkv." in name:
+            ours[name] = _queries(tensor, config.head_dim)
+    return config, Preprocessing(image_size=config.image_size, crop_fraction=1.0), ours
+
+
+def _table(tensor: Tensor) -> Tensor:
+    """(offsets, N) by query minus key -> (N, 2h - 1, 2w - 1) by key minus query."""
+    side = round(len(tensor) ** 0.5)
+    return tensor.T.reshape(-1, side, side).flip(1, 2).contiguous()
+
+
+def _queries(tensor: Tensor, head_dim: int) -> Tensor:
+    """It scales by width ** -0.5, we by head_dim ** -0.5: the ratio goes into the queries' rows."""
+    width = len(tensor) // 3
+    return torch.cat([tensor[:width] * (head_dim / width) ** 0.5, tensor[width:]])
+
+
+def infer_config(shapes: Shapes) -> MaxViTConfig:
+    """The configuration, from names and shapes alone.
+
+    Raises:
+        MaxViTError: If a tensor that tells it is missing.
+    """
+    depths, channels = count_blocks(shapes, NAMES, f"{_LAYERS}.conv_c")
+    try:
+        offsets, heads = shapes[_MARK.replace("to_qkv.weight", "relative_position_bias_table")]
+        expand = shapes[f"blocks.0.layers.0.{_LAYERS}.conv_a.0.weight"]
+        squeeze = shapes[f"blocks.0.layers.0.{_LAYERS}.squeeze_excitation.fc1.weight"]
+        stem, classes = shapes["stem.0.0.weight"], shapes["classifier.5.weight"][0]
+    except (KeyError, ValueError) as error:
+        raise MaxViTError(f"the file is no complete MaxViT of torchvision: {error} does not fit") from error
+    window = (round(offsets**0.5) + 1) // 2
+    return with_published_drop_path(
+        MaxViTConfig(
+            stem_channels=stem[0],
+            in_channels=stem[1],
+            channels=channels,
+            depths=depths,
+            head_dim=channels[0] // heads,
+            expansion=expand[0] // channels[0],
+            se_ratio=squeeze[0] / channels[0],
+            window_size=(window, window),
+            grid_size=(window, window),
+            num_classes=classes,
+            image_size=(window * 32, window * 32),
+            arithmetic=TORCHVISION,
+        )
+    )
