@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from maxvit.layers.partition import Axis, Size, pad, padded_size, partition, real_tokens, unpartition
+from maxvit.layers.partition import Axis, Size, pad, padded_size, partition, real_tokens, take, unpartition
 
 
 class RelativePositionBias(nn.Module):
@@ -61,6 +61,7 @@ class GroupAttention(nn.Module):
         self.qkv = nn.Linear(channels, 3 * channels)
         self.bias = RelativePositionBias(self.heads, size, table_size)
         self.proj = nn.Linear(channels, channels)
+        self.always_mask = False  # also where nothing is padded: one graph for every size, see MaxViT.set_dynamic_size
 
     @property
     def size(self) -> Size:
@@ -74,7 +75,7 @@ class GroupAttention(nn.Module):
         out = F.scaled_dot_product_attention(q, k, v, self._bias_and_mask(hw, q))  # scaled by D^-0.5
         out = out.transpose(2, 3).flatten(3)  # (B, G, T, C)
         out = unpartition(out, padded_size(hw, self.size), self.size, self.axis)
-        return self.proj(out[:, : hw[0], : hw[1]])
+        return self.proj(take(out, hw) if self.always_mask else out[:, : hw[0], : hw[1]])
 
     def weights(self, x: Tensor) -> Tensor:
         """How much each token attends to each other of its group: (B, H, W, C) -> (B, G, N, T, T), rows sum to 1."""
@@ -84,11 +85,16 @@ class GroupAttention(nn.Module):
 
     def _group(self, x: Tensor) -> Tensor:
         """Project, then group: (B, H, W, C) -> (B, G, N, 3, T, D), so that three maps are gathered in one pass."""
-        qkv = partition(pad(self.qkv(x), self.size), self.size, self.axis)  # (B, G, T, 3C)
+        qkv = self.qkv(x)
+        whole = padded_size((x.shape[1], x.shape[2]), self.size)
+        qkv = take(qkv, whole) if self.always_mask else pad(qkv, self.size)
+        qkv = partition(qkv, self.size, self.axis)  # (B, G, T, 3C)
         return qkv.unflatten(3, (3, self.heads, -1)).permute(0, 1, 4, 3, 2, 5)
 
     def _bias_and_mask(self, hw: Size, q: Tensor) -> Tensor:
         """(N, T, T), or (G, N, T, T) with -inf for keys that are padding."""
         bias = self.bias().to(q.dtype)
+        if not self.always_mask and hw == padded_size(hw, self.size):
+            return bias
         real = real_tokens(hw, self.size, self.axis, q.device)
-        return bias if real is None else bias.where(real[:, None, None, :], float("-inf"))
+        return bias.where(real[:, None, None, :], float("-inf"))

@@ -24,6 +24,16 @@ def pad(x: Tensor, size: Size) -> Tensor:
     return F.pad(x, (0, 0, 0, width - x.shape[2], 0, height - x.shape[1]))
 
 
+def take(x: Tensor, hw: Size) -> Tensor:
+    """The first (H', W') positions of a map, its last ones repeated if it has fewer: (B, H, W, C) -> (B, H', W', C).
+
+    What `pad` and a slice do, without a decision that depends on a size: for graphs that serve every size.
+    """
+    for axis, side in enumerate(hw, start=1):
+        x = x.index_select(axis, torch.arange(side, device=x.device).clamp(max=x.shape[axis] - 1))
+    return x
+
+
 def partition(x: Tensor, size: Size, axis: Axis) -> Tensor:
     """Gather the tokens that attend to one another: (B, H, W, C) -> (B, G, T, C), T = size[0] * size[1].
 
@@ -46,15 +56,9 @@ def unpartition(x: Tensor, hw: Size, size: Size, axis: Axis) -> Tensor:
     return x.permute([order.index(i) for i in range(6)]).flatten(3, 4).flatten(1, 2)  # (B, H, W, C)
 
 
-def real_tokens(hw: Size, size: Size, axis: Axis, device: torch.device | None = None) -> Tensor | None:
-    """Which tokens of each group are part of the map, and not padding.
-
-    Returns:
-        (G, T), bool; None where the map divides and so nothing is padded. Every group holds a real token.
-    """
+def real_tokens(hw: Size, size: Size, axis: Axis, device: torch.device | None = None) -> Tensor:
+    """Which tokens of each group are part of the map, and not padding: (G, T), bool. Every group holds a real one."""
     height, width = padded_size(hw, size)
-    if (height, width) == hw:
-        return None
     real = (torch.arange(height, device=device) < hw[0])[:, None] & (torch.arange(width, device=device) < hw[1])
     return partition(real[None, :, :, None], size, axis)[0, :, :, 0]  # (G, T)
 
