@@ -6,11 +6,11 @@ Every block is MBConv, then block attention, then grid attention. Reference: the
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -19,9 +19,12 @@ from torch.utils.checkpoint import checkpoint
 from maxvit import storage
 from maxvit.config import SMALLEST_SIDE, MaxViTConfig, Preprocessing, Size, official_preprocessing
 from maxvit.errors import MaxViTError
+from maxvit.hub.mixin import HubModel
 from maxvit.layers.attention import GroupAttention, RelativePositionBias
 from maxvit.layers.mbconv import MBConv, SameConv2d, batch_norm
 from maxvit.layers.multiaxis import LN_EPS, BlockAttention, GridAttention
+
+FORMAT = "maxvit"  # how our own files call themselves
 
 
 class Stem(nn.Module):
@@ -72,7 +75,7 @@ class Head(nn.Module):
         return x if pre_logits else self.classifier(x)
 
 
-class MaxViT(nn.Module):
+class MaxViT(nn.Module, HubModel):
     """MaxViT, as `config` describes it.
 
     Args:
@@ -174,6 +177,25 @@ class MaxViT(nn.Module):
         self.head.classifier = classifier.apply(initialize).to(like.device, like.dtype)
         self.config, self.class_names = config, names
 
+    def set_in_channels(self, in_channels: int) -> None:
+        """Take images of another number of channels, by adapting the weights of the first convolution.
+
+        To 1 channel: their sum, so that a grey image is answered as if it were copied into all of them. To others: the
+        channels' weights repeated in turn and scaled by old / new, so that features keep their size. `preprocessing`
+        follows: the mean of `mean` and `std` for 1 channel, and again for 3; for other counts, which no picture has,
+        it is left as it is.
+        """
+        old, new = self.config.in_channels, in_channels
+        config = dataclasses.replace(self.config, in_channels=new)
+        conv = self.stem.conv1
+        weight = conv.weight.detach()  # (C, old, 3, 3)
+        if new == 1:
+            weight = weight.sum(1, keepdim=True)
+        elif new != old:
+            weight = weight[:, [i % old for i in range(new)]] * (old / new)  # (C, new, 3, 3)
+        conv.weight, conv.in_channels = nn.Parameter(weight, conv.weight.requires_grad), new
+        self.config, self.preprocessing = config, _for_channels(self.preprocessing, new)
+
     def set_image_size(self, image_size: int | Size) -> None:
         """Scale windows and grids to an image size: per side ceil(side / 32), as the official fine-tuning does.
 
@@ -189,6 +211,12 @@ class MaxViT(nn.Module):
         """While training, keep each block's input only and compute the rest again in backward: less memory."""
         self.gradient_checkpointing = enabled
 
+    def set_any_size(self, enabled: bool = True) -> None:
+        """Compute with one graph for every image size, for export: the same answers, more slowly."""
+        for layer in self.modules():
+            if isinstance(layer, GroupAttention):
+                layer.any_size = enabled
+
     def no_weight_decay(self) -> set[str]:
         """Names of the parameters that are not decayed: biases, norms and bias tables (official settings)."""
         return {name for name, p in self.named_parameters() if p.ndim < 2 or name.endswith("bias.table")}
@@ -201,15 +229,70 @@ class MaxViT(nn.Module):
         """
         storage.save(path, self.state_dict(), self.metadata())
 
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read what `save` wrote, in evaluation mode. `maxvit.load_model` reads files of other programs too.
+
+        Raises:
+            MaxViTError: If the file is missing, damaged or not ours.
+        """
+        state, metadata = storage.load(path)
+        return cls.restore(state, metadata, str(path))
+
     def metadata(self) -> dict[str, Any]:
         """What a checkpoint says beside its tensors."""
-        return {
-            "format": "maxvit",
-            "config": self.config.to_dict(),
-            "preprocessing": self.preprocessing.to_dict(),
-            "class_names": self.class_names,
-            "provenance": self.provenance,
-        }
+        return describe(self.config, self.preprocessing, self.class_names, self.provenance)
+
+    @classmethod
+    def restore(cls, state: Mapping[str, Tensor], metadata: Mapping[str, Any], source: str) -> Self:
+        """Make the network that a checkpoint describes, with its weights, in evaluation mode.
+
+        Args:
+            state: As `state_dict` gives it.
+            metadata: As `metadata` gives it.
+            source: Where they come from, for messages.
+
+        Raises:
+            MaxViTError: If they are not ours, or an entry is missing, left over or of another shape.
+        """
+        if metadata.get("format") != FORMAT:
+            raise MaxViTError(f"{source} was not written by maxvit; maxvit.load_model reads files of other programs")
+        try:
+            config = MaxViTConfig.from_dict(metadata["config"])
+            preprocessing = Preprocessing.from_dict(metadata["preprocessing"])
+            with torch.device("meta"):
+                model = cls(config, preprocessing, metadata.get("class_names"))
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise MaxViTError(f"the description in {source} cannot be used: {error}") from error
+        wanted = model.state_dict()
+        problems = [f"{n} is missing" for n in wanted if n not in state]
+        problems += [f"{n} is not part of the network" for n in state if n not in wanted]
+        for n, tensor in state.items():
+            if n in wanted and tensor.shape != wanted[n].shape:
+                problems.append(f"{n} has shape {tuple(tensor.shape)}, wanted is {tuple(wanted[n].shape)}")
+        if problems:
+            more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
+            raise MaxViTError(f"{source} does not hold the network that it describes: {'; '.join(problems[:3])}{more}")
+        model.load_state_dict(state, assign=True)
+        provenance = metadata.get("provenance")
+        model.provenance = provenance if isinstance(provenance, dict) else {}
+        return model.requires_grad_().eval()
+
+
+def describe(
+    config: MaxViTConfig,
+    preprocessing: Preprocessing,
+    class_names: Sequence[str] | None,
+    provenance: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The metadata of our own files, as plain values."""
+    return {
+        "format": FORMAT,
+        "config": config.to_dict(),
+        "preprocessing": preprocessing.to_dict(),
+        "class_names": class_names,
+        "provenance": provenance,
+    }
 
 
 def initialize(module: nn.Module) -> None:
@@ -271,3 +354,11 @@ def _checked_names(class_names: Sequence[str] | None, num_classes: int) -> list[
     if class_names is not None and len(class_names) != num_classes:
         raise MaxViTError(f"{len(class_names)} class names were given for {num_classes} classes; give one for each")
     return None if class_names is None else [str(name) for name in class_names]
+
+
+def _for_channels(preprocessing: Preprocessing, in_channels: int) -> Preprocessing:
+    """The same for grey (1) or colour (3) images; pictures have no other number of channels."""
+    if in_channels not in (1, 3) or len(preprocessing.mean) == in_channels:
+        return preprocessing
+    mean, std = (sum(v) / len(v) for v in (preprocessing.mean, preprocessing.std))
+    return dataclasses.replace(preprocessing, mean=(mean,) * in_channels, std=(std,) * in_channels)

@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from maxvit.layers.partition import Axis, Size, pad, padded_size, partition, real_tokens, take, unpartition
+from maxvit.layers.gather import group_indices, place_indices
+from maxvit.layers.partition import Axis, Size, pad, padded_size, partition, real_tokens, unpartition
 
 
 class RelativePositionBias(nn.Module):
@@ -61,7 +62,7 @@ class GroupAttention(nn.Module):
         self.qkv = nn.Linear(channels, 3 * channels)
         self.bias = RelativePositionBias(self.heads, size, table_size)
         self.proj = nn.Linear(channels, channels)
-        self.always_mask = False  # also where nothing is padded: one graph for every size, see MaxViT.set_dynamic_size
+        self.any_size = False  # compute with one graph for every map size, see MaxViT.set_any_size
 
     @property
     def size(self) -> Size:
@@ -70,12 +71,14 @@ class GroupAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) -> (B, H, W, C)."""
+        if self.any_size:
+            return self._any_size(x)
         hw = (x.shape[1], x.shape[2])
         q, k, v = self._group(x).unbind(3)  # each (B, G, N, T, D)
-        out = F.scaled_dot_product_attention(q, k, v, self._bias_and_mask(hw, q))  # scaled by D^-0.5
+        out = _attend(q, k, v, self._bias_and_mask(hw, q))  # (B, G, N, T, D)
         out = out.transpose(2, 3).flatten(3)  # (B, G, T, C)
         out = unpartition(out, padded_size(hw, self.size), self.size, self.axis)
-        return self.proj(take(out, hw) if self.always_mask else out[:, : hw[0], : hw[1]])
+        return self.proj(out[:, : hw[0], : hw[1]])
 
     def weights(self, x: Tensor) -> Tensor:
         """How much each token attends to each other of its group: (B, H, W, C) -> (B, G, N, T, T), rows sum to 1."""
@@ -85,16 +88,37 @@ class GroupAttention(nn.Module):
 
     def _group(self, x: Tensor) -> Tensor:
         """Project, then group: (B, H, W, C) -> (B, G, N, 3, T, D), so that three maps are gathered in one pass."""
-        qkv = self.qkv(x)
-        whole = padded_size((x.shape[1], x.shape[2]), self.size)
-        qkv = take(qkv, whole) if self.always_mask else pad(qkv, self.size)
-        qkv = partition(qkv, self.size, self.axis)  # (B, G, T, 3C)
+        qkv = partition(pad(self.qkv(x), self.size), self.size, self.axis)  # (B, G, T, 3C)
         return qkv.unflatten(3, (3, self.heads, -1)).permute(0, 1, 4, 3, 2, 5)
+
+    def _any_size(self, x: Tensor) -> Tensor:
+        """`forward` by index: always masked, and no decision depends on the sides."""
+        hw = (x.shape[1], x.shape[2])
+        places, real = group_indices(hw, self.size, self.axis, x.device)  # (G, T)
+        qkv = self.qkv(x).flatten(1, 2).index_select(1, places.flatten())  # (B, G * T, 3C)
+        qkv = qkv.unflatten(2, (3, self.heads, -1)).unflatten(1, (-1, places.shape[1]))  # (B, G, T, 3, N, D)
+        q, k, v = qkv.permute(3, 0, 1, 4, 2, 5).unbind()  # each (B, G, N, T, D)
+        mask = self.bias().to(q.dtype).where(real[:, None, None, :], float("-inf"))  # (G, N, T, T)
+        out = _attend(q, k, v, mask).transpose(2, 3).flatten(3).flatten(1, 2)  # (B, G * T, C)
+        out = out.index_select(1, place_indices(hw, self.size, self.axis, x.device))  # (B, H * W, C)
+        return self.proj(out.unflatten(1, hw))
 
     def _bias_and_mask(self, hw: Size, q: Tensor) -> Tensor:
         """(N, T, T), or (G, N, T, T) with -inf for keys that are padding."""
         bias = self.bias().to(q.dtype)
-        if not self.always_mask and hw == padded_size(hw, self.size):
-            return bias
         real = real_tokens(hw, self.size, self.axis, q.device)
-        return bias.where(real[:, None, None, :], float("-inf"))
+        return bias if real is None else bias.where(real[:, None, None, :], float("-inf"))
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
+    """Scaled dot-product attention on (B, G, N, T, D), folded to the four axes that fast kernels take.
+
+    A bias (N, T, T) is the same for all groups, which are then folded into the batch; (G, N, T, T) is not, and the
+    groups are folded into the heads.
+    """
+    batch_and_groups = q.shape[:2]
+    if bias.ndim == 3:
+        q, k, v = (t.flatten(0, 1) for t in (q, k, v))  # (B * G, N, T, D)
+        return F.scaled_dot_product_attention(q, k, v, bias).unflatten(0, batch_and_groups)
+    q, k, v = (t.flatten(1, 2) for t in (q, k, v))  # (B, G * N, T, D)
+    return F.scaled_dot_product_attention(q, k, v, bias.flatten(0, 1)).unflatten(1, (-1, bias.shape[1]))

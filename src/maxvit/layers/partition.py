@@ -15,23 +15,14 @@ Size = tuple[int, int]
 
 def padded_size(hw: Size, size: Size) -> Size:
     """The smallest multiples of `size` that hold a map of `hw`."""
-    return -(-hw[0] // size[0]) * size[0], -(-hw[1] // size[1]) * size[1]
+    (height, width), (p, q) = hw, size
+    return (height + p - 1) // p * p, (width + q - 1) // q * q  # no negative number: ONNX would round it up
 
 
 def pad(x: Tensor, size: Size) -> Tensor:
     """Add zeros at the bottom and right until `size` divides the map: (B, H, W, C) -> (B, H', W', C)."""
     height, width = padded_size((x.shape[1], x.shape[2]), size)
     return F.pad(x, (0, 0, 0, width - x.shape[2], 0, height - x.shape[1]))
-
-
-def take(x: Tensor, hw: Size) -> Tensor:
-    """The first (H', W') positions of a map, its last ones repeated if it has fewer: (B, H, W, C) -> (B, H', W', C).
-
-    What `pad` and a slice do, without a decision that depends on a size: for graphs that serve every size.
-    """
-    for axis, side in enumerate(hw, start=1):
-        x = x.index_select(axis, torch.arange(side, device=x.device).clamp(max=x.shape[axis] - 1))
-    return x
 
 
 def partition(x: Tensor, size: Size, axis: Axis) -> Tensor:
@@ -56,9 +47,15 @@ def unpartition(x: Tensor, hw: Size, size: Size, axis: Axis) -> Tensor:
     return x.permute([order.index(i) for i in range(6)]).flatten(3, 4).flatten(1, 2)  # (B, H, W, C)
 
 
-def real_tokens(hw: Size, size: Size, axis: Axis, device: torch.device | None = None) -> Tensor:
-    """Which tokens of each group are part of the map, and not padding: (G, T), bool. Every group holds a real one."""
+def real_tokens(hw: Size, size: Size, axis: Axis, device: torch.device | None = None) -> Tensor | None:
+    """Which tokens of each group are part of the map, and not padding.
+
+    Returns:
+        (G, T), bool; None where the map divides and so nothing is padded. Every group holds a real token.
+    """
     height, width = padded_size(hw, size)
+    if (height, width) == hw:
+        return None
     real = (torch.arange(height, device=device) < hw[0])[:, None] & (torch.arange(width, device=device) < hw[1])
     return partition(real[None, :, :, None], size, axis)[0, :, :, 0]  # (G, T)
 
