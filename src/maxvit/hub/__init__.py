@@ -1,0 +1,1 @@
+"""The Hugging Face Hub: getting files from it, and putting networks there."""

@@ -1,0 +1,136 @@
+"""`from_pretrained`, `save_pretrained` and `push_to_hub`, through huggingface_hub's own mixin and its hooks."""
+
+import json
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from huggingface_hub import ModelCard, ModelHubMixin
+
+from maxvit import storage
+from maxvit.hub.card import model_card
+from maxvit.hub.download import download, plain_errors
+
+WEIGHTS = "model.safetensors"  # the names that the hub knows
+CONFIG = "config.json"
+
+
+class HubModel(ModelHubMixin):
+    """Methods of a network that has `save`, `load` and `metadata`.
+
+    What the weights file says is the truth; the mixin's own habit of remembering constructor arguments, and of
+    calling the constructor with what `config.json` holds, is switched off.
+    """
+
+    # not None, so that the mixin's __new__ stores nothing on instances
+    _hub_mixin_config: ClassVar[dict[str, Any]] = {}  # type: ignore[misc]
+
+    def save(self, path: str | Path) -> None:
+        """Write one file."""
+        raise NotImplementedError
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read what `save` wrote."""
+        raise NotImplementedError
+
+    def metadata(self) -> dict[str, Any]:
+        """What the file says beside its tensors."""
+        raise NotImplementedError
+
+    @classmethod
+    def from_pretrained(  # type: ignore[override]  # no **kwargs, and no config.json needed
+        cls,
+        source: str | Path,
+        *,
+        revision: str | None = None,
+        token: str | None = None,
+        cache_dir: str | Path | None = None,
+        local_files_only: bool = False,
+    ) -> Self:
+        """Load a network that `save_pretrained` or `push_to_hub` wrote, in evaluation mode.
+
+        Args:
+            source: "owner/name" on the hub, or a folder, or a file. Weights that other programs published are for
+                `maxvit.create_model(name, pretrained=...)`.
+            revision: A branch, tag or commit; None: main.
+            token: For private repositories; None: the one that `hf auth login` stored.
+            cache_dir: Another cache than the hub's own.
+            local_files_only: Ask nobody, take the cached file.
+
+        Raises:
+            MaxViTError: If it cannot be found, is damaged, or `maxvit` did not write it.
+        """
+        return cls._from_pretrained(
+            model_id=str(source),
+            revision=revision,
+            token=token,
+            cache_dir=cache_dir,
+            local_files_only=local_files_only,
+        )
+
+    @classmethod
+    def _from_pretrained(  # type: ignore[override]
+        cls,
+        *,
+        model_id: str,
+        revision: str | None,
+        token: str | None,
+        cache_dir: str | Path | None,
+        local_files_only: bool,
+    ) -> Self:
+        """The mixin's hook for reading."""
+        path = Path(model_id)
+        if path.is_dir():
+            return cls.load(path / WEIGHTS)
+        if path.exists() or path.suffix == ".safetensors":
+            return cls.load(path)
+        return cls.load(download(model_id, WEIGHTS, revision, token, cache_dir, local_files_only))
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        """The mixin's hook for writing: weights, and a copy of their metadata."""
+        self.save(save_directory / WEIGHTS)
+        storage.write_text(save_directory / CONFIG, json.dumps(self.metadata(), indent=2) + "\n")
+
+    def generate_model_card(self, repo_id: str = "owner/name") -> ModelCard:
+        """The README.md that `save_pretrained` writes where there is none."""
+        return ModelCard(model_card(self.metadata(), repo_id))
+
+    def push_to_hub(  # type: ignore[override]
+        self,
+        repo_id: str,
+        *,
+        private: bool | None = None,
+        token: str | None = None,
+        branch: str | None = None,
+        create_pr: bool = False,
+        commit_message: str = "MaxViT weights",
+    ) -> str:
+        """Write the network into a repository of the hub, which is made if it does not exist.
+
+        Args:
+            repo_id: "owner/name".
+            private: Whether a new repository is private; None: as your organisation has it.
+            token: With the right to write; None: the one that `hf auth login` stored.
+            branch: Where to; None: main.
+            create_pr: Propose the change instead of making it.
+            commit_message: Its title.
+
+        Returns:
+            The address of the commit.
+
+        Raises:
+            MaxViTError: If the hub refuses or cannot be reached.
+        """
+        todo = f"{repo_id} is as it was: try again with a network, or write a folder with save_pretrained"
+        with plain_errors(repo_id, WEIGHTS, todo):
+            return str(
+                super().push_to_hub(
+                    repo_id,
+                    private=private,
+                    token=token,
+                    branch=branch,
+                    create_pr=create_pr,
+                    commit_message=commit_message,
+                    model_card_kwargs={"repo_id": repo_id},
+                )
+            )
