@@ -68,7 +68,8 @@ def rename(state: Mapping[str, Tensor], names: Mapping[str, str], who: str) -> d
 
 def count_blocks(shapes: Shapes, table: NameTable, project: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """(depths, channels) of the stages, from the shapes of their last convolution `project` (theirs)."""
-    depths, channels = [], []
+    depths: list[int] = []
+    channels: list[int] = []
     while (first := f"{table.block.format(s=len(depths), b=0)}.{project}.weight") in shapes:
         depth = 1
         while f"{table.block.format(s=len(depths), b=depth)}.{project}.weight" in shapes:

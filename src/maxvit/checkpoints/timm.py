@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import torch.nn.functional as F
 from torch import Tensor
 
+from maxvit.checkpoints.published import timm_preprocessing
 from maxvit.checkpoints.renaming import NameTable, Shapes, count_blocks, rename
 from maxvit.config import MaxViTConfig, Preprocessing, with_published_drop_path
 from maxvit.errors import MaxViTError
@@ -58,7 +59,7 @@ def from_timm(state: Mapping[str, Tensor]) -> tuple[MaxViTConfig, Preprocessing,
     """
     config = infer_config({name: tuple(t.shape) for name, t in state.items()})
     ours = rename(state, NAMES.pairs(config), "timm")
-    return config, preprocessing(config), ours
+    return config, timm_preprocessing(config.image_size, config.num_classes), ours
 
 
 def to_timm(state: Mapping[str, Tensor], config: MaxViTConfig) -> dict[str, Tensor]:
@@ -116,14 +117,3 @@ def infer_config(shapes: Shapes) -> MaxViTConfig:
             image_size=(window[0] * 32, window[1] * 32),
         )
     )
-
-
-def preprocessing(config: MaxViTConfig) -> Preprocessing:
-    """What timm's settings say of these weights: 95 % at 224, the whole image squeezed to a square above."""
-    if min(config.image_size) > 224:
-        half = (0.5, 0.5, 0.5)
-        return Preprocessing(image_size=config.image_size, fit="squash", crop_fraction=1.0, mean=half, std=half)
-    if config.num_classes > 1000:  # ImageNet-21K
-        half = (0.5, 0.5, 0.5)
-        return Preprocessing(image_size=config.image_size, crop_fraction=0.95, mean=half, std=half)
-    return Preprocessing(image_size=config.image_size, crop_fraction=0.95)

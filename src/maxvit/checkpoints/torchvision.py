@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from maxvit.checkpoints.published import torchvision_preprocessing
 from maxvit.checkpoints.renaming import NameTable, Shapes, count_blocks, rename
 from maxvit.config import TORCHVISION, MaxViTConfig, Preprocessing, with_published_drop_path
 from maxvit.errors import MaxViTError
@@ -68,7 +69,7 @@ def from_torchvision(state: Mapping[str, Tensor]) -> tuple[MaxViTConfig, Preproc
             ours[name] = _table(tensor)
         elif ".qkv." in name:
             ours[name] = _queries(tensor, config.head_dim)
-    return config, Preprocessing(image_size=config.image_size, crop_fraction=1.0), ours
+    return config, torchvision_preprocessing(config.image_size), ours
 
 
 def _table(tensor: Tensor) -> Tensor:

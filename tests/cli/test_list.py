@@ -1,0 +1,30 @@
+"""maxvit list."""
+
+import json
+import subprocess
+import sys
+
+from maxvit.checkpoints.published import PUBLISHED
+from maxvit.cli import main
+
+
+def test_published_weights_are_a_table(capsys):
+    assert main(["list", "--pretrained"]) == 0
+    header, _, first, *_ = capsys.readouterr().out.splitlines()
+    assert header.split() == ["name", "tag", "resolution", "classes", "top-1", "where"]
+    where = "https://huggingface.co/timm/maxvit_tiny_tf_224.in1k"
+    assert first.split() == ["maxvit_tiny", "in1k-224", "224", "1,000", "83.62", where]
+
+
+def test_published_weights_for_programs(capsys):
+    assert main(["list", "--pretrained", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [(r["variant"], r["tag"]) for r in rows] == [(r.variant, r.tag) for r in PUBLISHED]
+    by_name = {(r["variant"], r["tag"]): r for r in rows}
+    assert by_name["maxvit_base", "in21k-224"]["top1"] is None
+    assert by_name["maxvit_base", "in21k-224"]["preprocessing"]["mean"] == [0.5, 0.5, 0.5]
+
+
+def test_listing_imports_no_pytorch():
+    code = "import sys; from maxvit.cli import main; main(['list', '--pretrained']); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL).returncode == 0
