@@ -1,19 +1,28 @@
 """Make a network by name, or load one from a file."""
 
 import dataclasses
+import re
 from pathlib import Path
 
-import torch
-
-from maxvit.checkpoints.detect import Checkpoint, read_checkpoint
-from maxvit.config import VARIANTS, Size, check_known
+from maxvit.checkpoints.detect import read_checkpoint
+from maxvit.checkpoints.published import fetch, find, published
+from maxvit.checkpoints.tensorflow import is_checkpoint
+from maxvit.config import VARIANTS, MaxViTConfig, Size, check_known
 from maxvit.errors import MaxViTError
+from maxvit.hub.download import download
+from maxvit.hub.mixin import WEIGHTS
 from maxvit.model import MaxViT
 
+SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".tar", ".index")  # of files, not of names on the hub
 
-def list_models() -> list[str]:
-    """Names of the variants, smallest first."""
-    return list(VARIANTS)
+
+def list_models(pretrained: bool = False) -> list[str]:
+    """Names of the variants, smallest first.
+
+    Args:
+        pretrained: Only those that have published weights.
+    """
+    return [name for name in VARIANTS if published(name) or not pretrained]
 
 
 def create_model(
@@ -21,20 +30,28 @@ def create_model(
     num_classes: int | None = None,
     in_channels: int = 3,
     image_size: int | Size | None = None,
+    pretrained: bool | str | Path | None = None,
     drop_path_rate: float | None = None,
 ) -> MaxViT:
-    """Make a freshly initialised network.
+    """Make a network: freshly initialised in training mode, or with published weights in evaluation mode.
 
     Args:
         name: One of `list_models()`.
-        num_classes: 0 for no classifier; None: the variant's own (1000; 10 for `maxvit_micro`).
-        in_channels: Channels of the images.
+        num_classes: 0 for no classifier; None: the variant's or the weights' own. Another number than the weights'
+            puts a fresh classifier on top of them, without class names.
+        in_channels: Channels of the images. Weights for another number are adapted, see `MaxViT.set_in_channels`.
         image_size: Side in pixels, or (height, width). Windows and grids become ceil(side / 32), the bias tables
-            keep their size and are resized on use, as the official fine-tuning does. None: the variant's.
-        drop_path_rate: Stochastic depth of the deepest block; None: the paper's for this variant.
+            keep their size and are resized on use, as the official fine-tuning does. None: the variant's or the
+            weights' own.
+        pretrained: Weights to start from. True: the variant's default ("in1k-224" where that exists); a tag such as
+            "in1k-384", see `maxvit list --pretrained`; the path of a file that `load_model` reads; or "owner/name", a
+            repository of the Hugging Face Hub that holds a model.safetensors.
+        drop_path_rate: Stochastic depth of the deepest block; None: the paper's for this variant, or what the weights
+            say.
 
     Raises:
-        MaxViTError: If the name is unknown or a value out of range.
+        MaxViTError: If the name is unknown, a value out of range, or the weights cannot be had, are damaged or
+            belong to another variant.
     """
     check_known("model", [name], VARIANTS)
     config = dataclasses.replace(VARIANTS[name], in_channels=in_channels)
@@ -44,7 +61,18 @@ def create_model(
         config = dataclasses.replace(config, drop_path_rate=drop_path_rate)
     if image_size is not None:
         config = config.resized(image_size)
-    return MaxViT(config)
+    if pretrained is None or pretrained is False:
+        return MaxViT(config)
+    path, source = _find_weights(name, pretrained)
+    model = _load_variant(name, path, drop_path_rate)
+    model.provenance = {**model.provenance, "pretrained": source}
+    if in_channels != model.config.in_channels:
+        model.set_in_channels(in_channels)
+    if image_size is not None:
+        model.set_image_size(image_size)
+    if num_classes not in (None, model.config.num_classes):
+        model.reset_classifier(config.num_classes)
+    return model
 
 
 def load_model(
@@ -62,31 +90,47 @@ def load_model(
     Raises:
         MaxViTError: If the file is missing, damaged or of another architecture.
     """
-    model = build(read_checkpoint(Path(path), ema), source=str(path))
+    state, metadata = read_checkpoint(Path(path), ema)
+    model = MaxViT.restore(state, metadata, source=str(path))
     if image_size is not None:
         model.set_image_size(image_size)
     if num_classes is not None:
         model.reset_classifier(num_classes)
-    return model.eval()
+    return model
 
 
-def build(checkpoint: Checkpoint, source: str) -> MaxViT:
-    """Make a network and give it weights, naming the first entries that do not fit.
+def _find_weights(name: str, pretrained: bool | str | Path) -> tuple[Path, str]:
+    """A file on this machine, downloaded if need be, and where it is from."""
+    if pretrained is True or pretrained in published(name):
+        row = find(name, pretrained if isinstance(pretrained, str) else True)
+        return fetch(row), row.address
+    path, text = Path(str(pretrained)), str(pretrained)
+    is_file = isinstance(pretrained, Path) or path.suffix in SUFFIXES or path.exists() or is_checkpoint(path)
+    if not is_file and re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", text):
+        return download(text, WEIGHTS), f"https://huggingface.co/{text}"
+    if is_file or "/" in text or "\\" in text:
+        return path, path.name  # where there is nothing, reading says so
+    tags = ", ".join(published(name)) or "none is published"
+    raise MaxViTError(
+        f"no weights {text!r} of {name} are known: choose a tag ({tags}), a path, or 'owner/name' on the hub"
+    )
 
-    Raises:
-        MaxViTError: If an entry is missing, left over or of another shape.
-    """
-    with torch.device("meta"):
-        model = MaxViT(checkpoint.config, checkpoint.preprocessing, checkpoint.class_names)
-    wanted, state = model.state_dict(), checkpoint.state
-    problems = [f"{n} is missing" for n in wanted if n not in state]
-    problems += [f"{n} is not part of the network" for n in state if n not in wanted]
-    for n, tensor in state.items():
-        if n in wanted and tensor.shape != wanted[n].shape:
-            problems.append(f"{n} has shape {tuple(tensor.shape)}, wanted is {tuple(wanted[n].shape)}")
-    if problems:
-        more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
-        raise MaxViTError(f"{source} does not hold the network that it describes: {'; '.join(problems[:3])}{more}")
-    model.load_state_dict(state, assign=True)
-    model.provenance = checkpoint.provenance
-    return model.requires_grad_()
+
+def _load_variant(name: str, path: Path, drop_path_rate: float | None) -> MaxViT:
+    """Weights of the variant asked for."""
+    state, metadata = read_checkpoint(path)
+    if drop_path_rate is not None and isinstance(metadata.get("config"), dict):
+        metadata = {**metadata, "config": {**metadata["config"], "drop_path_rate": drop_path_rate}}
+    model = MaxViT.restore(state, metadata, source=str(path))
+    if not _same_shape(model.config, VARIANTS[name]):
+        found = next((n for n, c in VARIANTS.items() if _same_shape(model.config, c)), None)
+        todo = f"ask for create_model({found!r}, ...)" if found else "read them with load_model"
+        raise MaxViTError(
+            f"{path} holds weights of {found or 'no published variant'} (stem {model.config.stem_channels}, channels "
+            f"{model.config.channels}, blocks {model.config.depths}), not of {name}: {todo}"
+        )
+    return model
+
+
+def _same_shape(a: MaxViTConfig, b: MaxViTConfig) -> bool:
+    return (a.stem_channels, a.channels, a.depths) == (b.stem_channels, b.channels, b.depths)
