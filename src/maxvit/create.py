@@ -119,9 +119,12 @@ def _load_native(path: Path) -> MaxViT:
     try:
         config = MaxViTConfig.from_dict(metadata["config"])
         preprocessing = Preprocessing.from_dict(metadata["preprocessing"])
+        names = metadata.get("class_names")
+        if names is not None and len(names) != config.num_classes:
+            raise MaxViTError(f"it has {len(names)} class names for {config.num_classes} classes")
     except (MaxViTError, KeyError, TypeError, AttributeError) as error:
         raise MaxViTError(f"the description in {path} cannot be used: {error}") from error
-    model = build(config, state, path, preprocessing, metadata.get("class_names"))
+    model = build(config, state, path, preprocessing, names)
     provenance: Any = metadata.get("provenance")
     model.provenance = provenance if isinstance(provenance, dict) else {}
     return model
