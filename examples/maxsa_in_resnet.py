@@ -45,7 +45,7 @@ def step(network: nn.Module, optimizer: torch.optim.Optimizer, images: Tensor, l
     loss = F.cross_entropy(network(images), labels)
     loss.backward()
     optimizer.step()
-    return float(loss)
+    return float(loss.detach())
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """Save some of the held-out digits as image files, which is what `maxvit predict` reads.
 
     python examples/save_digits.py FOLDER
+
+One of each: FOLDER/a_0.png to FOLDER/a_9.png.
 """
 
 import sys

@@ -15,7 +15,7 @@ ROOMS = {
     "config": {"errors"},
     "storage": {"errors"},
     "hub": {"errors", "storage"},
-    "layers": {"errors"},
+    "layers": {"config", "errors"},
     "data": {"config", "errors"},
     "model": {"config", "errors", "hub", "layers", "storage"},
     "checkpoints": {"config", "errors", "hub", "model", "storage"},

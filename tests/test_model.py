@@ -174,7 +174,7 @@ def test_gradient_checkpointing_keeps_less():
 
 
 def test_image_size_scales_windows_and_comes_back_exactly():
-    model, images = MaxViT(MaxViTConfig(**{**TINY.to_dict(), "image_size": (96, 64)})).eval(), torch.randn(1, 3, 96, 64)
+    model, images = MaxViT(dataclasses.replace(TINY, image_size=(96, 64))).eval(), torch.randn(1, 3, 96, 64)
     start, tables = model.config, {n: p.clone() for n, p in model.named_parameters() if n.endswith("table")}
     model.set_image_size((161, 97))
     assert model.config.window_size == model.config.grid_size == (6, 4)

@@ -57,4 +57,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0 done, 2 a mistake in what was given, 1 a mistake of ours, 130 interrupted.
     """
-    return exit_code(lambda: app(arguments, prog_name="maxvit"))
+    return exit_code(lambda: app(arguments, prog_name="maxvit", standalone_mode=False))

@@ -1,12 +1,19 @@
 """From exceptions to exit codes: a user's mistake becomes one sentence, ours keeps its traceback."""
 
+import errno
 import sys
 import traceback
 from collections.abc import Callable
+from typing import Any
+
+import typer
 
 from maxvit.errors import MaxViTError
 
 OK, OUR_MISTAKE, USER_MISTAKE, INTERRUPTED = 0, 1, 2, 130
+# what the machine refuses, whatever we do
+_REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_UsageError: type = typer.BadParameter.__mro__[1]  # typer may carry its own click, and names this class nowhere
 
 
 def complain(sentence: str) -> None:
@@ -17,7 +24,8 @@ def complain(sentence: str) -> None:
 def exit_code(command: Callable[[], object]) -> int:
     """Run a command and say how it ended."""
     try:
-        command()
+        code = command()
+        return code if isinstance(code, int) else OK
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else OK
     except MaxViTError as error:
@@ -30,8 +38,21 @@ def exit_code(command: Callable[[], object]) -> int:
         return USER_MISTAKE
     except KeyboardInterrupt:
         return INTERRUPTED
-    except Exception:
+    except Exception as error:
+        if isinstance(error, _UsageError):
+            return _explain_usage(error)
+        if isinstance(error, OSError) and error.errno in _REFUSED:
+            place = f"{error.filename}: " if error.filename else ""
+            complain(f"error: {place}{error.strerror}; check permissions and free space")
+            return USER_MISTAKE
         traceback.print_exc()
         complain("error: this is a mistake in maxvit; please report it with the lines above")
         return OUR_MISTAKE
-    return OK
+
+
+def _explain_usage(error: Any) -> int:
+    """Say what typer found wrong with an option or argument; without any at all it has printed the help."""
+    if sentence := error.format_message():
+        help_of = f"; see {error.ctx.command_path} --help" if error.ctx else ""
+        complain(f"error: {sentence.rstrip('.')}{help_of}")
+    return USER_MISTAKE

@@ -1,14 +1,12 @@
 """maxvit predict: classes of images."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from maxvit.cli.errors import USER_MISTAKE, complain
-from maxvit.errors import MaxViTError
 
 
 def predict(
@@ -20,9 +18,13 @@ def predict(
 ) -> None:
     """Classify images.
 
-    A file that cannot be read is named and the others are done; the exit code is then 2.
+    What cannot be read is named and the others are done; the exit code is then 2.
     """
-    files = list(_find(images))
+    files, empty = _find(images)
+    for folder in empty:
+        complain(f"error: folder {folder} holds no images")
+    if not files:
+        raise typer.Exit(USER_MISTAKE)
     from maxvit.inference.predictor import Predictor
     from maxvit.inference.progress import track
 
@@ -37,18 +39,23 @@ def predict(
             typer.echo(json.dumps({"image": answer.name, "classes": classes}))
         else:
             typer.echo(f"{answer.name}: " + ", ".join(f"{name} {p:.1%}" for name, p in answer.classes))
-    if failed:
+    if failed and len(files) > 1:
         complain(f"{failed} of {len(files)} images could not be read")
+    if failed or empty:
         raise typer.Exit(USER_MISTAKE)
 
 
-def _find(paths: list[Path]) -> Iterator[Path]:
+def _find(paths: list[Path]) -> tuple[list[Path], list[Path]]:
+    """The images, and the folders without any."""
     from maxvit.data.images import find_images
 
+    files: list[Path] = []
+    empty: list[Path] = []
     for path in paths:
         if not path.is_dir():
-            yield path  # one that does not exist is named when its turn comes
+            files.append(path)  # one that does not exist is named when its turn comes
         elif found := find_images(path):
-            yield from found
+            files += found
         else:
-            raise MaxViTError(f"folder {path} holds no images")
+            empty.append(path)
+    return files, empty

@@ -67,8 +67,8 @@ def _finish(outcome: "Outcome", as_json: bool) -> None:
 
     for sentence in outcome.skipped[:10]:
         complain(f"left out: {sentence}")
-    if len(outcome.skipped) > 10:
-        complain(f"left out: {len(outcome.skipped) - 10} more images that cannot be read")
+    if outcome.skipped:
+        complain(f"{len(outcome.skipped)} of the images could not be read and were left out")
     if not outcome.finished:
         complain(f"stopped; continue with: maxvit train --resume {shlex.quote(str(outcome.run))}")
         raise typer.Exit(INTERRUPTED)

@@ -36,10 +36,12 @@ def decode(source: ImageLike) -> Image.Image:
     """
     if isinstance(source, np.ndarray):
         return _flatten(_from_array(source))
-    if isinstance(source, Image.Image):
-        return _flatten(source)
-    name = "the data" if isinstance(source, bytes) else str(source)
+    if not isinstance(source, str | Path | bytes | Image.Image):
+        raise MaxViTError(f"a {type(source).__name__} is no image; give a path, bytes, a PIL image or an array")
+    name = str(source) if isinstance(source, str | Path) else "the data"
     try:
+        if isinstance(source, Image.Image):
+            return _flatten(source)  # Pillow may not have read the pixels yet
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
             image.load()
             return _flatten(image)
@@ -49,9 +51,11 @@ def decode(source: ImageLike) -> Image.Image:
         raise MaxViTError(f"{name} is a folder, and an image file is wanted") from error
     except UnidentifiedImageError as error:
         raise MaxViTError(f"{name} is not an image that can be read") from error
+    except (PermissionError, NotADirectoryError) as error:
+        raise MaxViTError(f"{name} cannot be opened: {error.strerror}") from error
     except Image.DecompressionBombError as error:
         raise MaxViTError(f"{name} has too many pixels to be a picture: {error}") from error
-    except (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError) as error:
+    except (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, RuntimeError, AttributeError) as error:
         # the types that Pillow's decoders raise on damaged files
         raise MaxViTError(f"{name} is damaged: {error}") from error
 
@@ -95,7 +99,7 @@ def _flatten(image: Image.Image) -> Image.Image:
 def _to_8_bits(image: Image.Image) -> Image.Image:
     """Modes I;16 (16-bit grey), I (32-bit) and F (float), which Pillow's own conversion would clip at 255."""
     values = np.asarray(image).astype(np.float64)
-    top = float(values.max(initial=0.0))
+    top = float(values.max(initial=0.0, where=np.isfinite(values)))
     if image.mode == "F":  # by custom 0..1, else 0..255
         scale = 255.0 if top <= 1.0 else 1.0
     else:  # 16 bits, unless the values fit into 8 or need more

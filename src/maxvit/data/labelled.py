@@ -51,7 +51,7 @@ def split(images: LabelledImages, held_out: int | float, seed: int) -> tuple[Lab
 
     Args:
         images: At least two of every class.
-        held_out: A number of images, or a share between 0 and 1; at least one of each class is held out.
+        held_out: A number of images, or a share between 0 and 1; at least one of each class is held out, and one kept.
         seed: Of the shuffle.
 
     Raises:
@@ -69,4 +69,9 @@ def split(images: LabelledImages, held_out: int | float, seed: int) -> tuple[Lab
     kept, out = train_test_split(
         list(range(len(images))), test_size=number, stratify=list(images.labels), random_state=seed
     )
+    for giver, taker in ((kept, out), (out, kept)):  # in proportion, a rare class may fall to one side alone
+        for c in sorted(counts.keys() - {images.labels[i] for i in taker}):
+            moved = next(i for i in giver if images.labels[i] == c)
+            giver.remove(moved)
+            taker.append(moved)
     return images.subset(kept), images.subset(out)

@@ -3,6 +3,7 @@
 import copy
 
 import torch
+import torch.fx.experimental._config as fx_config
 from torch import Tensor
 from torch.export import Dim, ExportedProgram
 
@@ -28,12 +29,15 @@ def export_program(
     """
     model = copy.deepcopy(model).eval()
     model.set_any_size(any_size)
-    dynamic = {axis: Dim.DYNAMIC for axis in ((0,) if any_batch else ()) + ((2, 3) if any_size else ())}
+    free = ([0] if any_batch else []) + ([2, 3] if any_size else [])
     images = example(model, image_size, any_batch, any_size)
     # a side of one window is then no other case than a side of two (PyTorch has no public name for it yet)
-    with torch.fx.experimental._config.patch(backed_size_oblivious=any_size), torch.no_grad():
+    with fx_config.patch(backed_size_oblivious=any_size), torch.no_grad():  # type: ignore[attr-defined]
         return torch.export.export(
-            model, (images,), dynamic_shapes=(dynamic,), prefer_deferred_runtime_asserts_over_guards=any_size
+            model,
+            (images,),
+            dynamic_shapes=(dict.fromkeys(free, Dim.DYNAMIC),),
+            prefer_deferred_runtime_asserts_over_guards=any_size,
         )
 
 

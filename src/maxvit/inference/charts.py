@@ -82,7 +82,7 @@ def line_chart(
     if not known:
         return None
     low, high = min(known), max(known)
-    if not shares or low == high:
+    if not shares or high - low < 1e-9:  # a span that rounding made has no room for ticks
         low, high = min(0.0, low), max(0.0, high)
     y_ticks = _ticks(low, high if high > low else low + 1, steps)
     bottom, top = y_ticks[0], y_ticks[-1]

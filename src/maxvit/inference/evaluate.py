@@ -47,7 +47,8 @@ class Evaluation:
         """95 % confidence interval of the accuracy (Wilson)."""
         n, p, z = len(self.labels), self.accuracy, 1.959964
         centre, half = p + z * z / (2 * n), z * sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-        return (centre - half) / (1 + z * z / n), (centre + half) / (1 + z * z / n)
+        low, high = (centre - half) / (1 + z * z / n), (centre + half) / (1 + z * z / n)
+        return max(0.0, low), min(1.0, high)  # rounding can step outside
 
     def top_k_accuracy(self, k: int) -> float:
         """Share of images whose true class is among the k most probable."""
@@ -112,14 +113,16 @@ def evaluate(
     device, was_training = next(model.parameters()).device, model.training
     model.eval()
     probabilities, labels, indices, skipped = [], [], [], []
-    with torch.inference_mode():
-        for batch in track(loader, "evaluating", show_progress):
-            skipped += batch.skipped
-            if len(batch.labels):
-                probabilities.append(model(batch.images.to(device)).float().softmax(-1).cpu())
-                labels.append(batch.labels)
-                indices.append(batch.indices)
-    model.train(was_training)
+    try:
+        with torch.inference_mode():
+            for batch in track(loader, "evaluating", show_progress):
+                skipped += batch.skipped
+                if len(batch.labels):
+                    probabilities.append(model(batch.images.to(device)).float().softmax(-1).cpu())
+                    labels.append(batch.labels)
+                    indices.append(batch.indices)
+    finally:
+        model.train(was_training)
     if not labels:
         raise MaxViTError(f"none of the {len(images)} images can be read; the first: {skipped[0]}")
     return Evaluation(

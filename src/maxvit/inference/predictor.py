@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from maxvit.create import load_model
@@ -75,9 +77,12 @@ class Predictor:
         self.top_k, self.batch_size = min(top_k, self.model.config.num_classes), batch_size
         self.class_names = self.model.class_names or [f"class {i}" for i in range(self.model.config.num_classes)]
 
-    def __call__(self, images: Iterable[ImageLike]) -> list[Prediction]:
-        """Classify images, in order. One that cannot be read gives a `Prediction` with its `error` set."""
-        return list(self.stream(images))
+    def __call__(self, images: ImageLike | Iterable[ImageLike]) -> list[Prediction]:
+        """Classify one image or several, in order. For one that cannot be read, `error` says why."""
+        one = isinstance(images, str | Path | bytes | Image.Image) or (
+            isinstance(images, np.ndarray) and images.ndim < 4
+        )
+        return list(self.stream([images] if one else images))  # type: ignore[list-item, arg-type]
 
     def stream(self, images: Iterable[ImageLike]) -> Iterator[Prediction]:
         """The same, each answer as soon as its batch is done."""

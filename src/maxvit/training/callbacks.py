@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from maxvit import storage
+from maxvit.errors import MaxViTError
 from maxvit.training.loop import TrainingModule
 
 METRICS = "metrics.csv"
@@ -18,12 +19,18 @@ STATE = "last.state"
 
 
 def read_metrics(run: Path) -> list[dict[str, float]]:
-    """The rows of a run's metrics, one an epoch."""
+    """The rows of a run's metrics, one an epoch. Raises `MaxViTError` if the file is damaged."""
     path = run / METRICS
     if not path.is_file():
         return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+    except (ValueError, TypeError) as error:
+        raise MaxViTError(f"{path} is damaged: {error}; the checkpoints beside it may still be good") from error
+    if any("epoch" not in row for row in rows):
+        raise MaxViTError(f"{path} is damaged: it has no column 'epoch'; the checkpoints beside it may still be good")
+    return rows
 
 
 class RunFiles(pl.Callback):
@@ -41,17 +48,17 @@ class RunFiles(pl.Callback):
         self.started = 0.0
 
     def state_dict(self) -> dict[str, Any]:
-        return {"best": list(self.best)}
+        return {"best": list(self.best), "rows": self.rows}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.best = (state["best"][0], state["best"][1])
+        self.best, self.rows = (state["best"][0], state["best"][1]), state["rows"]
 
     def on_fit_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        first = trainer.current_epoch  # an epoch that a crash cut short is done, and written, again
-        self.rows = [row for row in read_metrics(self.run) if row["epoch"] <= first]
-        self.writer = SummaryWriter(str(self.run), purge_step=first + 1)
+        self.writer = SummaryWriter(str(self.run), purge_step=len(self.rows) + 1)
+        if self.rows:
+            self._write_metrics()  # a crash may have come between state and metrics
 
     def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         self.started = time.perf_counter()
@@ -74,7 +81,6 @@ class RunFiles(pl.Callback):
             "seconds": time.perf_counter() - self.started,
         }
         self.rows.append(row)
-        self._write_metrics(row)
         network = module.result
         network.provenance = {**self.provenance, "epoch": row["epoch"], **{n: row[n] for n in _SCORES}}
         rank = (row["val_accuracy"], -row["val_loss"])
@@ -83,21 +89,22 @@ class RunFiles(pl.Callback):
             network.save(self.run / "best.safetensors")
         network.save(self.run / "last.safetensors")
         storage.write_atomically(self.run / STATE, lambda path: trainer.save_checkpoint(path))
+        self._write_metrics()  # last: what they count as finished can be resumed from
+        for name, value in row.items():
+            if name != "epoch":
+                self.writer.add_scalar(name, value, int(row["epoch"]))
+        self.writer.flush()
 
     def teardown(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
         if hasattr(self, "writer"):
             self.writer.close()
 
-    def _write_metrics(self, row: dict[str, float]) -> None:
+    def _write_metrics(self) -> None:
         text = io.StringIO()
-        table = csv.DictWriter(text, list(row), lineterminator="\n")
+        table = csv.DictWriter(text, list(self.rows[0]), lineterminator="\n")
         table.writeheader()
         table.writerows(self.rows)
         storage.write_text(self.run / METRICS, text.getvalue())
-        for name, value in row.items():
-            if name != "epoch":
-                self.writer.add_scalar(name, value, int(row["epoch"]))
-        self.writer.flush()
 
 
 _SCORES = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
@@ -120,7 +127,7 @@ class ProgressBar(pl.Callback):
         )
         self.scores: dict[str, str] = {}
 
-    def on_fit_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         assert isinstance(module, TrainingModule)
         self.total = module.recipe.optimization.epochs
         done = trainer.current_epoch * module.steps_per_epoch

@@ -51,9 +51,13 @@ class TrainingModule(pl.LightningModule):
         assert isinstance(network, MaxViT)
         return network
 
-    def on_train_epoch_start(self) -> None:
-        """Stochastic depth is a function of (seed, epoch), so that a resumed run is the same run."""
-        torch.manual_seed(self.recipe.seed * 1_000_003 + self.current_epoch)
+    def on_train_batch_start(self, batch: Batch, index: int) -> None:
+        """Stochastic depth is a function of (seed, step), so that a resumed run is the same run.
+
+        Of the step and not of the epoch: Lightning makes iterators, which draw a number, at other times in a resumed
+        epoch.
+        """
+        torch.manual_seed(self.recipe.seed * 1_000_003 + self.current_epoch * self.steps_per_epoch + index)
 
     def training_step(self, batch: Batch, index: int) -> Tensor | None:
         self.skipped.update(batch.skipped)
@@ -104,7 +108,7 @@ def fit(
         state: Continue from this file.
 
     Raises:
-        Stopped: After Ctrl-C or SIGTERM, at the end of the batch under way.
+        Stopped: After Ctrl-C or SIGTERM, at the end of the batch under way; after a second Ctrl-C, at once.
     """
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)  # hints for programmers
@@ -125,7 +129,10 @@ def fit(
             default_root_dir=run,
             callbacks=[stop, *callbacks],
         )
-        trainer.fit(module, train, val, ckpt_path=state, weights_only=True if state else None)
+        try:
+            trainer.fit(module, train, val, ckpt_path=state, weights_only=True if state else None)
+        except SystemExit as end:  # what Lightning makes of a second Ctrl-C
+            raise Stopped from end
 
 
 class _Stop(pl.Callback):

@@ -21,7 +21,7 @@ _Size = Annotated[Size, BeforeValidator(_pair)]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class ModelSection(_Section):
@@ -93,16 +93,20 @@ def load_recipe(name_or_file: str, overrides: Sequence[str] = ()) -> Recipe:
         path = Path(name_or_file)
         if not path.is_file():
             raise MaxViTError(f"recipe {path} does not exist: check the path")
-        text = path.read_text(encoding="utf-8")
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise MaxViTError(f"recipe {path} cannot be read: {error}") from error
     else:
         check_known("recipe", [name_or_file], list_recipes())
         text = (resources.files("maxvit.training") / "recipes" / f"{name_or_file}.yaml").read_text(encoding="utf-8")
     try:
         values = yaml.safe_load(text) or {}
     except yaml.YAMLError as error:
-        raise MaxViTError(f"recipe {name_or_file} is no YAML: {error}") from error
+        raise MaxViTError(f"recipe {name_or_file} is no YAML: {_one_line(error)}") from error
     if not isinstance(values, dict):
         raise MaxViTError(f"recipe {name_or_file} holds no sections; see the recipe 'digits' for an example")
+    values = {name: value for name, value in values.items() if value is not None}  # a section that is empty
     for override in overrides:
         _apply(values, override)
     return _validate(values)
@@ -116,14 +120,18 @@ def _apply(values: dict[str, Any], override: str) -> None:
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise MaxViTError(f"{override!r} has a value that cannot be read: {error}") from error
-    if isinstance(value, str):
+        raise MaxViTError(f"{override!r} has a value that cannot be read: {_one_line(error)}") from error
+    if isinstance(value, str) and value == text.strip():  # in quotes it is text: a folder may be named "2024"
         value = _number(value)
     for section in sections:
         values = values.setdefault(section, {})
         if not isinstance(values, dict):
             raise MaxViTError(f"unknown setting {key!r}: {section} has no parts")
     values[leaf] = value
+
+
+def _one_line(error: yaml.YAMLError) -> str:
+    return " ".join(str(error).split())
 
 
 def _number(text: str) -> str | float:
@@ -138,12 +146,16 @@ def _validate(values: dict[str, Any]) -> Recipe:
     check_known("setting", values, Recipe.model_fields)
     for name, field in Recipe.model_fields.items():
         section = values.get(name)
-        if isinstance(field.annotation, type) and issubclass(field.annotation, _Section) and isinstance(section, dict):
+        if name in values and isinstance(field.annotation, type) and issubclass(field.annotation, _Section):
             known = [f"{name}.{key}" for key in field.annotation.model_fields]
+            if not isinstance(section, dict):
+                raise MaxViTError(f"{name} is {section!r}, and it is a section: set its parts, {', '.join(known)}")
             check_known("setting", [f"{name}.{key}" for key in section], known)
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise MaxViTError(f"{place} is {first['input']!r}: {first['msg'].lower()}") from error
+        missing = first["type"] == "missing"  # one of a list: every setting has a default
+        place = ".".join(str(part) for part in first["loc"][: -1 if missing else None])
+        reason = f"it needs at least {int(first['loc'][-1]) + 1} values" if missing else first["msg"].lower()
+        raise MaxViTError(f"{place} is {first['input']!r}: {reason}") from error

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -16,7 +17,8 @@ from maxvit.config import VARIANTS, Preprocessing
 from maxvit.data.augmentation import training_transform
 from maxvit.data.digits import load_digits
 from maxvit.data.folder import load_folder
-from maxvit.data.labelled import Splits
+from maxvit.data.images import decode
+from maxvit.data.labelled import LabelledImages, Splits
 from maxvit.data.loading import evaluation_loader, training_loader
 from maxvit.errors import MaxViTError
 from maxvit.model import MaxViT
@@ -56,21 +58,24 @@ def train(recipe: Recipe, run: Path, show_progress: bool = False, command: str =
     if run.exists() and (not run.is_dir() or any(run.iterdir())):
         raise MaxViTError(f"{run} exists already: choose another --out, or continue that run with --resume {run}")
     data = load_data(recipe)
+    network = make_network(recipe, data.train.class_names)
     storage.write_text(run / CONFIG, recipe.to_yaml())
-    return _fit(recipe, data, run, show_progress, command, resume=False)
+    return _fit(recipe, data, network, run, show_progress, command, state=None)
 
 
 def resume(run: Path, show_progress: bool = False, command: str = "") -> Outcome:
     """Continue a run that stopped, from its last finished epoch; the result is that of a run never stopped.
 
     Raises:
-        MaxViTError: If the folder holds no run, or one that is finished.
+        MaxViTError: If the folder holds no run, one that is finished or damaged, or one of other classes.
     """
     recipe = read_recipe(run)
     done = read_epochs(run)
     if done >= recipe.optimization.epochs:
         raise MaxViTError(f"{run} is finished: all its {done} epochs are done; see its report with maxvit report {run}")
-    return _fit(recipe, load_data(recipe), run, show_progress, command, resume=True)
+    data = load_data(recipe)
+    network = make_network(recipe, data.train.class_names)
+    return _fit(recipe, data, network, run, show_progress, command, state=_find_state(run, data.train.class_names))
 
 
 def read_recipe(run: Path) -> Recipe:
@@ -89,10 +94,45 @@ def read_epochs(run: Path) -> int:
 
 
 def load_data(recipe: Recipe) -> Splits:
-    """The images of a recipe."""
+    """The images of a recipe. Raises `MaxViTError` if there are none, or none that can be read."""
     if recipe.data.path is None:
         return load_digits()
-    return load_folder(Path(recipe.data.path), recipe.data.val_fraction, recipe.seed)
+    data = load_folder(Path(recipe.data.path), recipe.data.val_fraction, recipe.seed)
+    _check_readable(data.train, "training", at_least=2)  # batch norm needs two values
+    _check_readable(data.val, "validation")
+    if data.test is not None:
+        _check_readable(data.test, "test")
+    return data
+
+
+def _check_readable(images: LabelledImages, part: str, at_least: int = 1) -> None:
+    """Look for images that can be read until there are enough."""
+    problems = []
+    for number, source in enumerate(images.sources, start=1):
+        try:
+            decode(source)
+        except MaxViTError as error:
+            problems.append(str(error))
+        if number - len(problems) == at_least:
+            return
+    found = f"{len(images) - len(problems)} of the {len(images)} {part} images can be read"
+    raise MaxViTError(f"{found}, at least {at_least} must be" + (f"; the first: {problems[0]}" if problems else ""))
+
+
+def _find_state(run: Path, class_names: list[str]) -> Path | None:
+    """Where to go on from; None if the run stopped before the end of its first epoch."""
+    from maxvit.training.callbacks import STATE
+
+    state, last = run / STATE, run / "last.safetensors"
+    if not state.is_file():
+        return None
+    try:
+        torch.load(state, map_location="cpu", weights_only=True, mmap=True)
+    except (OSError, RuntimeError, EOFError, UnpicklingError) as error:
+        raise MaxViTError(f"{state} is damaged: copy it again, or delete it to start from the first epoch") from error
+    if last.is_file() and (before := storage.load_metadata(last).get("class_names")) != class_names:
+        raise MaxViTError(f"{run} began with the classes {before}, and the data now has {class_names}: restore them")
+    return state
 
 
 def make_network(recipe: Recipe, class_names: Sequence[str]) -> MaxViT:
@@ -113,11 +153,12 @@ def make_network(recipe: Recipe, class_names: Sequence[str]) -> MaxViT:
     return network
 
 
-def _fit(recipe: Recipe, data: Splits, run: Path, show_progress: bool, command: str, resume: bool) -> Outcome:
-    from maxvit.training.callbacks import STATE, ProgressBar, RunFiles
+def _fit(
+    recipe: Recipe, data: Splits, network: MaxViT, run: Path, show_progress: bool, command: str, state: Path | None
+) -> Outcome:
+    from maxvit.training.callbacks import ProgressBar, RunFiles
     from maxvit.training.loop import Stopped, TrainingModule, fit
 
-    network = make_network(recipe, data.train.class_names)
     spec, settings = network.preprocessing, recipe.data
     train_batches = training_loader(
         data.train,
@@ -131,7 +172,6 @@ def _fit(recipe: Recipe, data: Splits, run: Path, show_progress: bool, command: 
     task = Classification(network, recipe.optimization.label_smoothing)
     module = TrainingModule(task, recipe, len(train_batches))
     files = RunFiles(run, provenance(recipe, command))
-    state = run / STATE if resume and (run / STATE).is_file() else None
     try:
         fit(module, train_batches, val_batches, [files, ProgressBar()] if show_progress else [files], run, state)
     except Stopped:

@@ -1,0 +1,328 @@
+import ast
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+import maxvit
+from maxvit.cli import main
+
+COMMANDS = ["train", "evaluate", "predict", "report", "info", "list", "convert"]
+
+
+@pytest.fixture
+def run(capsys):
+    """Run a command in this process: code, stdout, stderr = run("predict", checkpoint, image)."""
+
+    def call(*arguments):
+        capsys.readouterr()
+        code = main([str(argument) for argument in arguments])
+        return code, *capsys.readouterr()
+
+    return call
+
+
+def test_train_answers_in_json_with_the_names_of_what_it_wrote(trained):
+    answer = json.loads(trained.out)
+    assert trained.code == 0
+    assert answer["checkpoint"] == str(trained.checkpoint)
+    assert answer["report"] == str(trained.run / "report.html")
+    assert 0 <= answer["accuracy"] <= 1
+    assert (answer["images"], answer["skipped"]) == (5, 0)  # a fifth of 24
+    assert all(Path(answer[name]).is_file() for name in ("checkpoint", "report"))
+
+
+def test_train_says_each_epoch_on_standard_error(trained):
+    assert [line[:9] for line in trained.err.splitlines()] == ["epoch 1/1"]
+
+
+def test_train_without_json_says_accuracy_checkpoint_and_report(run, images, small, tmp_path):
+    code, out, _ = run("train", images, *small, "--out", tmp_path / "run")
+    assert code == 0
+    assert out.startswith("accuracy ")
+    assert f"checkpoint: {tmp_path / 'run' / 'best.safetensors'}\n" in out
+    assert f"report:     {tmp_path / 'run' / 'report.html'}\n" in out
+
+
+def test_show_recipe_prints_what_would_be_done_and_does_nothing(run, images, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run("train", images, "--model", "maxvit_tiny", "--set", "optimization.epochs=7", "--show-recipe")
+    recipe = yaml.safe_load(out)
+    assert (code, err) == (0, "")
+    assert recipe["model"]["name"] == "maxvit_tiny"
+    assert recipe["data"]["path"] == str(images)
+    assert recipe["optimization"]["epochs"] == 7
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("data", "augmentation"), [([], "characters"), (["photos"], "photos")])
+def test_the_recipe_is_digits_without_data_and_folder_with_it(run, data, augmentation):
+    code, out, _ = run("train", *data, "--show-recipe")
+    assert code == 0
+    assert yaml.safe_load(out)["data"]["augmentation"] == augmentation
+
+
+def test_a_recipe_can_be_chosen_by_its_name(run):
+    out = run("train", "photos", "--recipe", "digits", "--show-recipe")[1]
+    assert yaml.safe_load(out)["data"]["augmentation"] == "characters"
+
+
+def test_a_recipe_that_was_printed_can_be_given_back(run, tmp_path):
+    out = run("train", "photos", "--set", "seed=5", "--show-recipe")[1]
+    (tmp_path / "mine.yaml").write_text(out)
+    assert run("train", "--recipe", tmp_path / "mine.yaml", "--show-recipe")[1] == out
+
+
+def test_a_folder_with_a_number_for_a_name_is_a_folder(run):
+    out = run("train", "2024", "--show-recipe")[1]
+    assert yaml.safe_load(out)["data"]["path"] == "2024"
+
+
+def test_set_has_the_last_word_over_model(run):
+    out = run("train", "--model", "maxvit_tiny", "--set", "model.name=maxvit_small", "--show-recipe")[1]
+    assert yaml.safe_load(out)["model"]["name"] == "maxvit_small"
+
+
+def test_without_out_each_run_gets_a_new_folder(run, images, small, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "colours").mkdir(parents=True)
+    assert run("train", images, *small)[0] == 0
+    assert (tmp_path / "runs" / "colours-2" / "best.safetensors").is_file()
+    assert list((tmp_path / "runs" / "colours").iterdir()) == []
+
+
+def test_resume_goes_on_with_the_recipe_of_the_run(run, trained, tmp_path):
+    copy = shutil.copytree(trained.run, tmp_path / "copy")
+    config = copy / "config.yaml"
+    config.write_text(config.read_text().replace("epochs: 1\n", "epochs: 2\n"))
+    code, out, err = run("train", "--resume", copy)
+    assert code == 0
+    assert out.startswith("accuracy ")
+    assert [line[:9] for line in err.splitlines()] == ["epoch 2/2"]
+
+
+def test_a_run_that_is_stopped_exits_with_130_and_says_how_to_go_on(run, images, small, tmp_path, monkeypatch):
+    from maxvit.training import callbacks
+    from maxvit.training.loop import Stopped
+
+    def stop(*_):
+        raise Stopped
+
+    monkeypatch.setattr(callbacks.RunFiles, "on_train_batch_end", stop)
+    code, out, err = run("train", images, *small, "--out", tmp_path / "my run")
+    assert (code, out) == (130, "")
+    assert err == f"stopped; continue with: maxvit train --resume '{tmp_path / 'my run'}'\n"
+
+
+def test_evaluate_prints_accuracy_and_a_row_a_class(run, trained, images):
+    code, out, err = run("evaluate", trained.checkpoint, images)
+    assert (code, err) == (0, "")
+    assert "on 24 images (95 % interval" in out
+    assert [line.split()[:2] for line in out.splitlines()[-3:]] == [["blue", "8"], ["green", "8"], ["red", "8"]]
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # how workers start on Linux, from Python 3.12 on
+@pytest.mark.parametrize("options", [[], ["--batch-size", "5", "--workers", "1"]])
+def test_evaluate_answers_in_json_what_the_library_measures(run, trained, images, options):
+    model = maxvit.load_model(trained.checkpoint)
+    right = 0
+    for path in sorted(images.rglob("*.png")):  # one by one
+        with torch.inference_mode():
+            right += model.class_names[model(maxvit.preprocess(model, path)).argmax()] == path.parent.name
+    code, out, _ = run("evaluate", trained.checkpoint, images, "--json", *options)
+    answer = json.loads(out)
+    assert code == 0
+    assert answer["accuracy"] == pytest.approx(right / 24)
+    assert (answer["images"], answer["skipped"]) == (24, 0)
+    assert answer["interval_95"][0] <= answer["accuracy"] <= answer["interval_95"][1]
+    assert [row["name"] for row in answer["per_class"]] == ["blue", "green", "red"]
+
+
+def test_evaluate_judges_by_the_test_folder_of_data_that_is_split(run, trained, images, tmp_path):
+    shutil.copytree(images, tmp_path / "train")
+    shutil.copytree(images / "red", tmp_path / "test" / "red")
+    assert json.loads(run("evaluate", trained.checkpoint, tmp_path, "--json")[1])["images"] == 8
+
+
+def test_predict_names_the_classes_of_each_image_of_files_and_folders(run, trained, images):
+    code, out, err = run("predict", trained.checkpoint, images / "red" / "3.png", images / "blue")
+    lines = out.splitlines()
+    assert (code, err) == (0, "")
+    assert [line.split(": ")[0] for line in lines] == [
+        str(images / "red" / "3.png"),
+        *(str(images / "blue" / f"{i}.png") for i in range(8)),
+    ]
+    assert all(line.count("%") == 3 for line in lines)
+
+
+def test_predict_answers_in_a_line_of_json_an_image(run, trained, images):
+    code, out, _ = run("predict", trained.checkpoint, images, "--json", "--top-k", "2", "--batch-size", "5")
+    answers = [json.loads(line) for line in out.splitlines()]
+    assert code == 0
+    assert [answer["image"] for answer in answers] == [str(path) for path in sorted(images.rglob("*.png"))]
+    predictor = maxvit.Predictor(trained.checkpoint, top_k=2)
+    for answer in answers:
+        ((expected,),) = ([p.classes for p in predictor([answer["image"]])],)
+        assert [c["class"] for c in answer["classes"]] == [name for name, _ in expected]
+        assert [c["probability"] for c in answer["classes"]] == pytest.approx([p for _, p in expected], rel=1e-4)
+
+
+def test_report_writes_the_page_again(run, trained, tmp_path):
+    copy = shutil.copytree(trained.run, tmp_path / "copy")
+    (copy / "report.html").unlink()
+    code, out, err = run("report", copy)
+    assert (code, err) == (0, "")
+    assert out.endswith(f"report: {copy / 'report.html'}\n")
+    assert (copy / "report.html").is_file()
+
+
+def test_info_of_a_name_counts_its_parameters(run):
+    code, out, _ = run("info", "maxvit_micro", "--json")
+    answer = json.loads(out)
+    assert code == 0
+    assert answer["parameters"] == sum(p.numel() for p in maxvit.create_model("maxvit_micro").parameters())
+    assert answer["image_size"] == [32, 32]
+    assert f"{answer['parameters']:,}" in run("info", "maxvit_micro")[1]
+
+
+def test_info_of_a_size_scales_the_windows(run):
+    small, large = (json.loads(run("info", "maxvit_micro", "--json", "--image-size", s)[1]) for s in (64, 96))
+    assert (small["image_size"], large["image_size"]) == ([64, 64], [96, 96])
+    assert small["parameters"] == large["parameters"]
+    assert small["multiply_adds"] < large["multiply_adds"]
+
+
+def test_info_of_a_checkpoint_says_where_it_comes_from(run, trained, images):
+    answer = json.loads(run("info", trained.checkpoint, "--json")[1])
+    assert answer["classes"] == ["blue", "green", "red"]
+    assert (answer["epoch"], answer["data"]) == (1, str(images))
+    assert f"data: {images}" in run("info", trained.checkpoint)[1]
+
+
+def test_list_names_the_variants_smallest_first(run):
+    assert json.loads(run("list", "--json")[1]) == maxvit.list_models()
+    code, out, err = run("list")
+    assert (code, err) == (0, "")
+    assert [line.split()[0] for line in out.splitlines()[2:]] == maxvit.list_models()
+
+
+def test_convert_writes_a_file_that_holds_the_same_network(run, trained, tmp_path):
+    code, out, err = run("convert", trained.checkpoint, tmp_path / "b.safetensors")
+    assert (code, err) == (0, "")
+    assert out.startswith(f"{tmp_path / 'b.safetensors'}: ")
+    ours, theirs = (maxvit.load_model(p).state_dict() for p in (trained.checkpoint, tmp_path / "b.safetensors"))
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_convert_replaces_a_file_only_when_it_is_told_to(run, trained, tmp_path):
+    target = tmp_path / "b.safetensors"
+    target.write_text("mine")
+    assert run("convert", trained.checkpoint, target)[0] == 2
+    assert target.read_text() == "mine"
+    assert run("convert", trained.checkpoint, target, "--force")[0] == 0
+    assert maxvit.load_model(target).class_names == ["blue", "green", "red"]
+
+
+def test_the_version_is_the_package_s(run):
+    assert run("--version") == (0, f"maxvit {maxvit.__version__}\n", "")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(run, command):
+    code, out, err = run(command, "--help")
+    assert (code, err) == (0, "")
+    assert f"maxvit {command}" in out
+
+
+def test_without_a_command_the_help_is_shown(run):
+    code, out, err = run()
+    assert (code, err) == (2, "")
+    assert all(command in out for command in COMMANDS)
+
+
+def test_a_mistake_of_ours_keeps_its_traceback_and_exits_with_1(run, monkeypatch):
+    def broken(*_):
+        raise RuntimeError("our mistake")
+
+    monkeypatch.setattr("maxvit.cli.list.print_table", broken)
+    code, out, err = run("list")
+    assert (code, out) == (1, "")
+    assert "Traceback" in err
+    assert err.splitlines()[-1] == "error: this is a mistake in maxvit; please report it with the lines above"
+
+
+def test_a_missing_package_is_named_with_how_to_install_it(run, trained, monkeypatch):
+    monkeypatch.setitem(sys.modules, "lightning.pytorch", None)
+    monkeypatch.delitem(sys.modules, "maxvit.training.callbacks")
+    monkeypatch.delitem(sys.modules, "maxvit.training.report_run")
+    code, _, err = run("report", trained.run)
+    assert code == 2
+    assert err == ("error: this command needs lightning.pytorch, which is not installed: pip install 'maxvit[train]'\n")
+
+
+def python(*arguments, cwd=None):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [sys.executable, *map(str, arguments)], capture_output=True, text=True, timeout=120, cwd=cwd, env=environment
+    )
+
+
+def test_train_as_a_program(images, small, tmp_path):
+    result = python("-m", "maxvit", "train", images, *small, "--out", tmp_path / "run", "--json")
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["checkpoint"] == str(tmp_path / "run" / "best.safetensors")
+    assert [line[:9] for line in result.stderr.splitlines()] == ["epoch 1/1"]  # no warning of anybody
+
+
+@pytest.mark.parametrize("command", ["evaluate", "predict", "report", "info", "list", "convert", "--help"])
+def test_a_command_as_a_program(command, trained, images, tmp_path):
+    run = shutil.copytree(trained.run, tmp_path / "run")
+    arguments, said = {
+        "evaluate": ([run / "best.safetensors", images], "accuracy "),
+        "predict": ([run / "best.safetensors", images / "red"], str(images / "red" / "0.png")),
+        "report": ([run], "accuracy "),
+        "info": ([run / "best.safetensors"], f"{run / 'best.safetensors'}, for one image of 32 x 32 pixels"),
+        "list": ([], "name"),
+        "convert": ([run / "best.safetensors", run / "b.safetensors"], f"{run / 'b.safetensors'}: "),
+        "--help": ([], ""),
+    }[command]
+    result = python("-m", "maxvit", command, *arguments)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.strip()
+    assert result.stdout.startswith(said)
+
+
+def test_a_mistake_as_a_program_exits_with_2(tmp_path):
+    result = python("-m", "maxvit", "convert", "a", tmp_path / "b.pt")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr == (
+        f"error: {tmp_path / 'b.pt'} does not end in .safetensors: name it {tmp_path / 'b.safetensors'}\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import maxvit; dir(maxvit)",
+        "from maxvit.cli import main; main(['--help'])",
+        "from maxvit.cli import main; main(['train', '--help'])",
+        "from maxvit.cli import main; main(['list'])",
+    ],
+)
+def test_no_torch_is_imported_where_none_is_needed(code):
+    check = "import sys; print([m for m in ('torch', 'torchvision', 'lightning') if m in sys.modules], file=sys.stderr)"
+    assert python("-c", f"{code}; {check}").stderr == "[]\n"
+
+
+def test_the_public_names_are_those_of_the_stub_and_each_resolves():
+    stub = ast.parse(Path(maxvit.__file__).with_name("__init__.pyi").read_text())
+    names = {alias.asname for node in stub.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    assert len(names) > 15
+    assert set(dir(maxvit)) == names
+    assert [name for name in names if getattr(maxvit, name).__name__ != name] == []

@@ -1,0 +1,94 @@
+"""What training does to an image: another one each time, the same for the same seed, and never a mirrored character."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from maxvit.config import Preprocessing
+from maxvit.data.augmentation import training_transform
+
+SPEC = Preprocessing(image_size=(37, 53))
+CHANGING = ["characters", "photos"]
+
+
+@pytest.fixture
+def photo():
+    """Bright on the left half, dark on the right, with a texture."""
+    array = np.random.default_rng(0).integers(0, 56, (71, 67, 3), dtype=np.uint8)
+    array[:, :33] += 200
+    return Image.fromarray(array)
+
+
+def draws(augmentation, image, seeds):
+    transform = training_transform(SPEC, augmentation)
+    for seed in seeds:
+        torch.manual_seed(seed)
+        yield np.asarray(transform(image), np.int64)
+
+
+@pytest.mark.parametrize("augmentation", ["none", *CHANGING])
+@pytest.mark.parametrize("size", [(71, 67), (8, 8), (1, 311)])
+def test_the_result_is_an_rgb_image_of_the_spec_s_size(augmentation, size):
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8))
+    transform = training_transform(SPEC, augmentation)
+    for _ in range(7):
+        result = transform(image)
+        assert isinstance(result, Image.Image)
+        assert (result.mode, result.size) == ("RGB", (53, 37))
+
+
+@pytest.mark.parametrize("augmentation", CHANGING)
+def test_the_same_seed_gives_the_same_image(augmentation, photo):
+    for first, second in zip(*(draws(augmentation, photo, range(11)) for _ in range(2)), strict=True):
+        assert np.array_equal(first, second)
+
+
+@pytest.mark.parametrize("augmentation", CHANGING)
+def test_every_draw_is_another_image(augmentation, photo):
+    assert len({result.tobytes() for result in draws(augmentation, photo, range(11))}) == 11
+
+
+def test_none_is_the_resized_image_whatever_the_seed(photo):
+    wanted = np.asarray(photo.resize((53, 37), Image.Resampling.BICUBIC), np.int64)
+    for result in draws("none", photo, range(3)):
+        assert np.array_equal(result, wanted)
+
+
+def test_characters_are_never_mirrored(photo):
+    for result in draws("characters", photo, range(101)):
+        assert result[10:27, 8:20].mean() > result[10:27, 33:45].mean() + 50
+
+
+def test_characters_are_moved_a_little_only(photo):
+    """A dot in the centre stays within shift (a tenth), stretch, turn and shear of it."""
+    array = np.zeros((37, 53, 3), np.uint8)
+    array[17:20, 25:28] = 255
+    for result in draws("characters", Image.fromarray(array), range(101)):
+        rows, columns, _ = np.nonzero(result)
+        assert len(rows)
+        assert abs(rows.mean() - 18) <= 4.7  # 3.7 pixels, and its own rounding
+        assert abs(columns.mean() - 26) <= 6.3
+
+
+def test_photos_are_mirrored_half_of_the_time(photo, monkeypatch):
+    """Crop and flip alone, without the colours of RandAugment, which may turn bright into dark."""
+    from torchvision.transforms import v2
+
+    monkeypatch.setattr(v2.RandAugment, "forward", lambda self, image: image)
+    columns = np.linspace(0, 255, 67).astype(np.uint8)  # brighter to the right, in any crop
+    slope = Image.fromarray(np.repeat(np.tile(columns, (71, 1))[..., None], 3, -1))
+    mirrored = sum(result[:, 0].mean() > result[:, -1].mean() for result in draws("photos", slope, range(400)))
+    assert 150 <= mirrored <= 250  # five deviations of a fair coin
+
+
+def test_photos_are_cropped_to_pieces_of_many_sizes(photo, monkeypatch):
+    """Areas from 0.08 to 1: the share of the slope that a crop shows."""
+    from torchvision.transforms import v2
+
+    monkeypatch.setattr(v2.RandAugment, "forward", lambda self, image: image)
+    columns = np.linspace(0, 255, 67).astype(np.uint8)
+    slope = Image.fromarray(np.repeat(np.tile(columns, (67, 1))[..., None], 3, -1))
+    spans = [np.ptp(result[:, :, 0]) / 255 for result in draws("photos", slope, range(400))]
+    assert 0.2 < min(spans) < 0.4  # the smallest width: sqrt(0.08 * 3 / 4) = 0.245
+    assert max(spans) > 0.95

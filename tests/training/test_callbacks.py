@@ -1,0 +1,36 @@
+import math
+
+import pytest
+
+from maxvit.errors import MaxViTError
+from maxvit.training.callbacks import METRICS, read_metrics
+
+
+def test_metrics_are_read_as_numbers_row_by_row(tmp_path):
+    (tmp_path / METRICS).write_text("epoch,val_loss\n1,0.5\n2,nan\n")
+    first, second = read_metrics(tmp_path)
+    assert first == {"epoch": 1.0, "val_loss": 0.5}
+    assert math.isnan(second["val_loss"])
+
+
+def test_a_run_without_metrics_has_no_rows(tmp_path):
+    assert read_metrics(tmp_path) == []
+
+
+@pytest.mark.parametrize("text", ["epoch,loss\n1,high\n", "epoch,loss\n1\n", "epoch\n1,2\n", "loss\n1\n"])
+def test_metrics_that_are_damaged_are_an_error(tmp_path, text):
+    (tmp_path / METRICS).write_text(text)
+    with pytest.raises(MaxViTError, match=r"metrics\.csv is damaged"):
+        read_metrics(tmp_path)
+
+
+def test_without_a_terminal_progress_is_a_line_an_epoch(finished):
+    lines = finished.stderr.splitlines()
+    assert [line[:9] for line in lines] == ["epoch 1/2", "epoch 2/2"]
+
+
+def test_a_line_of_progress_says_loss_speed_and_validation_accuracy(finished):
+    for line, row in zip(finished.stderr.splitlines(), read_metrics(finished.run), strict=True):
+        assert f"val accuracy {row['val_accuracy']:.2%}" in line
+        assert "loss " in line
+        assert "images/s " in line

@@ -1,0 +1,172 @@
+import math
+
+import pytest
+import yaml
+
+from maxvit.errors import MaxViTError
+from maxvit.training.recipe import list_recipes, load_recipe
+
+
+def refusal(*settings, recipe="digits"):
+    """The sentence with which a recipe is refused."""
+    with pytest.raises(MaxViTError) as caught:
+        load_recipe(str(recipe), settings)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def written(folder, text):
+    path = folder / "mine.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_the_recipes_that_ship_are_digits_and_folder():
+    assert list_recipes() == ["digits", "folder"]
+
+
+@pytest.mark.parametrize("name", list_recipes())
+def test_a_recipe_survives_the_way_to_yaml_and_back(name, tmp_path):
+    recipe = load_recipe(name, ["data.image_size=[48, 64]", "model.drop_path_rate=0.3", "optimization.epochs=7"])
+    assert load_recipe(str(written(tmp_path, recipe.to_yaml()))) == recipe
+
+
+@pytest.mark.parametrize("name", list_recipes())
+def test_to_yaml_says_every_value(name):
+    said = yaml.safe_load(load_recipe(name).to_yaml())
+    assert set(said) == {"seed", "model", "data", "optimization"}
+    assert said["optimization"].keys() >= {"clip_norm", "min_learning_rate"}  # which no recipe sets
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [
+        ("data.batchsize=8", "data.batch_size"),
+        ("dat.batch_size=8", "data"),
+        ("optimization.epoch=8", "optimization.epochs"),
+        ("model.nmae=maxvit_tiny", "model.name"),
+        ("sed=1", "seed"),
+    ],
+)
+def test_a_misspelt_setting_is_an_error_that_suggests_the_right_one(wrong, right):
+    assert f"did you mean {right!r}?" in refusal(wrong)
+
+
+def test_a_misspelt_key_in_a_file_is_an_error_too(tmp_path):
+    path = written(tmp_path, "data:\n  batchsize: 8\n")
+    assert refusal(recipe=path) == "unknown setting 'data.batchsize': did you mean 'data.batch_size'?"
+
+
+def test_an_unknown_key_like_no_other_lists_those_of_its_section():
+    message = refusal("optimization.zzz=1")
+    assert "'optimization.zzz'" in message
+    assert "optimization.epochs" in message
+    assert "data.batch_size" not in message
+
+
+def test_an_unknown_recipe_is_an_error_that_suggests_the_right_one():
+    assert refusal(recipe="digit") == "unknown recipe 'digit': did you mean 'digits'?"
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("optimization.epochs=0", ["optimization.epochs is 0", "greater than or equal to 1"]),
+        ("optimization.epochs=many", ["optimization.epochs is 'many'", "valid integer"]),
+        ("optimization.epochs=2.5", ["optimization.epochs is 2.5", "valid integer"]),
+        ("optimization.ema_decay=1", ["optimization.ema_decay is 1", "less than 1"]),
+        ("optimization.learning_rate=0", ["optimization.learning_rate is 0", "greater than 0"]),
+        ("optimization.learning_rate=-1e-3", ["optimization.learning_rate is -0.001", "greater than 0"]),
+        ("optimization.learning_rate=inf", ["optimization.learning_rate is inf", "finite number"]),
+        ("data.batch_size=1", ["data.batch_size is 1", "greater than or equal to 2"]),
+        ("data.val_fraction=1", ["data.val_fraction is 1", "less than 1"]),
+        ("data.crop_fraction=0", ["data.crop_fraction is 0", "greater than 0"]),
+        ("data.workers=-1", ["data.workers is -1", "greater than or equal to 0"]),
+        ("data.augmentation=photo", ["data.augmentation is 'photo'", "'none', 'characters' or 'photos'"]),
+        ("data.image_size=big", ["data.image_size is 'big'"]),
+        ("data.image_size=[32]", ["data.image_size is [32]", "at least 2 values"]),
+        ("data.mean=[0.5, 0.5, 0.5, 0.5]", ["data.mean", "at most 3 items"]),
+        ("data.std=[0.5, x, 0.5]", ["data.std.1 is 'x'", "valid number"]),
+        ("model.name=maxvit_huge", ["model.name is 'maxvit_huge'", "'maxvit_micro', 'maxvit_tiny'"]),
+        ("model.drop_path_rate=1", ["model.drop_path_rate is 1", "less than 1"]),
+        ("model.scale_windows=maybe", ["model.scale_windows is 'maybe'", "boolean"]),
+        ("seed=-1", ["seed is -1", "greater than or equal to 0"]),
+        ("data=3", ["data is 3", "section", "data.path"]),
+    ],
+)
+def test_a_value_that_is_not_allowed_is_named_with_what_is(setting, words):
+    message = refusal(setting)
+    assert [word for word in words if word not in message] == []
+
+
+@pytest.mark.parametrize(("text", "value"), [("1e-3", 1e-3), ("2E-4", 2e-4), ("0.5", 0.5), ("3", 3.0)])
+def test_numbers_are_read_as_people_write_them(text, value):
+    assert load_recipe("digits", [f"optimization.learning_rate={text}"]).optimization.learning_rate == value
+
+
+def test_a_number_of_a_file_may_have_no_point_either(tmp_path):
+    path = written(tmp_path, "optimization:\n  learning_rate: 1e-3\n")
+    assert load_recipe(str(path)).optimization.learning_rate == 1e-3
+
+
+def test_a_number_in_quotes_is_text():
+    assert load_recipe("folder", ['data.path="2024"']).data.path == "2024"
+
+
+def test_an_override_changes_its_setting_and_no_other():
+    before, after = (load_recipe("digits", s).model_dump() for s in ([], ["data.batch_size=7"]))
+    assert after["data"].pop("batch_size") == 7
+    assert before["data"].pop("batch_size") == 64
+    assert after == before
+
+
+def test_the_last_override_of_a_setting_holds():
+    assert load_recipe("digits", ["seed=3", "seed=5"]).seed == 5
+
+
+def test_an_override_reaches_a_section_that_the_file_lacks_or_leaves_empty(tmp_path):
+    path = written(tmp_path, "seed: 3\ndata:\n")
+    recipe = load_recipe(str(path), ["data.batch_size=7", "optimization.epochs=2"])
+    assert (recipe.seed, recipe.data.batch_size, recipe.optimization.epochs) == (3, 7, 2)
+
+
+def test_an_empty_file_is_all_defaults(tmp_path):
+    recipe = load_recipe(str(written(tmp_path, "")))
+    assert recipe.model.name == "maxvit_micro"
+    assert math.isclose(recipe.optimization.learning_rate, 1e-3)
+
+
+def test_one_number_is_both_sides_of_the_image():
+    assert load_recipe("digits", ["data.image_size=48"]).data.image_size == (48, 48)
+
+
+def test_a_setting_below_a_value_is_an_error():
+    assert "seed has no parts" in refusal("seed.more=1")
+
+
+@pytest.mark.parametrize("override", ["data.batch_size", "=8", ""])
+def test_an_override_without_its_key_or_equals_sign_is_an_error(override):
+    assert "write section.key=value" in refusal(override)
+
+
+def test_an_override_that_is_no_yaml_is_named():
+    assert refusal("data.mean=[0.5").startswith("'data.mean=[0.5' has a value that cannot be read")
+
+
+def test_broken_yaml_is_an_error_of_one_line_that_says_where(tmp_path):
+    message = refusal(recipe=written(tmp_path, "data:\n  path: [1, 2\n"))
+    assert "mine.yaml is no YAML" in message
+    assert "line 2" in message
+
+
+def test_a_yaml_list_is_an_error(tmp_path):
+    assert "holds no sections" in refusal(recipe=written(tmp_path, "- 1\n- 2\n"))
+
+
+def test_a_file_that_is_no_text_is_an_error(tmp_path):
+    (tmp_path / "mine.yaml").write_bytes(b"\xff\xfe\x00\x81")
+    assert "cannot be read" in refusal(recipe=tmp_path / "mine.yaml")
+
+
+def test_a_missing_file_is_an_error(tmp_path):
+    assert refusal(recipe=tmp_path / "none.yaml") == f"recipe {tmp_path / 'none.yaml'} does not exist: check the path"

@@ -1,0 +1,70 @@
+import shutil
+
+import pytest
+
+from maxvit import Predictor
+from maxvit.errors import MaxViTError
+from maxvit.training.report_run import report_run
+from maxvit.training.run import load_data
+
+
+@pytest.fixture(scope="module")
+def reported(finished, tmp_path_factory):
+    """A copy of the finished run, its page, and what the page shows."""
+    run = shutil.copytree(finished.run, tmp_path_factory.mktemp("reported") / "run")
+    return run, *report_run(run)
+
+
+def test_the_report_of_a_run_lies_in_its_folder(reported):
+    run, page, _ = reported
+    assert page == run / "report.html"
+    assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
+def test_the_mistakes_shown_are_the_images_that_the_checkpoint_gets_wrong(reported, finished, images):
+    run, page, report = reported
+    val = load_data(finished.recipe).val
+    wrong = {}
+    for answer in Predictor(run / "best.safetensors")(val.sources):  # one by one, without the evaluation
+        path = next(p for p in val.sources if str(p) == answer.name)
+        (name, confidence), truth = answer.classes[0], path.parent.name
+        if name != truth:
+            wrong[str(path.relative_to(images))] = (truth, name, pytest.approx(confidence, rel=1e-4))
+    assert wrong  # two epochs are not enough to get all right
+    assert {m.name: (m.truth, m.answer, m.confidence) for m in report.mistakes} == wrong
+    text = page.read_text(encoding="utf-8")
+    assert all(name in text for name in wrong)
+
+
+def test_the_most_confident_mistake_comes_first(reported):
+    confidences = [mistake.confidence for mistake in reported[2].mistakes]
+    assert confidences == sorted(confidences, reverse=True)
+
+
+def test_each_class_is_explained_once(reported):
+    assert sorted(shown.truth for shown in reported[2].explained) == ["blue", "green", "red"]
+
+
+def test_without_a_test_folder_the_report_says_that_it_judges_by_validation(reported, finished):
+    number = len(load_data(finished.recipe).val)
+    assert reported[2].evaluated_on == f"{number} held-out images (validation: they chose the best epoch)"
+
+
+def test_the_facts_are_those_of_the_run(reported, images):
+    facts = reported[2].facts
+    assert facts["data"] == images.name
+    assert facts["image size"] == "32 x 32"
+    assert facts["epochs"].startswith("2 of 2, best ")
+
+
+def test_a_folder_without_a_run_has_no_report(tmp_path):
+    with pytest.raises(MaxViTError, match=r"is no run folder: it has no config\.yaml"):
+        report_run(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_without_a_finished_epoch_has_no_report(finished, tmp_path):
+    shutil.copy(finished.run / "config.yaml", tmp_path)
+    with pytest.raises(MaxViTError, match="has no finished epoch yet: nothing to report"):
+        report_run(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]

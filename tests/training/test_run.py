@@ -1,0 +1,304 @@
+import csv
+import itertools
+import os
+import shutil
+import signal
+
+import pytest
+import torch
+import yaml
+
+from maxvit import Predictor, model, storage
+from maxvit.errors import MaxViTError
+from maxvit.model import recompute
+from maxvit.training import callbacks
+from maxvit.training.loop import TrainingModule
+from maxvit.training.recipe import load_recipe
+from maxvit.training.run import CONFIG, load_data, read_epochs, resume, train
+from small import CLASSES, SETTINGS, write_images, write_truncated_jpeg
+
+FILES = {"config.yaml", "metrics.csv", "best.safetensors", "last.safetensors", "last.state"}
+SPEED = {"images_per_second", "seconds"}
+
+
+def rows_of(run):
+    """metrics.csv without the speed of the machine."""
+    with (run / "metrics.csv").open(newline="") as file:
+        return [{k: v for k, v in row.items() if k not in SPEED} for row in csv.DictReader(file)]
+
+
+def edit_config(run, section, key, value):
+    config = yaml.safe_load((run / CONFIG).read_text())
+    config[section][key] = value
+    (run / CONFIG).write_text(yaml.safe_dump(config))
+
+
+@pytest.fixture
+def copy(finished, tmp_path):
+    """A copy of the finished run, to change."""
+    return shutil.copytree(finished.run, tmp_path / "copy")
+
+
+@pytest.fixture
+def signal_in(monkeypatch):
+    """Send this process a signal in the first batch of an epoch (from 1; 0: never): signal_in(2, signal.SIGINT)."""
+
+    original = callbacks.RunFiles.on_train_batch_end
+
+    def arm(epoch, number):
+        def batch_ends(self, trainer, module, out, batch, i):
+            if (trainer.current_epoch + 1, i) == (epoch, 0):
+                os.kill(os.getpid(), number)
+            original(self, trainer, module, out, batch, i)
+
+        monkeypatch.setattr(callbacks.RunFiles, "on_train_batch_end", batch_ends)
+
+    return arm
+
+
+def assert_same_run(run, other):
+    """The same weights, bit by bit, the same metrics."""
+    assert rows_of(run) == rows_of(other)
+    for name in ("best.safetensors", "last.safetensors"):
+        ours, theirs = storage.load(run / name)[0], storage.load(other / name)[0]
+        assert ours.keys() == theirs.keys()
+        assert [n for n in ours if not torch.equal(ours[n], theirs[n])] == [], name
+
+
+def test_the_run_folder_holds_what_is_promised_and_nothing_else(finished):
+    names = {path.name for path in finished.run.iterdir()}
+    events = {name for name in names if name.startswith("events.out.tfevents")}
+    assert names - events == FILES
+    assert len(events) == 1
+
+
+def test_the_configuration_is_the_recipe_with_its_overrides(finished):
+    assert load_recipe(str(finished.run / CONFIG)) == finished.recipe
+    assert finished.recipe.data.image_size == (32, 32)
+
+
+def test_metrics_have_a_row_an_epoch(finished):
+    rows = callbacks.read_metrics(finished.run)
+    assert [row["epoch"] for row in rows] == [1, 2]
+    assert all(0 <= row["val_accuracy"] <= 1 and row["seconds"] > 0 and row["images_per_second"] > 0 for row in rows)
+
+
+def test_the_learning_rate_of_the_last_row_is_where_the_cosine_ends(finished):
+    assert callbacks.read_metrics(finished.run)[-1]["learning_rate"] == pytest.approx(1e-5)
+
+
+def test_tensorboard_shows_what_the_metrics_say(finished):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(finished.run)).Reload()
+    for name in ("train_loss", "val_accuracy", "learning_rate"):
+        shown = {e.step: e.value for e in events.Scalars(name)}
+        assert shown == pytest.approx({row["epoch"]: row[name] for row in callbacks.read_metrics(finished.run)})
+
+
+@pytest.mark.parametrize("name", ["best.safetensors", "last.safetensors"])
+def test_a_checkpoint_says_what_it_is_and_where_it_comes_from(finished, images, name):
+    metadata = storage.load_metadata(finished.run / name)
+    assert metadata["format"] == "maxvit"
+    assert metadata["config"]["num_classes"] == 3
+    assert metadata["config"]["depths"] == [1, 2, 1, 1]
+    assert metadata["class_names"] == list(CLASSES)
+    assert metadata["preprocessing"]["image_size"] == [32, 32]
+    assert metadata["preprocessing"]["mean"] == [0.485, 0.456, 0.406]
+    origin = metadata["provenance"]
+    assert origin["recipe"] == finished.recipe.model_dump(mode="json")
+    assert origin["command"] == "maxvit train colours"
+    assert origin["data"] == str(images)
+    assert set(origin["versions"]) == {"maxvit", "torch", "python"}
+    scores = {row["epoch"]: row for row in callbacks.read_metrics(finished.run)}[origin["epoch"]]
+    for score in ("train_loss", "train_accuracy", "val_loss", "val_accuracy"):
+        assert origin[score] == scores[score]
+
+
+def test_the_last_checkpoint_is_of_the_last_epoch(finished):
+    assert storage.load_metadata(finished.run / "last.safetensors")["provenance"]["epoch"] == 2
+
+
+def test_the_best_checkpoint_is_of_the_epoch_with_the_best_validation_accuracy(small_recipe, tmp_path, monkeypatch):
+    scores = {1: (0.25, 1.0), 2: (0.75, 3.0), 3: (0.75, 2.0), 4: (0.5, 0.5)}  # equal accuracy: the smaller loss
+
+    def scripted(self, batch, index):
+        accuracy, loss = scores[self.current_epoch + 1]
+        self.log_dict({"val_accuracy": accuracy, "val_loss": loss}, on_step=False, on_epoch=True, batch_size=1)
+
+    monkeypatch.setattr(TrainingModule, "validation_step", scripted)
+    run = tmp_path / "run"
+    train(small_recipe("optimization.epochs=4", "data.batch_size=64", "data.val_fraction=0.8"), run)
+    assert storage.load_metadata(run / "best.safetensors")["provenance"]["epoch"] == 3
+    assert storage.load_metadata(run / "last.safetensors")["provenance"]["epoch"] == 4
+
+
+def test_the_loss_falls(finished):
+    first, second = (row["train_loss"] for row in callbacks.read_metrics(finished.run))
+    assert second < 0.95 * first
+
+
+def test_a_checkpoint_answers_with_the_class_names_and_needs_nothing_else(finished, images, tmp_path):
+    alone = tmp_path / "alone.safetensors"
+    shutil.copy(finished.run / "best.safetensors", alone)
+    (answer,) = Predictor(alone)([images / "red" / "0.png"])
+    assert sorted(name for name, _ in answer.classes) == list(CLASSES)
+    assert sum(p for _, p in answer.classes) == pytest.approx(1.0)
+
+
+def test_a_folder_that_holds_something_is_refused_and_left_as_it_is(small_recipe, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(MaxViTError, match=r"exists already: choose another --out, or continue that run with --resume"):
+        train(small_recipe(), tmp_path)
+    assert {p.name: p.read_text() for p in tmp_path.iterdir()} == {"notes.txt": "mine"}
+
+
+def test_a_value_that_the_network_refuses_leaves_no_folder(small_recipe, tmp_path):
+    with pytest.raises(MaxViTError, match=r"image_size is \(16, 16\); the smallest side is 32 pixels"):
+        train(small_recipe("data.image_size=16"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_broken_images_are_skipped_and_counted_and_the_run_goes_on(tmp_path):
+    images = write_images(tmp_path / "data")
+    write_truncated_jpeg(images / "blue" / "half.jpg")
+    (images / "red" / "text.png").write_text("hello")
+    recipe = load_recipe(
+        "folder", [f"data.path={images}", *SETTINGS, "optimization.epochs=1", "data.batch_size=64"]
+    )  # one batch: none is left out
+    outcome = train(recipe, tmp_path / "run")
+    assert outcome.finished
+    damaged, no_image = outcome.skipped
+    assert "half.jpg is damaged" in damaged
+    assert "text.png is not an image" in no_image
+    assert read_epochs(tmp_path / "run") == 1
+
+
+def test_data_without_an_image_that_can_be_read_is_refused_before_any_work(tmp_path, small_recipe):
+    images = write_images(tmp_path / "data", number=4)
+    for path in images.rglob("*.png"):
+        path.write_text("hello")
+    with pytest.raises(MaxViTError, match=r"0 of the \d+ training images can be read, at least 2 must be; the first"):
+        train(small_recipe(f"data.path={images}"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_gradient_checkpointing_happens_and_changes_no_result(finished, small_recipe, tmp_path, monkeypatch):
+    blocks = []
+    monkeypatch.setattr(model, "recompute", lambda block, x: blocks.append(block) or recompute(block, x))
+    run = tmp_path / "run"
+    train(small_recipe("model.gradient_checkpointing=true"), run)
+    assert len(blocks) == 2 * 2 * 5  # epochs, batches, blocks
+    for ours, theirs in itertools.zip_longest(callbacks.read_metrics(run), callbacks.read_metrics(finished.run)):
+        for name in ("train_loss", "train_accuracy", "val_loss", "val_accuracy"):
+            assert ours[name] == pytest.approx(theirs[name], rel=1e-4), name  # the sums run in another order
+
+
+def test_a_run_that_was_stopped_and_resumed_is_the_run_that_never_stopped(finished, small_recipe, tmp_path, signal_in):
+    run = tmp_path / "run"
+    signal_in(2, signal.SIGINT)
+    outcome = train(small_recipe(), run)
+    assert (outcome.finished, read_epochs(run)) == (False, 1)
+    signal_in(0, signal.SIGINT)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(12345)  # as another process would
+        assert resume(run).finished
+    assert_same_run(run, finished.run)
+
+
+def test_sigterm_stops_a_run_as_ctrl_c_does_and_hands_the_signals_back(small_recipe, tmp_path, signal_in):
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    signal_in(1, signal.SIGTERM)
+    outcome = train(small_recipe(), tmp_path / "run")
+    assert (outcome.finished, read_epochs(tmp_path / "run")) == (False, 0)
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_a_run_stopped_in_its_first_epoch_starts_again(finished, small_recipe, tmp_path, signal_in):
+    signal_in(1, signal.SIGINT)
+    assert not train(small_recipe(), tmp_path / "run").finished
+    signal_in(0, signal.SIGINT)
+    assert resume(tmp_path / "run").finished
+    assert_same_run(tmp_path / "run", finished.run)
+
+
+def test_a_second_ctrl_c_stops_at_once(small_recipe, tmp_path, monkeypatch):
+    def batch_ends(*_):
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+        pytest.fail("the second signal was ignored")
+
+    monkeypatch.setattr(callbacks.RunFiles, "on_train_batch_end", batch_ends)
+    assert not train(small_recipe(), tmp_path / "run").finished
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_what_the_metrics_count_as_finished_can_be_resumed(finished, small_recipe, tmp_path, monkeypatch):
+    def full_disk(path, tensors, metadata):
+        if metadata["provenance"]["epoch"] == 2:
+            raise MaxViTError("no space")
+        save(path, tensors, metadata)
+
+    save = storage.save
+    monkeypatch.setattr(storage, "save", full_disk)
+    with pytest.raises(MaxViTError, match="no space"):
+        train(small_recipe(), tmp_path / "run")
+    monkeypatch.setattr(storage, "save", save)
+    assert read_epochs(tmp_path / "run") == 1
+    assert resume(tmp_path / "run").finished
+    assert_same_run(tmp_path / "run", finished.run)
+
+
+def test_a_crash_between_state_and_metrics_loses_no_row(finished, copy):
+    lines = (copy / "metrics.csv").read_text().splitlines(keepends=True)
+    (copy / "metrics.csv").write_text("".join(lines[:2]))
+    assert resume(copy).finished
+    assert (copy / "metrics.csv").read_text() == (finished.run / "metrics.csv").read_text()
+
+
+def test_a_finished_run_cannot_be_resumed(finished):
+    with pytest.raises(MaxViTError, match="is finished: all its 2 epochs are done"):
+        resume(finished.run)
+
+
+def test_a_folder_that_is_no_run_cannot_be_resumed(images):
+    with pytest.raises(MaxViTError, match=r"is no run folder: it has no config\.yaml"):
+        resume(images)
+
+
+def test_a_run_whose_data_is_gone_says_so(copy, tmp_path):
+    edit_config(copy, "optimization", "epochs", 3)
+    edit_config(copy, "data", "path", str(tmp_path / "gone"))
+    with pytest.raises(MaxViTError, match="gone does not exist: check the path"):
+        resume(copy)
+
+
+def test_a_run_whose_data_has_other_classes_now_says_so(copy, tmp_path):
+    images = write_images(tmp_path / "data")
+    shutil.rmtree(images / "red")
+    edit_config(copy, "optimization", "epochs", 3)
+    edit_config(copy, "data", "path", str(images))
+    with pytest.raises(MaxViTError, match=r"began with the classes .*'red'.* now has \['blue', 'green'\]"):
+        resume(copy)
+
+
+@pytest.mark.parametrize("length", [0, 4, 5000])
+def test_a_state_that_is_damaged_is_an_error_and_not_overwritten(copy, length):
+    edit_config(copy, "optimization", "epochs", 3)
+    damaged = (copy / "last.state").read_bytes()[:length]
+    (copy / "last.state").write_bytes(damaged)
+    with pytest.raises(MaxViTError, match=r"last\.state is damaged: copy it again, or delete it"):
+        resume(copy)
+    assert (copy / "last.state").read_bytes() == damaged
+
+
+def test_without_a_path_the_data_are_the_digits():
+    data = load_data(load_recipe("digits"))
+    assert data.test is not None
+    assert len(data.test) == 360
+
+
+def test_the_validation_share_and_the_seed_reach_the_split(small_recipe):
+    half, other = (load_data(small_recipe("data.val_fraction=0.5", f"seed={seed}")) for seed in (0, 1))
+    assert (len(half.train), len(half.val)) == (12, 12)
+    assert half.val.names != other.val.names
