@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from torchvision.models import resnet18
 
 from maxvit import MaxSA, Preprocessing
-from maxvit.data.augmentation import training_transform
 from maxvit.data.digits import load_digits
 from maxvit.data.loading import training_loader
 
@@ -26,8 +25,7 @@ def resnet_with_maxsa(num_classes: int) -> nn.Module:
 def train(network: nn.Module, epochs: int) -> list[float]:
     """Train on digits, and give the loss of each step."""
     spec = Preprocessing(image_size=(32, 32), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
-    augment = training_transform(spec, "characters")
-    batches = training_loader(load_digits().train, spec, augment, batch_size=64, workers=0, seed=0)
+    batches = training_loader(load_digits().train, spec, "characters", batch_size=64, workers=0, seed=0)
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)
     losses = []
     for epoch in range(epochs):

@@ -5,10 +5,9 @@ import pytest
 import torch
 from PIL import Image
 
-from maxvit.config import Preprocessing
 from maxvit.data.augmentation import training_transform
 
-SPEC = Preprocessing(image_size=(37, 53))
+SIZE = (37, 53)
 CHANGING = ["characters", "photos"]
 
 
@@ -21,7 +20,7 @@ def photo():
 
 
 def draws(augmentation, image, seeds):
-    transform = training_transform(SPEC, augmentation)
+    transform = training_transform(SIZE, augmentation)
     for seed in seeds:
         torch.manual_seed(seed)
         yield np.asarray(transform(image), np.int64)
@@ -29,9 +28,9 @@ def draws(augmentation, image, seeds):
 
 @pytest.mark.parametrize("augmentation", ["none", *CHANGING])
 @pytest.mark.parametrize("size", [(71, 67), (8, 8), (1, 311)])
-def test_the_result_is_an_rgb_image_of_the_spec_s_size(augmentation, size):
+def test_the_result_is_an_rgb_image_of_the_size_asked_for(augmentation, size):
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8))
-    transform = training_transform(SPEC, augmentation)
+    transform = training_transform(SIZE, augmentation)
     for _ in range(7):
         result = transform(image)
         assert isinstance(result, Image.Image)

@@ -8,9 +8,8 @@ import torch
 from PIL import Image
 
 from maxvit.config import Preprocessing
-from maxvit.data.augmentation import training_transform
 from maxvit.data.labelled import LabelledImages
-from maxvit.data.loading import EpochSampler, evaluation_loader, training_loader
+from maxvit.data.loading import evaluation_loader, training_loader
 from maxvit.data.transforms import normalise, preprocess
 
 SPEC = Preprocessing(image_size=(32, 41))
@@ -24,33 +23,9 @@ def images(count, broken=()):
 
 
 def train(data, batch_size=4, workers=0, seed=5, epoch=0, augmentation="characters"):
-    loader = training_loader(data, SPEC, training_transform(SPEC, augmentation), batch_size, workers, seed)
+    loader = training_loader(data, SPEC, augmentation, batch_size, workers, seed)
     loader.sampler.set_epoch(epoch)
     return list(loader)
-
-
-def test_the_sampler_gives_every_index_once():
-    assert sorted(index for index, _ in EpochSampler(101, seed=5)) == list(range(101))
-    assert len(EpochSampler(101, seed=5)) == 101
-
-
-def test_the_sampler_is_a_function_of_seed_and_epoch_alone():
-    resumed, whole = EpochSampler(101, seed=5), EpochSampler(101, seed=5)
-    for epoch in range(3):
-        whole.set_epoch(epoch)
-        last = list(whole)
-        torch.rand(7), np.random.rand(7)  # other random numbers are drawn in between
-    resumed.set_epoch(2)
-    assert list(resumed) == last == list(resumed)
-
-
-@pytest.mark.parametrize(("seed", "epoch"), [(6, 2), (5, 3)])
-def test_another_seed_or_epoch_is_another_order_with_other_augmentations(seed, epoch):
-    first, other = EpochSampler(101, seed=5), EpochSampler(101, seed=seed)
-    first.set_epoch(2)
-    other.set_epoch(epoch)
-    assert [i for i, _ in first] != [i for i, _ in other]
-    assert not {s for _, s in first} & {s for _, s in other}
 
 
 def test_evaluation_gives_every_image_once_in_order_as_prediction_sees_it():
@@ -116,10 +91,9 @@ def test_loading_leaves_the_random_numbers_of_the_model_alone():
     torch.manual_seed(3)
     wanted = torch.rand(5)
     torch.manual_seed(3)
-    sampler = iter(EpochSampler(11, seed=5))
-    loader = training_loader(images(11), SPEC, training_transform(SPEC, "photos"), 4, 0, 5)
-    for _ in range(3):
-        loader.dataset[next(sampler)]
+    loader = training_loader(images(11), SPEC, "photos", 4, 0, 5)
+    for keys in loader.sampler:
+        loader.dataset[keys]
     assert torch.equal(torch.rand(5), wanted)
 
 
@@ -146,5 +120,5 @@ def test_a_broken_file_is_named_in_training(tmp_path):
 
 def test_a_grey_model_gets_one_channel():
     spec = Preprocessing(image_size=(32, 41), mean=(0.5,), std=(0.5,))
-    (batch,) = training_loader(images(3), spec, training_transform(spec, "characters"), 3, 0, 5)
+    (batch,) = training_loader(images(3), spec, "characters", 3, 0, 5)
     assert batch.images.shape == (3, 1, 32, 41)

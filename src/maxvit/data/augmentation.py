@@ -5,27 +5,28 @@ from typing import Literal
 from torch import nn
 from torchvision.transforms import InterpolationMode, v2
 
-from maxvit.config import Preprocessing
+from maxvit.config import Size
 
 Augmentation = Literal["none", "characters", "photos"]
 
 
-def training_transform(spec: Preprocessing, augmentation: Augmentation) -> nn.Module:
+def training_transform(size: Size, augmentation: Augmentation) -> nn.Module:
     """What training does to a decoded RGB image, before `normalise`; draws from PyTorch's random numbers.
 
     Args:
-        spec: The size to produce.
-        augmentation: "photos": random crop (area 0.08 to 1, aspect 3/4 to 4/3), flip, RandAugment 2 x 15 as in the
-            paper's recipe. "characters": small shifts, turns and stretches, and never a flip: a mirrored 2 is no 2.
-            "none": the plain resize of the whole image.
+        size: (height, width) to produce.
+        augmentation: "photos": random crop (area 0.08 to 1, aspect 3/4 to 4/3 times that of `size`), flip, RandAugment
+            2 x 15 as in the paper's recipe. "characters": small shifts, turns and stretches, and never a flip: a
+            mirrored 2 is no 2. "none": the plain resize of the whole image.
 
     Returns:
-        A module from a PIL image to a PIL image of the spec's size.
+        A module from a PIL image to a PIL image of that size.
     """
     bicubic, bilinear = InterpolationMode.BICUBIC, InterpolationMode.BILINEAR
-    resize = v2.Resize(spec.image_size, bicubic, antialias=True)
+    resize = v2.Resize(size, bicubic, antialias=True)
     if augmentation == "photos":
-        crop = v2.RandomResizedCrop(spec.image_size, (0.08, 1.0), (3 / 4, 4 / 3), bicubic, antialias=True)
+        aspect = size[1] / size[0]
+        crop = v2.RandomResizedCrop(size, (0.08, 1.0), (3 / 4 * aspect, 4 / 3 * aspect), bicubic, antialias=True)
         grey = [128, 128, 128]
         return v2.Compose([crop, v2.RandomHorizontalFlip(), v2.RandAugment(2, 15, interpolation=bilinear, fill=grey)])
     if augmentation == "characters":

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from maxvit.errors import MaxViTError
 
@@ -58,6 +58,28 @@ def decode(source: ImageLike) -> Image.Image:
     except (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, RuntimeError, AttributeError) as error:
         # the types that Pillow's decoders raise on damaged files
         raise MaxViTError(f"{name} is damaged: {error}") from error
+
+
+def read_size(source: ImageLike) -> tuple[int, int]:
+    """(height, width) of an image as a person sees it; of a file only the header is read.
+
+    Raises:
+        MaxViTError: If it is no image.
+    """
+    if isinstance(source, np.ndarray):
+        return source.shape[0], source.shape[1]
+    if isinstance(source, Image.Image):
+        return _upright_size(source)
+    try:
+        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+            return _upright_size(image)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise MaxViTError(f"the size of {source!s:.200} cannot be read: {error}") from error
+
+
+def _upright_size(image: Image.Image) -> tuple[int, int]:
+    turned = image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
+    return (image.width, image.height) if turned else (image.height, image.width)
 
 
 def find_images(folder: Path) -> list[Path]:

@@ -1,14 +1,16 @@
 """Batches of labelled images, the same for the same seed whatever the number of workers."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
-from maxvit.config import Preprocessing
+from maxvit.config import Preprocessing, Size
+from maxvit.data.augmentation import Augmentation, training_transform
+from maxvit.data.bucketing import EvaluationBatches, TrainingBatches, find_buckets
 from maxvit.data.images import decode
 from maxvit.data.labelled import LabelledImages
 from maxvit.data.transforms import normalise, preprocess
@@ -31,76 +33,55 @@ class Batch(NamedTuple):
     skipped: list[str]
 
 
-class _Sample(NamedTuple):
-    image: Tensor
-    label: int
-    position: int  # in its data set
+Key = int | tuple[int, int]  # an image's position, or that and the seed of its augmentation
 
 
-class _Images(Dataset[_Sample | str]):
-    """Item (index, seed) is a sample, or a sentence that says why it cannot be read. No augmentation: no seed."""
+class _Batches(Dataset[Batch]):
+    """Item [key, ...] is the batch of these images, all of one bucket."""
 
-    def __init__(self, images: LabelledImages, spec: Preprocessing, augment: nn.Module | None) -> None:
-        self.images, self.spec, self.augment = images, spec, augment
+    def __init__(
+        self, images: LabelledImages, spec: Preprocessing, buckets: Sequence[Size], augmentation: Augmentation | None
+    ) -> None:
+        self.images, self.spec, self.buckets = images, spec, buckets
+        self.augment = {size: training_transform(size, augmentation) for size in set(buckets)} if augmentation else {}
 
-    def __len__(self) -> int:
-        return len(self.images)
+    def __getitem__(self, keys: list[Key]) -> Batch:
+        tensors, indices, skipped = [], [], []
+        for key in keys:
+            index, seed = key if isinstance(key, tuple) else (key, 0)
+            try:
+                tensors.append(self._read(index, seed))
+                indices.append(index)
+            except MaxViTError as error:
+                skipped.append(str(error))
+        labels = torch.tensor([self.images.labels[i] for i in indices], dtype=torch.int64)
+        images = torch.stack(tensors) if tensors else torch.empty(0)
+        return Batch(images, labels, torch.tensor(indices, dtype=torch.int64), skipped)
 
-    def __getitem__(self, key: int | tuple[int, int]) -> _Sample | str:
-        index, seed = key if isinstance(key, tuple) else (key, 0)
+    def _read(self, index: int, seed: int) -> Tensor:
         source = self.images.sources[index]
-        try:
-            if self.augment is None:
-                image = preprocess(self.spec, source)
-            else:
-                with torch.random.fork_rng(devices=[]):
-                    torch.manual_seed(seed)
-                    image = normalise(self.spec, np.asarray(self.augment(decode(source))))
-        except MaxViTError as error:
-            return str(error)
-        return _Sample(image, self.images.labels[index], index)
-
-
-class EpochSampler(Sampler[tuple[int, int]]):
-    """A new order and new augmentation seeds each epoch, both functions of (seed, epoch) alone.
-
-    So a run that stopped continues exactly as if it had not.
-    """
-
-    def __init__(self, length: int, seed: int) -> None:
-        self.length, self.seed, self.epoch = length, seed, 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Called by the training loop before each epoch."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return self.length
-
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        random = np.random.default_rng((self.seed, self.epoch))
-        order, seeds = random.permutation(self.length), random.integers(2**63, size=self.length)
-        return iter([(int(i), int(s)) for i, s in zip(order, seeds, strict=True)])
-
-
-def _collate(items: Sequence[_Sample | str]) -> Batch:
-    samples = [item for item in items if isinstance(item, _Sample)]
-    images = torch.stack([s.image for s in samples]) if samples else torch.empty(0)
-    labels, indices = torch.tensor([s.label for s in samples]), torch.tensor([s.position for s in samples])
-    return Batch(images, labels.long(), indices.long(), [item for item in items if isinstance(item, str)])
+        if not self.augment:
+            return preprocess(self.spec, source)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return normalise(self.spec, np.asarray(self.augment[self.buckets[index]](decode(source))))
 
 
 def training_loader(
-    images: LabelledImages, spec: Preprocessing, augment: nn.Module, batch_size: int, workers: int, seed: int
+    images: LabelledImages,
+    spec: Preprocessing,
+    augmentation: Augmentation,
+    batch_size: int,
+    workers: int,
+    seed: int,
 ) -> DataLoader[Batch]:
-    """Shuffled, augmented batches of exactly `batch_size` (all images, if there are fewer); the rest is left out."""
+    """Shuffled, augmented batches, each of images of one size; see `TrainingBatches`."""
+    buckets = find_buckets(spec, images.sources)
     return DataLoader(
-        _Images(images, spec, augment),  # type: ignore[arg-type]
-        batch_size=min(batch_size, len(images)),
-        sampler=EpochSampler(len(images), seed),
+        _Batches(images, spec, buckets, augmentation),
+        batch_size=None,  # an item is a batch already
+        sampler=TrainingBatches(buckets, batch_size, seed),
         num_workers=workers,
-        collate_fn=_collate,
-        drop_last=True,
         persistent_workers=workers > 0,
     )
 
@@ -108,11 +89,12 @@ def training_loader(
 def evaluation_loader(
     images: LabelledImages, spec: Preprocessing, batch_size: int, workers: int = 0
 ) -> DataLoader[Batch]:
-    """Every image once, in order."""
+    """Every image once, in batches of one size; `Batch.indices` says which is where."""
+    buckets = find_buckets(spec, images.sources)
     return DataLoader(
-        _Images(images, spec, None),  # type: ignore[arg-type]
-        batch_size=batch_size,
+        _Batches(images, spec, buckets, None),
+        batch_size=None,
+        sampler=EvaluationBatches(buckets, batch_size),
         num_workers=workers,
-        collate_fn=_collate,
         persistent_workers=workers > 0,
     )

@@ -47,8 +47,9 @@ def target_size(spec: Preprocessing, size: Size) -> Size:
     if spec.fit != "aspect":
         return spec.image_size
     pixels, ratio = spec.image_size[0] * spec.image_size[1], size[0] / size[1]
-    heights = range(32, max(spec.image_size) * 4 + 1, 32)  # aspect ratios from 1 to 16 up to 16 to 1
-    sizes = [(h, max(32, round(pixels / h / 32) * 32)) for h in heights]
+    longest = max(spec.image_size) * 4  # aspect ratios up to about 16 to 1
+    halves = [(side, max(32, round(pixels / side / 32) * 32)) for side in range(32, longest + 1, 32)]
+    sizes = halves + [(width, height) for height, width in halves]
     return min(sizes, key=lambda s: abs(log(s[0] / s[1] / ratio)))
 
 

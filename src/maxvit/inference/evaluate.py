@@ -125,10 +125,11 @@ def evaluate(
         model.train(was_training)
     if not labels:
         raise MaxViTError(f"none of the {len(images)} images can be read; the first: {skipped[0]}")
+    order = torch.cat(indices).argsort()  # batches come by size, answers in the order of the images
     return Evaluation(
         images.class_names,
-        torch.cat(labels).numpy(),
-        torch.cat(probabilities).numpy(),
-        torch.cat(indices).numpy(),
+        torch.cat(labels)[order].numpy(),
+        torch.cat(probabilities)[order].numpy(),
+        torch.cat(indices)[order].numpy(),
         skipped,
     )

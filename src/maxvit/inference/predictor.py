@@ -12,6 +12,7 @@ from torch import Tensor
 
 from maxvit.create import load_model
 from maxvit.data import transforms
+from maxvit.data.bucketing import EvaluationBatches
 from maxvit.data.images import ImageLike
 from maxvit.errors import MaxViTError
 from maxvit.model import MaxViT
@@ -31,6 +32,9 @@ def preprocess(model: MaxViT, image: ImageLike) -> Tensor:
         MaxViTError: If it is no image.
     """
     return transforms.preprocess(model.preprocessing, image)[None]
+
+
+LOOK_AHEAD = 8  # batches of images, where they differ in size, of which those of one size are put together
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +91,8 @@ class Predictor:
     def stream(self, images: Iterable[ImageLike]) -> Iterator[Prediction]:
         """The same, each answer as soon as its batch is done."""
         source = enumerate(images)
-        while chunk := list(islice(source, self.batch_size)):
+        ahead = LOOK_AHEAD if self.model.preprocessing.fit == "aspect" else 1
+        while chunk := list(islice(source, self.batch_size * ahead)):
             yield from self._predict(chunk)
 
     def _predict(self, chunk: list[tuple[int, ImageLike]]) -> list[Prediction]:
@@ -99,12 +104,19 @@ class Predictor:
                 tensors[i] = transforms.preprocess(self.model.preprocessing, image)
             except MaxViTError as error:
                 results[i] = Prediction(names[i], [], str(error))
-        if tensors:
-            device = next(self.model.parameters()).device
-            with torch.inference_mode():
-                logits = self.model(torch.stack(list(tensors.values())).to(device))
-            best = logits.float().softmax(-1).cpu().topk(self.top_k)
-            for i, values, classes in zip(tensors, best.values.tolist(), best.indices.tolist(), strict=True):
-                answer = [(self.class_names[c], p) for c, p in zip(classes, values, strict=True)]
+        readable = list(tensors)
+        for batch in EvaluationBatches([(t.shape[1], t.shape[2]) for t in tensors.values()], self.batch_size):
+            together = [readable[k] for k in batch]
+            for i, answer in zip(together, self._classify([tensors[i] for i in together]), strict=True):
                 results[i] = Prediction(names[i], answer)
         return [results[i] for i, _ in chunk]
+
+    def _classify(self, images: list[Tensor]) -> list[list[tuple[str, float]]]:
+        """The most probable classes of each of some images of one size."""
+        with torch.inference_mode():
+            logits = self.model(torch.stack(images).to(next(self.model.parameters()).device))
+        best = logits.float().softmax(-1).cpu().topk(self.top_k)
+        return [
+            [(self.class_names[c], p) for c, p in zip(classes, values, strict=True)]
+            for values, classes in zip(best.values.tolist(), best.indices.tolist(), strict=True)
+        ]

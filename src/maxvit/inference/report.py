@@ -147,8 +147,11 @@ def _confusions(evaluation: Evaluation) -> list[dict[str, Any]]:
 
 def _attention(explained: list[Explained]) -> dict[str, Any]:
     """The cards, and the one colour scale that they share so that they can be compared."""
-    peaks = [float(m.values[np.isfinite(m.values)].max(initial=0)) for item in explained for m in item.maps]
-    top = max(1.0, *peaks) if peaks else 1.0
+    values = [m.values[np.isfinite(m.values)] for item in explained for m in item.maps]
+    every = np.concatenate(values) if values else np.zeros(0)
+    peak = float(every.max(initial=0.0))
+    # a few positions that receive most would leave all others dark
+    top = min(peak, max(2.0, float(np.quantile(every, 0.98)))) if peak > 1 else 1.0
     cards = []
     for item in explained:
         stages: dict[int, list[dict[str, Any]]] = {}
@@ -161,7 +164,7 @@ def _attention(explained: list[Explained]) -> dict[str, Any]:
             )
         cards.append((item, *_picture(item.image, 256), stages))
     gradient = ", ".join(f"rgb({r:.0f} {g:.0f} {b:.0f})" for r, g, b in _HEAT)
-    return {"cards": cards, "heat": {"top": top, "gradient": gradient}}
+    return {"cards": cards, "heat": {"top": top, "clipped": peak > top, "gradient": gradient}}
 
 
 def _heat(values: npt.NDArray[np.float32], top: float) -> Image.Image:

@@ -38,6 +38,9 @@ class DataSection(_Section):
 
     path: str | None = Field(None, description="folder of class folders; null: scikit-learn's handwritten digits")
     image_size: _Size | None = Field(None, description="pixels, or [height, width]; null: the variant's own")
+    fit: Literal["crop", "squash", "aspect"] = Field(
+        "crop", description="how an image gets its size: its centre; squeezed; or its own shape with as many pixels"
+    )
     augmentation: Augmentation = "photos"
     val_fraction: float = Field(0.2, gt=0, lt=1, description="held out where the folder has no val of its own")
     batch_size: int = Field(64, ge=2)

@@ -14,7 +14,6 @@ import torch
 import maxvit
 from maxvit import storage
 from maxvit.config import VARIANTS, Preprocessing
-from maxvit.data.augmentation import training_transform
 from maxvit.data.digits import load_digits
 from maxvit.data.folder import load_folder
 from maxvit.data.images import decode
@@ -146,7 +145,11 @@ def make_network(recipe: Recipe, class_names: Sequence[str]) -> MaxViT:
     if recipe.model.scale_windows:
         config = config.resized(size)
     preprocessing = Preprocessing(
-        image_size=size, crop_fraction=recipe.data.crop_fraction, mean=recipe.data.mean, std=recipe.data.std
+        image_size=size,
+        fit=recipe.data.fit,
+        crop_fraction=recipe.data.crop_fraction,
+        mean=recipe.data.mean,
+        std=recipe.data.std,
     )
     network = MaxViT(config, preprocessing, class_names)
     network.set_gradient_checkpointing(recipe.model.gradient_checkpointing)
@@ -163,7 +166,7 @@ def _fit(
     train_batches = training_loader(
         data.train,
         spec,
-        training_transform(spec, settings.augmentation),
+        settings.augmentation,
         settings.batch_size,
         settings.workers,
         recipe.seed,

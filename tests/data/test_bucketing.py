@@ -1,0 +1,166 @@
+"""Images of one size travel together, and nothing is padded, lost or moved."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from maxvit.config import MaxViTConfig, Preprocessing
+from maxvit.data.bucketing import EvaluationBatches, TrainingBatches, find_buckets
+from maxvit.data.images import decode, read_size
+from maxvit.data.labelled import LabelledImages
+from maxvit.data.loading import evaluation_loader, training_loader
+from maxvit.data.transforms import preprocess, target_size
+from maxvit.errors import MaxViTError
+from maxvit.inference.evaluate import evaluate
+from maxvit.inference.predictor import Predictor
+from maxvit.model import MaxViT
+
+ASPECT = Preprocessing(image_size=(64, 64), fit="aspect", crop_fraction=1.0)
+SIDES = [
+    (50, 50),
+    (50, 101),
+    (101, 50),
+    (50, 50),
+    (30, 200),
+    (50, 103),
+    (49, 50),
+    (103, 50),
+    (51, 50),
+    (50, 99),
+    (50, 50),
+]
+BUCKETS = [(1, 1)] * 11 + [(1, 2)] * 5 + [(2, 1)] * 2
+
+
+def pictures():
+    random = np.random.default_rng(0)
+    arrays = [random.integers(0, 256, (*side, 3), dtype=np.uint8) for side in SIDES]
+    return LabelledImages(arrays, [i % 3 for i in range(len(arrays))], ["a", "b", "c"], [str(s) for s in SIDES])
+
+
+def model():
+    torch.manual_seed(0)
+    config = MaxViTConfig(
+        stem_channels=4, channels=(8, 8, 8, 8), depths=(1, 1, 1, 1), head_dim=4, window_size=(2, 2), grid_size=(2, 2),
+        num_classes=3, image_size=(64, 64),
+    )  # fmt: skip
+    network = MaxViT(config, ASPECT, ["a", "b", "c"])
+    for parameter in network.parameters():
+        if parameter.ndim > 1:
+            torch.nn.init.normal_(parameter, std=0.3)
+    return network.eval()
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        ((50, 50), (64, 64)),
+        ((480, 640), (64, 64)),
+        ((50, 100), (32, 96)),
+        ((640, 320), (96, 32)),
+        ((10, 300), (32, 256)),
+    ],
+)
+def test_an_image_keeps_its_shape_as_far_as_sides_of_32_pixels_allow(size, expected):
+    assert target_size(ASPECT, size) == expected
+
+
+@pytest.mark.parametrize("size", [(333, 500), (500, 333), (224, 224), (1080, 1920), (100, 700)])
+def test_at_224_shape_and_pixels_are_close(size):
+    height, width = target_size(Preprocessing(fit="aspect"), size)
+    assert height * width == pytest.approx(224 * 224, rel=0.2)
+    assert height / width == pytest.approx(size[0] / size[1], rel=0.2)
+
+
+def test_every_image_has_its_bucket_s_size_and_a_fixed_fit_has_one_bucket():
+    data = pictures()
+    for source, size in zip(data.sources, find_buckets(ASPECT, data.sources), strict=True):
+        assert tuple(preprocess(ASPECT, source).shape[1:]) == size
+    assert set(find_buckets(Preprocessing(image_size=(37, 41)), data.sources)) == {(37, 41)}
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_header_says_the_size_that_decoding_gives(tmp_path, orientation):
+    path, exif = tmp_path / "a.jpg", Image.Exif()
+    exif[274] = orientation
+    Image.new("RGB", (37, 53)).save(path, exif=exif)
+    upright = decode(path)
+    assert read_size(path) == read_size(path.read_bytes()) == (upright.height, upright.width)
+
+
+def test_a_file_that_has_no_size_is_named(tmp_path):
+    (tmp_path / "text.jpg").write_text("text")
+    with pytest.raises(MaxViTError, match=r"text\.jpg"):
+        read_size(tmp_path / "text.jpg")
+
+
+def test_training_batches_are_of_one_bucket_full_where_they_can_be_and_repeat_nothing():
+    batches = list(TrainingBatches(BUCKETS, batch_size=4, seed=5))
+    assert len(batches) == len(TrainingBatches(BUCKETS, 4, 5)) == 4
+    assert Counter(len(b) for b in batches) == {4: 3, 2: 1}
+    assert all(len({BUCKETS[i] for i, _ in batch}) == 1 for batch in batches)
+    indices = [i for batch in batches for i, _ in batch]
+    assert len(set(indices)) == len(indices) == 14
+
+
+def test_what_a_bucket_leaves_out_differs_each_epoch():
+    sampler, seen = TrainingBatches(BUCKETS, 4, 5), set()
+    for epoch in range(20):
+        sampler.set_epoch(epoch)
+        seen |= {i for batch in sampler for i, _ in batch}
+    assert seen == set(range(len(BUCKETS)))
+
+
+@pytest.mark.parametrize("buckets", [BUCKETS, [(1, 1)] * 101])
+def test_training_batches_are_a_function_of_seed_and_epoch_alone(buckets):
+    resumed, whole = TrainingBatches(buckets, 4, 5), TrainingBatches(buckets, 4, 5)
+    for epoch in range(3):
+        whole.set_epoch(epoch)
+        last = list(whole)
+        torch.rand(7), np.random.rand(7)  # other random numbers are drawn in between
+    resumed.set_epoch(2)
+    assert list(resumed) == last == list(resumed)
+    resumed.set_epoch(3)
+    assert list(resumed) != last
+    other = TrainingBatches(buckets, 4, 6)
+    other.set_epoch(2)
+    assert not {s for b in other for _, s in b} & {s for b in last for _, s in b}
+
+
+def test_evaluation_batches_hold_every_index_once_each_batch_of_one_bucket():
+    batches = list(EvaluationBatches(BUCKETS[::-1], batch_size=4))
+    assert sorted(i for batch in batches for i in batch) == list(range(len(BUCKETS)))
+    assert all(len({BUCKETS[::-1][i] for i in batch}) == 1 for batch in batches)
+    assert len(batches) == len(EvaluationBatches(BUCKETS, 4)) == 6
+    assert list(EvaluationBatches([], 4)) == []
+
+
+def test_loaders_give_batches_of_one_size():
+    for loader in (training_loader(pictures(), ASPECT, "photos", 3, 0, 5), evaluation_loader(pictures(), ASPECT, 3)):
+        sizes = [tuple(batch.images.shape[2:]) for batch in loader]
+        assert len(sizes) == len(loader)
+        assert set(sizes) == {(64, 64), (32, 96), (96, 32), (32, 224)}
+
+
+def test_evaluation_answers_in_the_order_of_the_images_whatever_their_sizes():
+    network, data = model(), pictures()
+    result = evaluate(network, data, batch_size=3)
+    assert result.indices.tolist() == list(range(len(data)))
+    assert result.labels.tolist() == list(data.labels)
+    with torch.inference_mode():
+        alone = torch.cat([network(preprocess(ASPECT, source)[None]).softmax(1) for source in data.sources])
+    assert np.abs(result.probabilities - alone.numpy()).max() < 1e-6
+    assert len({row.tobytes() for row in result.probabilities}) == len(data)  # no two answers are alike
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 64])
+def test_an_answer_does_not_depend_on_what_an_image_travels_with(batch_size):
+    network, sources = model(), list(pictures().sources)
+    alone = [Predictor(network, top_k=3)([source])[0].classes for source in sources]
+    together = Predictor(network, top_k=3, batch_size=batch_size)(sources)
+    for one, other in zip(alone, together, strict=True):
+        assert [name for name, _ in one] == [name for name, _ in other.classes]
+        assert [p for _, p in one] == pytest.approx([p for _, p in other.classes], abs=1e-6)
