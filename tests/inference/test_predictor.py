@@ -114,6 +114,17 @@ def test_an_unreadable_image_is_told_and_the_others_are_answered(model, tmp_path
         same(answers[i], Predictor(model)([image])[0])
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_pixels_that_are_no_numbers_are_told_and_the_others_are_answered(model, tmp_path, value):
+    good, bad = arrays(1)[0], np.full((37, 43, 3), 0.5, np.float32)
+    bad[5, 7, 1] = value
+    Image.fromarray(bad[:, :, 1]).save(tmp_path / "bad.tif")
+    answers = Predictor(model)([good, bad, tmp_path / "bad.tif", good])
+    assert [len(answer.classes) for answer in answers] == [3, 0, 0, 3]
+    assert answers[1].error == "a float array must hold values in 0..1; scale it, or give uint8"
+    assert answers[2].error.endswith("bad.tif is damaged: some pixels are NaN or infinite, give them a value first")
+
+
 def test_no_image_is_no_answer(model):
     assert Predictor(model)([]) == []
 

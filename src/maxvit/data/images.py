@@ -121,9 +121,11 @@ def _flatten(image: Image.Image) -> Image.Image:
 def _to_8_bits(image: Image.Image) -> Image.Image:
     """Modes I;16 (16-bit grey), I (32-bit) and F (float), which Pillow's own conversion would clip at 255."""
     values = np.asarray(image).astype(np.float64)
-    top = float(values.max(initial=0.0, where=np.isfinite(values)))
+    if not np.isfinite(values).all():
+        raise ValueError("some pixels are NaN or infinite, give them a value first")
+    top = float(values.max(initial=0.0))
     if image.mode == "F":  # by custom 0..1, else 0..255
         scale = 255.0 if top <= 1.0 else 1.0
     else:  # 16 bits, unless the values fit into 8 or need more
         scale = 255.0 / 65535.0 if image.mode != "I" or top > 255 else 1.0
-    return Image.fromarray(np.rint(np.clip(np.nan_to_num(values * scale), 0, 255)).astype(np.uint8))
+    return Image.fromarray(np.rint(np.clip(values * scale, 0, 255)).astype(np.uint8))
