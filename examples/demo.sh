@@ -5,10 +5,12 @@ bin=$1 run=${2:-runs/demo}
 
 show() { echo; echo "\$ maxvit $*"; "$bin/maxvit" "$@"; }
 
-if [ ! -f "$run/report.html" ]; then
-    if [ -f "$run/last.state" ]; then show train --resume "$run"; else show train --out "$run"; fi
-else
+if [ -f "$run/report.html" ]; then
     echo "==> $run is trained already; make clean removes it"
+elif [ -f "$run/config.yaml" ]; then  # it was interrupted: while training, or while writing the report
+    show train --resume "$run" || show report "$run"
+else
+    show train --out "$run"
 fi
 show evaluate "$run/best.safetensors"
 "$bin/python" examples/save_digits.py "$run/images"

@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import itertools
 import os
 import shutil
@@ -8,13 +9,13 @@ import pytest
 import torch
 import yaml
 
-from maxvit import Predictor, model, storage
+from maxvit import Predictor, load_model, model, storage
 from maxvit.errors import MaxViTError
 from maxvit.model import recompute
 from maxvit.training import callbacks
 from maxvit.training.loop import TrainingModule
 from maxvit.training.recipe import load_recipe
-from maxvit.training.run import CONFIG, load_data, read_epochs, resume, train
+from maxvit.training.run import CONFIG, load_data, make_network, read_epochs, resume, train
 from small import CLASSES, SETTINGS, write_images, write_truncated_jpeg
 
 FILES = {"config.yaml", "metrics.csv", "best.safetensors", "last.safetensors", "last.state"}
@@ -302,3 +303,19 @@ def test_the_validation_share_and_the_seed_reach_the_split(small_recipe):
     half, other = (load_data(small_recipe("data.val_fraction=0.5", f"seed={seed}")) for seed in (0, 1))
     assert (len(half.train), len(half.val)) == (12, 12)
     assert half.val.names != other.val.names
+
+
+def test_fine_tuning_starts_from_the_weights_and_takes_what_they_expect_of_an_image(finished, small_recipe, tmp_path):
+    weights = load_model(finished.run / "best.safetensors")
+    weights.preprocessing = dataclasses.replace(weights.preprocessing, mean=(0.1, 0.2, 0.3))
+    weights.save(tmp_path / "weights.safetensors")
+    recipe = small_recipe(f"model.pretrained={tmp_path / 'weights.safetensors'}")
+    network = make_network(recipe, ["one", "two"])
+    ours, theirs = network.state_dict(), weights.state_dict()
+    assert all(torch.equal(ours[n], theirs[n]) for n in theirs if not n.startswith("head.classifier"))
+    assert (network.config.num_classes, network.class_names) == (2, ["one", "two"])
+    assert network.preprocessing.mean == (0.1, 0.2, 0.3)
+    assert network.training
+    assert torch.equal(make_network(recipe, weights.class_names).head.classifier.weight, weights.head.classifier.weight)
+    other = make_network(recipe, ["x", "y", "z"])  # as many classes, but others
+    assert not torch.equal(other.head.classifier.weight, weights.head.classifier.weight)

@@ -62,7 +62,7 @@ class TrainingBatches(Sampler[list[tuple[int, int]]]):
             for part in np.split(members, range(self.batch_size, len(members), self.batch_size))[:whole]:
                 batches.append([(int(order[i]), int(seeds[i])) for i in part])
         batches = [batches[i] for i in random.permutation(len(batches))] if self.buckets.any() else batches
-        return iter(batches)
+        yield from batches  # a generator looks at the epoch when the first batch is wanted, not before
 
 
 class EvaluationBatches(Sampler[list[int]]):

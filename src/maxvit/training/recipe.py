@@ -28,8 +28,11 @@ class ModelSection(_Section):
     """The network."""
 
     name: Literal[tuple(VARIANTS)] = "maxvit_micro"  # type: ignore[valid-type]
+    pretrained: bool | str | None = Field(
+        None, description="start from these weights: true, a tag of `maxvit list --pretrained`, a path or a hub name"
+    )
     drop_path_rate: float | None = Field(None, ge=0, lt=1, description="stochastic depth; null: the variant's own")
-    scale_windows: bool = Field(False, description="windows of ceil(image size / 32); false: the variant's own windows")
+    scale_windows: bool = Field(False, description="windows of ceil(image size / 32); false: windows as they are")
     gradient_checkpointing: bool = Field(False, description="less memory, about a third more time")
 
 
@@ -37,7 +40,9 @@ class DataSection(_Section):
     """The images."""
 
     path: str | None = Field(None, description="folder of class folders; null: scikit-learn's handwritten digits")
-    image_size: _Size | None = Field(None, description="pixels, or [height, width]; null: the variant's own")
+    image_size: _Size | None = Field(
+        None, description="pixels, or [height, width]; null: the weights' or the variant's own"
+    )
     fit: Literal["crop", "squash", "aspect"] = Field(
         "crop", description="how an image gets its size: its centre; squeezed; or its own shape with as many pixels"
     )
@@ -45,8 +50,10 @@ class DataSection(_Section):
     val_fraction: float = Field(0.2, gt=0, lt=1, description="held out where the folder has no val of its own")
     batch_size: int = Field(64, ge=2)
     workers: int = Field(0, ge=0, description="processes that decode images")
-    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    mean: tuple[float, float, float] | None = Field(
+        None, description="of pixels in 0..1; null: what the weights expect"
+    )
+    std: tuple[float, float, float] | None = None
     crop_fraction: float = Field(0.875, gt=0, le=1, description="centre crop in evaluation")
 
 

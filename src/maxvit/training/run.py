@@ -13,7 +13,8 @@ import torch
 
 import maxvit
 from maxvit import storage
-from maxvit.config import VARIANTS, Preprocessing
+from maxvit.config import Preprocessing
+from maxvit.create import create_model
 from maxvit.data.digits import load_digits
 from maxvit.data.folder import load_folder
 from maxvit.data.images import decode
@@ -135,25 +136,31 @@ def _find_state(run: Path, class_names: list[str]) -> Path | None:
 
 
 def make_network(recipe: Recipe, class_names: Sequence[str]) -> MaxViT:
-    """A freshly initialised network for these classes, the same for the same seed."""
+    """A network for these classes: freshly initialised, the same for the same seed, or from pretrained weights."""
     torch.manual_seed(recipe.seed)
-    config = VARIANTS[recipe.model.name]
-    size = recipe.data.image_size or config.image_size
-    config = dataclasses.replace(config, num_classes=len(class_names), image_size=size)
-    if recipe.model.drop_path_rate is not None:
-        config = dataclasses.replace(config, drop_path_rate=recipe.model.drop_path_rate)
-    if recipe.model.scale_windows:
-        config = config.resized(size)
-    preprocessing = Preprocessing(
-        image_size=size,
-        fit=recipe.data.fit,
-        crop_fraction=recipe.data.crop_fraction,
-        mean=recipe.data.mean,
-        std=recipe.data.std,
+    settings, data = recipe.model, recipe.data
+    network = create_model(
+        settings.name,
+        num_classes=len(class_names),
+        image_size=data.image_size if settings.scale_windows else None,
+        pretrained=settings.pretrained,
+        drop_path_rate=settings.drop_path_rate,
     )
-    network = MaxViT(config, preprocessing, class_names)
+    if network.class_names != list(class_names):  # also where the weights have as many classes, but others
+        network.reset_classifier(len(class_names), class_names)
+    size = data.image_size or network.config.image_size
+    expected = network.preprocessing if settings.pretrained else Preprocessing()
+    network.config = dataclasses.replace(network.config, image_size=size)
+    network.preprocessing = dataclasses.replace(
+        expected,
+        image_size=size,
+        fit=data.fit,
+        crop_fraction=data.crop_fraction,
+        mean=data.mean or expected.mean,
+        std=data.std or expected.std,
+    )
     network.set_gradient_checkpointing(recipe.model.gradient_checkpointing)
-    return network
+    return network.train()
 
 
 def _fit(
