@@ -34,8 +34,8 @@ test-full: $(VENV)/.installed-dev lint
 	@$(BIN)/python -m pytest -q -m ""
 
 lint: $(VENV)/.installed-dev
-	@$(BIN)/ruff check src tests examples
-	@$(BIN)/ruff format --check src tests examples
+	@$(BIN)/ruff check src tests examples benchmarks
+	@$(BIN)/ruff format --check src tests examples benchmarks
 	@$(BIN)/mypy
 
 clean:
