@@ -119,9 +119,11 @@ class MaxViTConfig:
         Raises:
             MaxViTError: If a key is unknown or a value out of range.
         """
+        check_mapping("config", values)
         check_known("configuration key", values, [f.name for f in dataclasses.fields(cls)])
         known: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
         if "arithmetic" in known:
+            check_mapping("arithmetic", known["arithmetic"])
             check_known("arithmetic key", known["arithmetic"], [f.name for f in dataclasses.fields(Arithmetic)])
             known["arithmetic"] = Arithmetic(**known["arithmetic"])
         return cls(**known)
@@ -148,7 +150,14 @@ class Preprocessing:
 
     def __post_init__(self) -> None:
         for name in ("image_size", "mean", "std"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
+            value = getattr(self, name)
+            if not isinstance(value, list | tuple):
+                raise MaxViTError(f"{name} is {value!r}; it takes numbers")
+            object.__setattr__(self, name, tuple(value))
+        for name in ("mean", "std", "crop_fraction"):
+            value = getattr(self, name)
+            if not all(_is_number(v) for v in (value if isinstance(value, tuple) else [value])):
+                raise MaxViTError(f"{name} is {value!r}; it takes numbers that are finite")
         if len(self.image_size) != 2 or not all(type(v) is int and v >= SMALLEST_SIDE for v in self.image_size):
             raise MaxViTError(f"image_size is {self.image_size}; it takes (height, width) from {SMALLEST_SIDE} up")
         if not 0 < self.crop_fraction <= 1:
@@ -167,6 +176,7 @@ class Preprocessing:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Preprocessing":
         """Undo `to_dict`. Raises `MaxViTError` on an unknown key or a value out of range."""
+        check_mapping("preprocessing", values)
         check_known("preprocessing key", values, [f.name for f in dataclasses.fields(cls)])
         return cls(**values)
 
@@ -182,6 +192,16 @@ def official_preprocessing(image_size: Size) -> Preprocessing:
         return Preprocessing(image_size=image_size, crop_fraction=crop, interpolation="bicubic-tf1")
     half = (0.5, 0.5, 0.5)
     return Preprocessing(image_size=image_size, crop_fraction=crop, interpolation="bicubic-tf1", mean=half, std=half)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= 1e30
+
+
+def check_mapping(what: str, given: object) -> None:
+    """Refuse what is no dictionary of settings. Raises `MaxViTError`."""
+    if not isinstance(given, Mapping):
+        raise MaxViTError(f"{what} is {given!r:.80}; it takes a dictionary of settings")
 
 
 def check_known(what: str, given: Iterable[str], known: Iterable[str]) -> None:
@@ -225,10 +245,17 @@ VARIANTS: Mapping[str, MaxViTConfig] = MappingProxyType(
 )
 
 
+def variant_name(config: MaxViTConfig) -> str | None:
+    """The name of the variant whose blocks these are, whatever its images, windows and classes; None: of none."""
+    shape = _blocks(config)
+    return next((name for name, variant in VARIANTS.items() if _blocks(variant) == shape), None)
+
+
+def _blocks(config: MaxViTConfig) -> tuple[Any, ...]:
+    return (config.stem_channels, config.channels, config.depths, config.head_dim, config.expansion, config.se_ratio)
+
+
 def with_published_drop_path(config: MaxViTConfig) -> MaxViTConfig:
     """For weights of other packages: fine-tuning goes on with the variant's own drop rate, which no file holds."""
-    for variant in VARIANTS.values():
-        same = variant.channels == config.channels and variant.depths == config.depths
-        if same and variant.stem_channels == config.stem_channels:
-            return dataclasses.replace(config, drop_path_rate=variant.drop_path_rate)
-    return config
+    name = variant_name(config)
+    return dataclasses.replace(config, drop_path_rate=VARIANTS[name].drop_path_rate) if name else config

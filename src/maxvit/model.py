@@ -25,6 +25,7 @@ from maxvit.layers.mbconv import MBConv, SameConv2d, batch_norm
 from maxvit.layers.multiaxis import LN_EPS, BlockAttention, GridAttention
 
 FORMAT = "maxvit"  # how our own files call themselves
+FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)  # types that weights may have
 
 
 class Stem(nn.Module):
@@ -239,6 +240,19 @@ class MaxViT(nn.Module, HubModel):
         state, metadata = storage.load(path)
         return cls.restore(state, metadata, str(path))
 
+    @classmethod
+    def outline(cls, config: MaxViTConfig) -> Self:
+        """The network without memory for its tensors, on the meta device: their names, shapes and types.
+
+        Raises:
+            MaxViTError: If it is too large to exist.
+        """
+        try:
+            with torch.device("meta"):
+                return cls(config)
+        except (RuntimeError, OverflowError, TypeError) as error:
+            raise MaxViTError(f"the network is too large to exist ({str(error).splitlines()[0]})") from error
+
     def metadata(self) -> dict[str, Any]:
         """What a checkpoint says beside its tensors."""
         return describe(self.config, self.preprocessing, self.class_names, self.provenance)
@@ -260,17 +274,14 @@ class MaxViT(nn.Module, HubModel):
         try:
             config = MaxViTConfig.from_dict(metadata["config"])
             preprocessing = Preprocessing.from_dict(metadata["preprocessing"])
-            with torch.device("meta"):
-                model = cls(config, preprocessing, metadata.get("class_names"))
+            class_names = _checked_names(metadata.get("class_names"), config.num_classes)
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise MaxViTError(f"the description in {source} cannot be used: {error}") from error
-        wanted = model.state_dict()
-        problems = [f"{n} is missing" for n in wanted if n not in state]
-        problems += [f"{n} is not part of the network" for n in state if n not in wanted]
-        for n, tensor in state.items():
-            if n in wanted and tensor.shape != wanted[n].shape:
-                problems.append(f"{n} has shape {tuple(tensor.shape)}, wanted is {tuple(wanted[n].shape)}")
-        if problems:
+        if sum(config.depths) > len(state):  # before that many are made
+            raise MaxViTError(f"{source} describes {sum(config.depths)} blocks and holds {len(state)} tensors")
+        model = cls.outline(config)
+        model.preprocessing, model.class_names = preprocessing, class_names
+        if problems := _misfits(state, model.state_dict()):
             more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
             raise MaxViTError(f"{source} does not hold the network that it describes: {'; '.join(problems[:3])}{more}")
         model.load_state_dict(state, assign=True)
@@ -350,7 +361,21 @@ def check_images(images: Tensor, in_channels: int) -> None:
         raise MaxViTError(f"images are {size} pixels; the smallest side is {SMALLEST_SIDE}: resize them")
 
 
+def _misfits(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> list[str]:
+    """What keeps tensors from being those of a network, a phrase each."""
+    problems = [f"{n} is missing" for n in wanted if n not in state]
+    problems += [f"{n} is not part of the network" for n in state if n not in wanted]
+    for n in (n for n in wanted if n in state):
+        if state[n].shape != wanted[n].shape:
+            problems.append(f"{n} has shape {tuple(state[n].shape)}, wanted is {tuple(wanted[n].shape)}")
+        elif state[n].dtype not in (FLOATS if wanted[n].is_floating_point() else [wanted[n].dtype]):
+            problems.append(f"{n} has type {state[n].dtype}, wanted is {wanted[n].dtype}")
+    return problems
+
+
 def _checked_names(class_names: Sequence[str] | None, num_classes: int) -> list[str] | None:
+    if isinstance(class_names, str | Mapping):
+        raise MaxViTError(f"class_names is {class_names!r:.80}; it takes a list, one name for each class")
     if class_names is not None and len(class_names) != num_classes:
         raise MaxViTError(f"{len(class_names)} class names were given for {num_classes} classes; give one for each")
     return None if class_names is None else [str(name) for name in class_names]

@@ -54,9 +54,13 @@ def save(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str,
     Raises:
         MaxViTError: If the file cannot be written; a file that was there before is untouched.
     """
-    text = {key: json.dumps(value) for key, value in metadata.items()}
+    save_plain(path, tensors, {key: json.dumps(value) for key, value in metadata.items()})
+
+
+def save_plain(path: str | Path, tensors: Mapping[str, Tensor], text: Mapping[str, str]) -> None:
+    """`save` with metadata that is text already, as other programs want it."""
     plain = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
-    write_atomically(Path(path), lambda p: save_file(plain, p, text))
+    write_atomically(Path(path), lambda p: save_file(plain, p, dict(text)))
 
 
 def load_metadata(path: str | Path) -> dict[str, Any]:
@@ -68,13 +72,17 @@ def load_metadata(path: str | Path) -> dict[str, Any]:
 def load(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read a safetensors file: tensors on the CPU, and the metadata.
 
+    In the file tensors follow one another without a gap. They are copied to addresses as PyTorch allocates them:
+    some CPU kernels round otherwise where an address is odd, and a network would not answer as when it was saved.
+
     Raises:
         MaxViTError: If the file is missing, truncated or no safetensors file.
     """
     path = Path(path)
     with _open(path) as file:
         try:
-            return {name: file.get_tensor(name) for name in file.keys()}, _decode(file.metadata())  # noqa: SIM118
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+            return tensors, _decode(file.metadata())
         except (SafetensorError, OSError) as error:
             raise MaxViTError(f"{path} cannot be read: {error}; it may be damaged, copy it again") from error
 
@@ -97,6 +105,6 @@ def _decode(metadata: Mapping[str, str] | None) -> dict[str, Any]:
     for key, text in (metadata or {}).items():
         try:
             decoded[key] = json.loads(text)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):  # no JSON, or a number of thousands of digits, or nested a thousand deep
             decoded[key] = text  # files of other programs hold plain text
     return decoded

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from maxvit.checkpoints import tensorflow, timm, torchvision
 from maxvit.checkpoints.files import read_tensors
-from maxvit.config import official_preprocessing
+from maxvit.config import Size, official_preprocessing
 from maxvit.errors import MaxViTError
 from maxvit.model import FORMAT, describe
 
@@ -27,23 +27,26 @@ class Checkpoint(NamedTuple):
     metadata: dict[str, Any]
 
 
-def read_checkpoint(path: Path, ema: bool = True) -> Checkpoint:
+def read_checkpoint(path: Path, ema: bool = True, image_size: int | Size | None = None) -> Checkpoint:
     """Read weights of any format.
 
     Args:
         path: A file, or the folder or prefix of an official checkpoint.
         ema: The averaged weights of an official checkpoint; False: the raw ones.
+        image_size: What an official checkpoint was made for, which its files do not say; None: 224 is assumed. Files
+            of other formats say it themselves.
 
     Raises:
         MaxViTError: If it is missing, damaged or of no format that is known.
     """
     if tensorflow.is_checkpoint(path):
         config, state = tensorflow.read(path, ema=ema)
-        provenance = {
-            "converted_from": f"TensorFlow {path.name}",
-            "weights": "averaged" if ema else "raw",
-            "assumed": f"made for {config.image_size[0]} pixels: official files do not say; image_size sets another",
-        }
+        provenance = {"converted_from": f"TensorFlow {path.name}", "weights": "averaged" if ema else "raw"}
+        if image_size is None:
+            side = config.image_size[0]
+            provenance["assumed"] = f"made for {side} pixels, which official files do not say; image_size sets another"
+        else:
+            config = config.resized(image_size)
         return Checkpoint(state, describe(config, official_preprocessing(config.image_size), None, provenance))
     if not ema:
         raise MaxViTError(f"{path} holds one set of weights; ema=False is for official TensorFlow checkpoints")
@@ -52,7 +55,7 @@ def read_checkpoint(path: Path, ema: bool = True) -> Checkpoint:
         return Checkpoint(tensors, metadata)
     translate = _foreign(tensors)
     if translate is None:
-        found = ", ".join(list(tensors)[:3]) or "no tensors"
+        found = ", ".join(list(tensors)[:3])[:200] or "no tensors"
         raise MaxViTError(f"{path} is no MaxViT that is known (it holds {found}); {READABLE}")
     name, function = translate
     try:

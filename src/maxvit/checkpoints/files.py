@@ -1,7 +1,5 @@
 """Tensors of any published file: safetensors, or a PyTorch pickle of which nothing is executed."""
 
-import pickle
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -9,37 +7,21 @@ import torch
 from torch import Tensor
 
 from maxvit import storage
+from maxvit.checkpoints.pickles import is_pickle, load_pickle
 from maxvit.errors import MaxViTError
 
-_PICKLES = (".pth", ".pt", ".bin", ".ckpt", ".tar")
 _INSIDE = ("state_dict_ema", "model_ema", "state_dict", "model")  # where training scripts put the weights
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors by name, and the metadata (empty for a pickle).
+    """Tensors by name, and the metadata (empty for a pickle). The file's first bytes say what it is, not its name.
 
     Raises:
         MaxViTError: If the file is missing, damaged, or holds more than tensors.
     """
-    if path.suffix in _PICKLES and path.is_file():
-        return _unwrap(_load_pickle(path), path), {}
+    if path.is_file() and is_pickle(path):
+        return _unwrap(load_pickle(path), path), {}
     return storage.load(path)
-
-
-def _load_pickle(path: Path) -> Any:
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        reason = str(error).splitlines()[0]
-        raise MaxViTError(
-            f"{path} holds more than tensors, or is damaged, and is not opened, because a pickle can run code "
-            f"({reason}); save the weights alone, as safetensors"
-        ) from error
-    except (OSError, EOFError, ValueError, KeyError, RuntimeError, AttributeError, TypeError, IndexError) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise MaxViTError(f"{path} cannot be read ({reason}); it may be damaged, copy it again") from error
-    except (zipfile.BadZipFile, UnicodeDecodeError, OverflowError, MemoryError, AssertionError) as error:
-        raise MaxViTError(f"{path} is damaged ({type(error).__name__}): copy it again") from error
 
 
 def _unwrap(loaded: Any, path: Path) -> dict[str, Tensor]:
@@ -52,4 +34,13 @@ def _unwrap(loaded: Any, path: Path) -> dict[str, Tensor]:
     odd = [str(name) for name, value in loaded.items() if not isinstance(value, Tensor)]
     if odd:
         raise MaxViTError(f"{path} holds something that is no tensor under {odd[0]!r}: save a state_dict")
-    return {str(name).removeprefix("module."): tensor for name, tensor in loaded.items()}
+    length = path.stat().st_size
+    return {str(name).removeprefix("module."): _own(tensor, str(name), path, length) for name, tensor in loaded.items()}
+
+
+def _own(tensor: Tensor, name: str, path: Path, length: int) -> Tensor:
+    """A plain copy that no longer needs the file; a tensor larger than its file is a trick with strides."""
+    plain = tensor.device.type == "cpu" and not tensor.is_sparse and not tensor.is_quantized and not tensor.is_nested
+    if not plain or tensor.numel() * tensor.element_size() > length:
+        raise MaxViTError(f"{path} holds no plain tensor under {name!r}: save a state_dict of dense tensors on the CPU")
+    return tensor.detach().clone(memory_format=torch.contiguous_format)

@@ -1,10 +1,9 @@
 """Formats whose tensors are ours under other names: one table of prefixes, read in both directions."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from maxvit.config import MaxViTConfig
@@ -12,6 +11,8 @@ from maxvit.errors import MaxViTError
 from maxvit.model import MaxViT
 
 Shapes = Mapping[str, tuple[int, ...]]
+
+_EVERY_LAYER = MaxViTConfig(stem_channels=32, depths=(1, 1, 1, 1))  # its first block has every layer that there is
 
 
 class NameTable(NamedTuple):
@@ -34,9 +35,15 @@ class NameTable(NamedTuple):
         return _swap(ours, self.outside)
 
     def pairs(self, config: MaxViTConfig) -> dict[str, str]:
-        """Our name to theirs, for every tensor of the network."""
-        with torch.device("meta"):
-            return {ours: self.theirs(ours) for ours in MaxViT(config).state_dict()}
+        """Our name to theirs, for every tensor of the network. Raises `MaxViTError` if it is too large to exist."""
+        return {ours: self.theirs(ours) for ours in MaxViT.outline(config).state_dict()}
+
+    def foreign(self, names: Iterable[str]) -> list[str]:
+        """Those names that no network of this format has, whatever its depth."""
+        digits = re.escape(self.block.format(s=0, b=0)).replace("0", r"\d+")
+        first = self.block.format(s=0, b=0)
+        known = set(self.pairs(_EVERY_LAYER).values())
+        return [name for name in names if re.sub(f"^{digits}", first, name) not in known]
 
 
 def _swap(name: str, prefixes: Mapping[str, str]) -> str:
@@ -67,7 +74,11 @@ def rename(state: Mapping[str, Tensor], names: Mapping[str, str], who: str) -> d
 
 
 def count_blocks(shapes: Shapes, table: NameTable, project: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """(depths, channels) of the stages, from the shapes of their last convolution `project` (theirs)."""
+    """(depths, channels) of the stages, from the shapes of their last convolution `project` (theirs).
+
+    Raises:
+        MaxViTError: If one of these is no convolution.
+    """
     depths: list[int] = []
     channels: list[int] = []
     while (first := f"{table.block.format(s=len(depths), b=0)}.{project}.weight") in shapes:
@@ -75,5 +86,18 @@ def count_blocks(shapes: Shapes, table: NameTable, project: str) -> tuple[tuple[
         while f"{table.block.format(s=len(depths), b=depth)}.{project}.weight" in shapes:
             depth += 1
         depths.append(depth)
-        channels.append(shapes[first][0])
+        channels.append(shape_of(shapes, first, 4)[0])
     return tuple(depths), tuple(channels)
+
+
+def shape_of(shapes: Shapes, name: str, sides: int) -> tuple[int, ...]:
+    """The shape of a tensor that every such network has.
+
+    Raises:
+        MaxViTError: If it is missing, empty, or has another number of sides.
+    """
+    if name not in shapes:
+        raise MaxViTError(f"{name} is missing")
+    if len(shapes[name]) != sides or 0 in shapes[name]:
+        raise MaxViTError(f"{name} has shape {tuple(shapes[name])}, where {sides} sides above 0 are wanted")
+    return tuple(shapes[name])

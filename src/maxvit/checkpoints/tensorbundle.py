@@ -66,15 +66,23 @@ class TensorBundle:
         dtype = np.dtype(_DTYPES[entry.dtype])
         count = math.prod(entry.shape)
         path = self.prefix.with_name(f"{self.prefix.name}.data-{entry.shard:05d}-of-{self.shards:05d}")
+        if entry.size != count * dtype.itemsize:
+            raise MaxViTError(
+                f"{self.prefix}.index gives {name} {entry.size} bytes for shape {entry.shape}: copy it again"
+            )
         try:
+            length = path.stat().st_size
             with path.open("rb") as file:
-                file.seek(entry.offset)
-                raw = file.read(entry.size)
+                file.seek(min(entry.offset, length))
+                raw = file.read(min(entry.size, length))  # no more than there is, whatever the index says
         except OSError as error:
             raise MaxViTError(f"{path} cannot be read: {error.strerror}; both files are needed") from error
-        if len(raw) != entry.size or entry.size != count * dtype.itemsize:
+        if len(raw) != entry.size:
             raise MaxViTError(f"{path} ends before {name} does: it is truncated, copy it again")
-        return np.frombuffer(raw, dtype).reshape(entry.shape)
+        try:
+            return np.frombuffer(raw, dtype).reshape(entry.shape)
+        except ValueError as error:  # one side is 0, and another beyond what arrays have
+            raise MaxViTError(f"{name} in {self.prefix} has shape {entry.shape}, which cannot be") from error
 
 
 def _read_table(data: bytes) -> Iterator[tuple[bytes, bytes]]:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from maxvit.checkpoints.renaming import shape_of
 from maxvit.checkpoints.tensorbundle import TensorBundle
 from maxvit.config import MaxViTConfig, with_published_drop_path
 from maxvit.errors import MaxViTError
@@ -125,14 +126,18 @@ def from_official(arrays: Mapping[str, Array], config: MaxViTConfig) -> dict[str
     """Official variables (by name, without suffix) to our state dict.
 
     Raises:
-        MaxViTError: If a variable is missing.
+        MaxViTError: If a variable is missing, or has another number of sides.
     """
     state = {}
     for entry in name_table(config):
         missing = [name for name in entry.theirs if name not in arrays]
         if missing:
             raise MaxViTError(f"the checkpoint lacks {missing[0]}: it is no complete MaxViT")
-        ours = entry.layout.to_ours([arrays[name] for name in entry.theirs])
+        parts = [arrays[name] for name in entry.theirs]
+        try:
+            ours = entry.layout.to_ours(parts)
+        except (ValueError, IndexError) as error:
+            raise MaxViTError(f"{entry.theirs[0]} has shape {parts[0].shape}, which is not a MaxViT's") from error
         state[entry.ours] = torch.from_numpy(np.array(ours, dtype=np.float32, order="C"))
         if entry.ours.endswith("running_var"):  # PyTorch counts batches; the count is used by nothing here
             state[entry.ours.replace("running_var", "num_batches_tracked")] = torch.tensor(0)
@@ -157,20 +162,23 @@ def infer_config(shapes: Mapping[str, tuple[int, ...]]) -> MaxViTConfig:
         MaxViTError: If these are not the variables of a MaxViT.
     """
     depths, channels = [0, 0, 0, 0], [0, 0, 0, 0]
-    for name, shape in shapes.items():
+    for name in shapes:
         if match := re.fullmatch(r"maxvit/block_0([0-3])_(\d\d)/mbconv/shrink_conv/kernel", name):
             stage = int(match[1])
             depths[stage] = max(depths[stage], int(match[2]) + 1)
-            channels[stage] = shape[-1]
+            channels[stage] = shape_of(shapes, name, 4)[3]
     try:
-        stem = shapes["maxvit/stem/conv_0/kernel"]
-        table = shapes["maxvit/block_00_00/attention/relative_bias"]
-        q = shapes["maxvit/block_00_00/attention/q/weight"]
-        expand = shapes["maxvit/block_00_00/mbconv/expand_conv/kernel"]
-        squeeze = shapes["maxvit/block_00_00/mbconv/se/reduce_conv2d/kernel"]
-    except KeyError as error:
-        raise MaxViTError(f"the checkpoint lacks {error}: it is no MaxViT") from error
+        stem = shape_of(shapes, "maxvit/stem/conv_0/kernel", 4)
+        table = shape_of(shapes, "maxvit/block_00_00/attention/relative_bias", 3)
+        q = shape_of(shapes, "maxvit/block_00_00/attention/q/weight", 3)
+        expand = shape_of(shapes, "maxvit/block_00_00/mbconv/expand_conv/kernel", 4)
+        squeeze = shape_of(shapes, "maxvit/block_00_00/mbconv/se/reduce_conv2d/kernel", 4)
+    except MaxViTError as error:
+        raise MaxViTError(f"{error}: it is no MaxViT") from error
+    if 0 in depths:
+        raise MaxViTError(f"the checkpoint has {depths} blocks in its 4 stages, and a MaxViT has some in each")
     window = ((table[1] + 1) // 2, (table[2] + 1) // 2)
+    classifier = "maxvit/cls_head/logit_dense/weight"
     config = MaxViTConfig(
         stem_channels=stem[3],
         in_channels=stem[2],
@@ -182,7 +190,7 @@ def infer_config(shapes: Mapping[str, tuple[int, ...]]) -> MaxViTConfig:
         window_size=window,
         grid_size=window,
         bias_table_size=(table[1], table[2]),
-        num_classes=shapes.get("maxvit/cls_head/logit_dense/weight", (0, 0))[1],
+        num_classes=shape_of(shapes, classifier, 2)[1] if classifier in shapes else 0,
         image_size=(window[0] * 32, window[1] * 32),
     )
     return with_published_drop_path(config)

@@ -1,14 +1,18 @@
 """timm's `maxvit_*_tf_*`: the official network under other names, with bias tables of the window's own size."""
 
 from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
 
 import torch.nn.functional as F
 from torch import Tensor
 
-from maxvit.checkpoints.published import timm_preprocessing
-from maxvit.checkpoints.renaming import NameTable, Shapes, count_blocks, rename
-from maxvit.config import MaxViTConfig, Preprocessing, with_published_drop_path
+from maxvit import storage
+from maxvit.checkpoints.published import published, timm_preprocessing
+from maxvit.checkpoints.renaming import NameTable, Shapes, count_blocks, rename, shape_of
+from maxvit.config import OFFICIAL, MaxViTConfig, Preprocessing, variant_name, with_published_drop_path
 from maxvit.errors import MaxViTError
+from maxvit.model import MaxViT
 
 _ATTENTION = {
     "norm1": "norm1",
@@ -43,12 +47,12 @@ NAMES = NameTable(
         "head.classifier": "head.fc",
     },
 )
-_MARK = "stages.0.blocks.0.attn_block.attn.qkv.weight"  # a name that no other format has
+_BIAS_TABLE = "stages.0.blocks.0.attn_block.attn.rel_pos.relative_position_bias_table"
 
 
 def is_timm(names: Mapping[str, object]) -> bool:
-    """Whether these are names of a MaxViT of timm, of whatever kind."""
-    return _MARK in names
+    """Whether these are names of timm's MaxViT family, of whatever kind."""
+    return "stem.conv1.weight" in names and any(name.startswith("stages.0.blocks.0.") for name in names)
 
 
 def from_timm(state: Mapping[str, Tensor]) -> tuple[MaxViTConfig, Preprocessing, dict[str, Tensor]]:
@@ -63,15 +67,56 @@ def from_timm(state: Mapping[str, Tensor]) -> tuple[MaxViTConfig, Preprocessing,
 
 
 def to_timm(state: Mapping[str, Tensor], config: MaxViTConfig) -> dict[str, Tensor]:
-    """Our tensors to timm's. The bias tables are resized to the windows, as timm's model wants them."""
+    """Our tensors to timm's. The bias tables are resized to the windows, as timm's model wants them.
+
+    Raises:
+        MaxViTError: If timm's network of that shape would compute something else.
+    """
+    _check_timm_computes_the_same(config)
     result = {}
     for ours, theirs in NAMES.pairs(config).items():
-        tensor = state[ours]
-        if ours.endswith("bias.table"):
-            size = config.window_size if ".block_attention." in ours else config.grid_size
-            tensor = resized_table(tensor, size)
-        result[theirs] = tensor
+        is_table = ours.endswith("bias.table")
+        result[theirs] = resized_table(state[ours], config.window_size) if is_table else state[ours]
     return result
+
+
+def save_for_timm(model: MaxViT, path: Path) -> str:
+    """Write a file that timm loads strictly and computes the same with.
+
+    Returns:
+        What makes timm's network for it, see `timm_call`.
+
+    Raises:
+        MaxViTError: If timm would compute something else, or the file cannot be written.
+    """
+    storage.save_plain(path, to_timm(model.state_dict(), model.config), {"format": "pt"})
+    return timm_call(model.config)
+
+
+def timm_call(config: MaxViTConfig) -> str:
+    """The Python call that makes timm's network of a configuration; timm names the paper's variants only."""
+    side, other = (32 * tokens for tokens in config.window_size)
+    name = variant_name(config)
+    if name is None or not published(name):
+        return f"timm.models.maxxvit.MaxxVit with img_size=({side}, {other}), as timm has no name for these blocks"
+    resolution = side if side == other and side in (224, 384, 512) else 224
+    options = [f"num_classes={config.num_classes}"]
+    options += [f"img_size=({side}, {other})"] if (side, other) != (resolution, resolution) else []
+    options += [f"in_chans={config.in_channels}"] if config.in_channels != 3 else []
+    return f"timm.create_model({name + f'_tf_{resolution}'!r}, {', '.join(options)})"
+
+
+def _check_timm_computes_the_same(config: MaxViTConfig) -> None:
+    if config.arithmetic != OFFICIAL:
+        odd = [f.name for f in fields(OFFICIAL) if getattr(config.arithmetic, f.name) != getattr(OFFICIAL, f.name)]
+        raise MaxViTError(f"timm's networks compute as the official one, and this one differs in {', '.join(odd)}")
+    if config.window_size != config.grid_size:
+        raise MaxViTError(
+            f"timm's windows and grids are of one size, and here they are {config.window_size} and {config.grid_size}: "
+            "set_image_size (or --image-size) makes them equal"
+        )
+    if config.pool != "avg":
+        raise MaxViTError(f"timm's networks average over the last map, and this one has pool={config.pool!r}")
 
 
 def resized_table(table: Tensor, size: tuple[int, int]) -> Tensor:
@@ -86,21 +131,22 @@ def infer_config(shapes: Shapes) -> MaxViTConfig:
     """The configuration, from names and shapes alone; the side of the bias tables says the resolution.
 
     Raises:
-        MaxViTError: If it is a MaxViT of timm, but not the official network.
+        MaxViTError: If it is of timm's family, but not the official network.
     """
-    depths, channels = count_blocks(shapes, NAMES, "conv.conv3_1x1")
-    try:
-        table = shapes["stages.0.blocks.0.attn_block.attn.rel_pos.relative_position_bias_table"]
-        expand = shapes["stages.0.blocks.0.conv.conv1_1x1.weight"]
-        squeeze = shapes["stages.0.blocks.0.conv.se.fc1.weight"]
-        stem = shapes["stem.conv1.weight"]
-        shapes["head.pre_logits.fc.weight"], shapes["stages.0.blocks.0.conv.pre_norm.weight"]
-        heads, height, width = table
-    except (KeyError, ValueError) as error:
+    if foreign := NAMES.foreign(shapes):
+        more = f" and {len(foreign) - 3} more" if len(foreign) > 3 else ""
         raise MaxViTError(
-            f"it is a MaxViT of timm, but not one of its official variants (maxvit_*_tf_*): {error} does not fit. "
-            "timm's own variants (_rw_, _rmlp_, _pm_) are other networks and cannot be read"
-        ) from error
+            f"{', '.join(foreign[:3])}{more} are in none of timm's official variants (maxvit_*_tf_*), which alone can "
+            "be read: timm's own (_rw_, _rmlp_, _pm_, coatnet) are other networks"
+        )
+    depths, channels = count_blocks(shapes, NAMES, "conv.conv3_1x1")
+    stem = shape_of(shapes, "stem.conv1.weight", 4)
+    expand = shape_of(shapes, "stages.0.blocks.0.conv.conv1_1x1.weight", 4)
+    squeeze = shape_of(shapes, "stages.0.blocks.0.conv.se.fc1.weight", 4)
+    heads, height, width = shape_of(shapes, _BIAS_TABLE, 3)
+    classes = shape_of(shapes, "head.fc.weight", 2)[0] if "head.fc.weight" in shapes else 0
+    if len(channels) != 4:
+        raise MaxViTError(f"it has {len(channels)} stages, and a MaxViT has 4")
     window = ((height + 1) // 2, (width + 1) // 2)
     return with_published_drop_path(
         MaxViTConfig(
@@ -113,7 +159,7 @@ def infer_config(shapes: Shapes) -> MaxViTConfig:
             se_ratio=squeeze[0] / channels[0],
             window_size=window,
             grid_size=window,
-            num_classes=shapes.get("head.fc.weight", (0,))[0],
+            num_classes=classes,
             image_size=(window[0] * 32, window[1] * 32),
         )
     )

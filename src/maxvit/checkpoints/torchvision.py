@@ -1,13 +1,14 @@
 """torchvision's `maxvit_t`: another arithmetic (see `maxvit.config.TORCHVISION`), another scale, another table."""
 
 from collections.abc import Mapping
+from math import isqrt
 
 import torch
 from torch import Tensor
 
 from maxvit.checkpoints.published import torchvision_preprocessing
-from maxvit.checkpoints.renaming import NameTable, Shapes, count_blocks, rename
-from maxvit.config import TORCHVISION, MaxViTConfig, Preprocessing, with_published_drop_path
+from maxvit.checkpoints.renaming import NameTable, Shapes, count_blocks, rename, shape_of
+from maxvit.config import TORCHVISION, MaxViTConfig, Preprocessing, Size, with_published_drop_path
 from maxvit.errors import MaxViTError
 
 _ATTENTION = {
@@ -62,24 +63,29 @@ def from_torchvision(state: Mapping[str, Tensor]) -> tuple[MaxViTConfig, Preproc
     state = {name: t for name, t in state.items() if not name.endswith("relative_position_index")}
     config = infer_config({name: tuple(t.shape) for name, t in state.items()})
     for bias in _NO_BIAS:
-        state[bias] = torch.zeros(len(state[bias.replace("bias", "weight")]))
+        weight = state[bias.replace("bias", "weight")]
+        state[bias] = torch.zeros(len(weight), dtype=weight.dtype)
     ours = rename(state, NAMES.pairs(config), "torchvision")
     for name, tensor in ours.items():
         if name.endswith("bias.table"):
-            ours[name] = _table(tensor)
+            ours[name] = _table(tensor, config.window_size)
         elif ".qkv." in name:
             ours[name] = _queries(tensor, config.head_dim)
     return config, torchvision_preprocessing(config.image_size), ours
 
 
-def _table(tensor: Tensor) -> Tensor:
+def _table(tensor: Tensor, window: Size) -> Tensor:
     """(offsets, N) by query minus key -> (N, 2h - 1, 2w - 1) by key minus query."""
-    side = round(len(tensor) ** 0.5)
-    return tensor.T.reshape(-1, side, side).flip(1, 2).contiguous()
+    height, width = (2 * side - 1 for side in window)
+    if tensor.ndim != 2 or len(tensor) != height * width:
+        raise MaxViTError(f"a bias table has shape {tuple(tensor.shape)}, where ({height * width}, heads) is wanted")
+    return tensor.T.reshape(-1, height, width).flip(1, 2).contiguous()
 
 
 def _queries(tensor: Tensor, head_dim: int) -> Tensor:
     """It scales by width ** -0.5, we by head_dim ** -0.5: the ratio goes into the queries' rows."""
+    if tensor.ndim == 0 or len(tensor) < 3:
+        raise MaxViTError(f"a projection to queries, keys and values has shape {tuple(tensor.shape)}")
     width = len(tensor) // 3
     return torch.cat([tensor[:width] * (head_dim / width) ** 0.5, tensor[width:]])
 
@@ -88,17 +94,16 @@ def infer_config(shapes: Shapes) -> MaxViTConfig:
     """The configuration, from names and shapes alone.
 
     Raises:
-        MaxViTError: If a tensor that tells it is missing.
+        MaxViTError: If a tensor that tells it is missing or of another shape.
     """
     depths, channels = count_blocks(shapes, NAMES, f"{_LAYERS}.conv_c")
-    try:
-        offsets, heads = shapes[_MARK.replace("to_qkv.weight", "relative_position_bias_table")]
-        expand = shapes[f"blocks.0.layers.0.{_LAYERS}.conv_a.0.weight"]
-        squeeze = shapes[f"blocks.0.layers.0.{_LAYERS}.squeeze_excitation.fc1.weight"]
-        stem, classes = shapes["stem.0.0.weight"], shapes["classifier.5.weight"][0]
-    except (KeyError, ValueError) as error:
-        raise MaxViTError(f"the file is no complete MaxViT of torchvision: {error} does not fit") from error
-    window = (round(offsets**0.5) + 1) // 2
+    offsets, heads = shape_of(shapes, _MARK.replace("to_qkv.weight", "relative_position_bias_table"), 2)
+    expand = shape_of(shapes, f"blocks.0.layers.0.{_LAYERS}.conv_a.0.weight", 4)
+    squeeze = shape_of(shapes, f"blocks.0.layers.0.{_LAYERS}.squeeze_excitation.fc1.weight", 4)
+    stem, classes = shape_of(shapes, "stem.0.0.weight", 4), shape_of(shapes, "classifier.5.weight", 2)[0]
+    if len(channels) != 4:
+        raise MaxViTError(f"it has {len(channels)} stages, and a MaxViT has 4")
+    window = (isqrt(offsets) + 1) // 2
     return with_published_drop_path(
         MaxViTConfig(
             stem_channels=stem[0],

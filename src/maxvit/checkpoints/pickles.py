@@ -1,0 +1,81 @@
+"""PyTorch's own files (`.pth`, `.bin`, ...): pickles, in a zip archive or bare, opened without running anything."""
+
+import pickle
+import struct
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from maxvit.errors import MaxViTError
+
+_ZIP, _PICKLE = b"PK", b"\x80"
+_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".tar")
+_DAMAGED = (  # what readers of pickles and of zip archives raise on damaged files
+    *(OSError, EOFError, ValueError, LookupError, RuntimeError, AttributeError, TypeError, AssertionError),
+    *(OverflowError, MemoryError, ImportError, struct.error, zipfile.BadZipFile, zipfile.LargeZipFile),
+)
+
+
+def is_pickle(path: Path) -> bool:
+    """Whether the first bytes are those of a zip archive or of a pickle, and not of a safetensors file.
+
+    Raises:
+        MaxViTError: If it cannot be opened, or is named like a pickle and is none.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(9)
+    except OSError as error:
+        raise MaxViTError(f"{path} cannot be read: {error.strerror}") from error
+    if head[8:] == b"{":  # safetensors: 8 bytes of length, then JSON
+        return False
+    if head.startswith((_ZIP, _PICKLE)):
+        return True
+    if path.suffix in _SUFFIXES:
+        what = "is empty" if not head else "is no file of PyTorch and no safetensors file"
+        raise MaxViTError(f"{path} {what}: it may be damaged, copy it again")
+    return False
+
+
+def load_pickle(path: Path) -> Any:
+    """What a file of `torch.save` holds, if that is tensors and plain values.
+
+    Raises:
+        MaxViTError: If it is damaged or holds anything else; nothing of it has been run then.
+    """
+    try:
+        in_archive = zipfile.is_zipfile(path)
+        if in_archive:
+            _check_archive(path)
+        # mapped, a tensor cannot reach beyond the end of its file, whatever size it says it has
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=in_archive)
+    except pickle.UnpicklingError as error:
+        raise MaxViTError(
+            f"{path} holds more than tensors, or is damaged, and is not opened, because a pickle can run code "
+            f"({_reason(error)}); save the weights alone, as safetensors"
+        ) from error
+    except MaxViTError:
+        raise
+    except _DAMAGED as error:
+        raise MaxViTError(f"{path} cannot be read ({_reason(error)}); it may be damaged, copy it again") from error
+
+
+def _check_archive(path: Path) -> None:
+    """Look at the names in the archive before PyTorch does."""
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+    names = [entry.filename.rpartition("/")[2] for entry in entries]
+    if "constants.pkl" in names:
+        raise MaxViTError(f"{path} is a TorchScript program, and not weights: save the state_dict of its module")
+    if "data.pkl" not in names:
+        raise MaxViTError(
+            f"{path} is a zip archive, and none of PyTorch: unpack it, and give the file of weights in it"
+        )
+    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+        raise MaxViTError(f"{path} is a compressed archive, which PyTorch does not write: copy the original again")
+
+
+def _reason(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
