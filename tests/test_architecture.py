@@ -20,11 +20,12 @@ ROOMS = {
     "model": {"config", "errors", "hub", "layers", "storage"},
     "checkpoints": {"config", "errors", "hub", "model", "storage"},
     "create": {"checkpoints", "config", "errors", "hub", "model"},
+    "conversion": {"checkpoints", "config", "create", "errors"},
     "tasks": {"create", "data", "errors", "layers", "model", "storage"},
     "export": {"config", "errors", "model", "storage"},
     "inference": {"config", "create", "data", "errors", "layers", "model", "storage", "tasks"},
     "training": {"checkpoints", "config", "create", "data", "errors", "inference", "model", "storage", "tasks"},
-    "cli": {"checkpoints", "config", "create", "data", "errors", "inference", "model", "training"},
+    "cli": {"checkpoints", "config", "conversion", "create", "data", "errors", "inference", "model", "training"},
     "__main__": {"cli"},
 }
 

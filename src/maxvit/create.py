@@ -83,14 +83,15 @@ def load_model(
     Args:
         path: Ours, timm's or torchvision's file; or an official TensorFlow checkpoint (its folder, its prefix or its
             `.index` file).
-        image_size: Scale windows to this size; None: as the file says (an official one says nothing: 224).
+        image_size: Scale windows to this size; None: as the file says. An official one says nothing: this is then what
+            it was made for, and its preprocessing follows; None assumes 224, see `model.provenance["assumed"]`.
         num_classes: Replace the classifier by a fresh one with so many classes; None: keep it.
         ema: Read the averaged weights of an official checkpoint, which are the model; False: the raw ones.
 
     Raises:
         MaxViTError: If the file is missing, damaged or of another architecture.
     """
-    state, metadata = read_checkpoint(Path(path), ema)
+    state, metadata = read_checkpoint(Path(path), ema, image_size)
     model = MaxViT.restore(state, metadata, source=str(path))
     if image_size is not None:
         model.set_image_size(image_size)

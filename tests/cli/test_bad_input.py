@@ -280,7 +280,7 @@ def test_a_checkpoint_of_another_program(refused_checkpoint, tmp_path):
     path = tmp_path / "other.safetensors"
     save_file({"layer1.weight": torch.zeros(3)}, path)
     sentence = refused_checkpoint(path)
-    assert sentence.startswith(f"{path} is no checkpoint of this package (it holds layer1.weight and no configuration)")
+    assert sentence.startswith(f"{path} is no MaxViT that is known (it holds layer1.weight); readable are ")
 
 
 def test_a_checkpoint_that_describes_another_network_than_it_holds(refused_checkpoint, trained, tmp_path):
@@ -296,11 +296,13 @@ def test_a_checkpoint_that_describes_another_network_than_it_holds(refused_check
     [
         ("config", {"dpths": [1, 1, 1, 1]}, "unknown configuration key 'dpths': did you mean 'depths'?"),
         ("config", {"channels": ["many"]}, "channels is ('many',); it takes positive whole numbers"),
-        ("config", "tiny", "unknown configuration key"),
+        ("config", "tiny", "config is 'tiny'; it takes a dictionary of settings"),
         ("preprocessing", {"image_size": [8, 8]}, "image_size is (8, 8); it takes (height, width) from 32 up"),
-        ("preprocessing", 7, "'int' object"),
-        ("class_names", ["red"], "it has 1 class names for 3 classes"),
+        ("preprocessing", 7, "preprocessing is 7; it takes a dictionary of settings"),
+        ("preprocessing", {"mean": ["a", 0, 0]}, "mean is ('a', 0, 0); it takes numbers that are finite"),
+        ("class_names", ["red"], "1 class names were given for 3 classes"),
         ("class_names", 5, "'int' has no len()"),
+        ("class_names", "abc", "class_names is 'abc'; it takes a list"),
     ],
 )
 def test_a_checkpoint_whose_description_makes_no_sense(refused, trained, tmp_path, key, value, reason):

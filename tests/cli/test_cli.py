@@ -215,7 +215,10 @@ def test_list_names_the_variants_smallest_first(run):
 def test_convert_writes_a_file_that_holds_the_same_network(run, trained, tmp_path):
     code, out, err = run("convert", trained.checkpoint, tmp_path / "b.safetensors")
     assert (code, err) == (0, "")
-    assert out.startswith(f"{tmp_path / 'b.safetensors'}: ")
+    read, wrote = out.splitlines()
+    assert read == "read maxvit best.safetensors: maxvit_micro, 3 classes, 32 x 32 pixels"
+    assert wrote.startswith(f"wrote {tmp_path / 'b.safetensors'}: ")
+    assert wrote.endswith(f"load it with: maxvit.load_model({str(tmp_path / 'b.safetensors')!r})")
     ours, theirs = (maxvit.load_model(p).state_dict() for p in (trained.checkpoint, tmp_path / "b.safetensors"))
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
@@ -289,7 +292,7 @@ def test_a_command_as_a_program(command, trained, images, tmp_path):
         "report": ([run], "accuracy "),
         "info": ([run / "best.safetensors"], f"{run / 'best.safetensors'}, for one image of 32 x 32 pixels"),
         "list": ([], "name"),
-        "convert": ([run / "best.safetensors", run / "b.safetensors"], f"{run / 'b.safetensors'}: "),
+        "convert": ([run / "best.safetensors", run / "b.safetensors"], "read maxvit best.safetensors: maxvit_micro"),
         "--help": ([], ""),
     }[command]
     result = python("-m", "maxvit", command, *arguments)

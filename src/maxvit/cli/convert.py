@@ -1,28 +1,36 @@
-"""maxvit convert: an official TensorFlow checkpoint to our own format."""
+"""maxvit convert: any checkpoint to our own format, or to timm's."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from maxvit.errors import MaxViTError
-
 
 def convert(
-    source: Annotated[Path, typer.Argument(help="An official checkpoint: its folder, prefix or .index file.")],
-    target: Annotated[Path, typer.Argument(help="The .safetensors file to write.")],
-    image_size: Annotated[int | None, typer.Option(help="Of its fine-tuning, which its files do not say.")] = None,
-    raw: Annotated[bool, typer.Option("--raw", help="The raw weights, not the averaged ones.")] = False,
+    source: Annotated[
+        Path, typer.Argument(metavar="SRC", help="Ours, timm's or torchvision's file; or an official checkpoint.")
+    ],
+    target: Annotated[Path, typer.Argument(metavar="DST", help="The .safetensors file to write.")],
+    to: Annotated[str, typer.Option(help="native: our own file. timm: one that timm loads.")] = "native",
+    image_size: Annotated[int | None, typer.Option(help="What it was made for: official files do not say.")] = None,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="Of an official checkpoint the raw, not averaged weights.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
 ) -> None:
-    """Convert official TensorFlow weights (TensorFlow is not needed)."""
-    if target.suffix != ".safetensors":
-        raise MaxViTError(f"{target} does not end in .safetensors: name it {target.with_suffix('.safetensors')}")
-    if target.exists() and not force:
-        raise MaxViTError(f"{target} exists already: choose another name, or replace it with --force")
-    from maxvit.create import load_model
+    """Convert weights of any format; what SRC is, its contents say.
 
-    model = load_model(source, image_size=image_size, ema=not raw)
-    model.save(target)
-    parameters = sum(p.numel() for p in model.parameters())
-    typer.echo(f"{target}: {parameters:,} parameters, {model.config.num_classes} classes")
+    An official TensorFlow checkpoint (its folder, prefix or .index file; TensorFlow is not needed), or a file that
+    timm, torchvision or maxvit wrote (.safetensors, .pth, .bin, ...).
+    """
+    from maxvit.conversion import convert
+
+    done = convert(source, target, to, image_size, ema=not raw, replace=force)
+    height, width = done.config.image_size
+    typer.echo(
+        f"read {done.source}: {done.variant or 'a MaxViT of no published variant'}, {done.config.num_classes} classes, "
+        f"{height} x {width} pixels"
+    )
+    if done.assumed:
+        typer.echo(f"assumed: {done.assumed}")
+    typer.echo(f"wrote {target}: {done.parameters:,} parameters; load it with: {done.loads_with}")

@@ -50,7 +50,7 @@ def _describe(network: "MaxViT") -> dict[str, Any]:
     known: dict[str, Any] = {}
     if network.class_names:
         known["classes"] = network.class_names
-    for key in ("epoch", "val_accuracy", "data", "date", "command", "converted_from"):
+    for key in ("epoch", "val_accuracy", "data", "date", "command", "converted_from", "assumed"):
         if network.provenance.get(key) not in (None, ""):
             known[key] = network.provenance[key]
     return known

@@ -1,0 +1,72 @@
+"""Any checkpoint, written anew: as our own file, or as one for timm."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from maxvit.checkpoints.timm import save_for_timm
+from maxvit.config import MaxViTConfig, Size, check_known, variant_name
+from maxvit.create import load_model
+from maxvit.errors import MaxViTError
+
+
+class Conversion(NamedTuple):
+    """What was read, and what was written.
+
+    Attributes:
+        source: The format and the name of what was read; "maxvit" for our own files.
+        variant: The name of the network, or None where it has none.
+        config: The network.
+        assumed: What the files did not say, or None.
+        parameters: Learned numbers.
+        loads_with: The Python call that loads what was written.
+    """
+
+    source: str
+    variant: str | None
+    config: MaxViTConfig
+    assumed: str | None
+    parameters: int
+    loads_with: str
+
+
+def convert(
+    source: Path,
+    target: Path,
+    to: str = "native",
+    image_size: int | Size | None = None,
+    ema: bool = True,
+    replace: bool = False,
+) -> Conversion:
+    """Read a checkpoint of any format and write a safetensors file.
+
+    Args:
+        source: What `maxvit.load_model` reads.
+        target: The file to write, ending in .safetensors.
+        to: "native": our own format, which loses nothing. "timm": what timm's `maxvit_*_tf_*` loads strictly, without
+            preprocessing and class names, and with bias tables of the windows' size.
+        image_size: Scale windows to this size first; for official files, which do not say what they were made for.
+        ema: The averaged weights of an official checkpoint; False: the raw ones.
+        replace: Whether `target` may exist.
+
+    Raises:
+        MaxViTError: If `source` cannot be read, `target` cannot be written, or timm has no such network.
+    """
+    check_known("format", [to], ["native", "timm"])
+    if target.suffix != ".safetensors":
+        raise MaxViTError(f"{target} does not end in .safetensors: name it {target.with_suffix('.safetensors')}")
+    if target.exists() and not replace:
+        raise MaxViTError(f"{target} exists already: choose another name, or replace it with --force")
+    model = load_model(source, image_size=image_size, ema=ema)
+    if to == "timm":
+        loads_with = save_for_timm(model, target)
+    else:
+        model.save(target)
+        loads_with = f"maxvit.load_model({str(target)!r})"
+    return Conversion(
+        source=str(model.provenance.get("converted_from", f"maxvit {source.name}")),
+        variant=variant_name(model.config),
+        config=model.config,
+        assumed=model.provenance.get("assumed"),
+        parameters=sum(p.numel() for p in model.parameters()),
+        loads_with=loads_with,
+    )
