@@ -2,6 +2,7 @@
 
 import pickle
 import struct
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -45,12 +46,16 @@ def load_pickle(path: Path) -> Any:
     Raises:
         MaxViTError: If it is damaged or holds anything else; nothing of it has been run then.
     """
+    if path.suffix == ".safetensors":  # PyTorch goes by the name, and so may others who are given this file
+        raise MaxViTError(f"{path} is a pickle, and no safetensors file: rename it to {path.with_suffix('.pth').name}")
     try:
         in_archive = zipfile.is_zipfile(path)
         if in_archive:
             _check_archive(path)
-        # mapped, a tensor cannot reach beyond the end of its file, whatever size it says it has
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=in_archive)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what the weights_only reader may not support: it says so by an error
+            # mapped, a tensor cannot reach beyond the end of its file, whatever size it says it has
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=in_archive)
     except pickle.UnpicklingError as error:
         raise MaxViTError(
             f"{path} holds more than tensors, or is damaged, and is not opened, because a pickle can run code "
