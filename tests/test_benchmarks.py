@@ -1,0 +1,55 @@
+"""The benchmarks run, at sizes that take no time, and refuse to time what is wrong. Nothing here looks at a clock."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+pytest.importorskip("matplotlib", reason="the benchmarks draw with matplotlib: pip install 'maxvit[dev]'")
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+
+
+@pytest.fixture(scope="module")
+def scaling():
+    spec = importlib.util.spec_from_file_location("attention_scaling", BENCHMARKS / "attention_scaling.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_scaling_writes_numbers_table_and_figure(scaling, tmp_path):
+    sizes = ["--sides", "32", "64", "--dim", "32", "--window", "2", "--repeats", "3", "--memory-gb", "0.0001"]
+    scaling.main(["--out", str(tmp_path / "scaling"), *sizes])
+    records = json.loads((tmp_path / "scaling.json").read_text())["records"]
+    assert [(r["image_side"], r["contender"]) for r in records if "skipped" in r] == [(64, scaling.SCORES)]
+    assert [len(r["times_s"]) for r in records if "skipped" not in r] == [3] * 5
+    assert (
+        "| 64 | 16 x 16 | full, scores in memory | skipped: scores would take" in (tmp_path / "scaling.md").read_text()
+    )
+    assert (tmp_path / "scaling.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_scaling_times_nothing_where_the_contenders_differ(scaling, tmp_path, monkeypatch):
+    plain = scaling.full_attention
+
+    def wrong(maxsa, backend):
+        full = plain(maxsa, backend)
+        torch.nn.init.zeros_(full.grid_attention.ffn.project.weight)
+        return full
+
+    monkeypatch.setattr(scaling, "full_attention", wrong)
+    with pytest.raises(AssertionError, match="Tensor-likes are not close"):
+        scaling.main(["--out", str(tmp_path / "scaling")])
+    assert not list(tmp_path.iterdir())
+
+
+def test_peak_memory_counts_what_is_held_at_once(scaling):
+    def run():
+        for _ in range(3):
+            first = torch.ones(1000)
+            second = first + 1
+            del first, second
+
+    assert 8000 <= scaling.peak_bytes(run) < 8100  # two tensors of 4000 bytes, and the number 1
