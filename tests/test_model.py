@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from maxvit import MaxViT, MaxViTConfig, MaxViTError, create_model, load_model
-from maxvit.config import VARIANTS
+from maxvit.config import OFFICIAL, TORCHVISION, VARIANTS
 from maxvit.layers.attention import GroupAttention, RelativePositionBias
 from maxvit.layers.drop_path import DropPath
 
@@ -221,3 +221,24 @@ def test_gradients_reach_every_parameter():
 def test_images_that_do_not_fit_are_named(images, says):
     with pytest.raises(MaxViTError, match=says):
         MaxViT(TINY)(images)
+
+
+@pytest.mark.parametrize("any_size", [False, True])
+@pytest.mark.parametrize("hw", [(32, 48), (37, 53), (96, 64)])
+def test_no_image_is_an_empty_answer(hw, any_size):
+    model, images = MaxViT(TINY).eval(), torch.randn(0, 3, *hw)
+    model.set_any_size(any_size)
+    assert model(images).shape == (0, 5)
+    for stride, x in zip((2, 4, 8, 16, 32), model.forward_pyramid(images, strides=(2, 4, 8, 16, 32)), strict=True):
+        assert x.shape == (0, model.pyramid_channels[stride], -(-hw[0] // stride), -(-hw[1] // stride))
+    model.reset_classifier(0)
+    assert model(images).shape == (0, 32)
+    with pytest.raises(MaxViTError, match=r"images have shape \(0, 1, 32, 48\), but the network takes"):
+        model(torch.randn(0, 1, 32, 48))
+
+
+@pytest.mark.parametrize("pool", ["avg", "max"])
+@pytest.mark.parametrize("arithmetic", [OFFICIAL, TORCHVISION])
+def test_no_image_is_an_empty_answer_of_every_configuration(pool, arithmetic):
+    model = MaxViT(dataclasses.replace(TINY, pool=pool, arithmetic=arithmetic)).eval()
+    assert model(torch.randn(0, 3, 41, 67)).shape == (0, 5)
