@@ -4,6 +4,8 @@ Each contender is two layers of attention and feed-forward network with the same
 stage (a quarter of the image's side); only who attends to whom differs. Full attention runs in two ways: fused, and
 with all scores in memory, which is how it runs once it has a relative position bias. Inference, fp32, one image, CPU.
 
+    export OMP_NUM_THREADS=1                # steady on a machine that others use too
+    export MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=68719476736    # see KEEPS_MEMORY
     python benchmarks/attention_scaling.py --out benchmarks/results/attention_scaling
 """
 
@@ -37,6 +39,9 @@ STRIDE = 4  # of the first stage's map
 MAXSA, FUSED, SCORES = "block + grid", "full, fused", "full, scores in memory"
 FULL = {FUSED: SDPBackend.FLASH_ATTENTION, SCORES: SDPBackend.MATH}
 COLOURS = {MAXSA: "#0b6e4f", FUSED: "#d1495b", SCORES: "#b07d00"}
+# Without this glibc gives large tensors back to the system and asks for them again, page by page, in every run: at 1792
+# pixels 855,000 page faults, which is half of the time, and nothing that attention does.
+KEEPS_MEMORY = ("MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_")
 Record = dict[str, Any]  # contender, image_side, map_side; then times_s and peak_bytes, or skipped
 
 
@@ -157,7 +162,7 @@ def page(about: Record, records: list[Record]) -> str:
     facts = "\n".join(f"- {key}: {value}" for key, value in about.items())
     return f"""# Attention over larger and larger images
 
-{(__doc__ or "").split("    python", maxsplit=1)[0].strip()}
+{(__doc__ or "").split("    export", maxsplit=1)[0].strip()}
 
 ![Time and peak memory per pixel]({about["figure"]})
 
@@ -213,6 +218,7 @@ def setting() -> Record:
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "versions": f"Python {platform.python_version()}, PyTorch {torch.__version__}",
         "commit": (commit or "unknown") + (", with changes" if changed else ""),
+        "memory allocator": " ".join(f"{k}={os.environ[k]}" for k in KEEPS_MEMORY if k in os.environ) or "as it comes",
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
     }
 
