@@ -6,15 +6,12 @@ Every block is MBConv, then block attention, then grid attention. Reference: the
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from maxvit import storage
 from maxvit.config import SMALLEST_SIDE, MaxViTConfig, Preprocessing, Size, official_preprocessing
@@ -23,6 +20,7 @@ from maxvit.hub.mixin import HubModel
 from maxvit.layers.attention import GroupAttention, RelativePositionBias
 from maxvit.layers.mbconv import MBConv, SameConv2d, batch_norm
 from maxvit.layers.multiaxis import LN_EPS, BlockAttention, GridAttention
+from maxvit.layers.recompute import recompute
 
 FORMAT = "maxvit"  # how our own files call themselves
 FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)  # types that weights may have
@@ -317,28 +315,6 @@ def initialize(module: nn.Module) -> None:
             nn.init.zeros_(module.bias)
     elif isinstance(module, RelativePositionBias):
         nn.init.normal_(module.table, std=0.02)
-
-
-def recompute(block: nn.Module, x: Tensor) -> Tensor:
-    """Run a block without keeping its activations; backward runs it again, counting batch statistics once."""
-    contexts: Callable[[], tuple[AbstractContextManager[None], AbstractContextManager[None]]] = partial(
-        lambda b: (nullcontext(), _statistics_untouched(b)), block
-    )
-    return checkpoint(block, x, use_reentrant=False, context_fn=contexts)
-
-
-@contextmanager
-def _statistics_untouched(block: nn.Module) -> Iterator[None]:
-    norms = [m for m in block.modules() if isinstance(m, nn.BatchNorm2d)]
-    kept = [(m.momentum, m.num_batches_tracked.clone()) for m in norms if m.num_batches_tracked is not None]
-    for norm in norms:
-        norm.momentum = 0.0
-    try:
-        yield
-    finally:
-        for norm, (momentum, count) in zip(norms, kept, strict=True):
-            norm.momentum = momentum
-            norm.num_batches_tracked.copy_(count)  # type: ignore[union-attr]
 
 
 def check_images(images: Tensor, in_channels: int) -> None:

@@ -11,7 +11,7 @@ import yaml
 
 from maxvit import Predictor, load_model, model, storage
 from maxvit.errors import MaxViTError
-from maxvit.model import recompute
+from maxvit.layers.recompute import recompute
 from maxvit.training import callbacks
 from maxvit.training.loop import TrainingModule
 from maxvit.training.recipe import load_recipe
