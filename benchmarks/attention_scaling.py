@@ -172,6 +172,10 @@ def page(about: Record, records: list[Record]) -> str:
 
 Pixels are those of the image. Time is the median of runs that take turns. Peak memory is the most that PyTorch's
 allocator holds at once beyond weights and input (scratch space inside the libraries that it calls is not seen).
+Fused full attention needs no more memory than block + grid: it pays in time alone.
+
+Freed memory stays with the process (`MALLOC_...` below). With glibc as it comes, tensors of hundreds of megabytes are
+asked of the system anew in every run, page by page, and at 1792 pixels block + grid takes about twice as long.
 
 {facts}
 """
