@@ -103,7 +103,7 @@ def test_the_walk_through_with_photographs_works(photos):
 @pytest.mark.full
 @pytest.mark.timeout(3600)
 def test_the_walk_through_with_photographs_gets_fresh_crops_right(photos):
-    code, answers = photos(40, "optimization.epochs=40")
+    code, answers = photos(40)
     assert code == 0
     if len(answers) < 10:
         pytest.skip("scikit-image has no network to download the other pictures")

@@ -22,6 +22,8 @@ def padded_size(hw: Size, size: Size) -> Size:
 def pad(x: Tensor, size: Size) -> Tensor:
     """Add zeros at the bottom and right until `size` divides the map: (B, H, W, C) -> (B, H', W', C)."""
     height, width = padded_size((x.shape[1], x.shape[2]), size)
+    if (height, width) == (x.shape[1], x.shape[2]):
+        return x  # F.pad would copy it
     return F.pad(x, (0, 0, 0, width - x.shape[2], 0, height - x.shape[1]))
 
 
