@@ -36,6 +36,7 @@ def test_windows_scale_with_the_image_and_tables_stay(size, window):
 def test_official_preprocessing_depends_on_the_size():
     small, large = official_preprocessing((224, 224)), official_preprocessing((384, 384))
     assert (small.crop_fraction, small.mean, small.std) == (0.875, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    assert official_preprocessing((224, 224), imagenet_21k=True).mean == (0.5, 0.5, 0.5)
     assert (large.crop_fraction, large.mean, large.std) == (384 / 416, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 

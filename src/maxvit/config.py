@@ -181,14 +181,14 @@ class Preprocessing:
         return cls(**values)
 
 
-def official_preprocessing(image_size: Size) -> Preprocessing:
+def official_preprocessing(image_size: Size, imagenet_21k: bool = False) -> Preprocessing:
     """The official evaluation of ImageNet-1K models: crop s / (s + 32), their bicubic, ImageNet's mean at 224.
 
-    Fine-tuned models (384, 512) see pixels scaled to -1..1 instead (reference: official.md, "Preprocessing").
+    Fine-tuned models (384, 512) and those of ImageNet-21K see pixels scaled to -1..1 instead (reference: official.md, "Preprocessing").
     """
     s = min(image_size)
     crop = s / (s + 32)
-    if s == 224:
+    if s == 224 and not imagenet_21k:
         return Preprocessing(image_size=image_size, crop_fraction=crop, interpolation="bicubic-tf1")
     half = (0.5, 0.5, 0.5)
     return Preprocessing(image_size=image_size, crop_fraction=crop, interpolation="bicubic-tf1", mean=half, std=half)

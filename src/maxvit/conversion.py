@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import NamedTuple
 
+from maxvit.checkpoints.published import PUBLISHED
 from maxvit.checkpoints.timm import save_for_timm
 from maxvit.config import MaxViTConfig, Size, check_known, variant_name
 from maxvit.create import load_model
@@ -34,6 +35,7 @@ def convert(
     target: Path,
     to: str = "native",
     image_size: int | Size | None = None,
+    name: str | None = None,
     ema: bool = True,
     replace: bool = False,
 ) -> Conversion:
@@ -45,6 +47,7 @@ def convert(
         to: "native": our own format, which loses nothing. "timm": what timm's `maxvit_*_tf_*` loads strictly, without
             preprocessing and class names, and with bias tables of the windows' size.
         image_size: Scale windows to this size first; for official files, which do not say what they were made for.
+        name: The published checkpoint that it is, such as "in1k-384", instead of `image_size`.
         ema: The averaged weights of an official checkpoint; False: the raw ones.
         replace: Whether `target` may exist.
 
@@ -52,6 +55,8 @@ def convert(
         MaxViTError: If `source` cannot be read, `target` cannot be written, or timm has no such network.
     """
     check_known("format", [to], ["native", "timm"])
+    if name is not None:
+        image_size = _resolution(name, image_size)
     if target.suffix != ".safetensors":
         raise MaxViTError(f"{target} does not end in .safetensors: name it {target.with_suffix('.safetensors')}")
     if target.exists() and not replace:
@@ -70,3 +75,12 @@ def convert(
         parameters=sum(p.numel() for p in model.parameters()),
         loads_with=loads_with,
     )
+
+
+def _resolution(name: str, image_size: int | Size | None) -> int:
+    """Of the published checkpoints with this name."""
+    if image_size is not None:
+        raise MaxViTError(f"{name} says the image size, and {image_size} was given too: leave one of them out")
+    resolutions = {row.tag: row.resolution for row in PUBLISHED}
+    check_known("published checkpoint", [name], resolutions)
+    return resolutions[name]

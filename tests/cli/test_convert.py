@@ -130,3 +130,27 @@ def test_the_micro_network_has_no_name_in_timm(run, tmp_path):
     assert "timm.models.maxxvit.MaxxVit with img_size=(128, 128), as timm has no name for these blocks" in out
     state = load_file(tmp_path / "b.safetensors")
     assert all(torch.equal(state[n], t) for n, t in to_timm(model.state_dict(), model.config).items())
+
+
+def test_the_name_of_a_published_checkpoint_says_its_size(run, tmp_path):
+    by_name, by_size = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
+    code, out, _ = run("convert", CHECKPOINT, by_name, "--name", "in1k-384")
+    assert code == 0
+    assert "384 x 384 pixels" in out
+    assert "assumed" not in out
+    run("convert", CHECKPOINT, by_size, "--image-size", "384")
+    assert maxvit.load_model(by_name).metadata() == maxvit.load_model(by_size).metadata()
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("--name", "in1k-383"), "unknown published checkpoint 'in1k-383': did you mean 'in1k-384'?"),
+        (("--name", "in1k-384", "--image-size", "512"), "in1k-384 says the image size, and 512 was given too"),
+    ],
+)
+def test_a_name_that_says_nothing_or_too_much_is_refused(run, tmp_path, options, says):
+    code, _, err = run("convert", CHECKPOINT, tmp_path / "a.safetensors", *options)
+    assert code == 2
+    assert says in err
+    assert not (tmp_path / "a.safetensors").exists()

@@ -47,7 +47,8 @@ def read_checkpoint(path: Path, ema: bool = True, image_size: int | Size | None 
             provenance["assumed"] = f"made for {side} pixels, which official files do not say; image_size sets another"
         else:
             config = config.resized(image_size)
-        return Checkpoint(state, describe(config, official_preprocessing(config.image_size), None, provenance))
+        preprocessing = official_preprocessing(config.image_size, imagenet_21k=config.num_classes > 1000)
+        return Checkpoint(state, describe(config, preprocessing, None, provenance))
     if not ema:
         raise MaxViTError(f"{path} holds one set of weights; ema=False is for official TensorFlow checkpoints")
     tensors, metadata = read_tensors(path)

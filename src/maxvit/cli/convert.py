@@ -13,6 +13,7 @@ def convert(
     target: Annotated[Path, typer.Argument(metavar="DST", help="The .safetensors file to write.")],
     to: Annotated[str, typer.Option(help="native: our own file. timm: one that timm loads.")] = "native",
     image_size: Annotated[int | None, typer.Option(help="What it was made for: official files do not say.")] = None,
+    name: Annotated[str | None, typer.Option(help="Instead, which one it is: in1k-384, in21k-224, ...")] = None,
     raw: Annotated[
         bool, typer.Option("--raw", help="Of an official checkpoint the raw, not averaged weights.")
     ] = False,
@@ -25,7 +26,7 @@ def convert(
     """
     from maxvit.conversion import convert
 
-    done = convert(source, target, to, image_size, ema=not raw, replace=force)
+    done = convert(source, target, to, image_size, name, ema=not raw, replace=force)
     height, width = done.config.image_size
     typer.echo(
         f"read {done.source}: {done.variant or 'a MaxViT of no published variant'}, {done.config.num_classes} classes, "
