@@ -182,9 +182,10 @@ class Preprocessing:
 
 
 def official_preprocessing(image_size: Size, imagenet_21k: bool = False) -> Preprocessing:
-    """The official evaluation of ImageNet-1K models: crop s / (s + 32), their bicubic, ImageNet's mean at 224.
+    """The official evaluation: crop s / (s + 32), their bicubic, and ImageNet's mean for ImageNet-1K models at 224.
 
-    Fine-tuned models (384, 512) and those of ImageNet-21K see pixels scaled to -1..1 instead (reference: official.md, "Preprocessing").
+    Fine-tuned models (384, 512) and those of ImageNet-21K see pixels scaled to -1..1 instead (reference: official.md,
+    "Preprocessing").
     """
     s = min(image_size)
     crop = s / (s + 32)
