@@ -3,11 +3,12 @@
 import copy
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from maxvit import MaxViT, MaxViTConfig, MaxViTError, create_model, load_model
+from maxvit import MaxViT, MaxViTConfig, MaxViTError, create_model, load_model, preprocess
 from maxvit.config import OFFICIAL, TORCHVISION, VARIANTS
 from maxvit.layers.attention import GroupAttention, RelativePositionBias
 from maxvit.layers.drop_path import DropPath
@@ -215,6 +216,7 @@ def test_gradients_reach_every_parameter():
         (torch.randn(3, 32, 48), r"add a batch axis: images\[None\]"),
         (torch.randn(1, 1, 32, 48), r"images have shape \(1, 1, 32, 48\), but the network takes \(B, 3, H, W\)$"),
         (torch.randn(1, 3, 31, 48), "images are 31 x 48 pixels; the smallest side is 32: resize them"),
+        (torch.randn(1, 3, 32, 48).double(), r"images are torch.float64 and the weights torch.float32: use images\.to"),
         (torch.zeros(1, 3, 32, 48, dtype=torch.uint8), "images are torch.uint8; the network takes normalised floats"),
     ],
 )
@@ -242,3 +244,20 @@ def test_no_image_is_an_empty_answer(hw, any_size):
 def test_no_image_is_an_empty_answer_of_every_configuration(pool, arithmetic):
     model = MaxViT(dataclasses.replace(TINY, pool=pool, arithmetic=arithmetic)).eval()
     assert model(torch.randn(0, 3, 41, 67)).shape == (0, 5)
+
+
+def test_autocast_decides_the_type_itself():
+    with torch.autocast("cpu", torch.bfloat16):
+        assert MaxViT(TINY)(torch.randn(2, 3, 32, 48).bfloat16()).shape == (2, 5)
+
+
+@pytest.mark.parametrize("image_size", ["64", 64.0, (64,), (64, 64, 64)])
+def test_a_size_that_is_none_is_refused(image_size):
+    with pytest.raises(MaxViTError, match=r"it takes a side in pixels, or \(height, width\)"):
+        create_model("maxvit_micro", image_size=image_size)
+
+
+def test_preprocessing_gives_as_many_channels_as_the_network_takes():
+    model = create_model("maxvit_micro", in_channels=1).eval()
+    assert len(model.preprocessing.mean) == len(model.preprocessing.std) == 1
+    assert model(preprocess(model, np.zeros((37, 41, 3), np.uint8))).shape == (1, 10)

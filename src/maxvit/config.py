@@ -103,8 +103,15 @@ class MaxViTConfig:
         return rates
 
     def resized(self, image_size: int | Size) -> "MaxViTConfig":
-        """The configuration for another image size: window = grid = ceil(side / 32), the bias tables stay."""
-        height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
+        """The configuration for another image size: window = grid = ceil(side / 32), the bias tables stay.
+
+        Raises:
+            MaxViTError: If it is neither a side in pixels nor (height, width), or below 32.
+        """
+        sides = (image_size, image_size) if isinstance(image_size, int) else image_size
+        if not isinstance(sides, list | tuple) or len(sides) != 2 or not all(type(s) is int for s in sides):
+            raise MaxViTError(f"image_size is {image_size!r}; it takes a side in pixels, or (height, width)")
+        height, width = sides
         window = (ceil(height / 32), ceil(width / 32))
         return dataclasses.replace(self, image_size=(height, width), window_size=window, grid_size=window)
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from maxvit.checkpoints.published import PUBLISHED
+from maxvit.checkpoints.tensorflow import is_checkpoint
 from maxvit.checkpoints.timm import save_for_timm
 from maxvit.config import MaxViTConfig, Size, check_known, variant_name
 from maxvit.create import load_model
@@ -56,7 +57,7 @@ def convert(
     """
     check_known("format", [to], ["native", "timm"])
     if name is not None:
-        image_size = _resolution(name, image_size)
+        image_size = _resolution(source, name, image_size)
     if target.suffix != ".safetensors":
         raise MaxViTError(f"{target} does not end in .safetensors: name it {target.with_suffix('.safetensors')}")
     if target.exists() and not replace:
@@ -77,8 +78,10 @@ def convert(
     )
 
 
-def _resolution(name: str, image_size: int | Size | None) -> int:
+def _resolution(source: Path, name: str, image_size: int | Size | None) -> int:
     """Of the published checkpoints with this name."""
+    if not is_checkpoint(source):
+        raise MaxViTError(f"{source} says its image size itself; a name is for official TensorFlow checkpoints")
     if image_size is not None:
         raise MaxViTError(f"{name} says the image size, and {image_size} was given too: leave one of them out")
     resolutions = {row.tag: row.resolution for row in PUBLISHED}

@@ -7,7 +7,7 @@ from pathlib import Path
 from maxvit.checkpoints.detect import read_checkpoint
 from maxvit.checkpoints.published import fetch, find, published
 from maxvit.checkpoints.tensorflow import is_checkpoint
-from maxvit.config import VARIANTS, MaxViTConfig, Size, check_known
+from maxvit.config import VARIANTS, Size, check_known, variant_name
 from maxvit.errors import MaxViTError
 from maxvit.hub.download import download
 from maxvit.hub.mixin import WEIGHTS
@@ -123,15 +123,12 @@ def _load_variant(name: str, path: Path, drop_path_rate: float | None) -> MaxViT
     if drop_path_rate is not None and isinstance(metadata.get("config"), dict):
         metadata = {**metadata, "config": {**metadata["config"], "drop_path_rate": drop_path_rate}}
     model = MaxViT.restore(state, metadata, source=str(path))
-    if not _same_shape(model.config, VARIANTS[name]):
-        found = next((n for n, c in VARIANTS.items() if _same_shape(model.config, c)), None)
+    found = variant_name(model.config)
+    if found != name:
         todo = f"ask for create_model({found!r}, ...)" if found else "read them with load_model"
         raise MaxViTError(
             f"{path} holds weights of {found or 'no published variant'} (stem {model.config.stem_channels}, channels "
-            f"{model.config.channels}, blocks {model.config.depths}), not of {name}: {todo}"
+            f"{model.config.channels}, blocks {model.config.depths}, head_dim {model.config.head_dim}), not of {name}: "
+            f"{todo}"
         )
     return model
-
-
-def _same_shape(a: MaxViTConfig, b: MaxViTConfig) -> bool:
-    return (a.stem_channels, a.channels, a.depths) == (b.stem_channels, b.channels, b.depths)

@@ -94,7 +94,8 @@ class MaxViT(nn.Module, HubModel):
     ) -> None:
         super().__init__()
         self.config = config
-        self.preprocessing = preprocessing or official_preprocessing(config.image_size)
+        preprocessing = preprocessing or official_preprocessing(config.image_size)
+        self.preprocessing = _for_channels(preprocessing, config.in_channels)
         self.class_names = _checked_names(class_names, config.num_classes)
         self.provenance: dict[str, Any] = {}
         self.gradient_checkpointing = False
@@ -159,7 +160,7 @@ class MaxViT(nn.Module, HubModel):
 
     def _maps(self, images: Tensor) -> Iterator[Tensor]:
         """The stem's output, then each stage's."""
-        check_images(images, self.config.in_channels)
+        check_images(images, self.config.in_channels, self.stem.conv1.weight.dtype)
         x = self.stem(images.contiguous(memory_format=torch.channels_last))
         yield x
         for stage in self.stages:
@@ -278,7 +279,7 @@ class MaxViT(nn.Module, HubModel):
         if sum(config.depths) > len(state):  # before that many are made
             raise MaxViTError(f"{source} describes {sum(config.depths)} blocks and holds {len(state)} tensors")
         model = cls.outline(config)
-        model.preprocessing, model.class_names = preprocessing, class_names
+        model.preprocessing, model.class_names = _for_channels(preprocessing, config.in_channels), class_names
         if problems := _misfits(state, model.state_dict()):
             more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
             raise MaxViTError(f"{source} does not hold the network that it describes: {'; '.join(problems[:3])}{more}")
@@ -317,7 +318,7 @@ def initialize(module: nn.Module) -> None:
         nn.init.normal_(module.table, std=0.02)
 
 
-def check_images(images: Tensor, in_channels: int) -> None:
+def check_images(images: Tensor, in_channels: int, dtype: torch.dtype) -> None:
     """Check what a user hands to the network, before any work is done.
 
     Raises:
@@ -332,6 +333,8 @@ def check_images(images: Tensor, in_channels: int) -> None:
         )
     if not images.is_floating_point():
         raise MaxViTError(f"images are {images.dtype}; the network takes normalised floats: see maxvit.preprocess")
+    if images.dtype != dtype and not torch.is_autocast_enabled(images.device.type):
+        raise MaxViTError(f"images are {images.dtype} and the weights {dtype}: use images.to({dtype}), or autocast")
     if min(images.shape[2:]) < SMALLEST_SIDE:
         size = f"{images.shape[2]} x {images.shape[3]}"
         raise MaxViTError(f"images are {size} pixels; the smallest side is {SMALLEST_SIDE}: resize them")

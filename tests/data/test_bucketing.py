@@ -82,9 +82,10 @@ def test_every_image_has_its_bucket_s_size_and_a_fixed_fit_has_one_bucket():
     assert set(find_buckets(Preprocessing(image_size=(37, 41)), data.sources)) == {(37, 41)}
 
 
+@pytest.mark.parametrize("kind", ["jpg", "png", "tif", "webp"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_the_header_says_the_size_that_decoding_gives(tmp_path, orientation):
-    path, exif = tmp_path / "a.jpg", Image.Exif()
+def test_the_header_says_the_size_that_decoding_gives(tmp_path, orientation, kind):
+    path, exif = tmp_path / f"a.{kind}", Image.Exif()
     exif[274] = orientation
     Image.new("RGB", (37, 53)).save(path, exif=exif)
     upright = decode(path)

@@ -150,3 +150,10 @@ def test_without_a_classifier_the_head_gives_features():
         model = MaxViT(MaxViTConfig.from_dict({**CONFIG.to_dict(), "num_classes": 0}))
     assert summarize(model).parts[-1].output == (24,)
     assert summarize(model).parts[-1].parameters == 2 * 24 + 24 * 24 + 24
+
+
+def test_gradient_checkpointing_does_not_hide_what_training_keeps():
+    model = MaxViT(CONFIG)
+    plain = summarize(model)
+    model.set_gradient_checkpointing()
+    assert summarize(model) == plain

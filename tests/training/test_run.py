@@ -10,8 +10,10 @@ import torch
 import yaml
 
 from maxvit import Predictor, load_model, model, storage
+from maxvit.data.loading import Batch
 from maxvit.errors import MaxViTError
 from maxvit.layers.recompute import recompute
+from maxvit.tasks.classification import Classification
 from maxvit.training import callbacks
 from maxvit.training.loop import TrainingModule
 from maxvit.training.recipe import load_recipe
@@ -319,3 +321,12 @@ def test_fine_tuning_starts_from_the_weights_and_takes_what_they_expect_of_an_im
     assert torch.equal(make_network(recipe, weights.class_names).head.classifier.weight, weights.head.classifier.weight)
     other = make_network(recipe, ["x", "y", "z"])  # as many classes, but others
     assert not torch.equal(other.head.classifier.weight, weights.head.classifier.weight)
+
+
+def test_an_image_alone_in_its_batch_is_trained_on_where_batch_norm_can(small_recipe):
+    network = make_network(small_recipe(), ["a", "b"])
+    module = TrainingModule(Classification(network), small_recipe(), steps_per_epoch=1)
+    module.log_dict = lambda *_, **__: None
+    one = Batch(torch.randn(1, 3, 64, 32), torch.tensor([1]), torch.tensor([0]), [])
+    assert module.training_step(one, 0) is not None
+    assert module.training_step(one._replace(images=one.images[:, :, :32]), 0) is None

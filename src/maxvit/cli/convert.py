@@ -12,7 +12,9 @@ def convert(
     ],
     target: Annotated[Path, typer.Argument(metavar="DST", help="The .safetensors file to write.")],
     to: Annotated[str, typer.Option(help="native: our own file. timm: one that timm loads.")] = "native",
-    image_size: Annotated[int | None, typer.Option(help="What it was made for: official files do not say.")] = None,
+    image_size: Annotated[
+        int | None, typer.Option(help="Windows for this size; official files do not say theirs.")
+    ] = None,
     name: Annotated[str | None, typer.Option(help="Instead, which one it is: in1k-384, in21k-224, ...")] = None,
     raw: Annotated[
         bool, typer.Option("--raw", help="Of an official checkpoint the raw, not averaged weights.")

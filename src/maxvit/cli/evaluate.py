@@ -26,9 +26,10 @@ def evaluate(
     from maxvit.create import load_model
     from maxvit.data.digits import load_digits
     from maxvit.data.folder import held_out_folder, read_classes
+    from maxvit.inference.device import best_device
     from maxvit.inference.evaluate import evaluate as measure
 
-    model = load_model(checkpoint)
+    model = load_model(checkpoint).to(best_device())
     if data is None:
         images = load_digits().test
         assert images is not None

@@ -25,10 +25,11 @@ def predict(
         complain(f"error: folder {folder} holds no images")
     if not files:
         raise typer.Exit(USER_MISTAKE)
+    from maxvit.inference.device import best_device
     from maxvit.inference.predictor import Predictor
     from maxvit.inference.progress import track
 
-    predictor = Predictor(checkpoint, top_k, batch_size)
+    predictor = Predictor(checkpoint, top_k, batch_size, best_device())
     failed = 0
     for answer in track(predictor.stream(files), "predicting", show=len(files) > batch_size, total=len(files)):
         if answer.error:

@@ -43,8 +43,8 @@ def train(
 
     command = shlex.join(["maxvit", *sys.argv[1:]])
     if resume is not None:
-        given = [("DATA", data), ("--recipe", recipe), ("--model", model), ("--set", settings), ("--out", out)]
-        if extra := [name for name, value in given if value]:
+        given = {"DATA": data, "--recipe": recipe, "--model": model, "--set": settings, "--out": out}
+        if extra := [name for name, value in {**given, "--show-recipe": show_recipe}.items() if value]:
             raise MaxViTError(f"--resume continues a run with its own recipe; {extra[0]} was given too: leave it out")
         outcome = runs.resume(resume, show_progress=True, command=command)
     else:
@@ -57,7 +57,7 @@ def train(
         if show_recipe:
             typer.echo(chosen.to_yaml(), nl=False)
             return
-        folder = out or _new_folder(data.resolve().name if data else "digits")
+        folder = out or _new_folder(Path(chosen.data.path).resolve().name if chosen.data.path else "digits")
         outcome = runs.train(chosen, folder, show_progress=True, command=command)
     _finish(outcome, as_json)
 

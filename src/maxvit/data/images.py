@@ -78,6 +78,9 @@ def read_size(source: ImageLike) -> tuple[int, int]:
 
 
 def _upright_size(image: Image.Image) -> tuple[int, int]:
+    if image.format == "TIFF":  # of which some Pillow versions turn the size on opening, and others on loading
+        image = ImageOps.exif_transpose(image)
+        return image.height, image.width
     turned = image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
     return (image.width, image.height) if turned else (image.height, image.width)
 
@@ -96,7 +99,7 @@ def _from_array(array: npt.NDArray[Any]) -> Image.Image:
     if array.dtype == np.bool_:
         array = array * np.uint8(255)
     elif array.dtype == np.uint16:
-        array = (array >> 8).astype(np.uint8)
+        array = np.rint(array / 257.0).astype(np.uint8)  # as of a 16-bit file
     elif np.issubdtype(array.dtype, np.floating):
         if not np.isfinite(array).all() or array.min() < 0 or array.max() > 1:
             raise MaxViTError("a float array must hold values in 0..1; scale it, or give uint8")

@@ -12,6 +12,7 @@ from maxvit.export.program import export_program
 from maxvit.model import MaxViT
 from maxvit.storage import write_atomically
 
+LARGEST = 1_500_000_000  # bytes; beyond, PyTorch writes a second file
 OPSET = 20  # the first that has Gelu with the tanh formula
 
 
@@ -28,13 +29,17 @@ def export_onnx(
         any_size: As in `export_program`.
 
     Raises:
-        MaxViTError: If the packages onnx and onnxscript are missing, or the file cannot be written.
+        MaxViTError: If the packages onnx and onnxscript are missing, the network is too large for one file, or the file
+            cannot be written.
     """
     try:
         import onnx  # noqa: F401
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise MaxViTError(f"export to ONNX needs {error.name}: pip install 'maxvit[export]'") from error
+    size = sum(t.numel() * t.element_size() for t in model.state_dict().values())
+    if size > LARGEST:
+        raise MaxViTError(f"the weights take {size / 1e9:.1f} GB, and one ONNX file holds 1.5: use export_program")
     program = export_program(model, image_size, any_batch, any_size)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # what it says is for its programmers
     with warnings.catch_warnings():

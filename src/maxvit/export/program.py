@@ -46,4 +46,5 @@ def example(model: MaxViT, image_size: Size | None, any_batch: bool, any_size: b
     height, width = image_size or model.config.image_size
     if any_size:
         height, width = 32 * model.config.window_size[0] + 76, 32 * model.config.window_size[1] + 193
-    return torch.zeros(2 if any_batch else 1, model.config.in_channels, height, width)
+    like = next(model.parameters())
+    return like.new_zeros(2 if any_batch else 1, model.config.in_channels, height, width)

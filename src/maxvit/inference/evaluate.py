@@ -69,10 +69,12 @@ class Evaluation:
 
     def per_class(self) -> list[dict[str, float | str | int]]:
         """For each class: name, images, precision, recall and f1."""
-        counts = self.confusion
+        k, answers = len(self.class_names), self.predictions
+        hits = np.bincount(self.labels[answers == self.labels], minlength=k)
+        trues, saids = np.bincount(self.labels, minlength=k), np.bincount(answers, minlength=k)
         rows: list[dict[str, float | str | int]] = []
         for i, name in enumerate(self.class_names):
-            hit, true, said = int(counts[i, i]), int(counts[i].sum()), int(counts[:, i].sum())
+            hit, true, said = int(hits[i]), int(trues[i]), int(saids[i])
             precision, recall = hit / said if said else 0.0, hit / true if true else 0.0
             f1 = 2 * hit / (true + said) if true + said else 0.0
             rows.append({"name": name, "images": true, "precision": precision, "recall": recall, "f1": f1})
@@ -109,6 +111,8 @@ def evaluate(
             f"the model's classes are {', '.join(model.class_names[:5])}, ..., the data's "
             f"{', '.join(images.class_names[:5])}, ...: evaluate on the classes that it was trained for"
         )
+    if not len(images):
+        raise MaxViTError("there are no images to evaluate on")
     loader = evaluation_loader(images, model.preprocessing, batch_size, workers)
     device, was_training = next(model.parameters()).device, model.training
     model.eval()

@@ -49,7 +49,7 @@ def attention_maps(model: MaxViT, image: Tensor) -> list[AttentionMap]:
     was_training = model.training
     try:
         with torch.inference_mode():
-            model.eval()(image[None])
+            model.eval()(image[None].to(next(model.parameters()).device))
     finally:
         model.train(was_training)
         for handle in handles:

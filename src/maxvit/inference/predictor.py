@@ -56,7 +56,7 @@ class Predictor:
     """Classify images with a checkpoint and nothing else: names and preprocessing come from the file.
 
     Args:
-        model: A network, or the path of a checkpoint.
+        model: A network, which is put into evaluation mode and moved to `device`, or the path of a checkpoint.
         top_k: How many classes to give for each image.
         batch_size: Images per forward.
         device: Where to compute; None: where the model is.

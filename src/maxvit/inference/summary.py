@@ -1,6 +1,5 @@
 """How large a network is: parameters, multiply-adds and memory, stage by stage, without allocating it."""
 
-import copy
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -61,7 +60,7 @@ def summarize(model: MaxViT, image_size: Size | None = None) -> Summary:
         image_size: (height, width); None: the size it is made for. Windows stay as they are.
     """
     size = image_size or model.config.image_size
-    model = copy.deepcopy(model).to("meta").train()
+    model = MaxViT.outline(model.config).to(next(model.parameters()).dtype).train()
     parts: dict[str, nn.Module] = {"stem": model.stem}
     parts |= {f"stage {i}": stage for i, stage in enumerate(model.stages, start=1)}
     parts["head"] = model.head

@@ -43,8 +43,8 @@ class DataSection(_Section):
     image_size: _Size | None = Field(
         None, description="pixels, or [height, width]; null: the weights' or the variant's own"
     )
-    fit: Literal["crop", "squash", "aspect"] = Field(
-        "crop", description="how an image gets its size: its centre; squeezed; or its own shape with as many pixels"
+    fit: Literal["crop", "squash", "aspect"] | None = Field(
+        None, description="its centre; squeezed; or its own shape with as many pixels; null: what the weights expect"
     )
     augmentation: Augmentation = "photos"
     val_fraction: float = Field(0.2, gt=0, lt=1, description="held out where the folder has no val of its own")
@@ -54,7 +54,9 @@ class DataSection(_Section):
         None, description="of pixels in 0..1; null: what the weights expect"
     )
     std: tuple[float, float, float] | None = None
-    crop_fraction: float = Field(0.875, gt=0, le=1, description="centre crop in evaluation")
+    crop_fraction: float | None = Field(
+        None, gt=0, le=1, description="centre crop in evaluation; null: what the weights expect, else 0.875"
+    )
 
 
 class OptimizationSection(_Section):

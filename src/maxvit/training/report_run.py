@@ -1,5 +1,6 @@
 """The report of a run: evaluate its best checkpoint, look at mistakes and attention, write the page."""
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from maxvit.data.images import decode
 from maxvit.data.labelled import LabelledImages
 from maxvit.data.transforms import preprocess
 from maxvit.errors import MaxViTError
+from maxvit.inference.device import best_device
 from maxvit.inference.evaluate import Evaluation, evaluate
 from maxvit.inference.explain import attention_maps
 from maxvit.inference.report import Explained, Mistake, Report, write_report
@@ -31,7 +33,7 @@ def report_run(run: Path, show_progress: bool = False) -> tuple[Path, Report]:
     recipe, history = read_recipe(run), read_metrics(run)
     if not history:
         raise MaxViTError(f"{run} has no finished epoch yet: nothing to report")
-    data, model = load_data(recipe), load_model(run / "best.safetensors")
+    data, model = load_data(recipe), load_model(run / "best.safetensors").to(best_device())
     images = data.test or data.val
     result = evaluate(model, images, recipe.data.batch_size, recipe.data.workers, show_progress)
     part = "test" if data.test else "validation: they chose the best epoch"
@@ -59,7 +61,7 @@ def report_run(run: Path, show_progress: bool = False) -> tuple[Path, Report]:
         mistakes=[_mistake(result, images, row) for row in result.mistakes()[:SHOWN_MISTAKES]],
         explained=[_explain(model, result, images, row) for row in _one_per_class(result.labels.tolist())],
         config=recipe.to_yaml(),
-        command=f"maxvit train --recipe {run / 'config.yaml'} --out {run}-again",
+        command=shlex.join(["maxvit", "train", "--recipe", str(run / "config.yaml"), "--out", f"{run}-again"]),
     )
     write_report(path, report)
     return path, report

@@ -13,7 +13,7 @@ import torch
 
 import maxvit
 from maxvit import storage
-from maxvit.config import Preprocessing
+from maxvit.config import VARIANTS, Preprocessing
 from maxvit.create import create_model
 from maxvit.data.digits import load_digits
 from maxvit.data.folder import load_folder
@@ -139,10 +139,11 @@ def make_network(recipe: Recipe, class_names: Sequence[str]) -> MaxViT:
     """A network for these classes: freshly initialised, the same for the same seed, or from pretrained weights."""
     torch.manual_seed(recipe.seed)
     settings, data = recipe.model, recipe.data
+    made_for = None if settings.pretrained else VARIANTS[settings.name].image_size
     network = create_model(
         settings.name,
         num_classes=len(class_names),
-        image_size=data.image_size if settings.scale_windows else None,
+        image_size=(data.image_size or made_for) if settings.scale_windows else None,
         pretrained=settings.pretrained,
         drop_path_rate=settings.drop_path_rate,
     )
@@ -154,8 +155,8 @@ def make_network(recipe: Recipe, class_names: Sequence[str]) -> MaxViT:
     network.preprocessing = dataclasses.replace(
         expected,
         image_size=size,
-        fit=data.fit,
-        crop_fraction=data.crop_fraction,
+        fit=data.fit or expected.fit,
+        crop_fraction=data.crop_fraction or expected.crop_fraction,
         mean=data.mean or expected.mean,
         std=data.std or expected.std,
     )
