@@ -191,8 +191,7 @@ class Preprocessing:
 def official_preprocessing(image_size: Size, imagenet_21k: bool = False) -> Preprocessing:
     """The official evaluation: crop s / (s + 32), their bicubic, and ImageNet's mean for ImageNet-1K models at 224.
 
-    Fine-tuned models (384, 512) and those of ImageNet-21K see pixels scaled to -1..1 instead (reference: official.md,
-    "Preprocessing").
+    Fine-tuned models (384, 512) and those of ImageNet-21K see pixels scaled to -1..1 instead (official settings).
     """
     s = min(image_size)
     crop = s / (s + 32)
