@@ -4,7 +4,6 @@ import itertools
 import os
 import shutil
 import signal
-import time
 
 import pytest
 import torch
@@ -224,25 +223,6 @@ def test_a_run_stopped_in_its_first_epoch_starts_again(finished, small_recipe, t
     signal_in(0, signal.SIGINT)
     assert resume(tmp_path / "run").finished
     assert_same_run(tmp_path / "run", finished.run)
-
-
-def test_a_second_ctrl_c_stops_at_once(small_recipe, tmp_path, monkeypatch):
-    def batch_ends(*_):
-        os.kill(os.getpid(), signal.SIGINT)
-        give_time_until(lambda: signal.getsignal(signal.SIGINT) is signal.default_int_handler)  # else the two are one
-        os.kill(os.getpid(), signal.SIGINT)
-        give_time_until(lambda: False)
-        pytest.fail("the second signal was ignored")
-
-    def give_time_until(happened):
-        for _ in range(6000):
-            if happened():
-                return
-            time.sleep(0.01)
-
-    monkeypatch.setattr(callbacks.RunFiles, "on_train_batch_end", batch_ends)
-    assert not train(small_recipe(), tmp_path / "run").finished
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_what_the_metrics_count_as_finished_can_be_resumed(finished, small_recipe, tmp_path, monkeypatch):
