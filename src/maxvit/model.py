@@ -160,7 +160,7 @@ class MaxViT(nn.Module, HubModel):
 
     def _maps(self, images: Tensor) -> Iterator[Tensor]:
         """The stem's output, then each stage's."""
-        check_images(images, self.config.in_channels, self.stem.conv1.weight.dtype)
+        check_images(images, self.config.in_channels, self.head.dense.weight.dtype)
         x = self.stem(images.contiguous(memory_format=torch.channels_last))
         yield x
         for stage in self.stages:

@@ -1,0 +1,1 @@
+"""What makes the network fast, applied from outside: delete this folder and the model still works."""

@@ -1,0 +1,65 @@
+"""The native CPU kernels (native/*.h): compiled once by the machine's own C++ compiler, kept in a cache, loaded."""
+
+import ctypes
+import functools
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+from pathlib import Path
+
+import torch
+
+from maxvit.errors import MaxViTError
+from maxvit.storage import write_atomically
+
+SOURCES = Path(__file__).parent / "native"
+COMPILERS = ("c++", "g++", "clang++")
+FLAGS = ("-O3", "-march=native", "-std=c++17", "-fPIC", "-fopenmp", "-shared")
+
+
+class KernelsUnavailable(MaxViTError):
+    """Why the native kernels cannot be used here, in a sentence."""
+
+
+@functools.cache
+def load() -> ctypes.CDLL:
+    """The kernels, compiled for this processor if they are not in the cache (about ten seconds).
+
+    Raises:
+        KernelsUnavailable: If there is no compiler, or it fails.
+    """
+    compiler = next(filter(None, map(shutil.which, (os.environ.get("CXX") or "", *COMPILERS))), None)
+    if compiler is None:
+        raise KernelsUnavailable("no C++ compiler was found (tried $CXX, c++, g++, clang++)")
+    library = cache_folder() / f"kernels-{_fingerprint(compiler)}.so"
+    if not library.exists():
+        write_atomically(library, lambda temporary: _compile(compiler, temporary))
+    return ctypes.CDLL(str(library))
+
+
+def cache_folder() -> Path:
+    """Where what can be made again is kept between runs."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "maxvit"
+
+
+def _compile(compiler: str, to: Path) -> None:
+    command = [compiler, *FLAGS, str(SOURCES / "maxvit.cpp"), "-o", str(to)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        first = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr.strip()[:200])
+        raise KernelsUnavailable(f"{compiler} could not compile the kernels: {first}")
+
+
+def _fingerprint(compiler: str) -> str:
+    """Of all that the compiled file depends on: sources, flags, compiler and processor."""
+    digest = hashlib.sha256()
+    for source in sorted(SOURCES.iterdir()):
+        digest.update(source.read_bytes())
+    version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False).stdout
+    processor = Path("/proc/cpuinfo")
+    flags = [x for x in processor.read_text().splitlines() if x.startswith("flags")][:1] if processor.exists() else []
+    for fact in (*FLAGS, version, platform.machine(), torch.backends.cpu.get_cpu_capability(), *flags):
+        digest.update(fact.encode())
+    return digest.hexdigest()[:16]

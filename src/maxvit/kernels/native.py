@@ -1,0 +1,230 @@
+"""Stem and blocks on the native CPU kernels: one call each, the same numbers as `maxvit.layers`.
+
+A block's map goes through MBConv, block attention and grid attention in tiles that stay in the processor's cache; its
+weights are packed in the order in which the kernels read them.
+"""
+
+import ctypes
+import functools
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from maxvit.kernels.library import load
+from maxvit.layers.attention import GroupAttention
+from maxvit.layers.gather import group_indices
+from maxvit.layers.mbconv import MBConv
+from maxvit.layers.multiaxis import AttentionLayer
+from maxvit.layers.partition import Axis, Size
+from maxvit.model import MaxViTBlock, Stem
+
+NEVER = -1e30  # a score that softmax makes zero, as in native/attention.h
+
+_operators = torch.library.Library("maxvit", "DEF")
+_operators.define("native_stem(Tensor images, Tensor[] weights, int erf, int symmetric) -> Tensor")
+_operators.define(
+    "native_block(Tensor x, Tensor[] mbconv, int[] mbconv_facts, Tensor[] block, Tensor[] grid, int[] sizes, int erf,"
+    " float epsilon) -> Tensor"
+)
+
+
+class NativeStem(nn.Module):
+    """`maxvit.model.Stem` with its norm folded."""
+
+    def __init__(self, stem: Stem) -> None:
+        super().__init__()
+        self.erf, self.symmetric = stem.act.approximate == "none", stem.conv1.padding[0] == 1
+        for i, conv in enumerate((stem.conv1, stem.conv2)):
+            _keep(self, f"conv{i + 1}", [pack(conv.weight.permute(0, 2, 3, 1).flatten(1)), conv.bias])
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, C_in, H, W) -> (B, C, ceil(H / 2), ceil(W / 2))."""
+        return torch.ops.maxvit.native_stem(images, list(self.buffers()), self.erf, self.symmetric)
+
+
+class NativeBlock(nn.Module):
+    """`maxvit.model.MaxViTBlock` with its norms folded."""
+
+    def __init__(self, block: MaxViTBlock) -> None:
+        super().__init__()
+        mbconv = block.mbconv
+        self.erf = mbconv.act.approximate == "none"
+        self.epsilon = block.block_attention.norm1.eps
+        self.sizes = [*block.block_attention.attention.size, *block.grid_attention.attention.size]
+        self.heads = block.block_attention.attention.heads
+        self.facts = [
+            mbconv.depthwise.stride[0],
+            3 if mbconv.shortcut.wide else 2,
+            mbconv.depthwise.stride[0] == 1 or mbconv.depthwise.padding[0] == 1,
+        ]
+        self.mbconv, self.block, self.grid = nn.Module(), nn.Module(), nn.Module()
+        _keep(self.mbconv, "weight", _mbconv_weights(mbconv))
+        _keep(self.block, "weight", _attention_weights(block.block_attention))
+        _keep(self.grid, "weight", _attention_weights(block.grid_attention))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C_in, H, W) -> (B, C, H', W'), sides halved (rounded up) if the block strides."""
+        weights = [list(part.buffers()) for part in (self.mbconv, self.block, self.grid)]
+        return torch.ops.maxvit.native_block(
+            x, weights[0], self.facts, weights[1], weights[2], [self.heads, *self.sizes], self.erf, self.epsilon
+        )
+
+
+def _keep(module: nn.Module, name: str, tensors: Sequence[Tensor]) -> None:
+    for i, tensor in enumerate(tensors):
+        module.register_buffer(f"{name}{i}", tensor.detach().contiguous())
+
+
+def pack(weight: Tensor) -> Tensor:
+    """The weight (out, in) of a linear layer as the panels that native/product.h reads, (out / width, in, width)."""
+    return weight.unflatten(0, (-1, load().maxvit_width())).transpose(1, 2).contiguous()
+
+
+def _mbconv_weights(part: MBConv) -> list[Tensor]:
+    """In the order of struct MBConv."""
+    assert part.expand.bias is not None and part.depthwise.bias is not None, "fold_batch_norms comes first"
+    weights = [pack(part.expand.weight.flatten(1)), part.expand.bias]
+    weights += [part.depthwise.weight.flatten(1).t(), part.depthwise.bias]
+    weights += [part.se.reduce.weight.flatten(1), part.se.reduce.bias]
+    weights += [part.se.expand.weight.flatten(1).t(), part.se.expand.bias]
+    weights += [pack(part.project.weight.flatten(1)), part.project.bias]
+    if isinstance(part.shortcut.conv, nn.Conv2d):
+        weights += [pack(part.shortcut.conv.weight.flatten(1)), part.shortcut.conv.bias]
+    return weights
+
+
+def _attention_weights(layer: AttentionLayer) -> list[Tensor]:
+    """In the order of struct AttentionLayer, with the norms' scales and shifts and the scores' scale in the products."""
+    attention: GroupAttention = layer.attention
+    qkv, qkv_bias = _after_norm(layer.norm1, attention.qkv)
+    scale = torch.ones(3, attention.qkv.in_features, dtype=qkv.dtype)
+    scale[0] = (attention.qkv.in_features // attention.heads) ** -0.5
+    weights = [pack((qkv * scale.flatten()[:, None]).float()), (qkv_bias * scale.flatten()).float()]
+    position = attention.bias()
+    weights += [F.pad(position, (0, -position.shape[2] % load().maxvit_width()), value=NEVER)]
+    weights += [pack(attention.proj.weight), attention.proj.bias]
+    expand, expand_bias = _after_norm(layer.norm2, layer.ffn.expand)
+    weights += [pack(expand.float()), expand_bias.float()]
+    return [*weights, pack(layer.ffn.project.weight), layer.ffn.project.bias]
+
+
+def _after_norm(norm: nn.LayerNorm, linear: nn.Linear) -> tuple[Tensor, Tensor]:
+    """Weight and bias of linear(norm(x)), for x that is normalised already; float64, to be rounded once."""
+    weight = linear.weight.double()
+    return weight * norm.weight.double(), weight @ norm.bias.double() + linear.bias.double()
+
+
+class _Stem(ctypes.Structure):
+    _fields_ = [(n, ctypes.c_long) for n in ("channels_in", "channels")]
+    _fields_ += [(n, ctypes.c_int) for n in ("erf", "symmetric")]
+    _fields_ += [(n, ctypes.c_void_p) for n in ("first", "first_bias", "second", "second_bias")]
+
+
+class _MBConv(ctypes.Structure):
+    _fields_ = [(n, ctypes.c_long) for n in ("channels_in", "hidden", "out", "squeezed", "stride", "pool")]
+    _fields_ += [(n, ctypes.c_int) for n in ("erf", "symmetric")]
+    _fields_ += [
+        (f"{n}{kind}", ctypes.c_void_p)
+        for n in ("expand", "depthwise", "reduce", "excite", "project", "shortcut")
+        for kind in ("", "_bias")
+    ]
+
+
+class _AttentionLayer(ctypes.Structure):
+    _fields_ = [(n, ctypes.c_long) for n in ("channels", "heads", "tokens", "hidden")]
+    _fields_ += [("epsilon", ctypes.c_float), ("erf", ctypes.c_int)]
+    _fields_ += [
+        (n, ctypes.c_void_p)
+        for n in ("qkv", "qkv_bias", "position", "proj", "proj_bias", "expand", "expand_bias", "project", "project_bias")
+    ]
+
+
+class _Groups(ctypes.Structure):
+    _fields_ = [(n, ctypes.c_long) for n in ("count", "pixels")]
+    _fields_ += [(n, ctypes.c_void_p) for n in ("start", "pixel", "slot")]
+
+
+@functools.lru_cache(maxsize=64)
+def _groups(hw: Size, size: Size, axis: Axis) -> tuple[Tensor, Tensor, Tensor]:
+    """The real tokens of all groups, one group after the other, int32.
+
+    Returns:
+        Where each group starts (G + 1), each token's pixel (H * W), and its place in a whole group (H * W).
+    """
+    pixel, real = group_indices(hw, size, axis, torch.device("cpu"))  # (G, T)
+    start = F.pad(real.sum(1).cumsum(0), (1, 0))
+    slot = torch.arange(real.shape[1]).expand_as(real)
+    return start.int(), pixel[real].int(), slot[real].int()
+
+
+def _pointers(tensors: Sequence[Tensor]) -> list[int]:
+    return [t.data_ptr() for t in tensors]
+
+
+def _native_stem(images: Tensor, weights: list[Tensor], erf: int, symmetric: int) -> Tensor:
+    images = images.contiguous(memory_format=torch.channels_last)
+    out = _stem_shape(images, weights, erf, symmetric)
+    batch, channels, height, width = images.shape
+    stem = _Stem(channels, out.shape[1], erf, symmetric, *_pointers(weights))
+    load().maxvit_stem(
+        ctypes.byref(stem), *map(ctypes.c_long, (batch, height, width)), *map(ctypes.c_void_p, _pointers((images, out)))
+    )
+    return out
+
+
+def _native_block(
+    x: Tensor,
+    mbconv: list[Tensor],
+    facts: list[int],
+    block: list[Tensor],
+    grid: list[Tensor],
+    sizes: list[int],
+    erf: int,
+    epsilon: float,
+) -> Tensor:
+    x = x.contiguous(memory_format=torch.channels_last)
+    out = _block_shape(x, mbconv, facts, block, grid, sizes, erf, epsilon)
+    (batch, channels_in, height, width), (_, channels, *hw) = x.shape, out.shape
+    (stride, pool, symmetric), (heads, *windows) = facts, sizes
+    shape = (channels_in, mbconv[1].numel(), channels, mbconv[5].numel(), stride, pool)
+    struct = _MBConv(*shape, erf, symmetric, *_pointers(mbconv))
+    load().maxvit_mbconv(
+        ctypes.byref(struct), *map(ctypes.c_long, (batch, height, width)), *map(ctypes.c_void_p, _pointers((x, out)))
+    )
+    for axis, weights, size in (("block", block, windows[:2]), ("grid", grid, windows[2:])):
+        start, pixel, slot = _groups((hw[0], hw[1]), (size[0], size[1]), axis)  # type: ignore[arg-type]
+        groups = _Groups(len(start) - 1, hw[0] * hw[1], *_pointers((start, pixel, slot)))
+        layer = _AttentionLayer(channels, heads, size[0] * size[1], weights[6].numel(), epsilon, erf, *_pointers(weights))
+        load().maxvit_attention_layer(
+            ctypes.byref(layer), ctypes.byref(groups), ctypes.c_long(batch), ctypes.c_void_p(out.data_ptr())
+        )
+    return out
+
+
+def _stem_shape(images: Tensor, weights: list[Tensor], erf: int, symmetric: int) -> Tensor:
+    batch, _, height, width = images.shape
+    shape = (batch, weights[1].shape[0], (height + 1) // 2, (width + 1) // 2)
+    return images.new_empty(shape).contiguous(memory_format=torch.channels_last)
+
+
+def _block_shape(
+    x: Tensor,
+    mbconv: list[Tensor],
+    facts: list[int],
+    block: list[Tensor],
+    grid: list[Tensor],
+    sizes: list[int],
+    erf: int,
+    epsilon: float,
+) -> Tensor:
+    batch, _, height, width = x.shape
+    shape = (batch, mbconv[9].shape[0], (height + facts[0] - 1) // facts[0], (width + facts[0] - 1) // facts[0])
+    return x.new_empty(shape).contiguous(memory_format=torch.channels_last)
+
+
+_operators.impl("native_stem", _native_stem, "CPU")
+_operators.impl("native_block", _native_block, "CPU")
+torch.library.register_fake("maxvit::native_stem", _stem_shape)
+torch.library.register_fake("maxvit::native_block", _block_shape)

@@ -1,0 +1,147 @@
+// One layer of block or grid attention: LN, Q K V, attention, projection, residual, LN, feed-forward, residual.
+// A group of tokens needs no other, so a few groups at a time go through all of it while they are in the cache.
+#pragma once
+#include <cmath>
+#include <vector>
+
+#include "product.h"
+
+constexpr float NEVER = -1e30f;  // a score that softmax makes zero
+constexpr long QUERIES = 48;     // rows of scores at a time
+constexpr long TOGETHER = 96;    // tokens that share one pass over the weights
+
+struct AttentionLayer {
+    long channels, heads, tokens, hidden;  // tokens: of a whole group
+    float epsilon;
+    int erf;
+    const float *qkv, *qkv_bias;          // the first norm's scale and shift and the scores' scale are in it
+    const float* position;                // (heads, tokens, tokens padded to WIDTH), NEVER in the padding
+    const float *proj, *proj_bias;
+    const float *expand, *expand_bias;    // the second norm's are in it
+    const float *project, *project_bias;
+};
+
+// Which pixel each token is. Group g has tokens start[g] to start[g + 1]; `slot` is a token's place in a whole group.
+struct Groups {
+    long count, pixels;
+    const int *start, *pixel, *slot;
+};
+
+inline long padded(long n) { return (n + WIDTH - 1) / WIDTH * WIDTH; }
+
+inline void normalize(const float* x, long n, float epsilon, float* out) {
+    Vec total{}, squares{};
+    for (long i = 0; i < n; i += LANES) total += load(x + i);
+    const float mean = sum(total) / n;
+    for (long i = 0; i < n; i += LANES) {
+        const Vec d = load(x + i) - mean;
+        squares += d * d;
+    }
+    const float scale = 1.0f / std::sqrt(sum(squares) / n + epsilon);
+    for (long i = 0; i < n; i += LANES) store(out + i, (load(x + i) - mean) * scale);
+}
+
+// e^(x - max) in place; returns 1 / their sum.
+inline float softmax(float* x, long n) {
+    Vec most = load(x);
+    for (long i = LANES; i < n; i += LANES) most = larger(most, load(x + i));
+    float highest = most[0];
+    for (int i = 1; i < LANES; i++) highest = std::max(highest, most[i]);
+    Vec total{};
+    for (long i = 0; i < n; i += LANES) {
+        const Vec e = exp(load(x + i) - highest);
+        store(x + i, e);
+        total += e;
+    }
+    return 1.0f / sum(total);
+}
+
+inline size_t head_memory(long tokens, long dim) { return padded(tokens) * (dim + QUERIES + tokens); }
+
+// Attention of n tokens in one head: q, k, v (n, dim) -> out, rows `stride` apart. bias (n, padded(n)).
+inline void attend(const float* q, const float* k, const float* v, long n, long dim, const float* bias, float* memory,
+                   float* out, long stride) {
+    float* keys = memory;  // packed as the columns of a product
+    float* scores = keys + padded(n) * dim;
+    float shares[QUERIES];
+    for (long j = 0; j < padded(n); j++)
+        for (long d = 0; d < dim; d++)
+            keys[(j / WIDTH * dim + d) * WIDTH + j % WIDTH] = j < n ? k[j * dim + d] : 0.0f;
+    for (long first = 0; first < n; first += QUERIES) {
+        const long rows = std::min(QUERIES, n - first), length = padded(n);
+        for (long j = 0; j < length; j += WIDTH)
+            columns({q + first * dim, dim}, rows, keys + j * dim, WIDTH, dim, nullptr, [&](long m, Vec low, Vec high) {
+                const float* b = bias + (first + m) * length + j;
+                store2(scores + m * length + j, low + load(b), high + load(b + LANES));
+            });
+        for (long m = 0; m < rows; m++) shares[m] = softmax(scores + m * length, length);
+        for (long d = 0; d < dim; d += WIDTH)
+            columns({scores, length}, rows, v + d, dim, n, nullptr, [&](long m, Vec low, Vec high) {
+                store2(out + (first + m) * stride + d, low * shares[m], high * shares[m]);
+            });
+    }
+}
+
+// x (images, pixels, channels), in place.
+inline void attention_layer(const AttentionLayer& p, const Groups& groups, long images, float* x) {
+    const long C = p.channels, dim = C / p.heads, T = p.tokens;
+    const long each = std::max(1L, (TOGETHER * groups.count + groups.pixels / 2) / groups.pixels);
+    const long all_groups = images * groups.count, most = std::min(each, all_groups) * T;
+    const size_t own = head_memory(T, dim), shared = most * (2 * C + std::max(3 * C, p.hidden));
+    const Packed qkv{p.qkv, p.qkv_bias, C, 3 * C}, proj{p.proj, p.proj_bias, C, C};
+    const Packed expand{p.expand, p.expand_bias, C, p.hidden}, project{p.project, p.project_bias, p.hidden, C};
+
+    share((all_groups + each - 1) / each, shared + own * omp_get_max_threads(), [&](long item, Team team, float* memory) {
+        std::vector<float*> row;      // of the map, for each token
+        std::vector<long> begin{0};   // first token of each group
+        const long first = item * each, last = std::min(all_groups, first + each);
+        for (long g = first; g < last; g++) {
+            const long image = g / groups.count, local = g % groups.count;
+            for (long t = groups.start[local]; t < groups.start[local + 1]; t++)
+                row.push_back(x + (image * groups.pixels + groups.pixel[t]) * C);
+            begin.push_back(row.size());
+        }
+        const long M = row.size();
+        float *normed = memory, *sums = normed + most * C, *wide = sums + most * C;
+        float* mine = memory + shared + own * team.rank;
+
+        for (long m = team.rank; m < M; m += team.size) normalize(row[m], C, p.epsilon, normed + m * C);
+        team.wait();
+        product(team, {normed, C}, M, qkv, [&](long m, long column, Vec low, Vec high) {
+            store2(wide + column / dim * M * dim + m * dim + column % dim, low, high);  // (3, heads, M, dim)
+        });
+        team.wait();
+        float* mixed = normed;
+        for (long piece = team.rank; piece < (last - first) * p.heads; piece += team.size) {
+            const long g = piece / p.heads, head = piece % p.heads, n = begin[g + 1] - begin[g];
+            const float* bias = p.position + head * T * padded(T);
+            if (n < T) {  // part of the group is padding: its tokens are left out
+                const int* slot = groups.slot + groups.start[(first + g) % groups.count];
+                float* some = mine + padded(T) * (dim + QUERIES);
+                for (long i = 0; i < n; i++)
+                    for (long j = 0; j < padded(n); j++)
+                        some[i * padded(n) + j] = j < n ? bias[slot[i] * padded(T) + slot[j]] : NEVER;
+                bias = some;
+            }
+            const float* q = wide + (head * M + begin[g]) * dim;
+            const long hop = M * C;
+            attend(q, q + hop, q + 2 * hop, n, dim, bias, mine, mixed + begin[g] * C + head * dim, C);
+        }
+        team.wait();
+        product(team, {mixed, C}, M, proj, [&](long m, long column, Vec low, Vec high) {
+            const float* r = row[m] + column;
+            store2(sums + m * C + column, low + load(r), high + load(r + LANES));
+        });
+        team.wait();
+        for (long m = team.rank; m < M; m += team.size) normalize(sums + m * C, C, p.epsilon, normed + m * C);
+        team.wait();
+        product(team, {normed, C}, M, expand, [&](long m, long column, Vec low, Vec high) {
+            store2(wide + m * p.hidden + column, gelu(low, p.erf), gelu(high, p.erf));
+        });
+        team.wait();
+        product(team, {wide, p.hidden}, M, project, [&](long m, long column, Vec low, Vec high) {
+            const float* r = sums + m * C + column;
+            store2(row[m] + column, low + load(r), high + load(r + LANES));
+        });
+    });
+}

@@ -1,0 +1,157 @@
+// MBConv with folded norms: expand, GELU, depthwise, GELU, squeeze and excite, project, shortcut.
+#pragma once
+#include <vector>
+
+#include "product.h"
+
+constexpr long PANELS = 2;            // panels of hidden channels that go through expand and depthwise together
+constexpr long TILE = 128 * 1024;     // floats of expanded map at a time: it stays in the cache
+constexpr long PIXELS = 3200;         // of as many images as are done together
+constexpr long ROWS = 96;             // pixels that share one pass over the weights of `project`
+
+struct MBConv {
+    long in, hidden, out, squeezed, stride, pool;  // pool: side of the shortcut's pooling, where it strides
+    int erf, symmetric;                            // symmetric: one pixel of padding on every side
+    const float *expand, *expand_bias;
+    const float *depthwise, *depthwise_bias;  // (9, hidden), (hidden)
+    const float *reduce, *reduce_bias;        // (squeezed, hidden)
+    const float *excite, *excite_bias;        // (squeezed, hidden)
+    const float *project, *project_bias;
+    const float *shortcut, *shortcut_bias;  // or null
+};
+
+struct MapSize {
+    long height, width;
+    long pixels() const { return height * width; }
+};
+
+// Rows `first` to `last` of WIDTH channels of a depthwise 3 x 3 convolution, then GELU. `from` holds the input's rows
+// from `top` on, WIDTH channels a pixel; `to` has `stride` floats a pixel. Adds each channel's sum to `total`.
+inline void depthwise(const MBConv& p, MapSize in, MapSize out, const float* from, long top, long first, long last,
+                      long channel, float* to, float* total) {
+    const long left = p.stride == 1 || p.symmetric ? 1 : in.width % 2, above = p.stride == 1 || p.symmetric ? 1 : in.height % 2;
+    for (long half = 0; half < WIDTH; half += LANES) {
+        const long c = channel + half;
+        Vec w[9];
+        for (int t = 0; t < 9; t++) w[t] = load(p.depthwise + t * p.hidden + c);
+        const Vec bias = load(p.depthwise_bias + c);
+        Vec all_of_them = load(total + c);
+        for (long y = first; y < last; y++) {
+            const long iy = y * p.stride - above, y0 = std::max(0L, -iy), y1 = std::min(3L, in.height - iy);
+            for (long x = 0; x < out.width; x++) {
+                const long ix = x * p.stride - left, x0 = std::max(0L, -ix), x1 = std::min(3L, in.width - ix);
+                const float* corner = from + ((iy - top) * in.width + ix) * WIDTH + half;
+                Vec value = bias;
+                if (y1 - y0 == 3 && x1 - x0 == 3) {
+#pragma GCC unroll 3
+                    for (int ky = 0; ky < 3; ky++)
+#pragma GCC unroll 3
+                        for (int kx = 0; kx < 3; kx++) value += w[ky * 3 + kx] * load(corner + (ky * in.width + kx) * WIDTH);
+                } else {
+                    for (long ky = y0; ky < y1; ky++)
+                        for (long kx = x0; kx < x1; kx++)
+                            value += load(p.depthwise + (ky * 3 + kx) * p.hidden + c) * load(corner + (ky * in.width + kx) * WIDTH);
+                }
+                value = gelu(value, p.erf);
+                store(to + (y * out.width + x) * p.hidden + c, value);
+                all_of_them += value;
+            }
+        }
+        store(total + c, all_of_them);
+    }
+}
+
+// The scale of each channel, from the sums over the map.
+inline void excite(const MBConv& p, const float* total, long pixels, float* scale) {
+    std::vector<float> squeezed(p.squeezed);
+    for (long j = 0; j < p.squeezed; j++) {
+        Vec dot{};
+        for (long c = 0; c < p.hidden; c += LANES) dot += load(total + c) * load(p.reduce + j * p.hidden + c);
+        const float x = sum(dot) / pixels + p.reduce_bias[j];
+        squeezed[j] = x * sigmoid(all(x))[0];
+    }
+    for (long c = 0; c < p.hidden; c += LANES) {
+        Vec value = load(p.excite_bias + c);
+        for (long j = 0; j < p.squeezed; j++) value += squeezed[j] * load(p.excite + j * p.hidden + c);
+        store(scale + c, sigmoid(value));
+    }
+}
+
+// One pixel of the shortcut's average pooling.
+inline void average(const MBConv& p, MapSize in, const float* image, long y, long x, float* to) {
+    const long before = p.pool == 3 ? 1 : 0;
+    const long y0 = std::max(0L, y * 2 - before), y1 = std::min(in.height, y * 2 - before + p.pool);
+    const long x0 = std::max(0L, x * 2 - before), x1 = std::min(in.width, x * 2 - before + p.pool);
+    const float part = 1.0f / (p.pool == 3 ? 9 : (y1 - y0) * (x1 - x0));  // 3 x 3 counts its padding
+    for (long c = 0; c < p.in; c += LANES) {
+        Vec value{};
+        for (long iy = y0; iy < y1; iy++)
+            for (long ix = x0; ix < x1; ix++) value += load(image + (iy * in.width + ix) * p.in + c);
+        store(to + c, value * part);
+    }
+}
+
+// x (images, height, width, in) -> y (images, ceil(height / stride), ceil(width / stride), out)
+inline void mbconv(const MBConv& p, long images, MapSize in, const float* x, float* y) {
+    const MapSize out{(in.height + p.stride - 1) / p.stride, (in.width + p.stride - 1) / p.stride};
+    const Packed project{p.project, p.project_bias, p.hidden, p.out}, shortcut{p.shortcut, p.shortcut_bias, p.in, p.out};
+    const long together = std::min(images, std::max(1L, PIXELS / out.pixels()));
+    const long chunk = PANELS * WIDTH, chunks = (p.hidden + chunk - 1) / chunk;
+    // a tile is some whole images, or a band of rows of one
+    const long each = std::max(1L, std::min(together, ROWS / in.pixels()));
+    const long fitting = std::max(1L, (TILE / (chunk * in.width) - 2) / p.stride);
+    const long bands = each > 1 ? 1 : (out.height + fitting - 1) / fitting, band = (out.height + bands - 1) / bands;
+    const size_t tile_floats = chunk * in.width * (each > 1 ? each * in.height : std::min(in.height, band * p.stride + 2));
+
+    Kept hidden(together * out.pixels() * p.hidden);
+    std::vector<float> totals(together * bands * p.hidden), scales(together * p.hidden);
+    for (long begin = 0; begin < images; begin += together) {
+        const long some = std::min(together, images - begin), tiles = (some + each - 1) / each * bands;
+        const float* from = x + begin * in.pixels() * p.in;
+        std::fill(totals.begin(), totals.end(), 0.0f);
+
+        share(tiles * chunks, tile_floats, [&](long item, Team team, float* expanded) {
+            const long tile = item / chunks, channel = item % chunks * chunk, image = tile / bands * each, b = tile % bands;
+            const long first = b * band, last = std::min(out.height, first + band), count = std::min(each, some - image);
+            const long top = std::max(0L, first * p.stride - 1), bottom = std::min(in.height, last * p.stride + 1);
+            const long pixels = each > 1 ? count * in.pixels() : (bottom - top) * in.width;
+            const Packed expand{p.expand + channel * p.in, p.expand_bias + channel, p.in, std::min(chunk, p.hidden - channel)};
+            product(team, {from + (image * in.pixels() + top * in.width) * p.in, p.in}, pixels, expand,
+                    [&](long m, long column, Vec low, Vec high) {
+                        store2(expanded + column * pixels + m * WIDTH, gelu(low, p.erf), gelu(high, p.erf));
+                    });
+            for (long column = team.rank * WIDTH; column < expand.columns; column += team.size * WIDTH)
+                for (long i = 0; i < count; i++)
+                    depthwise(p, in, out, expanded + column * pixels + i * in.pixels() * WIDTH, top, first, last, channel + column,
+                              hidden.data + (image + i) * out.pixels() * p.hidden, totals.data() + ((image + i) * bands + b) * p.hidden);
+        });
+        for (long i = 0; i < some; i++) {
+            float* total = totals.data() + i * bands * p.hidden;
+            for (long b = 1; b < bands; b++)
+                for (long c = 0; c < p.hidden; c++) total[c] += total[b * p.hidden + c];
+            excite(p, total, out.pixels(), scales.data() + i * p.hidden);
+        }
+        const long pixels = some * out.pixels(), blocks = (pixels + ROWS - 1) / ROWS;
+        share(blocks, ROWS * (p.hidden + p.in), [&](long item, Team team, float* scaled) {
+            const long first = item * ROWS, rows = std::min(ROWS, pixels - first);
+            float *pooled = scaled + ROWS * p.hidden, *to = y + (begin * out.pixels() + first) * p.out;
+            for (long m = team.rank; m < rows; m += team.size) {
+                const long pixel = first + m, image = pixel / out.pixels(), place = pixel % out.pixels();
+                const float *h = hidden.data + pixel * p.hidden, *scale = scales.data() + image * p.hidden;
+                for (long c = 0; c < p.hidden; c += LANES) store(scaled + m * p.hidden + c, load(h + c) * load(scale + c));
+                if (p.stride == 2)
+                    average(p, in, from + image * in.pixels() * p.in, place / out.width, place % out.width, pooled + m * p.in);
+            }
+            team.wait();
+            const float* kept = p.stride == 2 ? pooled : from + first * p.in;
+            if (p.shortcut)
+                product(team, {kept, p.in}, rows, shortcut,
+                        [&](long m, long column, Vec low, Vec high) { store2(to + m * p.out + column, low, high); });
+            const float* residual = p.shortcut ? to : kept;
+            product(team, {scaled, p.hidden}, rows, project, [&](long m, long column, Vec low, Vec high) {
+                const float* r = residual + m * p.out + column;
+                store2(to + m * p.out + column, low + load(r), high + load(r + LANES));
+            });
+        });
+    }
+}
