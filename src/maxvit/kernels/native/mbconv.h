@@ -26,18 +26,20 @@ struct MapSize {
 };
 
 // Rows `first` to `last` of WIDTH channels of a depthwise 3 x 3 convolution, then GELU. `from` holds the input's rows
-// from `top` on, WIDTH channels a pixel; `to` has `stride` floats a pixel. Adds each channel's sum to `total`.
+// from `top` on, WIDTH channels a pixel; `to` has `hidden` floats a pixel. Adds each channel's sum to `total`. `line` is
+// memory for one row of output: caches like it written to the map a whole line at a time.
 inline void depthwise(const MBConv& p, MapSize in, MapSize out, const float* from, long top, long first, long last,
-                      long channel, float* to, float* total) {
-    const long left = p.stride == 1 || p.symmetric ? 1 : in.width % 2, above = p.stride == 1 || p.symmetric ? 1 : in.height % 2;
-    for (long half = 0; half < WIDTH; half += LANES) {
-        const long c = channel + half;
-        Vec w[9];
-        for (int t = 0; t < 9; t++) w[t] = load(p.depthwise + t * p.hidden + c);
-        const Vec bias = load(p.depthwise_bias + c);
-        Vec all_of_them = load(total + c);
-        for (long y = first; y < last; y++) {
-            const long iy = y * p.stride - above, y0 = std::max(0L, -iy), y1 = std::min(3L, in.height - iy);
+                      long channel, float* line, float* to, float* total) {
+    const bool even = p.stride == 2 && !p.symmetric;  // an even side is padded at its end only
+    const long above = even ? in.height % 2 : 1, left = even ? in.width % 2 : 1;
+    Vec sums[2] = {load(total + channel), load(total + channel + LANES)};
+    for (long y = first; y < last; y++) {
+        const long iy = y * p.stride - above, y0 = std::max(0L, -iy), y1 = std::min(3L, in.height - iy);
+        for (long half = 0; half < WIDTH; half += LANES) {
+            const float* weight = p.depthwise + channel + half;
+            Vec w[3][3];
+            for (int t = 0; t < 9; t++) w[t / 3][t % 3] = load(weight + t * p.hidden);
+            const Vec bias = load(p.depthwise_bias + channel + half);
             for (long x = 0; x < out.width; x++) {
                 const long ix = x * p.stride - left, x0 = std::max(0L, -ix), x1 = std::min(3L, in.width - ix);
                 const float* corner = from + ((iy - top) * in.width + ix) * WIDTH + half;
@@ -46,35 +48,39 @@ inline void depthwise(const MBConv& p, MapSize in, MapSize out, const float* fro
 #pragma GCC unroll 3
                     for (int ky = 0; ky < 3; ky++)
 #pragma GCC unroll 3
-                        for (int kx = 0; kx < 3; kx++) value += w[ky * 3 + kx] * load(corner + (ky * in.width + kx) * WIDTH);
+                        for (int kx = 0; kx < 3; kx++) value += w[ky][kx] * load(corner + (ky * in.width + kx) * WIDTH);
                 } else {
                     for (long ky = y0; ky < y1; ky++)
                         for (long kx = x0; kx < x1; kx++)
-                            value += load(p.depthwise + (ky * 3 + kx) * p.hidden + c) * load(corner + (ky * in.width + kx) * WIDTH);
+                            value += load(weight + (ky * 3 + kx) * p.hidden) * load(corner + (ky * in.width + kx) * WIDTH);
                 }
-                value = gelu(value, p.erf);
-                store(to + (y * out.width + x) * p.hidden + c, value);
-                all_of_them += value;
+                store(line + x * WIDTH + half, value);
             }
         }
-        store(total + c, all_of_them);
+        float* row = to + y * out.width * p.hidden + channel;
+        for (long x = 0; x < out.width; x++) {
+            const Vec low = gelu(load(line + x * WIDTH), p.erf), high = gelu(load(line + x * WIDTH + LANES), p.erf);
+            store2(row + x * p.hidden, low, high);
+            sums[0] += low, sums[1] += high;
+        }
     }
+    store2(total + channel, sums[0], sums[1]);
 }
 
 // The scale of each channel, from the sums over the map.
 inline void excite(const MBConv& p, const float* total, long pixels, float* scale) {
-    std::vector<float> squeezed(p.squeezed);
+    std::memcpy(scale, p.excite_bias, p.hidden * sizeof(float));
     for (long j = 0; j < p.squeezed; j++) {
-        Vec dot{};
-        for (long c = 0; c < p.hidden; c += LANES) dot += load(total + c) * load(p.reduce + j * p.hidden + c);
-        const float x = sum(dot) / pixels + p.reduce_bias[j];
-        squeezed[j] = x * sigmoid(all(x))[0];
+        const float* weight = p.reduce + j * p.hidden;
+        Vec dots[4]{};
+        for (long c = 0; c < p.hidden; c += 4 * LANES)
+            for (int i = 0; i < 4; i++) dots[i] += load(total + c + i * LANES) * load(weight + c + i * LANES);
+        const float x = sum(dots[0] + dots[1] + dots[2] + dots[3]) / pixels + p.reduce_bias[j];
+        const float silu = x * sigmoid(all(x))[0];
+        for (long c = 0; c < p.hidden; c += LANES)
+            store(scale + c, load(scale + c) + silu * load(p.excite + j * p.hidden + c));
     }
-    for (long c = 0; c < p.hidden; c += LANES) {
-        Vec value = load(p.excite_bias + c);
-        for (long j = 0; j < p.squeezed; j++) value += squeezed[j] * load(p.excite + j * p.hidden + c);
-        store(scale + c, sigmoid(value));
-    }
+    for (long c = 0; c < p.hidden; c += LANES) store(scale + c, sigmoid(load(scale + c)));
 }
 
 // One pixel of the shortcut's average pooling.
@@ -103,6 +109,7 @@ inline void mbconv(const MBConv& p, long images, MapSize in, const float* x, flo
     const long bands = each > 1 ? 1 : (out.height + fitting - 1) / fitting, band = (out.height + bands - 1) / bands;
     const size_t tile_floats = chunk * in.width * (each > 1 ? each * in.height : std::min(in.height, band * p.stride + 2));
 
+    const int threads = omp_get_max_threads();
     Kept hidden(together * out.pixels() * p.hidden);
     std::vector<float> totals(together * bands * p.hidden), scales(together * p.hidden);
     for (long begin = 0; begin < images; begin += together) {
@@ -110,7 +117,7 @@ inline void mbconv(const MBConv& p, long images, MapSize in, const float* x, flo
         const float* from = x + begin * in.pixels() * p.in;
         std::fill(totals.begin(), totals.end(), 0.0f);
 
-        share(tiles * chunks, tile_floats, [&](long item, Team team, float* expanded) {
+        share(tiles * chunks, tile_floats + WIDTH * out.width * threads, [&](long item, Team team, float* expanded) {
             const long tile = item / chunks, channel = item % chunks * chunk, image = tile / bands * each, b = tile % bands;
             const long first = b * band, last = std::min(out.height, first + band), count = std::min(each, some - image);
             const long top = std::max(0L, first * p.stride - 1), bottom = std::min(in.height, last * p.stride + 1);
@@ -120,17 +127,19 @@ inline void mbconv(const MBConv& p, long images, MapSize in, const float* x, flo
                     [&](long m, long column, Vec low, Vec high) {
                         store2(expanded + column * pixels + m * WIDTH, gelu(low, p.erf), gelu(high, p.erf));
                     });
+            float* line = expanded + tile_floats + WIDTH * out.width * team.rank;
             for (long column = team.rank * WIDTH; column < expand.columns; column += team.size * WIDTH)
                 for (long i = 0; i < count; i++)
-                    depthwise(p, in, out, expanded + column * pixels + i * in.pixels() * WIDTH, top, first, last, channel + column,
+                    depthwise(p, in, out, expanded + column * pixels + i * in.pixels() * WIDTH, top, first, last, channel + column, line,
                               hidden.data + (image + i) * out.pixels() * p.hidden, totals.data() + ((image + i) * bands + b) * p.hidden);
         });
-        for (long i = 0; i < some; i++) {
-            float* total = totals.data() + i * bands * p.hidden;
+        share(some, 0, [&](long image, Team team, float*) {
+            if (team.rank > 0) return;
+            float* total = totals.data() + image * bands * p.hidden;
             for (long b = 1; b < bands; b++)
                 for (long c = 0; c < p.hidden; c++) total[c] += total[b * p.hidden + c];
-            excite(p, total, out.pixels(), scales.data() + i * p.hidden);
-        }
+            excite(p, total, out.pixels(), scales.data() + image * p.hidden);
+        });
         const long pixels = some * out.pixels(), blocks = (pixels + ROWS - 1) / ROWS;
         share(blocks, ROWS * (p.hidden + p.in), [&](long item, Team team, float* scaled) {
             const long first = item * ROWS, rows = std::min(ROWS, pixels - first);

@@ -6,6 +6,8 @@
 constexpr int WIDTH = 2 * LANES;                // columns of a panel
 constexpr int HEIGHT = LANES == 16 ? 12 : 6;    // rows of a tile: HEIGHT * 2 sums fill the registers
 
+INLINE void store2(float* p, Vec low, Vec high) { store(p, low), store(p + LANES, high); }
+
 // A (depth, columns) matrix as panels of WIDTH columns: panel, then row, then column.
 struct Packed {
     const float* data;
@@ -22,8 +24,10 @@ struct Rows {
     long segments = 1, hop = 0;
 };
 
-template <int ROWS, class Use>
-inline __attribute__((always_inline)) void tile(Rows a, long m, const float* b, long ldb, long depth, const float* bias, Use& use) {
+// ROWS rows of `a`, from row m on, times WIDTH columns of b: the sums go to `sums` (ROWS, WIDTH). Not inlined, as the
+// compiler would give the registers of the sums to what comes after.
+template <int ROWS>
+__attribute__((noinline)) void multiply(Rows a, long m, const float* b, long ldb, long depth, const float* bias, float* to) {
     Vec sums[ROWS][2];
     const Vec start[2] = {bias ? load(bias) : Vec{}, bias ? load(bias + LANES) : Vec{}};
 #pragma GCC unroll 12
@@ -43,21 +47,25 @@ inline __attribute__((always_inline)) void tile(Rows a, long m, const float* b, 
         }
     }
 #pragma GCC unroll 12
-    for (int i = 0; i < ROWS; i++) use(m + i, sums[i][0], sums[i][1]);
+    for (int i = 0; i < ROWS; i++) store2(to + i * WIDTH, sums[i][0], sums[i][1]);
 }
 
-template <int ROWS, class Use>
-inline void last_tile(long left, Rows a, long m, const float* b, long ldb, long depth, const float* bias, Use& use) {
-    if (left == ROWS) tile<ROWS>(a, m, b, ldb, depth, bias, use);
-    else if constexpr (ROWS > 1) last_tile<ROWS - 1>(left, a, m, b, ldb, depth, bias, use);
+// The same for `rows` of them, from 1 to ROWS.
+template <int ROWS>
+inline void multiply_some(long rows, Rows a, long m, const float* b, long ldb, long depth, const float* bias, float* to) {
+    if (rows == ROWS) multiply<ROWS>(a, m, b, ldb, depth, bias, to);
+    else if constexpr (ROWS > 1) multiply_some<ROWS - 1>(rows, a, m, b, ldb, depth, bias, to);
 }
 
 // `rows` rows of `a` times WIDTH columns of b, whose rows are `ldb` apart: use(row, first half, second half).
 template <class Use>
 inline void columns(Rows a, long rows, const float* b, long ldb, long depth, const float* bias, Use use) {
-    long m = 0;
-    for (; m + HEIGHT <= rows; m += HEIGHT) tile<HEIGHT>(a, m, b, ldb, depth, bias, use);
-    if (m < rows) last_tile<HEIGHT - 1>(rows - m, a, m, b, ldb, depth, bias, use);
+    alignas(64) float sums[HEIGHT * WIDTH];
+    for (long m = 0; m < rows; m += HEIGHT) {
+        const long some = std::min<long>(HEIGHT, rows - m);
+        multiply_some<HEIGHT>(some, a, m, b, ldb, depth, bias, sums);
+        for (long i = 0; i < some; i++) use(m + i, load(sums + i * WIDTH), load(sums + i * WIDTH + LANES));
+    }
 }
 
 // `rows` rows of `a` times all of w: use(row, column, first half, second half) of WIDTH columns.
@@ -70,4 +78,3 @@ inline void product(Team team, Rows a, long rows, const Packed& w, Use use) {
     }
 }
 
-inline void store2(float* p, Vec low, Vec high) { store(p, low), store(p + LANES, high); }

@@ -9,15 +9,17 @@ constexpr int LANES = 16;
 constexpr int LANES = 8;
 #endif
 
+#define INLINE inline __attribute__((always_inline))  // small and hot: a call would cost more than its work
+
 typedef float Vec __attribute__((vector_size(4 * LANES)));
 typedef int32_t IntVec __attribute__((vector_size(4 * LANES)));
 
-inline Vec load(const float* p) { Vec v; std::memcpy(&v, p, sizeof v); return v; }
-inline void store(float* p, Vec v) { std::memcpy(p, &v, sizeof v); }
-inline Vec all(float x) { return x - Vec{}; }
+INLINE Vec load(const float* p) { Vec v; std::memcpy(&v, p, sizeof v); return v; }
+INLINE void store(float* p, Vec v) { std::memcpy(p, &v, sizeof v); }
+INLINE Vec all(float x) { return x - Vec{}; }
 
-inline Vec smaller(Vec a, Vec b) { return a < b ? a : b; }
-inline Vec larger(Vec a, Vec b) { return a > b ? a : b; }
+INLINE Vec smaller(Vec a, Vec b) { return a < b ? a : b; }
+INLINE Vec larger(Vec a, Vec b) { return a > b ? a : b; }
 
 inline float sum(Vec v) {
     float total = 0;
@@ -25,40 +27,39 @@ inline float sum(Vec v) {
     return total;
 }
 
-// e^x, 1 unit in the last place; below -87 it stays at e^-87, above 88 at e^88.
-inline Vec exp(Vec x) {
-    x = larger(smaller(x, all(88.0f)), all(-87.0f));
+// 2^x to 1e-7 of itself, for x from -126 to 126; beyond it stays at the ends.
+INLINE Vec exp2(Vec x) {
+    x = larger(smaller(x, all(126.0f)), all(-126.0f));
     const Vec shift = all(12582912.0f);  // 1.5 * 2^23: adding it rounds to a whole number
-    Vec n = x * 1.44269504f + shift;
-    IntVec exponent;
-    std::memcpy(&exponent, &n, sizeof n);
-    n -= shift;
-    Vec r = x - n * 0.693359375f;
-    r -= n * -2.12194440e-4f;  // ln 2 in two parts
-    Vec p = all(1.9875691500e-4f);
-    p = p * r + 1.3981999507e-3f;
-    p = p * r + 8.3334519073e-3f;
-    p = p * r + 4.1665795894e-2f;
-    p = p * r + 1.6666665459e-1f;
-    p = p * r + 5.0000001201e-1f;
-    p = p * r * r + r + 1.0f;
-    IntVec bits;
+    Vec whole = x + shift;
+    IntVec exponent, bits;
+    std::memcpy(&exponent, &whole, sizeof whole);
+    const Vec f = x - (whole - shift);  // from -0.5 to 0.5
+    Vec p = all(1.3276466849e-3f);      // a polynomial fitted to 2^f, least relative error
+    p = p * f + 9.6755412934e-3f;
+    p = p * f + 5.5507132894e-2f;
+    p = p * f + 2.4022119725e-1f;
+    p = p * f + 6.9314696706e-1f;
+    p = p * f + 1.0f;
     std::memcpy(&bits, &p, sizeof p);
     bits += exponent << 23;
     std::memcpy(&p, &bits, sizeof p);
     return p;
 }
 
-inline Vec sigmoid(Vec x) { return 1.0f / (1.0f + exp(-x)); }
+constexpr float LOG2_E = 1.44269504f;
+INLINE Vec exp(Vec x) { return exp2(x * LOG2_E); }
+
+INLINE Vec sigmoid(Vec x) { return 1.0f / (1.0f + exp(-x)); }
 
 // GELU. The tanh formula is x * sigmoid(2u), which needs one exponential and no tanh.
-inline Vec gelu_tanh(Vec x) {
-    const Vec twice = x * (1.5957691216f + 0.0713548163f * x * x);  // 2 sqrt(2 / pi) (x + 0.044715 x^3)
-    return x / (1.0f + exp(-twice));
+INLINE Vec gelu_tanh(Vec x) {
+    const Vec minus_twice = x * (-2.3022082f - 0.10294324f * x * x);  // -2 sqrt(2 / pi) (x + 0.044715 x^3) / ln 2
+    return x / (1.0f + exp2(minus_twice));
 }
 
 // The erf formula, with erf to 1.5e-7 (Abramowitz and Stegun, 7.1.26).
-inline Vec gelu_erf(Vec x) {
+INLINE Vec gelu_erf(Vec x) {
     const Vec magnitude = (x < 0.0f ? -x : x) * 0.70710678118f;
     const Vec t = 1.0f / (1.0f + 0.3275911f * magnitude);
     Vec p = all(1.061405429f);
@@ -70,4 +71,4 @@ inline Vec gelu_erf(Vec x) {
     return x * (x < 0.0f ? tail : 1.0f - tail);
 }
 
-inline Vec gelu(Vec x, bool erf) { return erf ? gelu_erf(x) : gelu_tanh(x); }
+INLINE Vec gelu(Vec x, bool erf) { return erf ? gelu_erf(x) : gelu_tanh(x); }
