@@ -18,6 +18,7 @@ ROOMS = {
     "layers": {"config", "errors"},
     "data": {"config", "errors"},
     "model": {"config", "errors", "hub", "layers", "storage"},
+    "kernels": {"config", "errors", "layers", "model", "storage"},
     "checkpoints": {"config", "errors", "hub", "model", "storage"},
     "create": {"checkpoints", "config", "errors", "hub", "model"},
     "conversion": {"checkpoints", "config", "create", "errors"},

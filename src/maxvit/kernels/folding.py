@@ -48,8 +48,9 @@ def _fold_before(norm: nn.BatchNorm2d, conv: nn.Conv2d) -> None:
 
 
 def _affine(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """Scale and shift (C,) of a norm with its running statistics, in float64: the product of several is rounded once."""
-    assert norm.running_mean is not None and norm.running_var is not None
+    """Scale and shift (C,) of a norm with its running statistics, in float64: what is folded is rounded once."""
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
     scale = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
     return scale, norm.bias.double() - norm.running_mean.double() * scale
 

@@ -18,7 +18,7 @@ from maxvit.layers.gather import group_indices
 from maxvit.layers.mbconv import MBConv
 from maxvit.layers.multiaxis import AttentionLayer
 from maxvit.layers.partition import Axis, Size
-from maxvit.model import MaxViTBlock, Stem
+from maxvit.model import MaxViT, MaxViTBlock, Stem
 
 NEVER = -1e30  # a score that softmax makes zero, as in native/attention.h
 
@@ -28,6 +28,21 @@ _operators.define(
     "native_block(Tensor x, Tensor[] mbconv, int[] mbconv_facts, Tensor[] block, Tensor[] grid, int[] sizes, int erf,"
     " float epsilon) -> Tensor"
 )
+
+
+def unsupported(model: MaxViT) -> str:
+    """Why these kernels cannot serve a network, in a few words; nothing where they can.
+
+    Raises:
+        KernelsUnavailable: If they cannot be compiled here.
+    """
+    like = next(model.parameters())
+    if like.device.type != "cpu" or like.dtype != torch.float32:
+        return f"they compute in float32 on the CPU, and the network is {like.dtype} on {like.device.type}"
+    config, width = model.config, load().maxvit_width()
+    if odd := [n for n in (config.stem_channels, *config.channels, config.head_dim) if n % width]:
+        return f"they take channels and head_dim in multiples of {width}, not {odd[0]}"
+    return ""
 
 
 class NativeStem(nn.Module):
@@ -84,7 +99,8 @@ def pack(weight: Tensor) -> Tensor:
 
 def _mbconv_weights(part: MBConv) -> list[Tensor]:
     """In the order of struct MBConv."""
-    assert part.expand.bias is not None and part.depthwise.bias is not None, "fold_batch_norms comes first"
+    assert part.expand.bias is not None, "fold_batch_norms comes first"
+    assert part.depthwise.bias is not None
     weights = [pack(part.expand.weight.flatten(1)), part.expand.bias]
     weights += [part.depthwise.weight.flatten(1).t(), part.depthwise.bias]
     weights += [part.se.reduce.weight.flatten(1), part.se.reduce.bias]
@@ -96,7 +112,7 @@ def _mbconv_weights(part: MBConv) -> list[Tensor]:
 
 
 def _attention_weights(layer: AttentionLayer) -> list[Tensor]:
-    """In the order of struct AttentionLayer, with the norms' scales and shifts and the scores' scale in the products."""
+    """In the order of struct AttentionLayer; the products hold the norms' scales and shifts and the scores' scale."""
     attention: GroupAttention = layer.attention
     qkv, qkv_bias = _after_norm(layer.norm1, attention.qkv)
     scale = torch.ones(3, attention.qkv.in_features, dtype=qkv.dtype)
@@ -137,7 +153,17 @@ class _AttentionLayer(ctypes.Structure):
     _fields_ += [("epsilon", ctypes.c_float), ("erf", ctypes.c_int)]
     _fields_ += [
         (n, ctypes.c_void_p)
-        for n in ("qkv", "qkv_bias", "position", "proj", "proj_bias", "expand", "expand_bias", "project", "project_bias")
+        for n in (
+            "qkv",
+            "qkv_bias",
+            "position",
+            "proj",
+            "proj_bias",
+            "expand",
+            "expand_bias",
+            "project",
+            "project_bias",
+        )
     ]
 
 
@@ -196,7 +222,9 @@ def _native_block(
     for axis, weights, size in (("block", block, windows[:2]), ("grid", grid, windows[2:])):
         start, pixel, slot = _groups((hw[0], hw[1]), (size[0], size[1]), axis)  # type: ignore[arg-type]
         groups = _Groups(len(start) - 1, hw[0] * hw[1], *_pointers((start, pixel, slot)))
-        layer = _AttentionLayer(channels, heads, size[0] * size[1], weights[6].numel(), epsilon, erf, *_pointers(weights))
+        layer = _AttentionLayer(
+            channels, heads, size[0] * size[1], weights[6].numel(), epsilon, erf, *_pointers(weights)
+        )
         load().maxvit_attention_layer(
             ctypes.byref(layer), ctypes.byref(groups), ctypes.c_long(batch), ctypes.c_void_p(out.data_ptr())
         )
@@ -206,7 +234,7 @@ def _native_block(
 def _stem_shape(images: Tensor, weights: list[Tensor], erf: int, symmetric: int) -> Tensor:
     batch, _, height, width = images.shape
     shape = (batch, weights[1].shape[0], (height + 1) // 2, (width + 1) // 2)
-    return images.new_empty(shape).contiguous(memory_format=torch.channels_last)
+    return torch.empty(shape, dtype=images.dtype, device=images.device, memory_format=torch.channels_last)
 
 
 def _block_shape(
@@ -221,7 +249,7 @@ def _block_shape(
 ) -> Tensor:
     batch, _, height, width = x.shape
     shape = (batch, mbconv[9].shape[0], (height + facts[0] - 1) // facts[0], (width + facts[0] - 1) // facts[0])
-    return x.new_empty(shape).contiguous(memory_format=torch.channels_last)
+    return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
 
 
 _operators.impl("native_stem", _native_stem, "CPU")

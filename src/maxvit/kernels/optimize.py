@@ -1,25 +1,139 @@
-"""`maxvit.optimize`."""
+"""`maxvit.optimize`: a copy of a network for inference that answers the same, faster."""
 
-from typing import Literal
+from typing import Literal, NoReturn, Self, get_args
 
 import torch
+from torch import Tensor, nn
 
+from maxvit.config import Size
+from maxvit.errors import MaxViTError
 from maxvit.kernels.folding import fold_batch_norms
+from maxvit.kernels.library import KernelsUnavailable
+from maxvit.layers.attention import GroupAttention
 from maxvit.model import MaxViT
 
+Backend = Literal["auto", "native", "torch"]
+CLOSE = 1e-4  # largest difference to the original over its largest answer, in float32
+CHECK_SIDE = 256  # pixels; the check needs no larger images
 
-def optimize(
-    model: MaxViT, *, backend: str = "auto", precision: Literal["fp32", "int8"] = "fp32", compile: bool = False
-) -> MaxViT:
-    from maxvit.kernels.native import NativeBlock, NativeStem
 
-    fast = fold_batch_norms(model)
-    if backend != "torch":
-        with torch.no_grad():
-            fast.stem = NativeStem(fast.stem)
-            for stage in fast.stages:
-                for i, block in enumerate(stage):
-                    stage[i] = NativeBlock(block)
+def optimize(model: MaxViT, *, backend: Backend = "auto", compile: bool = False) -> "OptimizedMaxViT":
+    """Make a copy for inference, and check that it answers as the original does.
+
+    Args:
+        model: It is left as it is.
+        backend: "native": our own kernels for the CPU, float32, which the machine's C++ compiler makes once (about ten
+            seconds; kept in a cache). "torch": PyTorch's operators, on any device and in any type, with batch norms
+            folded and position biases computed beforehand. "auto": native where it can serve.
+        compile: Let `torch.compile` have it too: the first call at each size then takes minutes with "torch".
+
+    Returns:
+        A network in evaluation mode on the same device that takes images of any size; its `engine` says what computes.
+
+    Raises:
+        MaxViTError: If the backend is unknown or cannot be used here, or the answers differ.
+    """
+    if backend not in get_args(Backend):
+        raise MaxViTError(f"backend is {backend!r}; choose {', '.join(get_args(Backend))}")
+    folded = fold_batch_norms(model)
+    with torch.device("meta"):
+        fast = OptimizedMaxViT(model.config, model.preprocessing, model.class_names)
+    fast.stem, fast.stages, fast.head = folded.stem, folded.stages, folded.head
+    fast.provenance, fast.engine = folded.provenance, "PyTorch"
+    reason = "" if backend == "torch" else _put_native(fast)
+    if backend == "native" and reason:
+        raise MaxViTError(f"the native kernels cannot be used: {reason}; choose backend='torch' or 'auto'")
+    if fast.engine == "PyTorch":
+        _fix_position_biases(fast)
+        fast.engine += f" ({reason})" if reason else ""
+    fast = fast.eval()
+    _check(model, fast)
     if compile:
         fast.compile()
+        fast.engine += ", compiled"
     return fast
+
+
+class OptimizedMaxViT(MaxViT):
+    """What `optimize` returns: a `MaxViT` that can compute, and not be changed.
+
+    Attributes:
+        engine: What computes, and if it is not the native kernels, why.
+    """
+
+    engine: str
+
+    def train(self, mode: bool = True) -> Self:
+        """Evaluation mode is the only one."""
+        return self._refuse() if mode else super().train(False)
+
+    def set_image_size(self, image_size: int | Size) -> NoReturn:
+        """Windows are built in."""
+        self._refuse()
+
+    def set_in_channels(self, in_channels: int) -> NoReturn:
+        """The stem's weights are packed."""
+        self._refuse()
+
+    def save(self, path: object) -> NoReturn:
+        """The original is what can be saved."""
+        self._refuse()
+
+    def _refuse(self) -> NoReturn:
+        raise MaxViTError("an optimised network only computes: train, change or save the original, then optimise that")
+
+
+def _put_native(fast: MaxViT) -> str:
+    """Replace stem and blocks by native ones; returns why not, where they cannot serve."""
+    from maxvit.kernels.native import NativeBlock, NativeStem, unsupported
+
+    try:
+        if reason := unsupported(fast):
+            return reason
+    except KernelsUnavailable as error:
+        return str(error)
+    fast.stem = NativeStem(fast.stem)  # type: ignore[assignment]
+    for stage in fast.stages:
+        assert isinstance(stage, nn.Sequential)
+        for i, block in enumerate(stage):
+            stage[i] = NativeBlock(block)  # type: ignore[arg-type]
+    fast.engine = "native CPU kernels"  # type: ignore[assignment]
+    return ""
+
+
+class _FixedBias(nn.Module):
+    """A relative position bias that is not learned any more: the same numbers, gathered once."""
+
+    def __init__(self, size: Size, bias: Tensor) -> None:
+        super().__init__()
+        self.size = size
+        self.register_buffer("bias", bias)
+
+    def forward(self) -> Tensor:
+        """The bias of every (query, key) pair, (N, T, T)."""
+        bias: Tensor = self.bias  # type: ignore[assignment]
+        return bias
+
+
+def _fix_position_biases(fast: MaxViT) -> None:
+    for part in fast.modules():
+        if isinstance(part, GroupAttention):
+            part.bias = _FixedBias(part.size, part.bias().detach())  # type: ignore[assignment]
+
+
+@torch.inference_mode()
+def _check(model: MaxViT, fast: MaxViT) -> None:
+    """Compare the two on random images."""
+    like = next(model.parameters())
+    sides = (min(side, CHECK_SIDE) for side in model.config.image_size)
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(1, model.config.in_channels, *sides, generator=generator).to(like.device, like.dtype)
+    was_training = model.training
+    expected, given = (network(images).float() for network in (model.eval(), fast))
+    model.train(was_training)
+    difference = ((given - expected).abs().max() / expected.abs().max()).item()
+    if not difference <= CLOSE and like.dtype in (torch.float32, torch.float64) and expected.abs().max() > 0:
+        raise MaxViTError(
+            f"the optimised network differs from the original by {difference:.1e} of its largest answer (allowed are"
+            f" {CLOSE:g}), which is a fault of ours: use the original, and report your processor and compiler"
+        )

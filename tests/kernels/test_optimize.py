@@ -1,0 +1,241 @@
+"""`optimize`: the same answers, by every backend, at every size; and what it refuses."""
+
+import copy
+import dataclasses
+
+import pytest
+import torch
+
+import healthy
+from maxvit import MaxViT, MaxViTConfig, MaxViTError, load_model, optimize
+from maxvit.config import OFFICIAL, TORCHVISION
+from maxvit.kernels import library, native
+from maxvit.kernels.folding import fold_batch_norms
+from official import CHECKPOINT, difference, golden
+
+SMALL = MaxViTConfig(
+    stem_channels=16,
+    channels=(32, 32, 64, 64),
+    depths=(1, 2, 1, 1),
+    window_size=(3, 4),
+    grid_size=(4, 2),
+    head_dim=16,
+    num_classes=7,
+    image_size=(96, 128),
+)
+
+
+def make(**changes: object) -> MaxViT:
+    network = healthy.fill(MaxViT(dataclasses.replace(SMALL, **changes)))
+    assert isinstance(network, MaxViT)
+    return network
+
+
+def worst(fast: MaxViT, model: MaxViT, images: torch.Tensor) -> float:
+    """The largest difference of any stage or of the logits, over what it is compared with."""
+    with torch.inference_mode():
+        pairs = list(
+            zip(
+                fast.forward_pyramid(images, (2, 4, 8, 16, 32)),
+                model.forward_pyramid(images, (2, 4, 8, 16, 32)),
+                strict=True,
+            )
+        )
+        pairs.append((fast(images), model(images)))
+    assert all(a.shape == b.shape for a, b in pairs)
+    return max(difference(a, b) for a, b in pairs)
+
+
+@pytest.fixture(params=["native", "torch"])
+def backend(request) -> str:
+    return request.param
+
+
+@pytest.mark.parametrize("arithmetic", [OFFICIAL, TORCHVISION], ids=["official", "torchvision"])
+@pytest.mark.parametrize("size", [(96, 128), (97, 130), (33, 61), (32, 32), (200, 40)], ids=str)
+@pytest.mark.parametrize("number", [1, 3])
+def test_every_stage_is_the_originals(backend, arithmetic, size, number):
+    model = make(arithmetic=arithmetic)
+    assert worst(optimize(model, backend=backend), model, torch.randn(number, 3, *size)) < 2e-5
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_however_many_threads_share_the_work(threads):
+    model = make()
+    images = torch.randn(2, 3, 70, 45)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads)
+        assert worst(optimize(model, backend="native"), model, images) < 2e-5
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"in_channels": 1},
+        {"in_channels": 5},
+        {"num_classes": 0},
+        {"num_classes": 1},
+        {"pool": "max"},
+        {"head_dim": 32},
+        {"expansion": 3},
+        {"se_ratio": 0.1},
+        {"window_size": (1, 1), "grid_size": (9, 9)},
+        {"bias_table_size": (13, 13)},
+        {"stem_channels": 48, "channels": (96, 32, 32, 48)},
+    ],
+    ids=str,
+)
+def test_networks_of_other_shapes(backend, changes):
+    model = make(**changes)
+    assert worst(optimize(model, backend=backend), model, torch.randn(2, model.config.in_channels, 75, 100)) < 2e-5
+
+
+def test_maps_larger_than_a_tile_of_the_kernels(backend):
+    model = make(depths=(1, 1, 1, 1))
+    assert worst(optimize(model, backend=backend), model, torch.randn(1, 3, 700, 900)) < 2e-5
+
+
+@pytest.mark.parametrize("name", ["micro_224", "micro_384", "micro_512", "micro_224x448"])
+def test_golden_data(backend, name):
+    expected = golden(name)
+    side = {"micro_384": 384, "micro_512": 512}.get(name)
+    fast = optimize(load_model(CHECKPOINT, image_size=side), backend=backend)
+    with torch.inference_mode():
+        features = fast.forward_features(expected["images"])
+        assert difference(features.mean((2, 3)), expected["pooled_features"]) < 1e-5
+        assert difference(fast.forward_head(features), expected["logits"]) < 2e-5
+
+
+def test_folding_alone_is_exact():
+    model = make().double()
+    images = torch.randn(2, 3, 64, 64, dtype=torch.float64)
+    with torch.inference_mode():
+        assert difference(fold_batch_norms(model)(images), model(images)) < 1e-12
+
+
+def test_the_original_is_untouched(backend):
+    model = make().train()
+    before = copy.deepcopy(model.state_dict())
+    fast = optimize(model, backend=backend)
+    fast(torch.randn(1, 3, 64, 64))
+    assert model.training
+    assert all(p.requires_grad for p in model.parameters())
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
+def test_it_knows_what_the_original_knows(backend):
+    model = make()
+    model.class_names, model.provenance = list("abcdefg"), {"data": "letters"}
+    fast = optimize(model, backend=backend)
+    assert (fast.config, fast.preprocessing) == (model.config, model.preprocessing)
+    assert (fast.class_names, fast.provenance) == (model.class_names, model.provenance)
+    assert not fast.training
+    assert not any(p.requires_grad for p in fast.parameters())
+
+
+def test_images_in_any_layout(backend):
+    model = make()
+    fast = optimize(model, backend=backend)
+    images = torch.randn(2, 3, 100, 80)
+    with torch.inference_mode():
+        answers = [fast(images), fast(images.contiguous(memory_format=torch.channels_last))]
+        answers.append(fast(images.transpose(2, 3).contiguous().transpose(2, 3)))
+    assert all(torch.equal(a, answers[0]) for a in answers)
+
+
+def test_the_same_images_get_the_same_answers():
+    fast, images = optimize(make(), backend="native"), torch.randn(5, 3, 90, 64)
+    assert all(torch.equal(fast(images), fast(images)) for _ in range(3))
+
+
+def test_what_is_not_a_number_is_not_hidden(backend):
+    images = torch.randn(2, 3, 64, 64)
+    images[1, 0, 5, 5] = torch.nan
+    answers = optimize(make(), backend=backend)(images)
+    assert answers[0].isfinite().all()
+    assert answers[1].isnan().all()
+
+
+def test_extreme_images_overflow_no_exponential(backend):
+    model = make()
+    images = torch.randn(1, 3, 64, 64) * torch.tensor([1e4, -1e4, 1e3])[:, None, None]
+    assert worst(optimize(model, backend=backend), model, images) < 1e-4
+
+
+def test_other_types_take_pytorch():
+    fast = optimize(make().to(torch.bfloat16))
+    assert fast.engine.startswith("PyTorch (they compute in float32 on the CPU")
+    assert fast(torch.randn(1, 3, 64, 64, dtype=torch.bfloat16)).dtype == torch.bfloat16
+
+
+def test_channels_that_fill_no_vector_take_pytorch():
+    model = make(channels=(24, 40, 56, 72), head_dim=8)
+    fast = optimize(model)
+    assert "multiples of" in fast.engine
+    assert worst(fast, model, torch.randn(1, 3, 64, 64)) < 2e-5
+    with pytest.raises(MaxViTError, match=r"cannot be used: they take channels.*choose backend='torch'"):
+        optimize(model, backend="native")
+
+
+def test_without_a_compiler_pytorch_takes_over(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setattr(library, "COMPILERS", ("no-such-compiler",))
+    library.load.cache_clear()
+    try:
+        assert "no C++ compiler" in optimize(make()).engine
+        with pytest.raises(MaxViTError, match="no C\\+\\+ compiler was found"):
+            optimize(make(), backend="native")
+    finally:
+        library.load.cache_clear()
+
+
+def test_a_compiler_that_fails_is_said_and_leaves_nothing(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("CXX", "false")
+    library.load.cache_clear()
+    try:
+        assert "could not compile" in optimize(make()).engine
+        assert list(tmp_path.rglob("*.so")) == []
+    finally:
+        library.load.cache_clear()
+
+
+def test_a_wrong_kernel_is_caught(monkeypatch):
+    correct = native.pack
+    monkeypatch.setattr(native, "pack", lambda weight: correct(weight.flip(0)))
+    with pytest.raises(MaxViTError, match="differs from the original by"):
+        optimize(make(), backend="native")
+
+
+def test_what_it_refuses(tmp_path):
+    fast = optimize(make())
+    for change in (
+        lambda: fast.train(),
+        lambda: fast.set_image_size(64),
+        lambda: fast.set_in_channels(1),
+        lambda: fast.save(tmp_path / "fast.safetensors"),
+    ):
+        with pytest.raises(MaxViTError, match="only computes: train, change or save the original"):
+            change()
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(MaxViTError, match="backend is 'cuda'; choose auto, native, torch"):
+        optimize(make(), backend="cuda")
+    with pytest.raises(MaxViTError, match="smallest side is 32"):
+        fast(torch.randn(1, 3, 31, 64))
+
+
+@pytest.mark.full
+def test_compiled_answers_are_the_same(backend):
+    model = make(depths=(1, 1, 1, 1))
+    assert worst(optimize(model, backend=backend, compile=True), model, torch.randn(2, 3, 64, 64)) < 2e-5
+
+
+def test_native_compiles_without_a_graph_break():
+    fast = optimize(make(), backend="native")
+    images = torch.randn(2, 3, 64, 64)
+    program = torch.export.export(fast, (images,))
+    assert difference(program.module()(images), fast(images)) < 1e-6
