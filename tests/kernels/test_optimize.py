@@ -206,7 +206,7 @@ def test_a_compiler_that_fails_is_said_and_leaves_nothing(monkeypatch, tmp_path)
 
 def test_a_wrong_kernel_is_caught(monkeypatch):
     correct = native.pack
-    monkeypatch.setattr(native, "pack", lambda weight: correct(weight.flip(0)))
+    monkeypatch.setattr(native, "pack", lambda weight, *rest: correct(weight.flip(0), *rest))
     with pytest.raises(MaxViTError, match="differs from the original by"):
         optimize(make(), backend="native")
 

@@ -7,6 +7,7 @@ weights are packed in the order in which the kernels read them.
 import ctypes
 import functools
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +21,7 @@ from maxvit.layers.multiaxis import AttentionLayer
 from maxvit.layers.partition import Axis, Size
 from maxvit.model import MaxViT, MaxViTBlock, Stem
 
+Precision = Literal["fp32", "int8"]
 NEVER = -1e30  # a score that softmax makes zero, as in native/attention.h
 
 _operators = torch.library.Library("maxvit", "DEF")
@@ -52,7 +54,7 @@ class NativeStem(nn.Module):
         super().__init__()
         self.erf, self.symmetric = stem.act.approximate == "none", stem.conv1.padding[0] == 1
         for i, conv in enumerate((stem.conv1, stem.conv2)):
-            _keep(self, f"conv{i + 1}", [pack(conv.weight.permute(0, 2, 3, 1).flatten(1)), conv.bias])
+            _keep(self, f"conv{i + 1}_", packed(conv))
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, C_in, H, W) -> (B, C, ceil(H / 2), ceil(W / 2))."""
@@ -62,7 +64,7 @@ class NativeStem(nn.Module):
 class NativeBlock(nn.Module):
     """`maxvit.model.MaxViTBlock` with its norms folded."""
 
-    def __init__(self, block: MaxViTBlock) -> None:
+    def __init__(self, block: MaxViTBlock, precision: Precision = "fp32") -> None:
         super().__init__()
         mbconv = block.mbconv
         self.erf = mbconv.act.approximate == "none"
@@ -75,9 +77,9 @@ class NativeBlock(nn.Module):
             mbconv.depthwise.stride[0] == 1 or mbconv.depthwise.padding[0] == 1,
         ]
         self.mbconv, self.block, self.grid = nn.Module(), nn.Module(), nn.Module()
-        _keep(self.mbconv, "weight", _mbconv_weights(mbconv))
-        _keep(self.block, "weight", _attention_weights(block.block_attention))
-        _keep(self.grid, "weight", _attention_weights(block.grid_attention))
+        _keep(self.mbconv, "weight", _mbconv_weights(mbconv, precision))
+        _keep(self.block, "weight", _attention_weights(block.block_attention, precision))
+        _keep(self.grid, "weight", _attention_weights(block.grid_attention, precision))
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C_in, H, W) -> (B, C, H', W'), sides halved (rounded up) if the block strides."""
@@ -92,38 +94,57 @@ def _keep(module: nn.Module, name: str, tensors: Sequence[Tensor]) -> None:
         module.register_buffer(f"{name}{i}", tensor.detach().contiguous())
 
 
-def pack(weight: Tensor) -> Tensor:
-    """The weight (out, in) of a linear layer as the panels that native/product.h reads, (out / width, in, width)."""
-    return weight.unflatten(0, (-1, load().maxvit_width())).transpose(1, 2).contiguous()
+def packed(layer: nn.Linear | nn.Conv2d, precision: Precision = "fp32") -> list[Tensor]:
+    """A layer's weight as the kernels read it, its bias, and in int8 each column's scale and sum: struct Weights."""
+    weight, bias = layer.weight.detach(), layer.bias
+    assert bias is not None, "fold_batch_norms comes first"
+    if weight.ndim == 4:
+        weight = weight.permute(0, 2, 3, 1).flatten(1)
+    return pack(weight, bias, precision)
 
 
-def _mbconv_weights(part: MBConv) -> list[Tensor]:
+def pack(weight: Tensor, bias: Tensor, precision: Precision) -> list[Tensor]:
+    """The same for a weight (out, in) and a bias (out) of any type."""
+    width = load().maxvit_width()
+    if precision == "fp32":
+        panels = weight.float().unflatten(0, (-1, width)).transpose(1, 2)  # (out / width, in, width)
+        return [panels.contiguous(), bias.float(), torch.empty(0)]
+    scale = weight.abs().amax(1).clamp(min=1e-30).double() / 127  # (out)
+    levels = (weight / scale[:, None]).round()
+    panels = levels.to(torch.int8).unflatten(0, (-1, width)).unflatten(2, (-1, 4)).transpose(1, 2)
+    return [panels.contiguous(), bias.float(), torch.stack([scale, scale * levels.sum(1)]).float()]
+
+
+def _mbconv_weights(part: MBConv, precision: Precision) -> list[Tensor]:
     """In the order of struct MBConv."""
-    assert part.expand.bias is not None, "fold_batch_norms comes first"
     assert part.depthwise.bias is not None
-    weights = [pack(part.expand.weight.flatten(1)), part.expand.bias]
+    weights = packed(part.expand, precision)
     weights += [part.depthwise.weight.flatten(1).t(), part.depthwise.bias]
-    weights += [part.se.reduce.weight.flatten(1), part.se.reduce.bias]
-    weights += [part.se.expand.weight.flatten(1).t(), part.se.expand.bias]
-    weights += [pack(part.project.weight.flatten(1)), part.project.bias]
+    weights += [part.se.reduce.weight.flatten(1), _bias(part.se.reduce)]
+    weights += [part.se.expand.weight.flatten(1).t(), _bias(part.se.expand)]
+    weights += packed(part.project, precision)
     if isinstance(part.shortcut.conv, nn.Conv2d):
-        weights += [pack(part.shortcut.conv.weight.flatten(1)), part.shortcut.conv.bias]
+        weights += packed(part.shortcut.conv)
     return weights
 
 
-def _attention_weights(layer: AttentionLayer) -> list[Tensor]:
+def _bias(layer: nn.Conv2d) -> Tensor:
+    assert layer.bias is not None
+    return layer.bias
+
+
+def _attention_weights(layer: AttentionLayer, precision: Precision) -> list[Tensor]:
     """In the order of struct AttentionLayer; the products hold the norms' scales and shifts and the scores' scale."""
     attention: GroupAttention = layer.attention
     qkv, qkv_bias = _after_norm(layer.norm1, attention.qkv)
     scale = torch.ones(3, attention.qkv.in_features, dtype=qkv.dtype)
     scale[0] = (attention.qkv.in_features // attention.heads) ** -0.5
-    weights = [pack((qkv * scale.flatten()[:, None]).float()), (qkv_bias * scale.flatten()).float()]
+    weights = pack(qkv * scale.flatten()[:, None], qkv_bias * scale.flatten(), precision)
     position = attention.bias()
     weights += [F.pad(position, (0, -position.shape[2] % load().maxvit_width()), value=NEVER)]
-    weights += [pack(attention.proj.weight), attention.proj.bias]
-    expand, expand_bias = _after_norm(layer.norm2, layer.ffn.expand)
-    weights += [pack(expand.float()), expand_bias.float()]
-    return [*weights, pack(layer.ffn.project.weight), layer.ffn.project.bias]
+    weights += packed(attention.proj, precision)
+    weights += pack(*_after_norm(layer.norm2, layer.ffn.expand), precision)
+    return weights + packed(layer.ffn.project, precision)
 
 
 def _after_norm(norm: nn.LayerNorm, linear: nn.Linear) -> tuple[Tensor, Tensor]:
@@ -132,39 +153,30 @@ def _after_norm(norm: nn.LayerNorm, linear: nn.Linear) -> tuple[Tensor, Tensor]:
     return weight * norm.weight.double(), weight @ norm.bias.double() + linear.bias.double()
 
 
+def _weights(name: str) -> list[tuple[str, type]]:
+    """Fields of struct Weights."""
+    return [(f"{name}_{kind}", ctypes.c_void_p) for kind in ("data", "bias", "scale")]
+
+
 class _Stem(ctypes.Structure):
     _fields_ = [(n, ctypes.c_long) for n in ("channels_in", "channels")]
     _fields_ += [(n, ctypes.c_int) for n in ("erf", "symmetric")]
-    _fields_ += [(n, ctypes.c_void_p) for n in ("first", "first_bias", "second", "second_bias")]
+    _fields_ += [*_weights("first"), *_weights("second")]
 
 
 class _MBConv(ctypes.Structure):
     _fields_ = [(n, ctypes.c_long) for n in ("channels_in", "hidden", "out", "squeezed", "stride", "pool")]
     _fields_ += [(n, ctypes.c_int) for n in ("erf", "symmetric")]
-    _fields_ += [
-        (f"{n}{kind}", ctypes.c_void_p)
-        for n in ("expand", "depthwise", "reduce", "excite", "project", "shortcut")
-        for kind in ("", "_bias")
-    ]
+    _fields_ += _weights("expand")
+    _fields_ += [(f"{n}{end}", ctypes.c_void_p) for n in ("depthwise", "reduce", "excite") for end in ("", "_bias")]
+    _fields_ += [*_weights("project"), *_weights("shortcut")]
 
 
 class _AttentionLayer(ctypes.Structure):
     _fields_ = [(n, ctypes.c_long) for n in ("channels", "heads", "tokens", "hidden")]
     _fields_ += [("epsilon", ctypes.c_float), ("erf", ctypes.c_int)]
-    _fields_ += [
-        (n, ctypes.c_void_p)
-        for n in (
-            "qkv",
-            "qkv_bias",
-            "position",
-            "proj",
-            "proj_bias",
-            "expand",
-            "expand_bias",
-            "project",
-            "project_bias",
-        )
-    ]
+    _fields_ += [*_weights("qkv"), ("position", ctypes.c_void_p), *_weights("proj")]
+    _fields_ += [*_weights("expand"), *_weights("project")]
 
 
 class _Groups(ctypes.Structure):
@@ -214,16 +226,16 @@ def _native_block(
     out = _block_shape(x, mbconv, facts, block, grid, sizes, erf, epsilon)
     (batch, channels_in, height, width), (_, channels, *hw) = x.shape, out.shape
     (stride, pool, symmetric), (heads, *windows) = facts, sizes
-    shape = (channels_in, mbconv[1].numel(), channels, mbconv[5].numel(), stride, pool)
+    shape = (channels_in, mbconv[1].numel(), channels, mbconv[6].numel(), stride, pool)
     struct = _MBConv(*shape, erf, symmetric, *_pointers(mbconv))
     load().maxvit_mbconv(
         ctypes.byref(struct), *map(ctypes.c_long, (batch, height, width)), *map(ctypes.c_void_p, _pointers((x, out)))
     )
     for axis, weights, size in (("block", block, windows[:2]), ("grid", grid, windows[2:])):
-        start, pixel, slot = _groups((hw[0], hw[1]), (size[0], size[1]), axis)  # type: ignore[arg-type]
+        start, pixel, slot = _groups((hw[0], hw[1]), (size[0], size[1]), axis)
         groups = _Groups(len(start) - 1, hw[0] * hw[1], *_pointers((start, pixel, slot)))
         layer = _AttentionLayer(
-            channels, heads, size[0] * size[1], weights[6].numel(), epsilon, erf, *_pointers(weights)
+            channels, heads, size[0] * size[1], weights[8].numel(), epsilon, erf, *_pointers(weights)
         )
         load().maxvit_attention_layer(
             ctypes.byref(layer), ctypes.byref(groups), ctypes.c_long(batch), ctypes.c_void_p(out.data_ptr())
@@ -248,7 +260,7 @@ def _block_shape(
     epsilon: float,
 ) -> Tensor:
     batch, _, height, width = x.shape
-    shape = (batch, mbconv[9].shape[0], (height + facts[0] - 1) // facts[0], (width + facts[0] - 1) // facts[0])
+    shape = (batch, mbconv[10].shape[0], (height + facts[0] - 1) // facts[0], (width + facts[0] - 1) // facts[0])
     return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
 
 

@@ -9,6 +9,7 @@ from maxvit.config import Size
 from maxvit.errors import MaxViTError
 from maxvit.kernels.folding import fold_batch_norms
 from maxvit.kernels.library import KernelsUnavailable
+from maxvit.kernels.native import NativeBlock, NativeStem, Precision, unsupported
 from maxvit.layers.attention import GroupAttention
 from maxvit.model import MaxViT
 
@@ -17,7 +18,9 @@ CLOSE = 1e-4  # largest difference to the original over its largest answer, in f
 CHECK_SIDE = 256  # pixels; the check needs no larger images
 
 
-def optimize(model: MaxViT, *, backend: Backend = "auto", compile: bool = False) -> "OptimizedMaxViT":
+def optimize(
+    model: MaxViT, *, backend: Backend = "auto", precision: Precision = "fp32", compile: bool = False
+) -> "OptimizedMaxViT":
     """Make a copy for inference, and check that it answers as the original does.
 
     Args:
@@ -25,6 +28,8 @@ def optimize(model: MaxViT, *, backend: Backend = "auto", compile: bool = False)
         backend: "native": our own kernels for the CPU, float32, which the machine's C++ compiler makes once (about ten
             seconds; kept in a cache). "torch": PyTorch's operators, on any device and in any type, with batch norms
             folded and position biases computed beforehand. "auto": native where it can serve.
+        precision: "int8", with the native kernels alone: the products of blocks in 8-bit integers. Rows are scaled
+            as they come, which needs no calibration; answers differ, so measure the agreement on your images.
         compile: Let `torch.compile` have it too: the first call at each size then takes minutes with "torch".
 
     Returns:
@@ -35,19 +40,24 @@ def optimize(model: MaxViT, *, backend: Backend = "auto", compile: bool = False)
     """
     if backend not in get_args(Backend):
         raise MaxViTError(f"backend is {backend!r}; choose {', '.join(get_args(Backend))}")
+    if precision not in get_args(Precision):
+        raise MaxViTError(f"precision is {precision!r}; choose {', '.join(get_args(Precision))}")
+    if precision == "int8" and backend == "torch":
+        raise MaxViTError("int8 is computed by the native kernels alone: choose backend='native', or precision='fp32'")
     folded = fold_batch_norms(model)
     with torch.device("meta"):
         fast = OptimizedMaxViT(model.config, model.preprocessing, model.class_names)
     fast.stem, fast.stages, fast.head = folded.stem, folded.stages, folded.head
     fast.provenance, fast.engine = folded.provenance, "PyTorch"
-    reason = "" if backend == "torch" else _put_native(fast)
-    if backend == "native" and reason:
-        raise MaxViTError(f"the native kernels cannot be used: {reason}; choose backend='torch' or 'auto'")
+    reason = "" if backend == "torch" else _put_native(fast, precision)
+    if reason and (backend == "native" or precision == "int8"):
+        raise MaxViTError(f"the native kernels cannot be used: {reason}; choose backend='torch' or 'auto', and fp32")
     if fast.engine == "PyTorch":
         _fix_position_biases(fast)
         fast.engine += f" ({reason})" if reason else ""
     fast = fast.eval()
-    _check(model, fast)
+    if precision == "fp32":
+        _check(model, fast)
     if compile:
         fast.compile()
         fast.engine += ", compiled"
@@ -83,10 +93,8 @@ class OptimizedMaxViT(MaxViT):
         raise MaxViTError("an optimised network only computes: train, change or save the original, then optimise that")
 
 
-def _put_native(fast: MaxViT) -> str:
+def _put_native(fast: MaxViT, precision: Precision) -> str:
     """Replace stem and blocks by native ones; returns why not, where they cannot serve."""
-    from maxvit.kernels.native import NativeBlock, NativeStem, unsupported
-
     try:
         if reason := unsupported(fast):
             return reason
@@ -96,8 +104,8 @@ def _put_native(fast: MaxViT) -> str:
     for stage in fast.stages:
         assert isinstance(stage, nn.Sequential)
         for i, block in enumerate(stage):
-            stage[i] = NativeBlock(block)  # type: ignore[arg-type]
-    fast.engine = "native CPU kernels"  # type: ignore[assignment]
+            stage[i] = NativeBlock(block, precision)  # type: ignore[arg-type]
+    fast.engine = f"native CPU kernels, {precision}"  # type: ignore[assignment]
     return ""
 
 

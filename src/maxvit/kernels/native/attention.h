@@ -14,11 +14,11 @@ struct AttentionLayer {
     long channels, heads, tokens, hidden;  // tokens: of a whole group
     float epsilon;
     int erf;
-    const float *qkv, *qkv_bias;          // the first norm's scale and shift and the scores' scale are in it
-    const float* position;                // (heads, tokens, tokens padded to WIDTH), NEVER in the padding
-    const float *proj, *proj_bias;
-    const float *expand, *expand_bias;    // the second norm's are in it
-    const float *project, *project_bias;
+    Weights qkv;            // the first norm's scale and shift and the scores' scale are in it
+    const float* position;  // (heads, tokens, tokens padded to WIDTH), NEVER in the padding
+    Weights proj;
+    Weights expand;  // the second norm's are in it
+    Weights project;
 };
 
 // Which pixel each token is. Group g has tokens start[g] to start[g + 1]; `slot` is a token's place in a whole group.
@@ -87,9 +87,8 @@ inline void attention_layer(const AttentionLayer& p, const Groups& groups, long 
     const long C = p.channels, dim = C / p.heads, T = p.tokens;
     const long each = std::max(1L, (TOGETHER * groups.count + groups.pixels / 2) / groups.pixels);
     const long all_groups = images * groups.count, most = std::min(each, all_groups) * T;
-    const size_t own = head_memory(T, dim), shared = most * (2 * C + std::max(3 * C, p.hidden));
-    const Packed qkv{p.qkv, p.qkv_bias, C, 3 * C}, proj{p.proj, p.proj_bias, C, C};
-    const Packed expand{p.expand, p.expand_bias, C, p.hidden}, project{p.project, p.project_bias, p.hidden, C};
+    const size_t own = head_memory(T, dim), shared = most * (2 * C + std::max(3 * C, p.hidden)) + byte_memory(most, p.hidden);
+    const Packed qkv{p.qkv, C, 3 * C}, proj{p.proj, C, C}, expand{p.expand, C, p.hidden}, project{p.project, p.hidden, C};
 
     share((all_groups + each - 1) / each, shared + own * omp_get_max_threads(), [&](long item, Team team, float* memory) {
         std::vector<float*> row;      // of the map, for each token
@@ -103,11 +102,11 @@ inline void attention_layer(const AttentionLayer& p, const Groups& groups, long 
         }
         const long M = row.size();
         float *normed = memory, *sums = normed + most * C, *wide = sums + most * C;
-        float* mine = memory + shared + own * team.rank;
+        float *bytes = wide + most * std::max(3 * C, p.hidden), *mine = memory + shared + own * team.rank;
 
         for (long m = team.rank; m < M; m += team.size) normalize(row[m], C, p.epsilon, normed + m * C);
         team.wait();
-        product(team, {normed, C}, M, qkv, [&](long m, long column, Vec low, Vec high) {
+        product(team, {normed, C}, M, qkv, bytes, [&](long m, long column, Vec low, Vec high) {
             store2(wide + column / dim * M * dim + m * dim + column % dim, low, high);  // (3, heads, M, dim)
         });
         team.wait();
@@ -128,18 +127,18 @@ inline void attention_layer(const AttentionLayer& p, const Groups& groups, long 
             attend(q, q + hop, q + 2 * hop, n, dim, bias, mine, mixed + begin[g] * C + head * dim, C);
         }
         team.wait();
-        product(team, {mixed, C}, M, proj, [&](long m, long column, Vec low, Vec high) {
+        product(team, {mixed, C}, M, proj, bytes, [&](long m, long column, Vec low, Vec high) {
             const float* r = row[m] + column;
             store2(sums + m * C + column, low + load(r), high + load(r + LANES));
         });
         team.wait();
         for (long m = team.rank; m < M; m += team.size) normalize(sums + m * C, C, p.epsilon, normed + m * C);
         team.wait();
-        product(team, {normed, C}, M, expand, [&](long m, long column, Vec low, Vec high) {
+        product(team, {normed, C}, M, expand, bytes, [&](long m, long column, Vec low, Vec high) {
             store2(wide + m * p.hidden + column, gelu(low, p.erf), gelu(high, p.erf));
         });
         team.wait();
-        product(team, {wide, p.hidden}, M, project, [&](long m, long column, Vec low, Vec high) {
+        product(team, {wide, p.hidden}, M, project, bytes, [&](long m, long column, Vec low, Vec high) {
             const float* r = sums + m * C + column;
             store2(row[m] + column, low + load(r), high + load(r + LANES));
         });

@@ -12,12 +12,11 @@ constexpr long ROWS = 96;             // pixels that share one pass over the wei
 struct MBConv {
     long in, hidden, out, squeezed, stride, pool;  // pool: side of the shortcut's pooling, where it strides
     int erf, symmetric;                            // symmetric: one pixel of padding on every side
-    const float *expand, *expand_bias;
+    Weights expand;
     const float *depthwise, *depthwise_bias;  // (9, hidden), (hidden)
     const float *reduce, *reduce_bias;        // (squeezed, hidden)
     const float *excite, *excite_bias;        // (squeezed, hidden)
-    const float *project, *project_bias;
-    const float *shortcut, *shortcut_bias;  // or null
+    Weights project, shortcut;                // no shortcut: null
 };
 
 struct MapSize {
@@ -100,7 +99,7 @@ inline void average(const MBConv& p, MapSize in, const float* image, long y, lon
 // x (images, height, width, in) -> y (images, ceil(height / stride), ceil(width / stride), out)
 inline void mbconv(const MBConv& p, long images, MapSize in, const float* x, float* y) {
     const MapSize out{(in.height + p.stride - 1) / p.stride, (in.width + p.stride - 1) / p.stride};
-    const Packed project{p.project, p.project_bias, p.hidden, p.out}, shortcut{p.shortcut, p.shortcut_bias, p.in, p.out};
+    const Packed expand{p.expand, p.in, p.hidden}, project{p.project, p.hidden, p.out}, shortcut{p.shortcut, p.in, p.out};
     const long together = std::min(images, std::max(1L, PIXELS / out.pixels()));
     const long chunk = PANELS * WIDTH, chunks = (p.hidden + chunk - 1) / chunk;
     // a tile is some whole images, or a band of rows of one
@@ -110,27 +109,36 @@ inline void mbconv(const MBConv& p, long images, MapSize in, const float* x, flo
     const size_t tile_floats = chunk * in.width * (each > 1 ? each * in.height : std::min(in.height, band * p.stride + 2));
 
     const int threads = omp_get_max_threads();
-    Kept hidden(together * out.pixels() * p.hidden);
+    Kept<0> hidden(together * out.pixels() * p.hidden);
+    Kept<1> quantised(p.expand.scale ? byte_memory(together * in.pixels(), p.in) : 0);
     std::vector<float> totals(together * bands * p.hidden), scales(together * p.hidden);
     for (long begin = 0; begin < images; begin += together) {
         const long some = std::min(together, images - begin), tiles = (some + each - 1) / each * bands;
         const float* from = x + begin * in.pixels() * p.in;
         std::fill(totals.begin(), totals.end(), 0.0f);
 
+        const Bytes bytes = bytes_in(quantised.data, some * in.pixels(), p.in);
+        if (p.expand.scale)  // once, as every tile of channels needs it
+            share((some * in.pixels() + ROWS - 1) / ROWS, 0, [&](long item, Team team, float*) {
+                const long end = std::min(some * in.pixels(), (item + 1) * ROWS);
+                for (long m = item * ROWS + team.rank; m < end; m += team.size) quantise(from + m * p.in, bytes, m);
+            });
         share(tiles * chunks, tile_floats + WIDTH * out.width * threads, [&](long item, Team team, float* expanded) {
             const long tile = item / chunks, channel = item % chunks * chunk, image = tile / bands * each, b = tile % bands;
             const long first = b * band, last = std::min(out.height, first + band), count = std::min(each, some - image);
             const long top = std::max(0L, first * p.stride - 1), bottom = std::min(in.height, last * p.stride + 1);
             const long pixels = each > 1 ? count * in.pixels() : (bottom - top) * in.width;
-            const Packed expand{p.expand + channel * p.in, p.expand_bias + channel, p.in, std::min(chunk, p.hidden - channel)};
-            product(team, {from + (image * in.pixels() + top * in.width) * p.in, p.in}, pixels, expand,
-                    [&](long m, long column, Vec low, Vec high) {
-                        store2(expanded + column * pixels + m * WIDTH, gelu(low, p.erf), gelu(high, p.erf));
-                    });
+            const long start = image * in.pixels() + top * in.width;
+            const Packed part{expand, channel, std::min(channel + chunk, p.hidden)};
+            const auto keep = [&](long m, long c, Vec low, Vec high) {
+                store2(expanded + (c - channel) * pixels + m * WIDTH, gelu(low, p.erf), gelu(high, p.erf));
+            };
+            if (p.expand.scale) product(team, bytes.from(start), pixels, part, keep);
+            else product(team, Rows{from + start * p.in, p.in}, pixels, part, keep);
             float* line = expanded + tile_floats + WIDTH * out.width * team.rank;
-            for (long column = team.rank * WIDTH; column < expand.columns; column += team.size * WIDTH)
+            for (long c = channel + team.rank * WIDTH; c < part.end; c += team.size * WIDTH)
                 for (long i = 0; i < count; i++)
-                    depthwise(p, in, out, expanded + column * pixels + i * in.pixels() * WIDTH, top, first, last, channel + column, line,
+                    depthwise(p, in, out, expanded + ((c - channel) * pixels + i * in.pixels() * WIDTH), top, first, last, c, line,
                               hidden.data + (image + i) * out.pixels() * p.hidden, totals.data() + ((image + i) * bands + b) * p.hidden);
         });
         share(some, 0, [&](long image, Team team, float*) {
@@ -141,9 +149,9 @@ inline void mbconv(const MBConv& p, long images, MapSize in, const float* x, flo
             excite(p, total, out.pixels(), scales.data() + image * p.hidden);
         });
         const long pixels = some * out.pixels(), blocks = (pixels + ROWS - 1) / ROWS;
-        share(blocks, ROWS * (p.hidden + p.in), [&](long item, Team team, float* scaled) {
+        share(blocks, ROWS * (p.hidden + p.in) + byte_memory(ROWS, p.hidden), [&](long item, Team team, float* scaled) {
             const long first = item * ROWS, rows = std::min(ROWS, pixels - first);
-            float *pooled = scaled + ROWS * p.hidden, *to = y + (begin * out.pixels() + first) * p.out;
+            float *pooled = scaled + ROWS * p.hidden, *own_bytes = pooled + ROWS * p.in, *to = y + (begin * out.pixels() + first) * p.out;
             for (long m = team.rank; m < rows; m += team.size) {
                 const long pixel = first + m, image = pixel / out.pixels(), place = pixel % out.pixels();
                 const float *h = hidden.data + pixel * p.hidden, *scale = scales.data() + image * p.hidden;
@@ -153,11 +161,11 @@ inline void mbconv(const MBConv& p, long images, MapSize in, const float* x, flo
             }
             team.wait();
             const float* kept = p.stride == 2 ? pooled : from + first * p.in;
-            if (p.shortcut)
+            if (p.shortcut.data)
                 product(team, {kept, p.in}, rows, shortcut,
                         [&](long m, long column, Vec low, Vec high) { store2(to + m * p.out + column, low, high); });
-            const float* residual = p.shortcut ? to : kept;
-            product(team, {scaled, p.hidden}, rows, project, [&](long m, long column, Vec low, Vec high) {
+            const float* residual = p.shortcut.data ? to : kept;
+            product(team, {scaled, p.hidden}, rows, project, own_bytes, [&](long m, long column, Vec low, Vec high) {
                 const float* r = residual + m * p.out + column;
                 store2(to + m * p.out + column, low + load(r), high + load(r + LANES));
             });

@@ -1,5 +1,6 @@
 // Matrix products with packed weights, whose results go to a function while they are in registers.
 #pragma once
+#include "bytes.h"
 #include "team.h"
 #include "vector.h"
 
@@ -8,12 +9,19 @@ constexpr int HEIGHT = LANES == 16 ? 12 : 6;    // rows of a tile: HEIGHT * 2 su
 
 INLINE void store2(float* p, Vec low, Vec high) { store(p, low), store(p + LANES, high); }
 
-// A (depth, columns) matrix as panels of WIDTH columns: panel, then row, then column.
+// Weights as Python gives them: panels of WIDTH columns, in each panel row by row. With `scale` they are int8, four rows
+// together, and `scale` holds a factor for each column, then the sum of each column.
+struct Weights {
+    const void* data;
+    const float *bias, *scale;
+};
+
+// Columns `begin` to `end` of a (depth, columns) matrix of them.
 struct Packed {
-    const float* data;
-    const float* bias;  // or null
-    long depth, columns;
-    long panels() const { return columns / WIDTH; }
+    Weights weights;
+    long depth, columns, begin, end;
+    Packed(const Weights& w, long depth, long columns) : weights(w), depth(depth), columns(columns), begin(0), end(columns) {}
+    Packed(const Packed& all, long begin, long end) : Packed(all) { this->begin = begin, this->end = end; }
 };
 
 // Rows of the left matrix: row m starts at data + m * stride. A depth in several segments, `hop` apart, makes a
@@ -68,13 +76,44 @@ inline void columns(Rows a, long rows, const float* b, long ldb, long depth, con
     }
 }
 
-// `rows` rows of `a` times all of w: use(row, column, first half, second half) of WIDTH columns.
+// `rows` rows of `a` times w: use(row, column, first half, second half) of WIDTH columns.
 template <class Use>
 inline void product(Team team, Rows a, long rows, const Packed& w, Use use) {
-    for (long panel = team.rank; panel < w.panels(); panel += team.size) {
-        const long column = panel * WIDTH;
-        columns(a, rows, w.data + column * w.depth, WIDTH, w.depth, w.bias ? w.bias + column : nullptr,
-                [&](long m, Vec low, Vec high) { use(m, column, low, high); });
+    for (long c = w.begin + team.rank * WIDTH; c < w.end; c += team.size * WIDTH)
+        columns(a, rows, static_cast<const float*>(w.weights.data) + c * w.depth, WIDTH, w.depth, w.weights.bias + c,
+                [&](long m, Vec low, Vec high) { use(m, c, low, high); });
+}
+
+// The same for quantised rows and weights.
+template <class Use>
+inline void product(Team team, const Bytes& a, long rows, const Packed& w, Use use) {
+    alignas(64) int32_t sums[HEIGHT * WIDTH];
+    for (long c = w.begin + team.rank * WIDTH; c < w.end; c += team.size * WIDTH) {
+        const int8_t* panel = static_cast<const int8_t*>(w.weights.data) + c * w.depth;
+        const float *bias = w.weights.bias + c, *scale = w.weights.scale + c, *column_sum = scale + w.columns;
+        for (long m = 0; m < rows; m += HEIGHT) {
+            const long some = std::min<long>(HEIGHT, rows - m);
+            multiply_some<HEIGHT>(some, a.data + m * a.depth, a.depth, panel, sums);
+            for (long i = 0; i < some; i++) {
+                Vec halves[2];
+                for (int h = 0; h < 2; h++) {
+                    IntVec whole;
+                    std::memcpy(&whole, sums + i * WIDTH + h * LANES, sizeof whole);
+                    const Vec product = __builtin_convertvector(whole, Vec) * load(scale + h * LANES);
+                    halves[h] = product * a.step[m + i] + (load(column_sum + h * LANES) * a.low[m + i] + load(bias + h * LANES));
+                }
+                use(m + i, c, halves[0], halves[1]);
+            }
+        }
     }
 }
 
+// The same for rows that are quantised first if the weights are, into `memory` for byte_memory(rows, depth) floats.
+template <class Use>
+inline void product(Team team, Rows a, long rows, const Packed& w, float* memory, Use use) {
+    if (!w.weights.scale) return product(team, a, rows, w, use);
+    const Bytes bytes = bytes_in(memory, rows, w.depth);
+    for (long m = team.rank; m < rows; m += team.size) quantise(a.data + m * a.stride, bytes, m);
+    team.wait();
+    product(team, bytes, rows, w, use);
+}

@@ -5,8 +5,8 @@
 struct Stem {
     long in, channels;
     int erf, symmetric;
-    const float *first, *first_bias;    // packed (9 * in, channels), its rows by kernel row, kernel column, channel
-    const float *second, *second_bias;  // packed (9 * channels, channels)
+    Weights first;   // (9 * in, channels), its rows by kernel row, kernel column, channel
+    Weights second;  // (9 * channels, channels)
 };
 
 // x (images, height, width, in) -> y (images, ceil(height / 2), ceil(width / 2), channels)
@@ -15,7 +15,7 @@ inline void stem(const Stem& p, long images, MapSize in, const float* x, float* 
     const long left = p.symmetric ? 1 : in.width % 2, above = p.symmetric ? 1 : in.height % 2;
     const long C = p.channels, wide = (2 * out.width + 1) * p.in, line = (out.width + 2) * C;
     const long band = std::min(out.height, std::max(2L, TILE / line - 2)), bands = (out.height + band - 1) / band;
-    const Packed first{p.first, p.first_bias, 9 * p.in, C}, second{p.second, p.second_bias, 9 * C, C};
+    const Packed first{p.first, 9 * p.in, C}, second{p.second, 9 * C, C};
 
     share(images * bands, (2 * band + 5) * wide + (band + 2) * line, [&](long item, Team team, float* memory) {
         const long image = item / bands, begin = item % bands * band, end = std::min(out.height, begin + band);

@@ -32,7 +32,8 @@ inline float* scratch(size_t floats) {
     return buffer.data;
 }
 
-// Memory for one call; what is small is kept for the next.
+// Memory for one call; what is small is kept for the next. WHICH tells buffers apart that are needed at once.
+template <int WHICH>
 struct Kept {
     float* data;
     bool large;
