@@ -58,25 +58,28 @@ inline float softmax(float* x, long n) {
 
 inline size_t head_memory(long tokens, long dim) { return padded(tokens) * (dim + QUERIES + tokens); }
 
-// Attention of n tokens in one head: q, k, v (n, dim) -> out, rows `stride` apart. bias (n, padded(n)).
-inline void attend(const float* q, const float* k, const float* v, long n, long dim, const float* bias, float* memory,
-                   float* out, long stride) {
+// Attention of n tokens in one head. q, k and v are panels of WIDTH channels, (n, WIDTH) each, `hop` apart; out has rows
+// `stride` apart; bias (n, padded(n)).
+inline void attend(const float* q, const float* k, const float* v, long n, long dim, long hop, const float* bias,
+                   float* memory, float* out, long stride) {
     float* keys = memory;  // packed as the columns of a product
     float* scores = keys + padded(n) * dim;
     float shares[QUERIES];
-    for (long j = 0; j < padded(n); j++)
+    for (long j = 0; j < padded(n); j += WIDTH)
         for (long d = 0; d < dim; d++)
-            keys[(j / WIDTH * dim + d) * WIDTH + j % WIDTH] = j < n ? k[j * dim + d] : 0.0f;
+            for (long i = 0; i < WIDTH; i++)
+                keys[j * dim + d * WIDTH + i] = j + i < n ? k[d / WIDTH * hop + (j + i) * WIDTH + d % WIDTH] : 0.0f;
     for (long first = 0; first < n; first += QUERIES) {
         const long rows = std::min(QUERIES, n - first), length = padded(n);
+        const Rows queries{q + first * WIDTH, WIDTH, dim / WIDTH, hop};
         for (long j = 0; j < length; j += WIDTH)
-            columns({q + first * dim, dim}, rows, keys + j * dim, WIDTH, dim, nullptr, [&](long m, Vec low, Vec high) {
+            columns(queries, rows, keys + j * dim, WIDTH, dim, nullptr, [&](long m, Vec low, Vec high) {
                 const float* b = bias + (first + m) * length + j;
                 store2(scores + m * length + j, low + load(b), high + load(b + LANES));
             });
         for (long m = 0; m < rows; m++) shares[m] = softmax(scores + m * length, length);
         for (long d = 0; d < dim; d += WIDTH)
-            columns({scores, length}, rows, v + d, dim, n, nullptr, [&](long m, Vec low, Vec high) {
+            columns({scores, length}, rows, v + d / WIDTH * hop, WIDTH, n, nullptr, [&](long m, Vec low, Vec high) {
                 store2(out + (first + m) * stride + d, low * shares[m], high * shares[m]);
             });
     }
@@ -107,7 +110,7 @@ inline void attention_layer(const AttentionLayer& p, const Groups& groups, long 
         for (long m = team.rank; m < M; m += team.size) normalize(row[m], C, p.epsilon, normed + m * C);
         team.wait();
         product(team, {normed, C}, M, qkv, bytes, [&](long m, long column, Vec low, Vec high) {
-            store2(wide + column / dim * M * dim + m * dim + column % dim, low, high);  // (3, heads, M, dim)
+            store2(wide + column * M + m * WIDTH, low, high);  // panels (M, WIDTH): of q, of k, of v
         });
         team.wait();
         float* mixed = normed;
@@ -122,9 +125,8 @@ inline void attention_layer(const AttentionLayer& p, const Groups& groups, long 
                         some[i * padded(n) + j] = j < n ? bias[slot[i] * padded(T) + slot[j]] : NEVER;
                 bias = some;
             }
-            const float* q = wide + (head * M + begin[g]) * dim;
-            const long hop = M * C;
-            attend(q, q + hop, q + 2 * hop, n, dim, bias, mine, mixed + begin[g] * C + head * dim, C);
+            const float* q = wide + head * dim * M + begin[g] * WIDTH;
+            attend(q, q + C * M, q + 2 * C * M, n, dim, M * WIDTH, bias, mine, mixed + begin[g] * C + head * dim, C);
         }
         team.wait();
         product(team, {mixed, C}, M, proj, bytes, [&](long m, long column, Vec low, Vec high) {
