@@ -96,79 +96,103 @@ inline void average(const MBConv& p, MapSize in, const float* image, long y, lon
     }
 }
 
+// How the work before the squeeze is cut: by channels, and by some whole images or a band of rows of one.
+struct Tiles {
+    long together;       // images whose hidden map is held at once
+    long chunk, chunks;  // channels
+    long each;           // images of a tile
+    long bands, band;    // of an image, and rows of one, in the output
+    size_t floats;       // of a tile's expanded map
+    Tiles(const MBConv& p, long images, MapSize in, MapSize out) {
+        together = std::min(images, std::max(1L, PIXELS / out.pixels()));
+        chunk = PANELS * WIDTH, chunks = (p.hidden + chunk - 1) / chunk;
+        each = std::max(1L, std::min(together, ROWS / in.pixels()));
+        const long fitting = std::max(1L, (TILE / (chunk * in.width) - 2) / p.stride);
+        bands = each > 1 ? 1 : (out.height + fitting - 1) / fitting, band = (out.height + bands - 1) / bands;
+        floats = chunk * in.width * (each > 1 ? each * in.height : std::min(in.height, band * p.stride + 2));
+    }
+};
+
+// Expand, GELU, depthwise, GELU: x (images, in) -> hidden (images, out), and each channel's sum over each band.
+inline void widen(const MBConv& p, const Tiles& t, long images, MapSize in, MapSize out, const float* x, const Bytes& bytes,
+                  float* hidden, float* totals) {
+    const size_t line_floats = WIDTH * out.width;
+    const long tiles = (images + t.each - 1) / t.each * t.bands;
+    share(tiles * t.chunks, t.floats + line_floats * omp_get_max_threads(), [&](long item, Team team, float* expanded) {
+        const long tile = item / t.chunks, channel = item % t.chunks * t.chunk, image = tile / t.bands * t.each;
+        const long b = tile % t.bands, count = std::min(t.each, images - image);
+        const long first = b * t.band, last = std::min(out.height, first + t.band);
+        const long top = std::max(0L, first * p.stride - 1), bottom = std::min(in.height, last * p.stride + 1);
+        const long start = image * in.pixels() + top * in.width, pixels = count * (bottom - top) * in.width;
+        const Packed all{p.expand, p.in, p.hidden}, some{all, channel, std::min(channel + t.chunk, p.hidden)};
+        const auto keep = [&](long m, long c, Vec low, Vec high) {
+            store2(expanded + (c - channel) * pixels + m * WIDTH, gelu(low, p.erf), gelu(high, p.erf));
+        };
+        if (p.expand.scale) product(team, bytes.from(start), pixels, some, keep);
+        else product(team, Rows{x + start * p.in, p.in}, pixels, some, keep);
+
+        float* line = expanded + t.floats + line_floats * team.rank;
+        for (long c = channel + team.rank * WIDTH; c < some.end; c += team.size * WIDTH)  // whose panels are its own
+            for (long i = 0; i < count; i++)
+                depthwise(p, in, out, expanded + (c - channel) * pixels + i * in.pixels() * WIDTH, top, first, last, c, line,
+                          hidden + (image + i) * out.pixels() * p.hidden, totals + ((image + i) * t.bands + b) * p.hidden);
+    });
+}
+
+// Excite, project, shortcut: hidden (images, out) with its channels' scales, and x (images, in), -> y (images, out).
+inline void narrow(const MBConv& p, long images, MapSize in, MapSize out, const float* hidden, const float* scales,
+                   const float* x, float* y) {
+    const Packed project{p.project, p.hidden, p.out}, shortcut{p.shortcut, p.in, p.out};
+    const long pixels = images * out.pixels();
+    const size_t memory = ROWS * (p.hidden + p.in) + byte_memory(ROWS, p.hidden);
+    share((pixels + ROWS - 1) / ROWS, memory, [&](long item, Team team, float* scaled) {
+        const long first = item * ROWS, rows = std::min(ROWS, pixels - first);
+        float *pooled = scaled + ROWS * p.hidden, *bytes = pooled + ROWS * p.in, *to = y + first * p.out;
+        for (long m = team.rank; m < rows; m += team.size) {
+            const long pixel = first + m, image = pixel / out.pixels(), place = pixel % out.pixels();
+            const float *h = hidden + pixel * p.hidden, *scale = scales + image * p.hidden;
+            for (long c = 0; c < p.hidden; c += LANES) store(scaled + m * p.hidden + c, load(h + c) * load(scale + c));
+            if (p.stride == 2)
+                average(p, in, x + image * in.pixels() * p.in, place / out.width, place % out.width, pooled + m * p.in);
+        }
+        team.wait();
+        const float* kept = p.stride == 2 ? pooled : x + first * p.in;
+        if (p.shortcut.data)
+            product(team, Rows{kept, p.in}, rows, shortcut,
+                    [&](long m, long c, Vec low, Vec high) { store2(to + m * p.out + c, low, high); });
+        const float* residual = p.shortcut.data ? to : kept;
+        product(team, Rows{scaled, p.hidden}, rows, project, bytes, [&](long m, long c, Vec low, Vec high) {
+            const float* r = residual + m * p.out + c;
+            store2(to + m * p.out + c, low + load(r), high + load(r + LANES));
+        });
+    });
+}
+
 // x (images, height, width, in) -> y (images, ceil(height / stride), ceil(width / stride), out)
 inline void mbconv(const MBConv& p, long images, MapSize in, const float* x, float* y) {
     const MapSize out{(in.height + p.stride - 1) / p.stride, (in.width + p.stride - 1) / p.stride};
-    const Packed expand{p.expand, p.in, p.hidden}, project{p.project, p.hidden, p.out}, shortcut{p.shortcut, p.in, p.out};
-    const long together = std::min(images, std::max(1L, PIXELS / out.pixels()));
-    const long chunk = PANELS * WIDTH, chunks = (p.hidden + chunk - 1) / chunk;
-    // a tile is some whole images, or a band of rows of one
-    const long each = std::max(1L, std::min(together, ROWS / in.pixels()));
-    const long fitting = std::max(1L, (TILE / (chunk * in.width) - 2) / p.stride);
-    const long bands = each > 1 ? 1 : (out.height + fitting - 1) / fitting, band = (out.height + bands - 1) / bands;
-    const size_t tile_floats = chunk * in.width * (each > 1 ? each * in.height : std::min(in.height, band * p.stride + 2));
-
-    const int threads = omp_get_max_threads();
-    Kept<0> hidden(together * out.pixels() * p.hidden);
-    Kept<1> quantised(p.expand.scale ? byte_memory(together * in.pixels(), p.in) : 0);
-    std::vector<float> totals(together * bands * p.hidden), scales(together * p.hidden);
-    for (long begin = 0; begin < images; begin += together) {
-        const long some = std::min(together, images - begin), tiles = (some + each - 1) / each * bands;
-        const float* from = x + begin * in.pixels() * p.in;
-        std::fill(totals.begin(), totals.end(), 0.0f);
-
-        const Bytes bytes = bytes_in(quantised.data, some * in.pixels(), p.in);
+    const Tiles tiles(p, images, in, out);
+    Kept<0> hidden(tiles.together * out.pixels() * p.hidden);
+    Kept<1> quantised(p.expand.scale ? byte_memory(tiles.together * in.pixels(), p.in) : 0);
+    std::vector<float> totals(tiles.together * tiles.bands * p.hidden), scales(tiles.together * p.hidden);
+    for (long done = 0; done < images; done += tiles.together) {
+        const long some = std::min(tiles.together, images - done), pixels = some * in.pixels();
+        const float* from = x + done * in.pixels() * p.in;
+        const Bytes bytes = bytes_in(quantised.data, pixels, p.in);
         if (p.expand.scale)  // once, as every tile of channels needs it
-            share((some * in.pixels() + ROWS - 1) / ROWS, 0, [&](long item, Team team, float*) {
-                const long end = std::min(some * in.pixels(), (item + 1) * ROWS);
+            share((pixels + ROWS - 1) / ROWS, 0, [&](long item, Team team, float*) {
+                const long end = std::min(pixels, (item + 1) * ROWS);
                 for (long m = item * ROWS + team.rank; m < end; m += team.size) quantise(from + m * p.in, bytes, m);
             });
-        share(tiles * chunks, tile_floats + WIDTH * out.width * threads, [&](long item, Team team, float* expanded) {
-            const long tile = item / chunks, channel = item % chunks * chunk, image = tile / bands * each, b = tile % bands;
-            const long first = b * band, last = std::min(out.height, first + band), count = std::min(each, some - image);
-            const long top = std::max(0L, first * p.stride - 1), bottom = std::min(in.height, last * p.stride + 1);
-            const long pixels = each > 1 ? count * in.pixels() : (bottom - top) * in.width;
-            const long start = image * in.pixels() + top * in.width;
-            const Packed part{expand, channel, std::min(channel + chunk, p.hidden)};
-            const auto keep = [&](long m, long c, Vec low, Vec high) {
-                store2(expanded + (c - channel) * pixels + m * WIDTH, gelu(low, p.erf), gelu(high, p.erf));
-            };
-            if (p.expand.scale) product(team, bytes.from(start), pixels, part, keep);
-            else product(team, Rows{from + start * p.in, p.in}, pixels, part, keep);
-            float* line = expanded + tile_floats + WIDTH * out.width * team.rank;
-            for (long c = channel + team.rank * WIDTH; c < part.end; c += team.size * WIDTH)
-                for (long i = 0; i < count; i++)
-                    depthwise(p, in, out, expanded + ((c - channel) * pixels + i * in.pixels() * WIDTH), top, first, last, c, line,
-                              hidden.data + (image + i) * out.pixels() * p.hidden, totals.data() + ((image + i) * bands + b) * p.hidden);
-        });
+        std::fill(totals.begin(), totals.end(), 0.0f);
+        widen(p, tiles, some, in, out, from, bytes, hidden.data, totals.data());
         share(some, 0, [&](long image, Team team, float*) {
             if (team.rank > 0) return;
-            float* total = totals.data() + image * bands * p.hidden;
-            for (long b = 1; b < bands; b++)
+            float* total = totals.data() + image * tiles.bands * p.hidden;
+            for (long b = 1; b < tiles.bands; b++)
                 for (long c = 0; c < p.hidden; c++) total[c] += total[b * p.hidden + c];
             excite(p, total, out.pixels(), scales.data() + image * p.hidden);
         });
-        const long pixels = some * out.pixels(), blocks = (pixels + ROWS - 1) / ROWS;
-        share(blocks, ROWS * (p.hidden + p.in) + byte_memory(ROWS, p.hidden), [&](long item, Team team, float* scaled) {
-            const long first = item * ROWS, rows = std::min(ROWS, pixels - first);
-            float *pooled = scaled + ROWS * p.hidden, *own_bytes = pooled + ROWS * p.in, *to = y + (begin * out.pixels() + first) * p.out;
-            for (long m = team.rank; m < rows; m += team.size) {
-                const long pixel = first + m, image = pixel / out.pixels(), place = pixel % out.pixels();
-                const float *h = hidden.data + pixel * p.hidden, *scale = scales.data() + image * p.hidden;
-                for (long c = 0; c < p.hidden; c += LANES) store(scaled + m * p.hidden + c, load(h + c) * load(scale + c));
-                if (p.stride == 2)
-                    average(p, in, from + image * in.pixels() * p.in, place / out.width, place % out.width, pooled + m * p.in);
-            }
-            team.wait();
-            const float* kept = p.stride == 2 ? pooled : from + first * p.in;
-            if (p.shortcut.data)
-                product(team, {kept, p.in}, rows, shortcut,
-                        [&](long m, long column, Vec low, Vec high) { store2(to + m * p.out + column, low, high); });
-            const float* residual = p.shortcut.data ? to : kept;
-            product(team, {scaled, p.hidden}, rows, project, own_bytes, [&](long m, long column, Vec low, Vec high) {
-                const float* r = residual + m * p.out + column;
-                store2(to + m * p.out + column, low + load(r), high + load(r + LANES));
-            });
-        });
+        narrow(p, some, in, out, hidden.data, scales.data(), from, y + done * out.pixels() * p.out);
     }
 }
