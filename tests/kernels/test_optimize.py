@@ -2,13 +2,14 @@
 
 import copy
 import dataclasses
+import functools
 
 import pytest
 import torch
 
 import healthy
 from maxvit import MaxViT, MaxViTConfig, MaxViTError, load_model, optimize
-from maxvit.config import OFFICIAL, TORCHVISION
+from maxvit.config import OFFICIAL, TORCHVISION, Arithmetic
 from maxvit.kernels import library, native
 from maxvit.kernels.folding import fold_batch_norms
 from official import CHECKPOINT, difference, golden
@@ -29,6 +30,13 @@ def make(**changes: object) -> MaxViT:
     network = healthy.fill(MaxViT(dataclasses.replace(SMALL, **changes)))
     assert isinstance(network, MaxViT)
     return network
+
+
+@functools.cache
+def pair(backend: str, arithmetic: Arithmetic) -> tuple[MaxViT, MaxViT]:
+    """An optimised network, and its original."""
+    model = make(arithmetic=arithmetic)
+    return optimize(model, backend=backend), model
 
 
 def worst(fast: MaxViT, model: MaxViT, images: torch.Tensor) -> float:
@@ -55,8 +63,7 @@ def backend(request) -> str:
 @pytest.mark.parametrize("size", [(96, 128), (97, 130), (33, 61), (32, 32), (200, 40)], ids=str)
 @pytest.mark.parametrize("number", [1, 3])
 def test_every_stage_is_the_originals(backend, arithmetic, size, number):
-    model = make(arithmetic=arithmetic)
-    assert worst(optimize(model, backend=backend), model, torch.randn(number, 3, *size)) < 2e-5
+    assert worst(*pair(backend, arithmetic), torch.randn(number, 3, *size)) < 2e-5
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
@@ -211,6 +218,33 @@ def test_a_wrong_kernel_is_caught(monkeypatch):
         optimize(make(), backend="native")
 
 
+@pytest.mark.parametrize("arithmetic", [OFFICIAL, TORCHVISION], ids=["official", "torchvision"])
+@pytest.mark.parametrize("size", [(96, 128), (97, 130), (33, 61)], ids=str)
+def test_int8_is_near(arithmetic, size):
+    _, model = pair("torch", arithmetic)
+    fast = int8(arithmetic)
+    images = torch.randn(4, 3, *size)
+    with torch.inference_mode():
+        expected, given = model(images), fast(images)
+    error = (given - expected).square().mean().sqrt() / expected.std()
+    assert 1e-4 < error < 0.05  # below, it would not be int8
+
+
+@functools.cache
+def int8(arithmetic: Arithmetic) -> MaxViT:
+    return optimize(pair("torch", arithmetic)[1], precision="int8")
+
+
+def test_int8_weights_are_rounded_to_127_steps_of_each_column():
+    weight = torch.randn(32, 24)
+    panels, _, scale = native.pack(weight, torch.zeros(32), "int8")
+    width = native.load().maxvit_width()
+    levels = panels.reshape(32 // width, 6, width, 4).transpose(1, 2).reshape(32, 24)
+    torch.testing.assert_close(scale[0], weight.abs().amax(1) / 127)
+    torch.testing.assert_close(levels.float(), (weight / scale[0][:, None]).round())
+    torch.testing.assert_close(scale[1], scale[0] * levels.sum(1))
+
+
 def test_what_it_refuses(tmp_path):
     fast = optimize(make())
     for change in (
@@ -224,6 +258,10 @@ def test_what_it_refuses(tmp_path):
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(MaxViTError, match="backend is 'cuda'; choose auto, native, torch"):
         optimize(make(), backend="cuda")
+    with pytest.raises(MaxViTError, match="precision is 'int4'; choose fp32, int8"):
+        optimize(make(), precision="int4")
+    with pytest.raises(MaxViTError, match="int8 is computed by the native kernels alone"):
+        optimize(make(), backend="torch", precision="int8")
     with pytest.raises(MaxViTError, match="smallest side is 32"):
         fast(torch.randn(1, 3, 31, 64))
 
