@@ -26,7 +26,19 @@ ROOMS = {
     "export": {"config", "errors", "model", "storage"},
     "inference": {"config", "create", "data", "errors", "layers", "model", "storage", "tasks"},
     "training": {"checkpoints", "config", "create", "data", "errors", "inference", "model", "storage", "tasks"},
-    "cli": {"checkpoints", "config", "conversion", "create", "data", "errors", "inference", "model", "training"},
+    "benchmark": {"checkpoints", "config", "create", "errors", "export", "inference", "model", "storage"},
+    "cli": {
+        "benchmark",
+        "checkpoints",
+        "config",
+        "conversion",
+        "create",
+        "data",
+        "errors",
+        "inference",
+        "model",
+        "training",
+    },
     "__main__": {"cli"},
 }
 

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 import maxvit
+from maxvit.cli.benchmark import benchmark
 from maxvit.cli.convert import convert
 from maxvit.cli.errors import exit_code
 from maxvit.cli.evaluate import evaluate
@@ -31,6 +32,7 @@ app.command()(report)
 app.command()(info)
 app.command("list")(list_models)
 app.command()(convert)
+app.command()(benchmark)
 
 
 def _print_version(wanted: bool) -> None:

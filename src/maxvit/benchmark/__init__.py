@@ -1,0 +1,1 @@
+"""Speed and memory of the network beside those of other packages: paired, interleaved, and compared before timed."""

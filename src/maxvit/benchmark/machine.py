@@ -1,0 +1,100 @@
+"""Where and of what the numbers are: hardware, versions, commit; and the machine's matrix-product peak."""
+
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+
+# instruction sets on which the speed of matrix products depends, as /proc/cpuinfo names them
+SETS = ("avx2", "fma", "avx512f", "avx512_bf16", "avx512_vnni", "avx_vnni", "amx_bf16", "amx_int8", "asimd", "i8mm")
+ALLOCATOR = ("MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_", "LD_PRELOAD")
+PEAK_SIDE = 2048
+
+
+def describe_machine(device: str, threads: int) -> dict[str, str]:
+    """What a reader needs to judge the numbers, as sentences by heading."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    about = {
+        "CPU": f"{_cpu_model(lines)}, {os.cpu_count()} cores, {threads} threads used",
+        "instructions": _instructions(lines),
+        "memory": _memory(),
+        "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
+        "allocator": " ".join(f"{name}={os.environ[name]}" for name in ALLOCATOR if name in os.environ)
+        or "as it comes",
+    }
+    if device == "cuda":
+        about["GPU"] = f"{torch.cuda.get_device_name()}, CUDA {torch.version.cuda}"
+    return about
+
+
+def _cpu_model(lines: list[str]) -> str:
+    named = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.processor() or "unknown")
+
+
+def _instructions(lines: list[str]) -> str:
+    """Those that the machine has, and those that it lacks."""
+    flags = next((set(line.split(":", 1)[1].split()) for line in lines if line.startswith(("flags", "Features"))), None)
+    if flags is None:
+        return torch.backends.cpu.get_cpu_capability()
+    have, lack = [s for s in SETS if s in flags], [s for s in SETS if s not in flags]
+    return f"{', '.join(have) or 'none'}; not {', '.join(lack)}"
+
+
+def _memory() -> str:
+    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 0
+    return f"{pages / 2**30:.0f} GiB" if pages else "unknown"
+
+
+def versions(packages: Iterable[str]) -> str:
+    """Of the packages among these that are installed."""
+    found = []
+    for package in sorted(set(packages)):
+        try:
+            found.append(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            continue
+    return ", ".join(found)
+
+
+def commit() -> str:
+    """The commit of this code, or "unknown" where it is not in a git repository."""
+    package = Path(__file__).parent.parent
+    try:
+        name = _git(package, "rev-parse", "--short", "HEAD")
+        changed = name and _git(package, "status", "--porcelain", "--", str(package))
+    except FileNotFoundError:  # no git
+        name = changed = ""
+    return f"{name}, with changes" if changed else name or "unknown"
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    return subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=False).stdout.strip()
+
+
+def today() -> str:
+    """The date, UTC."""
+    return f"{datetime.now(UTC):%Y-%m-%d}"
+
+
+def matrix_product_flops(device: str, precision: str, tries: int = 8) -> float:
+    """The best of several products of two large matrices, in operations (multiplications and additions) a second."""
+    torch.backends.cuda.matmul.allow_tf32 = False
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    side = PEAK_SIDE if device == "cpu" else 4 * PEAK_SIDE
+    a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
+    best = float("inf")
+    for _ in range(tries):
+        start = time.perf_counter()
+        torch.mm(a, b)
+        if device == "cuda":
+            torch.cuda.synchronize()
+        best = min(best, time.perf_counter() - start)
+    return 2 * side**3 / best

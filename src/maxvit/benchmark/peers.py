@@ -1,0 +1,186 @@
+"""Other people's MaxViT, with the same weights: timm's in four ways and in two engines, torchvision's in two.
+
+PyTorch's peers in channels_last get images in that layout too, and an exported file is for one batch size: what a
+careful user would do.
+"""
+
+import contextlib
+import io
+import logging
+import warnings
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from maxvit.benchmark.engines import open_onnxruntime, open_openvino
+from maxvit.benchmark.job import Contender, Job
+from maxvit.checkpoints.published import published
+from maxvit.config import MaxViTConfig, Size, variant_name
+from maxvit.errors import MaxViTError
+
+
+def timm_network(config: MaxViTConfig, image_size: Size, drop_path_rate: float) -> nn.Module:
+    """timm's network of a configuration, freshly initialised; by name where timm has one.
+
+    Raises:
+        MaxViTError: If its maps would not divide by its windows, which it cannot compute.
+    """
+    _check_divides(image_size)
+    import timm
+    from timm.models.maxxvit import MaxxVit, MaxxVitCfg, MaxxVitConvCfg, MaxxVitTransformerCfg
+
+    name = variant_name(config)
+    if name is not None and published(name):
+        return timm.create_model(
+            f"{name}_tf_224", img_size=image_size, num_classes=config.num_classes, drop_path_rate=drop_path_rate
+        )
+    theirs = MaxxVitCfg(
+        embed_dim=config.channels,
+        depths=config.depths,
+        block_type=("M",) * len(config.depths),
+        stem_width=config.stem_channels,
+        stem_bias=True,
+        head_hidden_size=config.channels[-1],
+        conv_cfg=MaxxVitConvCfg(norm_eps=1e-3, act_layer="gelu_tanh", padding="same"),
+        transformer_cfg=MaxxVitTransformerCfg(
+            norm_eps=1e-5, act_layer="gelu_tanh", head_first=False, rel_pos_type="bias_tf"
+        ),
+    )
+    return MaxxVit(theirs, img_size=image_size, num_classes=config.num_classes, drop_path_rate=drop_path_rate)
+
+
+def torchvision_network(config: MaxViTConfig, image_size: Size, drop_path_rate: float) -> nn.Module:
+    """torchvision's network of a configuration, freshly initialised: `maxvit_t` with other numbers.
+
+    Raises:
+        MaxViTError: If its maps would not divide by its windows, which it cannot compute.
+    """
+    _check_divides(image_size)
+    if image_size[0] != image_size[1]:
+        raise MaxViTError(f"torchvision's windows are square, and images of {image_size} want others")
+    from torchvision.models.maxvit import MaxVit
+
+    return MaxVit(
+        input_size=image_size,
+        stem_channels=config.stem_channels,
+        partition_size=image_size[0] // 32,
+        block_channels=list(config.channels),
+        block_layers=list(config.depths),
+        head_dim=config.head_dim,
+        stochastic_depth_prob=drop_path_rate,
+        num_classes=config.num_classes,
+    )
+
+
+def _check_divides(image_size: Size) -> None:
+    height, width = image_size
+    if height % 32 or width % 32:
+        raise MaxViTError(f"it takes sides that are multiples of 32, and these are {height} x {width}")
+
+
+def _timm(job: Job) -> nn.Module:
+    return _loaded(timm_network(job.config, job.image_size, job.drop_path_rate), "timm", job)
+
+
+def _timm_last(job: Job) -> nn.Module:
+    return _timm(job).to(memory_format=torch.channels_last)
+
+
+def _timm_compiled(job: Job) -> Any:
+    return torch.compile(_timm(job))
+
+
+def _timm_compiled_last(job: Job) -> Any:
+    return torch.compile(_timm_last(job))
+
+
+def _torchvision(job: Job) -> nn.Module:
+    network = torchvision_network(job.config, job.image_size, job.drop_path_rate)
+    return _loaded(network, "torchvision", job)
+
+
+def _torchvision_last(job: Job) -> nn.Module:
+    return _torchvision(job).to(memory_format=torch.channels_last)
+
+
+def _loaded(network: nn.Module, package: str, job: Job) -> nn.Module:
+    network.load_state_dict(load_file(job.folder / f"of_{package}.safetensors"), strict=True)
+    return network.to(job.device).train(job.what == "training")
+
+
+def _export_timm(job: Job) -> None:
+    """For this batch and size alone, which leaves the engine most to know beforehand."""
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    images = torch.zeros(job.batch, job.config.in_channels, *job.image_size)
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        made = torch.onnx.export(_timm(job), (images,), input_names=["images"], dynamo=True, verbose=False)
+    assert made is not None
+    made.save(job.file)
+
+
+_INDUCTOR = ("timm", "torch._inductor.compile_fx")
+PEERS = (
+    Contender(
+        name="timm",
+        label="timm",
+        open=_timm,
+        weights=("official",),
+        what=("inference", "training"),
+        imports=("timm",),
+    ),
+    Contender(
+        name="timm-channels-last",
+        label="timm channels_last",
+        open=_timm_last,
+        weights=("official",),
+        what=("inference", "training"),
+        imports=("timm",),
+    ),
+    Contender(
+        name="timm-compiled", label="timm compiled", open=_timm_compiled, weights=("official",), imports=_INDUCTOR
+    ),
+    Contender(
+        name="timm-compiled-channels-last",
+        label="timm compiled channels_last",
+        open=_timm_compiled_last,
+        weights=("official",),
+        imports=_INDUCTOR,
+    ),
+    Contender(
+        name="timm-onnxruntime",
+        label="timm in ONNX Runtime",
+        open=open_onnxruntime,
+        weights=("official",),
+        imports=("timm", "onnx", "onnxscript", "onnxruntime"),
+        export=_export_timm,
+        anywhere=False,
+    ),
+    Contender(
+        name="timm-openvino",
+        label="timm in OpenVINO",
+        open=open_openvino,
+        weights=("official",),
+        imports=("timm", "onnx", "onnxscript", "openvino"),
+        export=_export_timm,
+        anywhere=False,
+    ),
+    Contender(
+        name="torchvision",
+        label="torchvision",
+        open=_torchvision,
+        weights=("torchvision",),
+        what=("inference", "training"),
+        imports=("torchvision",),
+    ),
+    Contender(
+        name="torchvision-channels-last",
+        label="torchvision channels_last",
+        open=_torchvision_last,
+        weights=("torchvision",),
+        what=("inference", "training"),
+        imports=("torchvision",),
+    ),
+)

@@ -1,0 +1,112 @@
+"""maxvit benchmark: how fast it is here, beside what else is installed."""
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+
+from maxvit.cli.errors import complain
+from maxvit.cli.tables import print_table
+
+if TYPE_CHECKING:
+    from maxvit.benchmark.job import Precision, What
+    from maxvit.benchmark.record import Record
+
+DEFAULT_OURS = ["eager", "optimized", "accelerated"]
+DEFAULT_AGAINST = ["timm", "timm-channels-last", "torchvision"]
+
+
+def benchmark(
+    model: Annotated[str, typer.Option(help="A variant's name: see maxvit list.")] = "maxvit_tiny",
+    what: Annotated[
+        list[str] | None, typer.Option(metavar="TASK", help="inference (default) or training; may be repeated.")
+    ] = None,
+    batch: Annotated[
+        list[int] | None, typer.Option(metavar="N", help="Images a run; may be repeated. Default: 1 and 8.")
+    ] = None,
+    size: Annotated[
+        list[int] | None, typer.Option(metavar="PIXELS", help="Side of the images; may be repeated. Default: 224.")
+    ] = None,
+    ours: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="eager, optimized, compiled, int8, onnxruntime, onnxruntime-int8, accelerated (training); may be "
+            "repeated. Default: eager, optimized, accelerated.",
+        ),
+    ] = None,
+    against: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="timm, timm-channels-last, timm-compiled, timm-compiled-channels-last, timm-onnxruntime, "
+            "timm-openvino, torchvision, torchvision-channels-last, or all; may be repeated. Default: timm, "
+            "timm-channels-last, torchvision.",
+        ),
+    ] = None,
+    rounds: Annotated[int, typer.Option(help="Timed runs of each contender.")] = 15,
+    precision: Annotated[str, typer.Option(help="fp32 or bf16 (autocast).")] = "fp32",
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    threads: Annotated[int | None, typer.Option(help="On the CPU. Default: as many as PyTorch takes.")] = None,
+    profile: Annotated[bool, typer.Option("--profile", help="Where the time goes, by PyTorch's operators.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(metavar="PREFIX", help="Write PREFIX.json, PREFIX.md and PREFIX.png.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The result as JSON.")] = False,
+) -> None:
+    """Measure speed and memory beside timm and torchvision: same weights, compared first, timed in turn.
+
+    Engines that run exported files are faster, and take minutes to export: --ours onnxruntime --against
+    timm-onnxruntime. What cannot be measured is said, with the reason.
+    """
+    from maxvit.benchmark.files import check_prefix, write_record
+    from maxvit.benchmark.plan import Plan, find_ours, find_peers
+    from maxvit.benchmark.run import benchmark
+
+    plan = Plan(
+        model=model,
+        ours=find_ours(ours or DEFAULT_OURS),
+        theirs=find_peers(against or DEFAULT_AGAINST),
+        what=cast("list[What]", what or ["inference"]),
+        batches=batch or [1, 8],
+        sizes=[(side, side) for side in size or [224]],
+        rounds=rounds,
+        precision=cast("Precision", precision),
+        device=device,
+        threads=threads,
+        profile=profile,
+    )
+    if out is not None:
+        check_prefix(out)
+    command = shlex.join(["maxvit", *sys.argv[1:]])
+    record = benchmark(plan, command, complain, lambda r: write_record(r, out) if out else None)
+    if as_json:
+        typer.echo(json.dumps(record.to_dict()))
+    else:
+        _print(record)
+    if out is not None:
+        complain(f"wrote {out}.json, {out}.md and {out}.png")
+
+
+def _print(record: "Record") -> None:
+    from maxvit.benchmark import page
+
+    for case in record.cases:
+        typer.echo(f"{case.title}\n")
+        if case.entries:
+            print_table(page.ENTRIES, page.entry_rows(case))
+            typer.echo("")
+        if case.pairs:
+            print_table(page.PAIRS, page.pair_rows(case))
+            typer.echo("")
+        for entry in case.entries:
+            if entry.operators:
+                typer.echo(f"where the time goes in {page.name_of(entry)}\n")
+                print_table(page.OPERATORS, page.operator_rows(entry))
+                typer.echo("")
+        for sentence in page.missing(case):
+            typer.echo(sentence)
+    typer.echo("\n".join(f"{heading}: {text}" for heading, text in record.about.items()))
