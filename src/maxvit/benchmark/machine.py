@@ -84,7 +84,7 @@ def today() -> str:
     return f"{datetime.now(UTC):%Y-%m-%d}"
 
 
-def matrix_product_flops(device: str, precision: str, tries: int = 8) -> float:
+def matrix_product_flops(device: str, precision: str, tries: int = 5) -> float:
     """The best of several products of two large matrices, in operations (multiplications and additions) a second."""
     torch.backends.cuda.matmul.allow_tf32 = False
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32

@@ -59,7 +59,8 @@ def torchvision_network(config: MaxViTConfig, image_size: Size, drop_path_rate: 
     """
     _check_divides(image_size)
     if image_size[0] != image_size[1]:
-        raise MaxViTError(f"torchvision's windows are square, and images of {image_size} want others")
+        height, width = image_size
+        raise MaxViTError(f"torchvision's windows are square, and images of {height} x {width} want others")
     from torchvision.models.maxvit import MaxVit
 
     return MaxVit(

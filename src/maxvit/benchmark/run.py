@@ -203,7 +203,8 @@ class _Measurement:
         return _Runner(contender, weights, ours, worker, agreement, open_s, self.exports.get(job.file), [])
 
     def _check_possible(self, contender: Contender) -> None:
-        missing = [name for name in contender.imports if find_spec(name.split(".")[0]) is None]
+        packages = [name.split(".")[0] for name in contender.imports]
+        missing = [name for name in packages if find_spec(name) is None]
         if missing:
             raise Failure(f"{missing[0]} is not installed: pip install {missing[0]}")
         if self.what not in contender.what:
