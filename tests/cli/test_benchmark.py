@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -58,7 +59,7 @@ def test_help_names_every_contender_and_needs_no_pytorch():
         [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "COLUMNS": "300"}
     )
     assert done.returncode == 0
-    words = done.stdout.replace(",", " ").split()
+    words = re.sub(r"[,│]", " ", done.stdout).split()
     assert [c.name for c in (*OURS, *PEERS) if c.name not in words] == []
 
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import torch
 
 # instruction sets on which the speed of matrix products depends, as /proc/cpuinfo names them
-SETS = ("avx2", "fma", "avx512f", "avx512_bf16", "avx512_vnni", "avx_vnni", "amx_bf16", "amx_int8", "asimd", "i8mm")
+X86 = ("avx2", "fma", "avx512f", "avx512_bf16", "avx512_vnni", "avx_vnni", "amx_bf16", "amx_int8")
+ARM = ("asimd", "asimddp", "bf16", "i8mm", "sve", "sme")
 ALLOCATOR = ("MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_", "LD_PRELOAD")
 PEAK_SIDE = 2048
 
@@ -22,7 +23,7 @@ def describe_machine(device: str, threads: int) -> dict[str, str]:
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     about = {
-        "CPU": f"{_cpu_model(lines)}, {os.cpu_count()} cores, {threads} threads used",
+        "CPU": f"{_cpu_model(lines)}, {os.cpu_count()} cores, {threads} {'thread' if threads == 1 else 'threads'} used",
         "instructions": _instructions(lines),
         "memory": _memory(),
         "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
@@ -44,8 +45,9 @@ def _instructions(lines: list[str]) -> str:
     flags = next((set(line.split(":", 1)[1].split()) for line in lines if line.startswith(("flags", "Features"))), None)
     if flags is None:
         return torch.backends.cpu.get_cpu_capability()
-    have, lack = [s for s in SETS if s in flags], [s for s in SETS if s not in flags]
-    return f"{', '.join(have) or 'none'}; not {', '.join(lack)}"
+    known = ARM if "asimd" in flags else X86
+    have, lack = [s for s in known if s in flags], [s for s in known if s not in flags]
+    return f"{', '.join(have) or 'none'}" + (f"; not {', '.join(lack)}" if lack else "")
 
 
 def _memory() -> str:

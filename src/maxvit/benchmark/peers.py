@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from maxvit.benchmark.engines import open_onnxruntime, open_openvino
+from maxvit.benchmark.engines import open_onnxruntime, open_openvino, open_openvino_plain
 from maxvit.benchmark.job import Contender, Job
 from maxvit.checkpoints.published import published
 from maxvit.config import MaxViTConfig, Size, variant_name
@@ -163,6 +163,15 @@ PEERS = (
         name="timm-openvino",
         label="timm in OpenVINO",
         open=open_openvino,
+        weights=("official",),
+        imports=("timm", "onnx", "onnxscript", "openvino"),
+        export=_export_timm,
+        anywhere=False,
+    ),
+    Contender(
+        name="timm-openvino-plain",
+        label="timm in OpenVINO, no snippets",
+        open=open_openvino_plain,
         weights=("official",),
         imports=("timm", "onnx", "onnxscript", "openvino"),
         export=_export_timm,

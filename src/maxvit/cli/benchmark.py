@@ -43,8 +43,8 @@ def benchmark(
         typer.Option(
             metavar="NAME",
             help="timm, timm-channels-last, timm-compiled, timm-compiled-channels-last, timm-onnxruntime, "
-            "timm-openvino, torchvision, torchvision-channels-last, or all; may be repeated. Default: timm, "
-            "timm-channels-last, torchvision.",
+            "timm-openvino, timm-openvino-plain (without its fused attention), torchvision, torchvision-channels-last, "
+            "or all; may be repeated. Default: timm, timm-channels-last, torchvision.",
         ),
     ] = None,
     rounds: Annotated[int, typer.Option(help="Timed runs of each contender.")] = 15,
@@ -59,7 +59,7 @@ def benchmark(
 ) -> None:
     """Measure speed and memory beside timm and torchvision: same weights, compared first, timed in turn.
 
-    Engines that run exported files are faster, and take minutes to export: --ours onnxruntime --against
+    Engines that run exported files are faster, and take minutes to export: add --ours onnxruntime and --against
     timm-onnxruntime. What cannot be measured is said, with the reason.
     """
     from maxvit.benchmark.files import check_prefix, write_record
