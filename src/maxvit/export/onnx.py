@@ -1,8 +1,10 @@
-"""ONNX, from the program that `torch.export` makes."""
+"""ONNX files: the deployed network for images of one size, and one graph for any size."""
 
+import json
 import logging
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -12,8 +14,11 @@ from maxvit.export.program import export_program
 from maxvit.model import MaxViT
 from maxvit.storage import write_atomically
 
-LARGEST = 1_500_000_000  # bytes; beyond, PyTorch writes a second file
-OPSET = 20  # the first that has Gelu with the tanh formula
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+LARGEST = 1_500_000_000  # bytes; one file holds 2 GB
+OPSET = 20  # of any size: the first that has Gelu with the tanh formula
 
 
 def export_onnx(
@@ -21,16 +26,17 @@ def export_onnx(
 ) -> None:
     """Write the network as an ONNX file: `images` (B, C, H, W) float32 in, `logits` (B, classes) out.
 
+    Class names, preprocessing, configuration and provenance travel in the file's metadata.
+
     Args:
         model: It is left as it is.
         path: Where to; a file that is there is replaced in one step.
-        image_size: As in `export_program`.
-        any_batch: As in `export_program`.
-        any_size: As in `export_program`.
+        image_size: (height, width) of the images; None: the size it is made for. Of no matter with `any_size`.
+        any_batch: The file takes any number of images; False: one.
+        any_size: It takes any height and width from 33 up, see `export_program`; it is slower, and slow to make.
 
     Raises:
-        MaxViTError: If the packages onnx and onnxscript are missing, the network is too large for one file, or the file
-            cannot be written.
+        MaxViTError: If a package is missing, the network is too large for one file, or the file cannot be written.
     """
     try:
         import onnx  # noqa: F401
@@ -40,7 +46,20 @@ def export_onnx(
     size = sum(t.numel() * t.element_size() for t in model.state_dict().values())
     if size > LARGEST:
         raise MaxViTError(f"the weights take {size / 1e9:.1f} GB, and one ONNX file holds 1.5: use export_program")
-    program = export_program(model, image_size, any_batch, any_size)
+    if any_size:
+        made = _any_size(model, any_batch)
+    else:
+        from maxvit.export.deployed import deployed
+
+        made = deployed(model, image_size or model.config.image_size, "batch" if any_batch else 1)
+    write_atomically(Path(path), lambda temporary: temporary.write_bytes(made.SerializeToString()))
+
+
+def _any_size(model: MaxViT, any_batch: bool) -> "ModelProto":
+    """What PyTorch makes of the program for any size."""
+    from onnx import helper
+
+    program = export_program(model, None, any_batch, any_size=True)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # what it says is for its programmers
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -48,4 +67,6 @@ def export_onnx(
             program, input_names=["images"], output_names=["logits"], opset_version=OPSET, dynamo=True, verbose=False
         )
     assert made is not None
-    write_atomically(Path(path), lambda temporary: made.save(temporary))
+    proto: ModelProto = made.model_proto
+    helper.set_model_props(proto, {key: json.dumps(value) for key, value in model.metadata().items()})
+    return proto

@@ -1,0 +1,179 @@
+"""The network as ONNX operators, for images of one size, as ONNX Runtime computes them fastest on a CPU.
+
+The answers are the network's; on the way to them,
+
+- batch norms are folded into the convolutions, which stay in NCHW: the runtime keeps them in its own blocked layout;
+- tokens are put into groups by Gather, which copies on all cores (Transpose does not), and stay in the order of their
+  groups until another is wanted: three times a block, and the heads never move;
+- Q, K and V are three products, and the operator Attention takes them as they are;
+- the scale of attention is in Q's weights. K's bias is left out, as it adds one number to all scores of a query, which
+  softmax does not see. V's bias passes through the weighted mean, and is part of the projection's;
+- relative position bias is a constant.
+
+Letters: B batch, H W map sides, C channels, G groups per image, T tokens per group, N heads, D head_dim.
+"""
+
+import json
+
+import torch
+from onnx import ModelProto
+from torch import Tensor, nn
+
+from maxvit.config import Size
+from maxvit.export.graph import Graph
+from maxvit.kernels.folding import fold_batch_norms
+from maxvit.layers.attention import GroupAttention
+from maxvit.layers.gather import group_indices, place_indices
+from maxvit.layers.mbconv import MBConv, SameConv2d, Shortcut, SqueezeExcite
+from maxvit.layers.multiaxis import AttentionLayer
+from maxvit.model import Head, MaxViT, MaxViTBlock
+
+
+def deployed(model: MaxViT, image_size: Size, batch: int | str) -> ModelProto:
+    """Write the network as an ONNX model: `images` (B, C, H, W) in, `logits` (B, classes) out, both float32.
+
+    Args:
+        model: It is left as it is.
+        image_size: (height, width) of the images.
+        batch: B, or a name for any number.
+    """
+    network = _Writer()
+    with torch.no_grad():
+        features = network.write(fold_batch_norms(model).float().cpu(), image_size)
+    metadata = {key: json.dumps(value) for key, value in model.metadata().items()}
+    width = model.config.num_classes or model.config.channels[-1]
+    return network.graph.finish(
+        {"images": (batch, model.config.in_channels, *image_size)}, {"logits": (features, (batch, width))}, metadata
+    )
+
+
+class _Writer:
+    """Walks through the network. A method adds one of its modules, and returns the name of what comes out."""
+
+    def __init__(self) -> None:
+        self.graph = Graph()
+        self.hw: Size = (0, 0)  # sides of the map at hand
+
+    def write(self, model: MaxViT, image_size: Size) -> str:
+        self.hw = image_size
+        self.graph.scope("stem")
+        x = self._conv(model.stem.conv1, "images")
+        x = self._conv(model.stem.conv2, self._gelu(model.stem.act, x))
+        for i, stage in enumerate(model.stages):
+            for j, block in enumerate(stage.children()):
+                assert isinstance(block, MaxViTBlock)
+                x = self._block(block, x, f"stages.{i}.{j}")
+        self.graph.scope("head")
+        return self._head(model.head, x)
+
+    def _block(self, block: MaxViTBlock, x: str, name: str) -> str:
+        """(B, C_in, H, W) -> (B, C, H', W')."""
+        self.graph.scope(f"{name}.mbconv")
+        x = self._mbconv(block.mbconv, x)
+        channels, (height, width) = block.mbconv.project.out_channels, self.hw
+        x = self.graph.add("Transpose", x, perm=(0, 2, 3, 1))  # (B, H, W, C)
+        x = self._reshape(x, -1, height * width, channels)
+        places = torch.arange(height * width)  # where each token of the map is among those at hand
+        for axis, layer in (("block", block.block_attention), ("grid", block.grid_attention)):
+            self.graph.scope(f"{name}.{axis}_attention")
+            x, places = self._attention_layer(layer, x, places)
+        x = self._gather(x, places)
+        x = self._reshape(x, -1, height, width, channels)
+        return self.graph.add("Transpose", x, perm=(0, 3, 1, 2))  # (B, C, H, W)
+
+    def _mbconv(self, mbconv: MBConv, x: str) -> str:
+        before = self.hw
+        y = self._gelu(mbconv.act, self._conv(mbconv.expand, x))
+        y = self._gelu(mbconv.act, self._conv(mbconv.depthwise, y))
+        y = self._conv(mbconv.project, self._squeeze_excite(mbconv.se, y))
+        return self.graph.add("Add", y, self._shortcut(mbconv.shortcut, x, before))
+
+    def _squeeze_excite(self, se: SqueezeExcite, x: str) -> str:
+        hw, self.hw = self.hw, (1, 1)
+        squeezed = self._conv(se.reduce, self.graph.add("GlobalAveragePool", x))
+        squeezed = self.graph.add("Mul", squeezed, self.graph.add("Sigmoid", squeezed))  # SiLU
+        scale = self.graph.add("Sigmoid", self._conv(se.expand, squeezed))  # (B, C, 1, 1)
+        self.hw = hw
+        return self.graph.add("Mul", x, scale)
+
+    def _shortcut(self, shortcut: Shortcut, x: str, hw: Size) -> str:
+        if shortcut.stride == 2 and shortcut.wide:
+            x = self.graph.add(
+                "AveragePool", x, kernel_shape=(3, 3), strides=(2, 2), pads=(1, 1, 1, 1), count_include_pad=1
+            )
+        elif shortcut.stride == 2:
+            odd = hw[0] % 2 or hw[1] % 2  # the padding is then left out of the mean
+            x = self.graph.add("AveragePool", x, kernel_shape=(2, 2), strides=(2, 2), ceil_mode=1 if odd else 0)
+        return self._conv(shortcut.conv, x) if isinstance(shortcut.conv, nn.Conv2d) else x
+
+    def _conv(self, conv: nn.Conv2d, x: str) -> str:
+        """Any of the network's convolutions, on the map at hand."""
+        (height, width), stride = self.hw, conv.stride[0]
+        top = bottom = left = right = int(conv.padding[0])
+        if isinstance(conv, SameConv2d) and not top:
+            top, left, bottom, right = height % 2, width % 2, 1, 1
+        self.hw = -(-height // stride), -(-width // stride)
+        weights = [self.graph.constant(t) for t in (conv.weight, conv.bias) if t is not None]
+        return self.graph.add(
+            "Conv", x, *weights, strides=(stride, stride), group=conv.groups, pads=(top, left, bottom, right)
+        )
+
+    def _attention_layer(self, layer: AttentionLayer, x: str, places: Tensor) -> tuple[str, Tensor]:
+        """(B, any, C), where `places` says -> (B, G * T, C), in the order of the layer's groups, and the new places."""
+        attention, hw = layer.attention, self.hw
+        slots, real = group_indices(hw, attention.size, attention.axis, places.device)  # (G, T)
+        x = self._gather(x, places[slots.flatten()])
+        y = self._attention(attention, self._norm(layer.norm1, x), real)
+        x = self.graph.add("Add", x, self._reshape(y, -1, slots.numel(), layer.norm1.normalized_shape[0]))
+        y = self._linear(self._norm(layer.norm2, x), layer.ffn.expand.weight, layer.ffn.expand.bias)
+        y = self._linear(self._gelu(layer.ffn.act, y), layer.ffn.project.weight, layer.ffn.project.bias)
+        x = self.graph.add("Add", x, self._reshape(y, -1, slots.numel(), layer.norm1.normalized_shape[0]))
+        return x, place_indices(hw, attention.size, attention.axis, places.device)
+
+    def _attention(self, attention: GroupAttention, x: str, real: Tensor) -> str:
+        """(B, G * T, C), of which some tokens are `real` (G, T) -> (B * G * T, C)."""
+        tokens, heads, channels = real.shape[1], attention.heads, attention.proj.in_features
+        scale = (channels // heads) ** -0.5
+        (wq, wk, wv), (bq, _, bv) = attention.qkv.weight.chunk(3), attention.qkv.bias.chunk(3)
+        q = self._linear(x, wq * scale, bq * scale)
+        q, k, v = (self._reshape(t, -1, tokens, channels) for t in (q, self._linear(x, wk), self._linear(x, wv)))
+        bias = attention.bias()  # (N, T, T)
+        if real.all():
+            mask = self.graph.constant(bias[None])
+        else:  # the groups' masks, once for each image
+            images = self.graph.add("Shape", x, start=0, end=1)
+            mask = self.graph.constant(bias.where(real[:, None, None, :], float("-inf")))  # (G, N, T, T)
+            mask = self.graph.add("Tile", mask, self.graph.add("Concat", images, self.graph.integers(1, 1, 1), axis=0))
+        y = self.graph.add("Attention", q, k, v, mask, q_num_heads=heads, kv_num_heads=heads, scale=1.0)
+        return self._linear(y, attention.proj.weight, attention.proj.bias + attention.proj.weight @ bv)
+
+    def _linear(self, x: str, weight: Tensor, bias: Tensor | None = None) -> str:
+        """(..., C_in) -> (rows, C): a product of matrices, which adds the bias as it goes."""
+        x = self._reshape(x, -1, weight.shape[1])
+        rest = [] if bias is None else [self.graph.constant(bias)]
+        return self.graph.add("Gemm", x, self.graph.constant(weight.T), *rest)
+
+    def _gather(self, x: str, places: Tensor) -> str:
+        """Tokens in another order: (B, any, C) -> (B, len(places), C)."""
+        if places.equal(torch.arange(len(places))):
+            return x
+        return self.graph.add("Gather", x, self.graph.integers(*places.tolist()), axis=1)
+
+    def _reshape(self, x: str, *shape: int) -> str:
+        return self.graph.add("Reshape", x, self.graph.integers(*shape))
+
+    def _norm(self, norm: nn.LayerNorm, x: str) -> str:
+        weights = self.graph.constant(norm.weight), self.graph.constant(norm.bias)
+        return self.graph.add("LayerNormalization", x, *weights, axis=-1, epsilon=norm.eps)
+
+    def _gelu(self, act: nn.GELU, x: str) -> str:
+        return self.graph.add("Gelu", x, approximate=act.approximate)
+
+    def _head(self, head: Head, x: str) -> str:
+        """(B, C, H, W) -> (B, classes)."""
+        pool = "GlobalAveragePool" if head.pool == "avg" else "GlobalMaxPool"
+        x = self._reshape(self.graph.add(pool, x), -1, head.dense.in_features)
+        x = self.graph.add("Tanh", self._linear(self._norm(head.norm, x), head.dense.weight, head.dense.bias))
+        if isinstance(head.classifier, nn.Identity):
+            return x
+        return self._linear(x, head.classifier.weight, head.classifier.bias)
