@@ -66,7 +66,7 @@ def save_plain(path: str | Path, tensors: Mapping[str, Tensor], text: Mapping[st
 def load_metadata(path: str | Path) -> dict[str, Any]:
     """Read the metadata alone: values that are JSON are decoded, others are given as text."""
     with _open(Path(path)) as file:
-        return _decode(file.metadata())
+        return decode(file.metadata())
 
 
 def load(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -82,7 +82,7 @@ def load(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     with _open(path) as file:
         try:
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
-            return tensors, _decode(file.metadata())
+            return tensors, decode(file.metadata())
         except (SafetensorError, OSError) as error:
             raise MaxViTError(f"{path} cannot be read: {error}; it may be damaged, copy it again") from error
 
@@ -100,7 +100,8 @@ def _open(path: Path) -> Any:
         ) from error
 
 
-def _decode(metadata: Mapping[str, str] | None) -> dict[str, Any]:
+def decode(metadata: Mapping[str, str] | None) -> dict[str, Any]:
+    """Metadata as a file holds them: values that are JSON are decoded, others are left as text."""
     decoded: dict[str, Any] = {}
     for key, text in (metadata or {}).items():
         try:

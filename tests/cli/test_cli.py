@@ -12,8 +12,10 @@ import yaml
 
 import maxvit
 from maxvit.cli import main
+from maxvit.inference.device import best_device
 
-COMMANDS = ["train", "evaluate", "predict", "report", "info", "list", "convert"]
+ENGINE = f"engine: PyTorch, optimised on {best_device()}\n"
+COMMANDS = ["train", "evaluate", "predict", "report", "info", "list", "convert", "export"]
 
 
 @pytest.fixture
@@ -122,7 +124,7 @@ def test_a_run_that_is_stopped_exits_with_130_and_says_how_to_go_on(run, images,
 
 def test_evaluate_prints_accuracy_and_a_row_a_class(run, trained, images):
     code, out, err = run("evaluate", trained.checkpoint, images)
-    assert (code, err) == (0, "")
+    assert (code, err) == (0, ENGINE)
     assert "on 24 images (95 % interval" in out
     assert [line.split()[:2] for line in out.splitlines()[-3:]] == [["blue", "8"], ["green", "8"], ["red", "8"]]
 
@@ -153,7 +155,7 @@ def test_evaluate_judges_by_the_test_folder_of_data_that_is_split(run, trained, 
 def test_predict_names_the_classes_of_each_image_of_files_and_folders(run, trained, images):
     code, out, err = run("predict", trained.checkpoint, images / "red" / "3.png", images / "blue")
     lines = out.splitlines()
-    assert (code, err) == (0, "")
+    assert (code, err) == (0, ENGINE)
     assert [line.split(": ")[0] for line in lines] == [
         str(images / "red" / "3.png"),
         *(str(images / "blue" / f"{i}.png") for i in range(8)),
@@ -296,7 +298,7 @@ def test_a_command_as_a_program(command, trained, images, tmp_path):
         "--help": ([], ""),
     }[command]
     result = python("-m", "maxvit", command, *arguments)
-    assert (result.returncode, result.stderr) == (0, "")
+    assert (result.returncode, result.stderr) == (0, ENGINE if command in ("evaluate", "predict") else "")
     assert result.stdout.strip()
     assert result.stdout.startswith(said)
 

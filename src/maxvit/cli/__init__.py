@@ -10,6 +10,7 @@ from maxvit.cli.benchmark import benchmark
 from maxvit.cli.convert import convert
 from maxvit.cli.errors import exit_code
 from maxvit.cli.evaluate import evaluate
+from maxvit.cli.export import export
 from maxvit.cli.info import info
 from maxvit.cli.list import list_models
 from maxvit.cli.predict import predict
@@ -33,6 +34,7 @@ app.command()(info)
 app.command("list")(list_models)
 app.command()(convert)
 app.command()(benchmark)
+app.command()(export)
 
 
 def _print_version(wanted: bool) -> None:

@@ -14,32 +14,36 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    checkpoint: Annotated[Path, typer.Argument(help="What maxvit train wrote: RUN/best.safetensors.")],
+    checkpoint: Annotated[
+        Path, typer.Argument(help="What maxvit train wrote, RUN/best.safetensors; or an .onnx file.")
+    ],
     data: Annotated[
         Path | None, typer.Argument(help="A folder of class folders; without it, the 360 held-out digits.")
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1)] = 64,
     workers: Annotated[int, typer.Option(min=0, help="Processes that decode images.")] = 0,
+    engine: Annotated[str, typer.Option(help="auto: the file decides. torch or onnxruntime: that one.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
     """Measure accuracy, with its 95 % interval, and each class."""
-    from maxvit.create import load_model
     from maxvit.data.digits import load_digits
     from maxvit.data.folder import held_out_folder, read_classes
     from maxvit.inference.device import best_device
+    from maxvit.inference.engines import open_engine
     from maxvit.inference.evaluate import evaluate as measure
 
-    model = load_model(checkpoint).to(best_device())
+    opened = open_engine(checkpoint, engine, best_device())
     if data is None:
         images = load_digits().test
         assert images is not None
     else:
-        images = read_classes(held_out_folder(data), model.class_names)
-    result = measure(model, images, batch_size, workers, show_progress=True)
+        images = read_classes(held_out_folder(data), opened.class_names)
+    result = measure(opened, images, batch_size, workers, show_progress=True)
     for sentence in result.skipped:
         complain(f"left out: {sentence}")
+    complain(f"engine: {opened.name}")
     if as_json:
-        typer.echo(json.dumps(_as_dict(result)))
+        typer.echo(json.dumps({"engine": opened.name, **_as_dict(result)}))
     else:
         _print(result)
 

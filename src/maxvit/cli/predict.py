@@ -10,10 +10,13 @@ from maxvit.cli.errors import USER_MISTAKE, complain
 
 
 def predict(
-    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint: classes and preprocessing come from the file.")],
+    checkpoint: Annotated[
+        Path, typer.Argument(help="A checkpoint or .onnx file: it brings classes and preprocessing.")
+    ],
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE|FOLDER...", help="Image files, or folders of them.")],
     top_k: Annotated[int, typer.Option(min=1, help="Classes to name for each image.")] = 3,
     batch_size: Annotated[int, typer.Option(min=1)] = 32,
+    engine: Annotated[str, typer.Option(help="auto: the file decides. torch or onnxruntime: that one.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
     """Classify images.
@@ -29,7 +32,7 @@ def predict(
     from maxvit.inference.predictor import Predictor
     from maxvit.inference.progress import track
 
-    predictor = Predictor(checkpoint, top_k, batch_size, best_device())
+    predictor = Predictor(checkpoint, top_k, batch_size, best_device(), engine)
     failed = 0
     for answer in track(predictor.stream(files), "predicting", show=len(files) > batch_size, total=len(files)):
         if answer.error:
@@ -40,6 +43,8 @@ def predict(
             typer.echo(json.dumps({"image": answer.name, "classes": classes}))
         else:
             typer.echo(f"{answer.name}: " + ", ".join(f"{name} {p:.1%}" for name, p in answer.classes))
+    if failed < len(files):
+        complain(f"engine: {predictor.engine.name}")
     if failed and len(files) > 1:
         complain(f"{failed} of {len(files)} images could not be read")
     if failed or empty:

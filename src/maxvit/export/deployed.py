@@ -13,6 +13,7 @@ The answers are the network's; on the way to them,
 Letters: B batch, H W map sides, C channels, G groups per image, T tokens per group, N heads, D head_dim.
 """
 
+import dataclasses
 import json
 
 import torch
@@ -40,7 +41,9 @@ def deployed(model: MaxViT, image_size: Size, batch: int | str) -> ModelProto:
     network = _Writer()
     with torch.no_grad():
         features = network.write(fold_batch_norms(model).float().cpu(), image_size)
-    metadata = {key: json.dumps(value) for key, value in model.metadata().items()}
+    preprocessing = dataclasses.replace(model.preprocessing, image_size=image_size)
+    known = {**model.metadata(), "preprocessing": preprocessing.to_dict()}
+    metadata = {key: json.dumps(value) for key, value in known.items()}
     width = model.config.num_classes or model.config.channels[-1]
     return network.graph.finish(
         {"images": (batch, model.config.in_channels, *image_size)}, {"logits": (features, (batch, width))}, metadata
@@ -53,6 +56,7 @@ class _Writer:
     def __init__(self) -> None:
         self.graph = Graph()
         self.hw: Size = (0, 0)  # sides of the map at hand
+        self.tokens = 0  # of an image, as they lie in their order, padding included
 
     def write(self, model: MaxViT, image_size: Size) -> str:
         self.hw = image_size
@@ -73,7 +77,8 @@ class _Writer:
         channels, (height, width) = block.mbconv.project.out_channels, self.hw
         x = self.graph.add("Transpose", x, perm=(0, 2, 3, 1))  # (B, H, W, C)
         x = self._reshape(x, -1, height * width, channels)
-        places = torch.arange(height * width)  # where each token of the map is among those at hand
+        self.tokens = height * width
+        places = torch.arange(self.tokens)  # where each token of the map is among those at hand
         for axis, layer in (("block", block.block_attention), ("grid", block.grid_attention)):
             self.graph.scope(f"{name}.{axis}_attention")
             x, places = self._attention_layer(layer, x, places)
@@ -154,8 +159,9 @@ class _Writer:
         return self.graph.add("Gemm", x, self.graph.constant(weight.T), *rest)
 
     def _gather(self, x: str, places: Tensor) -> str:
-        """Tokens in another order: (B, any, C) -> (B, len(places), C)."""
-        if places.equal(torch.arange(len(places))):
+        """Tokens in another order, with or without padding: (B, any, C) -> (B, len(places), C)."""
+        before, self.tokens = self.tokens, len(places)
+        if before == len(places) and places.equal(torch.arange(before)):
             return x
         return self.graph.add("Gather", x, self.graph.integers(*places.tolist()), axis=1)
 

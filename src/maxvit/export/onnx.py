@@ -31,7 +31,8 @@ def export_onnx(
     Args:
         model: It is left as it is.
         path: Where to; a file that is there is replaced in one step.
-        image_size: (height, width) of the images; None: the size it is made for. Of no matter with `any_size`.
+        image_size: (height, width) of the images; None: that of the network's preprocessing. What the file says of
+            preprocessing follows. Of no matter with `any_size`.
         any_batch: The file takes any number of images; False: one.
         any_size: It takes any height and width from 33 up, see `export_program`; it is slower, and slow to make.
 
@@ -51,7 +52,7 @@ def export_onnx(
     else:
         from maxvit.export.deployed import deployed
 
-        made = deployed(model, image_size or model.config.image_size, "batch" if any_batch else 1)
+        made = deployed(model, image_size or model.preprocessing.image_size, "batch" if any_batch else 1)
     write_atomically(Path(path), lambda temporary: temporary.write_bytes(made.SerializeToString()))
 
 

@@ -10,6 +10,7 @@ import torch
 from maxvit.data.labelled import LabelledImages
 from maxvit.data.loading import evaluation_loader
 from maxvit.errors import MaxViTError
+from maxvit.inference.engines import Engine, TorchEngine
 from maxvit.inference.progress import track
 from maxvit.model import MaxViT
 
@@ -87,12 +88,12 @@ class Evaluation:
 
 
 def evaluate(
-    model: MaxViT, images: LabelledImages, batch_size: int = 64, workers: int = 0, show_progress: bool = False
+    model: MaxViT | Engine, images: LabelledImages, batch_size: int = 64, workers: int = 0, show_progress: bool = False
 ) -> Evaluation:
     """Run the network over labelled images, preprocessed as its weights expect.
 
     Args:
-        model: A classifier; it is left in the mode that it was in.
+        model: A classifier, which is left in the mode that it was in; or an engine, see `open_engine`.
         images: Of classes that the model has.
         batch_size: Images per forward.
         workers: Processes that decode.
@@ -101,32 +102,27 @@ def evaluate(
     Raises:
         MaxViTError: If the classes are not the model's, or no image can be read.
     """
-    if model.config.num_classes != len(images.class_names):
+    engine = TorchEngine(model) if isinstance(model, MaxViT) else model
+    if engine.config.num_classes != len(images.class_names):
         raise MaxViTError(
-            f"the model has {model.config.num_classes} classes and the data {len(images.class_names)}: "
+            f"the model has {engine.config.num_classes} classes and the data {len(images.class_names)}: "
             "evaluate on the classes that it was trained for"
         )
-    if model.class_names and model.class_names != images.class_names:
+    if engine.class_names and engine.class_names != images.class_names:
         raise MaxViTError(
-            f"the model's classes are {', '.join(model.class_names[:5])}, ..., the data's "
+            f"the model's classes are {', '.join(engine.class_names[:5])}, ..., the data's "
             f"{', '.join(images.class_names[:5])}, ...: evaluate on the classes that it was trained for"
         )
     if not len(images):
         raise MaxViTError("there are no images to evaluate on")
-    loader = evaluation_loader(images, model.preprocessing, batch_size, workers)
-    device, was_training = next(model.parameters()).device, model.training
-    model.eval()
+    loader = evaluation_loader(images, engine.preprocessing, batch_size, workers)
     probabilities, labels, indices, skipped = [], [], [], []
-    try:
-        with torch.inference_mode():
-            for batch in track(loader, "evaluating", show_progress):
-                skipped += batch.skipped
-                if len(batch.labels):
-                    probabilities.append(model(batch.images.to(device)).float().softmax(-1).cpu())
-                    labels.append(batch.labels)
-                    indices.append(batch.indices)
-    finally:
-        model.train(was_training)
+    for batch in track(loader, "evaluating", show_progress):
+        skipped += batch.skipped
+        if len(batch.labels):
+            probabilities.append(engine(batch.images).softmax(-1))
+            labels.append(batch.labels)
+            indices.append(batch.indices)
     if not labels:
         raise MaxViTError(f"none of the {len(images)} images can be read; the first: {skipped[0]}")
     order = torch.cat(indices).argsort()  # batches come by size, answers in the order of the images

@@ -10,11 +10,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from maxvit.create import load_model
 from maxvit.data import transforms
 from maxvit.data.bucketing import EvaluationBatches
 from maxvit.data.images import ImageLike
 from maxvit.errors import MaxViTError
+from maxvit.inference.engines import open_engine
 from maxvit.model import MaxViT
 
 
@@ -56,13 +56,14 @@ class Predictor:
     """Classify images with a checkpoint and nothing else: names and preprocessing come from the file.
 
     Args:
-        model: A network, which is put into evaluation mode and moved to `device`, or the path of a checkpoint.
+        model: A network, which is moved to `device`; or the path of a checkpoint or an `.onnx` file, see `open_engine`.
         top_k: How many classes to give for each image.
         batch_size: Images per forward.
-        device: Where to compute; None: where the model is.
+        device: Where PyTorch computes; None: where the model is.
+        engine: "auto": the file decides; or "torch" or "onnxruntime".
 
     Raises:
-        MaxViTError: If the checkpoint cannot be read, or the network has no classifier.
+        MaxViTError: If the file cannot be read, or not by this engine, or the network has no classifier.
     """
 
     def __init__(
@@ -71,15 +72,16 @@ class Predictor:
         top_k: int = 5,
         batch_size: int = 32,
         device: torch.device | str | None = None,
+        engine: str = "auto",
     ) -> None:
         if top_k < 1 or batch_size < 1:
             raise MaxViTError(f"top_k is {top_k} and batch_size {batch_size}; both take whole numbers from 1 up")
-        self.model = model if isinstance(model, MaxViT) else load_model(model)
-        if self.model.config.num_classes == 0:
+        self.engine = open_engine(model, engine, device)
+        num_classes = self.engine.config.num_classes
+        if num_classes == 0:
             raise MaxViTError("the network has no classifier: give it one with reset_classifier, or load another file")
-        self.model = self.model.eval().to(device)
-        self.top_k, self.batch_size = min(top_k, self.model.config.num_classes), batch_size
-        self.class_names = self.model.class_names or [f"class {i}" for i in range(self.model.config.num_classes)]
+        self.top_k, self.batch_size = min(top_k, num_classes), batch_size
+        self.class_names = self.engine.class_names or [f"class {i}" for i in range(num_classes)]
 
     def __call__(self, images: ImageLike | Iterable[ImageLike]) -> list[Prediction]:
         """Classify one image or several, in order. For one that cannot be read, `error` says why."""
@@ -91,7 +93,7 @@ class Predictor:
     def stream(self, images: Iterable[ImageLike]) -> Iterator[Prediction]:
         """The same, each answer as soon as its batch is done."""
         source = enumerate(images)
-        ahead = LOOK_AHEAD if self.model.preprocessing.fit == "aspect" else 1
+        ahead = LOOK_AHEAD if self.engine.preprocessing.fit == "aspect" else 1
         while chunk := list(islice(source, self.batch_size * ahead)):
             yield from self._predict(chunk)
 
@@ -101,7 +103,7 @@ class Predictor:
         names = {i: str(image) if isinstance(image, str | Path) else f"image {i}" for i, image in chunk}
         for i, image in chunk:
             try:
-                tensors[i] = transforms.preprocess(self.model.preprocessing, image)
+                tensors[i] = transforms.preprocess(self.engine.preprocessing, image)
             except MaxViTError as error:
                 results[i] = Prediction(names[i], [], str(error))
         readable = list(tensors)
@@ -113,9 +115,7 @@ class Predictor:
 
     def _classify(self, images: list[Tensor]) -> list[list[tuple[str, float]]]:
         """The most probable classes of each of some images of one size."""
-        with torch.inference_mode():
-            logits = self.model(torch.stack(images).to(next(self.model.parameters()).device))
-        best = logits.float().softmax(-1).cpu().topk(self.top_k)
+        best = self.engine(torch.stack(images)).softmax(-1).topk(self.top_k)
         return [
             [(self.class_names[c], p) for c, p in zip(classes, values, strict=True)]
             for values, classes in zip(best.values.tolist(), best.indices.tolist(), strict=True)

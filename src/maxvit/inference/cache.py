@@ -1,0 +1,35 @@
+"""Checkpoints as ONNX files, exported once and kept."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import maxvit
+from maxvit.create import load_model
+from maxvit.errors import MaxViTError
+from maxvit.export.onnx import export_onnx
+from maxvit.hub.download import sha256
+from maxvit.kernels.library import cache_folder
+
+
+def exported(checkpoint: Path, tell: Callable[[str], object]) -> Path:
+    """The checkpoint as an ONNX file, for its own image size: from the cache, or exported now.
+
+    The cache is named after the checkpoint's contents and this version, so neither can be out of date.
+
+    Args:
+        checkpoint: What `load_model` reads.
+        tell: Called with a sentence where the export is made.
+
+    Raises:
+        MaxViTError: If it cannot be read or exported, or its images have no common size.
+    """
+    model = load_model(checkpoint)
+    if not checkpoint.is_file():
+        raise MaxViTError(f"{checkpoint} is several files: maxvit convert makes one of them, for --engine onnxruntime")
+    if model.preprocessing.fit == "aspect":
+        raise MaxViTError(f"images of {checkpoint} keep their shapes, and an ONNX file takes one: use --engine torch")
+    path = cache_folder() / f"{sha256(checkpoint)}-{maxvit.__version__}.onnx"
+    if not path.exists():
+        tell(f"exporting {checkpoint} to {path}: some seconds, once")
+        export_onnx(model, path)
+    return path

@@ -1,0 +1,65 @@
+"""maxvit export, and the engines that predict and evaluate run in."""
+
+import json
+
+import pytest
+
+from maxvit.cli import main
+
+pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+
+
+@pytest.fixture
+def run(capsys, tmp_path, monkeypatch):
+    """Run a command in this process, with an empty cache: code, stdout, stderr = run("export", checkpoint)."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+    def call(*arguments):
+        capsys.readouterr()
+        code = main([str(argument) for argument in arguments])
+        return code, *capsys.readouterr()
+
+    return call
+
+
+def test_an_exported_file_answers_as_its_checkpoint(run, trained, images, tmp_path):
+    file = tmp_path / "model.onnx"
+    assert run("export", trained.checkpoint, "--out", file) == (0, f"wrote {file}\n", "")
+    wanted = [json.loads(line) for line in run("predict", trained.checkpoint, images, "--json")[1].splitlines()]
+    code, out, err = run("predict", file, images, "--json", "--batch-size", "5")
+    assert (code, err) == (0, "engine: ONNX Runtime\n")
+    for answer, right in zip(map(json.loads, out.splitlines()), wanted, strict=True):
+        assert answer["image"] == right["image"]
+        assert [c["class"] for c in answer["classes"]] == [c["class"] for c in right["classes"]]
+        probabilities = [c["probability"] for c in right["classes"]]
+        assert [c["probability"] for c in answer["classes"]] == pytest.approx(probabilities, rel=1e-4)
+
+
+def test_export_replaces_a_file_only_when_it_is_told_to(run, trained, tmp_path):
+    file = tmp_path / "model.onnx"
+    file.write_text("mine")
+    code, _, err = run("export", trained.checkpoint, "--out", file)
+    assert (code, file.read_text()) == (2, "mine")
+    assert err == f"error: {file} exists already: choose another name with --out, or replace it with --force\n"
+    assert run("export", trained.checkpoint, "--out", file, "--force")[0] == 0
+
+
+def test_evaluate_says_its_engine_and_exports_for_it_once(run, trained, images):
+    code, out, err = run("evaluate", trained.checkpoint, images, "--engine", "onnxruntime", "--json")
+    assert (code, json.loads(out)["engine"]) == (0, "ONNX Runtime")
+    assert [line.split()[0] for line in err.splitlines()] == ["exporting", "engine:"]
+    again = run("evaluate", trained.checkpoint, images, "--engine", "onnxruntime", "--json")
+    assert again == (0, out, "engine: ONNX Runtime\n")
+
+
+def test_an_engine_or_format_that_is_unknown_is_a_mistake(run, trained, images):
+    assert run("predict", trained.checkpoint, images, "--engine", "onnx") == (
+        2,
+        "",
+        "error: unknown engine 'onnx': did you mean 'onnxruntime'?\n",
+    )
+    assert run("export", trained.checkpoint, "--to", "onxn")[::2] == (
+        2,
+        "error: unknown format 'onxn': did you mean 'onnx'?\n",
+    )

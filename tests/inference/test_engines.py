@@ -1,0 +1,226 @@
+"""The file decides the engine, and every engine gives the network's answers."""
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import maxvit
+from maxvit import MaxViT, MaxViTConfig, MaxViTError, Preprocessing
+from maxvit.data.labelled import LabelledImages
+from maxvit.export.onnx import export_onnx
+from maxvit.inference import engines
+from maxvit.inference.engines import OnnxEngine, TorchEngine, open_engine
+
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+
+NAMES = ["ant", "bee", "cat"]
+PREPROCESSING = Preprocessing(image_size=(64, 96), mean=(0.1, 0.2, 0.3), crop_fraction=0.9)
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    config = MaxViTConfig(
+        stem_channels=16, channels=(16, 16, 16, 16), depths=(1, 1, 1, 1), head_dim=8, window_size=(2, 3),
+        grid_size=(2, 3), num_classes=3, image_size=(64, 96),
+    )  # fmt: skip
+    model = MaxViT(config, PREPROCESSING, NAMES).eval()
+    for parameter in model.parameters():  # answers that differ from image to image
+        if parameter.ndim > 1:
+            nn.init.normal_(parameter, std=0.3)
+    return model
+
+
+@pytest.fixture(scope="module")
+def checkpoint(model, tmp_path_factory):
+    path = tmp_path_factory.mktemp("engines") / "model.safetensors"
+    model.save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def onnx_file(model, checkpoint):
+    export_onnx(model, checkpoint.with_suffix(".onnx"))
+    return checkpoint.with_suffix(".onnx")
+
+
+@pytest.fixture
+def threads():
+    """Set how many threads there are to compute with; they are set back."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "maxvit"
+
+
+def agree(engine, model, number, size=(64, 96)):
+    images = torch.randn(number, 3, *size)
+    with torch.inference_mode():
+        expected = model(images)
+    logits = engine(images)
+    assert (logits.dtype, logits.shape) == (torch.float32, expected.shape)
+    assert (logits - expected).abs().max() < 1e-5 * expected.std()
+
+
+@pytest.mark.parametrize("available", [1, 2, 3])
+def test_onnx_runtime_gives_every_image_its_answer_on_any_number_of_cores(model, onnx_file, threads, available):
+    threads(available)
+    engine = OnnxEngine(onnx_file)
+    for number in (1, 2, 5, 7):
+        agree(engine, model, number)
+
+
+def test_a_batch_is_shared_out_among_the_cores_in_parts_that_fit_a_cache(onnx_file, threads, monkeypatch):
+    threads(2)
+    seen = []
+    run = engines._run
+    monkeypatch.setattr(engines, "_run", lambda session, images: seen.append(len(images)) or run(session, images))
+    engine = OnnxEngine(onnx_file)
+    for number, at_once, parts in ((7, 8, [3, 4]), (7, 2, [1, 2, 2, 2]), (1, 8, [1])):
+        monkeypatch.setattr(engines, "IN_CACHE", at_once * 64 * 96)
+        seen.clear()
+        engine(torch.randn(number, 3, 64, 96))
+        assert sorted(seen) == parts
+
+
+def test_a_file_for_one_image_answers_several(model, tmp_path, threads):
+    threads(3)
+    export_onnx(model, tmp_path / "one.onnx", any_batch=False)
+    for number in (1, 2, 5):
+        agree(OnnxEngine(tmp_path / "one.onnx"), model, number)
+
+
+def test_the_onnx_file_brings_names_preprocessing_and_configuration(model, onnx_file):
+    engine = open_engine(onnx_file)
+    assert (engine.name, engine.class_names) == ("ONNX Runtime", NAMES)
+    assert (engine.preprocessing, engine.config) == (PREPROCESSING, model.config)
+
+
+def test_preprocessing_follows_the_size_that_is_exported(model, tmp_path):
+    export_onnx(model, tmp_path / "model.onnx", image_size=(32, 41))
+    engine = OnnxEngine(tmp_path / "model.onnx")
+    assert engine.preprocessing.image_size == (32, 41)
+    agree(engine, model, 2, (32, 41))
+
+
+def test_the_file_decides_the_engine(checkpoint, onnx_file):
+    assert isinstance(open_engine(onnx_file), OnnxEngine)
+    assert isinstance(open_engine(checkpoint), TorchEngine)
+    assert open_engine(checkpoint).name == "PyTorch, optimised on cpu"
+
+
+def test_a_network_in_memory_runs_as_it_is_and_keeps_its_mode(model):
+    engine = open_engine(model)
+    assert engine.model is model
+    model.train()
+    agree_with = model.stem.norm.running_mean.clone()
+    engine(torch.randn(2, 3, 64, 96))
+    assert model.training
+    assert torch.equal(model.stem.norm.running_mean, agree_with)
+    model.eval()
+
+
+def test_predictor_and_evaluate_answer_alike_with_every_engine(model, checkpoint, onnx_file):
+    random = np.random.default_rng(0)
+    arrays = [random.integers(0, 20 + 33 * i, (70, 101, 3), dtype=np.uint8) for i in range(7)]
+    labelled = LabelledImages(arrays, [0, 1, 2, 0, 1, 2, 0], NAMES, [str(i) for i in range(7)])
+    wanted, figures = maxvit.Predictor(model)(arrays), maxvit.evaluate(model, labelled)
+    for path in (checkpoint, onnx_file):
+        for answer, right in zip(maxvit.Predictor(path)(arrays), wanted, strict=True):
+            assert [name for name, _ in answer.classes] == [name for name, _ in right.classes]
+            np.testing.assert_allclose([p for _, p in answer.classes], [p for _, p in right.classes], rtol=1e-4)
+        found = maxvit.evaluate(open_engine(path), labelled, batch_size=3)
+        np.testing.assert_allclose(found.probabilities, figures.probabilities, rtol=1e-4)
+
+
+def test_a_checkpoint_is_exported_once_and_that_is_said(model, checkpoint, cache):
+    said = []
+    agree(open_engine(checkpoint, "onnxruntime", tell=said.append), model, 2)
+    (file,) = cache.iterdir()
+    assert said == [f"exporting {checkpoint} to {file}: some seconds, once"]
+    made = file.stat().st_mtime_ns
+    agree(open_engine(checkpoint, "onnxruntime", tell=said.append), model, 2)
+    assert (len(said), file.stat().st_mtime_ns) == (1, made)
+
+
+def test_what_is_said_goes_to_standard_error(checkpoint, cache, capsys):
+    open_engine(checkpoint, "onnxruntime")
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n"), err.startswith("exporting ")) == ("", 1, True)
+
+
+def test_another_checkpoint_or_version_is_another_file(model, checkpoint, cache, tmp_path, monkeypatch):
+    other = MaxViT(model.config, PREPROCESSING, NAMES)
+    other.save(tmp_path / "model.safetensors")
+    for path in (checkpoint, tmp_path / "model.safetensors"):
+        open_engine(path, "onnxruntime")
+    monkeypatch.setattr(maxvit, "__version__", "9.9")
+    open_engine(checkpoint, "onnxruntime")
+    assert len(list(cache.iterdir())) == 3
+
+
+@pytest.mark.parametrize(
+    ("size", "sentence"),
+    [((64, 64), "images are 3 x 64 x 64, and .* is for 3 x 64 x 96: resize them, or export anew")],
+)
+def test_images_of_another_size_are_refused(onnx_file, size, sentence):
+    with pytest.raises(MaxViTError, match=sentence):
+        open_engine(onnx_file)(torch.randn(1, 3, *size))
+
+
+def test_an_onnx_file_of_another_program_is_refused(onnx_file, tmp_path):
+    other = onnx.load(onnx_file)
+    del other.metadata_props[:]
+    onnx.save(other, tmp_path / "other.onnx")
+    with pytest.raises(MaxViTError, match=r"other\.onnx was not written by maxvit"):
+        open_engine(tmp_path / "other.onnx")
+
+
+def test_a_description_that_cannot_be_used_is_refused(onnx_file, tmp_path):
+    other = onnx.load(onnx_file)
+    next(p for p in other.metadata_props if p.key == "config").value = '{"depths": 3}'
+    onnx.save(other, tmp_path / "other.onnx")
+    with pytest.raises(MaxViTError, match=r"the description in .*other\.onnx cannot be used: depths is 3"):
+        open_engine(tmp_path / "other.onnx")
+
+
+def test_a_damaged_onnx_file_is_refused(onnx_file, tmp_path):
+    (tmp_path / "half.onnx").write_bytes(onnx_file.read_bytes()[:5000])
+    with pytest.raises(MaxViTError, match=r"ONNX Runtime cannot read .*half\.onnx"):
+        open_engine(tmp_path / "half.onnx")
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(MaxViTError, match=r"gone\.onnx is no file"):
+        open_engine(tmp_path / "gone.onnx")
+
+
+def test_engines_that_do_not_fit_the_file_are_refused(model, onnx_file, checkpoint):
+    with pytest.raises(MaxViTError, match="unknown engine 'tensorrt'"):
+        open_engine(checkpoint, "tensorrt")
+    with pytest.raises(MaxViTError, match="runs in ONNX Runtime: give the checkpoint"):
+        open_engine(onnx_file, "torch")
+    with pytest.raises(MaxViTError, match="a network in memory runs in PyTorch"):
+        open_engine(model, "onnxruntime")
+
+
+def test_images_that_keep_their_shapes_are_refused_by_a_file_for_one(model, cache, tmp_path):
+    aspect = MaxViT(model.config, Preprocessing(image_size=(64, 96), fit="aspect"))
+    aspect.save(tmp_path / "aspect.safetensors")
+    with pytest.raises(MaxViTError, match="keep their shapes, and an ONNX file takes one: use --engine torch"):
+        open_engine(tmp_path / "aspect.safetensors", "onnxruntime")
+
+
+def test_without_onnxruntime_the_package_is_named(onnx_file, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(MaxViTError, match=r"runs in onnxruntime: pip install 'maxvit\[export\]'"):
+        open_engine(onnx_file)
