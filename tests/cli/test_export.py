@@ -63,3 +63,21 @@ def test_an_engine_or_format_that_is_unknown_is_a_mistake(run, trained, images):
         2,
         "error: unknown format 'onxn': did you mean 'onnx'?\n",
     )
+
+
+def test_int8_is_calibrated_on_a_folder_and_says_how_many_answers_agree(run, trained, images, tmp_path):
+    file = tmp_path / "model.onnx"
+    code, out, err = run("export", trained.checkpoint, "--int8", "--calibrate", images, "--out", file)
+    assert (code, err) == (0, "")
+    said, wrote = out.splitlines()
+    assert said.startswith("the first answer is that of fp32 for ")
+    assert "% of 12 images" in said  # half of 24
+    assert wrote == f"wrote {file}"
+    code, _, err = run("predict", file, images)
+    assert (code, err) == (0, "engine: ONNX Runtime, int8\n")
+
+
+def test_calibrate_without_int8_is_a_mistake(run, trained, images, tmp_path):
+    code, _, err = run("export", trained.checkpoint, "--calibrate", images, "--out", tmp_path / "model.onnx")
+    assert (code, list(tmp_path.iterdir())) == (2, [])
+    assert err == "error: --calibrate is for --int8, which was not given: add it, or leave --calibrate out\n"

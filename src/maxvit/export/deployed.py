@@ -15,6 +15,7 @@ Letters: B batch, H W map sides, C channels, G groups per image, T tokens per gr
 
 import dataclasses
 import json
+from collections.abc import Mapping
 
 import torch
 from onnx import ModelProto
@@ -22,6 +23,7 @@ from torch import Tensor, nn
 
 from maxvit.config import Size
 from maxvit.export.graph import Graph
+from maxvit.export.levels import Range, quantize_weight
 from maxvit.kernels.folding import fold_batch_norms
 from maxvit.layers.attention import GroupAttention
 from maxvit.layers.gather import group_indices, place_indices
@@ -30,15 +32,16 @@ from maxvit.layers.multiaxis import AttentionLayer
 from maxvit.model import Head, MaxViT, MaxViTBlock
 
 
-def deployed(model: MaxViT, image_size: Size, batch: int | str) -> ModelProto:
+def deployed(model: MaxViT, image_size: Size, batch: int | str, int8: Mapping[str, Range] | None = None) -> ModelProto:
     """Write the network as an ONNX model: `images` (B, C, H, W) in, `logits` (B, classes) out, both float32.
 
     Args:
         model: It is left as it is.
         image_size: (height, width) of the images.
         batch: B, or a name for any number.
+        int8: The products of matrices to compute in 8 bits, by the names of their modules: the range of their inputs.
     """
-    network = _Writer()
+    network = _Writer(int8 or {})
     with torch.no_grad():
         features = network.write(fold_batch_norms(model).float().cpu(), image_size)
     preprocessing = dataclasses.replace(model.preprocessing, image_size=image_size)
@@ -53,8 +56,9 @@ def deployed(model: MaxViT, image_size: Size, batch: int | str) -> ModelProto:
 class _Writer:
     """Walks through the network. A method adds one of its modules, and returns the name of what comes out."""
 
-    def __init__(self) -> None:
-        self.graph = Graph()
+    def __init__(self, int8: Mapping[str, Range]) -> None:
+        self.graph, self.int8 = Graph(), int8
+        self.quantized: dict[str, tuple[str, str, str]] = {}  # by value: itself in 8 bits, its scale and zero
         self.hw: Size = (0, 0)  # sides of the map at hand
         self.tokens = 0  # of an image, as they lie in their order, padding included
 
@@ -90,7 +94,7 @@ class _Writer:
         before = self.hw
         y = self._gelu(mbconv.act, self._conv(mbconv.expand, x))
         y = self._gelu(mbconv.act, self._conv(mbconv.depthwise, y))
-        y = self._conv(mbconv.project, self._squeeze_excite(mbconv.se, y))
+        y = self._project(mbconv.project, self._squeeze_excite(mbconv.se, y))
         return self.graph.add("Add", y, self._shortcut(mbconv.shortcut, x, before))
 
     def _squeeze_excite(self, se: SqueezeExcite, x: str) -> str:
@@ -123,6 +127,17 @@ class _Writer:
             "Conv", x, *weights, strides=(stride, stride), group=conv.groups, pads=(top, left, bottom, right)
         )
 
+    def _project(self, conv: nn.Conv2d, x: str) -> str:
+        """MBConv's last 1 x 1 convolution; in 8 bits, a product of matrices."""
+        if self.graph.name("project") not in self.int8:
+            return self._conv(conv, x)
+        assert conv.bias is not None
+        x = self.graph.add("Transpose", x, perm=(0, 2, 3, 1))  # (B, H, W, C_in)
+        x = self._reshape(
+            self._linear("project", x, conv.weight.flatten(1), conv.bias), -1, *self.hw, conv.out_channels
+        )
+        return self.graph.add("Transpose", x, perm=(0, 3, 1, 2))  # (B, C, H, W)
+
     def _attention_layer(self, layer: AttentionLayer, x: str, places: Tensor) -> tuple[str, Tensor]:
         """(B, any, C), where `places` says -> (B, G * T, C), in the order of the layer's groups, and the new places."""
         attention, hw = layer.attention, self.hw
@@ -130,8 +145,9 @@ class _Writer:
         x = self._gather(x, places[slots.flatten()])
         y = self._attention(attention, self._norm(layer.norm1, x), real)
         x = self.graph.add("Add", x, self._reshape(y, -1, slots.numel(), layer.norm1.normalized_shape[0]))
-        y = self._linear(self._norm(layer.norm2, x), layer.ffn.expand.weight, layer.ffn.expand.bias)
-        y = self._linear(self._gelu(layer.ffn.act, y), layer.ffn.project.weight, layer.ffn.project.bias)
+        expand, project = layer.ffn.expand, layer.ffn.project
+        y = self._linear("ffn.expand", self._norm(layer.norm2, x), expand.weight, expand.bias)
+        y = self._linear("ffn.project", self._gelu(layer.ffn.act, y), project.weight, project.bias)
         x = self.graph.add("Add", x, self._reshape(y, -1, slots.numel(), layer.norm1.normalized_shape[0]))
         return x, place_indices(hw, attention.size, attention.axis, places.device)
 
@@ -140,8 +156,9 @@ class _Writer:
         tokens, heads, channels = real.shape[1], attention.heads, attention.proj.in_features
         scale = (channels // heads) ** -0.5
         (wq, wk, wv), (bq, _, bv) = attention.qkv.weight.chunk(3), attention.qkv.bias.chunk(3)
-        q = self._linear(x, wq * scale, bq * scale)
-        q, k, v = (self._reshape(t, -1, tokens, channels) for t in (q, self._linear(x, wk), self._linear(x, wv)))
+        rows = self._reshape(x, -1, channels)
+        parts = [(wq * scale, bq * scale), (wk, None), (wv, None)]
+        q, k, v = (self._reshape(self._linear("attention.qkv", rows, *p), -1, tokens, channels) for p in parts)
         bias = attention.bias()  # (N, T, T)
         if real.all():
             mask = self.graph.constant(bias[None])
@@ -150,13 +167,28 @@ class _Writer:
             mask = self.graph.constant(bias.where(real[:, None, None, :], float("-inf")))  # (G, N, T, T)
             mask = self.graph.add("Tile", mask, self.graph.add("Concat", images, self.graph.integers(1, 1, 1), axis=0))
         y = self.graph.add("Attention", q, k, v, mask, q_num_heads=heads, kv_num_heads=heads, scale=1.0)
-        return self._linear(y, attention.proj.weight, attention.proj.bias + attention.proj.weight @ bv)
+        bias = attention.proj.bias + attention.proj.weight @ bv
+        return self._linear("attention.proj", y, attention.proj.weight, bias)
 
-    def _linear(self, x: str, weight: Tensor, bias: Tensor | None = None) -> str:
+    def _linear(self, name: str, x: str, weight: Tensor, bias: Tensor | None = None) -> str:
         """(..., C_in) -> (rows, C): a product of matrices, which adds the bias as it goes."""
-        x = self._reshape(x, -1, weight.shape[1])
         rest = [] if bias is None else [self.graph.constant(bias)]
-        return self.graph.add("Gemm", x, self.graph.constant(weight.T), *rest)
+        if (full := self.graph.name(name)) not in self.int8:
+            x = self._reshape(x, -1, weight.shape[1])
+            return self.graph.add("Gemm", x, self.graph.constant(weight.T), *rest)
+        inputs, scale, zero = self._quantize(x, self.int8[full])
+        levels, steps = quantize_weight(weight)
+        weights = self.graph.constant(levels.T), scale, self.graph.constant(steps), zero
+        y = self.graph.add("MatMulIntegerToFloat", inputs, *weights, "", *rest)
+        return self._reshape(y, -1, len(weight))
+
+    def _quantize(self, x: str, inputs: Range) -> tuple[str, str, str]:
+        """A value in 8 bits, made once for all products that take it; its scale and zero."""
+        if x not in self.quantized:
+            scale = self.graph.constant(torch.tensor(inputs.step))
+            zero = self.graph.constant(torch.tensor(inputs.zero, dtype=torch.uint8))
+            self.quantized[x] = self.graph.add("QuantizeLinear", x, scale, zero), scale, zero
+        return self.quantized[x]
 
     def _gather(self, x: str, places: Tensor) -> str:
         """Tokens in another order, with or without padding: (B, any, C) -> (B, len(places), C)."""
@@ -179,7 +211,7 @@ class _Writer:
         """(B, C, H, W) -> (B, classes)."""
         pool = "GlobalAveragePool" if head.pool == "avg" else "GlobalMaxPool"
         x = self._reshape(self.graph.add(pool, x), -1, head.dense.in_features)
-        x = self.graph.add("Tanh", self._linear(self._norm(head.norm, x), head.dense.weight, head.dense.bias))
+        x = self.graph.add("Tanh", self._linear("dense", self._norm(head.norm, x), head.dense.weight, head.dense.bias))
         if isinstance(head.classifier, nn.Identity):
             return x
-        return self._linear(x, head.classifier.weight, head.classifier.bias)
+        return self._linear("classifier", x, head.classifier.weight, head.classifier.bias)

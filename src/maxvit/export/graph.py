@@ -9,6 +9,7 @@ from torch import Tensor
 
 OPSET = 23  # the first that has Attention; Gelu with the tanh formula is there since 20
 IR_VERSION = 11  # of the file, as opset 23 wants it
+OF_THE_RUNTIME = {"MatMulIntegerToFloat"}  # operators that only ONNX Runtime has; files without them are standard
 
 
 class Graph:
@@ -24,17 +25,22 @@ class Graph:
         """What is added from here on belongs to this part of the network; its names begin so."""
         self._scope = f"{name}." if name else ""
 
+    def name(self, part: str) -> str:
+        """The full name of a part of what is at hand."""
+        return self._scope + part
+
     def add(self, op: str, *inputs: str, **attributes: int | float | str | Sequence[int]) -> str:
-        """Add an operator of the standard set, with the attributes that the set gives it; returns its output."""
+        """Add an operator, with the attributes that its set gives it; returns its output."""
         name = f"{self._scope}{op}_{len(self._nodes)}"
-        node = helper.make_node(op, inputs, [name], name)
+        node = helper.make_node(op, inputs, [name], name, domain="com.microsoft" if op in OF_THE_RUNTIME else "")
         node.attribute.extend(helper.make_attribute(key, value) for key, value in attributes.items())
         self._nodes.append(node)
         return name
 
     def constant(self, values: Tensor) -> str:
-        """Add weights, as float32."""
-        return self._add_constant(values.detach().float().cpu().contiguous().numpy())
+        """Add weights: floating point as float32, integers as they are."""
+        values = values.detach().cpu().contiguous()
+        return self._add_constant((values.float() if values.is_floating_point() else values).numpy())
 
     def integers(self, *values: int) -> str:
         """Add a vector of int64: a shape, axes or indices. Equal ones are one."""
@@ -64,8 +70,10 @@ class Graph:
             [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, (_, shape) in outputs.items()],
             self._constants,
         )
-        opset = helper.make_opsetid("", OPSET)
-        model = helper.make_model(graph, opset_imports=[opset], ir_version=IR_VERSION, producer_name="maxvit")
+        opsets = [helper.make_opsetid("", OPSET)]
+        if any(node.domain for node in self._nodes):
+            opsets.append(helper.make_opsetid("com.microsoft", 1))
+        model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="maxvit")
         helper.set_model_props(model, dict(metadata))
         return model
 

@@ -1,0 +1,155 @@
+"""int8 after training: ranges from a few hundred images, and as many products in 8 bits as keep the answers."""
+
+import dataclasses
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from maxvit.data.images import ImageLike
+from maxvit.data.transforms import preprocess
+from maxvit.errors import MaxViTError
+from maxvit.export.deployed import deployed
+from maxvit.export.levels import Range, find_range, quantize_weight, rounded
+from maxvit.kernels.folding import fold_batch_norms
+from maxvit.model import MaxViT
+from maxvit.storage import write_atomically
+
+AT_ONCE = 8  # images in a forward
+FEWEST = 20  # images
+
+
+@dataclass(frozen=True, slots=True)
+class Quantization:
+    """What was quantised, and what that did to the answers.
+
+    Attributes:
+        agreement: Share of images whose first answer is that of the network in fp32, 0 to 1.
+        judged_on: Images that say so; none of them gave ranges.
+        calibrated_on: Images that gave ranges.
+        damage: Of each product: the relative error (root mean square) of its output when it alone is in 8 bits.
+        kept: Products that stayed in fp32, the most damaged first.
+    """
+
+    agreement: float
+    judged_on: int
+    calibrated_on: int
+    damage: dict[str, float]
+    kept: list[str]
+
+
+def quantize_onnx(
+    model: MaxViT, path: str | Path, images: Sequence[ImageLike], agreement: float = 0.99
+) -> Quantization:
+    """Write the network as an ONNX file that computes its products of matrices in 8 bits, for ONNX Runtime.
+
+    Every second image gives the ranges; the others are answered by the file and by the network. Where too few answers
+    agree, the products that suffer most go back to fp32, until enough do. The result is part of the file's metadata.
+
+    Args:
+        model: It is left as it is.
+        path: Where to; a file that is there is replaced in one step.
+        images: A few hundred, of the kind that will come.
+        agreement: Share of the answers that must be those in fp32, 0 to 1.
+
+    Raises:
+        MaxViTError: If there are too few images or one cannot be read, `agreement` is out of range, a package is
+            missing, or the file cannot be written.
+    """
+    if not 0 <= agreement <= 1:
+        raise MaxViTError(f"agreement is {agreement}; it takes a share from 0 to 1")
+    if len(images) < FEWEST:
+        raise MaxViTError(f"{len(images)} images were given to calibrate on; give some hundred, at least {FEWEST}")
+    if model.preprocessing.fit == "aspect":
+        raise MaxViTError("the model's images keep their shapes, and an ONNX file takes one: export in fp32, any_size")
+    network = fold_batch_norms(model).float().cpu()
+    batches = _batches(model, images[::2])
+    ranges = _ranges(network, batches)
+    damage = _damage(network, batches, ranges)
+    worst = sorted(damage, key=lambda name: -damage[name])
+    judges = _batches(model, images[1::2])
+    with torch.inference_mode():
+        answers = torch.cat([network(batch).argmax(1) for batch in judges])
+    kept = 0
+    while True:
+        chosen = {name: ranges[name] for name in worst[kept:]}
+        made = deployed(model, model.preprocessing.image_size, "batch", chosen)
+        share = _agreement(made.SerializeToString(), judges, answers)
+        if share >= agreement or not chosen:
+            break
+        kept += max(1, len(worst) // 16)
+    result = Quantization(share, len(answers), len(images[::2]), damage, worst[:kept])
+    made.metadata_props.add(key="quantization", value=json.dumps(dataclasses.asdict(result)))
+    write_atomically(Path(path), lambda temporary: temporary.write_bytes(made.SerializeToString()))
+    return result
+
+
+def _batches(model: MaxViT, images: Sequence[ImageLike]) -> list[Tensor]:
+    return list(torch.stack([preprocess(model.preprocessing, image) for image in images]).split(AT_ONCE))
+
+
+def _products(network: MaxViT) -> dict[str, nn.Module]:
+    """What gains from 8 bits, by name. MBConv's expansion does not: as a product it would have to change the layout."""
+    ends = ("mbconv.project", "attention.qkv", "attention.proj", "ffn.expand", "ffn.project")
+    return {name: module for name, module in network.named_modules() if name.endswith(ends)}
+
+
+def _watch(network: MaxViT, batches: Sequence[Tensor], watch: Callable[[str, nn.Module, Tensor, Tensor], None]) -> None:
+    """Run the network, and call `watch` with each product's name, module, input and output."""
+
+    def hook(name: str) -> Callable[[nn.Module, tuple[Tensor], Tensor], None]:
+        return lambda module, inputs, output: watch(name, module, inputs[0], output)
+
+    handles = [module.register_forward_hook(hook(name)) for name, module in _products(network).items()]
+    try:
+        with torch.inference_mode():
+            for batch in batches:
+                network(batch)
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _ranges(network: MaxViT, batches: Sequence[Tensor]) -> dict[str, Range]:
+    """Of each product's inputs, over all images."""
+    found: dict[str, Range] = {}
+
+    def widen(name: str, module: nn.Module, x: Tensor, y: Tensor) -> None:
+        seen, new = found.get(name, Range(0.0, 0.0)), find_range(x)
+        found[name] = Range(min(seen.low, new.low), max(seen.high, new.high))
+
+    _watch(network, batches, widen)
+    return found
+
+
+def _damage(network: MaxViT, batches: Sequence[Tensor], ranges: dict[str, Range]) -> dict[str, float]:
+    """See `Quantization.damage`."""
+    error, size = dict.fromkeys(ranges, 0.0), dict.fromkeys(ranges, 0.0)
+
+    def compare(name: str, module: nn.Module, x: Tensor, y: Tensor) -> None:
+        assert isinstance(module, nn.Linear | nn.Conv2d)
+        levels, steps = quantize_weight(module.weight.flatten(1))
+        weight, x = (levels * steps[:, None]).reshape(module.weight.shape), rounded(x, ranges[name])
+        again = F.linear(x, weight, module.bias) if isinstance(module, nn.Linear) else F.conv2d(x, weight, module.bias)
+        error[name] += float((again - y).square().sum())
+        size[name] += float(y.square().sum())
+
+    _watch(network, batches, compare)
+    return {name: (error[name] / max(size[name], 1e-30)) ** 0.5 for name in ranges}
+
+
+def _agreement(file: bytes, batches: Sequence[Tensor], answers: Tensor) -> float:
+    """Share of images that the file answers so."""
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise MaxViTError("quantising needs onnxruntime: pip install 'maxvit[export]'") from error
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    found = [torch.from_numpy(session.run(["logits"], {"images": batch.numpy()})[0]).argmax(1) for batch in batches]
+    return float((torch.cat(found) == answers).float().mean())
