@@ -12,8 +12,10 @@ from safetensors.torch import save_file
 
 from maxvit import storage
 from maxvit.cli import main
+from maxvit.create import load_model
 from maxvit.data import folder as data_folder
 from maxvit.inference.device import best_device
+from maxvit.kernels.optimize import optimize
 from small import write_images, write_truncated_jpeg
 
 
@@ -162,7 +164,7 @@ def test_the_other_images_are_answered(trained, images, tmp_path, capsys):
         f"error: folder {tmp_path / 'empty'} holds no images",
         f"error: {tmp_path / 'text.png'} is not an image that can be read",
         "error: none.png does not exist: check the path",
-        f"engine: PyTorch, optimised on {best_device()}",
+        f"engine: {optimize(load_model(trained.checkpoint).to(best_device())).engine}, optimised on {best_device()}",
         "2 of 4 images could not be read",
     ]
 

@@ -13,8 +13,11 @@ import yaml
 import maxvit
 from maxvit.cli import main
 from maxvit.inference.device import best_device
+from maxvit.kernels.optimize import optimize
 
-ENGINE = f"engine: PyTorch, optimised on {best_device()}\n"
+ENGINE = (
+    f"engine: {optimize(maxvit.create_model('maxvit_micro').to(best_device())).engine}, optimised on {best_device()}\n"
+)
 COMMANDS = ["train", "evaluate", "predict", "report", "info", "list", "convert", "export"]
 
 

@@ -13,6 +13,7 @@ from maxvit.data.labelled import LabelledImages
 from maxvit.export.onnx import export_onnx
 from maxvit.inference import engines
 from maxvit.inference.engines import OnnxEngine, TorchEngine, open_engine
+from maxvit.kernels.optimize import optimize
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -115,7 +116,7 @@ def test_preprocessing_follows_the_size_that_is_exported(model, tmp_path):
 def test_the_file_decides_the_engine(checkpoint, onnx_file):
     assert isinstance(open_engine(onnx_file), OnnxEngine)
     assert isinstance(open_engine(checkpoint), TorchEngine)
-    assert open_engine(checkpoint).name == "PyTorch, optimised on cpu"
+    assert open_engine(checkpoint).name == f"{optimize(maxvit.load_model(checkpoint)).engine}, optimised on cpu"
 
 
 def test_a_network_in_memory_runs_as_it_is_and_keeps_its_mode(model):

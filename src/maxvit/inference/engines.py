@@ -179,4 +179,5 @@ def open_engine(
         return OnnxEngine(exported(path, tell))
     from maxvit.kernels.optimize import optimize
 
-    return TorchEngine(optimize(load_model(path).to(device)), name="PyTorch, optimised")
+    fast = optimize(load_model(path).to(device))
+    return TorchEngine(fast, name=f"{fast.engine}, optimised")
