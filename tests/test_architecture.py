@@ -38,7 +38,7 @@ ROOMS = {
         "tasks",
     },
     "training": {"checkpoints", "config", "create", "data", "errors", "inference", "model", "storage", "tasks"},
-    "benchmark": {"checkpoints", "config", "create", "errors", "export", "inference", "model", "storage"},
+    "benchmark": {"checkpoints", "config", "create", "errors", "export", "inference", "kernels", "model", "storage"},
     "cli": {
         "benchmark",
         "checkpoints",
