@@ -34,11 +34,8 @@ class RelativePositionBias(nn.Module):
         if table.shape[1:] != (2 * height - 1, 2 * width - 1):
             wanted = (2 * height - 1, 2 * width - 1)
             table = F.interpolate(table[:, None], wanted, mode="bilinear", align_corners=False)[:, 0]
-        rows = torch.arange(height, device=table.device)
-        columns = torch.arange(width, device=table.device)
-        dy = rows[None, :] - rows[:, None] + height - 1  # (query, key): key minus query, from 0
-        dx = columns[None, :] - columns[:, None] + width - 1
-        bias = table[:, dy[:, None, :, None], dx[None, :, None, :]]  # (N, h, w, h, w): query, then key
+        windows = table.unfold(1, height, 1).unfold(2, width, 1)  # (N, h, w, h, w): offset of the first key, then key
+        bias = windows.flip(1, 2)  # (N, h, w, h, w): query, then key; the last query's first key is the lowest offset
         return bias.flatten(3, 4).flatten(1, 2)  # (N, T, T)
 
 
