@@ -64,8 +64,11 @@ class SqueezeExcite(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""
-        scale = self.expand(self.act(self.reduce(x.mean((2, 3), keepdim=True))))  # (B, C, 1, 1)
-        return x * scale.sigmoid()
+        return x * self.scale(x.mean((2, 3), keepdim=True))
+
+    def scale(self, mean: Tensor) -> Tensor:
+        """What each channel is scaled by, from its mean over the map: (B, C, 1, 1) -> (B, C, 1, 1)."""
+        return self.expand(self.act(self.reduce(mean))).sigmoid()
 
 
 class Shortcut(nn.Module):

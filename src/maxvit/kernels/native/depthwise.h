@@ -21,8 +21,12 @@ inline float* lane(const Depthwise& p, float* line, long channel) { return line 
 // The activation of input row `y` of an image, as a line, and its slope if `slope`. Zeros outside of the map.
 template <int KIND>
 void fill(const Depthwise& p, const float* image, long y, long first, long last, float* value, float* slope) {
-    std::fill(value, value + p.line(), 0.0f);
-    if (y < 0 || y >= p.height) return;
+    if (y < 0 || y >= p.height) {
+        std::fill(value, value + p.line(), 0.0f);
+        return;
+    }
+    for (long c = 0; c < last - first; c += LANES)
+        store(lane(p, value, c), Vec{}), store(lane(p, value, c) + (p.width + 1) * LANES, Vec{});
     for (long x = 0; x < p.width; x++) {
         const float* from = image + (y * p.width + x) * p.channels;
         for (long c = first; c < last; c += LANES) {

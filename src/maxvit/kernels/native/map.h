@@ -3,6 +3,8 @@
 // One piece of work is one image's PANEL channels, taken pixel by pixel. Sums are kept for each image, to be added by
 // the caller: they do not depend on the number of threads.
 #pragma once
+#include <type_traits>
+
 #include "team.h"
 #include "vector.h"
 
@@ -107,9 +109,9 @@ inline void apply(const Maps& p, const float* x, const float* grad, float* y, fl
     });
 }
 
-// The gradient of the norm's output, from that of the scaled activation, in place; sums (images, 2, channels) of it,
-// and of it times x - mean.
-inline void apply_gradient(const Maps& p, const float* x, float* grad, float* sums) {
+// From the gradient of the scaled activation, that of the norm's output; `out` may be `grad`. sums (images, 2, channels)
+// of it, and of it times x - mean.
+inline void apply_gradient(const Maps& p, const float* x, const float* grad, float* out, float* sums) {
     const long C = p.channels;
     with_activation(p.activation, [&](auto kind) {
         pieces(p.images, C, 0, [&](long image, long first, long last, float*) {
@@ -125,7 +127,7 @@ inline void apply_gradient(const Maps& p, const float* x, float* grad, float* su
                         const Vec value = load(x + i);
                         const Vec g = (load(grad + i) * scale + pull) * curve<kind.value>(value * a + b).slope;
                         part += g, along += g * (value - mean);
-                        store(grad + i, g);
+                        store(out + i, g);
                     }
                     float *t = total[0] + c - first, *s = total[1] + c - first;
                     store(t, load(t) + part), store(s, load(s) + along);
@@ -148,18 +150,13 @@ inline void combine(long images, long pixels, long channels, const float* x, con
     });
 }
 
-// y = activation(x), if y; grad *= its derivative, if grad. n is a multiple of LANES.
-inline void activation(long n, int kind, const float* x, float* y, float* grad) {
+// y = activation(x), or with `grad` its derivative times that, which may be y. n is a multiple of LANES.
+inline void activation(long n, int kind, const float* x, const float* grad, float* y) {
     with_activation(kind, [&](auto k) {
 #pragma omp parallel for schedule(static)
         for (long i = 0; i < n; i += LANES) {
-            if (!grad) {
-                store(y + i, activate<k.value>(load(x + i)));
-                continue;
-            }
-            const Curve at = curve<k.value>(load(x + i));
-            if (y) store(y + i, at.value);
-            store(grad + i, load(grad + i) * at.slope);
+            const Vec value = load(x + i);
+            store(y + i, grad ? curve<k.value>(value).slope * load(grad + i) : activate<k.value>(value));
         }
     });
 }

@@ -1,5 +1,6 @@
 // What Python calls. Maps are (images, height, width, channels), channels a multiple of WIDTH.
-#include "attention.h"
+#include "attention_training.h"
+#include "depthwise.h"
 #include "stem.h"
 
 extern "C" {
@@ -12,5 +13,30 @@ void maxvit_mbconv(const MBConv* p, long images, long height, long width, const 
 }
 void maxvit_attention_layer(const AttentionLayer* p, const Groups* groups, long images, float* x) {
     attention_layer(*p, *groups, images, x);
+}
+
+// Training
+void maxvit_moments(long images, long pixels, long channels, const float* x, double* sums) {
+    moments(images, pixels, channels, x, sums);
+}
+void maxvit_apply(const Maps* p, const float* x, const float* grad, float* y, float* sums) { apply(*p, x, grad, y, sums); }
+void maxvit_apply_gradient(const Maps* p, const float* x, const float* grad, float* out, float* sums) {
+    apply_gradient(*p, x, grad, out, sums);
+}
+void maxvit_combine(long images, long pixels, long channels, const float* x, const float* line, float* grad) {
+    combine(images, pixels, channels, x, line, grad);
+}
+void maxvit_activation(long n, long kind, const float* x, const float* grad, float* y) { activation(n, kind, x, grad, y); }
+void maxvit_depthwise(const Depthwise* p, const float* x, float* y) { depthwise(*p, x, y); }
+void maxvit_depthwise_gradient(const Depthwise* p, const float* x, const float* grad, float* out, float* sums, float* weights) {
+    depthwise_gradient(*p, x, grad, out, sums, weights);
+}
+long maxvit_shares() { return SHARES; }
+void maxvit_attention(const Attention* p, const Groups* groups, long images, const float* qkv, float* out) {
+    attention(*p, *groups, images, qkv, out);
+}
+void maxvit_attention_gradient(const Attention* p, const Groups* groups, long images, const float* qkv, const float* grad,
+                               float* out, float* position) {
+    attention_gradient(*p, *groups, images, qkv, grad, out, position);
 }
 }

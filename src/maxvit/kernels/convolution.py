@@ -1,0 +1,113 @@
+"""MBConv in training: of the expanded maps only two are kept, the inputs of the two norms behind them."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+
+from maxvit.kernels.calls import activation_code, address, call, structure
+from maxvit.kernels.linear import linear_of
+from maxvit.kernels.normalization import Maps, affine, input_gradient, normalized, statistics
+from maxvit.layers.mbconv import MBConv, SqueezeExcite
+
+Depthwise = structure("Depthwise", "images height width channels stride", "activation symmetric", "norm weights")
+
+
+def mbconv(part: MBConv, x: Tensor) -> Tensor:
+    """part(x): (B, C_in, H, W) -> (B, C, ceil(H / stride), ceil(W / stride))."""
+    tokens = x.permute(0, 2, 3, 1).contiguous()  # (B, H, W, C_in), a view of channels_last memory
+    first, second, third = part.pre_norm, part.expand_norm, part.depthwise_norm
+    found = statistics(tokens, first)
+    y = linear_of(lambda t, w, b: normalized(t, w, b, found), part.expand, tokens, first.weight, first.bias)
+    code, symmetric = activation_code(part.act), part.depthwise.padding[0] == 1
+    y = _Depthwise.apply(
+        y, second.weight, second.bias, part.depthwise.weight, statistics(y, second), code, part.depthwise.stride[0], symmetric
+    )  # (B, H', W', 4C)
+    y = _ExciteProject.apply(
+        y,
+        third.weight,
+        third.bias,
+        part.project.weight.flatten(1),
+        part.project.bias,
+        statistics(y, third),
+        code,
+        part.se,
+        *part.se.parameters(),
+    )  # (B, H', W', C)
+    return part.shortcut(x) + part.drop_path(y).permute(0, 3, 1, 2)
+
+
+class _Depthwise(Function):
+    """depthwise(act(norm(x))); keeps x."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, kernel: Tensor, found: Tensor, code: int, stride: int, symmetric: bool
+    ) -> Tensor:
+        ctx.facts = stride, code, symmetric
+        ctx.save_for_backward(x, weight, bias, kernel, found)
+        norm, taps = affine(found, weight, bias), kernel.flatten(1).t().contiguous()  # (9, C)
+        y = x.new_empty(x.shape[0], -(-x.shape[1] // stride), -(-x.shape[2] // stride), x.shape[3])
+        call("depthwise", Depthwise(*x.shape, *ctx.facts, address(norm), address(taps)), x, y)
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, bias, kernel, found = ctx.saved_tensors
+        norm, taps = affine(found, weight, bias), kernel.flatten(1).t().contiguous()
+        out, sums = torch.empty_like(x), x.new_empty(x.shape[0], 2, x.shape[3])
+        by_image = x.new_empty(x.shape[0], 9, x.shape[3])
+        convolution = Depthwise(*x.shape, *ctx.facts, address(norm), address(taps))
+        call("depthwise_gradient", convolution, x, grad.contiguous(), out, sums, by_image)
+        of_norm = input_gradient(x, out, sums, found, weight)
+        return out, *of_norm, by_image.sum(0).t().reshape(kernel.shape), None, None, None, None
+
+
+class _ExciteProject(Function):
+    """project(se(act(norm(x)))); keeps x."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        project: Tensor,
+        project_bias: Tensor,
+        found: Tensor,
+        code: int,
+        se: SqueezeExcite,
+        *excite: Tensor,
+    ) -> Tensor:
+        batch, pixels, channels = x.shape[0], x.shape[1:3].numel(), x.shape[3]
+        norm, sums, y = affine(found, weight, bias), x.new_empty(batch, channels), torch.empty_like(x)
+        call("apply", Maps(batch, pixels, channels, code, address(norm)), x, None, None, sums)
+        scale = se.scale(sums[:, :, None, None] / pixels)  # (B, C, 1, 1)
+        call("apply", Maps(batch, pixels, channels, code, address(norm), address(scale)), x, None, y, None)
+        ctx.code, ctx.se = code, se
+        ctx.save_for_backward(x, weight, bias, project, found, sums)
+        return F.linear(y, project, project_bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, bias, project, found, sums = ctx.saved_tensors
+        batch, pixels, channels = x.shape[0], x.shape[1:3].numel(), x.shape[3]
+        rows = grad.flatten(0, 2)  # (M, C)
+        norm, y, along, inner = affine(found, weight, bias), torch.empty_like(x), torch.empty_like(sums), grad @ project
+        with torch.enable_grad():
+            mean = (sums[:, :, None, None] / pixels).requires_grad_()
+            scale = ctx.se.scale(mean)  # (B, C, 1, 1)
+        call("apply", Maps(batch, pixels, channels, ctx.code, address(norm), address(scale)), x, inner, y, along)
+        of_project = rows.t() @ y.flatten(0, 2), rows.sum(0)
+        del y
+        pull, *of_excite = torch.autograd.grad(scale, [mean, *ctx.se.parameters()], along[:, :, None, None])
+        pull = pull / pixels
+        maps = Maps(batch, pixels, channels, ctx.code, address(norm), address(scale), address(pull))
+        by_image = x.new_empty(batch, 2, channels)
+        call("apply_gradient", maps, x, inner, inner, by_image)
+        return inner, *input_gradient(x, inner, by_image, found, weight), *of_project, None, None, None, *of_excite
