@@ -10,7 +10,7 @@ from torch.autograd.function import once_differentiable
 
 from maxvit.kernels.calls import activation_code, address, call, structure
 from maxvit.kernels.linear import linear_of
-from maxvit.kernels.normalization import Maps, affine, input_gradient, normalized, statistics
+from maxvit.kernels.normalization import Maps, affine, blocks, input_gradient, normalized, statistics
 from maxvit.layers.mbconv import MBConv, SqueezeExcite
 
 Depthwise = structure("Depthwise", "images height width channels stride", "activation symmetric", "norm weights")
@@ -84,30 +84,30 @@ class _ExciteProject(Function):
         *excite: Tensor,
     ) -> Tensor:
         batch, pixels, channels = x.shape[0], x.shape[1:3].numel(), x.shape[3]
-        norm, sums, y = affine(found, weight, bias), x.new_empty(batch, channels), torch.empty_like(x)
-        call("apply", Maps(batch, pixels, channels, code, address(norm)), x, None, None, sums)
-        scale = se.scale(sums[:, :, None, None] / pixels)  # (B, C, 1, 1)
-        call("apply", Maps(batch, pixels, channels, code, address(norm), address(scale)), x, None, y, None)
+        norm, sums, y = affine(found, weight, bias), x.new_empty(batch, blocks(x), channels), torch.empty_like(x)
+        call("pool", Maps(batch, pixels, channels, code, address(norm)), x, sums)
+        mean = sums.sum(1)[:, :, None, None] / pixels  # (B, C, 1, 1)
+        scale = se.scale(mean)
+        call("apply", Maps(batch, pixels, channels, code, address(norm), address(scale)), x, y)
         ctx.code, ctx.se = code, se
-        ctx.save_for_backward(x, weight, bias, project, found, sums)
+        ctx.save_for_backward(x, weight, bias, project, found, mean)
         return F.linear(y, project, project_bias)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, bias, project, found, sums = ctx.saved_tensors
+        x, weight, bias, project, found, mean = ctx.saved_tensors
         batch, pixels, channels = x.shape[0], x.shape[1:3].numel(), x.shape[3]
-        rows = grad.flatten(0, 2)  # (M, C)
-        norm, y, along, inner = affine(found, weight, bias), torch.empty_like(x), torch.empty_like(sums), grad @ project
+        rows, inner = grad.flatten(0, 2), grad @ project  # (M, C), (B, H, W, 4C)
+        norm, y, sums = affine(found, weight, bias), torch.empty_like(x), x.new_empty(batch, blocks(x), channels)
         with torch.enable_grad():
-            mean = (sums[:, :, None, None] / pixels).requires_grad_()
-            scale = ctx.se.scale(mean)  # (B, C, 1, 1)
-        call("apply", Maps(batch, pixels, channels, ctx.code, address(norm), address(scale)), x, inner, y, along)
+            scale = ctx.se.scale(mean.requires_grad_())  # (B, C, 1, 1)
+        call("scale_gradient", Maps(batch, pixels, channels, ctx.code, address(norm), address(scale)), x, inner, y, sums)
         of_project = rows.t() @ y.flatten(0, 2), rows.sum(0)
         del y
-        pull, *of_excite = torch.autograd.grad(scale, [mean, *ctx.se.parameters()], along[:, :, None, None])
+        pull, *of_excite = torch.autograd.grad(scale, [mean, *ctx.se.parameters()], sums.sum(1)[:, :, None, None])
         pull = pull / pixels
         maps = Maps(batch, pixels, channels, ctx.code, address(norm), address(scale), address(pull))
-        by_image = x.new_empty(batch, 2, channels)
-        call("apply_gradient", maps, x, inner, inner, by_image)
-        return inner, *input_gradient(x, inner, by_image, found, weight), *of_project, None, None, None, *of_excite
+        sums = x.new_empty(batch * blocks(x), 2, channels)
+        call("apply_gradient", maps, x, inner, inner, sums)
+        return inner, *input_gradient(x, inner, sums, found, weight), *of_project, None, None, None, *of_excite

@@ -8,16 +8,22 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from maxvit.kernels.calls import activation_code, address, call, structure
+from maxvit.kernels.library import load
 
 Maps = structure("Maps", "images pixels channels", "activation", "norm scale pull")
+
+
+def blocks(x: Tensor) -> int:
+    """How many sums the kernels give for each image of a map (B, H, W, C), to be added up."""
+    return int(load().maxvit_blocks(x.shape[1:3].numel()))
 
 
 def statistics(x: Tensor, norm: nn.BatchNorm2d) -> Tensor:
     """Mean and inverse deviation over a batch (B, H, W, C), as (2, C); the running statistics take them in."""
     batch, pixels, channels = x.shape[0], x.shape[1:3].numel(), x.shape[3]
-    sums = x.new_empty(batch, 2, channels, dtype=torch.float64)
+    sums = x.new_empty(batch * blocks(x), 2, channels)
     call("moments", batch, pixels, channels, x.detach(), sums)
-    offset, square = sums.sum(0) / (batch * pixels)  # (C,) each, about the first pixel's values
+    offset, square = sums.double().sum(0) / (batch * pixels)  # (C,) each, about the first pixel's values
     variance = square - offset**2
     mean = x.detach()[0, 0, 0] + offset
     if norm.num_batches_tracked is not None and norm.running_mean is not None and norm.running_var is not None:
@@ -42,7 +48,7 @@ def input_gradient(x: Tensor, grad: Tensor, sums: Tensor, found: Tensor, weight:
     Args:
         x: (B, H, W, C).
         grad: (B, H, W, C).
-        sums: (B, 2, C), of grad and of grad * (x - mean).
+        sums: (..., 2, C), of grad and of grad * (x - mean), over parts of them.
         found: `statistics`.
         weight: (C,).
 
@@ -50,7 +56,7 @@ def input_gradient(x: Tensor, grad: Tensor, sums: Tensor, found: Tensor, weight:
         The gradients of weight and bias, (C,) each.
     """
     mean, inverse = found
-    total, along = sums.double().sum(0)
+    total, along = sums.flatten(0, -3).double().sum(0)
     pixels = x.shape[:3].numel()
     scale = (weight * inverse).double()
     slope = -scale * inverse**2 * along / pixels
@@ -77,7 +83,7 @@ class _Normalized(Function):
         ctx.save_for_backward(x, weight, bias, found)
         y, norm = torch.empty_like(x), affine(found, weight, bias)
         maps = Maps(x.shape[0], x.shape[1:3].numel(), x.shape[3], code, address(norm))
-        call("apply", maps, x, None, y, None)
+        call("apply", maps, x, y)
         return y
 
     @staticmethod
@@ -85,7 +91,7 @@ class _Normalized(Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, bias, found = ctx.saved_tensors
         batch, pixels, channels = x.shape[0], x.shape[1:3].numel(), x.shape[3]
-        out, sums, norm = torch.empty_like(x), x.new_empty(batch, 2, channels), affine(found, weight, bias)
+        out, sums, norm = torch.empty_like(x), x.new_empty(batch * blocks(x), 2, channels), affine(found, weight, bias)
         maps = Maps(batch, pixels, channels, ctx.code, address(norm))
         call("apply_gradient", maps, x, grad.contiguous(), out, sums)
         return out, *input_gradient(x, out, sums, found, weight), None, None

@@ -1,15 +1,14 @@
 // Maps (images, pixels, channels) in training: batch norm's sums, then norm, activation and scale in one pass each way.
 //
-// One piece of work is one image's PANEL channels, taken pixel by pixel. Sums are kept for each image, to be added by
-// the caller: they do not depend on the number of threads.
+// One piece of work is BLOCK pixels of an image. Sums are kept for each, to be added by the caller, so that they do not
+// depend on the number of threads.
 #pragma once
 #include <type_traits>
 
 #include "team.h"
 #include "vector.h"
 
-constexpr long PANEL = 64;  // channels that are done together
-constexpr long RUN = 32;    // values that are added up before they go to a larger sum
+constexpr long BLOCK = 128;
 
 enum Activation { NONE, TANH, ERF };
 
@@ -44,109 +43,114 @@ void with_activation(int kind, Use use) {
     else use(std::integral_constant<int, NONE>());
 }
 
+inline void add(float* total, Vec x) { store(total, load(total) + x); }
+
 struct Maps {
     long images, pixels, channels;
     int activation;
     const float* norm;   // (3, channels): scale, shift, mean; the norm is x * scale + shift
-    const float* scale;  // (images, channels) after the activation, or null
-    const float* pull;   // (images, channels) added to the gradient of each pixel's activation, or null
+    const float* scale;  // (images, channels) after the activation
+    const float* pull;   // (images, channels) added to the gradient of each pixel's activation
 };
 
-// Call work(image, first channel, last, memory) for every piece.
+inline long blocks(long pixels) { return (pixels + BLOCK - 1) / BLOCK; }
+
+// Call work(block, image, first float of the first pixel, of the pixel after the last) for every block of every image.
 template <class Work>
-void pieces(long images, long channels, size_t floats, Work work) {
-    const long panels = (channels + PANEL - 1) / PANEL;
-#pragma omp parallel for schedule(dynamic)
-    for (long item = 0; item < images * panels; item++) {
-        const long first = item % panels * PANEL;
-        work(item / panels, first, std::min(channels, first + PANEL), scratch(floats));
+void pieces(long images, long pixels, long channels, Work work) {
+    const long each = blocks(pixels);
+#pragma omp parallel for schedule(static)
+    for (long block = 0; block < images * each; block++) {
+        const long image = block / each, first = block % each * BLOCK, last = std::min(pixels, first + BLOCK);
+        work(block, image, (image * pixels + first) * channels, (image * pixels + last) * channels);
     }
 }
 
-// sums (images, 2, channels): of x - origin and of its square; origin is the first pixel.
-inline void moments(long images, long pixels, long channels, const float* x, double* sums) {
-    pieces(images, channels, 0, [&](long image, long first, long last, float*) {
-        double *total = sums + image * 2 * channels, *squares = total + channels;
-        std::fill(total + first, total + last, 0.0), std::fill(squares + first, squares + last, 0.0);
-        for (long begin = 0; begin < pixels; begin += RUN) {
-            const float* row = x + (image * pixels + begin) * channels;
-            const long some = std::min(RUN, pixels - begin);
-            for (long c = first; c < last; c += LANES) {
-                const Vec origin = load(x + c);
-                Vec t{}, s{};
-                for (long i = 0; i < some; i++) {
-                    const Vec d = load(row + i * channels + c) - origin;
-                    t += d, s += d * d;
-                }
-                for (int i = 0; i < LANES; i++) total[c + i] += t[i], squares[c + i] += s[i];
+// sums (images, blocks, 2, channels): of x - origin and of its square; origin is the first pixel.
+inline void moments(long images, long pixels, long C, const float* x, float* sums) {
+    pieces(images, pixels, C, [=](long block, long, long first, long last) {
+        float *total = sums + block * 2 * C, *squares = total + C;
+        std::fill(total, total + 2 * C, 0.0f);
+        for (long at = first; at < last; at += C)
+            for (long c = 0; c < C; c += LANES) {
+                const Vec d = load(x + at + c) - load(x + c);
+                add(total + c, d), add(squares + c, d * d);
             }
-        }
     });
 }
 
-// y = scale * activation(norm(x)), if y; sums (images, channels) of activation(norm(x)), times grad if grad, if sums.
-inline void apply(const Maps& p, const float* x, const float* grad, float* y, float* sums) {
-    const long C = p.channels;
+// y = scale * activation(norm(x)).
+inline void apply(const Maps& p, const float* x, float* y) {
     with_activation(p.activation, [&](auto kind) {
-        pieces(p.images, C, 0, [&](long image, long first, long last, float*) {
-            float total[PANEL] = {};
-            for (long begin = 0; begin < p.pixels; begin += RUN) {
-                const long at = (image * p.pixels + begin) * C, some = std::min(RUN, p.pixels - begin);
-                for (long c = first; c < last; c += LANES) {
-                    const Vec a = load(p.norm + c), b = load(p.norm + C + c);
-                    const Vec scale = p.scale ? load(p.scale + image * C + c) : all(1.0f);
-                    Vec part{};
-                    for (long i = at + c; i < at + some * C + c; i += C) {
-                        const Vec value = activate<kind.value>(load(x + i) * a + b);
-                        part += grad ? value * load(grad + i) : value;
-                        if (y) store(y + i, value * scale);
-                    }
-                    store(total + c - first, load(total + c - first) + part);
+        pieces(p.images, p.pixels, p.channels, [=, C = p.channels](long, long image, long first, long last) {
+            const float *norm = p.norm, *scale = p.scale ? p.scale + image * C : nullptr;
+            for (long at = first; at < last; at += C)
+                for (long c = 0; c < C; c += LANES) {
+                    const Vec value = activate<kind.value>(load(x + at + c) * load(norm + c) + load(norm + C + c));
+                    store(y + at + c, scale ? value * load(scale + c) : value);
                 }
-            }
-            if (sums) std::copy(total, total + last - first, sums + image * C + first);
         });
     });
 }
 
-// From the gradient of the scaled activation, that of the norm's output; `out` may be `grad`. sums (images, 2, channels)
-// of it, and of it times x - mean.
-inline void apply_gradient(const Maps& p, const float* x, const float* grad, float* out, float* sums) {
-    const long C = p.channels;
+// sums (images, blocks, channels) of activation(norm(x)).
+inline void pool(const Maps& p, const float* x, float* sums) {
     with_activation(p.activation, [&](auto kind) {
-        pieces(p.images, C, 0, [&](long image, long first, long last, float*) {
-            float total[2][PANEL] = {};
-            for (long begin = 0; begin < p.pixels; begin += RUN) {
-                const long at = (image * p.pixels + begin) * C, some = std::min(RUN, p.pixels - begin);
-                for (long c = first; c < last; c += LANES) {
-                    const Vec a = load(p.norm + c), b = load(p.norm + C + c), mean = load(p.norm + 2 * C + c);
-                    const Vec scale = p.scale ? load(p.scale + image * C + c) : all(1.0f);
-                    const Vec pull = p.pull ? load(p.pull + image * C + c) : Vec{};
-                    Vec part{}, along{};
-                    for (long i = at + c; i < at + some * C + c; i += C) {
-                        const Vec value = load(x + i);
-                        const Vec g = (load(grad + i) * scale + pull) * curve<kind.value>(value * a + b).slope;
-                        part += g, along += g * (value - mean);
-                        store(out + i, g);
-                    }
-                    float *t = total[0] + c - first, *s = total[1] + c - first;
-                    store(t, load(t) + part), store(s, load(s) + along);
+        pieces(p.images, p.pixels, p.channels, [=, C = p.channels](long block, long, long first, long last) {
+            float* total = sums + block * C;
+            std::fill(total, total + C, 0.0f);
+            for (long at = first; at < last; at += C)
+                for (long c = 0; c < C; c += LANES)
+                    add(total + c, activate<kind.value>(load(x + at + c) * load(p.norm + c) + load(p.norm + C + c)));
+        });
+    });
+}
+
+// y as `apply` makes it; sums (images, blocks, channels) of grad * activation(norm(x)): the gradient of the scale.
+inline void scale_gradient(const Maps& p, const float* x, const float* grad, float* y, float* sums) {
+    with_activation(p.activation, [&](auto kind) {
+        pieces(p.images, p.pixels, p.channels, [=, C = p.channels](long block, long image, long first, long last) {
+            const float *norm = p.norm, *scale = p.scale + image * C;
+            float* total = sums + block * C;
+            std::fill(total, total + C, 0.0f);
+            for (long at = first; at < last; at += C)
+                for (long c = 0; c < C; c += LANES) {
+                    const Vec value = activate<kind.value>(load(x + at + c) * load(norm + c) + load(norm + C + c));
+                    add(total + c, value * load(grad + at + c));
+                    store(y + at + c, value * load(scale + c));
                 }
-            }
-            for (int i = 0; i < 2; i++) std::copy(total[i], total[i] + last - first, sums + (2 * image + i) * C + first);
+        });
+    });
+}
+
+// From the gradient of the scaled activation, that of the norm's output; `out` may be `grad`. sums (images, blocks, 2,
+// channels) of it, and of it times x - mean. Without `scale` there is no `pull`.
+inline void apply_gradient(const Maps& p, const float* x, const float* grad, float* out, float* sums) {
+    with_activation(p.activation, [&](auto kind) {
+        pieces(p.images, p.pixels, p.channels, [=, C = p.channels](long block, long image, long first, long last) {
+            const float *norm = p.norm, *scale = p.scale ? p.scale + image * C : nullptr, *pull = p.pull + image * C;
+            float *total = sums + block * 2 * C, *along = total + C;
+            std::fill(total, total + 2 * C, 0.0f);
+            for (long at = first; at < last; at += C)
+                for (long c = 0; c < C; c += LANES) {
+                    const Vec value = load(x + at + c);
+                    Vec g = load(grad + at + c);
+                    if (scale) g = g * load(scale + c) + load(pull + c);
+                    g *= curve<kind.value>(value * load(norm + c) + load(norm + C + c)).slope;
+                    add(total + c, g), add(along + c, g * (value - load(norm + 2 * C + c)));
+                    store(out + at + c, g);
+                }
         });
     });
 }
 
 // grad = grad * line[0] + x * line[1] + line[2], line (3, channels): the gradient of a batch norm's input, in place.
-inline void combine(long images, long pixels, long channels, const float* x, const float* line, float* grad) {
-    const long C = channels;
-    pieces(images, C, 0, [&](long image, long first, long last, float*) {
-        const long at = image * pixels * C;
-        for (long begin = at; begin < at + pixels * C; begin += C)
-            for (long c = first; c < last; c += LANES)
-                store(grad + begin + c, load(grad + begin + c) * load(line + c) + load(x + begin + c) * load(line + C + c) +
-                                            load(line + 2 * C + c));
+inline void combine(long images, long pixels, long C, const float* x, const float* line, float* grad) {
+    pieces(images, pixels, C, [=](long, long, long first, long last) {
+        for (long at = first; at < last; at += C)
+            for (long c = 0; c < C; c += LANES)
+                store(grad + at + c, load(grad + at + c) * load(line + c) + load(x + at + c) * load(line + C + c) +
+                                         load(line + 2 * C + c));
     });
 }
 

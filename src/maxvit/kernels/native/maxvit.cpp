@@ -16,10 +16,15 @@ void maxvit_attention_layer(const AttentionLayer* p, const Groups* groups, long 
 }
 
 // Training
-void maxvit_moments(long images, long pixels, long channels, const float* x, double* sums) {
+long maxvit_blocks(long pixels) { return blocks(pixels); }
+void maxvit_moments(long images, long pixels, long channels, const float* x, float* sums) {
     moments(images, pixels, channels, x, sums);
 }
-void maxvit_apply(const Maps* p, const float* x, const float* grad, float* y, float* sums) { apply(*p, x, grad, y, sums); }
+void maxvit_apply(const Maps* p, const float* x, float* y) { apply(*p, x, y); }
+void maxvit_pool(const Maps* p, const float* x, float* sums) { pool(*p, x, sums); }
+void maxvit_scale_gradient(const Maps* p, const float* x, const float* grad, float* y, float* sums) {
+    scale_gradient(*p, x, grad, y, sums);
+}
 void maxvit_apply_gradient(const Maps* p, const float* x, const float* grad, float* out, float* sums) {
     apply_gradient(*p, x, grad, out, sums);
 }
@@ -27,9 +32,16 @@ void maxvit_combine(long images, long pixels, long channels, const float* x, con
     combine(images, pixels, channels, x, line, grad);
 }
 void maxvit_activation(long n, long kind, const float* x, const float* grad, float* y) { activation(n, kind, x, grad, y); }
-void maxvit_depthwise(const Depthwise* p, const float* x, float* y) { depthwise(*p, x, y); }
+void maxvit_depthwise(const Depthwise* p, const float* x, float* y) {
+    with_activation(p->activation, [=](auto kind) {
+        p->stride == 1 ? depthwise<kind.value, 1>(*p, x, y) : depthwise<kind.value, 2>(*p, x, y);
+    });
+}
 void maxvit_depthwise_gradient(const Depthwise* p, const float* x, const float* grad, float* out, float* sums, float* weights) {
-    depthwise_gradient(*p, x, grad, out, sums, weights);
+    with_activation(p->activation, [=](auto kind) {
+        p->stride == 1 ? depthwise_gradient<kind.value, 1>(*p, x, grad, out, sums, weights)
+                       : depthwise_gradient<kind.value, 2>(*p, x, grad, out, sums, weights);
+    });
 }
 long maxvit_shares() { return SHARES; }
 void maxvit_attention(const Attention* p, const Groups* groups, long images, const float* qkv, float* out) {
