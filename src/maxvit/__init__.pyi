@@ -13,6 +13,7 @@ from .inference.predictor import Predictor as Predictor
 from .inference.predictor import preprocess as preprocess
 from .inference.summary import Summary as Summary
 from .inference.summary import summarize as summarize
+from .kernels.accelerate import accelerate as accelerate
 from .kernels.optimize import optimize as optimize
 from .layers.multiaxis import BlockAttention as BlockAttention
 from .layers.multiaxis import GridAttention as GridAttention

@@ -12,6 +12,8 @@ import yaml
 from maxvit import Predictor, load_model, model, storage
 from maxvit.data.loading import Batch
 from maxvit.errors import MaxViTError
+from maxvit.kernels import native
+from maxvit.kernels.library import KernelsUnavailable
 from maxvit.layers.recompute import recompute
 from maxvit.tasks.classification import Classification
 from maxvit.training import callbacks
@@ -319,3 +321,28 @@ def test_an_image_alone_in_its_batch_is_trained_on_where_batch_norm_can(small_re
     one = Batch(torch.randn(1, 3, 64, 32), torch.tensor([1]), torch.tensor([0]), [])
     assert module.training_step(one, 0) is not None
     assert module.training_step(one._replace(images=one.images[:, :, :32]), 0) is None
+
+
+def test_the_native_kernels_train_as_plain_pytorch_does(small_recipe, tmp_path, capsys):
+    """The same files with the same names in them, and nearly the same numbers."""
+    runs = {}
+    for on in ("true", "false"):
+        recipe = small_recipe("optimization.epochs=1", f"model.native_kernels={on}")
+        runs[on] = train(recipe, tmp_path / on, show_progress=True).run
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("training by")]
+    assert said == ["training by the native CPU kernels", "training by plain PyTorch: the recipe says so"]
+    states = [torch.load(run / "last.state", weights_only=True)["state_dict"] for run in runs.values()]
+    assert states[0].keys() == states[1].keys()
+    losses = [float(rows_of(run)[0]["train_loss"]) for run in runs.values()]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+    assert losses[0] != losses[1]  # they are two ways
+
+
+def test_a_run_without_a_compiler_says_so(small_recipe, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(native, "load", no_compiler)
+    assert train(small_recipe("optimization.epochs=1"), tmp_path / "run", show_progress=True).finished
+    assert "training by plain PyTorch: no compiler" in capsys.readouterr().err
+
+
+def no_compiler():
+    raise KernelsUnavailable("no compiler")

@@ -3,6 +3,8 @@
 import copy
 import functools
 import warnings
+from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -10,8 +12,9 @@ from torch import Tensor, nn
 
 from maxvit.kernels.convolution import mbconv
 from maxvit.kernels.grouping import attend
-from maxvit.kernels.library import KernelsUnavailable, load
+from maxvit.kernels.library import KernelsUnavailable
 from maxvit.kernels.linear import gelu, linear_of
+from maxvit.kernels.native import unsupported
 from maxvit.kernels.normalization import normalize
 from maxvit.layers.mbconv import MBConv
 from maxvit.layers.multiaxis import AttentionLayer
@@ -21,15 +24,18 @@ from maxvit.model import MaxViT, Stem
 def accelerate(model: MaxViT) -> MaxViT:
     """The same network for training, on native CPU kernels that compute again in backward what is cheap.
 
-    Parameters and running statistics are those of `model`: training one trains the other. In evaluation, with frozen
-    parameters and under autocast its layers compute as those of `model` do.
+    Parameters and running statistics are those of `model`: training one trains the other. In evaluation, under autocast
+    and where parameters are frozen its layers compute as those of `model` do.
 
     Args:
-        model: In fp32, on the CPU. Where it is not, or the kernels cannot be used, it is returned as it is, with a
+        model: In float32, on the CPU. Where it is not, or the kernels cannot be used, it comes back as it is, with a
             warning that says why.
+
+    Returns:
+        The network to call in training; what is saved and evaluated is `model`.
     """
-    if (reason := obstacle(model)) is not None:
-        warnings.warn(f"training uses plain PyTorch: {reason}", stacklevel=2)
+    if reason := obstacle(model):
+        warnings.warn(f"the network is trained by plain PyTorch: {reason}", stacklevel=2)
         return model
     shared = {id(t): t for t in (*model.parameters(), *model.buffers())}
     fast = copy.deepcopy(model, shared)
@@ -40,29 +46,19 @@ def accelerate(model: MaxViT) -> MaxViT:
     return fast
 
 
-def obstacle(model: MaxViT) -> str | None:
-    """Why the native kernels cannot train this network, in a phrase; None where they can."""
+def obstacle(model: MaxViT) -> str:
+    """Why the native kernels cannot train a network, in a few words; nothing where they can."""
     try:
-        width = load().maxvit_width()
+        return unsupported(model)
     except KernelsUnavailable as error:
         return str(error)
-    devices, types = {p.device.type for p in model.parameters()}, {p.dtype for p in model.parameters()}
-    if devices != {"cpu"}:
-        return f"the kernels run on the CPU, and the network is on {', '.join(sorted(devices))}"
-    if types != {torch.float32}:
-        return f"the kernels take float32, and the network is {', '.join(sorted(map(str, types)))}"
-    config = model.config
-    for n in (config.stem_channels, config.head_dim, *config.channels):
-        if n % width:
-            return f"the kernels take channels by {width}, and the network has {n}"
-    return None
 
 
-def _either(forward, layer: nn.Module, x: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
+def _either(forward: Callable[[Any, Tensor], Tensor], layer: nn.Module, x: Tensor) -> Tensor:
     """The fast way while training, the layer's own otherwise."""
     plain = torch.is_autocast_enabled("cpu") or not torch.is_grad_enabled() or x.dtype != torch.float32
     fast = not plain and all(m.training for m in layer.modules()) and all(p.requires_grad for p in layer.parameters())
-    return forward(layer, x) if fast else type(layer).forward(layer, x)  # type: ignore[no-any-return]
+    return forward(layer, x) if fast else type(layer).forward(layer, x)
 
 
 def _stem(part: Stem, x: Tensor) -> Tensor:

@@ -24,7 +24,14 @@ def mbconv(part: MBConv, x: Tensor) -> Tensor:
     y = linear_of(lambda t, w, b: normalized(t, w, b, found), part.expand, tokens, first.weight, first.bias)
     code, symmetric = activation_code(part.act), part.depthwise.padding[0] == 1
     y = _Depthwise.apply(
-        y, second.weight, second.bias, part.depthwise.weight, statistics(y, second), code, part.depthwise.stride[0], symmetric
+        y,
+        second.weight,
+        second.bias,
+        part.depthwise.weight,
+        statistics(y, second),
+        code,
+        part.depthwise.stride[0],
+        symmetric,
     )  # (B, H', W', 4C)
     y = _ExciteProject.apply(
         y,
@@ -45,7 +52,15 @@ class _Depthwise(Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, kernel: Tensor, found: Tensor, code: int, stride: int, symmetric: bool
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        kernel: Tensor,
+        found: Tensor,
+        code: int,
+        stride: int,
+        symmetric: bool,
     ) -> Tensor:
         ctx.facts = stride, code, symmetric
         ctx.save_for_backward(x, weight, bias, kernel, found)
@@ -102,7 +117,9 @@ class _ExciteProject(Function):
         norm, y, sums = affine(found, weight, bias), torch.empty_like(x), x.new_empty(batch, blocks(x), channels)
         with torch.enable_grad():
             scale = ctx.se.scale(mean.requires_grad_())  # (B, C, 1, 1)
-        call("scale_gradient", Maps(batch, pixels, channels, ctx.code, address(norm), address(scale)), x, inner, y, sums)
+        call(
+            "scale_gradient", Maps(batch, pixels, channels, ctx.code, address(norm), address(scale)), x, inner, y, sums
+        )
         of_project = rows.t() @ y.flatten(0, 2), rows.sum(0)
         del y
         pull, *of_excite = torch.autograd.grad(scale, [mean, *ctx.se.parameters()], sums.sum(1)[:, :, None, None])

@@ -9,7 +9,7 @@ from torch.autograd.function import once_differentiable
 
 from maxvit.kernels.calls import address, call, structure
 from maxvit.kernels.library import load
-from maxvit.kernels.native import NEVER, _groups, _Groups
+from maxvit.kernels.native import NEVER, Groups, real_groups
 from maxvit.layers.attention import GroupAttention
 from maxvit.layers.partition import Axis, Size
 
@@ -44,7 +44,7 @@ class _Attend(Function):
 
 def _call(name: str, ctx: Any, qkv: Tensor, bias: Tensor, *tensors: Tensor) -> None:
     position = F.pad(bias, (0, -bias.shape[2] % load().maxvit_width()), value=NEVER)
-    start, pixel, slot = _groups((qkv.shape[1], qkv.shape[2]), ctx.size, ctx.axis)
-    groups = _Groups(len(start) - 1, qkv.shape[1:3].numel(), address(start), address(pixel), address(slot))
+    start, pixel, slot = real_groups((qkv.shape[1], qkv.shape[2]), ctx.size, ctx.axis)
+    groups = Groups(len(start) - 1, qkv.shape[1:3].numel(), address(start), address(pixel), address(slot))
     attention = Attention(qkv.shape[3] // 3, bias.shape[0], bias.shape[1], address(position))
     call(name, attention, groups, qkv.shape[0], qkv, *tensors)

@@ -179,13 +179,13 @@ class _AttentionLayer(ctypes.Structure):
     _fields_ += [*_weights("expand"), *_weights("project")]
 
 
-class _Groups(ctypes.Structure):
+class Groups(ctypes.Structure):
     _fields_ = [(n, ctypes.c_long) for n in ("count", "pixels")]
     _fields_ += [(n, ctypes.c_void_p) for n in ("start", "pixel", "slot")]
 
 
 @functools.lru_cache(maxsize=64)
-def _groups(hw: Size, size: Size, axis: Axis) -> tuple[Tensor, Tensor, Tensor]:
+def real_groups(hw: Size, size: Size, axis: Axis) -> tuple[Tensor, Tensor, Tensor]:
     """The real tokens of all groups, one group after the other, int32.
 
     Returns:
@@ -232,8 +232,8 @@ def _native_block(
         ctypes.byref(struct), *map(ctypes.c_long, (batch, height, width)), *map(ctypes.c_void_p, _pointers((x, out)))
     )
     for axis, weights, size in (("block", block, windows[:2]), ("grid", grid, windows[2:])):
-        start, pixel, slot = _groups((hw[0], hw[1]), (size[0], size[1]), axis)
-        groups = _Groups(len(start) - 1, hw[0] * hw[1], *_pointers((start, pixel, slot)))
+        start, pixel, slot = real_groups((hw[0], hw[1]), (size[0], size[1]), axis)
+        groups = Groups(len(start) - 1, hw[0] * hw[1], *_pointers((start, pixel, slot)))
         layer = _AttentionLayer(
             channels, heads, size[0] * size[1], weights[8].numel(), epsilon, erf, *_pointers(weights)
         )

@@ -19,8 +19,14 @@ def blocks(x: Tensor) -> int:
 
 
 def statistics(x: Tensor, norm: nn.BatchNorm2d) -> Tensor:
-    """Mean and inverse deviation over a batch (B, H, W, C), as (2, C); the running statistics take them in."""
+    """Mean and inverse deviation over a batch (B, H, W, C), as (2, C); the running statistics take them in.
+
+    Raises:
+        ValueError: If the batch holds one value of a channel, as `nn.BatchNorm2d` does.
+    """
     batch, pixels, channels = x.shape[0], x.shape[1:3].numel(), x.shape[3]
+    if batch * pixels == 1:
+        raise ValueError(f"Expected more than 1 value per channel when training, got input size {tuple(x.shape)}")
     sums = x.new_empty(batch * blocks(x), 2, channels)
     call("moments", batch, pixels, channels, x.detach(), sums)
     offset, square = sums.double().sum(0) / (batch * pixels)  # (C,) each, about the first pixel's values

@@ -34,6 +34,7 @@ class ModelSection(_Section):
     drop_path_rate: float | None = Field(None, ge=0, lt=1, description="stochastic depth; null: the variant's own")
     scale_windows: bool = Field(False, description="windows of ceil(image size / 32); false: windows as they are")
     gradient_checkpointing: bool = Field(False, description="less memory, about a third more time")
+    native_kernels: bool = Field(True, description="on a CPU that has a C++ compiler; false: plain PyTorch everywhere")
 
 
 class DataSection(_Section):

@@ -21,6 +21,7 @@ from maxvit.data.images import decode
 from maxvit.data.labelled import LabelledImages, Splits
 from maxvit.data.loading import evaluation_loader, training_loader
 from maxvit.errors import MaxViTError
+from maxvit.kernels.accelerate import accelerate, obstacle
 from maxvit.model import MaxViT
 from maxvit.tasks.classification import Classification
 from maxvit.training.recipe import Recipe, load_recipe
@@ -180,14 +181,25 @@ def _fit(
         recipe.seed,
     )
     val_batches = evaluation_loader(data.val, spec, settings.batch_size, settings.workers)
-    task = Classification(network, recipe.optimization.label_smoothing)
-    module = TrainingModule(task, recipe, len(train_batches))
+    smoothing = recipe.optimization.label_smoothing
+    reason = _why_plain(recipe, network)
+    if show_progress:
+        print(f"training by {f'plain PyTorch: {reason}' if reason else 'the native CPU kernels'}", file=sys.stderr)
+    fast = None if reason else Classification(accelerate(network), smoothing)
+    module = TrainingModule(Classification(network, smoothing), recipe, len(train_batches), fast)
     files = RunFiles(run, provenance(recipe, command))
     try:
         fit(module, train_batches, val_batches, [files, ProgressBar()] if show_progress else [files], run, state)
     except Stopped:
         return Outcome(run, False, sorted(module.skipped))
     return Outcome(run, True, sorted(module.skipped))
+
+
+def _why_plain(recipe: Recipe, network: MaxViT) -> str:
+    """Why the native kernels do not train, in a few words; nothing where they do."""
+    if not recipe.model.native_kernels:
+        return "the recipe says so"
+    return "there is a GPU" if torch.accelerator.is_available() else obstacle(network)
 
 
 def provenance(recipe: Recipe, command: str) -> dict[str, Any]:

@@ -1,0 +1,213 @@
+"""`accelerate`: the network's own gradients and statistics, from less memory; and when it stays out of the way."""
+
+import copy
+import dataclasses
+import functools
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import healthy
+from maxvit import MaxViT, MaxViTConfig, accelerate
+from maxvit.config import OFFICIAL, TORCHVISION
+from maxvit.kernels import library, native
+from maxvit.kernels.calls import call
+from maxvit.kernels.grouping import attend
+from maxvit.layers.attention import GroupAttention
+
+SMALL = MaxViTConfig(
+    stem_channels=16,
+    channels=(32, 32, 80, 64),  # 80 * 4 is no multiple of a panel
+    depths=(1, 2, 1, 1),
+    window_size=(3, 4),
+    grid_size=(4, 2),
+    head_dim=16,
+    num_classes=7,
+    image_size=(96, 128),
+    drop_path_rate=0.3,
+)
+
+
+@pytest.fixture(autouse=True)
+def poisoned():
+    """Memory that a kernel forgets to write is NaN."""
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+def make(**changes: object) -> MaxViT:
+    network = healthy.fill(MaxViT(dataclasses.replace(SMALL, **changes)))
+    assert isinstance(network, MaxViT)
+    return network.train()
+
+
+def step(network: MaxViT, images: Tensor) -> dict[str, Tensor]:
+    """Logits, the gradients of everything, and the statistics after one step. Leaves gradients on the network."""
+    images = images.clone().requires_grad_()
+    torch.manual_seed(1)  # of stochastic depth
+    logits = network(images)
+    F.cross_entropy(logits, torch.arange(len(images)) % 7).backward()
+    found = {"logits": logits.detach(), "images": images.grad}
+    found |= {f"gradient of {name}": p.grad.clone() for name, p in network.named_parameters()}
+    network.zero_grad()
+    return found | {name: buffer.clone() for name, buffer in network.named_buffers()}
+
+
+def error(ours: Tensor, truth: Tensor) -> float:
+    return float((ours.double() - truth.double()).norm() / truth.double().norm().clamp(min=1e-6))
+
+
+def saved_bytes(network: MaxViT, images: Tensor) -> int:
+    """What a forward keeps for backward, beside parameters."""
+    kept = {p.untyped_storage().data_ptr(): 0 for p in network.parameters()}
+
+    def keep(tensor: Tensor) -> Tensor:
+        kept.setdefault(tensor.untyped_storage().data_ptr(), tensor.untyped_storage().nbytes())
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        logits = network(images)
+    assert logits.requires_grad
+    return sum(kept.values())
+
+
+@pytest.mark.parametrize("arithmetic", [OFFICIAL, TORCHVISION], ids=["official", "torchvision"])
+@pytest.mark.parametrize("shape", [(3, 32, 45), (2, 96, 128), (2, 131, 75)], ids=str)
+def test_one_step_is_the_plain_networks(arithmetic, shape):
+    """Against the plain network in float64, not more than three times as far off as the plain one in float32."""
+    model = make(arithmetic=arithmetic)
+    batch, *hw = shape
+    images = torch.randn(batch, 3, *hw)
+    truth = step(copy.deepcopy(model).double(), images.double())
+    plain = step(copy.deepcopy(model), images)
+    ours = step(accelerate(model), images)
+    assert ours.keys() == truth.keys()
+    off = {name: (error(ours[name], truth[name]), error(plain[name], truth[name])) for name in truth}
+    floor = 3e-6 if arithmetic == OFFICIAL else 2e-5  # of float32 sums in another order; erf is computed to 1.5e-7
+    assert {name: pair for name, pair in off.items() if not pair[0] <= 3 * pair[1] + floor} == {}
+
+
+def test_parameters_and_statistics_are_the_models_own():
+    model = make()
+    fast = accelerate(model)
+    assert fast is not model
+    assert list(fast.state_dict()) == list(model.state_dict())
+    assert all(a is b for a, b in zip(fast.parameters(), model.parameters(), strict=True))
+    assert all(a is b for a, b in zip(fast.buffers(), model.buffers(), strict=True))
+
+
+def test_it_trains_the_model():
+    model = make(drop_path_rate=0.0)
+    fast = accelerate(model)
+    optimizer = torch.optim.AdamW(fast.parameters(), 1e-3)
+    images, labels = torch.randn(14, 3, 32, 32), torch.arange(14) % 7
+    for _ in range(12):
+        optimizer.zero_grad()
+        F.cross_entropy(fast(images), labels).backward()
+        optimizer.step()
+    assert (model(images).argmax(1) == labels).all()
+
+
+def test_less_than_half_is_kept_for_backward():
+    model, images = make(drop_path_rate=0.0), torch.randn(2, 3, 96, 128)
+    assert saved_bytes(accelerate(model), images) < 0.5 * saved_bytes(model, images)
+
+
+def test_gradient_checkpointing_gives_the_same_bits():
+    model, images = make(), torch.randn(2, 3, 64, 96)
+    before = copy.deepcopy(model.state_dict())
+    kept = step(accelerate(model), images)
+    model.load_state_dict(before)
+    model.set_gradient_checkpointing()
+    again = step(accelerate(model), images)
+    assert [name for name in kept if not torch.equal(kept[name], again[name])] == []
+
+
+def frozen_norms(network: MaxViT) -> MaxViT:
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()
+    return network
+
+
+@pytest.mark.parametrize(
+    "change", [nn.Module.eval, frozen_norms, lambda n: n.requires_grad_(False)], ids=["eval", "norms", "parameters"]
+)
+def test_what_does_not_train_is_computed_by_the_layers_themselves(change):
+    model, images = make(drop_path_rate=0.0), torch.randn(2, 3, 64, 64)
+    fast = accelerate(model)
+    with torch.autocast("cpu", enabled=False):
+        ours, plain = change(fast)(images).detach(), change(model)(images).detach()
+    assert torch.equal(ours, plain) or error(ours, plain) < 1e-5  # attention trains on where only the norms do not
+
+
+def test_autocast_is_left_to_the_layers():
+    model, images = make(drop_path_rate=0.0), torch.randn(2, 3, 64, 64)
+    fast = accelerate(model)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(fast(images), model(images))
+
+
+def test_one_value_is_no_batch():
+    with pytest.raises(ValueError, match="more than 1 value per channel"):
+        accelerate(make())(torch.randn(1, 3, 32, 32))
+
+
+def no_compiler() -> None:
+    raise library.KernelsUnavailable("no C++ compiler was found")
+
+
+def test_without_a_compiler_the_network_is_as_it_was(monkeypatch):
+    monkeypatch.setattr(native, "load", no_compiler)
+    model = make()
+    with pytest.warns(UserWarning, match=r"plain PyTorch: no C\+\+ compiler"):
+        assert accelerate(model) is model
+
+
+@pytest.mark.parametrize(
+    ("model", "reason"),
+    [
+        (lambda: make().double(), "float64"),
+        (lambda: make(head_dim=8), "multiples of"),
+        (lambda: MaxViT.outline(SMALL), "on meta"),
+    ],
+    ids=["float64", "heads of 8", "another device"],
+)
+def test_what_the_kernels_cannot_do_is_said(model, reason):
+    network = model()
+    with pytest.warns(UserWarning, match=reason):
+        assert accelerate(network) is network
+
+
+@pytest.mark.parametrize(("code", "approximate"), [(1, "tanh"), (2, "none")])
+def test_gelu_and_its_slope_over_the_whole_range(code, approximate):
+    x = torch.cat([torch.linspace(-12, 12, 4096), torch.tensor([0.0, -0.0, 1e-30, -1e-30, 60, -60, 1e4, -1e4])])
+    exact = x.double().requires_grad_()
+    value = F.gelu(exact, approximate=approximate)
+    value.sum().backward()
+    ours, slope = torch.empty_like(x), torch.empty_like(x)
+    call("activation", x.numel(), code, x, None, ours)
+    call("activation", x.numel(), code, x, torch.ones_like(x), slope)
+    scale = x.abs().clamp(min=1)
+    assert ((ours - value.detach()).abs() / scale).max() < 3e-7
+    assert ((slope - exact.grad).abs() / scale).max() < 1e-6
+
+
+@functools.cache
+def attention_gradients(threads: int) -> list[Tensor]:
+    torch.manual_seed(0)
+    part = GroupAttention(32, "grid", (3, 4), (5, 7), head_dim=16)
+    qkv, grad = torch.randn(3, 7, 10, 96, requires_grad=True), torch.randn(3, 7, 10, 32)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        return list(torch.autograd.grad(attend(part, qkv), [qkv, part.bias.table], grad))
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_sums_do_not_depend_on_the_number_of_threads():
+    assert all(map(torch.equal, attention_gradients(1), attention_gradients(3)))
