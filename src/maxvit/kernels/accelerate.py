@@ -82,4 +82,8 @@ def _linear_of_norm(norm: nn.LayerNorm, layer: nn.Linear, x: Tensor) -> Tensor:
     return linear_of(lambda t, w, b: make(t, weight=w, bias=b), layer, x, norm.weight, norm.bias)
 
 
-_FORWARDS: dict[type[nn.Module], Callable[[Any, Tensor], Tensor]] = {Stem: _stem, MBConv: mbconv, AttentionLayer: _attention_layer}
+_FORWARDS: dict[type[nn.Module], Callable[[Any, Tensor], Tensor]] = {
+    Stem: _stem,
+    MBConv: mbconv,
+    AttentionLayer: _attention_layer,
+}
