@@ -87,8 +87,7 @@ void convolve_gradient(const float* grad, const float* values, const Vec w[3], l
         if (STRIDE == 1) here = next + g * w[1], next = g * w[2];
         else add(out + LANES, g * w[1]), here = g * w[2];
     }
-    add(out, here);
-    if (STRIDE == 1) add(out + LANES, next);
+    add(out, here);  // what is in `next` belongs to padding
     parts[0] = a, parts[1] = b, parts[2] = c;
 }
 
