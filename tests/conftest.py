@@ -9,6 +9,12 @@ import pytest
 import torch
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """The small networks of tests are no faster with more, and far slower where another process wants the cores."""
+    torch.set_num_threads(1)
+
+
 @pytest.fixture(autouse=True)
 def seeded() -> None:
     random.seed(0)

@@ -24,15 +24,6 @@ def example(name):
     return module
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Small networks are no faster with more, and far slower where another process wants the cores."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def test_every_parameter_of_the_resnet_with_maxsa_learns():
     network = example("maxsa_in_resnet").resnet_with_maxsa(num_classes=10)
     F.cross_entropy(network(torch.randn(7, 3, 32, 32)), torch.arange(7)).backward()

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-import torch
 
 from maxvit.cli import main
 from small import SETTINGS, write_images
@@ -25,15 +24,6 @@ class Trained(NamedTuple):
     @property
     def checkpoint(self) -> Path:
         return self.run / "best.safetensors"
-
-
-@pytest.fixture(scope="package", autouse=True)
-def one_thread():
-    """So small a network is no faster with more, and far slower where another process wants the cores."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="package")

@@ -10,8 +10,12 @@ import torch
 import healthy
 from maxvit import MaxViT, MaxViTConfig, MaxViTError, load_model, optimize
 from maxvit.config import OFFICIAL, TORCHVISION, Arithmetic
+from maxvit.data.digits import load_digits
+from maxvit.data.transforms import preprocess
 from maxvit.kernels import library, native
 from maxvit.kernels.folding import fold_batch_norms
+from maxvit.training.recipe import load_recipe
+from maxvit.training.run import train
 from official import CHECKPOINT, difference, golden
 
 SMALL = MaxViTConfig(
@@ -264,6 +268,17 @@ def test_what_it_refuses(tmp_path):
         optimize(make(), backend="torch", precision="int8")
     with pytest.raises(MaxViTError, match="smallest side is 32"):
         fast(torch.randn(1, 3, 31, 64))
+
+
+@pytest.mark.full
+def test_int8_answers_as_fp32_does_once_trained(tmp_path):
+    recipe = load_recipe("digits", ["optimization.epochs=8"])
+    train(recipe, tmp_path / "run")
+    model = load_model(tmp_path / "run" / "best.safetensors")
+    images = torch.stack([preprocess(model.preprocessing, image) for image in load_digits().test.sources])
+    with torch.inference_mode():
+        expected, given = (network(images).argmax(1) for network in (model, optimize(model, precision="int8")))
+    assert (given == expected).float().mean() >= 0.99
 
 
 @pytest.mark.full

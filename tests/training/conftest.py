@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-import torch
 
 from maxvit.training.recipe import Recipe, load_recipe
 from maxvit.training.run import train
@@ -19,15 +18,6 @@ class Finished(NamedTuple):
     run: Path
     recipe: Recipe
     stderr: str
-
-
-@pytest.fixture(scope="package", autouse=True)
-def one_thread():
-    """So small a network is no faster with more, and far slower where another process wants the cores."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="package")
