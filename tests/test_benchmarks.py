@@ -11,12 +11,24 @@ pytest.importorskip("matplotlib", reason="the benchmarks draw with matplotlib: p
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
 
-@pytest.fixture(scope="module")
-def scaling():
-    spec = importlib.util.spec_from_file_location("attention_scaling", BENCHMARKS / "attention_scaling.py")
+def script(name):
+    spec = importlib.util.spec_from_file_location(name, BENCHMARKS / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def scaling():
+    return script("attention_scaling")
+
+
+def test_network_scaling_writes_a_row_for_each_side(tmp_path):
+    sizes = ["--model", "maxvit_micro", "--sides", "32", "45", "64", "--base", "45", "--rounds", "2"]
+    script("network_scaling").main(["--out", str(tmp_path / "scaling"), *sizes])
+    rows = [row.split("|")[1:-1] for row in (tmp_path / "scaling.md").read_text().splitlines() if row.startswith("| ")]
+    assert [row[0].strip() for row in rows] == ["image side", "32", "45", "64"]
+    assert rows[2][2].strip() == "1.00 (1.00 to 1.00)"
 
 
 def test_scaling_writes_numbers_table_and_figure(scaling, tmp_path):

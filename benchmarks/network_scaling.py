@@ -1,0 +1,93 @@
+"""Time per pixel of the whole optimised network, from small images to large, with the same windows.
+
+One image a run; sizes take turns, so that what slows a whole round down cancels in the ratios.
+
+    python benchmarks/network_scaling.py --out benchmarks/results/network_scaling_HARDWARE_YYYY-MM
+"""
+
+import argparse
+import shlex
+import sys
+import time
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from maxvit import MaxViT, create_model, optimize
+from maxvit.benchmark.machine import commit, describe_machine, today, versions
+from maxvit.benchmark.statistics import paired_ratio, spread
+
+
+@torch.inference_mode()
+def seconds(network: MaxViT, images: Tensor) -> float:
+    """The time of one forward."""
+    start = time.perf_counter()
+    network(images)
+    return time.perf_counter() - start
+
+
+def measure(network: MaxViT, sides: list[int], rounds: int) -> dict[int, list[float]]:
+    """Nanoseconds a pixel of each side, round by round, after one round that warms up."""
+    images = {side: torch.randn(1, 3, side, side) for side in sides}
+    found: dict[int, list[float]] = {side: [] for side in sides}
+    for _ in range(rounds + 1):
+        for side in sides:
+            found[side].append(seconds(network, images[side]) / side**2 * 1e9)
+    return {side: values[1:] for side, values in found.items()}
+
+
+def page(found: dict[int, list[float]], base: int, facts: dict[str, str]) -> str:
+    """The result as Markdown."""
+    rows = []
+    for side, values in found.items():
+        here, ratio = spread(values), paired_ratio(found[base], values)
+        rows.append(
+            f"| {side} | {here.median:.0f} ({here.p20:.0f} to {here.p80:.0f}) |"
+            f" {ratio.median:.2f} ({ratio.p20:.2f} to {ratio.p80:.2f}) |"
+        )
+    lines = [f"- {key}: {value}" for key, value in facts.items()]
+    return "\n".join(
+        [
+            "# Time per pixel, from small images to large",
+            "",
+            (__doc__ or "").split("    python", maxsplit=1)[0].strip(),
+            "",
+            f"| image side | ns a pixel (20th to 80th percentile) | times as long a pixel as at {base} |",
+            "|---:|---:|---:|",
+            *rows,
+            "",
+            *lines,
+            "",
+        ]
+    )
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Measure, and write OUT.md."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
+    parser.add_argument("--out", type=Path, required=True, help="where to write, without the ending")
+    parser.add_argument("--model", default="maxvit_tiny", help="a variant")
+    parser.add_argument("--sides", type=int, nargs="+", default=[224, 448, 896, 1792], help="image sides")
+    parser.add_argument("--base", type=int, default=448, help="the side that others are compared with")
+    parser.add_argument("--rounds", type=int, default=7, help="timed forwards of each side, two at least")
+    options = parser.parse_args(arguments)
+    network = optimize(create_model(options.model))
+    found = measure(network, options.sides, options.rounds)
+    words = sys.argv[1:] if arguments is None else arguments
+    facts = {
+        "network": f"{options.model}, windows and grids of {network.config.window_size[0]}, {network.engine}",
+        **describe_machine("cpu", torch.get_num_threads()),
+        "versions": versions(["torch"]),
+        "commit": commit(),
+        "command": f"`python benchmarks/network_scaling.py {shlex.join(words)}`",
+        "date": today(),
+    }
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    written = options.out.with_name(f"{options.out.name}.md")
+    written.write_text(page(found, options.base, facts))
+    print(written.read_text())
+
+
+if __name__ == "__main__":
+    main()
