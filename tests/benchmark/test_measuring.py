@@ -5,7 +5,7 @@ import torch
 
 from contestants import COARSE, DIES, MISSING, TRAINS, WRONG
 from maxvit.benchmark import worker
-from maxvit.benchmark.ours import OURS, _newer
+from maxvit.benchmark.ours import OURS
 from maxvit.benchmark.peers import PEERS, timm_network, torchvision_network
 from maxvit.benchmark.plan import Plan, find_ours, find_peers
 from maxvit.benchmark.run import benchmark
@@ -112,11 +112,6 @@ def test_a_contender_that_does_not_answer_is_given_up(case, monkeypatch):
     monkeypatch.setattr(worker, "TIDY_UP_S", 0)
     with Worker(WRONG, None) as waiting, pytest.raises(Failure, match="no answer within 0 s"):
         waiting.ask("open")
-
-
-def test_what_a_version_lacks_is_named():
-    with pytest.raises(MaxViTError, match=r"this version of maxvit has no maxvit\.kernels\.unheard\.of"):
-        _newer("maxvit.kernels.unheard", "of")
 
 
 @pytest.mark.parametrize("make", [timm_network, torchvision_network])
