@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import functools
+from typing import Any
 
 import pytest
 import torch
@@ -28,6 +29,7 @@ SMALL = MaxViTConfig(
     num_classes=7,
     image_size=(96, 128),
 )
+WIDE: dict[str, Any] = {"stem_channels": 32, "head_dim": 32}  # with what vectors of 16 floats need, where there are some
 
 
 def make(**changes: object) -> MaxViT:
@@ -37,9 +39,9 @@ def make(**changes: object) -> MaxViT:
 
 
 @functools.cache
-def pair(backend: str, arithmetic: Arithmetic) -> tuple[MaxViT, MaxViT]:
+def pair(backend: str, arithmetic: Arithmetic, wide: bool = False) -> tuple[MaxViT, MaxViT]:
     """An optimised network, and its original."""
-    model = make(arithmetic=arithmetic)
+    model = make(arithmetic=arithmetic, **(WIDE if wide else {}))
     return optimize(model, backend=backend), model
 
 
@@ -63,11 +65,16 @@ def backend(request) -> str:
     return request.param
 
 
+@pytest.fixture(params=[False, True], ids=["narrow", "wide"])
+def wide(request) -> bool:
+    return request.param
+
+
 @pytest.mark.parametrize("arithmetic", [OFFICIAL, TORCHVISION], ids=["official", "torchvision"])
 @pytest.mark.parametrize("size", [(96, 128), (97, 130), (33, 61), (32, 32), (200, 40)], ids=str)
 @pytest.mark.parametrize("number", [1, 3])
-def test_every_stage_is_the_originals(backend, arithmetic, size, number):
-    assert worst(*pair(backend, arithmetic), torch.randn(number, 3, *size)) < 2e-5
+def test_every_stage_is_the_originals(backend, wide, arithmetic, size, number):
+    assert worst(*pair(backend, arithmetic, wide), torch.randn(number, 3, *size)) < 2e-5
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
@@ -96,6 +103,9 @@ def test_however_many_threads_share_the_work(threads):
         {"window_size": (1, 1), "grid_size": (9, 9)},
         {"bias_table_size": (13, 13)},
         {"stem_channels": 48, "channels": (96, 32, 32, 48)},
+        {"channels": (16, 48, 32, 16), "expansion": 3},
+        {**WIDE, "channels": (32, 96, 64, 32), "expansion": 3},
+        {**WIDE, "channels": (128, 32, 160, 64), "head_dim": 32},
     ],
     ids=str,
 )
@@ -191,6 +201,10 @@ def test_channels_that_fill_no_vector_take_pytorch():
         optimize(model, backend="native")
 
 
+def test_channels_choose_the_width_of_the_kernels():
+    assert [native.width_for(make()), native.width_for(make(**WIDE))] == [16, library.widths()[0]]
+
+
 def test_without_a_compiler_pytorch_takes_over(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.delenv("CXX", raising=False)
@@ -224,9 +238,9 @@ def test_a_wrong_kernel_is_caught(monkeypatch):
 
 @pytest.mark.parametrize("arithmetic", [OFFICIAL, TORCHVISION], ids=["official", "torchvision"])
 @pytest.mark.parametrize("size", [(96, 128), (97, 130), (33, 61)], ids=str)
-def test_int8_is_near(arithmetic, size):
-    _, model = pair("torch", arithmetic)
-    fast = int8(arithmetic)
+def test_int8_is_near(arithmetic, size, wide):
+    _, model = pair("torch", arithmetic, wide)
+    fast = int8(arithmetic, wide)
     images = torch.randn(4, 3, *size)
     with torch.inference_mode():
         expected, given = model(images), fast(images)
@@ -235,14 +249,14 @@ def test_int8_is_near(arithmetic, size):
 
 
 @functools.cache
-def int8(arithmetic: Arithmetic) -> MaxViT:
-    return optimize(pair("torch", arithmetic)[1], precision="int8")
+def int8(arithmetic: Arithmetic, wide: bool) -> MaxViT:
+    return optimize(pair("torch", arithmetic, wide)[1], precision="int8")
 
 
-def test_int8_weights_are_rounded_to_127_steps_of_each_column():
+@pytest.mark.parametrize("width", [16, 32])
+def test_int8_weights_are_rounded_to_127_steps_of_each_column(width):
     weight = torch.randn(32, 24)
-    panels, _, scale = native.pack(weight, torch.zeros(32), "int8")
-    width = native.load().maxvit_width()
+    panels, _, scale = native.pack(weight, torch.zeros(32), native.Packing(width, "int8"))
     levels = panels.reshape(32 // width, 6, width, 4).transpose(1, 2).reshape(32, 24)
     torch.testing.assert_close(scale[0], weight.abs().amax(1) / 127)
     torch.testing.assert_close(levels.float(), (weight / scale[0][:, None]).round())

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from maxvit.kernels.calls import width
 from maxvit.kernels.convolution import mbconv
 from maxvit.kernels.grouping import attend
 from maxvit.kernels.library import KernelsUnavailable
@@ -49,7 +50,7 @@ def accelerate(model: MaxViT) -> MaxViT:
 def obstacle(model: MaxViT) -> str:
     """Why the native kernels cannot train a network, in a few words; nothing where they can."""
     try:
-        return unsupported(model)
+        return unsupported(model, width())
     except KernelsUnavailable as error:
         return str(error)
 

@@ -5,14 +5,20 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from maxvit.kernels.library import load
+from maxvit.kernels.library import load, widths
 
 Argument = Tensor | int | ctypes.Structure | None
 
 
-def call(name: str, *arguments: Argument) -> None:
+def width() -> int:
+    """Of the kernels that train: networks whose channels it does not divide train in PyTorch."""
+    return widths()[0]
+
+
+def call(name: str, *arguments: Argument) -> int:
     """Call a kernel. Tensors are dense and in the kernel's order; None is a null pointer."""
-    getattr(load(), f"maxvit_{name}")(*map(_foreign, arguments))
+    result: int = getattr(load(width()), f"maxvit_{name}")(*map(_foreign, arguments))
+    return result
 
 
 def structure(name: str, longs: str, ints: str, pointers: str) -> type[ctypes.Structure]:

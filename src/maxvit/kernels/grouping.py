@@ -7,8 +7,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from maxvit.kernels.calls import address, call, structure
-from maxvit.kernels.library import load
+from maxvit.kernels.calls import address, call, structure, width
 from maxvit.kernels.native import NEVER, Groups, real_groups
 from maxvit.layers.attention import GroupAttention
 from maxvit.layers.partition import Axis, Size
@@ -37,13 +36,13 @@ class _Attend(Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:
         qkv, bias = ctx.saved_tensors
-        out, by_share = qkv.new_empty(qkv.shape), bias.new_zeros(load().maxvit_shares(), *bias.shape)
+        out, by_share = qkv.new_empty(qkv.shape), bias.new_zeros(call("shares"), *bias.shape)
         _call("attention_gradient", ctx, qkv, bias, grad.contiguous(), out, by_share)
         return out, by_share.sum(0), None, None
 
 
 def _call(name: str, ctx: Any, qkv: Tensor, bias: Tensor, *tensors: Tensor) -> None:
-    position = F.pad(bias, (0, -bias.shape[2] % load().maxvit_width()), value=NEVER)
+    position = F.pad(bias, (0, -bias.shape[2] % width()), value=NEVER)
     start, pixel, slot = real_groups((qkv.shape[1], qkv.shape[2]), ctx.size, ctx.axis)
     groups = Groups(len(start) - 1, qkv.shape[1:3].numel(), address(start), address(pixel), address(slot))
     attention = Attention(qkv.shape[3] // 3, bias.shape[0], bias.shape[1], address(position))

@@ -7,13 +7,13 @@ weights are packed in the order in which the kernels read them.
 import ctypes
 import functools
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from maxvit.kernels.library import load
+from maxvit.kernels.library import load, widths
 from maxvit.layers.attention import GroupAttention
 from maxvit.layers.gather import group_indices
 from maxvit.layers.mbconv import MBConv
@@ -25,15 +25,31 @@ Precision = Literal["fp32", "int8"]
 NEVER = -1e30  # a score that softmax makes zero, as in native/attention.h
 
 _operators = torch.library.Library("maxvit", "DEF")
-_operators.define("native_stem(Tensor images, Tensor[] weights, int erf, int symmetric) -> Tensor")
+_operators.define("native_stem(Tensor images, Tensor[] weights, int erf, int symmetric, int width) -> Tensor")
 _operators.define(
     "native_block(Tensor x, Tensor[] mbconv, int[] mbconv_facts, Tensor[] block, Tensor[] grid, int[] sizes, int erf,"
-    " float epsilon) -> Tensor"
+    " float epsilon, int width) -> Tensor"
 )
 
 
-def unsupported(model: MaxViT) -> str:
+class Packing(NamedTuple):
+    """How weights are packed.
+
+    Attributes:
+        width: Columns of a panel, one of `library.widths`.
+        precision: Of the products of blocks.
+    """
+
+    width: int
+    precision: Precision = "fp32"
+
+
+def unsupported(model: MaxViT, width: int | None = None) -> str:
     """Why these kernels cannot serve a network, in a few words; nothing where they can.
+
+    Args:
+        model: The network.
+        width: Those of this width alone; None: of any.
 
     Raises:
         KernelsUnavailable: If they cannot be compiled here.
@@ -41,32 +57,44 @@ def unsupported(model: MaxViT) -> str:
     like = next(model.parameters())
     if like.device.type != "cpu" or like.dtype != torch.float32:
         return f"they compute in float32 on the CPU, and the network is {like.dtype} on {like.device.type}"
-    config, width = model.config, load().maxvit_width()
-    if odd := [n for n in (config.stem_channels, *config.channels, config.head_dim) if n % width]:
+    width = width or width_for(model)
+    load(width)
+    if odd := _odd(model, width):
         return f"they take channels and head_dim in multiples of {width}, not {odd[0]}"
     return ""
+
+
+def width_for(model: MaxViT) -> int:
+    """The first width that divides a network's channels; the last, if none does."""
+    return next((width for width in widths() if not _odd(model, width)), widths()[-1])
+
+
+def _odd(model: MaxViT, width: int) -> list[int]:
+    config = model.config
+    return [n for n in (config.stem_channels, *config.channels, config.head_dim) if n % width]
 
 
 class NativeStem(nn.Module):
     """`maxvit.model.Stem` with its norm folded."""
 
-    def __init__(self, stem: Stem) -> None:
+    def __init__(self, stem: Stem, width: int) -> None:
         super().__init__()
+        self.width = width
         self.erf, self.symmetric = stem.act.approximate == "none", stem.conv1.padding[0] == 1
         for i, conv in enumerate((stem.conv1, stem.conv2)):
-            _keep(self, f"conv{i + 1}_", packed(conv))
+            _keep(self, f"conv{i + 1}_", packed(conv, Packing(width)))
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, C_in, H, W) -> (B, C, ceil(H / 2), ceil(W / 2))."""
-        return torch.ops.maxvit.native_stem(images, list(self.buffers()), self.erf, self.symmetric)
+        return torch.ops.maxvit.native_stem(images, list(self.buffers()), self.erf, self.symmetric, self.width)
 
 
 class NativeBlock(nn.Module):
     """`maxvit.model.MaxViTBlock` with its norms folded."""
 
-    def __init__(self, block: MaxViTBlock, precision: Precision = "fp32") -> None:
+    def __init__(self, block: MaxViTBlock, packing: Packing) -> None:
         super().__init__()
-        mbconv = block.mbconv
+        mbconv, self.width = block.mbconv, packing.width
         self.erf = mbconv.act.approximate == "none"
         self.epsilon = block.block_attention.norm1.eps
         self.sizes = [*block.block_attention.attention.size, *block.grid_attention.attention.size]
@@ -77,15 +105,23 @@ class NativeBlock(nn.Module):
             mbconv.depthwise.stride[0] == 1 or mbconv.depthwise.padding[0] == 1,
         ]
         self.mbconv, self.block, self.grid = nn.Module(), nn.Module(), nn.Module()
-        _keep(self.mbconv, "weight", _mbconv_weights(mbconv, precision))
-        _keep(self.block, "weight", _attention_weights(block.block_attention, precision))
-        _keep(self.grid, "weight", _attention_weights(block.grid_attention, precision))
+        _keep(self.mbconv, "weight", _mbconv_weights(mbconv, packing))
+        _keep(self.block, "weight", _attention_weights(block.block_attention, packing))
+        _keep(self.grid, "weight", _attention_weights(block.grid_attention, packing))
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C_in, H, W) -> (B, C, H', W'), sides halved (rounded up) if the block strides."""
         weights = [list(part.buffers()) for part in (self.mbconv, self.block, self.grid)]
         return torch.ops.maxvit.native_block(
-            x, weights[0], self.facts, weights[1], weights[2], [self.heads, *self.sizes], self.erf, self.epsilon
+            x,
+            weights[0],
+            self.facts,
+            weights[1],
+            weights[2],
+            [self.heads, *self.sizes],
+            self.erf,
+            self.epsilon,
+            self.width,
         )
 
 
@@ -94,18 +130,18 @@ def _keep(module: nn.Module, name: str, tensors: Sequence[Tensor]) -> None:
         module.register_buffer(f"{name}{i}", tensor.detach().contiguous())
 
 
-def packed(layer: nn.Linear | nn.Conv2d, precision: Precision = "fp32") -> list[Tensor]:
+def packed(layer: nn.Linear | nn.Conv2d, packing: Packing) -> list[Tensor]:
     """A layer's weight as the kernels read it, its bias, and in int8 each column's scale and sum: struct Weights."""
     weight, bias = layer.weight.detach(), layer.bias
     assert bias is not None, "fold_batch_norms comes first"
     if weight.ndim == 4:
         weight = weight.permute(0, 2, 3, 1).flatten(1)
-    return pack(weight, bias, precision)
+    return pack(weight, bias, packing)
 
 
-def pack(weight: Tensor, bias: Tensor, precision: Precision) -> list[Tensor]:
+def pack(weight: Tensor, bias: Tensor, packing: Packing) -> list[Tensor]:
     """The same for a weight (out, in) and a bias (out) of any type."""
-    width = load().maxvit_width()
+    width, precision = packing
     if precision == "fp32":
         panels = weight.float().unflatten(0, (-1, width)).transpose(1, 2)  # (out / width, in, width)
         return [panels.contiguous(), bias.float(), torch.empty(0)]
@@ -115,16 +151,16 @@ def pack(weight: Tensor, bias: Tensor, precision: Precision) -> list[Tensor]:
     return [panels.contiguous(), bias.float(), torch.stack([scale, scale * levels.sum(1)]).float()]
 
 
-def _mbconv_weights(part: MBConv, precision: Precision) -> list[Tensor]:
+def _mbconv_weights(part: MBConv, packing: Packing) -> list[Tensor]:
     """In the order of struct MBConv."""
     assert part.depthwise.bias is not None
-    weights = packed(part.expand, precision)
+    weights = packed(part.expand, packing)
     weights += [part.depthwise.weight.flatten(1).t(), part.depthwise.bias]
     weights += [part.se.reduce.weight.flatten(1), _bias(part.se.reduce)]
     weights += [part.se.expand.weight.flatten(1).t(), _bias(part.se.expand)]
-    weights += packed(part.project, precision)
+    weights += packed(part.project, packing)
     if isinstance(part.shortcut.conv, nn.Conv2d):
-        weights += packed(part.shortcut.conv)
+        weights += packed(part.shortcut.conv, Packing(packing.width))
     return weights
 
 
@@ -133,18 +169,18 @@ def _bias(layer: nn.Conv2d) -> Tensor:
     return layer.bias
 
 
-def _attention_weights(layer: AttentionLayer, precision: Precision) -> list[Tensor]:
+def _attention_weights(layer: AttentionLayer, packing: Packing) -> list[Tensor]:
     """In the order of struct AttentionLayer; the products hold the norms' scales and shifts and the scores' scale."""
     attention: GroupAttention = layer.attention
     qkv, qkv_bias = _after_norm(layer.norm1, attention.qkv)
     scale = torch.ones(3, attention.qkv.in_features, dtype=qkv.dtype)
     scale[0] = (attention.qkv.in_features // attention.heads) ** -0.5
-    weights = pack(qkv * scale.flatten()[:, None], qkv_bias * scale.flatten(), precision)
+    weights = pack(qkv * scale.flatten()[:, None], qkv_bias * scale.flatten(), packing)
     position = attention.bias()
-    weights += [F.pad(position, (0, -position.shape[2] % load().maxvit_width()), value=NEVER)]
-    weights += packed(attention.proj, precision)
-    weights += pack(*_after_norm(layer.norm2, layer.ffn.expand), precision)
-    return weights + packed(layer.ffn.project, precision)
+    weights += [F.pad(position, (0, -position.shape[2] % packing.width), value=NEVER)]
+    weights += packed(attention.proj, packing)
+    weights += pack(*_after_norm(layer.norm2, layer.ffn.expand), packing)
+    return weights + packed(layer.ffn.project, packing)
 
 
 def _after_norm(norm: nn.LayerNorm, linear: nn.Linear) -> tuple[Tensor, Tensor]:
@@ -201,13 +237,13 @@ def _pointers(tensors: Sequence[Tensor]) -> list[int]:
     return [t.data_ptr() for t in tensors]
 
 
-def _native_stem(images: Tensor, weights: list[Tensor], erf: int, symmetric: int) -> Tensor:
+def _native_stem(images: Tensor, weights: list[Tensor], erf: int, symmetric: int, width: int) -> Tensor:
     images = images.contiguous(memory_format=torch.channels_last)
-    out = _stem_shape(images, weights, erf, symmetric)
-    batch, channels, height, width = images.shape
+    out = _stem_shape(images, weights, erf, symmetric, width)
+    batch, channels, *hw = images.shape
     stem = _Stem(channels, out.shape[1], erf, symmetric, *_pointers(weights))
-    load().maxvit_stem(
-        ctypes.byref(stem), *map(ctypes.c_long, (batch, height, width)), *map(ctypes.c_void_p, _pointers((images, out)))
+    load(width).maxvit_stem(
+        ctypes.byref(stem), *map(ctypes.c_long, (batch, *hw)), *map(ctypes.c_void_p, _pointers((images, out)))
     )
     return out
 
@@ -221,15 +257,16 @@ def _native_block(
     sizes: list[int],
     erf: int,
     epsilon: float,
+    width: int,
 ) -> Tensor:
     x = x.contiguous(memory_format=torch.channels_last)
-    out = _block_shape(x, mbconv, facts, block, grid, sizes, erf, epsilon)
-    (batch, channels_in, height, width), (_, channels, *hw) = x.shape, out.shape
+    out = _block_shape(x, mbconv, facts, block, grid, sizes, erf, epsilon, width)
+    (batch, channels_in, *hw_in), (_, channels, *hw) = x.shape, out.shape
     (stride, pool, symmetric), (heads, *windows) = facts, sizes
     shape = (channels_in, mbconv[1].numel(), channels, mbconv[6].numel(), stride, pool)
     struct = _MBConv(*shape, erf, symmetric, *_pointers(mbconv))
-    load().maxvit_mbconv(
-        ctypes.byref(struct), *map(ctypes.c_long, (batch, height, width)), *map(ctypes.c_void_p, _pointers((x, out)))
+    load(width).maxvit_mbconv(
+        ctypes.byref(struct), *map(ctypes.c_long, (batch, *hw_in)), *map(ctypes.c_void_p, _pointers((x, out)))
     )
     for axis, weights, size in (("block", block, windows[:2]), ("grid", grid, windows[2:])):
         start, pixel, slot = real_groups((hw[0], hw[1]), (size[0], size[1]), axis)
@@ -237,15 +274,14 @@ def _native_block(
         layer = _AttentionLayer(
             channels, heads, size[0] * size[1], weights[8].numel(), epsilon, erf, *_pointers(weights)
         )
-        load().maxvit_attention_layer(
+        load(width).maxvit_attention_layer(
             ctypes.byref(layer), ctypes.byref(groups), ctypes.c_long(batch), ctypes.c_void_p(out.data_ptr())
         )
     return out
 
 
-def _stem_shape(images: Tensor, weights: list[Tensor], erf: int, symmetric: int) -> Tensor:
-    batch, _, height, width = images.shape
-    shape = (batch, weights[1].shape[0], (height + 1) // 2, (width + 1) // 2)
+def _stem_shape(images: Tensor, weights: list[Tensor], erf: int, symmetric: int, width: int) -> Tensor:
+    shape = (len(images), weights[1].shape[0], *((side + 1) // 2 for side in images.shape[2:]))
     return torch.empty(shape, dtype=images.dtype, device=images.device, memory_format=torch.channels_last)
 
 
@@ -258,9 +294,9 @@ def _block_shape(
     sizes: list[int],
     erf: int,
     epsilon: float,
+    width: int,
 ) -> Tensor:
-    batch, _, height, width = x.shape
-    shape = (batch, mbconv[10].shape[0], (height + facts[0] - 1) // facts[0], (width + facts[0] - 1) // facts[0])
+    shape = (len(x), mbconv[10].shape[0], *((side + facts[0] - 1) // facts[0] for side in x.shape[2:]))
     return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
 
 

@@ -8,14 +8,13 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from maxvit.kernels.calls import activation_code, address, call, structure
-from maxvit.kernels.library import load
 
 Maps = structure("Maps", "images pixels channels", "activation", "norm scale pull")
 
 
 def blocks(x: Tensor) -> int:
     """How many sums the kernels give for each image of a map (B, H, W, C), to be added up."""
-    return int(load().maxvit_blocks(x.shape[1:3].numel()))
+    return call("blocks", x.shape[1:3].numel())
 
 
 def statistics(x: Tensor, norm: nn.BatchNorm2d) -> Tensor:

@@ -9,7 +9,7 @@ from maxvit.config import Size
 from maxvit.errors import MaxViTError
 from maxvit.kernels.folding import fold_batch_norms
 from maxvit.kernels.library import KernelsUnavailable
-from maxvit.kernels.native import NativeBlock, NativeStem, Precision, unsupported
+from maxvit.kernels.native import NativeBlock, NativeStem, Packing, Precision, unsupported, width_for
 from maxvit.layers.attention import GroupAttention
 from maxvit.model import MaxViT
 
@@ -100,11 +100,12 @@ def _put_native(fast: MaxViT, precision: Precision) -> str:
             return reason
     except KernelsUnavailable as error:
         return str(error)
-    fast.stem = NativeStem(fast.stem)  # type: ignore[assignment]
+    packing = Packing(width_for(fast), precision)
+    fast.stem = NativeStem(fast.stem, packing.width)  # type: ignore[assignment]
     for stage in fast.stages:
         assert isinstance(stage, nn.Sequential)
         for i, block in enumerate(stage):
-            stage[i] = NativeBlock(block, precision)  # type: ignore[arg-type]
+            stage[i] = NativeBlock(block, packing)  # type: ignore[arg-type]
     fast.engine = f"native CPU kernels, {precision}"  # type: ignore[assignment]
     return ""
 

@@ -44,13 +44,15 @@ inline void quantise(const float* x, const Bytes& to, long m) {
 INLINE IntVec dot4(IntVec sums, IntVec a, const int8_t* b) {
     IntVec weights;
     std::memcpy(&weights, b, sizeof weights);
-#if defined(__AVX512VNNI__) && defined(__AVX512F__)
+#if LANES == 16 && defined(__AVX512VNNI__)
     return (IntVec)_mm512_dpbusd_epi32((__m512i)sums, (__m512i)a, (__m512i)weights);
-#elif defined(__AVX512BW__)
+#elif LANES == 16 && defined(__AVX512BW__)
     return sums + (IntVec)_mm512_madd_epi16(_mm512_maddubs_epi16((__m512i)a, (__m512i)weights), _mm512_set1_epi16(1));
-#elif defined(__AVXVNNI__)
+#elif LANES == 8 && defined(__AVX512VNNI__) && defined(__AVX512VL__)
+    return (IntVec)_mm256_dpbusd_epi32((__m256i)sums, (__m256i)a, (__m256i)weights);
+#elif LANES == 8 && defined(__AVXVNNI__)
     return (IntVec)_mm256_dpbusd_avx_epi32((__m256i)sums, (__m256i)a, (__m256i)weights);
-#elif defined(__AVX2__)
+#elif LANES == 8 && defined(__AVX2__)
     return sums + (IntVec)_mm256_madd_epi16(_mm256_maddubs_epi16((__m256i)a, (__m256i)weights), _mm256_set1_epi16(1));
 #else
     for (int i = 0; i < 4; i++) sums += ((a >> (8 * i)) & 255) * (weights << (24 - 8 * i) >> 24);

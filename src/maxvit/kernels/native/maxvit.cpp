@@ -4,7 +4,6 @@
 #include "stem.h"
 
 extern "C" {
-int maxvit_width() { return WIDTH; }
 void maxvit_stem(const Stem* p, long images, long height, long width, const float* x, float* y) {
     stem(*p, images, {height, width}, x, y);
 }

@@ -72,8 +72,7 @@ inline void excite(const MBConv& p, const float* total, long pixels, float* scal
     for (long j = 0; j < p.squeezed; j++) {
         const float* weight = p.reduce + j * p.hidden;
         Vec dots[4]{};
-        for (long c = 0; c < p.hidden; c += 4 * LANES)
-            for (int i = 0; i < 4; i++) dots[i] += load(total + c + i * LANES) * load(weight + c + i * LANES);
+        for (long c = 0; c < p.hidden; c += LANES) dots[c / LANES % 4] += load(total + c) * load(weight + c);
         const float x = sum(dots[0] + dots[1] + dots[2] + dots[3]) / pixels + p.reduce_bias[j];
         const float silu = x * sigmoid(all(x))[0];
         for (long c = 0; c < p.hidden; c += LANES)

@@ -1,13 +1,8 @@
-// Vectors of floats, in the notation of GCC and Clang: the compiler makes AVX2, AVX-512 or NEON of them.
+// Vectors of LANES floats, in the notation of GCC and Clang: the compiler makes AVX2, AVX-512 or NEON of them. LANES, 8 or
+// 16, is given to the compiler.
 #pragma once
 #include <cstdint>
 #include <cstring>
-
-#ifdef __AVX512F__
-constexpr int LANES = 16;
-#else
-constexpr int LANES = 8;
-#endif
 
 #define INLINE inline __attribute__((always_inline))  // small and hot: a call would cost more than its work
 
