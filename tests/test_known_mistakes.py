@@ -106,7 +106,7 @@ MISTAKES: dict[str, Callable[[MaxViT], object]] = {
     "batch-norm epsilon 1e-5": lambda m: each(m, nn.BatchNorm2d, set_attributes(eps=1e-5)),
     "grid attention before block attention": grid_before_block,
     "head without norm": lambda m: setattr(m.head, "norm", nn.Identity()),
-    "head without dense layer": lambda m: setattr(m.head, "dense", nn.Identity()),
+    "head without dense layer": lambda m: (nn.init.eye_(m.head.dense.weight), nn.init.zeros_(m.head.dense.bias)),
     "head without tanh": lambda m: setattr(m.head, "forward", lambda x: m.head.classifier(
         m.head.dense(m.head.norm(x.mean((2, 3)))))),
     "max pooling before the head": lambda m: setattr(m.head, "pool", "max"),

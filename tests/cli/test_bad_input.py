@@ -28,6 +28,8 @@ def refused(capsys):
         code = main([str(argument) for argument in arguments])
         out, err = capsys.readouterr()
         assert (code, out) == (2, "")
+        if err.startswith("training by "):  # it had begun
+            err = err.split("\n", 1)[1]
         assert err.startswith("error: ")
         assert err.count("\n") == 1, err
         assert "Traceback" not in err

@@ -43,13 +43,13 @@ def test_options_make_the_plan(capsys, monkeypatch):
     monkeypatch.setattr("maxvit.benchmark.run.benchmark", lambda plan, *rest: plans.append(plan) or Record({}, []))
     assert main(["benchmark"]) == 0
     tasks = ["--what", "training", "--what", "inference", "--precision", "bf16", "--profile", "--against", "all"]
-    assert main(["benchmark", *SMALL, "--size", "64", "--size", "96", "--batch", "3", *tasks]) == 0
+    assert main(["benchmark", *SMALL, "--size", "64", "--size", "96x75", "--batch", "3", *tasks]) == 0
     default, given = plans
     assert (default.model, default.batches, default.sizes, default.rounds) == ("maxvit_tiny", [1, 8], [(224, 224)], 15)
     assert [c.name for c in default.ours] == DEFAULT_OURS
     assert [c.name for c in default.theirs] == DEFAULT_AGAINST
     assert (given.what, given.precision, given.profile) == (["training", "inference"], "bf16", True)
-    assert (given.batches, given.sizes, given.rounds, given.threads) == ([2, 3], [(64, 64), (96, 96)], 2, 1)
+    assert (given.batches, given.sizes, given.rounds, given.threads) == ([2, 3], [(64, 64), (96, 75)], 2, 1)
     assert given.theirs == list(PEERS)
 
 
@@ -70,5 +70,8 @@ def test_defaults_exist():
 def test_a_mistake_is_one_sentence(capsys, tmp_path):
     assert main(["benchmark", "--against", "timmm"]) == 2
     assert capsys.readouterr().err == "error: unknown peer 'timmm': did you mean 'timm'?\n"
+    for size in ("64x", "64x96x3", "-64", "large"):
+        assert main(["benchmark", "--size", size]) == 2
+        assert capsys.readouterr().err.startswith(f"error: size is '{size}'; give the side of a square, as 224")
     assert main(["benchmark", *SMALL, "--out", str(tmp_path)]) == 2
     assert "is a folder; give the start of a file's name" in capsys.readouterr().err

@@ -44,7 +44,7 @@ def test_train_answers_in_json_with_the_names_of_what_it_wrote(trained):
 
 
 def test_train_says_each_epoch_on_standard_error(trained):
-    assert [line[:9] for line in trained.err.splitlines()] == ["epoch 1/1"]
+    assert [line[:9] for line in trained.err.splitlines()] == ["training ", "epoch 1/1"]
 
 
 def test_train_without_json_says_accuracy_checkpoint_and_report(run, images, small, tmp_path):
@@ -109,7 +109,7 @@ def test_resume_goes_on_with_the_recipe_of_the_run(run, trained, tmp_path):
     code, out, err = run("train", "--resume", copy)
     assert code == 0
     assert out.startswith("accuracy ")
-    assert [line[:9] for line in err.splitlines()] == ["epoch 2/2"]
+    assert [line[:9] for line in err.splitlines()] == ["training ", "epoch 2/2"]
 
 
 def test_a_run_that_is_stopped_exits_with_130_and_says_how_to_go_on(run, images, small, tmp_path, monkeypatch):
@@ -122,6 +122,8 @@ def test_a_run_that_is_stopped_exits_with_130_and_says_how_to_go_on(run, images,
     monkeypatch.setattr(callbacks.RunFiles, "on_train_batch_end", stop)
     code, out, err = run("train", images, *small, "--out", tmp_path / "my run")
     assert (code, out) == (130, "")
+    begun, _, err = err.partition("\n")
+    assert begun.startswith("training by ")
     assert err == f"stopped; continue with: maxvit train --resume '{tmp_path / 'my run'}'\n"
 
 

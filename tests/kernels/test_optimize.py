@@ -29,7 +29,7 @@ SMALL = MaxViTConfig(
     num_classes=7,
     image_size=(96, 128),
 )
-WIDE: dict[str, Any] = {"stem_channels": 32, "head_dim": 32}  # with what vectors of 16 floats need, where there are some
+WIDE: dict[str, Any] = {"stem_channels": 32, "head_dim": 32}  # what vectors of 16 floats need
 
 
 def make(**changes: object) -> MaxViT:

@@ -344,5 +344,5 @@ def test_a_run_without_a_compiler_says_so(small_recipe, tmp_path, capsys, monkey
     assert "training by plain PyTorch: no compiler" in capsys.readouterr().err
 
 
-def no_compiler():
+def no_compiler(width):
     raise KernelsUnavailable("no compiler")

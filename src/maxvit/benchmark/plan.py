@@ -62,6 +62,14 @@ class Plan:
             raise MaxViTError("device is 'cuda', and PyTorch finds no GPU here; choose cpu")
 
 
+def read_size(text: str) -> Size:
+    """(height, width) of "224" or "300x417". Raises `MaxViTError` if it is neither."""
+    sides = text.lower().split("x")
+    if len(sides) > 2 or not all(side.strip().isdecimal() for side in sides):
+        raise MaxViTError(f"size is {text!r}; give the side of a square, as 224, or height and width, as 300x417")
+    return int(sides[0]), int(sides[-1])
+
+
 def find_ours(names: Sequence[str]) -> list[Contender]:
     """Contenders of ours by name. Raises `MaxViTError` if one is unknown."""
     return _find("contender", names, OURS)

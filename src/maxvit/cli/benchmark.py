@@ -28,7 +28,8 @@ def benchmark(
         list[int] | None, typer.Option(metavar="N", help="Images a run; may be repeated. Default: 1 and 8.")
     ] = None,
     size: Annotated[
-        list[int] | None, typer.Option(metavar="PIXELS", help="Side of the images; may be repeated. Default: 224.")
+        list[str] | None,
+        typer.Option(metavar="SIDE|HEIGHTxWIDTH", help="Pixels of the images; may be repeated. Default: 224."),
     ] = None,
     ours: Annotated[
         list[str] | None,
@@ -63,7 +64,7 @@ def benchmark(
     timm-onnxruntime. What cannot be measured is said, with the reason.
     """
     from maxvit.benchmark.files import check_prefix, write_record
-    from maxvit.benchmark.plan import Plan, find_ours, find_peers
+    from maxvit.benchmark.plan import Plan, find_ours, find_peers, read_size
     from maxvit.benchmark.run import benchmark
 
     plan = Plan(
@@ -72,7 +73,7 @@ def benchmark(
         theirs=find_peers(against or DEFAULT_AGAINST),
         what=cast("list[What]", what or ["inference"]),
         batches=batch or [1, 8],
-        sizes=[(side, side) for side in size or [224]],
+        sizes=[read_size(text) for text in size or ["224"]],
         rounds=rounds,
         precision=cast("Precision", precision),
         device=device,
