@@ -81,8 +81,8 @@ class NativeStem(nn.Module):
         super().__init__()
         self.width = width
         self.erf, self.symmetric = stem.act.approximate == "none", stem.conv1.padding[0] == 1
-        for i, conv in enumerate((stem.conv1, stem.conv2)):
-            _keep(self, f"conv{i + 1}_", packed(conv, Packing(width)))
+        _keep(self, "conv1_", packed(stem.conv1, Packing(width)))
+        _keep(self, "conv2_", _transformed(stem.conv2, Packing(width)))
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, C_in, H, W) -> (B, C, ceil(H / 2), ceil(W / 2))."""
@@ -149,6 +149,21 @@ def pack(weight: Tensor, bias: Tensor, packing: Packing) -> list[Tensor]:
     levels = (weight / scale[:, None]).round()
     panels = levels.to(torch.int8).unflatten(0, (-1, width)).unflatten(2, (-1, 4)).transpose(1, 2)
     return [panels.contiguous(), bias.float(), torch.stack([scale, scale * levels.sum(1)]).float()]
+
+
+def _transformed(conv: nn.Conv2d, packing: Packing) -> list[Tensor]:
+    """A 3 x 3 convolution as 16 products, one for each of 4 x 4 transformed pixels: see native/stem.h.
+
+    Of the 16, it is the one at (1, 1) that comes back to all four pixels as it is: it has the bias.
+    """
+    assert conv.bias is not None
+    turn = torch.tensor([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]], dtype=torch.float64)
+    weight = turn @ conv.weight.detach().double() @ turn.t()  # (C, C, 4, 4)
+    parts = weight.permute(2, 3, 0, 1).flatten(0, 1)  # (16, C, C)
+    biases = torch.zeros(16, len(conv.bias))
+    biases[5] = conv.bias.detach()
+    packs = [pack(part, bias, packing) for part, bias in zip(parts, biases, strict=True)]
+    return [torch.stack(same) for same in zip(*packs, strict=True)]
 
 
 def _mbconv_weights(part: MBConv, packing: Packing) -> list[Tensor]:
@@ -281,7 +296,7 @@ def _native_block(
 
 
 def _stem_shape(images: Tensor, weights: list[Tensor], erf: int, symmetric: int, width: int) -> Tensor:
-    shape = (len(images), weights[1].shape[0], *((side + 1) // 2 for side in images.shape[2:]))
+    shape = (len(images), weights[1].numel(), *((side + 1) // 2 for side in images.shape[2:]))
     return torch.empty(shape, dtype=images.dtype, device=images.device, memory_format=torch.channels_last)
 
 

@@ -1,4 +1,5 @@
-// The stem: two 3 x 3 convolutions, the first with stride 2 and GELU.
+// The stem: two 3 x 3 convolutions, the first with stride 2 and GELU; the second as Winograd's F(2 x 2, 3 x 3) (arXiv
+// 1509.09308), which takes 16 products where 2 x 2 pixels take 36.
 #pragma once
 #include "mbconv.h"
 
@@ -6,20 +7,64 @@ struct Stem {
     long in, channels;
     int erf, symmetric;
     Weights first;   // (9 * in, channels), its rows by kernel row, kernel column, channel
-    Weights second;  // (9 * channels, channels)
+    Weights second;  // 16 of (channels, channels), transformed; bias (16, channels)
 };
+
+constexpr long SQUARES = 24;  // of 2 x 2 pixels that are convolved together
+
+// One dimension of the transform of 4 pixels, and of that back to 2.
+INLINE void forth(Vec& a, Vec& b, Vec& c, Vec& d) {
+    const Vec first = a - c, last = b - d, sum = b + c;
+    c -= b, a = first, b = sum, d = last;
+}
+INLINE void back(Vec& a, Vec& b, const Vec& c, const Vec& d) {
+    const Vec second = b - c - d;
+    a += b + c, b = second;
+}
+
+// 4 x 4 pixels of a map whose rows are `line` apart to 16 rows of a matrix each, which are `hop` apart.
+inline void transform(const float* from, long line, long C, float* to, long hop) {
+    for (long c = 0; c < C; c += LANES) {
+        Vec d[4][4];
+        for (int y = 0; y < 4; y++)
+            for (int x = 0; x < 4; x++) d[y][x] = load(from + y * line + x * C + c);
+        for (int x = 0; x < 4; x++) forth(d[0][x], d[1][x], d[2][x], d[3][x]);
+        for (int y = 0; y < 4; y++) {
+            forth(d[y][0], d[y][1], d[y][2], d[y][3]);
+            for (int x = 0; x < 4; x++) store(to + (y * 4 + x) * hop + c, d[y][x]);
+        }
+    }
+}
+
+// The way back, to `height` x `width` of 2 x 2 pixels.
+inline void transform_back(const float* from, long hop, long C, float* to, long line, long height, long width) {
+    for (long c = 0; c < C; c += LANES) {
+        Vec d[4][4];
+        for (int y = 0; y < 4; y++)
+            for (int x = 0; x < 4; x++) d[y][x] = load(from + (y * 4 + x) * hop + c);
+        for (int x = 0; x < 4; x++) back(d[0][x], d[1][x], d[2][x], d[3][x]);
+        for (long y = 0; y < height; y++) {
+            back(d[y][0], d[y][1], d[y][2], d[y][3]);
+            for (long x = 0; x < width; x++) store(to + y * line + x * C + c, d[y][x]);
+        }
+    }
+}
 
 // x (images, height, width, in) -> y (images, ceil(height / 2), ceil(width / 2), channels)
 inline void stem(const Stem& p, long images, MapSize in, const float* x, float* y) {
     const MapSize out{(in.height + 1) / 2, (in.width + 1) / 2};
     const long left = p.symmetric ? 1 : in.width % 2, above = p.symmetric ? 1 : in.height % 2;
-    const long C = p.channels, wide = (2 * out.width + 1) * p.in, line = (out.width + 2) * C;
-    const long band = std::min(out.height, std::max(2L, TILE / line - 2)), bands = (out.height + band - 1) / band;
-    const Packed first{p.first, 9 * p.in, C}, second{p.second, 9 * C, C};
+    const long C = p.channels, wide = (2 * out.width + 1) * p.in;
+    const long across = (out.width + 1) / 2, line = (2 * across + 2) * C;  // squares of a row; floats of a padded row
+    const long fitting = std::max(2L, TILE / line - 2), even = (out.height + fitting - 1) / fitting;
+    const long band = ((out.height + even - 1) / even + 1) / 2 * 2, bands = (out.height + band - 1) / band;
+    const Packed first{p.first, 9 * p.in, C};
+    const size_t hop = SQUARES * C, floats = (2 * band + 5) * wide + (band + 2) * line + 32 * hop;
 
-    share(images * bands, (2 * band + 5) * wide + (band + 2) * line, [&](long item, Team team, float* memory) {
+    share(images * bands, floats, [&](long item, Team team, float* memory) {
         const long image = item / bands, begin = item % bands * band, end = std::min(out.height, begin + band);
         float *padded_image = memory, *middle = memory + (2 * band + 5) * wide;
+        float *turned = middle + (band + 2) * line, *sums = turned + 16 * hop;
         const long top = 2 * (begin - 1) - above;  // of the image, for the first line of `middle`
         for (long r = team.rank; r < 2 * (end - begin) + 5; r += team.size) {
             float* to = padded_image + r * wide;
@@ -29,10 +74,11 @@ inline void stem(const Stem& p, long images, MapSize in, const float* x, float* 
             std::memcpy(to + left * p.in, x + (image * in.height + top + r) * in.width * p.in, room * p.in * sizeof(float));
         }
         team.wait();
-        for (long r = 0; r < end - begin + 2; r++) {
-            float* to = middle + r * line;
+        const long pairs = (end - begin + 1) / 2;
+        for (long r = 0; r < 2 * pairs + 2; r++) {
+            float *to = middle + r * line, *after = to + (out.width + 1) * C;
             const bool outside = begin - 1 + r < 0 || begin - 1 + r >= out.height;
-            if (team.rank == 0) std::fill(to, to + (outside ? line : C), 0.0f), std::fill(to + line - C, to + line, 0.0f);
+            if (team.rank == 0) std::fill(to, to + (outside ? line : C), 0.0f), std::fill(after, to + line, 0.0f);
             if (outside) continue;
             product(team, {padded_image + 2 * r * wide, 2 * p.in, 3, wide}, out.width, first,
                     [&](long m, long column, Vec low, Vec high) {
@@ -40,10 +86,24 @@ inline void stem(const Stem& p, long images, MapSize in, const float* x, float* 
                     });
         }
         team.wait();
-        for (long r = begin; r < end; r++)
-            product(team, {middle + (r - begin) * line, C, 3, line}, out.width, second,
-                    [&](long m, long column, Vec low, Vec high) {
-                        store2(y + ((image * out.height + r) * out.width + m) * C + column, low, high);
-                    });
+        for (long done = 0; done < pairs * across; done += SQUARES) {
+            const long some = std::min(SQUARES, pairs * across - done);
+            for (long i = team.rank; i < some; i += team.size) {
+                const long row = (done + i) / across * 2, column = (done + i) % across * 2;
+                transform(middle + row * line + column * C, line, C, turned + i * C, hop);
+            }
+            team.wait();
+            for (long k = 0; k < 16; k++) {
+                const float* data = static_cast<const float*>(p.second.data) + k * C * C;
+                product(team, {turned + k * hop, C}, some, Packed{{data, p.second.bias + k * C, nullptr}, C, C},
+                        [&](long m, long column, Vec low, Vec high) { store2(sums + k * hop + m * C + column, low, high); });
+            }
+            team.wait();
+            for (long i = team.rank; i < some; i += team.size) {
+                const long row = begin + (done + i) / across * 2, column = (done + i) % across * 2;
+                transform_back(sums + i * C, hop, C, y + ((image * out.height + row) * out.width + column) * C,
+                               out.width * C, std::min(2L, end - row), std::min(2L, out.width - column));
+            }
+        }
     });
 }
