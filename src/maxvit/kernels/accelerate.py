@@ -10,11 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from maxvit.kernels.allocator import keep_freed_memory
 from maxvit.kernels.calls import width
 from maxvit.kernels.convolution import mbconv
 from maxvit.kernels.grouping import attend
 from maxvit.kernels.library import KernelsUnavailable
-from maxvit.kernels.linear import gelu, linear_of
+from maxvit.kernels.linear import linear_of, linear_of_gelu
 from maxvit.kernels.native import unsupported
 from maxvit.kernels.normalization import normalize
 from maxvit.layers.mbconv import MBConv
@@ -26,7 +27,8 @@ def accelerate(model: MaxViT) -> MaxViT:
     """The same network for training, on native CPU kernels that compute again in backward what is cheap.
 
     Parameters and running statistics are those of `model`: training one trains the other. In evaluation, under autocast
-    and where parameters are frozen its layers compute as those of `model` do.
+    and where parameters are frozen its layers compute as those of `model` do. From this call on the process keeps the
+    memory that it frees, for the tensors of the next step.
 
     Args:
         model: In float32, on the CPU. Where it is not, or the kernels cannot be used, it comes back as it is, with a
@@ -38,6 +40,7 @@ def accelerate(model: MaxViT) -> MaxViT:
     if reason := obstacle(model):
         warnings.warn(f"the network is trained by plain PyTorch: {reason}", stacklevel=2)
         return model
+    keep_freed_memory()
     shared = {id(t): t for t in (*model.parameters(), *model.buffers())}
     fast = copy.deepcopy(model, shared)
     for layer in fast.modules():
@@ -74,7 +77,7 @@ def _attention_layer(part: AttentionLayer, x: Tensor) -> Tensor:
     qkv = _linear_of_norm(part.norm1, part.attention.qkv, tokens)  # (B, H, W, 3C)
     tokens = tokens + part.drop_path(part.attention.proj(attend(part.attention, qkv)))
     hidden = _linear_of_norm(part.norm2, part.ffn.expand, tokens)  # (B, H, W, 4C)
-    tokens = tokens + part.drop_path(linear_of(lambda t: gelu(t, part.ffn.act), part.ffn.project, hidden))
+    tokens = tokens + part.drop_path(linear_of_gelu(part.ffn.project, part.ffn.act, hidden))
     return tokens.permute(0, 3, 1, 2)
 
 

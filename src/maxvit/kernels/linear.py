@@ -46,25 +46,26 @@ class _LinearOf(Function):
         return None, *grads, *torch.autograd.grad(made, inputs, grad @ weight)
 
 
-def gelu(x: Tensor, act: nn.GELU) -> Tensor:
-    """act(x), which is dense and a multiple of the kernels' width long; keeps x."""
-    out: Tensor = _Gelu.apply(x, activation_code(act))
+def linear_of_gelu(layer: nn.Linear, act: nn.GELU, x: Tensor) -> Tensor:
+    """layer(act(x)), which keeps x only: (..., C) -> (..., C_out). x is dense, C a multiple of the kernels' width."""
+    out: Tensor = _LinearOfGelu.apply(x, layer.weight, layer.bias, activation_code(act))
     return out
 
 
-class _Gelu(Function):
+class _LinearOfGelu(Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, code: int) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, code: int) -> Tensor:
         ctx.code = code
-        ctx.save_for_backward(x)
-        y = torch.empty_like(x)
-        call("activation", x.numel(), code, x, None, y)
-        return y
+        ctx.save_for_backward(x, weight)
+        made = torch.empty_like(x)
+        call("activation", x.numel(), code, x, None, made)
+        return F.linear(made, weight, bias)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        (x,) = ctx.saved_tensors
-        out = torch.empty_like(x)
-        call("activation", x.numel(), ctx.code, x, grad.contiguous(), out)
-        return out, None
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        inner, made = grad @ weight, torch.empty_like(x)  # (..., C) both
+        call("activation", x.numel(), ctx.code, x, inner, made)  # inner becomes the gradient of x
+        rows = grad.flatten(0, -2)  # (M, C_out)
+        return inner, rows.t() @ made.flatten(0, -2), rows.sum(0), None

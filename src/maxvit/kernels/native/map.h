@@ -154,13 +154,17 @@ inline void combine(long images, long pixels, long C, const float* x, const floa
     });
 }
 
-// y = activation(x), or with `grad` its derivative times that, which may be y. n is a multiple of LANES.
-inline void activation(long n, int kind, const float* x, const float* grad, float* y) {
+// y = activation(x); with `grad`, that is multiplied by the derivative, in place. n is a multiple of LANES.
+inline void activation(long n, int kind, const float* x, float* grad, float* y) {
     with_activation(kind, [&](auto k) {
 #pragma omp parallel for schedule(static)
         for (long i = 0; i < n; i += LANES) {
-            const Vec value = load(x + i);
-            store(y + i, grad ? curve<k.value>(value).slope * load(grad + i) : activate<k.value>(value));
+            if (!grad) {
+                store(y + i, activate<k.value>(load(x + i)));
+                continue;
+            }
+            const Curve at = curve<k.value>(load(x + i));
+            store(y + i, at.value), store(grad + i, load(grad + i) * at.slope);
         }
     });
 }

@@ -30,7 +30,7 @@ void maxvit_apply_gradient(const Maps* p, const float* x, const float* grad, flo
 void maxvit_combine(long images, long pixels, long channels, const float* x, const float* line, float* grad) {
     combine(images, pixels, channels, x, line, grad);
 }
-void maxvit_activation(long n, long kind, const float* x, const float* grad, float* y) { activation(n, kind, x, grad, y); }
+void maxvit_activation(long n, long kind, const float* x, float* grad, float* y) { activation(n, kind, x, grad, y); }
 void maxvit_depthwise(const Depthwise* p, const float* x, float* y) {
     with_activation(p->activation, [=](auto kind) {
         p->stride == 1 ? depthwise<kind.value, 1>(*p, x, y) : depthwise<kind.value, 2>(*p, x, y);
