@@ -330,6 +330,13 @@ def test_no_torch_is_imported_where_none_is_needed(code):
     assert python("-c", f"{code}; {check}").stderr == "[]\n"
 
 
+def test_predicting_imports_no_symbolic_algebra(trained, images):
+    """PyTorch does where a network without memory is initialised, which took a second and 150 MB of every load."""
+    code = f"from maxvit.cli import main; main(['predict', {str(trained.checkpoint)!r}, {str(images)!r}])"
+    done = python("-c", f"{code}; import sys; sys.exit('sympy' in sys.modules)")
+    assert (done.returncode, done.stdout.count("\n")) == (0, 24)
+
+
 def test_the_public_names_are_those_of_the_stub_and_each_resolves():
     stub = ast.parse(Path(maxvit.__file__).with_name("__init__.pyi").read_text())
     names = {alias.asname for node in stub.body if isinstance(node, ast.ImportFrom) for alias in node.names}

@@ -25,7 +25,8 @@ class RelativePositionBias(nn.Module):
         super().__init__()
         self.size = size
         self.table = nn.Parameter(torch.empty(heads, *table_size))
-        nn.init.normal_(self.table, std=0.02)
+        if not self.table.is_meta:  # see maxvit.model.initialize
+            nn.init.normal_(self.table, std=0.02)
 
     def forward(self) -> Tensor:
         """The bias of every (query, key) pair, (N, T, T)."""
