@@ -2,6 +2,8 @@
 
 import importlib.util
 import json
+from collections import Counter
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -29,6 +31,36 @@ def test_network_scaling_writes_a_row_for_each_side(tmp_path):
     rows = [row.split("|")[1:-1] for row in (tmp_path / "scaling.md").read_text().splitlines() if row.startswith("| ")]
     assert [row[0].strip() for row in rows] == ["image side", "32", "45", "64"]
     assert rows[2][2].strip() == "1.00 (1.00 to 1.00)"
+
+
+@pytest.mark.full
+@pytest.mark.filterwarnings("ignore")  # of PyTorch's exporter, and of what it imports
+def test_every_ablation_answers_as_the_whole_does_and_is_timed(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))  # workers find their functions by name
+    sizes = ["--model", "maxvit_micro", "--side", "64", "--batch", "2", "--rounds", "2"]
+    import_module("ablations").main(["--out", str(tmp_path / "ablations"), *sizes])
+    rows = [row for row in (tmp_path / "ablations.md").read_text().splitlines() if row.startswith("| ")]
+    assert sum(row.startswith("| all of it") for row in rows) == 2
+    assert len(rows) >= 6 + 20  # headings, contenders
+
+
+def test_a_profile_counts_each_function_once_by_what_it_does():
+    profile = script("profile_kernels")
+    functions = {
+        "kernels-1a.so multiply<12>": 60.0,
+        "kernels-1a.so attend": 3.0,
+        "kernels-1a.so attention_layer(AttentionLayer const&, long)::{lambda(long)#1}::operator()": 5.0,
+        "kernels-1a.so widen(MBConv const&)::{lambda(long)#1}::operator()": 4.0,
+        "libgomp.so.1 0x1de62": 8.0,
+        "libtorch_cpu.so at::native::mean": 1.0,
+        "[kernel.kallsyms] clear_page": 2.0,
+    }
+    found = profile.by_step(Counter(functions))
+    assert sum(found.values()) == 83.0
+    assert found["matrix products"] == 60.0
+    assert found["attention layers: norms, GELU, residuals"] == 5.0
+    assert found["waiting for another thread"] == 8.0
+    assert found[profile.OTHER] == 2.0
 
 
 def test_scaling_writes_numbers_table_and_figure(scaling, tmp_path):
