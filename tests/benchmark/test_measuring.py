@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from contestants import COARSE, DIES, MISSING, TRAINS, WRONG
-from maxvit.benchmark import worker
+from maxvit.benchmark import run, worker
 from maxvit.benchmark.ours import OURS
 from maxvit.benchmark.peers import PEERS, timm_network, torchvision_network
 from maxvit.benchmark.plan import Plan, find_ours, find_peers
@@ -97,6 +97,14 @@ def test_a_task_that_a_contender_does_not_do_is_told(why):
 def test_a_process_that_ends_while_it_is_timed_is_told_and_the_others_go_on(why, case):
     assert why["dies"] == "in round 2: its process ended with exit code 7"
     assert len(case.entries) == 3
+
+
+def test_a_process_starts_anew_after_some_rounds(monkeypatch):
+    monkeypatch.setattr(run, "ROUNDS_OF_A_PROCESS", 1)
+    plan = Plan(model="maxvit_micro", ours=[DIES], theirs=[], batches=[3], sizes=[(64, 96)], rounds=3, threads=1)
+    (case,) = benchmark(plan).cases
+    assert [len(e.seconds) for e in case.entries] == [3]  # a process that dies in its second round has none
+    assert case.entries[0].peak_bytes > 0
 
 
 def test_a_process_that_is_killed_is_told():

@@ -6,6 +6,7 @@ from pathlib import Path
 from maxvit.benchmark.compare import Agreement
 from maxvit.benchmark.record import Case, Entry, Record
 from maxvit.benchmark.statistics import Spread
+from maxvit.benchmark.worker import ROUNDS_OF_A_PROCESS
 
 Row = tuple[str, ...]
 ENTRIES: Row = ("contender", "ms (20th to 80th percentile)", "images/s", "peak MB", "of the machine's peak")
@@ -13,15 +14,16 @@ ENTRIES += ("differs by", "ready in s")
 PAIRS: Row = ("ours", "theirs", "times as fast (20th to 80th percentile)")
 OPERATORS: Row = ("operator", "calls", "ms", "share")
 SHOWN_OPERATORS = 15
-LEGEND = """Each contender runs in a process of its own; in a round each runs once, in the opposite order every second \
-round. Times are medians over the rounds; "times as fast" is theirs over ours, round by round. Contenders in one table \
-have the same weights and images and agreed with our plain network in fp32 before they were timed: "differs by" is the \
-largest difference over the deviation (of int8 also how many images get the same class). Where torchvision's network \
-is run, which is another than the official one that timm has, so do ours in those rows. Peak memory, on the CPU: the \
-highest resident memory of the process while it is timed, less what it held before the network was made, so libraries \
-do not count; on CUDA: what PyTorch had allocated. The machine's peak is the best of several products of two fp32 \
-matrices of 2048 x 2048 (on CUDA 8192, in the benchmark's precision), before and after. A training step is forward, \
-cross entropy and backward, without an optimiser, with stochastic depth; the loss and the gradient of the first \
+LEGEND = f"""Each contender runs in a process of its own, which starts anew every {ROUNDS_OF_A_PROCESS} rounds; in a \
+round each runs once, in the opposite order every second round. Times are medians over the rounds; "times as fast" is \
+theirs over ours, round by round. Contenders in one table have the same random weights and images and agreed \
+with our plain network in fp32 before they were timed: "differs by" is the largest difference over the deviation \
+(of int8 also how many images get the same class). Where torchvision's network is run, which is another than the \
+official one that timm has, so do ours in those rows. Peak memory, on the CPU: the highest resident memory of \
+the process while it is timed, less what it held before the network was made, so libraries do not count; on \
+CUDA: what PyTorch had allocated. The machine's peak is the best of several products of two fp32 matrices of \
+2048 x 2048 (on CUDA 8192, in the benchmark's precision), before and after. A training step is forward, cross \
+entropy and backward, without an optimiser, with stochastic depth; the loss and the gradient of the first \
 convolution were compared without it. "Ready in" is loading, compiling and the first run, plus exporting."""
 
 

@@ -20,7 +20,7 @@ from maxvit.benchmark.record import Case, Entry, NotMeasured, Pair, Record
 from maxvit.benchmark.runners import Answer
 from maxvit.benchmark.statistics import paired_ratio, spread
 from maxvit.benchmark.weights import write_images, write_weights
-from maxvit.benchmark.worker import Failure, Worker
+from maxvit.benchmark.worker import ROUNDS_OF_A_PROCESS, Failure, Worker
 from maxvit.config import MaxViTConfig, Size
 from maxvit.create import create_model
 from maxvit.errors import MaxViTError
@@ -36,13 +36,14 @@ class _Runner:
     """A contender that may be timed, and what is known of it so far."""
 
     contender: Contender
-    weights: Weights
+    job: Job
     ours: bool
     worker: Worker
     agreement: Agreement
     open_s: float
     export_s: float | None
     seconds: list[float]
+    peaks: list[tuple[int | None, str]]  # one of each process, as `Worker` gives them
 
 
 def benchmark(
@@ -200,7 +201,7 @@ class _Measurement:
             worker.close()
             raise
         ours = contender in self.ours
-        return _Runner(contender, weights, ours, worker, agreement, open_s, self.exports.get(job.file), [])
+        return _Runner(contender, job, ours, worker, agreement, open_s, self.exports.get(job.file), [], [])
 
     def _check_possible(self, contender: Contender) -> None:
         packages = [name.split(".")[0] for name in contender.imports]
@@ -226,21 +227,31 @@ class _Measurement:
             for runner in ready if done % 2 == 0 else reversed(ready):
                 if len(runner.seconds) < done:
                     continue  # it failed before
-                time.sleep(PAUSE_S)
                 try:
+                    if done and done % ROUNDS_OF_A_PROCESS == 0:
+                        self._start_anew(runner)
+                    time.sleep(PAUSE_S)
                     runner.seconds.append(runner.worker.ask("time"))
                 except Failure as error:
-                    self._leave_out([runner.contender], runner.weights, f"in round {done + 1}: {error}")
+                    self._leave_out([runner.contender], runner.job.weights, f"in round {done + 1}: {error}")
+
+    def _start_anew(self, runner: _Runner) -> None:
+        """The same contender in another process."""
+        runner.peaks.append(runner.worker.ask("peak"))
+        runner.worker.close()
+        runner.worker = self.stack.enter_context(Worker(runner.contender, runner.job))
+        runner.worker.ask("open")
+        runner.worker.ask("warm_up")
 
     def _entry(self, runner: _Runner, peak_flops: float) -> Entry:
         times = spread([1e3 * s for s in runner.seconds])
-        peak_bytes, peak_is = runner.worker.ask("peak")
+        peak_bytes, peak_is = max((*runner.peaks, runner.worker.ask("peak")), key=lambda peak: peak[0] or 0)
         operations = 2 * self.multiply_adds * self.batch * (3 if self.what == "training" else 1)
         return Entry(
             contender=runner.contender.name,
             label=runner.contender.label,
             ours=runner.ours,
-            weights=runner.weights,
+            weights=runner.job.weights,
             seconds=runner.seconds,
             time_ms=times,
             images_per_s=1e3 * self.batch / times.median,
