@@ -171,20 +171,20 @@ inline void narrow(const MBConv& p, long images, MapSize in, MapSize out, const 
 inline void mbconv(const MBConv& p, long images, MapSize in, const float* x, float* y) {
     const MapSize out{(in.height + p.stride - 1) / p.stride, (in.width + p.stride - 1) / p.stride};
     const Tiles tiles(p, images, in, out);
-    Kept<0> hidden(tiles.together * out.pixels() * p.hidden);
-    Kept<1> quantised(p.expand.scale ? byte_memory(tiles.together * in.pixels(), p.in) : 0);
+    float* hidden = kept<0>(tiles.together * out.pixels() * p.hidden);
+    float* quantised = p.expand.scale ? kept<1>(byte_memory(tiles.together * in.pixels(), p.in)) : nullptr;
     std::vector<float> totals(tiles.together * tiles.bands * p.hidden), scales(tiles.together * p.hidden);
     for (long done = 0; done < images; done += tiles.together) {
         const long some = std::min(tiles.together, images - done), pixels = some * in.pixels();
         const float* from = x + done * in.pixels() * p.in;
-        const Bytes bytes = bytes_in(quantised.data, pixels, p.in);
+        const Bytes bytes = bytes_in(quantised, pixels, p.in);
         if (p.expand.scale)  // once, as every tile of channels needs it
             share((pixels + ROWS - 1) / ROWS, 0, [&](long item, Team team, float*) {
                 const long end = std::min(pixels, (item + 1) * ROWS);
                 for (long m = item * ROWS + team.rank; m < end; m += team.size) quantise(from + m * p.in, bytes, m);
             });
         std::fill(totals.begin(), totals.end(), 0.0f);
-        widen(p, tiles, some, in, out, from, bytes, hidden.data, totals.data());
+        widen(p, tiles, some, in, out, from, bytes, hidden, totals.data());
         share(some, 0, [&](long image, Team team, float*) {
             if (team.rank > 0) return;
             float* total = totals.data() + image * tiles.bands * p.hidden;
@@ -192,6 +192,6 @@ inline void mbconv(const MBConv& p, long images, MapSize in, const float* x, flo
                 for (long c = 0; c < p.hidden; c++) total[c] += total[b * p.hidden + c];
             excite(p, total, out.pixels(), scales.data() + image * p.hidden);
         });
-        narrow(p, some, in, out, hidden.data, scales.data(), from, y + done * out.pixels() * p.out);
+        narrow(p, some, in, out, hidden, scales.data(), from, y + done * out.pixels() * p.out);
     }
 }

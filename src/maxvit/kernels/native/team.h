@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cstdlib>
 #include <omp.h>
-#include <vector>
 
 // The threads that work on one item. Member `rank` of `size` takes every size-th piece of each step.
 struct Team {
@@ -15,40 +14,36 @@ struct Team {
     }
 };
 
-// Memory of a thread that stays between calls, at least `floats` long.
-inline float* scratch(size_t floats) {
-    struct Buffer {
-        float* data = nullptr;
-        size_t held = 0;
-        ~Buffer() { std::free(data); }
-    };
-    static thread_local Buffer buffer;
-    if (buffer.held < floats) {
-        std::free(buffer.data);
-        const size_t bytes = (floats * sizeof(float) + 4095) / 4096 * 4096;
-        buffer.data = static_cast<float*>(std::aligned_alloc(4096, bytes));
-        buffer.held = bytes / sizeof(float);
-    }
-    return buffer.data;
-}
+// Memory that stays between calls, as fresh pages cost more than what is done with them; it goes where a call needs
+// little of it, so that one large image does not hold it for ever.
+class Buffer {
+    float* data = nullptr;
+    size_t held = 0;
 
-// Memory for one call; what is small is kept for the next. WHICH tells buffers apart that are needed at once.
-template <int WHICH>
-struct Kept {
-    float* data;
-    bool large;
-    explicit Kept(size_t floats) : large(floats > (16 << 20)) {
-        static thread_local std::vector<float> small;
-        if (large) data = static_cast<float*>(std::malloc(floats * sizeof(float)));
-        else {
-            if (small.size() < floats) small.resize(floats);
-            data = small.data();
+  public:
+    ~Buffer() { std::free(data); }
+    float* get(size_t floats) {
+        const bool idle = held > (16 << 20) && held / 16 > floats;  // a last stage needs an eighth of what a first does
+        if (held < floats || idle) {
+            std::free(data);
+            const size_t bytes = (floats * sizeof(float) + 4095) / 4096 * 4096;
+            data = static_cast<float*>(std::aligned_alloc(4096, bytes));
+            held = bytes / sizeof(float);
         }
-    }
-    ~Kept() {
-        if (large) std::free(data);
+        return data;
     }
 };
+
+// Of each thread that works, and of the one that calls: WHICH tells buffers apart that are needed at once.
+inline float* scratch(size_t floats) {
+    static thread_local Buffer buffer;
+    return buffer.get(floats);
+}
+template <int WHICH>
+float* kept(size_t floats) {
+    static thread_local Buffer buffer;
+    return buffer.get(floats);
+}
 
 // Call work(item, team, memory) for every item, with `floats` of memory for each team.
 template <class Work>
