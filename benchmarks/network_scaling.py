@@ -72,6 +72,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--base", type=int, default=448, help="the side that others are compared with")
     parser.add_argument("--rounds", type=int, default=7, help="timed forwards of each side, two at least")
     options = parser.parse_args(arguments)
+    if options.base not in options.sides:
+        parser.error(f"--base {options.base} is none of --sides {' '.join(map(str, options.sides))}")
     network = optimize(create_model(options.model))
     found = measure(network, options.sides, options.rounds)
     words = sys.argv[1:] if arguments is None else arguments

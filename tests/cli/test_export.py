@@ -77,6 +77,15 @@ def test_int8_is_calibrated_on_a_folder_and_says_how_many_answers_agree(run, tra
     assert (code, err) == (0, "engine: ONNX Runtime, int8\n")
 
 
+def test_int8_needs_images_of_the_networks_kind(run, trained, tmp_path):
+    options = ["export", trained.checkpoint, "--int8", "--out", tmp_path / "model.onnx"]
+    code, _, err = run(*options)
+    assert (code, "knows other classes than digits: give images of its kind with --calibrate" in err) == (2, True)
+    code, _, err = run(*options, "--calibrate", tmp_path / "nowhere")
+    assert (code, err) == (2, f"error: {tmp_path / 'nowhere'} is no folder: check the path\n")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_calibrate_without_int8_is_a_mistake(run, trained, images, tmp_path):
     code, _, err = run("export", trained.checkpoint, "--calibrate", images, "--out", tmp_path / "model.onnx")
     assert (code, list(tmp_path.iterdir())) == (2, [])

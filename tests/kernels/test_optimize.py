@@ -9,10 +9,12 @@ import pytest
 import torch
 
 import healthy
-from maxvit import MaxViT, MaxViTConfig, MaxViTError, load_model, optimize
+from maxvit import MaxViT, MaxViTConfig, MaxViTError, accelerate, load_model, optimize
 from maxvit.config import OFFICIAL, TORCHVISION, Arithmetic
 from maxvit.data.digits import load_digits
 from maxvit.data.transforms import preprocess
+from maxvit.export.onnx import export_onnx
+from maxvit.inference.explain import attention_maps
 from maxvit.kernels import library, native
 from maxvit.kernels.folding import fold_batch_norms
 from maxvit.training.recipe import load_recipe
@@ -261,6 +263,47 @@ def test_int8_weights_are_rounded_to_127_steps_of_each_column(width):
     torch.testing.assert_close(scale[0], weight.abs().amax(1) / 127)
     torch.testing.assert_close(levels.float(), (weight / scale[0][:, None]).round())
     torch.testing.assert_close(scale[1], scale[0] * levels.sum(1))
+
+
+def test_other_numbers_than_floats_are_refused():
+    images = torch.randn(1, 3, 64, 64)
+    for dtype in (torch.bfloat16, torch.float64):
+        with pytest.raises(MaxViTError, match="native kernels compute in float32"):
+            optimize(make(), backend="native").to(dtype)(images.to(dtype))
+    with torch.autocast("cpu"):
+        fast = optimize(make(), backend="native")
+        with pytest.raises(MaxViTError, match="under autocast use backend='torch'"):
+            fast(images.bfloat16())
+
+
+def test_each_part_of_the_original_keeps_its_mode(backend):
+    model = make().train()
+    model.stem.eval()
+    modes = [m.training for m in model.modules()]
+    optimize(model, backend=backend)
+    assert [m.training for m in model.modules()] == modes
+
+
+def test_what_is_optimised_is_not_optimised_again(backend, tmp_path):
+    fast = optimize(make(), backend=backend)
+    for use in (optimize, lambda network: export_onnx(network, tmp_path / "fast.onnx")):
+        with pytest.raises(MaxViTError, match="is optimised already: optimise or export the original"):
+            use(fast)
+    with pytest.warns(UserWarning, match="it is optimised, and can only compute"):
+        assert accelerate(fast) is fast
+    if backend == "native":
+        with pytest.raises(MaxViTError, match="cannot be seen in an optimised network"):
+            attention_maps(fast, torch.randn(3, 64, 64))
+
+
+def test_a_cache_that_cannot_be_written_leaves_it_to_pytorch(monkeypatch, tmp_path):
+    (tmp_path / "maxvit").write_text("a file where a folder should be")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    library.load.cache_clear()
+    try:
+        assert "cannot be kept or loaded" in optimize(make()).engine
+    finally:
+        library.load.cache_clear()
 
 
 def test_what_it_refuses(tmp_path):

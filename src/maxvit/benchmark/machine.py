@@ -11,6 +11,8 @@ from pathlib import Path
 
 import torch
 
+from maxvit.kernels.library import KernelsUnavailable, load, widths
+
 # instruction sets on which the speed of matrix products depends, as /proc/cpuinfo names them
 X86 = ("avx2", "fma", "avx512f", "avx512_bf16", "avx512_vnni", "avx_vnni", "amx_bf16", "amx_int8")
 ARM = ("asimd", "asimddp", "bf16", "i8mm", "sve", "sme")
@@ -53,6 +55,16 @@ def _instructions(lines: list[str]) -> str:
 def _memory() -> str:
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 0
     return f"{pages / 2**30:.0f} GiB" if pages else "unknown"
+
+
+def native_kernels() -> str:
+    """How wide their vectors are, or why there are none."""
+    try:
+        width = widths()[0]
+        load(width)
+    except KernelsUnavailable as error:
+        return f"none: {error}"
+    return f"vectors of {width // 2} floats"
 
 
 def versions(packages: Iterable[str]) -> str:

@@ -6,10 +6,8 @@ from dataclasses import dataclass
 from maxvit.benchmark.job import Contender, Precision, What
 from maxvit.benchmark.ours import OURS
 from maxvit.benchmark.peers import PEERS
-from maxvit.config import VARIANTS, Size, check_known
+from maxvit.config import SMALLEST_SIDE, VARIANTS, Size, check_known
 from maxvit.errors import MaxViTError
-
-SMALLEST = 32  # pixels a side
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,8 +52,8 @@ class Plan:
             raise MaxViTError(f"rounds is {self.rounds}; percentiles need 2 at least")
         if min(self.batches) < 1:
             raise MaxViTError(f"batch is {min(self.batches)}; it takes 1 image at least")
-        if (side := min(side for size in self.sizes for side in size)) < SMALLEST:
-            raise MaxViTError(f"size is {side}; images have {SMALLEST} pixels a side at least")
+        if (side := min(side for size in self.sizes for side in size)) < SMALLEST_SIDE:
+            raise MaxViTError(f"size is {side}; images have {SMALLEST_SIDE} pixels a side at least")
         if self.threads is not None and self.threads < 1:
             raise MaxViTError(f"threads is {self.threads}; give 1 at least, or none to take as many as PyTorch does")
         if self.device == "cuda" and not torch.cuda.is_available():

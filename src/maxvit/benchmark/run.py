@@ -70,6 +70,7 @@ def benchmark(
     packages = {name.split(".")[0] for c in (*plan.ours, *plan.theirs) for name in c.imports} | {"torch", "numpy"}
     about = {
         **machine.describe_machine(plan.device, threads),
+        "native kernels": machine.native_kernels(),
         "packages": machine.versions(packages),
         "commit": machine.commit(),
         "date": machine.today(),
@@ -129,7 +130,7 @@ class _Measurement:
             before = worker.ask("matrix_product")
             self._take_turns(ready)
             after = worker.ask("matrix_product")
-        entries = [self._entry(runner, max(before, after)) for runner in ready if len(runner.seconds) == plan.rounds]
+        entries = list(self._entries(ready, max(before, after)))
         for runner in ready:
             runner.worker.close()
         return Case(
@@ -242,6 +243,15 @@ class _Measurement:
         runner.worker = self.stack.enter_context(Worker(runner.contender, runner.job))
         runner.worker.ask("open")
         runner.worker.ask("warm_up")
+
+    def _entries(self, ready: Sequence[_Runner], peak_flops: float) -> Iterator[Entry]:
+        """Of those that ran in every round."""
+        for runner in ready:
+            if len(runner.seconds) == self.plan.rounds:
+                try:
+                    yield self._entry(runner, peak_flops)
+                except Failure as error:
+                    self._leave_out([runner.contender], runner.job.weights, f"after the last round: {error}")
 
     def _entry(self, runner: _Runner, peak_flops: float) -> Entry:
         times = spread([1e3 * s for s in runner.seconds])

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from maxvit.benchmark.job import Precision, What
     from maxvit.benchmark.record import Record
 
-DEFAULT_OURS = ["eager", "optimized", "accelerated"]
+DEFAULT_OURS = {"inference": ["eager", "optimized"], "training": ["eager", "accelerated"]}
 DEFAULT_AGAINST = ["timm", "timm-channels-last", "torchvision"]
 
 
@@ -36,7 +36,7 @@ def benchmark(
         typer.Option(
             metavar="NAME",
             help="eager, optimized, compiled, int8, onnxruntime, onnxruntime-int8, accelerated (training); may be "
-            "repeated. Default: eager, optimized, accelerated.",
+            "repeated. Default: eager, and optimized or accelerated.",
         ),
     ] = None,
     against: Annotated[
@@ -67,11 +67,12 @@ def benchmark(
     from maxvit.benchmark.plan import Plan, find_ours, find_peers, read_size
     from maxvit.benchmark.run import benchmark
 
+    what = what or ["inference"]
     plan = Plan(
         model=model,
-        ours=find_ours(ours or DEFAULT_OURS),
+        ours=find_ours(ours or [name for task in what for name in DEFAULT_OURS.get(task, [])]),
         theirs=find_peers(against or DEFAULT_AGAINST),
-        what=cast("list[What]", what or ["inference"]),
+        what=cast("list[What]", what),
         batches=batch or [1, 8],
         sizes=[read_size(text) for text in size or ["224"]],
         rounds=rounds,

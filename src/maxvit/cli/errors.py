@@ -34,7 +34,8 @@ def exit_code(command: Callable[[], object]) -> int:
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("maxvit"):
             raise
-        complain(f"error: this command needs {error.name}, which is not installed: pip install 'maxvit[train]'")
+        extra = "export" if (error.name or "").startswith("onnx") else "train"
+        complain(f"error: this command needs {error.name}, which is not installed: pip install 'maxvit[{extra}]'")
         return USER_MISTAKE
     except KeyboardInterrupt:
         return INTERRUPTED

@@ -14,7 +14,7 @@ def export(
     to: Annotated[str, typer.Option(help="The format: onnx.")] = "onnx",
     int8: Annotated[bool, typer.Option("--int8", help="Products of matrices in 8 bits.")] = False,
     calibrate: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Some hundred images for --int8; without it, digits.")
+        Path | None, typer.Option(metavar="FOLDER", help="Some hundred images for --int8; digits need none.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
 ) -> None:
@@ -41,10 +41,16 @@ def _quantize(checkpoint: Path, path: Path, folder: Path | None) -> None:
     from maxvit.create import load_model
     from maxvit.data.digits import load_digits
     from maxvit.data.images import find_images
+    from maxvit.errors import MaxViTError
     from maxvit.export.quantize import quantize_onnx
 
+    model = load_model(checkpoint)
+    if folder is None and model.class_names != load_digits().train.class_names:
+        raise MaxViTError(f"{checkpoint} knows other classes than digits: give images of its kind with --calibrate")
+    if folder is not None and not folder.is_dir():
+        raise MaxViTError(f"{folder} is no folder: check the path")
     images = find_images(folder) if folder else load_digits().train.sources
     spread = [images[i] for i in range(0, len(images), -(-len(images) // MOST))] if images else []
-    done = quantize_onnx(load_model(checkpoint), path, spread)
+    done = quantize_onnx(model, path, spread)
     kept = f"; {len(done.kept)} of {len(done.damage)} products stay in fp32" if done.kept else ""
     typer.echo(f"the first answer is that of fp32 for {done.agreement:.1%} of {done.judged_on} images{kept}")

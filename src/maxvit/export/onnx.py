@@ -39,11 +39,7 @@ def export_onnx(
     Raises:
         MaxViTError: If a package is missing, the network is too large for one file, or the file cannot be written.
     """
-    try:
-        import onnx  # noqa: F401
-        import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise MaxViTError(f"export to ONNX needs {error.name}: pip install 'maxvit[export]'") from error
+    check_packages()
     size = sum(t.numel() * t.element_size() for t in model.state_dict().values())
     if size > LARGEST:
         raise MaxViTError(f"the weights take {size / 1e9:.1f} GB, and one ONNX file holds 1.5: use export_program")
@@ -54,6 +50,15 @@ def export_onnx(
 
         made = deployed(model, image_size or model.preprocessing.image_size, "batch" if any_batch else 1)
     write_atomically(Path(path), lambda temporary: temporary.write_bytes(made.SerializeToString()))
+
+
+def check_packages() -> None:
+    """Raises `MaxViTError` where a package that writes ONNX is missing."""
+    try:
+        import onnx  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise MaxViTError(f"export to ONNX needs {error.name}: pip install 'maxvit[export]'") from error
 
 
 def _any_size(model: MaxViT, any_batch: bool) -> "ModelProto":

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from maxvit.data.images import ImageLike
 from maxvit.data.transforms import preprocess
 from maxvit.errors import MaxViTError
-from maxvit.export.deployed import deployed
 from maxvit.export.levels import Range, find_range, quantize_weight, rounded
+from maxvit.export.onnx import check_packages
 from maxvit.kernels.folding import fold_batch_norms
 from maxvit.model import MaxViT
 from maxvit.storage import write_atomically
@@ -66,6 +66,9 @@ def quantize_onnx(
         raise MaxViTError(f"{len(images)} images were given to calibrate on; give some hundred, at least {FEWEST}")
     if model.preprocessing.fit == "aspect":
         raise MaxViTError("the model's images keep their shapes, and an ONNX file takes one: export in fp32, any_size")
+    check_packages()
+    from maxvit.export.deployed import deployed
+
     network = fold_batch_norms(model).float().cpu()
     batches = _batches(model, images[::2])
     ranges = _ranges(network, batches)

@@ -1,9 +1,10 @@
 """Checkpoints as ONNX files, exported once and kept."""
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
-import maxvit
+from maxvit import export
 from maxvit.create import load_model
 from maxvit.errors import MaxViTError
 from maxvit.export.onnx import export_onnx
@@ -14,7 +15,7 @@ from maxvit.kernels.library import cache_folder
 def exported(checkpoint: Path, tell: Callable[[str], object]) -> Path:
     """The checkpoint as an ONNX file, for its own image size: from the cache, or exported now.
 
-    The cache is named after the checkpoint's contents and this version, so neither can be out of date.
+    A file is named after the checkpoint's contents and the code that exports, so that it cannot be out of date.
 
     Args:
         checkpoint: What `load_model` reads.
@@ -28,8 +29,14 @@ def exported(checkpoint: Path, tell: Callable[[str], object]) -> Path:
         raise MaxViTError(f"{checkpoint} is several files: maxvit convert makes one of them, for --engine onnxruntime")
     if model.preprocessing.fit == "aspect":
         raise MaxViTError(f"images of {checkpoint} keep their shapes, and an ONNX file takes one: use --engine torch")
-    path = cache_folder() / f"{sha256(checkpoint)}-{maxvit.__version__}.onnx"
+    path = cache_folder() / f"{sha256(checkpoint)}-{_exporter()}.onnx"
     if not path.exists():
         tell(f"exporting {checkpoint} to {path}: some seconds, once")
         export_onnx(model, path)
     return path
+
+
+def _exporter() -> str:
+    """Of the code that exports, what tells it from other versions of it."""
+    folder = Path(export.__path__[0])
+    return hashlib.sha256(b"".join(file.read_bytes() for file in sorted(folder.glob("*.py")))).hexdigest()[:8]

@@ -13,6 +13,8 @@ from torch import Tensor
 from maxvit.config import MaxViTConfig, Preprocessing, check_known
 from maxvit.create import load_model
 from maxvit.errors import MaxViTError
+from maxvit.kernels.optimize import OptimizedMaxViT, optimize
+from maxvit.layers.modes import evaluating
 from maxvit.model import FORMAT, MaxViT
 from maxvit.storage import decode
 
@@ -45,25 +47,20 @@ class TorchEngine:
     """A network in PyTorch, as it is.
 
     Args:
-        model: It answers in evaluation mode, and is left in the mode that it was in.
+        model: It answers in evaluation mode, and its parts are left in the modes that they were in.
         device: Where it is moved to; None: it stays.
-        name: What to call it.
     """
 
-    def __init__(self, model: MaxViT, device: torch.device | str | None = None, name: str = "PyTorch") -> None:
+    def __init__(self, model: MaxViT, device: torch.device | str | None = None) -> None:
         self.model = model.to(device)
+        name = f"{model.engine}, optimised" if isinstance(model, OptimizedMaxViT) else "PyTorch"
         self.name = f"{name} on {next(model.parameters()).device.type}"
         self.config, self.preprocessing, self.class_names = model.config, model.preprocessing, model.class_names
 
     def __call__(self, images: Tensor) -> Tensor:
         """See `Engine`."""
-        was_training = self.model.training
-        self.model.eval()
-        try:
-            with torch.inference_mode():
-                return self.model(images.to(next(self.model.parameters()).device)).float().cpu()
-        finally:
-            self.model.train(was_training)
+        with evaluating(self.model), torch.inference_mode():
+            return self.model(images.to(next(self.model.parameters()).device)).float().cpu()
 
 
 class OnnxEngine:
@@ -177,7 +174,4 @@ def open_engine(
         from maxvit.inference.cache import exported
 
         return OnnxEngine(exported(path, tell))
-    from maxvit.kernels.optimize import optimize
-
-    fast = optimize(load_model(path).to(device))
-    return TorchEngine(fast, name=f"{fast.engine}, optimised")
+    return TorchEngine(optimize(load_model(path).to(device)))

@@ -2,16 +2,17 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from maxvit.errors import MaxViTError
 from maxvit.layers.attention import GroupAttention
+from maxvit.layers.modes import evaluating
 from maxvit.layers.partition import padded_size, real_tokens, unpartition
-from maxvit.model import MaxViT
+from maxvit.model import MaxViT, MaxViTBlock
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +44,15 @@ def attention_maps(model: MaxViT, image: Tensor) -> list[AttentionMap]:
     found: list[AttentionMap] = []
     handles = []
     for number, stage in enumerate(model.stages, start=1):
-        block: Any = list(stage.children())[-1]
+        block = list(stage.children())[-1]
+        if not isinstance(block, MaxViTBlock):
+            raise MaxViTError("attention cannot be seen in an optimised network: give the original")
         for layer in (block.block_attention, block.grid_attention):
             handles.append(layer.attention.register_forward_hook(_recorder(found, number)))
-    was_training = model.training
     try:
-        with torch.inference_mode():
-            model.eval()(image[None].to(next(model.parameters()).device))
+        with evaluating(model), torch.inference_mode():
+            model(image[None].to(next(model.parameters()).device))
     finally:
-        model.train(was_training)
         for handle in handles:
             handle.remove()
     return [m for m in found if m.values.size > 1]

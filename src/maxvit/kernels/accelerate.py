@@ -26,7 +26,8 @@ from maxvit.model import MaxViT, Stem
 def accelerate(model: MaxViT) -> MaxViT:
     """The same network for training, on native CPU kernels that compute again in backward what is cheap.
 
-    Parameters and running statistics are those of `model`: training one trains the other. In evaluation, under autocast
+    Parameters and running statistics are those of `model`: training one trains the other, until one is moved, converted
+    or given a new classifier. In evaluation, under autocast
     and where parameters are frozen its layers compute as those of `model` do. From this call on the process keeps the
     memory that it frees, for the tensors of the next step.
 
@@ -52,6 +53,8 @@ def accelerate(model: MaxViT) -> MaxViT:
 
 def obstacle(model: MaxViT) -> str:
     """Why the native kernels cannot train a network, in a few words; nothing where they can."""
+    if not isinstance(model.stem, Stem) or isinstance(model.stem.norm, nn.Identity):
+        return "it is optimised, and can only compute"
     try:
         return unsupported(model, width())
     except KernelsUnavailable as error:
@@ -60,7 +63,8 @@ def obstacle(model: MaxViT) -> str:
 
 def _either(forward: Callable[[Any, Tensor], Tensor], layer: nn.Module, x: Tensor) -> Tensor:
     """The fast way while training, the layer's own otherwise."""
-    plain = torch.is_autocast_enabled("cpu") or not torch.is_grad_enabled() or x.dtype != torch.float32
+    plain = torch.is_autocast_enabled("cpu") or not torch.is_grad_enabled()
+    plain = plain or x.dtype != torch.float32 or x.device.type != "cpu"
     fast = not plain and all(m.training for m in layer.modules()) and all(p.requires_grad for p in layer.parameters())
     return forward(layer, x) if fast else type(layer).forward(layer, x)
 

@@ -23,8 +23,7 @@ def call(name: str, *arguments: Argument) -> int:
 
 def structure(name: str, longs: str, ints: str, pointers: str) -> type[ctypes.Structure]:
     """A struct of the kernels, from the names of its fields."""
-    fields = [(n, kind) for n, kind in _fields(longs, ints, pointers)]
-    return type(name, (ctypes.Structure,), {"_fields_": fields})
+    return type(name, (ctypes.Structure,), {"_fields_": _fields(longs, ints, pointers)})
 
 
 def address(tensor: Tensor | None) -> int | None:

@@ -4,6 +4,7 @@ import copy
 
 from torch import Tensor, nn
 
+from maxvit.errors import MaxViTError
 from maxvit.layers.mbconv import MBConv
 from maxvit.model import MaxViT, Stem
 
@@ -18,7 +19,12 @@ def fold_batch_norms(model: MaxViT) -> MaxViT:
 
     Returns:
         The copy, in evaluation mode, its parameters without gradients.
+
+    Raises:
+        MaxViTError: If it is optimised already.
     """
+    if not isinstance(model.stem, Stem) or isinstance(model.stem.norm, nn.Identity):
+        raise MaxViTError("the network is optimised already: optimise or export the original")
     model = copy.deepcopy(model).eval().requires_grad_(False)
     for part in model.modules():
         if isinstance(part, Stem):

@@ -44,16 +44,21 @@ def load(width: int) -> ctypes.CDLL:
         width: One of `widths`.
 
     Raises:
-        KernelsUnavailable: If there is no compiler, or it fails.
+        KernelsUnavailable: If there is no compiler, it fails, or what it makes cannot be kept or loaded.
     """
     compiler = next(filter(None, map(shutil.which, (os.environ.get("CXX") or "", *COMPILERS))), None)
     if compiler is None:
         raise KernelsUnavailable("no C++ compiler was found (tried $CXX, c++, g++, clang++)")
     flags = (*FLAGS, f"-DLANES={width // 2}")
-    library = cache_folder() / f"kernels-{_fingerprint(compiler, flags)}.so"
-    if not library.exists():
-        write_atomically(library, lambda temporary: _compile(compiler, flags, temporary))
-    return ctypes.CDLL(str(library))
+    try:
+        library = cache_folder() / f"kernels-{_fingerprint(compiler, flags)}.so"
+        if not library.exists():
+            write_atomically(library, lambda temporary: _compile(compiler, flags, temporary))
+        return ctypes.CDLL(str(library))
+    except KernelsUnavailable:
+        raise
+    except (MaxViTError, OSError, RuntimeError) as error:  # a home that is missing, full, read-only or runs nothing
+        raise KernelsUnavailable(f"what was compiled cannot be kept or loaded: {error}") from error
 
 
 def cache_folder() -> Path:
@@ -76,7 +81,8 @@ def _fingerprint(compiler: str, flags: tuple[str, ...]) -> str:
         digest.update(source.read_bytes())
     version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False).stdout
     processor = Path("/proc/cpuinfo")
-    can = [x for x in processor.read_text().splitlines() if x.startswith("flags")][:1] if processor.exists() else []
+    lines = processor.read_text().splitlines() if processor.exists() else []
+    can = [line for line in lines if line.startswith(("flags", "Features"))][:1]  # on x86, on ARM
     for fact in (*flags, version, platform.machine(), *can):
         digest.update(fact.encode())
     return digest.hexdigest()[:16]

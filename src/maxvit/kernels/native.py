@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from maxvit.errors import MaxViTError
 from maxvit.kernels.library import load, widths
 from maxvit.layers.attention import GroupAttention
 from maxvit.layers.gather import group_indices
@@ -58,9 +59,9 @@ def unsupported(model: MaxViT, width: int | None = None) -> str:
     if like.device.type != "cpu" or like.dtype != torch.float32:
         return f"they compute in float32 on the CPU, and the network is {like.dtype} on {like.device.type}"
     width = width or width_for(model)
-    load(width)
     if odd := _odd(model, width):
         return f"they take channels and head_dim in multiples of {width}, not {odd[0]}"
+    load(width)
     return ""
 
 
@@ -252,7 +253,17 @@ def _pointers(tensors: Sequence[Tensor]) -> list[int]:
     return [t.data_ptr() for t in tensors]
 
 
+def _check_floats(x: Tensor, weight: Tensor) -> None:
+    """Raises `MaxViTError` where the kernels would take other numbers for floats."""
+    if x.dtype != torch.float32 or weight.dtype not in (torch.float32, torch.int8):
+        raise MaxViTError(
+            f"the native kernels compute in float32, and maps are {x.dtype} here, weights {weight.dtype}: convert the"
+            " original, then optimise that; under autocast use backend='torch'"
+        )
+
+
 def _native_stem(images: Tensor, weights: list[Tensor], erf: int, symmetric: int, width: int) -> Tensor:
+    _check_floats(images, weights[0])
     images = images.contiguous(memory_format=torch.channels_last)
     out = _stem_shape(images, weights, erf, symmetric, width)
     batch, channels, *hw = images.shape
@@ -274,6 +285,7 @@ def _native_block(
     epsilon: float,
     width: int,
 ) -> Tensor:
+    _check_floats(x, mbconv[0])
     x = x.contiguous(memory_format=torch.channels_last)
     out = _block_shape(x, mbconv, facts, block, grid, sizes, erf, epsilon, width)
     (batch, channels_in, *hw_in), (_, channels, *hw) = x.shape, out.shape

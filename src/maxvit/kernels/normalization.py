@@ -29,7 +29,7 @@ def statistics(x: Tensor, norm: nn.BatchNorm2d) -> Tensor:
     sums = x.new_empty(batch * blocks(x), 2, channels)
     call("moments", batch, pixels, channels, x.detach(), sums)
     offset, square = sums.double().sum(0) / (batch * pixels)  # (C,) each, about the first pixel's values
-    variance = square - offset**2
+    variance = (square - offset**2).clamp(min=0)
     mean = x.detach()[0, 0, 0] + offset
     if norm.num_batches_tracked is not None and norm.running_mean is not None and norm.running_var is not None:
         norm.num_batches_tracked.add_(1)
