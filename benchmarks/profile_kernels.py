@@ -1,7 +1,8 @@
-"""Where the time of the native kernels goes, by what they do. Needs Linux and its `perf`.
+"""Where the time of the native kernels goes, by what they do.
 
-Samples of all threads while the optimised network runs, counted by the function that they fall into. What the compiler
-has put inside another function counts there: GELU, norms and sums with residuals belong to the step that they end.
+Samples of all threads while the optimised network runs, counted by the function that they fall into; it takes Linux and
+its `perf`. What the compiler has put inside another function counts there: GELU, norms and sums with residuals belong
+to the step that they end, rounding to 8 bits to the step that it begins.
 
     python benchmarks/profile_kernels.py --out benchmarks/results/profile_kernels_HARDWARE_YYYY-MM
 """
@@ -29,11 +30,9 @@ STEPS = {
     "matrix products": r"^kernels\S* (multiply|void multiply)",
     "attention: packing keys, position bias, softmax": r"^kernels\S* .*attend",
     "attention layers: norms, GELU, residuals": r"^kernels\S* .*attention_layer",
-    "MBConv: GELU of the expansion": r"^kernels\S* .*widen",
-    "MBConv: depthwise convolution and its GELU": r"^kernels\S* .*depthwise",
+    "MBConv: depthwise convolution, GELU before and after": r"^kernels\S* .*(widen|depthwise)",
     "MBConv: scaling, pooling, residual": r"^kernels\S* .*(narrow|mbconv|excite|average)",
     "the stem's transforms and GELU": r"^kernels\S* .*(stem|transform)",
-    "int8: rounding rows": r"^kernels\S* .*quantise",
     "the kernels' rest": r"^kernels",
     "waiting for another thread": r"^libgomp",
     "PyTorch and Python: head, calls": r"^(libtorch|libc10|libpython|python|_)",
