@@ -15,7 +15,7 @@ from maxvit.data.digits import load_digits
 from maxvit.data.transforms import preprocess
 from maxvit.export.onnx import export_onnx
 from maxvit.inference.explain import attention_maps
-from maxvit.kernels import library, native
+from maxvit.kernels import library, native, packing
 from maxvit.kernels.folding import fold_batch_norms
 from maxvit.training.recipe import load_recipe
 from maxvit.training.run import train
@@ -232,8 +232,8 @@ def test_a_compiler_that_fails_is_said_and_leaves_nothing(monkeypatch, tmp_path)
 
 
 def test_a_wrong_kernel_is_caught(monkeypatch):
-    correct = native.pack
-    monkeypatch.setattr(native, "pack", lambda weight, *rest: correct(weight.flip(0), *rest))
+    correct = packing.pack
+    monkeypatch.setattr(packing, "pack", lambda weight, *rest: correct(weight.flip(0), *rest))
     with pytest.raises(MaxViTError, match="differs from the original by"):
         optimize(make(), backend="native")
 
@@ -258,7 +258,7 @@ def int8(arithmetic: Arithmetic, wide: bool) -> MaxViT:
 @pytest.mark.parametrize("width", [16, 32])
 def test_int8_weights_are_rounded_to_127_steps_of_each_column(width):
     weight = torch.randn(32, 24)
-    panels, _, scale = native.pack(weight, torch.zeros(32), native.Packing(width, "int8"))
+    panels, _, scale = packing.pack(weight, torch.zeros(32), packing.Packing(width, "int8"))
     levels = panels.reshape(32 // width, 6, width, 4).transpose(1, 2).reshape(32, 24)
     torch.testing.assert_close(scale[0], weight.abs().amax(1) / 127)
     torch.testing.assert_close(levels.float(), (weight / scale[0][:, None]).round())

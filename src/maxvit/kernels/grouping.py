@@ -8,7 +8,8 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from maxvit.kernels.calls import address, call, structure, width
-from maxvit.kernels.native import NEVER, Groups, real_groups
+from maxvit.kernels.native import Groups, real_groups
+from maxvit.kernels.packing import NEVER
 from maxvit.layers.attention import GroupAttention
 from maxvit.layers.partition import Axis, Size
 

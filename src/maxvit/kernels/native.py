@@ -7,7 +7,6 @@ weights are packed in the order in which the kernels read them.
 import ctypes
 import functools
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -15,15 +14,10 @@ from torch import Tensor, nn
 
 from maxvit.errors import MaxViTError
 from maxvit.kernels.library import load, widths
-from maxvit.layers.attention import GroupAttention
+from maxvit.kernels.packing import Packing, attention_weights, mbconv_weights, packed, transformed
 from maxvit.layers.gather import group_indices
-from maxvit.layers.mbconv import MBConv
-from maxvit.layers.multiaxis import AttentionLayer
 from maxvit.layers.partition import Axis, Size
 from maxvit.model import MaxViT, MaxViTBlock, Stem
-
-Precision = Literal["fp32", "int8"]
-NEVER = -1e30  # a score that softmax makes zero, as in native/attention.h
 
 _operators = torch.library.Library("maxvit", "DEF")
 _operators.define("native_stem(Tensor images, Tensor[] weights, int erf, int symmetric, int width) -> Tensor")
@@ -31,18 +25,6 @@ _operators.define(
     "native_block(Tensor x, Tensor[] mbconv, int[] mbconv_facts, Tensor[] block, Tensor[] grid, int[] sizes, int erf,"
     " float epsilon, int width) -> Tensor"
 )
-
-
-class Packing(NamedTuple):
-    """How weights are packed.
-
-    Attributes:
-        width: Columns of a panel, one of `library.widths`.
-        precision: Of the products of blocks.
-    """
-
-    width: int
-    precision: Precision = "fp32"
 
 
 def unsupported(model: MaxViT, width: int | None = None) -> str:
@@ -83,7 +65,7 @@ class NativeStem(nn.Module):
         self.width = width
         self.erf, self.symmetric = stem.act.approximate == "none", stem.conv1.padding[0] == 1
         _keep(self, "conv1_", packed(stem.conv1, Packing(width)))
-        _keep(self, "conv2_", _transformed(stem.conv2, Packing(width)))
+        _keep(self, "conv2_", transformed(stem.conv2, Packing(width)))
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, C_in, H, W) -> (B, C, ceil(H / 2), ceil(W / 2))."""
@@ -106,9 +88,9 @@ class NativeBlock(nn.Module):
             mbconv.depthwise.stride[0] == 1 or mbconv.depthwise.padding[0] == 1,
         ]
         self.mbconv, self.block, self.grid = nn.Module(), nn.Module(), nn.Module()
-        _keep(self.mbconv, "weight", _mbconv_weights(mbconv, packing))
-        _keep(self.block, "weight", _attention_weights(block.block_attention, packing))
-        _keep(self.grid, "weight", _attention_weights(block.grid_attention, packing))
+        _keep(self.mbconv, "weight", mbconv_weights(mbconv, packing))
+        _keep(self.block, "weight", attention_weights(block.block_attention, packing))
+        _keep(self.grid, "weight", attention_weights(block.grid_attention, packing))
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C_in, H, W) -> (B, C, H', W'), sides halved (rounded up) if the block strides."""
@@ -129,80 +111,6 @@ class NativeBlock(nn.Module):
 def _keep(module: nn.Module, name: str, tensors: Sequence[Tensor]) -> None:
     for i, tensor in enumerate(tensors):
         module.register_buffer(f"{name}{i}", tensor.detach().contiguous())
-
-
-def packed(layer: nn.Linear | nn.Conv2d, packing: Packing) -> list[Tensor]:
-    """A layer's weight as the kernels read it, its bias, and in int8 each column's scale and sum: struct Weights."""
-    weight, bias = layer.weight.detach(), layer.bias
-    assert bias is not None, "fold_batch_norms comes first"
-    if weight.ndim == 4:
-        weight = weight.permute(0, 2, 3, 1).flatten(1)
-    return pack(weight, bias, packing)
-
-
-def pack(weight: Tensor, bias: Tensor, packing: Packing) -> list[Tensor]:
-    """The same for a weight (out, in) and a bias (out) of any type."""
-    width, precision = packing
-    if precision == "fp32":
-        panels = weight.float().unflatten(0, (-1, width)).transpose(1, 2)  # (out / width, in, width)
-        return [panels.contiguous(), bias.float(), torch.empty(0)]
-    scale = weight.abs().amax(1).clamp(min=1e-30).double() / 127  # (out)
-    levels = (weight / scale[:, None]).round()
-    panels = levels.to(torch.int8).unflatten(0, (-1, width)).unflatten(2, (-1, 4)).transpose(1, 2)
-    return [panels.contiguous(), bias.float(), torch.stack([scale, scale * levels.sum(1)]).float()]
-
-
-def _transformed(conv: nn.Conv2d, packing: Packing) -> list[Tensor]:
-    """A 3 x 3 convolution as 16 products, one for each of 4 x 4 transformed pixels: see native/stem.h.
-
-    Of the 16, it is the one at (1, 1) that comes back to all four pixels as it is: it has the bias.
-    """
-    assert conv.bias is not None
-    turn = torch.tensor([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]], dtype=torch.float64)
-    weight = turn @ conv.weight.detach().double() @ turn.t()  # (C, C, 4, 4)
-    parts = weight.permute(2, 3, 0, 1).flatten(0, 1)  # (16, C, C)
-    biases = torch.zeros(16, len(conv.bias))
-    biases[5] = conv.bias.detach()
-    packs = [pack(part, bias, packing) for part, bias in zip(parts, biases, strict=True)]
-    return [torch.stack(same) for same in zip(*packs, strict=True)]
-
-
-def _mbconv_weights(part: MBConv, packing: Packing) -> list[Tensor]:
-    """In the order of struct MBConv."""
-    assert part.depthwise.bias is not None
-    weights = packed(part.expand, packing)
-    weights += [part.depthwise.weight.flatten(1).t(), part.depthwise.bias]
-    weights += [part.se.reduce.weight.flatten(1), _bias(part.se.reduce)]
-    weights += [part.se.expand.weight.flatten(1).t(), _bias(part.se.expand)]
-    weights += packed(part.project, packing)
-    if isinstance(part.shortcut.conv, nn.Conv2d):
-        weights += packed(part.shortcut.conv, Packing(packing.width))
-    return weights
-
-
-def _bias(layer: nn.Conv2d) -> Tensor:
-    assert layer.bias is not None
-    return layer.bias
-
-
-def _attention_weights(layer: AttentionLayer, packing: Packing) -> list[Tensor]:
-    """In the order of struct AttentionLayer; the products hold the norms' scales and shifts and the scores' scale."""
-    attention: GroupAttention = layer.attention
-    qkv, qkv_bias = _after_norm(layer.norm1, attention.qkv)
-    scale = torch.ones(3, attention.qkv.in_features, dtype=qkv.dtype)
-    scale[0] = (attention.qkv.in_features // attention.heads) ** -0.5
-    weights = pack(qkv * scale.flatten()[:, None], qkv_bias * scale.flatten(), packing)
-    position = attention.bias()
-    weights += [F.pad(position, (0, -position.shape[2] % packing.width), value=NEVER)]
-    weights += packed(attention.proj, packing)
-    weights += pack(*_after_norm(layer.norm2, layer.ffn.expand), packing)
-    return weights + packed(layer.ffn.project, packing)
-
-
-def _after_norm(norm: nn.LayerNorm, linear: nn.Linear) -> tuple[Tensor, Tensor]:
-    """Weight and bias of linear(norm(x)), for x that is normalised already; float64, to be rounded once."""
-    weight = linear.weight.double()
-    return weight * norm.weight.double(), weight @ norm.bias.double() + linear.bias.double()
 
 
 def _weights(name: str) -> list[tuple[str, type]]:

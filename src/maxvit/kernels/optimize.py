@@ -11,7 +11,8 @@ from maxvit.config import Size
 from maxvit.errors import MaxViTError
 from maxvit.kernels.folding import fold_batch_norms
 from maxvit.kernels.library import KernelsUnavailable
-from maxvit.kernels.native import NativeBlock, NativeStem, Packing, Precision, unsupported, width_for
+from maxvit.kernels.native import NativeBlock, NativeStem, unsupported, width_for
+from maxvit.kernels.packing import Packing, Precision
 from maxvit.layers.attention import GroupAttention
 from maxvit.layers.modes import evaluating
 from maxvit.model import MaxViT

@@ -1,0 +1,100 @@
+"""Weights as the native kernels read them."""
+
+from typing import Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from maxvit.layers.attention import GroupAttention
+from maxvit.layers.mbconv import MBConv
+from maxvit.layers.multiaxis import AttentionLayer
+
+Precision = Literal["fp32", "int8"]
+NEVER = -1e30  # a score that softmax makes zero, as in native/attention.h
+
+
+class Packing(NamedTuple):
+    """How weights are packed.
+
+    Attributes:
+        width: Columns of a panel, one of `library.widths`.
+        precision: Of the products of blocks.
+    """
+
+    width: int
+    precision: Precision = "fp32"
+
+
+def packed(layer: nn.Linear | nn.Conv2d, packing: Packing) -> list[Tensor]:
+    """A layer's weight as the kernels read it, its bias, and in int8 each column's scale and sum: struct Weights."""
+    weight, bias = layer.weight.detach(), layer.bias
+    assert bias is not None, "fold_batch_norms comes first"
+    if weight.ndim == 4:
+        weight = weight.permute(0, 2, 3, 1).flatten(1)
+    return pack(weight, bias, packing)
+
+
+def pack(weight: Tensor, bias: Tensor, packing: Packing) -> list[Tensor]:
+    """The same for a weight (out, in) and a bias (out) of any type."""
+    width, precision = packing
+    if precision == "fp32":
+        panels = weight.float().unflatten(0, (-1, width)).transpose(1, 2)  # (out / width, in, width)
+        return [panels.contiguous(), bias.float(), torch.empty(0)]
+    scale = weight.abs().amax(1).clamp(min=1e-30).double() / 127  # (out)
+    levels = (weight / scale[:, None]).round()
+    panels = levels.to(torch.int8).unflatten(0, (-1, width)).unflatten(2, (-1, 4)).transpose(1, 2)
+    return [panels.contiguous(), bias.float(), torch.stack([scale, scale * levels.sum(1)]).float()]
+
+
+def transformed(conv: nn.Conv2d, packing: Packing) -> list[Tensor]:
+    """A 3 x 3 convolution as 16 products, one for each of 4 x 4 transformed pixels: see native/stem.h.
+
+    Of the 16, it is the one at (1, 1) that comes back to all four pixels as it is: it has the bias.
+    """
+    assert conv.bias is not None
+    turn = torch.tensor([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]], dtype=torch.float64)
+    weight = turn @ conv.weight.detach().double() @ turn.t()  # (C, C, 4, 4)
+    parts = weight.permute(2, 3, 0, 1).flatten(0, 1)  # (16, C, C)
+    biases = torch.zeros(16, len(conv.bias))
+    biases[5] = conv.bias.detach()
+    packs = [pack(part, bias, packing) for part, bias in zip(parts, biases, strict=True)]
+    return [torch.stack(same) for same in zip(*packs, strict=True)]
+
+
+def mbconv_weights(part: MBConv, packing: Packing) -> list[Tensor]:
+    """In the order of struct MBConv."""
+    assert part.depthwise.bias is not None
+    weights = packed(part.expand, packing)
+    weights += [part.depthwise.weight.flatten(1).t(), part.depthwise.bias]
+    weights += [part.se.reduce.weight.flatten(1), _bias(part.se.reduce)]
+    weights += [part.se.expand.weight.flatten(1).t(), _bias(part.se.expand)]
+    weights += packed(part.project, packing)
+    if isinstance(part.shortcut.conv, nn.Conv2d):
+        weights += packed(part.shortcut.conv, Packing(packing.width))
+    return weights
+
+
+def _bias(layer: nn.Conv2d) -> Tensor:
+    assert layer.bias is not None
+    return layer.bias
+
+
+def attention_weights(layer: AttentionLayer, packing: Packing) -> list[Tensor]:
+    """In the order of struct AttentionLayer; the products hold the norms' scales and shifts and the scores' scale."""
+    attention: GroupAttention = layer.attention
+    qkv, qkv_bias = _after_norm(layer.norm1, attention.qkv)
+    scale = torch.ones(3, attention.qkv.in_features, dtype=qkv.dtype)
+    scale[0] = (attention.qkv.in_features // attention.heads) ** -0.5
+    weights = pack(qkv * scale.flatten()[:, None], qkv_bias * scale.flatten(), packing)
+    position = attention.bias()
+    weights += [F.pad(position, (0, -position.shape[2] % packing.width), value=NEVER)]
+    weights += packed(attention.proj, packing)
+    weights += pack(*_after_norm(layer.norm2, layer.ffn.expand), packing)
+    return weights + packed(layer.ffn.project, packing)
+
+
+def _after_norm(norm: nn.LayerNorm, linear: nn.Linear) -> tuple[Tensor, Tensor]:
+    """Weight and bias of linear(norm(x)), for x that is normalised already; float64, to be rounded once."""
+    weight = linear.weight.double()
+    return weight * norm.weight.double(), weight @ norm.bias.double() + linear.bias.double()
