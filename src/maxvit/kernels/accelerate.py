@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from maxvit.kernels.allocator import keep_freed_memory
 from maxvit.kernels.calls import width
 from maxvit.kernels.convolution import mbconv
+from maxvit.kernels.folding import is_optimized
 from maxvit.kernels.grouping import attend
 from maxvit.kernels.library import KernelsUnavailable
 from maxvit.kernels.linear import linear_of, linear_of_gelu
@@ -27,9 +28,8 @@ def accelerate(model: MaxViT) -> MaxViT:
     """The same network for training, on native CPU kernels that compute again in backward what is cheap.
 
     Parameters and running statistics are those of `model`: training one trains the other, until one is moved, converted
-    or given a new classifier. In evaluation, under autocast
-    and where parameters are frozen its layers compute as those of `model` do. From this call on the process keeps the
-    memory that it frees, for the tensors of the next step.
+    or given a new classifier. In evaluation, under autocast and where parameters are frozen its layers compute as those
+    of `model` do. From this call on the process keeps the memory that it frees, for the tensors of the next step.
 
     Args:
         model: In float32, on the CPU. Where it is not, or the kernels cannot be used, it comes back as it is, with a
@@ -53,7 +53,7 @@ def accelerate(model: MaxViT) -> MaxViT:
 
 def obstacle(model: MaxViT) -> str:
     """Why the native kernels cannot train a network, in a few words; nothing where they can."""
-    if not isinstance(model.stem, Stem) or isinstance(model.stem.norm, nn.Identity):
+    if is_optimized(model):
         return "it is optimised, and can only compute"
     try:
         return unsupported(model, width())

@@ -9,6 +9,11 @@ from maxvit.layers.mbconv import MBConv
 from maxvit.model import MaxViT, Stem
 
 
+def is_optimized(model: MaxViT) -> bool:
+    """Whether it is no original any more, but what `fold_batch_norms` or `optimize` made of one."""
+    return not isinstance(model.stem, Stem) or isinstance(model.stem.norm, nn.Identity)
+
+
 def fold_batch_norms(model: MaxViT) -> MaxViT:
     """A copy for inference whose convolutions hold the batch norms' scales and shifts; the norms are identities.
 
@@ -23,7 +28,7 @@ def fold_batch_norms(model: MaxViT) -> MaxViT:
     Raises:
         MaxViTError: If it is optimised already.
     """
-    if not isinstance(model.stem, Stem) or isinstance(model.stem.norm, nn.Identity):
+    if is_optimized(model):
         raise MaxViTError("the network is optimised already: optimise or export the original")
     model = copy.deepcopy(model).eval().requires_grad_(False)
     for part in model.modules():
