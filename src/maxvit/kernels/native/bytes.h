@@ -74,7 +74,9 @@ __attribute__((noinline)) void multiply(const uint8_t* a, long depth, const int8
             sums[i][1] = dot4(sums[i][1], all_lanes, b + 4 * LANES);
         }
     }
-    std::memcpy(to, sums, sizeof sums);
+#pragma GCC unroll 12
+    for (int i = 0; i < ROWS; i++)
+        for (int h = 0; h < 2; h++) std::memcpy(to + (2 * i + h) * LANES, &sums[i][h], sizeof sums[i][h]);
 }
 
 template <int ROWS>
