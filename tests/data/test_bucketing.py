@@ -1,14 +1,12 @@
 """Images of one size travel together, and nothing is padded, lost or moved."""
 
-from collections import Counter
-
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from maxvit.config import MaxViTConfig, Preprocessing
-from maxvit.data.bucketing import EvaluationBatches, TrainingBatches, find_buckets
+from maxvit.data.bucketing import find_buckets
 from maxvit.data.images import decode, read_size
 from maxvit.data.labelled import LabelledImages
 from maxvit.data.loading import evaluation_loader, training_loader
@@ -32,7 +30,6 @@ SIDES = [
     (50, 99),
     (50, 50),
 ]
-BUCKETS = [(1, 1)] * 11 + [(1, 2)] * 5 + [(2, 1)] * 2
 
 
 def pictures():
@@ -96,47 +93,6 @@ def test_a_file_that_has_no_size_is_named(tmp_path):
     (tmp_path / "text.jpg").write_text("text")
     with pytest.raises(MaxViTError, match=r"text\.jpg"):
         read_size(tmp_path / "text.jpg")
-
-
-def test_training_batches_are_of_one_bucket_full_where_they_can_be_and_repeat_nothing():
-    batches = list(TrainingBatches(BUCKETS, batch_size=4, seed=5))
-    assert len(batches) == len(TrainingBatches(BUCKETS, 4, 5)) == 4
-    assert Counter(len(b) for b in batches) == {4: 3, 2: 1}
-    assert all(len({BUCKETS[i] for i, _ in batch}) == 1 for batch in batches)
-    indices = [i for batch in batches for i, _ in batch]
-    assert len(set(indices)) == len(indices) == 14
-
-
-def test_what_a_bucket_leaves_out_differs_each_epoch():
-    sampler, seen = TrainingBatches(BUCKETS, 4, 5), set()
-    for epoch in range(20):
-        sampler.set_epoch(epoch)
-        seen |= {i for batch in sampler for i, _ in batch}
-    assert seen == set(range(len(BUCKETS)))
-
-
-@pytest.mark.parametrize("buckets", [BUCKETS, [(1, 1)] * 101])
-def test_training_batches_are_a_function_of_seed_and_epoch_alone(buckets):
-    resumed, whole = TrainingBatches(buckets, 4, 5), TrainingBatches(buckets, 4, 5)
-    for epoch in range(3):
-        whole.set_epoch(epoch)
-        last = list(whole)
-        torch.rand(7), np.random.rand(7)  # other random numbers are drawn in between
-    resumed.set_epoch(2)
-    assert list(resumed) == last == list(resumed)
-    resumed.set_epoch(3)
-    assert list(resumed) != last
-    other = TrainingBatches(buckets, 4, 6)
-    other.set_epoch(2)
-    assert not {s for b in other for _, s in b} & {s for b in last for _, s in b}
-
-
-def test_evaluation_batches_hold_every_index_once_each_batch_of_one_bucket():
-    batches = list(EvaluationBatches(BUCKETS[::-1], batch_size=4))
-    assert sorted(i for batch in batches for i in batch) == list(range(len(BUCKETS)))
-    assert all(len({BUCKETS[::-1][i] for i in batch}) == 1 for batch in batches)
-    assert len(batches) == len(EvaluationBatches(BUCKETS, 4)) == 6
-    assert list(EvaluationBatches([], 4)) == []
 
 
 def test_loaders_give_batches_of_one_size():

@@ -133,12 +133,12 @@ def test_unreadable_images_are_told_and_do_not_count():
     assert found.indices.tolist() == [3, 5, 6]
     assert found.labels.tolist() == [0, 2, 0]
     assert found.probabilities.shape == (3, 3)
-    assert found.skipped == ["the data is not an image that can be read"] * 4
+    assert found.skipped == [f"{i}: the data is not an image that can be read" for i in (0, 1, 2, 4)]
 
 
 def test_no_readable_image_at_all_is_an_error():
     model = tiny().train()
-    with pytest.raises(MaxViTError, match=r"none of the 3 images can be read; the first: the data is not"):
+    with pytest.raises(MaxViTError, match=r"none of the 3 images can be read; the first: 0: the data is not"):
         evaluate(model, images(3, broken=[0, 1, 2]))
     assert model.training
 

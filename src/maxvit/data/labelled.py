@@ -17,12 +17,14 @@ class LabelledImages:
         labels: Index into `class_names` for each image.
         class_names: The classes, in order.
         names: What to call each image in messages and reports.
+        shards: Which file each image lies in, so that neighbours can be read together; None: each is a file of its own.
     """
 
     sources: Sequence[ImageLike]
     labels: Sequence[int]
     class_names: list[str]
     names: Sequence[str]
+    shards: Sequence[int] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -34,6 +36,7 @@ class LabelledImages:
             [self.labels[i] for i in indices],
             self.class_names,
             [self.names[i] for i in indices],
+            None if self.shards is None else [self.shards[i] for i in indices],
         )
 
 

@@ -10,11 +10,14 @@ from torch.utils.data import DataLoader, Dataset
 
 from maxvit.config import Preprocessing, Size
 from maxvit.data.augmentation import Augmentation, training_transform
-from maxvit.data.bucketing import EvaluationBatches, TrainingBatches, find_buckets
+from maxvit.data.bucketing import find_buckets
 from maxvit.data.images import decode
 from maxvit.data.labelled import LabelledImages
+from maxvit.data.sampling import EvaluationBatches, Share, Step, TrainingBatches
 from maxvit.data.transforms import normalise, preprocess
 from maxvit.errors import MaxViTError
+
+ATTEMPTS = 10  # to find an image in place of one that cannot be read
 
 
 class Batch(NamedTuple):
@@ -22,49 +25,80 @@ class Batch(NamedTuple):
 
     Attributes:
         images: (B, C, H, W) float32.
-        labels: (B,) int64.
+        labels: (B,) int64; or (B, classes) float32, a share or 0 and 1 for each class.
         indices: (B,) int64, of each image in its data set.
         skipped: A sentence for each image that could not be read, and is not in the batch.
+        weight: Of the mean over these images in the mean over a training batch, see `Step`.
     """
 
     images: Tensor
     labels: Tensor
     indices: Tensor
     skipped: list[str]
+    weight: float = 1.0
 
 
-Key = int | tuple[int, int]  # an image's position, or that and the seed of its augmentation
+class _Images(Dataset[Batch]):
+    """What both kinds of batches share: item `keys` is a batch, all of one bucket."""
+
+    def __init__(self, images: LabelledImages, spec: Preprocessing) -> None:
+        self.images, self.spec = images, spec
+        self.labels = torch.as_tensor(np.asarray(images.labels))
+
+    def _batch(self, tensors: list[Tensor], indices: list[int], broken: dict[int, str], weight: float = 1.0) -> Batch:
+        places = torch.tensor(indices, dtype=torch.int64)
+        images = torch.stack(tensors) if tensors else torch.empty(0)
+        return Batch(images, self.labels[places], places, list(broken.values()), weight)
+
+    def _sentence(self, index: int, error: MaxViTError) -> str:
+        """What is wrong with which image: of one without a path, the error does not say which."""
+        name, text = self.images.names[index], str(error)
+        return text if name in text else f"{name}: {text}"
 
 
-class _Batches(Dataset[Batch]):
-    """Item [key, ...] is the batch of these images, all of one bucket."""
-
-    def __init__(
-        self, images: LabelledImages, spec: Preprocessing, buckets: Sequence[Size], augmentation: Augmentation | None
-    ) -> None:
-        self.images, self.spec, self.buckets = images, spec, buckets
-        self.augment = {size: training_transform(size, augmentation) for size in set(buckets)} if augmentation else {}
-
-    def __getitem__(self, keys: list[Key]) -> Batch:
-        tensors, indices, skipped = [], [], []
-        for key in keys:
-            index, seed = key if isinstance(key, tuple) else (key, 0)
+class _EvaluationImages(_Images):
+    def __getitem__(self, keys: list[int]) -> Batch:
+        tensors, indices, broken = [], [], {}
+        for index in keys:
             try:
-                tensors.append(self._read(index, seed))
+                tensors.append(preprocess(self.spec, self.images.sources[index]))
                 indices.append(index)
             except MaxViTError as error:
-                skipped.append(str(error))
-        labels = torch.tensor([self.images.labels[i] for i in indices], dtype=torch.int64)
-        images = torch.stack(tensors) if tensors else torch.empty(0)
-        return Batch(images, labels, torch.tensor(indices, dtype=torch.int64), skipped)
+                broken[index] = self._sentence(index, error)
+        return self._batch(tensors, indices, broken)
+
+
+class _TrainingImages(_Images):
+    """An image that cannot be read gives its place to another of its bucket, so that batches keep their sizes."""
+
+    def __init__(
+        self, images: LabelledImages, spec: Preprocessing, buckets: Sequence[Size], augmentation: Augmentation
+    ) -> None:
+        super().__init__(images, spec)
+        self.buckets = buckets
+        self.augment = {size: training_transform(size, augmentation) for size in set(buckets)}
+
+    def __getitem__(self, step: Step) -> Batch:
+        tensors, indices, broken = [], [], {}
+        for first, seed in step.keys:
+            others = np.random.default_rng(seed)
+            for attempt in range(ATTEMPTS):
+                index = first if attempt == 0 else int(others.integers(len(self.buckets)))
+                if self.buckets[index] != self.buckets[first]:
+                    continue
+                try:
+                    tensors.append(self._read(index, seed))
+                    indices.append(index)
+                    break
+                except MaxViTError as error:
+                    broken[index] = self._sentence(index, error)
+        return self._batch(tensors, indices, broken, step.weight)
 
     def _read(self, index: int, seed: int) -> Tensor:
-        source = self.images.sources[index]
-        if not self.augment:
-            return preprocess(self.spec, source)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return normalise(self.spec, np.asarray(self.augment[self.buckets[index]](decode(source))))
+            picture = self.augment[self.buckets[index]](decode(self.images.sources[index]))
+        return normalise(self.spec, np.asarray(picture))
 
 
 def training_loader(
@@ -74,27 +108,30 @@ def training_loader(
     batch_size: int,
     workers: int,
     seed: int,
+    share: Share | None = None,
 ) -> DataLoader[Batch]:
     """Shuffled, augmented batches, each of images of one size; see `TrainingBatches`."""
     buckets = find_buckets(spec, images.sources)
     return DataLoader(
-        _Batches(images, spec, buckets, augmentation),
+        _TrainingImages(images, spec, buckets, augmentation),
         batch_size=None,  # an item is a batch already
-        sampler=TrainingBatches(buckets, batch_size, seed),
+        sampler=TrainingBatches(buckets, batch_size, seed, share, images.shards),
         num_workers=workers,
         persistent_workers=workers > 0,
+        pin_memory=torch.cuda.is_available(),
     )
 
 
 def evaluation_loader(
-    images: LabelledImages, spec: Preprocessing, batch_size: int, workers: int = 0
+    images: LabelledImages, spec: Preprocessing, batch_size: int, workers: int = 0, rank: int = 0, world: int = 1
 ) -> DataLoader[Batch]:
-    """Every image once, in batches of one size; `Batch.indices` says which is where."""
+    """Every image once over all processes, in batches of one size; `Batch.indices` says which is where."""
     buckets = find_buckets(spec, images.sources)
     return DataLoader(
-        _Batches(images, spec, buckets, None),
+        _EvaluationImages(images, spec),
         batch_size=None,
-        sampler=EvaluationBatches(buckets, batch_size),
+        sampler=EvaluationBatches(buckets, batch_size, rank, world),
         num_workers=workers,
         persistent_workers=workers > 0,
+        pin_memory=torch.cuda.is_available(),
     )

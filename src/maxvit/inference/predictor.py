@@ -11,8 +11,8 @@ from PIL import Image
 from torch import Tensor
 
 from maxvit.data import transforms
-from maxvit.data.bucketing import EvaluationBatches
 from maxvit.data.images import ImageLike
+from maxvit.data.sampling import EvaluationBatches
 from maxvit.errors import MaxViTError
 from maxvit.inference.engines import open_engine
 from maxvit.model import MaxViT
