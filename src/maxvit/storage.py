@@ -17,6 +17,8 @@ from maxvit.errors import MaxViTError
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Call `write` on a temporary name beside `path`, then rename it: a reader sees the old file or the new one.
 
+    The content is on the disk before the name is, so that a machine that dies leaves one of both as well.
+
     Raises:
         MaxViTError: If the folder cannot be written to or the disk is full. Nothing is left behind then.
     """
@@ -29,12 +31,31 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     try:
         write(Path(name))
         os.chmod(name, 0o666 & ~_umask())  # mkstemp makes private files; these are for sharing
+        _sync(Path(name))
         os.replace(name, path)
+        _sync(path.parent)
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise MaxViTError(f"cannot write {path}: {reason}; free some space or choose another folder") from error
     finally:
         Path(name).unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    """Have a file, or the names in a folder, on the disk and not in a cache."""
+    if path.is_dir() and os.name == "nt":
+        return  # Windows opens no folders
+    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what `write_atomically` was writing when its process was killed; nobody may be writing now."""
+    for path in folder.glob(".*.????????"):
+        path.unlink(missing_ok=True)
 
 
 def _umask() -> int:

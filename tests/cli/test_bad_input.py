@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -121,7 +122,7 @@ def test_broken_images_of_a_data_folder_are_counted_and_the_training_goes_on(ima
     write_truncated_jpeg(data / "blue" / "half.jpg")
     for i in range(12):  # more than are named one by one
         (data / "red" / f"text_{i}.png").write_text("hello")
-    options = [*small, "--set", "data.batch_size=64"]  # one batch: no image is left out
+    options = [*small, "--set", "data.broken_limit=0.5"]
     code = main(["train", str(data), *options, "--out", str(tmp_path / "run")])
     out, err = capsys.readouterr()
     assert code == 0
@@ -129,6 +130,18 @@ def test_broken_images_of_a_data_folder_are_counted_and_the_training_goes_on(ima
     assert err.count("left out: ") == 10
     assert err.endswith("13 of the images could not be read and were left out\n")
     assert (tmp_path / "run" / "report.html").is_file()
+
+
+def test_too_many_broken_images_end_the_training(refused, images, small, tmp_path):
+    data = shutil.copytree(images, tmp_path / "data")
+    for i in range(12):
+        (data / "red" / f"text_{i}.png").write_text("hello")
+    sentence = refused("train", data, *small, "--out", tmp_path / "run")
+    assert re.fullmatch(
+        r"\d+ of 28 images cannot be read, more than data.broken_limit allows \(10%\); the first: .*text_\d+.png is not "
+        r"an image that can be read: mend them, or raise the limit",
+        sentence,
+    )
 
 
 # images to predict
@@ -430,7 +443,7 @@ def test_a_file_that_may_not_grow_leaves_the_earlier_file(refused, trained, tmp_
     assert contents(tmp_path) == {target: b"mine"}
 
 
-@pytest.mark.parametrize("name", ["best.safetensors", "last.safetensors", "last.state", "metrics.csv"])
+@pytest.mark.parametrize("name", ["best.safetensors", "last.safetensors", "metrics.csv"])
 def test_a_disk_that_fills_while_training(refused, images, small, tmp_path, full_disk, name):
     full_disk(name)
     sentence = refused("train", images, *small, "--out", tmp_path / "run")
@@ -440,8 +453,12 @@ def test_a_disk_that_fills_while_training(refused, images, small, tmp_path, full
 
 
 def test_a_run_that_a_full_disk_ended_can_be_resumed(refused, images, small, tmp_path, full_disk, monkeypatch):
-    full_disk("last.state")
-    refused("train", images, *small, "--out", tmp_path / "run")
+    full_disk(".state")
+    sentence = refused("train", images, *small, "--out", tmp_path / "run")
+    assert sentence.startswith(
+        f"cannot write {tmp_path / 'run' / 'states' / '000000000.state'}: No space left on device"
+    )
+    assert temporary_files(tmp_path) == []
     monkeypatch.undo()
     assert main(["train", "--resume", str(tmp_path / "run")]) == 0
     assert (tmp_path / "run" / "report.html").is_file()

@@ -2,6 +2,7 @@ import ast
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -112,16 +113,22 @@ def test_resume_goes_on_with_the_recipe_of_the_run(run, trained, tmp_path):
     assert [line[:9] for line in err.splitlines()] == ["training ", "epoch 2/2"]
 
 
-def test_a_run_that_is_stopped_exits_with_130_and_says_how_to_go_on(run, images, small, tmp_path, monkeypatch):
-    from maxvit.training import callbacks
-    from maxvit.training.loop import Stopped
+@pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 75), (signal.SIGUSR1, 75)])
+def test_a_run_that_is_stopped_exits_with_a_code_that_tells_by_whom(
+    run, images, small, tmp_path, monkeypatch, number, expected
+):
+    from maxvit.training.learner import Learner
 
-    def stop(*_):
-        raise Stopped
+    original = Learner.update
 
-    monkeypatch.setattr(callbacks.RunFiles, "on_train_batch_end", stop)
+    def update_then_signal(self):
+        norm = original(self)
+        os.kill(os.getpid(), number)
+        return norm
+
+    monkeypatch.setattr(Learner, "update", update_then_signal)
     code, out, err = run("train", images, *small, "--out", tmp_path / "my run")
-    assert (code, out) == (130, "")
+    assert (code, out) == (expected, "")
     begun, _, err = err.partition("\n")
     assert begun.startswith("training by ")
     assert err == f"stopped; continue with: maxvit train --resume '{tmp_path / 'my run'}'\n"
@@ -268,12 +275,12 @@ def test_a_mistake_of_ours_keeps_its_traceback_and_exits_with_1(run, monkeypatch
 
 
 def test_a_missing_package_is_named_with_how_to_install_it(run, trained, monkeypatch):
-    monkeypatch.setitem(sys.modules, "lightning.pytorch", None)
-    monkeypatch.delitem(sys.modules, "maxvit.training.callbacks")
-    monkeypatch.delitem(sys.modules, "maxvit.training.report_run")
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    monkeypatch.delitem(sys.modules, "maxvit.inference.report", raising=False)
+    monkeypatch.delitem(sys.modules, "maxvit.training.report_run", raising=False)
     code, _, err = run("report", trained.run)
     assert code == 2
-    assert err == ("error: this command needs lightning.pytorch, which is not installed: pip install 'maxvit[train]'\n")
+    assert err == ("error: this command needs jinja2, which is not installed: pip install 'maxvit[train]'\n")
 
 
 def python(*arguments, cwd=None):
@@ -326,7 +333,7 @@ def test_a_mistake_as_a_program_exits_with_2(tmp_path):
     ],
 )
 def test_no_torch_is_imported_where_none_is_needed(code):
-    check = "import sys; print([m for m in ('torch', 'torchvision', 'lightning') if m in sys.modules], file=sys.stderr)"
+    check = "import sys; print([m for m in ('torch', 'torchvision') if m in sys.modules], file=sys.stderr)"
     assert python("-c", f"{code}; {check}").stderr == "[]\n"
 
 

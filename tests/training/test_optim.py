@@ -2,11 +2,10 @@ import re
 from math import cos, pi
 
 import pytest
-import torch
 from torch import nn
 
 from maxvit.create import create_model
-from maxvit.training.optim import average_weights, learning_rate_factor, make_optimizer
+from maxvit.training.optim import learning_rate_factor, make_optimizer
 
 FLOOR = 0.01
 
@@ -59,75 +58,3 @@ def test_both_kinds_of_parameters_exist(network):
     decayed, spared = (len(group["params"]) for group in make_optimizer(network, 1e-3, 0.07).param_groups)
     assert decayed > 20
     assert spared > 20
-
-
-class Tiny(nn.Module):
-    """One weight, one floating buffer, and the counter of a batch norm."""
-
-    def __init__(self):
-        super().__init__()
-        self.weight = nn.Parameter(torch.tensor([1.0, -2.0]))
-        self.register_buffer("statistic", torch.tensor(5.0))
-        self.register_buffer("num_batches_tracked", torch.tensor(0))
-
-    def set(self, weight, statistic, batches):
-        with torch.no_grad():
-            self.weight.copy_(torch.tensor(weight))
-            self.statistic.fill_(statistic)
-            self.num_batches_tracked.fill_(batches)
-
-
-def test_the_average_starts_as_a_copy_and_then_follows_the_official_warm_up_by_hand():
-    tiny = Tiny()
-    average = average_weights(tiny, decay=0.9)
-    tiny.set([3.0, 3.0], 7.0, 11)
-    average.update_parameters(tiny)  # the first update copies
-    assert average.module.weight.tolist() == [3.0, 3.0]
-    assert float(average.module.statistic) == 7.0
-
-    tiny.set([14.0, -8.0], 18.0, 12)
-    average.update_parameters(tiny)  # n = 1: decay (1 + 1) / (10 + 1) = 2 / 11
-    torch.testing.assert_close(average.module.weight, nn.Parameter(torch.tensor([12.0, -6.0])))
-    torch.testing.assert_close(average.module.statistic, torch.tensor(16.0))
-
-    tiny.set([24.0, 6.0], 4.0, 13)
-    average.update_parameters(tiny)  # n = 2: decay 3 / 12
-    torch.testing.assert_close(average.module.weight, nn.Parameter(torch.tensor([21.0, 3.0])))
-    torch.testing.assert_close(average.module.statistic, torch.tensor(7.0))
-
-
-def test_after_the_warm_up_the_decay_is_the_one_that_was_asked_for():
-    tiny = Tiny()
-    average = average_weights(tiny, decay=0.25)
-    average.update_parameters(tiny)
-    average.n_averaged.fill_(1000)
-    tiny.set([5.0, 2.0], 9.0, 1)
-    average.update_parameters(tiny)
-    torch.testing.assert_close(average.module.weight, nn.Parameter(torch.tensor([4.0, 1.0])))  # 1/4 old, 3/4 new
-    torch.testing.assert_close(average.module.statistic, torch.tensor(8.0))
-
-
-def test_counters_of_batches_are_copied_not_averaged():
-    tiny = Tiny()
-    average = average_weights(tiny, decay=0.9)
-    for batches in (3, 17, 18):
-        tiny.set([0.0, 0.0], 0.0, batches)
-        average.update_parameters(tiny)
-        assert int(average.module.num_batches_tracked) == batches
-
-
-def test_the_average_of_a_network_holds_its_batch_statistics(network):
-    average = average_weights(network, decay=0.9)
-    average.update_parameters(network)
-    buffers = dict(network.named_buffers())
-    with torch.no_grad():
-        for name, value in buffers.items():
-            value.fill_(22 if name.endswith("num_batches_tracked") else 12.0)
-    before = {name: value.clone() for name, value in average.module.named_buffers()}
-    average.update_parameters(network)
-    for name, value in average.module.named_buffers():
-        # n = 1: decay 2 / 11
-        expected = (
-            buffers[name] if name.endswith("num_batches_tracked") else before[name] * 2 / 11 + buffers[name] * 9 / 11
-        )
-        torch.testing.assert_close(value, expected, msg=name)

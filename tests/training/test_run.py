@@ -10,20 +10,20 @@ import torch
 import yaml
 
 from maxvit import Predictor, load_model, model, storage
-from maxvit.data.loading import Batch
 from maxvit.errors import MaxViTError
 from maxvit.kernels import native
 from maxvit.kernels.library import KernelsUnavailable
 from maxvit.layers.recompute import recompute
-from maxvit.tasks.classification import Classification
-from maxvit.training import callbacks
-from maxvit.training.loop import TrainingModule
+from maxvit.training.files import read_metrics
+from maxvit.training.learner import Learner
+from maxvit.training.loop import Loop
 from maxvit.training.recipe import load_recipe
 from maxvit.training.run import CONFIG, load_data, make_network, read_epochs, resume, train
+from maxvit.training.states import find_states, read_state
 from small import CLASSES, SETTINGS, write_images, write_truncated_jpeg
 
-FILES = {"config.yaml", "metrics.csv", "best.safetensors", "last.safetensors", "last.state"}
-SPEED = {"images_per_second", "seconds"}
+FILES = {"config.yaml", "metrics.csv", "best.safetensors", "last.safetensors", "states"}
+SPEED = {"images_per_second", "seconds", "waiting"}
 
 
 def rows_of(run):
@@ -46,17 +46,18 @@ def copy(finished, tmp_path):
 
 @pytest.fixture
 def signal_in(monkeypatch):
-    """Send this process a signal in the first batch of an epoch (from 1; 0: never): signal_in(2, signal.SIGINT)."""
+    """Send this process a signal in an update of the run (from 1; 0: never): signal_in(2, signal.SIGINT)."""
 
-    original = callbacks.RunFiles.on_train_batch_end
+    original = Learner.update
 
-    def arm(epoch, number):
-        def batch_ends(self, trainer, module, out, batch, i):
-            if (trainer.current_epoch + 1, i) == (epoch, 0):
+    def arm(update, number):
+        def update_then_signal(self):
+            norm = original(self)
+            if self.updates == update:
                 os.kill(os.getpid(), number)
-            original(self, trainer, module, out, batch, i)
+            return norm
 
-        monkeypatch.setattr(callbacks.RunFiles, "on_train_batch_end", batch_ends)
+        monkeypatch.setattr(Learner, "update", update_then_signal)
 
     return arm
 
@@ -83,13 +84,13 @@ def test_the_configuration_is_the_recipe_with_its_overrides(finished):
 
 
 def test_metrics_have_a_row_an_epoch(finished):
-    rows = callbacks.read_metrics(finished.run)
+    rows = read_metrics(finished.run)
     assert [row["epoch"] for row in rows] == [1, 2]
     assert all(0 <= row["val_accuracy"] <= 1 and row["seconds"] > 0 and row["images_per_second"] > 0 for row in rows)
 
 
 def test_the_learning_rate_of_the_last_row_is_where_the_cosine_ends(finished):
-    assert callbacks.read_metrics(finished.run)[-1]["learning_rate"] == pytest.approx(1e-5)
+    assert read_metrics(finished.run)[-1]["learning_rate"] == pytest.approx(1e-5)
 
 
 def test_tensorboard_shows_what_the_metrics_say(finished):
@@ -98,7 +99,7 @@ def test_tensorboard_shows_what_the_metrics_say(finished):
     events = EventAccumulator(str(finished.run)).Reload()
     for name in ("train_loss", "val_accuracy", "learning_rate"):
         shown = {e.step: e.value for e in events.Scalars(name)}
-        assert shown == pytest.approx({row["epoch"]: row[name] for row in callbacks.read_metrics(finished.run)})
+        assert shown == pytest.approx({row["epoch"]: row[name] for row in read_metrics(finished.run)})
 
 
 @pytest.mark.parametrize("name", ["best.safetensors", "last.safetensors"])
@@ -115,7 +116,7 @@ def test_a_checkpoint_says_what_it_is_and_where_it_comes_from(finished, images, 
     assert origin["command"] == "maxvit train colours"
     assert origin["data"] == str(images)
     assert set(origin["versions"]) == {"maxvit", "torch", "python"}
-    scores = {row["epoch"]: row for row in callbacks.read_metrics(finished.run)}[origin["epoch"]]
+    scores = {row["epoch"]: row for row in read_metrics(finished.run)}[origin["epoch"]]
     for score in ("train_loss", "train_accuracy", "val_loss", "val_accuracy"):
         assert origin[score] == scores[score]
 
@@ -127,11 +128,11 @@ def test_the_last_checkpoint_is_of_the_last_epoch(finished):
 def test_the_best_checkpoint_is_of_the_epoch_with_the_best_validation_accuracy(small_recipe, tmp_path, monkeypatch):
     scores = {1: (0.25, 1.0), 2: (0.75, 3.0), 3: (0.75, 2.0), 4: (0.5, 0.5)}  # equal accuracy: the smaller loss
 
-    def scripted(self, batch, index):
-        accuracy, loss = scores[self.current_epoch + 1]
-        self.log_dict({"val_accuracy": accuracy, "val_loss": loss}, on_step=False, on_epoch=True, batch_size=1)
+    def scripted(self):
+        accuracy, loss = scores[self.at.epoch + 1]
+        return {"accuracy": accuracy, "loss": loss}
 
-    monkeypatch.setattr(TrainingModule, "validation_step", scripted)
+    monkeypatch.setattr(Loop, "_validate", scripted)
     run = tmp_path / "run"
     train(small_recipe("optimization.epochs=4", "data.batch_size=64", "data.val_fraction=0.8"), run)
     assert storage.load_metadata(run / "best.safetensors")["provenance"]["epoch"] == 3
@@ -139,7 +140,7 @@ def test_the_best_checkpoint_is_of_the_epoch_with_the_best_validation_accuracy(s
 
 
 def test_the_loss_falls(finished):
-    first, second = (row["train_loss"] for row in callbacks.read_metrics(finished.run))
+    first, second = (row["train_loss"] for row in read_metrics(finished.run))
     assert second < 0.95 * first
 
 
@@ -193,17 +194,24 @@ def test_gradient_checkpointing_happens_and_changes_no_result(finished, small_re
     monkeypatch.setattr(model, "recompute", lambda block, x: blocks.append(block) or recompute(block, x))
     run = tmp_path / "run"
     train(small_recipe("model.gradient_checkpointing=true"), run)
-    assert len(blocks) == 2 * 2 * 5  # epochs, batches, blocks
-    for ours, theirs in itertools.zip_longest(callbacks.read_metrics(run), callbacks.read_metrics(finished.run)):
+    assert len(blocks) == 2 * UPDATES * 5  # epochs, updates, blocks
+    for ours, theirs in itertools.zip_longest(read_metrics(run), read_metrics(finished.run)):
         for name in ("train_loss", "train_accuracy", "val_loss", "val_accuracy"):
             assert ours[name] == pytest.approx(theirs[name], rel=1e-4), name  # the sums run in another order
 
 
-def test_a_run_that_was_stopped_and_resumed_is_the_run_that_never_stopped(finished, small_recipe, tmp_path, signal_in):
+UPDATES = 3  # of an epoch: 20 images in batches of 8 at most
+
+
+@pytest.mark.parametrize("update", [1, 2, UPDATES, UPDATES + 1, 2 * UPDATES])
+def test_a_run_stopped_in_any_update_and_resumed_is_the_run_that_never_stopped(
+    finished, small_recipe, tmp_path, signal_in, update
+):
     run = tmp_path / "run"
-    signal_in(2, signal.SIGINT)
+    signal_in(update, signal.SIGINT)
     outcome = train(small_recipe(), run)
-    assert (outcome.finished, read_epochs(run)) == (False, 1)
+    assert (outcome.finished, outcome.signal, read_epochs(run)) == (False, signal.SIGINT, (update - 1) // UPDATES)
+    assert read_state(find_states(run)[0])["learner"]["updates"] == update  # nothing of it is lost
     signal_in(0, signal.SIGINT)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(12345)  # as another process would
@@ -211,20 +219,13 @@ def test_a_run_that_was_stopped_and_resumed_is_the_run_that_never_stopped(finish
     assert_same_run(run, finished.run)
 
 
-def test_sigterm_stops_a_run_as_ctrl_c_does_and_hands_the_signals_back(small_recipe, tmp_path, signal_in):
-    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-    signal_in(1, signal.SIGTERM)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_scheduler_stops_a_run_as_ctrl_c_does_and_gets_its_signals_back(small_recipe, tmp_path, signal_in, number):
+    before = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)]
+    signal_in(1, number)
     outcome = train(small_recipe(), tmp_path / "run")
-    assert (outcome.finished, read_epochs(tmp_path / "run")) == (False, 0)
-    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
-
-
-def test_a_run_stopped_in_its_first_epoch_starts_again(finished, small_recipe, tmp_path, signal_in):
-    signal_in(1, signal.SIGINT)
-    assert not train(small_recipe(), tmp_path / "run").finished
-    signal_in(0, signal.SIGINT)
-    assert resume(tmp_path / "run").finished
-    assert_same_run(tmp_path / "run", finished.run)
+    assert (outcome.finished, outcome.signal) == (False, number)
+    assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)] == before
 
 
 def test_what_the_metrics_count_as_finished_can_be_resumed(finished, small_recipe, tmp_path, monkeypatch):
@@ -277,13 +278,52 @@ def test_a_run_whose_data_has_other_classes_now_says_so(copy, tmp_path):
 
 
 @pytest.mark.parametrize("length", [0, 4, 5000])
-def test_a_state_that_is_damaged_is_an_error_and_not_overwritten(copy, length):
+def test_states_that_are_damaged_are_an_error_and_not_overwritten(copy, length):
     edit_config(copy, "optimization", "epochs", 3)
-    damaged = (copy / "last.state").read_bytes()[:length]
-    (copy / "last.state").write_bytes(damaged)
-    with pytest.raises(MaxViTError, match=r"last\.state is damaged: copy it again, or delete it"):
+    damaged = {path: path.read_bytes()[:length] for path in find_states(copy)}
+    for path, content in damaged.items():
+        path.write_bytes(content)
+    with pytest.raises(MaxViTError, match=r"6\.state is damaged: copy it again, or delete it"):
         resume(copy)
-    assert (copy / "last.state").read_bytes() == damaged
+    assert {path: path.read_bytes() for path in find_states(copy)} == damaged
+
+
+def test_where_the_last_state_is_damaged_the_one_before_serves(finished, copy):
+    last, before = find_states(copy)
+    last.write_bytes(last.read_bytes()[:5000])
+    (copy / "metrics.csv").unlink()
+    assert before.name == "000000003.state"
+    assert resume(copy).finished
+    assert_same_run(copy, finished.run)
+
+
+def test_a_state_of_another_network_is_refused(copy):
+    edit_config(copy, "optimization", "epochs", 3)
+    edit_config(copy, "model", "name", "maxvit_tiny")
+    with pytest.raises(MaxViTError, match=r"is of another network: .* restore config\.yaml"):
+        resume(copy)
+
+
+def test_a_run_on_other_threads_goes_on_and_says_so(copy, capsys):
+    edit_config(copy, "optimization", "epochs", 3)
+    torch.set_num_threads(2)
+    try:
+        assert resume(copy, show_progress=True).finished
+    finally:
+        torch.set_num_threads(1)
+    assert "threads: 1 before, 2 now: it goes on at the same image, but not bit by bit" in " ".join(
+        capsys.readouterr().err.split()
+    )
+    assert read_epochs(copy) == 3
+
+
+def test_what_a_killed_process_was_writing_is_removed(copy):
+    edit_config(copy, "optimization", "epochs", 3)
+    leftovers = [copy / ".best.safetensors.abcd1234", copy / "states" / ".000000009.state.x_y1z2w3"]
+    for path in leftovers:
+        path.write_text("half")
+    resume(copy)
+    assert not any(path.exists() for path in leftovers)
 
 
 def test_without_a_path_the_data_are_the_digits():
@@ -314,15 +354,6 @@ def test_fine_tuning_starts_from_the_weights_and_takes_what_they_expect_of_an_im
     assert not torch.equal(other.head.classifier.weight, weights.head.classifier.weight)
 
 
-def test_an_image_alone_in_its_batch_is_trained_on_where_batch_norm_can(small_recipe):
-    network = make_network(small_recipe(), ["a", "b"])
-    module = TrainingModule(Classification(network), small_recipe(), steps_per_epoch=1)
-    module.log_dict = lambda *_, **__: None
-    one = Batch(torch.randn(1, 3, 64, 32), torch.tensor([1]), torch.tensor([0]), [])
-    assert module.training_step(one, 0) is not None
-    assert module.training_step(one._replace(images=one.images[:, :, :32]), 0) is None
-
-
 def test_the_native_kernels_train_as_plain_pytorch_does(small_recipe, tmp_path, capsys):
     """The same files with the same names in them, and nearly the same numbers."""
     runs = {}
@@ -331,11 +362,11 @@ def test_the_native_kernels_train_as_plain_pytorch_does(small_recipe, tmp_path, 
         runs[on] = train(recipe, tmp_path / on, show_progress=True).run
     said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("training by")]
     assert said == ["training by the native CPU kernels", "training by plain PyTorch: the recipe says so"]
-    states = [torch.load(run / "last.state", weights_only=True)["state_dict"] for run in runs.values()]
+    states = [read_state(find_states(run)[0])["learner"]["network"] for run in runs.values()]
     assert states[0].keys() == states[1].keys()
     losses = [float(rows_of(run)[0]["train_loss"]) for run in runs.values()]
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
-    assert losses[0] != losses[1]  # they are two ways
+    assert any(not torch.equal(states[0][n], states[1][n]) for n in states[0])  # they are two ways
 
 
 def test_a_run_without_a_compiler_says_so(small_recipe, tmp_path, capsys, monkeypatch):

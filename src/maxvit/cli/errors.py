@@ -11,6 +11,7 @@ import typer
 from maxvit.errors import MaxViTError
 
 OK, OUR_MISTAKE, USER_MISTAKE, INTERRUPTED = 0, 1, 2, 130
+REQUEUE = 75  # the system's "temporary failure": start the same command again
 # what the machine refuses, whatever we do
 _REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _UsageError: type = typer.BadParameter.__mro__[1]  # typer may carry its own click, and names this class nowhere

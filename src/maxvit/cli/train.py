@@ -3,16 +3,18 @@
 import itertools
 import json
 import shlex
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from maxvit.cli.errors import INTERRUPTED, complain
+from maxvit.cli.errors import INTERRUPTED, REQUEUE, complain
 from maxvit.errors import MaxViTError
 
 if TYPE_CHECKING:
+    from maxvit.training.recipe import Recipe
     from maxvit.training.run import Outcome
 
 
@@ -31,35 +33,86 @@ def train(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="The run folder to make. Default: a new one below runs/.")] = None,
     resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Continue a run that stopped.")] = None,
+    go_on: Annotated[
+        bool, typer.Option("--continue", help="Continue if --out holds a run: for schedulers, which repeat a command.")
+    ] = False,
+    devices: Annotated[
+        int | None, typer.Option(min=1, help="Processes on this machine. Default: one for each GPU, else one.")
+    ] = None,
     show_recipe: Annotated[bool, typer.Option("--show-recipe", help="Print the complete recipe and stop.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="The result as JSON.")] = False,
 ) -> None:
     """Train, and write checkpoints, metrics and a report.
 
-    Ctrl-C stops cleanly and leaves a checkpoint that --resume goes on from.
+    Ctrl-C stops cleanly and leaves a state that --resume goes on from; so do SIGTERM and SIGUSR1, with exit code 75.
+    Several GPUs are used by themselves. On several machines: torchrun --nnodes N --nproc-per-node 8 ... -m maxvit train
+    ... --out RUN --continue.
     """
     from maxvit.training import run as runs
+    from maxvit.training.processes import processes
     from maxvit.training.recipe import load_recipe
 
-    command = shlex.join(["maxvit", *sys.argv[1:]])
     if resume is not None:
         given = {"DATA": data, "--recipe": recipe, "--model": model, "--set": settings, "--out": out}
         if extra := [name for name, value in {**given, "--show-recipe": show_recipe}.items() if value]:
             raise MaxViTError(f"--resume continues a run with its own recipe; {extra[0]} was given too: leave it out")
-        outcome = runs.resume(resume, show_progress=True, command=command)
+        words = ["--resume", str(resume)]
     else:
         overrides = list(settings or [])
         if model is not None:
             overrides.insert(0, f"model.name={model}")
         if data is not None:
             overrides.insert(0, f"data.path={json.dumps(str(data))}")
-        chosen = load_recipe(recipe or ("digits" if data is None else "folder"), overrides)
+        name = recipe or ("digits" if data is None else "folder")
+        chosen = load_recipe(name, overrides)
         if show_recipe:
             typer.echo(chosen.to_yaml(), nl=False)
             return
-        folder = out or _new_folder(Path(chosen.data.path).resolve().name if chosen.data.path else "digits")
+        if out is None and (go_on or processes().world > 1):
+            raise MaxViTError("give --out, the run folder: all processes, and the next start, must know it")
+        out = out or _new_folder(Path(chosen.data.path).resolve().name if chosen.data.path else "digits")
+        words = ["--recipe", name, "--out", str(out), *(word for o in overrides for word in ("--set", o))]
+        words += ["--continue"] if go_on else []
+    folder = resume or out
+    assert folder is not None
+    if (number := _devices(devices)) > 1 and processes().world == 1:
+        from maxvit.training.launch import launch
+
+        raise typer.Exit(launch(["train", *words, *(["--json"] if as_json else [])], number, REQUEUE))
+    command = shlex.join(["maxvit", *sys.argv[1:]])
+    if resume is not None:
+        outcome = runs.resume(folder, show_progress=True, command=command)
+    elif (go_on or processes().restarts) and (folder / runs.CONFIG).is_file():
+        _check_same(chosen, runs.read_recipe(folder), folder)
+        outcome = runs.resume(folder, show_progress=True, command=command)
+    else:
         outcome = runs.train(chosen, folder, show_progress=True, command=command)
-    _finish(outcome, as_json)
+    if processes().rank == 0:
+        _finish(outcome, as_json)
+    elif not outcome.finished:
+        raise typer.Exit(_code(outcome))
+
+
+def _devices(wanted: int | None) -> int:
+    import torch
+
+    return wanted or max(1, torch.cuda.device_count())
+
+
+def _check_same(recipe: "Recipe", begun: "Recipe", run: Path) -> None:
+    """Refuse to go on with another recipe than the run began with."""
+    new, old = recipe.model_dump(), begun.model_dump()
+    for section, values in new.items():
+        parts = values if isinstance(values, dict) else {None: values}
+        for key, value in parts.items():
+            before = old[section] if key is None else old[section][key]
+            if before != value:
+                name = section if key is None else f"{section}.{key}"
+                raise MaxViTError(f"{run} began with {name} {before!r}, and now it is {value!r}: choose another --out")
+
+
+def _code(outcome: "Outcome") -> int:
+    return INTERRUPTED if outcome.signal in (None, signal.SIGINT) else REQUEUE
 
 
 def _finish(outcome: "Outcome", as_json: bool) -> None:
@@ -71,7 +124,7 @@ def _finish(outcome: "Outcome", as_json: bool) -> None:
         complain(f"{len(outcome.skipped)} of the images could not be read and were left out")
     if not outcome.finished:
         complain(f"stopped; continue with: maxvit train --resume {shlex.quote(str(outcome.run))}")
-        raise typer.Exit(INTERRUPTED)
+        raise typer.Exit(_code(outcome))
     page, report = report_run(outcome.run)
     result = report.evaluation
     checkpoint = outcome.run / "best.safetensors"

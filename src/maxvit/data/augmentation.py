@@ -10,14 +10,15 @@ from maxvit.config import Size
 Augmentation = Literal["none", "characters", "photos"]
 
 
-def training_transform(size: Size, augmentation: Augmentation) -> nn.Module:
+def training_transform(size: Size, augmentation: Augmentation, rand_augment: tuple[int, int] = (2, 15)) -> nn.Module:
     """What training does to a decoded RGB image, before `normalise`; draws from PyTorch's random numbers.
 
     Args:
         size: (height, width) to produce.
         augmentation: "photos": random crop (area 0.08 to 1, aspect 3/4 to 4/3 times that of `size`), flip, RandAugment
-            2 x 15 as in the paper's recipe. "characters": small shifts, turns and stretches, and never a flip: a
+            as in the paper's recipe. "characters": small shifts, turns and stretches, and never a flip: a
             mirrored 2 is no 2. "none": the plain resize of the whole image.
+        rand_augment: Operations, and their magnitude from 0 to 30, of "photos"; 0 operations: none.
 
     Returns:
         A module from a PIL image to a PIL image of that size.
@@ -28,7 +29,8 @@ def training_transform(size: Size, augmentation: Augmentation) -> nn.Module:
         aspect = size[1] / size[0]
         crop = v2.RandomResizedCrop(size, (0.08, 1.0), (3 / 4 * aspect, 4 / 3 * aspect), bicubic, antialias=True)
         grey = [128, 128, 128]
-        return v2.Compose([crop, v2.RandomHorizontalFlip(), v2.RandAugment(2, 15, interpolation=bilinear, fill=grey)])
+        colours = v2.RandAugment(*rand_augment, interpolation=bilinear, fill=grey)
+        return v2.Compose([crop, v2.RandomHorizontalFlip(), colours])
     if augmentation == "characters":
         moved = v2.RandomAffine(12, (0.1, 0.1), (0.85, 1.15), shear=(-10, 10, -5, 5), interpolation=bilinear)
         return v2.Compose([resize, moved])

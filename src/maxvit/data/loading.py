@@ -72,11 +72,16 @@ class _TrainingImages(_Images):
     """An image that cannot be read gives its place to another of its bucket, so that batches keep their sizes."""
 
     def __init__(
-        self, images: LabelledImages, spec: Preprocessing, buckets: Sequence[Size], augmentation: Augmentation
+        self,
+        images: LabelledImages,
+        spec: Preprocessing,
+        buckets: Sequence[Size],
+        augmentation: Augmentation,
+        rand_augment: tuple[int, int],
     ) -> None:
         super().__init__(images, spec)
         self.buckets = buckets
-        self.augment = {size: training_transform(size, augmentation) for size in set(buckets)}
+        self.augment = {size: training_transform(size, augmentation, rand_augment) for size in set(buckets)}
 
     def __getitem__(self, step: Step) -> Batch:
         tensors, indices, broken = [], [], {}
@@ -92,6 +97,8 @@ class _TrainingImages(_Images):
                     break
                 except MaxViTError as error:
                     broken[index] = self._sentence(index, error)
+        if len(tensors) == 1:
+            tensors, indices = tensors * 2, indices * 2  # batch norm needs two values
         return self._batch(tensors, indices, broken, step.weight)
 
     def _read(self, index: int, seed: int) -> Tensor:
@@ -109,11 +116,12 @@ def training_loader(
     workers: int,
     seed: int,
     share: Share | None = None,
+    rand_augment: tuple[int, int] = (2, 15),
 ) -> DataLoader[Batch]:
     """Shuffled, augmented batches, each of images of one size; see `TrainingBatches`."""
     buckets = find_buckets(spec, images.sources)
     return DataLoader(
-        _TrainingImages(images, spec, buckets, augmentation),
+        _TrainingImages(images, spec, buckets, augmentation, rand_augment),
         batch_size=None,  # an item is a batch already
         sampler=TrainingBatches(buckets, batch_size, seed, share, images.shards),
         num_workers=workers,

@@ -54,7 +54,7 @@ class TrainingBatches(Sampler[Step]):
         buckets: Of each image: those of one bucket have one size.
         batch_size: Largest number of images in a batch, over all processes.
         seed: Of the order.
-        share: Which part of each batch; where a batch has fewer than two images for each, some come again.
+        share: Which part of each batch; where a batch has fewer images than parts, some come again.
         shards: File that each image lies in; None: each in one of its own.
     """
 
@@ -113,9 +113,8 @@ class TrainingBatches(Sampler[Step]):
         rank, world, accumulate, _ = self.share
         per_line = world // len(pieces)  # processes
         parts = per_line * accumulate
-        if parts > 1 or len(pieces) > 1:
-            everything = np.concatenate(pieces)
-            pieces = [p if len(p) >= 2 * parts else np.resize(p if len(p) else everything, 2 * parts) for p in pieces]
+        everything = np.concatenate(pieces)
+        pieces = [p if len(p) >= parts else np.resize(p if len(p) else everything, parts) for p in pieces]
         mine = np.array_split(pieces[rank // per_line], parts)[turn * per_line + rank % per_line]
         weight = len(mine) * parts * len(pieces) / sum(map(len, pieces))
         return Step([(int(i), int(seeds[i])) for i in mine], weight)

@@ -18,7 +18,7 @@ def recompute(block: nn.Module, x: Tensor) -> Tensor:
 
 @contextmanager
 def _statistics_untouched(block: nn.Module) -> Iterator[None]:
-    norms = [m for m in block.modules() if isinstance(m, nn.BatchNorm2d)]
+    norms = [m for m in block.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     kept = [(m.momentum, m.num_batches_tracked.clone()) for m in norms if m.num_batches_tracked is not None]
     for norm in norms:
         norm.momentum = 0.0

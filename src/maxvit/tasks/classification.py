@@ -1,9 +1,14 @@
-"""Image classification: the network's own head, cross-entropy, accuracy."""
+"""Image classification: the network's own head, its loss, accuracy."""
 
+from typing import Literal
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from maxvit.model import MaxViT
+
+Loss = Literal["softmax", "sigmoid"]
 
 
 class Classification(nn.Module):
@@ -12,18 +17,62 @@ class Classification(nn.Module):
     Args:
         network: Anything from images (B, C, H, W) to logits (B, classes).
         label_smoothing: Share of each target that is spread over all classes, while training.
+        loss: "softmax": cross-entropy; "sigmoid": binary cross-entropy, summed over classes, each of which is a
+            question of its own (several labels, ImageNet-21K).
+        class_weights: (classes,), of each class in the training loss; None: all alike.
     """
 
-    def __init__(self, network: MaxViT, label_smoothing: float = 0.0) -> None:
+    class_weights: Tensor | None
+
+    def __init__(
+        self,
+        network: MaxViT,
+        label_smoothing: float = 0.0,
+        loss: Loss = "softmax",
+        class_weights: Tensor | None = None,
+    ) -> None:
         super().__init__()
         self.network = network
-        self.label_smoothing = label_smoothing
+        self.label_smoothing, self.loss = label_smoothing, loss
+        self.register_buffer("class_weights", class_weights, persistent=False)
 
     def forward(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """Loss (smoothed while training, plain in evaluation) and accuracy, both scalars."""
+        """Loss (smoothed and weighted while training, plain in evaluation) and accuracy, both means over the images.
+
+        Args:
+            images: (B, C, H, W).
+            labels: (B,) int64; or (B, classes) floating point, a share or 0 and 1 for each class.
+
+        Returns:
+            "loss" and "accuracy", scalars. With several labels an answer is right if its class is among them.
+        """
         logits = self.network(images)
-        smoothing = self.label_smoothing if self.training else 0.0
-        return {
-            "loss": F.cross_entropy(logits, labels, label_smoothing=smoothing),
-            "accuracy": (logits.argmax(1) == labels).float().mean(),
-        }
+        smoothing, weights = (self.label_smoothing, self.class_weights) if self.training else (0.0, None)
+        if self.loss == "softmax":
+            losses = F.cross_entropy(logits, labels, weights, label_smoothing=smoothing, reduction="none")
+        else:
+            targets = labels if labels.ndim == 2 else F.one_hot(labels, logits.shape[1])
+            targets = targets.to(logits.dtype) * (1 - smoothing) + smoothing / logits.shape[1]
+            losses = F.binary_cross_entropy_with_logits(logits, targets, weights, reduction="none").sum(1)
+        return {"loss": losses.mean(), "accuracy": _is_right(logits, labels).float().mean()}
+
+
+def _is_right(logits: Tensor, labels: Tensor) -> Tensor:
+    """(B,) bool."""
+    answers = logits.argmax(1)
+    if labels.ndim == 1:
+        return answers == labels
+    shares = labels.gather(1, answers[:, None])[:, 0]
+    return (shares > 0) & (shares == labels.amax(1))
+
+
+def balanced_weights(labels: Tensor, num_classes: int) -> Tensor:
+    """Weights (classes,) float32 that make each class count alike, with a mean of 1 over the images.
+
+    Args:
+        labels: (n,) int64.
+        num_classes: How many classes there are; one without an image gets 0.
+    """
+    counts = torch.bincount(labels, minlength=num_classes)
+    present = int((counts > 0).sum())
+    return torch.where(counts > 0, len(labels) / (present * counts.clamp(min=1)), 0.0).float()

@@ -1,179 +1,319 @@
-"""The training loop: Lightning around a task. The only file, with `callbacks.py`, that knows Lightning."""
+"""The training loop: epochs of updates, and what must never be lost."""
 
-import logging
-import signal
-import threading
-import warnings
+import dataclasses
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
-from types import FrameType
+from dataclasses import dataclass
 from typing import Any
 
-import lightning.pytorch as pl
 import torch
 from torch import Tensor
-from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 
 from maxvit.data.loading import Batch
-from maxvit.model import MaxViT
-from maxvit.tasks.classification import Classification
-from maxvit.training.optim import average_weights, learning_rate_factor, make_optimizer
-from maxvit.training.recipe import Recipe
+from maxvit.data.sampling import TrainingBatches
+from maxvit.errors import MaxViTError
+from maxvit.training.engine import Engine, Flag
+from maxvit.training.files import RunFiles
+from maxvit.training.learner import Learner
+from maxvit.training.progress import ProgressBar
+from maxvit.training.signals import StopRequest
+from maxvit.training.states import find_states, read_state, write_state
+from maxvit.training.tally import Tally, means
+
+LOWER = 0.5  # times the learning rate, after a divergence
+LOOK_EVERY = 16  # updates between looks at a GPU's numbers, which wait for it
 
 
 class Stopped(Exception):
-    """Training was asked to stop; all finished epochs are saved."""
+    """Training was asked to stop; all that was learned is saved."""
 
 
-class TrainingModule(pl.LightningModule):
-    """A task, its optimiser and the average of its weights.
+class Diverged(Exception):
+    """Loss or gradients are no finite numbers any more."""
+
+
+@dataclass(slots=True)
+class Position:
+    """Where a run is: epochs done, updates of the current one, and what they took."""
+
+    epoch: int = 0
+    update: int = 0
+    images: int = 0
+    seconds: float = 0.0
+    waited: float = 0.0  # for data
+
+
+class Loop:
+    """Trains a learner to the recipe's last epoch, from wherever it is.
 
     Args:
-        task: What is trained.
-        recipe: How.
-        steps_per_epoch: Batches of one epoch.
-        fast: What training steps call in place of the task: the same parameters on faster layers.
+        learner: What learns.
+        engine: The processes that share the work.
+        train: Training batches.
+        val: Validation batches.
+        names: What to call each training image.
+        files: The files that the run leaves.
+        bar: What a person sees.
+        stop: Whether a signal has come.
     """
 
     def __init__(
-        self, task: Classification, recipe: Recipe, steps_per_epoch: int, fast: Classification | None = None
+        self,
+        learner: Learner,
+        engine: Engine,
+        train: DataLoader[Batch],
+        val: DataLoader[Batch],
+        names: Sequence[str],
+        files: RunFiles,
+        bar: ProgressBar,
+        stop: StopRequest,
     ) -> None:
-        super().__init__()
-        self.task = task
-        self.scores = task.__call__ if fast is None else fast.__call__  # no submodule: its tensors are the task's
-        self.recipe = recipe
-        self.steps_per_epoch = steps_per_epoch
-        self.average = average_weights(task.network, recipe.optimization.ema_decay).requires_grad_(False)
+        assert isinstance(train.sampler, TrainingBatches)
+        self.learner, self.engine, self.train, self.val = learner, engine, train, val
+        self.names, self.files, self.bar, self.stop = names, files, bar, stop
+        self.order = train.sampler
+        self.recipe, self.accumulate = learner.recipe, self.order.share.accumulate
+        self.at, self.tally = Position(), Tally()
         self.skipped: set[str] = set()  # a sentence for each image that could not be read
+        self._recent: list[tuple[int, Tensor, Tensor]] = []  # update, loss and norm, indices: not yet looked at
+        self._hopeless, self._saved_at = False, time.monotonic()
 
-    @property
-    def result(self) -> MaxViT:
-        """The network with averaged weights."""
-        network = self.average.module
-        assert isinstance(network, MaxViT)
-        return network
+    def run(self) -> None:
+        """Train.
 
-    def on_train_batch_start(self, batch: Batch, index: int) -> None:
-        """Stochastic depth is a function of (seed, step), so that a resumed run is the same run.
-
-        Of the step and not of the epoch: Lightning makes iterators, which draw a number, at other times in a resumed
-        epoch.
+        Raises:
+            Stopped: After a signal, once the update under way is done and the state is written.
+            MaxViTError: If training diverges twice, too many images are broken, or files cannot be written.
         """
-        torch.manual_seed(self.recipe.seed * 1_000_003 + self.current_epoch * self.steps_per_epoch + index)
+        if not self.at.epoch and not self.at.update:
+            self._save()  # so that there is one, and the disk has been tried
+        while True:
+            self.bar.start(self.at.epoch, self.at.update)
+            try:
+                return self._epochs()
+            except Diverged as problem:
+                self._restore(str(problem))
+            finally:
+                self.bar.stop()
+                self.files.close()
 
-    def training_step(self, batch: Batch, index: int) -> Tensor | None:
-        self.skipped.update(batch.skipped)
-        if len(batch.labels) == 0:  # all were broken
-            return None
-        if len(batch.labels) == 1 and max(batch.images.shape[2:]) <= 32:  # batch norm needs two values, and the last
-            return None  # map has one
-        scores = self.scores(batch.images, batch.labels)
-        self._log("train", scores, len(batch.labels))
-        return scores["loss"]
+    def _epochs(self) -> None:
+        settings = self.recipe.optimization
+        while self.at.epoch < settings.epochs:
+            self._train_epoch()
+            self._end_epoch(self._validate())
+            if settings.patience and self.files.epochs_without_gain() >= settings.patience:
+                self.bar.say(f"no better accuracy for {settings.patience} epochs: the end")
+                return
 
-    def on_train_batch_end(self, outputs: Any, batch: Batch, index: int) -> None:
-        self.average.update_parameters(self.task.network)
+    def _train_epoch(self) -> None:
+        self.learner.train()
+        self.order.set_epoch(self.at.epoch, self.at.update * self.accumulate)
+        turn, parts = 0, []
+        for batch in self._timed(self.train):
+            batch = self._usable(batch)
+            parts.append((batch, self._step(batch, turn)))
+            turn = (turn + 1) % self.accumulate
+            if turn == 0:
+                self._update(parts)
+                parts = []
 
-    def validation_step(self, batch: Batch, index: int) -> None:
+    def _step(self, batch: Batch, turn: int) -> dict[str, Tensor]:
+        scores = self.learner.step(batch, turn, self.accumulate)
+        self.tally.add(scores, len(batch.labels))
+        return scores
+
+    def _update(self, parts: list[tuple[Batch, dict[str, Tensor]]]) -> None:
+        """Change the weights, then see to what this process or another wants."""
+        rate, norm = self.learner.learning_rate, self.learner.update()
+        self.at.update += 1
+        self.at.images += sum(len(batch.labels) for batch, _ in parts) * self.engine.world
+        loss = torch.stack([scores["loss"] for _, scores in parts]).mean()
+        indices = torch.cat([batch.indices for batch, _ in parts])
+        self._recent.append((self.learner.updates, torch.stack([loss, norm.to(loss)]), indices))
+        due = self._is_due()
+        look = due or self.stop.number is not None or self.engine.device.type == "cpu"
+        look = look or len(self._recent) >= LOOK_EVERY or self._is_last()
+        mine = Flag(0)
+        if self.stop.number is not None:
+            mine |= Flag.STOP
+        if due:
+            mine |= Flag.SAVE
+        if self._hopeless or len(self.skipped) > self.recipe.data.broken_limit * len(self.names):
+            mine |= Flag.BROKEN
+        bad = self._find_bad() if look else ""
+        if bad:
+            mine |= Flag.DIVERGED
+        if look:
+            self._show(parts[-1][1], rate)
+        flags = self.engine.agree(mine)
+        if Flag.DIVERGED in flags:
+            raise Diverged(next(text for text in self.engine.gather(bad) if text))
+        if Flag.BROKEN in flags:
+            self._give_up()
+        if Flag.STOP in flags and not self._is_last():
+            self._save()
+            raise Stopped
+        if Flag.SAVE in flags and not self._is_last():  # the end of the epoch saves
+            self._save()
+
+    def _validate(self) -> dict[str, float]:
+        """Scores of the averaged weights on the validation images."""
+        tally = Tally()
+        for batch in self.val:
+            self.skipped.update(batch.skipped)
+            if len(batch.labels):
+                tally.add(self.learner.evaluate(batch), len(batch.labels))
+            elif self.engine.sharded:  # the others need this process's part of the weights
+                self.learner.evaluate_nothing()
+            if Flag.STOP in self.engine.agree(Flag.STOP if self.stop.number is not None else Flag(0)):
+                self.learner.end_evaluation()
+                self._save()
+                raise Stopped
+        self.learner.end_evaluation()
+        return means(tally.totals(self.engine.add_up))
+
+    def _end_epoch(self, val: dict[str, float]) -> None:
+        train = means(self.tally.totals(self.engine.add_up))
+        row = {
+            "epoch": self.at.epoch + 1,
+            "train_loss": train["loss"],
+            "train_accuracy": train["accuracy"],
+            "val_loss": val.get("loss", float("nan")),
+            "val_accuracy": val.get("accuracy", float("nan")),
+            "learning_rate": self.learner.optimizer.param_groups[-1]["lr"],
+            "images_per_second": self.at.images / self.at.seconds,
+            "waiting": self.at.waited / self.at.seconds,
+            "seconds": self.at.seconds,
+        }
+        network = self.learner.result()
+        if self.engine.is_first:
+            self.files.end_epoch(row, network)
+        else:
+            self.files.rows.append(row)
+        self.at, self.tally = Position(self.at.epoch + 1), Tally()
+        self._save()
+        if self.engine.is_first:
+            self.files.finish_epoch()
+        self.bar.end_epoch(self.at.epoch - 1, row["val_accuracy"])
+        if Flag.STOP in self.engine.agree(Flag.STOP if self.stop.number is not None else Flag(0)):
+            raise Stopped
+
+    def _timed(self, batches: DataLoader[Batch]) -> Iterator[Batch]:
+        """The batches, counting the time that they take to come and that of everything."""
+        source = iter(batches)
+        before = time.perf_counter()
+        while True:
+            batch = next(source, None)
+            ready = time.perf_counter()
+            self.at.waited += ready - before
+            if batch is None:
+                return
+            yield batch
+            now = time.perf_counter()
+            self.at.seconds += now - before
+            before = now
+
+    def _usable(self, batch: Batch) -> Batch:
+        """Note broken images. A batch of nothing else is exchanged for one that counts nothing, and ends the run."""
         self.skipped.update(batch.skipped)
         if len(batch.labels):
-            scores = Classification(self.result).eval()(batch.images, batch.labels)
-            self._log("val", scores, len(batch.labels))
+            return batch
+        self._hopeless = True
+        config = self.learner.network.config
+        images = torch.zeros(2, config.in_channels, *config.image_size)
+        return Batch(images, batch.labels.new_zeros(2, *batch.labels.shape[1:]), batch.indices, [], 0.0)
 
-    def _log(self, part: str, scores: dict[str, Tensor], images: int) -> None:
-        values = {f"{part}_{name}": value.detach() for name, value in scores.items()}
-        self.log_dict(values, on_step=False, on_epoch=True, batch_size=images)
-
-    def configure_optimizers(self) -> Any:
-        settings = self.recipe.optimization
-        optimizer = make_optimizer(self.task.network, settings.learning_rate, settings.weight_decay)
-        total, warmup = settings.epochs * self.steps_per_epoch, int(settings.warmup_epochs * self.steps_per_epoch)
-        floor = settings.min_learning_rate / settings.learning_rate
-        schedule = LambdaLR(optimizer, lambda step: learning_rate_factor(step, total, warmup, floor))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-
-def fit(
-    module: TrainingModule,
-    train: DataLoader[Batch],
-    val: DataLoader[Batch],
-    callbacks: Sequence[pl.Callback],
-    run: Path,
-    state: Path | None = None,
-) -> None:
-    """Train until the recipe's last epoch.
-
-    Args:
-        module: What to train.
-        train: Training batches.
-        val: Validation batches.
-        callbacks: What else happens, such as writing files.
-        run: The run folder.
-        state: Continue from this file.
-
-    Raises:
-        Stopped: After Ctrl-C or SIGTERM, at the end of the batch under way; after a second Ctrl-C, at once.
-    """
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.ERROR)  # hints for programmers
-    with warnings.catch_warnings(), _stop_on_signal() as stop:
-        warnings.filterwarnings("ignore", module="lightning")
-        warnings.filterwarnings("ignore", message=".*(treespec|LeafSpec|weights_only|NVML).*")
-        trainer = pl.Trainer(
-            accelerator="auto",
-            devices=1,
-            max_epochs=module.recipe.optimization.epochs,
-            gradient_clip_val=module.recipe.optimization.clip_norm,
-            num_sanity_val_steps=0,
-            use_distributed_sampler=False,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            default_root_dir=run,
-            callbacks=[stop, *callbacks],
+    def _give_up(self) -> None:
+        everything = sorted({sentence for part in self.engine.gather(sorted(self.skipped)) for sentence in part})
+        raise MaxViTError(
+            f"{len(everything)} of {len(self.names)} images cannot be read, more than data.broken_limit allows "
+            f"({self.recipe.data.broken_limit:.0%}); the first: {everything[0]}: mend them, or raise the limit"
         )
-        try:
-            trainer.fit(module, train, val, ckpt_path=state, weights_only=True if state else None)
-        except SystemExit as end:  # what Lightning makes of a second Ctrl-C
-            raise Stopped from end
+
+    def _find_bad(self) -> str:
+        """The first update since the last look whose loss or gradient is no finite number, and its images."""
+        numbers = torch.stack([values for _, values, _ in self._recent]).isfinite().all(1).tolist()
+        recent, self._recent = self._recent, []
+        for finite, (update, values, indices) in zip(numbers, recent, strict=True):
+            if not finite:
+                names = ", ".join(self.names[i] for i in indices.tolist()[:4])
+                return f"update {update}: the loss is {float(values[0]):.4g}, the norm of the gradient " + (
+                    f"{float(values[1]):.4g}; the images were {names}" + (", ..." if len(indices) > 4 else "")
+                )
+        return ""
+
+    def _restore(self, problem: str) -> None:
+        """Go back to the last good state, with a lower learning rate; a second time is once too often."""
+        if self.learner.rate < 1:
+            raise MaxViTError(
+                f"training diverged again with {LOWER:g} times the learning rate, at {problem}; the last good state is "
+                "kept: look at these images, or begin anew with a lower optimization.learning_rate"
+            )
+        self.bar.say(f"diverged at {problem}\ngoing back to the last good state, with {LOWER:g} times the rate")
+        self.set_state(read_state(find_states(self.files.run)[0]))
+        self.learner.rate = LOWER
+
+    def _show(self, scores: dict[str, Tensor], rate: float) -> None:
+        seconds = max(self.at.seconds, 1e-9)
+        values = {name: float(value) for name, value in scores.items()}
+        values |= {"learning_rate": rate, "images_per_second": self.at.images / seconds}
+        values |= {"waiting": self.at.waited / seconds}
+        self.bar.update(self.at.epoch, self.at.update, values)
+        if self.engine.is_first and self.learner.updates % 50 == 0:
+            self.files.note(self.learner.updates, {f"update/{name}": value for name, value in values.items()})
+
+    def _is_last(self) -> bool:
+        """Whether this is the last update of the epoch."""
+        return self.at.update * self.accumulate == len(self.order)
+
+    def _is_due(self) -> bool:
+        settings = self.recipe.checkpoints
+        if settings.every_updates and self.learner.updates % settings.every_updates == 0:
+            return True
+        return self.engine.is_first and time.monotonic() - self._saved_at > 60 * settings.every_minutes
+
+    def _save(self) -> None:
+        state, problem = self.state(), ""
+        if self.engine.is_first:
+            try:
+                write_state(self.files.run, self.learner.updates, state, self.recipe.checkpoints.keep)
+            except MaxViTError as error:
+                problem = str(error)
+        if problem := "".join(self.engine.gather(problem)):
+            raise MaxViTError(problem)
+        self._saved_at = time.monotonic()
+
+    def state(self) -> dict[str, Any]:
+        """Everything that `set_state` needs; all processes must call it."""
+        return {
+            "position": dataclasses.asdict(self.at),
+            "learner": self.learner.state(),
+            "tally": self.tally.totals(self.engine.add_up),
+            "files": self.files.state(),
+            "setting": setting_of(self.engine),
+            "classes": self.learner.network.class_names,
+        }
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go to the position of a state; all processes must call it."""
+        self.at = Position(**state["position"])
+        self.learner.set_state(state["learner"])
+        self.tally = Tally.load(state["tally"], self.engine.device, self.engine.is_first)
+        self._recent = []
+        if self.engine.is_first:
+            self.files.set_state(state["files"])
+        else:
+            self.files.rows = state["files"]["rows"]
 
 
-class _Stop(pl.Callback):
-    """Ends the run after the batch during which it was asked to."""
-
-    def __init__(self) -> None:
-        self.requested = False
-
-    def on_train_batch_end(self, *_: Any) -> None:
-        if self.requested:
-            raise Stopped
-
-    def on_validation_batch_end(self, *_: Any) -> None:
-        if self.requested:
-            raise Stopped
-
-
-@contextmanager
-def _stop_on_signal() -> Iterator[_Stop]:
-    """The first Ctrl-C or SIGTERM asks to stop; a second one is an ordinary interrupt."""
-    stop = _Stop()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop  # only the main thread may handle signals
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        stop.requested = True
-        for n, handler in before.items():
-            signal.signal(n, handler)
-
-    for number in before:
-        signal.signal(number, handle)
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def setting_of(engine: Engine) -> dict[str, Any]:
+    """What must be the same for a run that goes on to be, bit by bit, the run that never stopped."""
+    return {
+        "devices": engine.world,
+        "device type": engine.device.type,
+        "threads": torch.get_num_threads(),
+        "strategy": engine.settings.strategy,
+        "PyTorch": str(torch.__version__),
+    }

@@ -1,47 +1,104 @@
-"""AdamW as the official settings have it, its learning rate over time, and the average of the weights."""
+"""AdamW as the official settings have it, what is trained and how fast, and the learning rate over time."""
 
-from collections.abc import Sequence
 from math import cos, pi
+from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import nn
 from torch.optim import AdamW
-from torch.optim.swa_utils import AveragedModel
 
 from maxvit.model import MaxViT
 
-
-def make_optimizer(network: MaxViT, learning_rate: float, weight_decay: float) -> AdamW:
-    """AdamW that does not decay biases, norms and relative position bias tables."""
-    spared = network.no_weight_decay()
-    groups = [
-        {"params": [p for n, p in network.named_parameters() if n not in spared], "weight_decay": weight_decay},
-        {"params": [p for n, p in network.named_parameters() if n in spared], "weight_decay": 0.0},
-    ]
-    return AdamW(groups, lr=learning_rate, fused=True)
+Schedule = Literal["cosine", "linear", "constant"]
 
 
-def learning_rate_factor(step: int, total: int, warmup: int, floor: float) -> float:
-    """Share of the peak at a step: a line up over `warmup` steps, then a cosine down to `floor` at the last one."""
+def make_optimizer(network: MaxViT, learning_rate: float, weight_decay: float, layer_decay: float = 1.0) -> AdamW:
+    """AdamW that does not decay biases, norms and relative position bias tables.
+
+    Args:
+        network: Its parameters that require a gradient are trained.
+        learning_rate: Of the head.
+        weight_decay: Of all others.
+        layer_decay: The learning rate of each block is that of the next one times this, down to the stem.
+    """
+    spared, depths = network.no_weight_decay(), _depths(network)
+    top = max(depths.values())
+    groups: dict[tuple[int, float], list[nn.Parameter]] = {}
+    for name, parameter in network.named_parameters():
+        if parameter.requires_grad:
+            depth = depths[name] if layer_decay < 1 else top
+            groups.setdefault((depth, 0.0 if name in spared else weight_decay), []).append(parameter)
+    return AdamW(
+        [
+            {"params": parameters, "weight_decay": decay, "lr": learning_rate, "scale": layer_decay ** (top - depth)}
+            for (depth, decay), parameters in groups.items()
+        ],
+        lr=learning_rate,
+        fused=True,
+    )
+
+
+def set_learning_rate(optimizer: AdamW, learning_rate: float) -> None:
+    """The learning rate of the head; those of other layers follow."""
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate * group["scale"]
+
+
+def learning_rate_factor(step: int, total: int, warmup: int, floor: float, schedule: Schedule = "cosine") -> float:
+    """Share of the peak at a step: a line up over `warmup` steps, then down to `floor` at the last one.
+
+    Args:
+        step: From 0.
+        total: Steps in all.
+        warmup: Steps of the line up.
+        floor: Share at the last step.
+        schedule: The way down; "constant": none.
+    """
     if step < warmup:
         return (step + 1) / warmup
     progress = min(1.0, (step - warmup) / max(1, total - warmup - 1))
-    return floor + (1 - floor) * (1 + cos(pi * progress)) / 2
+    if schedule == "constant":
+        return 1.0
+    return floor + (1 - floor) * (1 - progress if schedule == "linear" else (1 + cos(pi * progress)) / 2)
 
 
-def average_weights(network: MaxViT, decay: float) -> AveragedModel:
-    """The exponential moving average of all weights and statistics, as the official evaluation uses.
+def freeze(network: MaxViT, stages: int, linear_probe: bool) -> None:
+    """Leave a part as it is: the stem and so many stages, or all but the classifier."""
+    for part in _frozen(network, stages, linear_probe):
+        part.requires_grad_(False)
 
-    Early on the decay is (1 + n) / (10 + n) after n updates, so that the random start is soon forgotten.
+
+def set_training_mode(network: MaxViT, stages: int, linear_probe: bool, batch_norm: bool) -> None:
+    """Training mode, but evaluation mode for what stays as it is, and for batch norms if they are frozen."""
+    network.train()
+    parts = _frozen(network, stages, linear_probe)
+    if batch_norm:
+        parts += [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    for part in parts:
+        part.eval()
+
+
+def _frozen(network: MaxViT, stages: int, linear_probe: bool) -> list[nn.Module]:
+    if linear_probe:
+        return [network.stem, network.stages, network.head.norm, network.head.dense]
+    return [network.stem, *list(network.stages)[:stages]] if stages else []
+
+
+def _depths(network: MaxViT) -> dict[str, int]:
+    """How many blocks lie below each parameter, and the head above all."""
+    blocks = [block for stage in network.stages for block in stage.children()]
+    parts = [network.stem, *blocks, network.head]
+    numbers = {id(p): number for number, part in enumerate(parts) for p in part.parameters()}
+    return {name: numbers[id(p)] for name, p in network.named_parameters()}
+
+
+@torch.no_grad()
+def clip_gradients(network: MaxViT, norm: float) -> torch.Tensor:
+    """Scale the gradients down to a global norm.
+
+    Returns:
+        Their norm before, a scalar: infinite or NaN if one of them is.
     """
-
-    @torch.no_grad()
-    def update(averages: Sequence[Tensor], values: Sequence[Tensor], n: Tensor | int) -> None:
-        weight = 1 - min(decay, (1 + int(n)) / (10 + int(n)))
-        for average, value in zip(averages, values, strict=True):
-            if average.is_floating_point():
-                average.lerp_(value.to(average.device), weight)
-            else:  # the number of batches that a norm has seen
-                average.copy_(value)
-
-    return AveragedModel(network, multi_avg_fn=update, use_buffers=True)
+    parameters = [p for p in network.parameters() if p.requires_grad]
+    total = nn.utils.clip_grad_norm_(parameters, norm)
+    return total.full_tensor() if hasattr(total, "full_tensor") else total  # of shards

@@ -11,6 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from maxvit.config import VARIANTS, Size, check_known
 from maxvit.data.augmentation import Augmentation
 from maxvit.errors import MaxViTError
+from maxvit.tasks.classification import Loss
 
 
 def _pair(value: Any) -> Any:
@@ -34,6 +35,9 @@ class ModelSection(_Section):
     drop_path_rate: float | None = Field(None, ge=0, lt=1, description="stochastic depth; null: the variant's own")
     scale_windows: bool = Field(False, description="windows of ceil(image size / 32); false: windows as they are")
     gradient_checkpointing: bool = Field(False, description="less memory, about a third more time")
+    frozen_stages: int = Field(0, ge=0, le=4, description="the stem and so many stages stay as they are")
+    linear_probe: bool = Field(False, description="only the classifier is trained")
+    frozen_batch_norm: bool = Field(False, description="batch norms keep their statistics")
     native_kernels: bool = Field(True, description="on a CPU that has a C++ compiler; false: plain PyTorch everywhere")
 
 
@@ -49,8 +53,14 @@ class DataSection(_Section):
     )
     augmentation: Augmentation = "photos"
     val_fraction: float = Field(0.2, gt=0, lt=1, description="held out where the folder has no val of its own")
-    batch_size: int = Field(64, ge=2)
-    workers: int = Field(0, ge=0, description="processes that decode images")
+    rand_augment: tuple[int, int] = Field((2, 15), description="layers and magnitude, of the photos' augmentation")
+    mixup: float = Field(0, ge=0, description="alpha of MixUp; 0: none")
+    batch_size: int = Field(64, ge=2, description="images of one update, over all devices")
+    device_batch_size: int | None = Field(
+        None, ge=1, description="largest number of images at once on a device: the rest is accumulated; null: any"
+    )
+    workers: int = Field(0, ge=0, description="processes that decode images, for each device")
+    broken_limit: float = Field(0.1, ge=0, le=1, description="share of images that may be unreadable")
     mean: tuple[float, float, float] | None = Field(
         None, description="of pixels in 0..1; null: what the weights expect"
     )
@@ -61,16 +71,43 @@ class DataSection(_Section):
 
 
 class OptimizationSection(_Section):
-    """AdamW with warm-up and cosine decay."""
+    """AdamW, its learning rate over time, the loss."""
 
     epochs: int = Field(100, ge=1)
     learning_rate: float = Field(1e-3, gt=0, description="the peak")
-    min_learning_rate: float = Field(1e-5, ge=0, description="where the cosine ends")
+    learning_rate_for_batch: int | None = Field(
+        None, ge=1, description="the batch that it is meant for: with another, times sqrt(batch / this); null: any"
+    )
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    min_learning_rate: float = Field(1e-5, ge=0, description="where cosine or line end")
     warmup_epochs: float = Field(5, ge=0)
+    layer_decay: float = Field(1.0, gt=0, le=1, description="of the learning rate, block by block from head to stem")
     weight_decay: float = Field(0.05, ge=0, description="not on biases, norms and bias tables")
     clip_norm: float = Field(1.0, gt=0, description="largest global norm of the gradient")
+    loss: Loss = Field("softmax", description="sigmoid: each class is a question of its own")
     label_smoothing: float = Field(0.1, ge=0, lt=1)
+    class_weights: Literal["equal", "balanced"] = Field("equal", description="balanced: rare classes count as much")
     ema_decay: float = Field(0.9999, ge=0, lt=1, description="of the averaged weights, which are the result")
+    patience: int | None = Field(None, ge=1, description="epochs without a better accuracy before the end; null: all")
+
+
+class EngineSection(_Section):
+    """How it is computed; none of it is meant to change the result."""
+
+    strategy: Literal["ddp", "fsdp2"] = Field("ddp", description="of several devices; fsdp2: each keeps a part")
+    precision: Literal["fp32", "bf16", "fp64"] = "fp32"
+    compile: bool = Field(False, description="torch.compile; minutes at the start, faster on a GPU")
+    sync_batch_norm: bool | int = Field(
+        False, description="statistics over all GPUs, or groups of so many; the official code: 8"
+    )
+
+
+class CheckpointsSection(_Section):
+    """When the state to resume from is written, beside each epoch's end."""
+
+    every_minutes: float = Field(10, gt=0)
+    every_updates: int | None = Field(None, ge=1)
+    keep: int = Field(2, ge=1, description="how many of the last states")
 
 
 class Recipe(_Section):
@@ -80,6 +117,8 @@ class Recipe(_Section):
     model: ModelSection = ModelSection()
     data: DataSection = DataSection()
     optimization: OptimizationSection = OptimizationSection()
+    engine: EngineSection = EngineSection()
+    checkpoints: CheckpointsSection = CheckpointsSection()
 
     def to_yaml(self) -> str:
         """Every value, in a form that `load_recipe` reads back."""

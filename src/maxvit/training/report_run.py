@@ -14,7 +14,7 @@ from maxvit.inference.evaluate import Evaluation, evaluate
 from maxvit.inference.explain import attention_maps
 from maxvit.inference.report import Explained, Mistake, Report, write_report
 from maxvit.model import MaxViT
-from maxvit.training.callbacks import read_metrics
+from maxvit.training.files import read_metrics
 from maxvit.training.run import load_data, read_recipe
 
 SHOWN_MISTAKES = 24

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
+import numpy as np
 import torch
 
 import maxvit
@@ -23,8 +23,16 @@ from maxvit.data.loading import evaluation_loader, training_loader
 from maxvit.errors import MaxViTError
 from maxvit.kernels.accelerate import accelerate, obstacle
 from maxvit.model import MaxViT
-from maxvit.tasks.classification import Classification
+from maxvit.tasks.classification import balanced_weights
+from maxvit.training.engine import Engine
+from maxvit.training.files import RunFiles, read_metrics
+from maxvit.training.learner import Learner
+from maxvit.training.loop import Loop, Stopped, setting_of
+from maxvit.training.processes import processes
+from maxvit.training.progress import ProgressBar
 from maxvit.training.recipe import Recipe, load_recipe
+from maxvit.training.signals import stop_request
+from maxvit.training.states import FOLDER, find_states, read_state
 
 CONFIG = "config.yaml"
 
@@ -37,11 +45,13 @@ class Outcome:
         run: Its folder.
         finished: False if it was asked to stop before the last epoch.
         skipped: A sentence for each image that could not be read.
+        signal: The signal that asked to stop, if one did.
     """
 
     run: Path
     finished: bool
     skipped: list[str]
+    signal: int | None
 
 
 def train(recipe: Recipe, run: Path, show_progress: bool = False, command: str = "") -> Outcome:
@@ -54,18 +64,17 @@ def train(recipe: Recipe, run: Path, show_progress: bool = False, command: str =
         command: What the user typed; it travels with the checkpoints.
 
     Raises:
-        MaxViTError: If the folder is taken or cannot be written to, or the data cannot be used.
+        MaxViTError: If the folder is taken or cannot be written to, the data cannot be used, or training diverges.
     """
-    if run.exists() and (not run.is_dir() or any(run.iterdir())):
+    if processes().rank == 0 and run.exists() and (not run.is_dir() or any(run.iterdir())):
         raise MaxViTError(f"{run} exists already: choose another --out, or continue that run with --resume {run}")
-    data = load_data(recipe)
-    network = make_network(recipe, data.train.class_names)
-    storage.write_text(run / CONFIG, recipe.to_yaml())
-    return _fit(recipe, data, network, run, show_progress, command, state=None)
+    return _fit(recipe, run, show_progress, command, state=None)
 
 
 def resume(run: Path, show_progress: bool = False, command: str = "") -> Outcome:
-    """Continue a run that stopped, from its last finished epoch; the result is that of a run never stopped.
+    """Continue a run that stopped, from its last state; the result is that of a run never stopped.
+
+    That is so bit by bit on as many devices with as many threads; otherwise it goes on at the same image, and says so.
 
     Raises:
         MaxViTError: If the folder holds no run, one that is finished or damaged, or one of other classes.
@@ -74,9 +83,7 @@ def resume(run: Path, show_progress: bool = False, command: str = "") -> Outcome
     done = read_epochs(run)
     if done >= recipe.optimization.epochs:
         raise MaxViTError(f"{run} is finished: all its {done} epochs are done; see its report with maxvit report {run}")
-    data = load_data(recipe)
-    network = make_network(recipe, data.train.class_names)
-    return _fit(recipe, data, network, run, show_progress, command, state=_find_state(run, data.train.class_names))
+    return _fit(recipe, run, show_progress, command, state=_newest_state(run))
 
 
 def read_recipe(run: Path) -> Recipe:
@@ -88,8 +95,6 @@ def read_recipe(run: Path) -> Recipe:
 
 def read_epochs(run: Path) -> int:
     """How many epochs of a run are finished."""
-    from maxvit.training.callbacks import read_metrics
-
     rows = read_metrics(run)
     return int(rows[-1]["epoch"]) if rows else 0
 
@@ -120,20 +125,17 @@ def _check_readable(images: LabelledImages, part: str, at_least: int = 1) -> Non
     raise MaxViTError(f"{found}, at least {at_least} must be" + (f"; the first: {problems[0]}" if problems else ""))
 
 
-def _find_state(run: Path, class_names: list[str]) -> Path | None:
-    """Where to go on from; None if the run stopped before the end of its first epoch."""
-    from maxvit.training.callbacks import STATE
-
-    state, last = run / STATE, run / "last.safetensors"
-    if not state.is_file():
-        return None
-    try:
-        torch.load(state, map_location="cpu", weights_only=True, mmap=True)
-    except (OSError, RuntimeError, EOFError, UnpicklingError) as error:
-        raise MaxViTError(f"{state} is damaged: copy it again, or delete it to start from the first epoch") from error
-    if last.is_file() and (before := storage.load_metadata(last).get("class_names")) != class_names:
-        raise MaxViTError(f"{run} began with the classes {before}, and the data now has {class_names}: restore them")
-    return state
+def _newest_state(run: Path) -> dict[str, Any] | None:
+    """The last state that can be read; None if the run stopped before its first."""
+    problems = []
+    for path in find_states(run):
+        try:
+            return read_state(path)
+        except MaxViTError as problem:
+            problems.append(problem)
+    if problems:
+        raise problems[0]
+    return None
 
 
 def make_network(recipe: Recipe, class_names: Sequence[str]) -> MaxViT:
@@ -165,13 +167,15 @@ def make_network(recipe: Recipe, class_names: Sequence[str]) -> MaxViT:
     return network.train()
 
 
-def _fit(
-    recipe: Recipe, data: Splits, network: MaxViT, run: Path, show_progress: bool, command: str, state: Path | None
-) -> Outcome:
-    from maxvit.training.callbacks import ProgressBar, RunFiles
-    from maxvit.training.loop import Stopped, TrainingModule, fit
-
-    spec, settings = network.preprocessing, recipe.data
+def _fit(recipe: Recipe, run: Path, show_progress: bool, command: str, state: dict[str, Any] | None) -> Outcome:
+    data = load_data(recipe)
+    network = make_network(recipe, data.train.class_names)
+    if state is not None:
+        _check_state(state, network, run)
+    engine = Engine(recipe.engine)
+    settings, spec = recipe.data, network.preprocessing
+    share = engine.share(settings.batch_size, settings.device_batch_size)
+    at_once = -(-settings.batch_size // (share.world * share.accumulate))
     train_batches = training_loader(
         data.train,
         spec,
@@ -179,27 +183,75 @@ def _fit(
         settings.batch_size,
         settings.workers,
         recipe.seed,
+        share,
+        settings.rand_augment,
     )
-    val_batches = evaluation_loader(data.val, spec, settings.batch_size, settings.workers)
-    smoothing = recipe.optimization.label_smoothing
-    reason = _why_plain(recipe, network)
-    if show_progress:
-        print(f"training by {f'plain PyTorch: {reason}' if reason else 'the native CPU kernels'}", file=sys.stderr)
-    fast = None if reason else Classification(accelerate(network), smoothing)
-    module = TrainingModule(Classification(network, smoothing), recipe, len(train_batches), fast)
+    val_batches = evaluation_loader(data.val, spec, at_once, settings.workers, engine.rank, engine.world)
+    epochs, updates = recipe.optimization.epochs, len(train_batches) // share.accumulate
+    reason = _why_plain(recipe, network, engine)
+    fast = None if reason else accelerate(network)
+    weights = _class_weights(recipe, data.train)
+    learner = Learner(network, recipe, engine, epochs * updates, fast, weights)
     files = RunFiles(run, provenance(recipe, command))
-    try:
-        fit(module, train_batches, val_batches, [files, ProgressBar()] if show_progress else [files], run, state)
-    except Stopped:
-        return Outcome(run, False, sorted(module.skipped))
-    return Outcome(run, True, sorted(module.skipped))
+    bar = ProgressBar(epochs, updates, show_progress and engine.is_first)
+    bar.say(f"training by {f'plain PyTorch: {reason}' if reason else 'the native CPU kernels'}")
+    if engine.is_first:
+        storage.write_text(run / CONFIG, recipe.to_yaml())
+        storage.remove_leftovers(run)
+        storage.remove_leftovers(run / FOLDER)
+    with stop_request() as stop:
+        loop = Loop(learner, engine, train_batches, val_batches, data.train.names, files, bar, stop)
+        if state is not None:
+            for name, value in setting_of(engine).items():
+                if (before := state["setting"].get(name)) != value:
+                    bar.say(f"{name}: {before} before, {value} now: it goes on at the same image, but not bit by bit")
+            loop.set_state(state)
+        try:
+            loop.run()
+        except Stopped:
+            return Outcome(run, False, sorted(loop.skipped), stop.number)
+        finally:
+            engine.close()
+    return Outcome(run, True, sorted(loop.skipped), None)
 
 
-def _why_plain(recipe: Recipe, network: MaxViT) -> str:
+def _check_state(state: dict[str, Any], network: MaxViT, run: Path) -> None:
+    """Refuse a state of another network, before any work."""
+    if state["classes"] != network.class_names:
+        raise MaxViTError(
+            f"{run} began with the classes {state['classes']}, and the data now has {network.class_names}: restore them"
+        )
+    wanted = {name: tuple(t.shape) for name, t in network.state_dict().items()}
+    found = {name: tuple(t.shape) for name, t in state["learner"]["network"].items()}
+    if wanted != found:
+        differs = sorted(n for n in wanted.keys() | found.keys() if wanted.get(n) != found.get(n))[0]
+        raise MaxViTError(
+            f"the state in {run} is of another network: {differs} is {found.get(differs)} there, and {CONFIG} makes it "
+            f"{wanted.get(differs)}: restore {CONFIG}"
+        )
+
+
+def _class_weights(recipe: Recipe, images: LabelledImages) -> torch.Tensor | None:
+    if recipe.optimization.class_weights == "equal":
+        return None
+    labels = torch.as_tensor(np.asarray(images.labels))
+    if labels.ndim == 2:
+        raise MaxViTError("optimization.class_weights is balanced, which takes images with one class each: use equal")
+    return balanced_weights(labels, len(images.class_names))
+
+
+def _why_plain(recipe: Recipe, network: MaxViT, engine: Engine) -> str:
     """Why the native kernels do not train, in a few words; nothing where they do."""
+    settings = recipe.engine
     if not recipe.model.native_kernels:
         return "the recipe says so"
-    return "there is a GPU" if torch.accelerator.is_available() else obstacle(network)
+    if engine.device.type != "cpu":
+        return "there is a GPU"
+    if engine.sharded or settings.compile or settings.precision != "fp32":
+        return "engine has " + (
+            "strategy fsdp2" if engine.sharded else "compile" if settings.compile else settings.precision
+        )
+    return obstacle(network)
 
 
 def provenance(recipe: Recipe, command: str) -> dict[str, Any]:

@@ -3,7 +3,7 @@ import math
 import pytest
 
 from maxvit.errors import MaxViTError
-from maxvit.training.callbacks import METRICS, read_metrics
+from maxvit.training.files import METRICS, read_metrics
 
 
 def test_metrics_are_read_as_numbers_row_by_row(tmp_path):

@@ -1,0 +1,105 @@
+"""The files of a run: metrics, TensorBoard events, the best and the last checkpoint."""
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+from maxvit import storage
+from maxvit.errors import MaxViTError
+from maxvit.model import MaxViT
+
+METRICS = "metrics.csv"
+BEST, LAST = "best.safetensors", "last.safetensors"
+SCORES = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
+
+
+def read_metrics(run: Path) -> list[dict[str, float]]:
+    """The rows of a run's metrics, one an epoch. Raises `MaxViTError` if the file is damaged."""
+    path = run / METRICS
+    if not path.is_file():
+        return []
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+    except (ValueError, TypeError) as error:
+        raise MaxViTError(f"{path} is damaged: {error}; the checkpoints beside it may still be good") from error
+    if any("epoch" not in row for row in rows):
+        raise MaxViTError(f"{path} is damaged: it has no column 'epoch'; the checkpoints beside it may still be good")
+    return rows
+
+
+class RunFiles:
+    """Writes what a run leaves, beside the states that it can go on from.
+
+    Args:
+        run: The run folder.
+        provenance: What a checkpoint says of its origin, beside epoch and scores.
+
+    Attributes:
+        rows: Of the metrics, one for each finished epoch.
+    """
+
+    def __init__(self, run: Path, provenance: dict[str, Any]) -> None:
+        self.run, self.provenance = run, provenance
+        self.rows: list[dict[str, float]] = []
+        self._events: Any = None
+
+    def state(self) -> dict[str, Any]:
+        """What `set_state` takes."""
+        return {"rows": [dict(row) for row in self.rows]}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on from there; metrics that came later are forgotten, those that a crash has lost are written."""
+        self.rows = state["rows"]
+        self.close()
+        if self.rows:
+            self._write_metrics()
+        else:
+            (self.run / METRICS).unlink(missing_ok=True)
+
+    def epochs_without_gain(self) -> int:
+        """How many epochs have passed since the best one."""
+        return len(self.rows) - self._best() if self.rows else 0
+
+    def end_epoch(self, row: dict[str, float], network: MaxViT) -> None:
+        """Write the checkpoints of an epoch. `finish_epoch` follows, once the state is written."""
+        self.rows.append(row)
+        network.provenance = {**self.provenance, "epoch": row["epoch"], **{n: row[n] for n in SCORES}}
+        if self._best() == len(self.rows):
+            network.save(self.run / BEST)
+        network.save(self.run / LAST)
+
+    def finish_epoch(self) -> None:
+        """Write the metrics: what they count as finished can be resumed from."""
+        self._write_metrics()
+        row = self.rows[-1]
+        self.note(int(row["epoch"]), {name: value for name, value in row.items() if name != "epoch"})
+
+    def note(self, step: int, values: dict[str, float]) -> None:
+        """Points in TensorBoard's charts."""
+        if self._events is None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._events = SummaryWriter(str(self.run), purge_step=step)
+        for name, value in values.items():
+            self._events.add_scalar(name, value, step)
+        self._events.flush()
+
+    def close(self) -> None:
+        """Close TensorBoard's file."""
+        if self._events is not None:
+            self._events.close()
+            self._events = None
+
+    def _best(self) -> int:
+        """The epoch, from 1, with the highest validation accuracy; of equal ones that with the lowest loss."""
+        ranks = [(row["val_accuracy"], -row["val_loss"]) for row in self.rows]
+        return 1 + ranks.index(max(ranks))
+
+    def _write_metrics(self) -> None:
+        text = io.StringIO()
+        table = csv.DictWriter(text, list(self.rows[0]), lineterminator="\n")
+        table.writeheader()
+        table.writerows(self.rows)
+        storage.write_text(self.run / METRICS, text.getvalue())

@@ -1,0 +1,190 @@
+"""A network that learns: its optimiser, the average of its weights, one step, and the whole state of it."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchvision.transforms.v2 import MixUp
+
+from maxvit.data.loading import Batch
+from maxvit.model import MaxViT
+from maxvit.tasks.classification import Classification
+from maxvit.training.average import Average
+from maxvit.training.engine import Engine
+from maxvit.training.optim import (
+    clip_gradients,
+    freeze,
+    learning_rate_factor,
+    make_optimizer,
+    set_learning_rate,
+    set_training_mode,
+)
+from maxvit.training.recipe import Recipe
+
+
+class Learner:
+    """What an update changes.
+
+    Args:
+        network: Freshly made; it is moved to the engine's device, and sharded if the engine shards.
+        recipe: How it learns.
+        engine: Where it computes.
+        updates: In the whole run.
+        fast: The same parameters on faster layers, called in training; None: the network itself.
+        class_weights: (classes,) of the loss, or None.
+
+    Attributes:
+        rate: What the recipe's learning rate is multiplied by; below 1 after a divergence.
+    """
+
+    def __init__(
+        self,
+        network: MaxViT,
+        recipe: Recipe,
+        engine: Engine,
+        updates: int,
+        fast: MaxViT | None = None,
+        class_weights: Tensor | None = None,
+    ) -> None:
+        self.recipe, self.engine, self.total = recipe, engine, updates
+        self.updates, self.rate = 0, 1.0
+        settings = recipe.optimization
+        freeze(network, recipe.model.frozen_stages, recipe.model.linear_probe)
+        self.average = Average(network, settings.ema_decay)
+        self.network, self.fast = engine.place(network), fast
+        self.average.network = engine.place(self.average.network)
+        if class_weights is not None:
+            class_weights = class_weights.to(engine.device)
+        task = Classification(network, settings.label_smoothing, settings.loss, class_weights)
+        quick = Classification(fast, settings.label_smoothing, settings.loss, class_weights) if fast else None
+        self.scores = engine.wrap(_Scores(task, quick))
+        if recipe.engine.compile:
+            network.compile(dynamic=False)
+        self.judge = Classification(self.average.network, loss=settings.loss).eval()
+        self.optimizer = make_optimizer(network, self.peak, settings.weight_decay, settings.layer_decay)
+        self.mixup = (
+            MixUp(alpha=recipe.data.mixup, num_classes=network.config.num_classes) if recipe.data.mixup else None
+        )
+
+    @property
+    def peak(self) -> float:
+        """The highest learning rate: the recipe's, by the square root of the batch where the batch is another."""
+        settings = self.recipe.optimization
+        meant_for = settings.learning_rate_for_batch or self.recipe.data.batch_size
+        return settings.learning_rate * (self.recipe.data.batch_size / meant_for) ** 0.5
+
+    @property
+    def learning_rate(self) -> float:
+        """Of the next update, in the head."""
+        settings = self.recipe.optimization
+        warmup = int(settings.warmup_epochs * self.total / settings.epochs)
+        floor = settings.min_learning_rate / settings.learning_rate
+        return self.rate * self.peak * learning_rate_factor(self.updates, self.total, warmup, floor, settings.schedule)
+
+    def train(self) -> None:
+        """Get ready for steps."""
+        settings = self.recipe.model
+        self.scores.train()
+        for network in (self.network, self.fast):
+            if network is not None:
+                set_training_mode(network, settings.frozen_stages, settings.linear_probe, settings.frozen_batch_norm)
+
+    def step(self, batch: Batch, turn: int, accumulate: int) -> dict[str, Tensor]:
+        """Compute gradients of one of `accumulate` parts of this process's batch, and add them to the others.
+
+        Stochastic depth and MixUp draw from random numbers that are a function of (seed, update, turn, rank).
+        """
+        number = (self.updates * accumulate + turn) * self.engine.world + self.engine.rank
+        torch.manual_seed(self.recipe.seed * 1_000_003 + number)
+        images, labels = self._to_device(batch)
+        if self.mixup is not None:
+            images, labels = self.mixup(images, labels)
+        with self.engine.accumulating(self.scores, turn + 1 < accumulate):
+            with self.engine.autocast():
+                scores: dict[str, Tensor] = self.scores(images, labels)
+            (scores["loss"] * (batch.weight / accumulate)).backward()
+        return {name: value.detach() for name, value in scores.items()}
+
+    def update(self) -> Tensor:
+        """Change the weights. Returns the norm of the gradient before it was clipped."""
+        set_learning_rate(self.optimizer, self.learning_rate)
+        norm = clip_gradients(self.network, self.recipe.optimization.clip_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.engine.average_statistics(self.network)
+        self.average.update(self.network)
+        self.updates += 1
+        return norm
+
+    @torch.no_grad()
+    def evaluate(self, batch: Batch) -> dict[str, Tensor]:
+        """Scores of the averaged weights."""
+        images, labels = self._to_device(batch)
+        with self.engine.autocast():
+            scores: dict[str, Tensor] = self.judge(images, labels)
+        return scores
+
+    def evaluate_nothing(self) -> None:
+        """Take part in the forward of the others: where weights are sharded, each needs all."""
+        config = self.network.config
+        images = torch.zeros(1, config.in_channels, *config.image_size)
+        self.evaluate(Batch(images, torch.zeros(1, dtype=torch.int64), torch.empty(0), []))
+
+    def end_evaluation(self) -> None:
+        """Keep only this process's part of the averaged weights again."""
+        self.engine.release(self.average.network)
+
+    def result(self) -> MaxViT:
+        """The network with averaged weights, whole; all processes must call it, and the first has the weights."""
+        network = self.average.network
+        weights, _ = self.engine.state_of(network)
+        whole = MaxViT.outline(network.config)
+        whole.preprocessing, whole.class_names = network.preprocessing, network.class_names
+        if weights:
+            whole.load_state_dict(weights, assign=True)
+            whole.float()
+        return whole
+
+    def state(self) -> dict[str, Any]:
+        """Everything, on the CPU; all processes must call it."""
+        weights, moments = self.engine.state_of(self.network, self.optimizer)
+        average, _ = self.engine.state_of(self.average.network)
+        return {
+            "network": weights,
+            "optimizer": moments,
+            "average": average,
+            "averaged": self.average.updates,
+            "updates": self.updates,
+            "rate": self.rate,
+        }
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Undo `state`; all processes must call it."""
+        self.engine.set_state(self.network, state["network"], self.optimizer, state["optimizer"])
+        self.engine.set_state(self.average.network, state["average"])
+        self.average.updates, self.updates, self.rate = state["averaged"], state["updates"], state["rate"]
+
+    def _to_device(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        dtype = next(self.average.network.parameters()).dtype
+        images = batch.images.to(self.engine.device, dtype, non_blocking=True)
+        labels = batch.labels.to(self.engine.device, non_blocking=True)
+        return images, labels.to(dtype) if labels.is_floating_point() else labels
+
+
+class _Scores(nn.Module):
+    """What an engine wraps: the task, computed on faster layers where there are some."""
+
+    def __init__(self, task: Classification, fast: Classification | None) -> None:
+        super().__init__()
+        self.task = task
+        self._fast = (fast,)  # no submodule: its tensors are the task's
+
+    def train(self, mode: bool = True) -> "_Scores":
+        (fast,) = self._fast
+        if fast is not None:
+            fast.train(mode)
+        return super().train(mode)
+
+    def forward(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        (fast,) = self._fast
+        return (self.task if fast is None else fast)(images, labels)

@@ -1,0 +1,53 @@
+"""The states that a run can go on from: the last few, each whole or absent."""
+
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+
+from maxvit import storage
+from maxvit.errors import MaxViTError
+
+FOLDER, SUFFIX = "states", ".state"
+
+
+def write_state(run: Path, update: int, state: dict[str, Any], keep: int) -> None:
+    """Write a state, and remove all but the last `keep`.
+
+    Args:
+        run: The run folder.
+        update: Updates done.
+        state: What to write: numbers, texts, tensors, and lists and dictionaries of them.
+        keep: How many to keep.
+
+    Raises:
+        MaxViTError: If it cannot be written; those before it are untouched.
+    """
+    storage.write_atomically(run / FOLDER / f"{update:09d}{SUFFIX}", lambda path: _write(path, state))
+    for old in find_states(run)[keep:]:
+        old.unlink(missing_ok=True)
+
+
+def find_states(run: Path) -> list[Path]:
+    """The states of a run, the newest first."""
+    return sorted((run / FOLDER).glob(f"[0-9]*{SUFFIX}"), reverse=True)
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """Read what `write_state` wrote. Raises `MaxViTError` if it is damaged."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, UnpicklingError) as error:
+        raise MaxViTError(f"{path} is damaged: copy it again, or delete it to go on from an earlier one") from error
+    if not isinstance(state, dict) or "learner" not in state:
+        raise MaxViTError(f"{path} is no state of a run: delete it to go on from an earlier one")
+    return state
+
+
+def _write(path: Path, state: dict[str, Any]) -> None:
+    try:
+        with path.open("wb") as file:
+            torch.save(state, file)
+    except RuntimeError as error:  # PyTorch's, around what the disk said
+        raise OSError(f"no space left, or a file too large ({str(error).splitlines()[0]})") from error
