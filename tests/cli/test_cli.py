@@ -274,13 +274,13 @@ def test_a_mistake_of_ours_keeps_its_traceback_and_exits_with_1(run, monkeypatch
     assert err.splitlines()[-1] == "error: this is a mistake in maxvit; please report it with the lines above"
 
 
-def test_a_missing_package_is_named_with_how_to_install_it(run, trained, monkeypatch):
-    monkeypatch.setitem(sys.modules, "jinja2", None)
-    monkeypatch.delitem(sys.modules, "maxvit.inference.report", raising=False)
-    monkeypatch.delitem(sys.modules, "maxvit.training.report_run", raising=False)
-    code, _, err = run("report", trained.run)
+def test_a_missing_package_is_named_with_how_to_install_it(run, images, small, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn.model_selection", None)
+    code, _, err = run("train", images, *small, "--out", tmp_path / "run")
     assert code == 2
-    assert err == ("error: this command needs jinja2, which is not installed: pip install 'maxvit[train]'\n")
+    assert err == (
+        "error: this command needs sklearn.model_selection, which is not installed: pip install 'maxvit[train]'\n"
+    )
 
 
 def python(*arguments, cwd=None):
