@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,12 @@ def read_metrics(run: Path) -> list[dict[str, float]]:
     if any("epoch" not in row for row in rows):
         raise MaxViTError(f"{path} is damaged: it has no column 'epoch'; the checkpoints beside it may still be good")
     return rows
+
+
+def best_epoch(rows: Sequence[Mapping[str, float]]) -> int:
+    """The epoch, from 1, with the highest validation accuracy; of equal ones that with the lowest loss; 0: none yet."""
+    ranks = [(row["val_accuracy"], -row["val_loss"]) for row in rows]
+    return 1 + ranks.index(max(ranks)) if ranks else 0
 
 
 class RunFiles:
@@ -58,15 +65,11 @@ class RunFiles:
         else:
             (self.run / METRICS).unlink(missing_ok=True)
 
-    def epochs_without_gain(self) -> int:
-        """How many epochs have passed since the best one."""
-        return len(self.rows) - self._best() if self.rows else 0
-
     def end_epoch(self, row: dict[str, float], network: MaxViT) -> None:
         """Write the checkpoints of an epoch. `finish_epoch` follows, once the state is written."""
         self.rows.append(row)
         network.provenance = {**self.provenance, "epoch": row["epoch"], **{n: row[n] for n in SCORES}}
-        if self._best() == len(self.rows):
+        if best_epoch(self.rows) == len(self.rows):
             network.save(self.run / BEST)
         network.save(self.run / LAST)
 
@@ -91,11 +94,6 @@ class RunFiles:
         if self._events is not None:
             self._events.close()
             self._events = None
-
-    def _best(self) -> int:
-        """The epoch, from 1, with the highest validation accuracy; of equal ones that with the lowest loss."""
-        ranks = [(row["val_accuracy"], -row["val_loss"]) for row in self.rows]
-        return 1 + ranks.index(max(ranks))
 
     def _write_metrics(self) -> None:
         text = io.StringIO()

@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +14,10 @@ from maxvit.data.loading import Batch
 from maxvit.data.sampling import TrainingBatches
 from maxvit.errors import MaxViTError
 from maxvit.training.engine import Engine, Flag
-from maxvit.training.files import RunFiles
+from maxvit.training.files import RunFiles, best_epoch
 from maxvit.training.learner import Learner
 from maxvit.training.progress import ProgressBar
+from maxvit.training.recipe import Recipe
 from maxvit.training.signals import StopRequest
 from maxvit.training.states import find_states, read_state, write_state
 from maxvit.training.tally import Tally, means
@@ -99,13 +100,11 @@ class Loop:
                 self.files.close()
 
     def _epochs(self) -> None:
-        settings = self.recipe.optimization
-        while self.at.epoch < settings.epochs:
+        while not is_finished(self.recipe, self.files.rows):
             self._train_epoch()
             self._end_epoch(self._validate())
-            if settings.patience and self.files.epochs_without_gain() >= settings.patience:
-                self.bar.say(f"no better accuracy for {settings.patience} epochs: the end")
-                return
+        if self.at.epoch < self.recipe.optimization.epochs:
+            self.bar.say(f"no better accuracy for {self.recipe.optimization.patience} epochs: the end")
 
     def _train_epoch(self) -> None:
         self.learner.train()
@@ -306,6 +305,12 @@ class Loop:
             self.files.set_state(state["files"])
         else:
             self.files.rows = state["files"]["rows"]
+
+
+def is_finished(recipe: Recipe, rows: Sequence[Mapping[str, float]]) -> bool:
+    """Whether a run with these metrics has done all its epochs, or gains nothing any more."""
+    patience = recipe.optimization.patience
+    return len(rows) >= recipe.optimization.epochs or bool(patience and len(rows) - best_epoch(rows) >= patience)
 
 
 def setting_of(engine: Engine) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from maxvit.tasks.classification import balanced_weights
 from maxvit.training.engine import Engine
 from maxvit.training.files import RunFiles, read_metrics
 from maxvit.training.learner import Learner
-from maxvit.training.loop import Loop, Stopped, setting_of
+from maxvit.training.loop import Loop, Stopped, is_finished, setting_of
 from maxvit.training.processes import processes
 from maxvit.training.progress import ProgressBar
 from maxvit.training.recipe import Recipe, load_recipe
@@ -80,9 +80,10 @@ def resume(run: Path, show_progress: bool = False, command: str = "") -> Outcome
         MaxViTError: If the folder holds no run, one that is finished or damaged, or one of other classes.
     """
     recipe = read_recipe(run)
-    done = read_epochs(run)
-    if done >= recipe.optimization.epochs:
-        raise MaxViTError(f"{run} is finished: all its {done} epochs are done; see its report with maxvit report {run}")
+    if is_finished(recipe, read_metrics(run)):
+        done, epochs = read_epochs(run), recipe.optimization.epochs
+        how = f"all its {done} epochs are done" if done >= epochs else f"it ended early after {done} of {epochs} epochs"
+        raise MaxViTError(f"{run} is finished: {how}; see its report with maxvit report {run}")
     return _fit(recipe, run, show_progress, command, state=_newest_state(run))
 
 
