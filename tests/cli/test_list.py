@@ -28,3 +28,10 @@ def test_published_weights_for_programs(capsys):
 def test_listing_imports_no_pytorch():
     code = "import sys; from maxvit.cli import main; main(['list', '--pretrained']); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL).returncode == 0
+
+
+def test_the_recipes_and_what_they_do(capsys):
+    assert main(["list", "--recipes"]) == 0
+    assert "MaxViT on ImageNet-1K at 224, from random weights" in capsys.readouterr().out
+    assert main(["list", "--recipes", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0] == "digits"

@@ -3,8 +3,9 @@ import math
 import pytest
 import yaml
 
+from maxvit.config import VARIANTS
 from maxvit.errors import MaxViTError
-from maxvit.training.recipe import list_recipes, load_recipe
+from maxvit.training.recipe import list_recipes, load_recipe, recipe_text
 
 
 def refusal(*settings, recipe="digits"):
@@ -21,8 +22,37 @@ def written(folder, text):
     return path
 
 
-def test_the_recipes_that_ship_are_digits_and_folder():
-    assert list_recipes() == ["digits", "folder"]
+def test_the_recipes_that_ship():
+    assert list_recipes() == [
+        "digits",
+        "finetune-folder",
+        "folder",
+        "imagenet1k",
+        "imagenet1k-finetune-384",
+        "imagenet1k-finetune-512",
+        "imagenet21k",
+        "imagenet21k-finetune-384",
+        "imagenet21k-finetune-512",
+    ]
+
+
+@pytest.mark.parametrize("name", list_recipes())
+def test_a_recipe_opens_with_what_it_does_and_the_command(name):
+    head = [line for line in recipe_text(name).splitlines() if line.startswith("#")]
+    assert "command:" in "".join(head)
+    assert any("maxvit train" in line for line in head)
+
+
+def test_the_pretraining_recipe_is_the_paper_s():
+    recipe = load_recipe("imagenet1k")
+    optimization = recipe.optimization
+    assert (optimization.epochs, recipe.data.batch_size, recipe.data.mixup) == (300, 4096, 0.8)
+    assert recipe.data.rand_augment == (2, 15)
+    assert (optimization.learning_rate, optimization.min_learning_rate) == (3e-3, 1e-5)
+    assert (optimization.weight_decay, optimization.clip_norm, optimization.ema_decay) == (0.05, 1.0, 0.9999)
+    assert int(optimization.warmup_epochs * -(-1_281_167 // 4096)) == 10_000
+    rates = [VARIANTS[f"maxvit_{size}"].drop_path_rate for size in ("tiny", "small", "base", "large")]
+    assert (recipe.model.drop_path_rate, rates) == (None, [0.2, 0.3, 0.4, 0.6])
 
 
 @pytest.mark.parametrize("name", list_recipes())

@@ -1,4 +1,4 @@
-"""maxvit list: the variants, and the published weights."""
+"""maxvit list: the variants, the published weights, the recipes."""
 
 import dataclasses
 import json
@@ -12,11 +12,15 @@ from maxvit.config import VARIANTS
 
 def list_models(
     pretrained: Annotated[bool, typer.Option("--pretrained", help="The published weights of each.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON; of the variants their names only.")] = False,
+    recipes: Annotated[bool, typer.Option("--recipes", help="The recipes to train by.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON; of variants and recipes their names only.")] = False,
 ) -> None:
-    """List the variants, or the weights that are published of them."""
+    """List the variants, the weights that are published of them, or the recipes to train by."""
     if pretrained:
         _list_published(as_json)
+        return
+    if recipes:
+        _list_recipes(as_json)
         return
     if as_json:
         typer.echo(json.dumps(list(VARIANTS)))
@@ -40,6 +44,17 @@ def _list_published(as_json: bool) -> None:
     ]
     print_table(("name", "tag", "resolution", "classes", "top-1", "where"), rows)
     typer.echo('\nuse: maxvit.create_model("maxvit_tiny", pretrained="in1k-384")')
+
+
+def _list_recipes(as_json: bool) -> None:
+    from maxvit.training.recipe import list_recipes as names
+    from maxvit.training.recipe import recipe_text
+
+    if as_json:
+        typer.echo(json.dumps(names()))
+        return
+    print_table(("recipe", "what"), [(name, recipe_text(name).splitlines()[0].lstrip("# ")) for name in names()])
+    typer.echo("\nuse: maxvit train DATA --recipe NAME; maxvit train --recipe NAME --show-recipe says every setting")
 
 
 def _listed(numbers: tuple[int, ...]) -> str:

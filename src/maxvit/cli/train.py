@@ -70,7 +70,7 @@ def train(
             return
         if out is None and (go_on or processes().world > 1):
             raise MaxViTError("give --out, the run folder: all processes, and the next start, must know it")
-        out = out or _new_folder(Path(chosen.data.path).resolve().name if chosen.data.path else "digits")
+        out = out or _new_folder(Path(chosen.data.path or name).resolve().name)
         words = ["--recipe", name, "--out", str(out), *(word for o in overrides for word in ("--set", o))]
         words += ["--continue"] if go_on else []
     folder = resume or out

@@ -32,6 +32,7 @@ class ModelSection(_Section):
     pretrained: bool | str | None = Field(
         None, description="start from these weights: true, a tag of `maxvit list --pretrained`, a path or a hub name"
     )
+    new_classifier: bool = Field(False, description="a fresh one, even where the weights have one for these classes")
     drop_path_rate: float | None = Field(None, ge=0, lt=1, description="stochastic depth; null: the variant's own")
     scale_windows: bool = Field(False, description="windows of ceil(image size / 32); false: windows as they are")
     gradient_checkpointing: bool = Field(False, description="less memory, about a third more time")
@@ -44,7 +45,9 @@ class ModelSection(_Section):
 class DataSection(_Section):
     """The images."""
 
-    path: str | None = Field(None, description="folder of class folders; null: scikit-learn's handwritten digits")
+    path: str | None = Field(
+        None, description="folder of class folders, shards, or a list; digits: scikit-learn's handwritten ones"
+    )
     image_size: _Size | None = Field(
         None, description="pixels, or [height, width]; null: the weights' or the variant's own"
     )
@@ -131,6 +134,11 @@ def list_recipes() -> list[str]:
     return sorted(p.name.removesuffix(".yaml") for p in folder.iterdir() if p.name.endswith(".yaml"))
 
 
+def recipe_text(name: str) -> str:
+    """A recipe that comes with the package, as it was written, with its comments."""
+    return (resources.files("maxvit.training") / "recipes" / f"{name}.yaml").read_text(encoding="utf-8")
+
+
 def load_recipe(name_or_file: str, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe and override values of it.
 
@@ -151,7 +159,7 @@ def load_recipe(name_or_file: str, overrides: Sequence[str] = ()) -> Recipe:
             raise MaxViTError(f"recipe {path} cannot be read: {error}") from error
     else:
         check_known("recipe", [name_or_file], list_recipes())
-        text = (resources.files("maxvit.training") / "recipes" / f"{name_or_file}.yaml").read_text(encoding="utf-8")
+        text = recipe_text(name_or_file)
     try:
         values = yaml.safe_load(text) or {}
     except yaml.YAMLError as error:

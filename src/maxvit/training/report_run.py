@@ -15,7 +15,7 @@ from maxvit.inference.explain import attention_maps
 from maxvit.inference.report import Explained, Mistake, Report, write_report
 from maxvit.model import MaxViT
 from maxvit.training.files import read_metrics
-from maxvit.training.run import load_data, read_recipe
+from maxvit.training.run import DIGITS, load_data, read_recipe
 
 SHOWN_MISTAKES = 24
 SHOWN_EXPLAINED = 6
@@ -41,7 +41,7 @@ def report_run(run: Path, show_progress: bool = False) -> tuple[Path, Report]:
     facts = {
         "model": recipe.model.name,
         "parameters": f"{sum(p.numel() for p in model.parameters()):,}",
-        "data": Path(recipe.data.path).name if recipe.data.path else "scikit-learn digits",
+        "data": model.provenance.get("data") if recipe.data.path == DIGITS else Path(str(recipe.data.path)).name,
         "images": f"{len(data.train):,} train, {len(data.val):,} validation, {len(data.test or ()):,} test",
         "image size": " x ".join(str(side) for side in model.preprocessing.image_size),
         "epochs": f"{len(history)} of {recipe.optimization.epochs}, best {best:.0f}",

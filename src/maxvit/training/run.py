@@ -35,6 +35,7 @@ from maxvit.training.signals import stop_request
 from maxvit.training.states import FOLDER, find_states, read_state
 
 CONFIG = "config.yaml"
+DIGITS = "digits"  # in place of a path
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +104,10 @@ def read_epochs(run: Path) -> int:
 def load_data(recipe: Recipe) -> Splits:
     """The images of a recipe. Raises `MaxViTError` if there are none, or none that can be read."""
     if recipe.data.path is None:
+        raise MaxViTError(
+            "no data is given: maxvit train DATA, or data.path; digits is scikit-learn's handwritten ones"
+        )
+    if recipe.data.path == DIGITS:
         return load_digits()
     data = load_folder(Path(recipe.data.path), recipe.data.val_fraction, recipe.seed)
     _check_readable(data.train, "training", at_least=2)  # batch norm needs two values
@@ -151,7 +156,9 @@ def make_network(recipe: Recipe, class_names: Sequence[str]) -> MaxViT:
         pretrained=settings.pretrained,
         drop_path_rate=settings.drop_path_rate,
     )
-    if network.class_names != list(class_names):  # also where the weights have as many classes, but others
+    if settings.new_classifier or network.class_names != list(
+        class_names
+    ):  # also where the weights have as many classes, but others
         network.reset_classifier(len(class_names), class_names)
     size = data.image_size or network.config.image_size
     expected = network.preprocessing if settings.pretrained else Preprocessing()
@@ -260,7 +267,7 @@ def provenance(recipe: Recipe, command: str) -> dict[str, Any]:
     return {
         "command": command,
         "recipe": recipe.model_dump(mode="json"),
-        "data": recipe.data.path or "scikit-learn digits",
+        "data": "scikit-learn digits" if recipe.data.path == DIGITS else recipe.data.path,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": {"maxvit": maxvit.__version__, "torch": torch.__version__, "python": sys.version.split()[0]},
     }
