@@ -2,10 +2,17 @@ import re
 from math import cos, pi
 
 import pytest
+import torch
 from torch import nn
 
 from maxvit.create import create_model
-from maxvit.training.optim import learning_rate_factor, make_optimizer
+from maxvit.training.optim import (
+    freeze,
+    learning_rate_factor,
+    make_optimizer,
+    set_learning_rate,
+    set_training_mode,
+)
 
 FLOOR = 0.01
 
@@ -58,3 +65,56 @@ def test_both_kinds_of_parameters_exist(network):
     decayed, spared = (len(group["params"]) for group in make_optimizer(network, 1e-3, 0.07).param_groups)
     assert decayed > 20
     assert spared > 20
+
+
+def test_with_layer_decay_each_block_learns_slower_than_the_next(network):
+    optimizer = make_optimizer(network, 1e-3, 0.07, layer_decay=0.5)
+    scales = {id(p): group["scale"] for group in optimizer.param_groups for p in group["params"]}
+    blocks = [block for stage in network.stages for block in stage.children()]
+    for depth, part in enumerate([network.stem, *blocks, network.head]):
+        assert {scales[id(p)] for p in part.parameters()} == {0.5 ** (len(blocks) + 1 - depth)}
+    set_learning_rate(optimizer, 0.2)
+    assert {group["lr"] for group in optimizer.param_groups} == {0.2 * s for s in scales.values()}
+
+
+@pytest.mark.parametrize(("schedule", "half"), [("cosine", 0.505), ("linear", 0.505), ("constant", 1.0)])
+def test_the_way_down_is_the_one_asked_for(schedule, half):
+    assert learning_rate_factor(50, 101, 0, FLOOR, schedule) == pytest.approx(half)
+    assert learning_rate_factor(25, 101, 0, 0.0, "linear") == pytest.approx(0.75)
+
+
+@pytest.mark.parametrize("stages", [0, 1, 4])
+def test_frozen_stages_keep_weights_and_statistics(stages):
+    network = create_model("maxvit_micro", num_classes=3)
+    freeze(network, stages, linear_probe=False)
+    set_training_mode(network, stages, linear_probe=False, batch_norm=False)
+    before = {n: t.clone() for n, t in network.state_dict().items()}
+    optimizer = make_optimizer(network, 1e-2, 0.05)
+    network(torch.randn(4, 3, 32, 64)).square().sum().backward()
+    optimizer.step()
+    changed = {n for n, t in network.state_dict().items() if not torch.equal(t, before[n])}
+    frozen = {n for n in before if stages and n.startswith(("stem.", *(f"stages.{i}." for i in range(stages))))}
+    assert not changed & frozen
+    assert {n.split(".")[1] for n in changed if n.startswith("stages.")} == {str(i) for i in range(stages, 4)}
+    assert any(n.startswith("head.") for n in changed)
+
+
+def test_a_linear_probe_changes_the_classifier_alone():
+    network = create_model("maxvit_micro", num_classes=3)
+    freeze(network, 0, linear_probe=True)
+    set_training_mode(network, 0, linear_probe=True, batch_norm=False)
+    before = {n: t.clone() for n, t in network.state_dict().items()}
+    optimizer = make_optimizer(network, 1e-2, 0.05)
+    network(torch.randn(4, 3, 32, 64)).square().sum().backward()
+    optimizer.step()
+    changed = {n for n, t in network.state_dict().items() if not torch.equal(t, before[n])}
+    assert changed == {"head.classifier.weight", "head.classifier.bias"}
+
+
+def test_frozen_batch_norms_keep_their_statistics_and_the_rest_trains():
+    network = create_model("maxvit_micro", num_classes=3)
+    set_training_mode(network, 0, linear_probe=False, batch_norm=True)
+    before = {n: t.clone() for n, t in network.named_buffers()}
+    network(torch.randn(4, 3, 32, 64))
+    assert all(torch.equal(t, before[n]) for n, t in network.named_buffers())
+    assert network.training

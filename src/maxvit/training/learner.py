@@ -137,6 +137,8 @@ class Learner:
     def result(self) -> MaxViT:
         """The network with averaged weights, whole; all processes must call it, and the first has the weights."""
         network = self.average.network
+        if not self.engine.sharded and next(network.parameters()).dtype == torch.float32:
+            return network
         weights, _ = self.engine.state_of(network)
         whole = MaxViT.outline(network.config)
         whole.preprocessing, whole.class_names = network.preprocessing, network.class_names

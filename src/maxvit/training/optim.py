@@ -21,13 +21,14 @@ def make_optimizer(network: MaxViT, learning_rate: float, weight_decay: float, l
         weight_decay: Of all others.
         layer_decay: The learning rate of each block is that of the next one times this, down to the stem.
     """
-    spared, depths = network.no_weight_decay(), _depths(network)
-    top = max(depths.values())
+    spared = network.no_weight_decay()
+    depths = _depths(network) if layer_decay < 1 else {}
+    top = max(depths.values(), default=0)
     groups: dict[tuple[int, float], list[nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
         if parameter.requires_grad:
-            depth = depths[name] if layer_decay < 1 else top
-            groups.setdefault((depth, 0.0 if name in spared else weight_decay), []).append(parameter)
+            decay = 0.0 if name in spared else weight_decay
+            groups.setdefault((depths.get(name, top), decay), []).append(parameter)
     return AdamW(
         [
             {"params": parameters, "weight_decay": decay, "lr": learning_rate, "scale": layer_decay ** (top - depth)}
