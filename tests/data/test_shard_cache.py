@@ -63,6 +63,18 @@ def test_the_cache_keeps_what_was_used_last_within_its_bytes(memory, made):
     assert os.path.sameopenfile(last.number, os.open(kept, os.O_RDONLY))
 
 
+def test_what_is_used_again_outlives_what_was_fetched_after_it(memory, made):
+    url = upload(memory, made / "shards")
+    first = [list(read_shards(url).train.shards).index(k) for k in range(4)]
+    limit = sum(path.stat().st_size for path in sorted((made / "shards").glob("train-*.tar"))[:4]) - 1
+    files = []
+    for k in (0, 1, 2, 0, 3):
+        before = set(cache_folder().glob("*.tar"))
+        read_shards(url, cache_bytes=limit).train.sources[first[k]]
+        files += sorted(set(cache_folder().glob("*.tar")) - before)
+    assert [file.exists() for file in files] == [True, False, True, True]
+
+
 def test_a_shard_that_the_cache_dropped_stays_readable_where_it_is_open(memory, made):
     train = read_shards(upload(memory, made / "shards")).train
     before = train.sources[0]

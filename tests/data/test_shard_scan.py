@@ -178,3 +178,10 @@ def test_a_folder_that_is_missing_empty_or_a_file_is_named(tmp_path):
     (tmp_path / "a.tar").touch()
     with pytest.raises(MaxViTError, match=r"a\.tar is a file, and a folder with tar files is wanted"):
         read_shards(tmp_path / "a.tar")
+
+
+def test_numbers_that_cannot_be_classes_are_refused(tmp_path):
+    with pytest.raises(
+        MaxViTError, match=r"has labels up to 123456789012: number the classes from 0 on, and delete ind"
+    ):
+        read_shards(two_splits(tmp_path / "foreign", *sample("a", 123456789012)))

@@ -73,13 +73,12 @@ def test_a_subset_reads_nothing_until_it_is_asked(made, monkeypatch):
     assert part.shards == [train.shards[7], train.shards[11]]
 
 
-def test_a_data_set_that_was_read_from_can_be_pickled_and_grows_by_no_file(made):
+def test_a_data_set_that_was_read_from_can_be_pickled_and_opens_its_own_files(made):
     train = read_shards(made / "shards").train
-    whole = list(train.sources)
+    whole, names, labels = list(train.sources), list(train.names), list(train.labels)
     again = pickle.loads(pickle.dumps(train))
-    assert list(again.sources) == whole
-    assert list(again.names) == list(train.names)
-    assert again.labels == train.labels
+    del train  # and its open files
+    assert (list(again.sources), list(again.names), list(again.labels)) == (whole, names, labels)
 
 
 def test_few_files_are_open_at_once_and_all_are_closed(made):

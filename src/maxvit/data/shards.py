@@ -9,6 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, overload
 
+import numpy as np
+import numpy.typing as npt
+
 from maxvit.data.labelled import LabelledImages, Picked, Splits
 from maxvit.data.shard_cache import CACHE_BYTES, OpenFile
 from maxvit.data.shard_folder import ShardFolder, open_folder
@@ -18,6 +21,7 @@ from maxvit.errors import MaxViTError
 
 UNFINISHED = "unfinished"  # lies in the folder while `write_shards` works
 _OPEN_AT_ONCE = 16  # files that a process holds open
+_MOST_UNNAMED = 100_000  # classes; a label beyond is some other number that was taken for one
 
 
 class ShardImages(Sequence[bytes]):
@@ -96,22 +100,24 @@ def read_shards(folder: str | Path, class_names: list[str] | None = None, cache_
     return Splits(parts["train"], parts["val"], parts.get("test"))
 
 
-def _open_split(place: ShardFolder, table: Table, names: list[str], numbers: Sequence[int]) -> LabelledImages:
+def _open_split(place: ShardFolder, table: Table, names: list[str], numbers: npt.NDArray[np.int64]) -> LabelledImages:
     # arrays and not lists: a worker process shares their memory
-    labels = array("q", (numbers[label] for label in table.label.tolist()))
+    labels = array("q", numbers[table.label].tobytes())
     return LabelledImages(ShardImages(place, table), labels, names, table.names, array("q", table.shard.tobytes()))
 
 
-def _classes(index: Index, wanted: list[str] | None, where: str) -> tuple[list[str], Sequence[int]]:
+def _classes(index: Index, wanted: list[str] | None, where: str) -> tuple[list[str], npt.NDArray[np.int64]]:
     """The class names, and for each label of the index the label among them."""
     if index.class_names is None:
         count = 1 + max(int(table.label.max(initial=0)) for table in index.tables.values())
+        if count > _MOST_UNNAMED:
+            raise MaxViTError(f"{where} has labels up to {count - 1}: number the classes from 0 on, and {REMAKE}")
         if wanted is not None and count > len(wanted):
             raise MaxViTError(f"{where} has labels up to {count - 1}, and the model's {len(wanted)} classes end before")
-        return wanted or [str(i) for i in range(count)], range(count)
+        return wanted or [str(i) for i in range(count)], np.arange(count)
     if wanted is None:
-        return index.class_names, range(len(index.class_names))
+        return index.class_names, np.arange(len(index.class_names))
     if unknown := [name for name in index.class_names if name not in wanted]:
         known = ", ".join(wanted[:8]) + (", ..." if len(wanted) > 8 else "")
         raise MaxViTError(f"{where}: {unknown[0]!r} is no class of the model; its {len(wanted)} classes are {known}")
-    return wanted, [wanted.index(name) for name in index.class_names]
+    return wanted, np.array([wanted.index(name) for name in index.class_names])
