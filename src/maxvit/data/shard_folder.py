@@ -46,7 +46,8 @@ class LocalFolder(ShardFolder):
         self.path, self.name = path, str(path)
 
     def list_tars(self) -> Mapping[str, int]:
-        return {path.name: path.stat().st_size for path in sorted(self.path.glob("*.tar")) if path.name[0] != "."}
+        files = (path for path in sorted(self.path.glob("*.tar")) if path.is_file() and path.name[0] != ".")
+        return {path.name: path.stat().st_size for path in files}
 
     def check(self, shards: Mapping[str, int], source: str) -> None:
         found = dict(self.list_tars())
