@@ -16,7 +16,7 @@ ROOMS = {
     "storage": {"errors"},
     "hub": {"errors", "storage"},
     "layers": {"config", "errors"},
-    "data": {"config", "errors"},
+    "data": {"config", "errors", "storage"},
     "model": {"config", "errors", "hub", "layers", "storage"},
     "kernels": {"config", "errors", "layers", "model", "storage"},
     "checkpoints": {"config", "errors", "hub", "model", "storage"},

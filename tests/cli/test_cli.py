@@ -19,7 +19,7 @@ from maxvit.kernels.optimize import optimize
 ENGINE = (
     f"engine: {optimize(maxvit.create_model('maxvit_micro').to(best_device())).engine}, optimised on {best_device()}\n"
 )
-COMMANDS = ["train", "evaluate", "predict", "report", "info", "list", "convert", "export"]
+COMMANDS = ["train", "evaluate", "predict", "report", "info", "list", "convert", "export", "shard"]
 
 
 @pytest.fixture

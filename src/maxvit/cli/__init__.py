@@ -15,6 +15,7 @@ from maxvit.cli.info import info
 from maxvit.cli.list import list_models
 from maxvit.cli.predict import predict
 from maxvit.cli.report import report
+from maxvit.cli.shard import shard
 from maxvit.cli.train import train
 
 app = typer.Typer(
@@ -35,6 +36,7 @@ app.command("list")(list_models)
 app.command()(convert)
 app.command()(benchmark)
 app.command()(export)
+app.command()(shard)
 
 
 def _print_version(wanted: bool) -> None:

@@ -3,25 +3,52 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar, overload
+
+import numpy as np
+import numpy.typing as npt
 
 from maxvit.data.images import ImageLike
 from maxvit.errors import MaxViTError
 
+T = TypeVar("T")
+Labels = Sequence[int] | npt.NDArray[np.float32]
+
+
+class Picked(Sequence[T]):
+    """Some items of a sequence in another order, each fetched when it is asked for."""
+
+    def __init__(self, items: Sequence[T], indices: Sequence[int]) -> None:
+        self.items, self.indices = items, indices
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    @overload
+    def __getitem__(self, index: int) -> T: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[T]: ...
+    def __getitem__(self, index: int | slice) -> T | Sequence[T]:
+        if isinstance(index, slice):
+            return Picked(self.items, self.indices[index])
+        return self.items[self.indices[index]]
+
 
 @dataclass(frozen=True, slots=True)
 class LabelledImages:
-    """Images with one class each, decoded only when they are wanted.
+    """Images and what they show, decoded only when they are wanted.
 
     Attributes:
-        sources: Paths, or arrays in memory.
-        labels: Index into `class_names` for each image.
+        sources: Paths, or arrays in memory, or the bytes of files, read when an item is asked for.
+        labels: Index into `class_names` for each image; or (n, classes) float32 where an image has several classes
+            (0 or 1 each) or a share of each (soft labels, which sum to 1).
         class_names: The classes, in order.
         names: What to call each image in messages and reports.
-        shards: Which file each image lies in, so that neighbours can be read together; None: each is a file of its own.
+        shards: Which file each image lies in; the sampler keeps neighbours together. None: each is a file of its own.
     """
 
     sources: Sequence[ImageLike]
-    labels: Sequence[int]
+    labels: Labels
     class_names: list[str]
     names: Sequence[str]
     shards: Sequence[int] | None = None
@@ -31,13 +58,22 @@ class LabelledImages:
 
     def subset(self, indices: Sequence[int]) -> "LabelledImages":
         """Some of the images, in the order of `indices`."""
+        if isinstance(self.labels, np.ndarray):
+            labels: Labels = self.labels[np.asarray(indices, np.int64)]
+        else:
+            labels = [self.labels[i] for i in indices]
         return LabelledImages(
-            [self.sources[i] for i in indices],
-            [self.labels[i] for i in indices],
+            _pick(self.sources, indices),
+            labels,
             self.class_names,
-            [self.names[i] for i in indices],
+            _pick(self.names, indices),
             None if self.shards is None else [self.shards[i] for i in indices],
         )
+
+
+def _pick(items: Sequence[T], indices: Sequence[int]) -> Sequence[T]:
+    """A list where there is a list; what is read when it is asked for stays so."""
+    return [items[i] for i in indices] if isinstance(items, list) else Picked(items, indices)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +88,18 @@ class Splits:
 def split(images: LabelledImages, held_out: int | float, seed: int) -> tuple[LabelledImages, LabelledImages]:
     """Split into (kept, held out), each class in proportion; the same for the same seed.
 
+    Where an image has several classes or soft labels there is no proportion to keep, and the split is a plain draw.
+
     Args:
         images: At least two of every class.
         held_out: A number of images, or a share between 0 and 1; at least one of each class is held out, and one kept.
         seed: Of the shuffle.
 
     Raises:
-        MaxViTError: If a class has a single image.
+        MaxViTError: If a class has a single image, or there is a single image in all.
     """
+    if isinstance(images.labels, np.ndarray):
+        return _split_plainly(images, held_out, seed)
     from sklearn.model_selection import train_test_split
 
     counts = Counter(images.labels)
@@ -78,3 +118,13 @@ def split(images: LabelledImages, held_out: int | float, seed: int) -> tuple[Lab
             giver.remove(moved)
             taker.append(moved)
     return images.subset(kept), images.subset(out)
+
+
+def _split_plainly(images: LabelledImages, held_out: int | float, seed: int) -> tuple[LabelledImages, LabelledImages]:
+    """At least one image on both sides."""
+    if len(images) < 2:
+        raise MaxViTError("there is a single image; give at least two, so that one can be held out")
+    number = held_out if isinstance(held_out, int) else round(held_out * len(images))
+    number = min(max(number, 1), len(images) - 1)
+    order = [int(i) for i in np.random.default_rng(seed).permutation(len(images))]
+    return images.subset(sorted(order[number:])), images.subset(sorted(order[:number]))

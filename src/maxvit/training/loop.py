@@ -204,7 +204,10 @@ class Loop:
         source = iter(batches)
         before = time.perf_counter()
         while True:
-            batch = next(source, None)
+            try:
+                batch = next(source, None)
+            except OSError as error:  # not one image, which would be left out, but a file of thousands, or the network
+                raise MaxViTError(f"the data cannot be read any more: {str(error).splitlines()[-1]}") from error
             ready = time.perf_counter()
             self.at.waited += ready - before
             if batch is None:

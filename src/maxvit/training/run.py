@@ -16,10 +16,10 @@ from maxvit import storage
 from maxvit.config import VARIANTS, Preprocessing
 from maxvit.create import create_model
 from maxvit.data.digits import load_digits
-from maxvit.data.folder import load_folder
 from maxvit.data.images import decode
 from maxvit.data.labelled import LabelledImages, Splits
 from maxvit.data.loading import evaluation_loader, training_loader
+from maxvit.data.sources import load_images
 from maxvit.errors import MaxViTError
 from maxvit.kernels.accelerate import accelerate, obstacle
 from maxvit.model import MaxViT
@@ -109,7 +109,7 @@ def load_data(recipe: Recipe) -> Splits:
         )
     if recipe.data.path == DIGITS:
         return load_digits()
-    data = load_folder(Path(recipe.data.path), recipe.data.val_fraction, recipe.seed)
+    data = load_images(recipe.data.path, recipe.data.val_fraction, recipe.seed)
     _check_readable(data.train, "training", at_least=2)  # batch norm needs two values
     _check_readable(data.val, "validation")
     if data.test is not None:

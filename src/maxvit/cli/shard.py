@@ -1,0 +1,48 @@
+"""maxvit shard: a folder of images as a few large files."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from maxvit.cli.errors import complain
+
+
+def shard(
+    folder: Annotated[Path, typer.Argument(help="A folder with a folder of images per class, split already or not.")],
+    out: Annotated[Path, typer.Argument(help="The folder to make.")],
+    shard_size: Annotated[int, typer.Option(min=1, metavar="MB", help="A shard is full at this size.")] = 256,
+    val_fraction: Annotated[float, typer.Option(help="Held out where FOLDER has no val.")] = 0.2,
+    seed: Annotated[int, typer.Option(min=0, help="Of the order of training images, and of that split.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="The result as JSON.")] = False,
+) -> None:
+    """Write a data set as shards: tar files that training reads fast, from disk or object storage.
+
+    JPEG, PNG and WebP files are copied as they are, other formats become PNG; images that cannot be read are left out.
+    The tar files have WebDataset's layout. If it is interrupted, the same command starts over.
+    """
+    from maxvit.data.folder import load_folder
+    from maxvit.data.sharding import write_shards
+    from maxvit.errors import MaxViTError
+    from maxvit.inference.progress import track
+
+    if not 0 < val_fraction < 1:
+        raise MaxViTError(f"--val-fraction is {val_fraction}: give a share between 0 and 1")
+    splits = load_folder(folder, val_fraction, seed)
+    if out.resolve().is_relative_to(folder.resolve()):
+        raise MaxViTError(f"{out} lies in {folder}, where each folder is a class: choose one outside")
+    done = write_shards(
+        splits, out, shard_size * 2**20, seed, lambda order, split: track(order, f"writing {split}", show=True)
+    )
+    for sentence in done.skipped[:10]:
+        complain(f"left out: {sentence}")
+    if done.skipped:
+        complain(f"{len(done.skipped)} of the images could not be read and were left out")
+    if as_json:
+        counts = {"images": done.images, "shards": done.shards, "bytes": done.bytes, "skipped": len(done.skipped)}
+        typer.echo(json.dumps({"out": str(out), **counts}))
+        return
+    for split, images in done.images.items():
+        typer.echo(f"{split:5} {images:,} images in {done.shards[split]:,} shards")
+    typer.echo(f"wrote {out}: {done.bytes / 2**20:,.1f} MB")
