@@ -13,7 +13,6 @@ import contextlib
 import ctypes
 import io
 import logging
-import shlex
 import sys
 import tempfile
 import time
@@ -29,7 +28,7 @@ from torch import Tensor, nn
 import maxvit
 from maxvit import MaxViT, create_model, optimize
 from maxvit.benchmark.job import Contender, Job
-from maxvit.benchmark.machine import commit, describe_machine, today, versions
+from maxvit.benchmark.note import write_note
 from maxvit.benchmark.ours import plain
 from maxvit.benchmark.page import written
 from maxvit.benchmark.plan import Plan, find_ours
@@ -305,17 +304,7 @@ def main(arguments: list[str] | None = None) -> None:
         add("The position bias alone, forward and backward", bias_runs())
         add("GELU alone, 16 million numbers", gelu_runs(1 << 24))
     words = sys.argv[1:] if arguments is None else arguments
-    facts = {
-        **describe_machine("cpu", torch.get_num_threads()),
-        "versions": versions(["torch", "onnxruntime"]),
-        "commit": commit(),
-        "command": f"`python benchmarks/ablations.py {shlex.join(words)}`",
-        "date": today(),
-    }
-    about = (__doc__ or "").split("    python", maxsplit=1)[0].strip().split("\n", maxsplit=1)
-    page = [f"# {about[0]}", about[1], "", *sections, *(f"- {key}: {value}" for key, value in facts.items()), ""]
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.with_name(f"{options.out.name}.md").write_text("\n".join(page))
+    write_note(options.out, __doc__ or "", sections, ["benchmarks/ablations.py", *words], ["onnxruntime"])
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ One image a run; sizes take turns, so that what slows a whole round down cancels
 """
 
 import argparse
-import shlex
 import sys
 import time
 from pathlib import Path
@@ -15,7 +14,7 @@ import torch
 from torch import Tensor
 
 from maxvit import MaxViT, create_model, optimize
-from maxvit.benchmark.machine import commit, describe_machine, today, versions
+from maxvit.benchmark.note import table, write_note
 from maxvit.benchmark.statistics import paired_ratio, spread
 
 
@@ -37,30 +36,19 @@ def measure(network: MaxViT, sides: list[int], rounds: int) -> dict[int, list[fl
     return {side: values[1:] for side, values in found.items()}
 
 
-def page(found: dict[int, list[float]], base: int, facts: dict[str, str]) -> str:
+def body(found: dict[int, list[float]], base: int) -> list[str]:
     """The result as Markdown."""
     rows = []
     for side, values in found.items():
         here, ratio = spread(values), paired_ratio(found[base], values)
         rows.append(
-            f"| {side} | {here.median:.0f} ({here.p20:.0f} to {here.p80:.0f}) |"
-            f" {ratio.median:.2f} ({ratio.p20:.2f} to {ratio.p80:.2f}) |"
+            [
+                str(side),
+                f"{here.median:.0f} ({here.p20:.0f} to {here.p80:.0f})",
+                f"{ratio.median:.2f} ({ratio.p20:.2f} to {ratio.p80:.2f})",
+            ]
         )
-    lines = [f"- {key}: {value}" for key, value in facts.items()]
-    return "\n".join(
-        [
-            "# Time per pixel, from small images to large",
-            "",
-            (__doc__ or "").split("    python", maxsplit=1)[0].strip(),
-            "",
-            f"| image side | ns a pixel (20th to 80th percentile) | times as long a pixel as at {base} |",
-            "|---:|---:|---:|",
-            *rows,
-            "",
-            *lines,
-            "",
-        ]
-    )
+    return table(["image side", "ns a pixel (20th to 80th percentile)", f"times as long a pixel as at {base}"], rows)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -77,17 +65,9 @@ def main(arguments: list[str] | None = None) -> None:
     network = optimize(create_model(options.model))
     found = measure(network, options.sides, options.rounds)
     words = sys.argv[1:] if arguments is None else arguments
-    facts = {
-        "network": f"{options.model}, windows and grids of {network.config.window_size[0]}, {network.engine}",
-        **describe_machine("cpu", torch.get_num_threads()),
-        "versions": versions(["torch"]),
-        "commit": commit(),
-        "command": f"`python benchmarks/network_scaling.py {shlex.join(words)}`",
-        "date": today(),
-    }
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    written = options.out.with_name(f"{options.out.name}.md")
-    written.write_text(page(found, options.base, facts))
+    windows = f"{options.model}, windows and grids of {network.config.window_size[0]}, {network.engine}"
+    command = ["benchmarks/network_scaling.py", *words]
+    written = write_note(options.out, __doc__ or "", body(found, options.base), command, facts={"network": windows})
     print(written.read_text())
 
 

@@ -10,7 +10,6 @@ to the step that they end, rounding to 8 bits to the step that it begins.
 import argparse
 import os
 import re
-import shlex
 import shutil
 import signal
 import subprocess
@@ -23,7 +22,7 @@ from pathlib import Path
 import torch
 
 from maxvit import create_model, optimize
-from maxvit.benchmark.machine import commit, describe_machine, today, versions
+from maxvit.benchmark.note import table, write_note
 
 # the first that is found in "library symbol" says what a sample is
 STEPS = {
@@ -92,20 +91,8 @@ def main(arguments: list[str] | None = None) -> None:
     rows = [[step, *(f"{shares[step]:.1f} %" for _, shares in found)] for step in (*STEPS, OTHER)]
     rows.append(["a forward under the profiler", *(f"{ms:.1f} ms" for ms, _ in found)])
     words = sys.argv[1:] if arguments is None else arguments
-    facts = {
-        **describe_machine("cpu", torch.get_num_threads()),
-        "versions": versions(["torch"]),
-        "commit": commit(),
-        "command": f"`python benchmarks/profile_kernels.py {shlex.join(words)}`",
-        "date": today(),
-    }
-    about = (__doc__ or "").split("    python", maxsplit=1)[0].strip().split("\n", maxsplit=1)
-    table = [["", *heads], ["---", *["---:"] * len(columns)], *rows]
-    page = [f"# {about[0]}", about[1], "", f"{options.model}, images of 224 x 224.", ""]
-    page += [f"| {' | '.join(row)} |" for row in table]
-    page += ["", *(f"- {key}: {value}" for key, value in facts.items()), ""]
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.with_name(f"{options.out.name}.md").write_text("\n".join(page))
+    body = [f"{options.model}, images of 224 x 224.", "", *table(["", *heads], rows)]
+    write_note(options.out, __doc__ or "", body, ["benchmarks/profile_kernels.py", *words])
 
 
 if __name__ == "__main__":

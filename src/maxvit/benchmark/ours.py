@@ -68,6 +68,12 @@ def _onnxruntime(job: Job) -> Engine:
     return lambda images: engine(torch.from_numpy(images)).numpy()
 
 
+def _recomputing(job: Job) -> MaxViT:
+    network = plain(job)
+    network.set_gradient_checkpointing()
+    return network
+
+
 _ONNX = ("torch", "onnx", "onnxscript", "onnxruntime")
 OURS = (
     Contender(name="eager", label="maxvit", open=plain, what=("inference", "training")),
@@ -93,5 +99,6 @@ OURS = (
         exact=False,
         anywhere=False,
     ),
+    Contender(name="recomputing", label="maxvit recomputing", open=_recomputing, what=("training",)),
     Contender(name="accelerated", label="maxvit accelerated", open=_accelerated, what=("training",), anywhere=False),
 )

@@ -85,6 +85,12 @@ def _timm(job: Job) -> nn.Module:
     return _loaded(timm_network(job.config, job.image_size, job.drop_path_rate), "timm", job)
 
 
+def _timm_recomputing(job: Job) -> Any:
+    network: Any = _timm(job)
+    network.set_grad_checkpointing()
+    return network
+
+
 def _timm_last(job: Job) -> nn.Module:
     return _timm(job).to(memory_format=torch.channels_last)
 
@@ -130,6 +136,14 @@ PEERS = (
         open=_timm,
         weights=("official",),
         what=("inference", "training"),
+        imports=("timm",),
+    ),
+    Contender(
+        name="timm-recomputing",
+        label="timm recomputing",
+        open=_timm_recomputing,
+        weights=("official",),
+        what=("training",),
         imports=("timm",),
     ),
     Contender(

@@ -1,0 +1,53 @@
+"""The dated record that a script of `benchmarks/` leaves: what it is, what was found, and on what machine."""
+
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import torch
+
+from maxvit import storage
+from maxvit.benchmark.machine import commit, describe_machine, today, versions
+
+
+def write_note(
+    out: Path,
+    about: str,
+    body: Sequence[str],
+    command: Sequence[str],
+    packages: Iterable[str] = (),
+    facts: Mapping[str, str] | None = None,
+) -> Path:
+    """Write OUT.md.
+
+    Args:
+        out: Path without ending.
+        about: The script's docstring: its first line is the title, the rest up to the command the introduction.
+        body: Lines of Markdown.
+        command: The script, and what followed it.
+        packages: Whose versions matter, beside PyTorch.
+        facts: What else to say at the end, by heading.
+
+    Returns:
+        The page.
+    """
+    title, _, introduction = about.split("    python", maxsplit=1)[0].strip().partition("\n")
+    everything = {
+        **(facts or {}),
+        **describe_machine("cpu", torch.get_num_threads()),
+        "versions": versions(["torch", *packages]),
+        "commit": commit(),
+        "command": f"`python {shlex.join(command)}`",
+        "date": today(),
+    }
+    lines = [f"# {title.rstrip('.')}", introduction, "", *body, ""]
+    lines += [f"- {heading}: {fact}" for heading, fact in everything.items()]
+    path = out.with_name(f"{out.name}.md")
+    storage.write_text(path, "\n".join(lines) + "\n")
+    return path
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """Lines of a Markdown table; all columns but the first are aligned to the right."""
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return [f"| {' | '.join(line)} |" for line in lines]
