@@ -14,7 +14,7 @@ from PIL import Image
 from maxvit.data.images import decode
 from maxvit.errors import MaxViTError
 from maxvit.inference import report as module
-from maxvit.inference.evaluate import Evaluation
+from maxvit.inference.evaluation import Evaluation
 from maxvit.inference.explain import AttentionMap
 from maxvit.inference.report import Explained, Mistake, Report, write_report
 

@@ -10,7 +10,7 @@ from maxvit.cli.errors import complain
 from maxvit.cli.tables import print_table
 
 if TYPE_CHECKING:
-    from maxvit.inference.evaluate import Evaluation
+    from maxvit.inference.evaluation import Evaluation
 
 
 def evaluate(

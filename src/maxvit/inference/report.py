@@ -12,7 +12,7 @@ from PIL import Image
 
 from maxvit.errors import MaxViTError
 from maxvit.inference.charts import Chart, finite, line_chart, number, percent
-from maxvit.inference.evaluate import Evaluation
+from maxvit.inference.evaluation import Evaluation
 from maxvit.inference.explain import AttentionMap
 from maxvit.storage import write_text
 
