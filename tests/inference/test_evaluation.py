@@ -143,9 +143,7 @@ def test_merged_parts_keep_every_sentence_about_images_left_out(by_hand):
 
 
 def test_an_image_in_two_parts_is_refused(by_hand):
-    with pytest.raises(
-        MaxViTError, match=r"image 2 is in two parts: give each image to one, with part=\(rank, world\)"
-    ):
+    with pytest.raises(MaxViTError, match="image 2 is in two parts: give each image to one"):
         merge(parts_of(by_hand, [0, 2], [1, 2, 3]))
 
 
