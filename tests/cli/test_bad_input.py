@@ -350,6 +350,38 @@ def test_a_checkpoint_of_three_classes_evaluated_on_the_ten_digits(refused, trai
     assert sentence.startswith("the model has 3 classes and the data 10: evaluate on the classes")
 
 
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--size", "0"], "image_size is (0, 0); it takes (height, width) from 32 up"),
+        (["--size", "31x64"], "image_size is (31, 64); it takes (height, width) from 32 up"),
+        (["--size", "0", "--scale-windows"], "image_size is (0, 0); it takes positive whole numbers"),
+        (["--size", "x"], "size 'x' cannot be read: write pixels a side, 224, or HEIGHTxWIDTH, 224x320"),
+        (["--size", "-64"], "size '-64' cannot be read"),
+        (["--size", "64x"], "size '64x' cannot be read"),
+        (["--size", "64x64x3"], "size '64x64x3' cannot be read"),
+        (["--size", "64.5"], "size '64.5' cannot be read"),
+        (["--size", "9" * 5000], "size '999"),
+        (["--size", "64", "--size", "64x64"], "size 64 x 64 is given twice: give each size once"),
+        (["--scale-windows"], "--scale-windows is for --size, which was not given: add it, or leave --scale-windows"),
+        (["--size", "64", "--scale-windows", "--engine", "onnxruntime"], "windows are built into an ONNX file"),
+        (["--tta", "rotate"], "unknown test-time augmentation 'rotate': known are none, flip"),
+        (["--tta", "flips"], "unknown test-time augmentation 'flips': did you mean 'flip'?"),
+    ],
+)
+def test_a_way_to_evaluate_that_does_not_exist(refused, trained, images, tmp_path, options, sentence):
+    assert refused("evaluate", trained.checkpoint, images, *options, "--out", tmp_path / "out").startswith(sentence)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("below", ["", "deeper"])
+def test_an_evaluation_is_not_written_over_a_file(refused, trained, images, tmp_path, below):
+    (tmp_path / "file").write_text("mine")
+    sentence = refused("evaluate", trained.checkpoint, images, "--out", tmp_path / "file" / below)
+    assert sentence == f"{tmp_path / 'file'} is a file, and a folder to write to is wanted: choose another name"
+    assert (tmp_path / "file").read_text() == "mine"
+
+
 # run folders
 
 

@@ -13,6 +13,7 @@ import yaml
 
 import maxvit
 from maxvit.cli import main
+from maxvit.data.folder import read_classes
 from maxvit.inference.device import best_device
 from maxvit.kernels.optimize import optimize
 
@@ -162,6 +163,72 @@ def test_evaluate_judges_by_the_test_folder_of_data_that_is_split(run, trained, 
     shutil.copytree(images, tmp_path / "train")
     shutil.copytree(images / "red", tmp_path / "test" / "red")
     assert json.loads(run("evaluate", trained.checkpoint, tmp_path, "--json")[1])["images"] == 8
+
+
+def test_evaluate_says_calibration_and_top_5_where_there_are_more_than_five(run, trained, images):
+    answer = json.loads(run("evaluate", trained.checkpoint, images, "--json")[1])
+    low, high = answer["calibration_interval_95"]
+    line = f"calibration error {answer['calibration_error']:.2%} (95 % interval {low:.2%} to {high:.2%})"
+    out = run("evaluate", trained.checkpoint, images)[1]
+    assert line in out.splitlines()
+    assert "top-5" not in out
+
+
+def test_evaluate_has_a_row_a_size_and_one_for_all_together(run, trained, images):
+    sizes = ["--size", "32", "--size", "48x64"]
+    code, out, _ = run("evaluate", trained.checkpoint, images, *sizes)
+    table = out.split("\n\n")[0].splitlines()
+    assert code == 0
+    assert [line.split("  ")[0].strip() for line in table[2:]] == ["32 x 32", "48 x 64", "together"]
+    answer = json.loads(run("evaluate", trained.checkpoint, images, *sizes, "--json")[1])
+    assert [row["size"] for row in answer["sizes"]] == ["32 x 32", "48 x 64"]
+    for line, row in zip(table[2:], [*answer["sizes"], answer], strict=True):
+        assert f"{row['accuracy']:.2%}" in line
+        assert f"{row['loss']:.4f}" in line
+    assert f"accuracy {answer['accuracy']:.2%} on 24 images, all sizes together (95 % interval" in out
+
+
+def test_evaluate_at_one_size_answers_as_that_size_of_several(run, trained, images):
+    several = json.loads(run("evaluate", trained.checkpoint, images, "--size", "32", "--size", "64", "--json")[1])
+    for row, size in zip(several["sizes"], ["32", "64"], strict=True):
+        alone = json.loads(run("evaluate", trained.checkpoint, images, "--size", size, "--json")[1])
+        assert {key: alone[key] for key in row if key != "size"} == {k: v for k, v in row.items() if k != "size"}
+
+
+def test_evaluate_scales_windows_where_it_is_told_to(run, trained, images):
+    given = ["evaluate", trained.checkpoint, images, "--size", "96", "--json"]
+    model = maxvit.load_model(trained.checkpoint)
+    assert model.config.window_size != (3, 3)
+    kept = json.loads(run(*given)[1])["loss"]
+    scaled = json.loads(run(*given, "--scale-windows")[1])["loss"]
+    model.set_image_size(96)
+    assert scaled == pytest.approx(maxvit.evaluate(model, read_classes(images)).loss, rel=1e-4)
+    assert scaled != kept
+
+
+def test_evaluate_with_mirror_images_answers_what_the_library_does(run, trained, images):
+    answer = json.loads(run("evaluate", trained.checkpoint, images, "--tta", "flip", "--json")[1])
+    wanted = maxvit.evaluate(maxvit.load_model(trained.checkpoint), read_classes(images), tta="flip")
+    assert answer["tta"] == "flip"
+    assert answer["loss"] == pytest.approx(wanted.loss, rel=1e-4)
+    assert answer["loss"] != json.loads(run("evaluate", trained.checkpoint, images, "--json")[1])["loss"]
+
+
+def test_evaluate_writes_what_it_prints_and_every_answer(run, trained, images, tmp_path):
+    given = ["evaluate", trained.checkpoint, images, "--size", "32", "--size", "64", "--json"]
+    code, out, err = run(*given, "--out", tmp_path / "out")
+    printed, record = json.loads(out), json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert code == 0
+    assert f"wrote {tmp_path / 'out' / 'evaluation.json'} and {tmp_path / 'out' / 'predictions.csv'}\n" in err
+    settings = record["settings"]
+    assert [settings[key] for key in ("engine", "tta")] == [printed.pop(key) for key in ("engine", "tta")]
+    assert {key: record[key] for key in printed} == printed
+    assert (settings["checkpoint"], settings["data"]) == (str(trained.checkpoint), str(images))
+    assert (settings["sizes"], settings["scale_windows"], settings["tta"]) == (["32 x 32", "64 x 64"], False, "none")
+    assert settings["preprocessing"]["fit"] == maxvit.load_model(trained.checkpoint).preprocessing.fit
+    rows = (tmp_path / "out" / "predictions.csv").read_text().splitlines()
+    assert len(rows) == 1 + 3 * 24
+    assert rows[1].startswith("blue/0.png,32 x 32,blue,")
 
 
 def test_predict_names_the_classes_of_each_image_of_files_and_folders(run, trained, images):

@@ -1,5 +1,6 @@
 """The file decides the engine, and every engine gives the network's answers."""
 
+import dataclasses
 import sys
 
 import numpy as np
@@ -12,7 +13,8 @@ from maxvit import MaxViT, MaxViTConfig, MaxViTError, Preprocessing
 from maxvit.data.labelled import LabelledImages
 from maxvit.export.onnx import export_onnx
 from maxvit.inference import engines
-from maxvit.inference.engines import OnnxEngine, TorchEngine, open_engine
+from maxvit.inference.engines import OnnxEngine, TorchEngine, open_engine, open_sizes
+from maxvit.inference.evaluate import evaluate_sizes
 from maxvit.kernels.optimize import optimize
 
 onnx = pytest.importorskip("onnx")
@@ -225,3 +227,62 @@ def test_without_onnxruntime_the_package_is_named(onnx_file, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(MaxViTError, match=r"runs in onnxruntime: pip install 'maxvit\[export\]'"):
         open_engine(onnx_file)
+
+
+def test_sizes_share_one_network_with_its_own_windows(checkpoint, model):
+    engines = open_sizes(checkpoint, [(37, 53), (96, 64)])
+    assert list(engines) == [(37, 53), (96, 64)]
+    assert engines[37, 53] is engines[96, 64]
+    for size, engine in engines.items():
+        agree(engine, model, 2, size)
+
+
+def test_without_sizes_there_is_the_one_that_the_weights_expect(checkpoint, onnx_file):
+    for path in (checkpoint, onnx_file):
+        assert list(open_sizes(path)) == [(64, 96)]
+
+
+def test_windows_are_scaled_to_each_size(checkpoint, model):
+    engines = open_sizes(checkpoint, [(37, 130), (96, 64)], scale_windows=True)
+    for size, engine in engines.items():
+        scaled = maxvit.load_model(checkpoint)
+        scaled.set_image_size(size)
+        assert engine.config.window_size == {(37, 130): (2, 5), (96, 64): (3, 2)}[size]
+        agree(engine, scaled, 2, size)
+        images = torch.randn(2, 3, *size)
+        with torch.inference_mode():
+            assert not torch.allclose(engine(images), model(images), rtol=1e-2)  # whose windows are 2 x 3
+        assert engine.preprocessing == dataclasses.replace(PREPROCESSING, image_size=size)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"sizes": [(64, 96), (64, 64), (64, 96)]}, "size 64 x 96 is given twice"),
+        ({"scale_windows": True}, "no size to scale them to was given"),
+        ({"sizes": [(64, 96)], "scale_windows": True, "engine": "onnxruntime"}, "windows are built into an ONNX file"),
+        ({"sizes": [(64, 96)], "scale_windows": True, "engine": "tensorrt"}, "unknown engine 'tensorrt'"),
+        ({"sizes": [(0, 0)], "scale_windows": True}, r"image_size is \(0, 0\)"),
+    ],
+)
+def test_sizes_that_cannot_be_are_refused(checkpoint, options, sentence):
+    with pytest.raises(MaxViTError, match=sentence):
+        open_sizes(checkpoint, **options)
+
+
+def test_windows_of_an_onnx_file_are_not_scaled(onnx_file):
+    with pytest.raises(MaxViTError, match="windows are built into an ONNX file"):
+        open_sizes(onnx_file, [(64, 96)], scale_windows=True)
+
+
+def test_an_onnx_file_for_one_size_refuses_another_before_it_measures(onnx_file):
+    broken = LabelledImages([b"broken"], [0], NAMES, ["a"])
+    with pytest.raises(MaxViTError, match=r"images are 3 x 32 x 41, and .*model\.onnx is for 3 x 64 x 96: resize them"):
+        evaluate_sizes(open_sizes(onnx_file, [(64, 96), (32, 41)]), broken)
+
+
+def test_mirror_images_are_answered_alike_by_every_engine(model, onnx_file):
+    arrays = [np.random.default_rng(i).integers(0, 256, (71, 103, 3), dtype=np.uint8) for i in range(3)]
+    labelled = LabelledImages(arrays, [0, 1, 2], NAMES, ["a", "b", "c"])
+    wanted, found = (maxvit.evaluate(engine, labelled, tta="flip") for engine in (model, open_engine(onnx_file)))
+    np.testing.assert_allclose(found.probabilities, wanted.probabilities, rtol=1e-3, atol=1e-5)

@@ -1,17 +1,24 @@
-"""The figures of an evaluation, against values by hand and scikit-learn's."""
+"""The run of an evaluation: every image once, at any size, with its mirror image, whole or in shares."""
+
+import dataclasses
 
 import numpy as np
 import pytest
 import torch
-from sklearn import metrics
 
 from maxvit.config import MaxViTConfig, Preprocessing
 from maxvit.data.labelled import LabelledImages
+from maxvit.data.transforms import preprocess
 from maxvit.errors import MaxViTError
-from maxvit.inference.evaluate import Evaluation, evaluate
+from maxvit.inference.engines import TorchEngine
+from maxvit.inference.evaluate import evaluate, evaluate_sizes, with_one_class
+from maxvit.inference.evaluation import merge
 from maxvit.inference.predictor import Predictor
 from maxvit.model import MaxViT
 
+FORKS = pytest.mark.filterwarnings(
+    "ignore:.*fork:DeprecationWarning"
+)  # how workers start on Linux, from Python 3.12 on
 NAMES = ["ant", "bee", "cat"]
 
 
@@ -30,92 +37,21 @@ def tiny(class_names=NAMES):
     return MaxViT(config, Preprocessing(image_size=(32, 41)), class_names)
 
 
+def different(fit="crop"):
+    """A network whose answers differ from image to image."""
+    model = tiny()
+    for parameter in model.parameters():
+        if parameter.ndim > 1:
+            torch.nn.init.normal_(parameter, std=0.4)
+    model.preprocessing = dataclasses.replace(model.preprocessing, fit=fit)
+    return model.eval()
+
+
 def images(count, broken=(), class_names=NAMES):
     arrays = [np.random.default_rng(i).integers(0, 256, (37, 43, 3), dtype=np.uint8) for i in range(count)]
     sources = [b"broken" if i in broken else array for i, array in enumerate(arrays)]
     labels = [i % len(class_names) for i in range(count)]
     return LabelledImages(sources, labels, class_names, [str(i) for i in range(count)])
-
-
-def answers(labels, probabilities, class_names=NAMES):
-    labels, probabilities = np.array(labels), np.array(probabilities, np.float32)
-    return Evaluation(class_names, labels, probabilities, np.arange(len(labels)), [])
-
-
-@pytest.fixture
-def by_hand():
-    """Right, right, wrong, wrong; the true class of the last comes last."""
-    rows = [[0.7, 0.2, 0.1], [0.1, 0.6, 0.3], [0.5, 0.4, 0.1], [0.8, 0.15, 0.05]]
-    return answers([0, 1, 1, 2], rows)
-
-
-def random_answers(n=211, classes=5):
-    random = np.random.default_rng(0)
-    labels = random.integers(0, classes - 1, n)  # the last class has no image
-    scores = random.normal(size=(n, classes)) + 1.5 * np.eye(classes)[labels]
-    return answers(labels, np.exp(scores) / np.exp(scores).sum(1, keepdims=True), list("abcde"))
-
-
-def test_the_figures_are_those_by_hand(by_hand):
-    assert by_hand.predictions.tolist() == [0, 1, 0, 0]
-    assert by_hand.accuracy == 0.5
-    assert [by_hand.top_k_accuracy(k) for k in (1, 2, 3, 5)] == [0.5, 0.75, 1.0, 1.0]
-    assert by_hand.loss == pytest.approx(-np.log(0.7 * 0.6 * 0.4 * 0.05) / 4)
-    assert by_hand.confusion.tolist() == [[1, 0, 0], [1, 1, 0], [1, 0, 0]]  # rows are the truth
-    assert by_hand.per_class() == [
-        {"name": "ant", "images": 1, "precision": 1 / 3, "recall": 1.0, "f1": 0.5},
-        {"name": "bee", "images": 2, "precision": 1.0, "recall": 0.5, "f1": pytest.approx(2 / 3)},
-        {"name": "cat", "images": 1, "precision": 0.0, "recall": 0.0, "f1": 0.0},
-    ]
-
-
-def test_mistakes_come_with_the_most_confident_first(by_hand):
-    assert by_hand.mistakes() == [3, 2]
-
-
-def test_the_figures_are_those_of_scikit_learn():
-    found = random_answers()
-    labels, probabilities, classes = found.labels, found.probabilities.astype(np.float64), range(5)
-    assert found.accuracy == metrics.accuracy_score(labels, found.predictions)
-    assert np.array_equal(found.confusion, metrics.confusion_matrix(labels, found.predictions, labels=classes))
-    probabilities /= probabilities.sum(1, keepdims=True)
-    assert found.loss == pytest.approx(metrics.log_loss(labels, probabilities, labels=classes), rel=1e-5)
-    for k in (1, 2, 3):
-        wanted = metrics.top_k_accuracy_score(labels, probabilities, k=k, labels=classes)
-        assert found.top_k_accuracy(k) == pytest.approx(wanted)
-    wanted = metrics.precision_recall_fscore_support(labels, found.predictions, labels=classes, zero_division=0)
-    rows = [(row["precision"], row["recall"], row["f1"], row["images"]) for row in found.per_class()]
-    np.testing.assert_allclose(rows, np.transpose(wanted))
-
-
-def test_a_certain_mistake_has_a_finite_loss():
-    assert answers([0], [[0.0, 1.0, 0.0]]).loss == pytest.approx(-np.log(1e-12))
-
-
-def with_accuracy(right, n):
-    return answers([0] * right + [1] * (n - right), [[1.0, 0.0, 0.0]] * n)
-
-
-@pytest.mark.parametrize(("right", "n"), [(81, 263), (15, 148), (0, 20), (1, 29), (29, 29), (353, 360)])
-def test_the_interval_is_wilson_s(right, n):
-    """Both ends solve (share - p)^2 = z^2 p (1 - p) / n, the definition, whose closed form the code has."""
-    low, high = with_accuracy(right, n).interval
-    roots = np.roots([1 + 1.959964**2 / n, -(2 * right / n + 1.959964**2 / n), (right / n) ** 2])
-    assert (low, high) == pytest.approx(tuple(sorted(roots.real)), abs=1e-7)
-
-
-@pytest.mark.parametrize(
-    ("right", "n", "published"), [(81, 263, (0.2553, 0.3662)), (15, 148, (0.0624, 0.1605)), (0, 20, (0.0, 0.1611))]
-)
-def test_the_interval_is_the_published_one(right, n, published):
-    """Newcombe 1998, Statistics in Medicine 17, Table I, method 3 (score, no continuity correction)."""
-    assert with_accuracy(right, n).interval == pytest.approx(published, abs=5e-5)
-
-
-def test_the_interval_stays_within_0_and_1():
-    for n in range(1, 100):
-        assert 0.0 <= with_accuracy(0, n).interval[0] < 1e-12  # a page would print -0.0 %
-        assert 1.0 >= with_accuracy(n, n).interval[1] > 1 - 1e-12
 
 
 def test_evaluate_gives_what_prediction_gives():
@@ -179,3 +115,187 @@ def test_the_model_is_left_in_its_mode_when_evaluation_fails(monkeypatch):
     with pytest.raises(RuntimeError, match="out of memory"):
         evaluate(model, images(3))
     assert model.training
+
+
+# the mirror image
+
+
+def one_by_one(model, data, size=(32, 41), mirrored=False):
+    """Probabilities, an image a forward, with the preprocessing spelled out."""
+    spec = dataclasses.replace(model.preprocessing, image_size=size)
+    tensors = [preprocess(spec, source)[None] for source in data.sources]
+    with torch.inference_mode():
+        rows = [model.eval()(torch.from_numpy(t.numpy()[..., ::-1].copy()) if mirrored else t)[0] for t in tensors]
+    return np.stack([np.exp(row) / np.exp(row).sum() for row in torch.stack(rows).numpy().astype(np.float64)])
+
+
+def test_flip_is_the_mean_of_two_separate_forward_passes():
+    model, data = different(), images(5)
+    plain, mirrored = one_by_one(model, data), one_by_one(model, data, mirrored=True)
+    assert np.abs(plain - mirrored).max() > 1e-3
+    found = evaluate(model, data, batch_size=2, tta="flip")
+    np.testing.assert_allclose(found.probabilities, (plain + mirrored) / 2, rtol=1e-4)
+    np.testing.assert_allclose(evaluate(model, data, tta="none").probabilities, plain, rtol=1e-4)
+
+
+@pytest.mark.parametrize("tta", ["rotate", "Flip", "", "ten-crop"])
+def test_other_augmentation_is_refused_before_any_image_is_read(tta):
+    with pytest.raises(MaxViTError, match=f"unknown test-time augmentation '{tta}'"):
+        evaluate(tiny(), images(3, broken=[0, 1, 2]), tta=tta)
+
+
+# sizes
+
+
+def test_a_size_changes_the_size_and_nothing_else():
+    model, data = different(), images(5)
+    before = model.preprocessing, model.config
+    found = evaluate(model, data, batch_size=3, size=(53, 37))
+    np.testing.assert_allclose(found.probabilities, one_by_one(model, data, (53, 37)), rtol=1e-4)
+    assert (model.preprocessing, model.config) == before
+    assert not np.allclose(found.probabilities, evaluate(model, data).probabilities, rtol=1e-3)
+
+
+def test_each_size_is_measured_and_together_is_the_mean_of_their_probabilities():
+    model, data = different(), images(7)
+    sizes = [(32, 41), (53, 37), (64, 64)]
+    found = evaluate_sizes(dict.fromkeys(sizes, model), data, batch_size=3)
+    assert list(found) == ["32 x 41", "53 x 37", "64 x 64", "together"]
+    rows = [one_by_one(model, data, size) for size in sizes]
+    for result, wanted in zip(found.values(), [*rows, sum(rows) / 3], strict=True):
+        np.testing.assert_allclose(result.probabilities, wanted, rtol=1e-4)
+        assert result.labels.tolist() == data.labels
+
+
+def test_sizes_and_mirror_images_go_together():
+    model, data = different(), images(4)
+    sizes = [(32, 41), (53, 37)]
+    found = evaluate_sizes(dict.fromkeys(sizes, model), data, tta="flip")["together"]
+    wanted = sum(one_by_one(model, data, size, mirrored) for size in sizes for mirrored in (False, True)) / 4
+    np.testing.assert_allclose(found.probabilities, wanted, rtol=1e-4)
+
+
+def test_one_size_is_not_put_together():
+    model, data = different(), images(4)
+    (name, found), *others = evaluate_sizes({(53, 37): model}, data).items()
+    assert (name, others) == ("53 x 37", [])
+    assert np.array_equal(found.probabilities, evaluate(model, data, size=(53, 37)).probabilities)
+
+
+def test_unreadable_images_count_once_for_all_sizes():
+    data = images(7, broken=[0, 4])
+    found = evaluate_sizes(dict.fromkeys([(32, 41), (53, 37)], different()), data)
+    assert [len(result.skipped) for result in found.values()] == [2, 2, 2]
+    assert found["together"].indices.tolist() == [1, 2, 3, 5, 6]
+
+
+def test_images_that_keep_their_shapes_have_the_pixels_of_the_size():
+    """An image of 37 x 43 is nearly square; one of 37 x 86 is nearer to 32 x 96 than to 32 x 128 or 64 x 64."""
+    model = different(fit="aspect")
+    data = LabelledImages([images(1).sources[0], np.tile(images(1).sources[0], (1, 2, 1))], [0, 1], NAMES, ["a", "b"])
+    seen = []
+    hook = model.register_forward_pre_hook(lambda _, inputs: seen.append(tuple(inputs[0].shape[2:])))
+    evaluate(model, data, size=(64, 64))
+    hook.remove()
+    assert sorted(seen) == [(32, 96), (64, 64)]
+
+
+@pytest.mark.parametrize("size", [(0, 0), (31, 64), (64, -1), (64,), (64.0, 64)])
+def test_a_size_that_cannot_be_is_refused_before_any_image_is_read(size):
+    for refused in (lambda d: evaluate(tiny(), d, size=size), lambda d: evaluate_sizes({size: tiny()}, d)):
+        with pytest.raises(MaxViTError, match=r"image_size is .*; it takes \(height, width\) from 32 up"):
+            refused(images(3, broken=[0, 1, 2]))
+
+
+def test_no_size_at_all_is_refused():
+    with pytest.raises(MaxViTError, match="there are no sizes to evaluate at"):
+        evaluate_sizes({}, images(3))
+
+
+def test_an_engine_that_refuses_the_second_size_does_so_before_the_first_is_measured():
+    class Fixed(TorchEngine):
+        def __call__(self, given):
+            if given.shape[2:] != (32, 41):
+                raise MaxViTError("another size")
+            return super().__call__(given)
+
+    broken = images(3, broken=[0, 1, 2])  # reading them would fail otherwise
+    with pytest.raises(MaxViTError, match="another size"):
+        evaluate_sizes(dict.fromkeys([(32, 41), (64, 64)], Fixed(tiny())), broken)
+
+
+# shares of several processes
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # how workers start on Linux, from Python 3.12 on
+@pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")  # where there are fewer cores
+@pytest.mark.parametrize("fit", ["crop", "aspect"])
+@pytest.mark.parametrize("workers", [0, 1, 2, 3])
+@pytest.mark.parametrize("world", [1, 2, 3])
+def test_every_image_is_in_one_share_whatever_the_ranks_and_workers(world, workers, fit):
+    model, data = different(fit=fit), images(11, broken=[4])
+    wide = [source if i == 4 else np.tile(source, (1, 1 + i % 2, 1)) for i, source in enumerate(data.sources)]
+    data = dataclasses.replace(data, sources=wide)  # every second is twice as wide
+    whole = evaluate(model, data, batch_size=3)
+    parts = [evaluate(model, data, 2, workers, part=(rank, world)) for rank in reversed(range(world))]
+    seen = sorted(int(i) for part in parts for i in part.indices)
+    assert seen == [0, 1, 2, 3, 5, 6, 7, 8, 9, 10]
+    merged = merge(parts)
+    assert merged.indices.tolist() == seen
+    assert merged.labels.tolist() == [data.labels[i] for i in seen]
+    assert merged.skipped == whole.skipped
+    np.testing.assert_allclose(merged.probabilities, whole.probabilities, rtol=1e-5)
+
+
+def test_a_share_without_images_is_empty_and_does_no_harm():
+    parts = [evaluate(different(), images(2), part=(rank, 3)) for rank in range(3)]
+    assert [part.indices.tolist() for part in parts] == [[0], [1], []]
+    assert parts[2].probabilities.shape == (0, 3)
+    assert merge(parts).indices.tolist() == [0, 1]
+
+
+def test_a_share_of_unreadable_images_says_so_and_does_no_harm():
+    parts = [evaluate(different(), images(4, broken=[1, 3]), part=(rank, 2)) for rank in range(2)]
+    assert [len(part.skipped) for part in parts] == [0, 2]
+    assert merge(parts).indices.tolist() == [0, 2]
+
+
+@pytest.mark.parametrize("part", [(1, 1), (-1, 2), (3, 2), (0, 0)])
+def test_a_share_that_does_not_exist_is_refused(part):
+    with pytest.raises(MaxViTError, match=r"part is .*; it takes \(rank, world\)"):
+        evaluate(tiny(), images(3), part=part)
+
+
+# shares of classes
+
+
+@pytest.mark.parametrize("make", [np.array, torch.tensor, lambda rows: rows], ids=["numpy", "torch", "lists"])
+def test_the_largest_share_is_the_true_class(make):
+    rows = [[0.1, 0.7, 0.2], [0.5, 0.25, 0.25], [0.0, 0.0, 1.0], [0.3, 0.3, 0.4]]
+    model, data = different(), images(4)
+    soft = dataclasses.replace(data, labels=make(rows))
+    found = evaluate(model, soft, part=(0, 1))
+    assert found.labels.tolist() == [1, 0, 2, 2]
+    hard = evaluate(model, dataclasses.replace(data, labels=[1, 0, 2, 2]))
+    assert found.figures() == hard.figures()
+
+
+@pytest.mark.parametrize(
+    ("row", "total"), [([1.0, 1.0, 0.0], "2"), ([0.0, 0.0, 0.0], "0"), ([0.4, 0.4, 0.4], "1.2"), ([np.nan] * 3, "nan")]
+)
+def test_an_image_with_several_labels_is_named(row, total):
+    data = dataclasses.replace(images(3), labels=np.array([[1.0, 0, 0], [0, 1, 0], row]))
+    with pytest.raises(MaxViTError, match=f"^2 has several labels per image: they sum to {total}, and shares"):
+        evaluate(tiny(), data)
+
+
+@pytest.mark.parametrize("shape", [(3, 2), (3, 3, 1)])
+def test_shares_of_another_number_of_classes_are_refused(shape):
+    data = dataclasses.replace(images(3), labels=np.full(shape, 1 / shape[1]))
+    with pytest.raises(MaxViTError, match=r"labels have shape .*: give one number an image, or \(images, 3\) shares"):
+        evaluate(tiny(), data)
+
+
+def test_labels_of_one_class_are_left_as_they_are():
+    data = images(3)
+    assert with_one_class(data) is data

@@ -14,7 +14,7 @@ from PIL import Image
 from maxvit.data.images import decode
 from maxvit.errors import MaxViTError
 from maxvit.inference import report as module
-from maxvit.inference.evaluate import Evaluation
+from maxvit.inference.evaluation import Evaluation
 from maxvit.inference.explain import AttentionMap
 from maxvit.inference.report import Explained, Mistake, Report, write_report
 
@@ -254,6 +254,21 @@ def test_the_matrix_counts_truth_by_answer(tmp_path):
         "cat answered as ant: 1",
         "cat answered as cat: 0",
     ]
+
+
+def test_calibration_has_a_bar_for_each_confidence_that_was_given(tmp_path):
+    """Five answers with 90 %, three of them right: the last bin but one ends at 93.3 %."""
+    page = write(tmp_path)
+    (bar,) = (attributes for attributes in page.all("rect") if attributes.get("class") == "bin")
+    assert {name: float(bar[name]) for name in ("x", "y", "width", "height")} == {
+        "x": 86.67,
+        "y": 40.0,
+        "width": 6.67,
+        "height": 60.0,
+    }
+    assert "5 answers with 90.0\u00a0% on average: 60.0\u00a0% are right" in page.text
+    assert page.by_id["calibration-error"] == "30.0\u00a0%"
+    assert "86.7\u00a0% to 93.3\u00a0%590.0\u00a0%60.0\u00a0%" in page.by_id["bins"]
 
 
 @pytest.mark.parametrize(("classes", "matrix"), [(2, True), (50, True), (51, False), (60, False)])

@@ -1,6 +1,8 @@
-"""maxvit evaluate: the accuracy of a checkpoint."""
+"""maxvit evaluate: how often a checkpoint is right, and how far its confidence can be believed."""
 
 import json
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,9 +10,11 @@ import typer
 
 from maxvit.cli.errors import complain
 from maxvit.cli.tables import print_table
+from maxvit.config import Size
+from maxvit.errors import MaxViTError
 
 if TYPE_CHECKING:
-    from maxvit.inference.evaluate import Evaluation
+    from maxvit.inference.evaluation import Evaluation
 
 
 def evaluate(
@@ -20,54 +24,98 @@ def evaluate(
     data: Annotated[
         Path | None, typer.Argument(help="A folder of class folders; without it, the 360 held-out digits.")
     ] = None,
+    size: Annotated[
+        list[str] | None,
+        typer.Option(metavar="H|HxW", help="Pixels of the images; several times: each, and all together."),
+    ] = None,
+    scale_windows: Annotated[
+        bool, typer.Option("--scale-windows", help="Windows of ceil(side / 32) at each --size.")
+    ] = False,
+    tta: Annotated[
+        str, typer.Option(help="none; or flip: averaged with the mirror image, not for characters.")
+    ] = "none",
+    out: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Write evaluation.json and predictions.csv there.")
+    ] = None,
     batch_size: Annotated[int, typer.Option(min=1)] = 64,
     workers: Annotated[int, typer.Option(min=0, help="Processes that decode images.")] = 0,
     engine: Annotated[str, typer.Option(help="auto: the file decides. torch or onnxruntime: that one.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
-    """Measure accuracy, with its 95 % interval, and each class."""
+    """Measure accuracy and calibration, with their 95 % intervals, and each class."""
     from maxvit.data.digits import load_digits
     from maxvit.data.folder import held_out_folder, read_classes
     from maxvit.inference.device import best_device
-    from maxvit.inference.engines import open_engine
-    from maxvit.inference.evaluate import evaluate as measure
+    from maxvit.inference.engines import open_sizes
+    from maxvit.inference.evaluate import evaluate_sizes, size_name
+    from maxvit.inference.records import as_dict, check_folder, write_records
 
-    opened = open_engine(checkpoint, engine, best_device())
+    sizes = [_read_size(text) for text in size or []]
+    if scale_windows and not sizes:
+        raise MaxViTError("--scale-windows is for --size, which was not given: add it, or leave --scale-windows out")
+    if out is not None:
+        check_folder(out)
+    engines = open_sizes(checkpoint, sizes, scale_windows, engine, best_device())
+    opened = next(iter(engines.values()))
     if data is None:
         images = load_digits().test
         assert images is not None
     else:
         images = read_classes(held_out_folder(data), opened.class_names)
-    result = measure(opened, images, batch_size, workers, show_progress=True)
-    for sentence in result.skipped:
+    results = evaluate_sizes(engines, images, batch_size, workers, show_progress=True, tta=tta)
+    *_, final = results.values()
+    for sentence in final.skipped:
         complain(f"left out: {sentence}")
     complain(f"engine: {opened.name}")
+    if out is not None:
+        settings = {
+            "checkpoint": str(checkpoint),
+            "data": str(data or "scikit-learn digits"),
+            "sizes": [size_name(s) for s in engines],
+            "preprocessing": {k: v for k, v in opened.preprocessing.to_dict().items() if k != "image_size"},
+            "scale_windows": scale_windows,
+            "tta": tta,
+            "engine": opened.name,
+            "batch_size": batch_size,
+        }
+        write_records(out, results, images, settings)
+        complain(f"wrote {out / 'evaluation.json'} and {out / 'predictions.csv'}")
     if as_json:
-        typer.echo(json.dumps({"engine": opened.name, **_as_dict(result)}))
+        typer.echo(json.dumps({"engine": opened.name, "tta": tta, **as_dict(results)}))
     else:
-        _print(result)
+        _print(results)
 
 
-def _as_dict(result: "Evaluation") -> dict[str, object]:
-    return {
-        "images": len(result.labels),
-        "accuracy": result.accuracy,
-        "interval_95": list(result.interval),
-        "top_5_accuracy": result.top_k_accuracy(5),
-        "loss": result.loss,
-        "skipped": len(result.skipped),
-        "per_class": result.per_class(),
-    }
+def _read_size(text: str) -> Size:
+    """224 is (224, 224), and 224x320 is 224 high and 320 wide."""
+    if not (found := re.fullmatch(r"([0-9]{1,5})(?:x([0-9]{1,5}))?", text)):
+        raise MaxViTError(f"size {text!r} cannot be read: write pixels a side, 224, or HEIGHTxWIDTH, 224x320")
+    return int(found[1]), int(found[2] or found[1])
 
 
-def _print(result: "Evaluation") -> None:
-    low, high = result.interval
-    typer.echo(f"accuracy {result.accuracy:.2%} on {len(result.labels)} images (95 % interval {low:.2%} to {high:.2%})")
-    if len(result.class_names) > 5:
-        typer.echo(f"top-5 accuracy {result.top_k_accuracy(5):.2%}")
-    typer.echo(f"loss {result.loss:.4f}\n")
+def _print(results: Mapping[str, "Evaluation"]) -> None:
+    *_, final = results.values()
+    if len(results) > 1:
+        header = ("size", "accuracy", "95 % interval", "top-5", "loss", "calibration error")
+        print_table(header, [(name, *_row(result)) for name, result in results.items()])
+        typer.echo("")
+    low, high = final.interval
+    images = f"{len(final.labels)} images" + (", all sizes together" if len(results) > 1 else "")
+    typer.echo(f"accuracy {final.accuracy:.2%} on {images} (95 % interval {low:.2%} to {high:.2%})")
+    if len(final.class_names) > 5:
+        low, high = final.top_k_interval(5)
+        typer.echo(f"top-5 accuracy {final.top_k_accuracy(5):.2%} (95 % interval {low:.2%} to {high:.2%})")
+    low, high = final.calibration_interval()
+    typer.echo(f"calibration error {final.calibration_error:.2%} (95 % interval {low:.2%} to {high:.2%})")
+    typer.echo(f"loss {final.loss:.4f}\n")
     rows = [
         (str(r["name"]), str(r["images"]), f"{r['precision']:.1%}", f"{r['recall']:.1%}", f"{r['f1']:.1%}")
-        for r in result.per_class()
+        for r in final.per_class()
     ]
     print_table(("class", "images", "precision", "recall", "f1"), rows)
+
+
+def _row(result: "Evaluation") -> tuple[str, ...]:
+    low, high = result.interval
+    shares = f"{result.accuracy:.2%}", f"{low:.2%} to {high:.2%}", f"{result.top_k_accuracy(5):.2%}"
+    return *shares, f"{result.loss:.4f}", f"{result.calibration_error:.2%}"

@@ -12,7 +12,7 @@ def report(
 ) -> None:
     """Write a run's report, one HTML file.
 
-    Curves, accuracy, confusion matrix, worst mistakes, attention maps, configuration.
+    Curves, accuracy, confusion matrix, calibration, worst mistakes, attention maps, configuration.
     """
     from maxvit.training.report_run import report_run
 

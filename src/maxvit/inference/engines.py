@@ -1,7 +1,7 @@
 """What computes logits: PyTorch, or ONNX Runtime. The file decides, and a user may."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from maxvit.config import MaxViTConfig, Preprocessing, check_known
+from maxvit.config import MaxViTConfig, Preprocessing, Size, check_known
 from maxvit.create import load_model
 from maxvit.errors import MaxViTError
 from maxvit.kernels.optimize import OptimizedMaxViT, optimize
@@ -175,3 +175,41 @@ def open_engine(
 
         return OnnxEngine(exported(path, tell))
     return TorchEngine(optimize(load_model(path).to(device)))
+
+
+def open_sizes(
+    path: str | Path,
+    sizes: Sequence[Size] = (),
+    scale_windows: bool = False,
+    engine: str = "auto",
+    device: torch.device | str | None = None,
+) -> dict[Size, Engine]:
+    """What answers for a checkpoint at several image sizes.
+
+    Args:
+        path: As for `open_engine`.
+        sizes: (height, width) each; none: the one that the weights expect.
+        scale_windows: Scale windows and grids to each size, see `MaxViT.set_image_size`; in PyTorch alone, and every
+            size then has a network of its own. False: one network, with its own windows, for all sizes.
+        engine: As for `open_engine`.
+        device: As for `open_engine`.
+
+    Raises:
+        MaxViTError: As `open_engine`; or if a size is given twice, or windows are to be scaled that cannot be.
+    """
+    if twice := [size for i, size in enumerate(sizes) if size in sizes[:i]]:
+        raise MaxViTError(f"size {twice[0][0]} x {twice[0][1]} is given twice: give each size once")
+    if not scale_windows:
+        opened = open_engine(path, engine, device)
+        return dict.fromkeys(sizes or [opened.preprocessing.image_size], opened)
+    if not sizes:
+        raise MaxViTError("windows are to be scaled, and no size to scale them to was given: give one or more")
+    check_known("engine", [engine], ENGINES)
+    if engine == "onnxruntime" or Path(path).suffix == ".onnx":
+        raise MaxViTError("windows are built into an ONNX file: scale those of a checkpoint that runs in PyTorch")
+    engines: dict[Size, Engine] = {}
+    for size in sizes:
+        model = load_model(path)
+        model.set_image_size(size)
+        engines[size] = TorchEngine(optimize(model.to(device)))
+    return engines

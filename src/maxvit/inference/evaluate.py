@@ -1,108 +1,161 @@
 """Measure a classifier on labelled images."""
 
-from dataclasses import dataclass
-from math import sqrt
+import dataclasses
+from collections.abc import Mapping
 
 import numpy as np
-import numpy.typing as npt
 import torch
+from torch import Tensor
 
+from maxvit.config import Preprocessing, Size, check_known
 from maxvit.data.labelled import LabelledImages
 from maxvit.data.loading import evaluation_loader
 from maxvit.errors import MaxViTError
 from maxvit.inference.engines import Engine, TorchEngine
+from maxvit.inference.evaluation import Evaluation, average
 from maxvit.inference.progress import track
 from maxvit.model import MaxViT
 
-
-@dataclass(frozen=True, slots=True)
-class Evaluation:
-    """What a classifier answered on every image, and the figures that follow.
-
-    Attributes:
-        class_names: One per class.
-        labels: (n,) int64, the true classes.
-        probabilities: (n, classes) float32.
-        indices: (n,) int64, of each image in the data set.
-        skipped: A sentence for each image that could not be read, and does not count.
-    """
-
-    class_names: list[str]
-    labels: npt.NDArray[np.int64]
-    probabilities: npt.NDArray[np.float32]
-    indices: npt.NDArray[np.int64]
-    skipped: list[str]
-
-    @property
-    def predictions(self) -> npt.NDArray[np.int64]:
-        """(n,), the class with the highest probability."""
-        return self.probabilities.argmax(1)
-
-    @property
-    def accuracy(self) -> float:
-        """Share of images whose first answer is right, 0 to 1."""
-        return float((self.predictions == self.labels).mean())
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """95 % confidence interval of the accuracy (Wilson)."""
-        n, p, z = len(self.labels), self.accuracy, 1.959964
-        centre, half = p + z * z / (2 * n), z * sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-        low, high = (centre - half) / (1 + z * z / n), (centre + half) / (1 + z * z / n)
-        return max(0.0, low), min(1.0, high)  # rounding can step outside
-
-    def top_k_accuracy(self, k: int) -> float:
-        """Share of images whose true class is among the k most probable."""
-        best = np.argsort(-self.probabilities, axis=1, kind="stable")[:, :k]
-        return float((best == self.labels[:, None]).any(1).mean())
-
-    @property
-    def loss(self) -> float:
-        """Mean cross-entropy in nats."""
-        own = self.probabilities[np.arange(len(self.labels)), self.labels]
-        return float(-np.log(np.maximum(own, 1e-12)).mean())
-
-    @property
-    def confusion(self) -> npt.NDArray[np.int64]:
-        """(true, predicted) counts."""
-        k = len(self.class_names)
-        return np.bincount(self.labels * k + self.predictions, minlength=k * k).reshape(k, k)
-
-    def per_class(self) -> list[dict[str, float | str | int]]:
-        """For each class: name, images, precision, recall and f1."""
-        k, answers = len(self.class_names), self.predictions
-        hits = np.bincount(self.labels[answers == self.labels], minlength=k)
-        trues, saids = np.bincount(self.labels, minlength=k), np.bincount(answers, minlength=k)
-        rows: list[dict[str, float | str | int]] = []
-        for i, name in enumerate(self.class_names):
-            hit, true, said = int(hits[i]), int(trues[i]), int(saids[i])
-            precision, recall = hit / said if said else 0.0, hit / true if true else 0.0
-            f1 = 2 * hit / (true + said) if true + said else 0.0
-            rows.append({"name": name, "images": true, "precision": precision, "recall": recall, "f1": f1})
-        return rows
-
-    def mistakes(self) -> list[int]:
-        """Rows of the wrong answers, the most confident first."""
-        wrong = np.flatnonzero(self.predictions != self.labels)
-        return [int(i) for i in wrong[np.argsort(-self.probabilities[wrong].max(1), kind="stable")]]
+TTA = ("none", "flip")
+TOGETHER = "together"
 
 
 def evaluate(
-    model: MaxViT | Engine, images: LabelledImages, batch_size: int = 64, workers: int = 0, show_progress: bool = False
+    model: MaxViT | Engine,
+    images: LabelledImages,
+    batch_size: int = 64,
+    workers: int = 0,
+    show_progress: bool = False,
+    *,
+    size: Size | None = None,
+    tta: str = "none",
+    part: tuple[int, int] = (0, 1),
 ) -> Evaluation:
     """Run the network over labelled images, preprocessed as its weights expect.
 
     Args:
         model: A classifier, which is left in the mode that it was in; or an engine, see `open_engine`.
-        images: Of classes that the model has.
+        images: Of classes that the model has. Where labels are shares of classes, (n, classes), the largest is the
+            true class.
         batch_size: Images per forward.
         workers: Processes that decode.
         show_progress: Draw a bar on standard error.
+        size: (height, width) of the images; nothing else of the preprocessing changes, and the network keeps its
+            windows. None: as the weights expect.
+        tta: "flip": the mean of the probabilities of an image and of its mirror image, in twice the time; not for
+            characters, of which the mirror image is none. "none": the image alone.
+        part: (rank, world): every world-th image from rank on, for one of several processes; see `merge`.
+
+    Returns:
+        The answers in the order of the images. Those of a share may be none at all.
 
     Raises:
-        MaxViTError: If the classes are not the model's, or no image can be read.
+        MaxViTError: If the classes are not the model's, an image has several, an option is out of range, or no image
+            can be read.
     """
     engine = TorchEngine(model) if isinstance(model, MaxViT) else model
+    check_known("test-time augmentation", [tta], TTA)
+    spec = _resized(engine.preprocessing, size)
+    rank, world = part
+    if not 0 <= rank < world:
+        raise MaxViTError(f"part is {part}; it takes (rank, world) with rank from 0 up to world - 1")
+    _check_classes(engine, images)
+    positions = np.arange(rank, len(images), world)
+    share = with_one_class(images).subset(positions.tolist())
+    probabilities, labels, indices, skipped = [], [], [], []
+    for batch in track(evaluation_loader(share, spec, batch_size, workers), "evaluating", show_progress):
+        skipped += batch.skipped
+        if len(batch.labels):
+            probabilities.append(_answer(engine, batch.images, tta))
+            labels.append(batch.labels)
+            indices.append(batch.indices)
+    if not labels and world == 1:
+        raise MaxViTError(f"none of the {len(images)} images can be read; the first: {skipped[0]}")
+    if not labels:
+        probabilities, labels = [torch.empty(0, len(images.class_names))], [torch.empty(0, dtype=torch.int64)]
+        indices = labels
+    order = torch.cat(indices).argsort()  # batches come by size, answers in the order of the images
+    return Evaluation(
+        images.class_names,
+        torch.cat(labels)[order].numpy(),
+        torch.cat(probabilities)[order].numpy(),
+        positions[torch.cat(indices)[order].numpy()],
+        skipped,
+    )
+
+
+def evaluate_sizes(
+    engines: Mapping[Size, MaxViT | Engine],
+    images: LabelledImages,
+    batch_size: int = 64,
+    workers: int = 0,
+    show_progress: bool = False,
+    *,
+    tta: str = "none",
+) -> dict[str, Evaluation]:
+    """`evaluate` at several sizes, and the answer of all together.
+
+    Args:
+        engines: What answers at each size, (height, width); often the same. See `open_sizes`.
+        images: As for `evaluate`.
+        batch_size: As for `evaluate`.
+        workers: As for `evaluate`.
+        show_progress: As for `evaluate`.
+        tta: As for `evaluate`.
+
+    Returns:
+        "224 x 224" and so on, in the order given; then, of more than one size, "together": the mean of their
+        probabilities.
+
+    Raises:
+        MaxViTError: As `evaluate`; or if there is no size, or an engine refuses its own, before any image is read.
+    """
+    if not engines:
+        raise MaxViTError("there are no sizes to evaluate at: give one or more")
+    opened = {size: TorchEngine(model) if isinstance(model, MaxViT) else model for size, model in engines.items()}
+    for size, engine in opened.items():
+        _resized(engine.preprocessing, size)
+        if len(opened) > 1:
+            engine(torch.zeros(1, engine.config.in_channels, *size))
+    results = {
+        size_name(size): evaluate(engine, images, batch_size, workers, show_progress, size=size, tta=tta)
+        for size, engine in opened.items()
+    }
+    return {**results, TOGETHER: average(list(results.values()))} if len(results) > 1 else results
+
+
+def size_name(size: Size) -> str:
+    """What a size is called: "224 x 320", height first."""
+    return f"{size[0]} x {size[1]}"
+
+
+def with_one_class(images: LabelledImages) -> LabelledImages:
+    """The same images, each labelled with one class: the largest of its shares, where it has shares of classes.
+
+    Raises:
+        MaxViTError: If the shares of an image do not sum to 1, or are not one a class.
+    """
+    labels = np.asarray(images.labels)
+    if labels.ndim == 1:
+        return images
+    if labels.ndim != 2 or labels.shape[1] != len(images.class_names):
+        raise MaxViTError(
+            f"labels have shape {labels.shape}: give one number an image, or (images, {len(images.class_names)}) shares"
+        )
+    sums = labels.sum(1)
+    if len(wrong := np.flatnonzero(~(np.abs(sums - 1) < 1e-3))):  # NaN is wrong too
+        raise MaxViTError(
+            f"{images.names[wrong[0]]} has several labels per image: they sum to {sums[wrong[0]]:g}, and shares of "
+            "classes sum to 1; evaluate on images of one class each"
+        )
+    return dataclasses.replace(images, labels=labels.argmax(1).tolist())
+
+
+def _resized(spec: Preprocessing, size: Size | None) -> Preprocessing:
+    return spec if size is None else dataclasses.replace(spec, image_size=size)
+
+
+def _check_classes(engine: Engine, images: LabelledImages) -> None:
     if engine.config.num_classes != len(images.class_names):
         raise MaxViTError(
             f"the model has {engine.config.num_classes} classes and the data {len(images.class_names)}: "
@@ -115,21 +168,9 @@ def evaluate(
         )
     if not len(images):
         raise MaxViTError("there are no images to evaluate on")
-    loader = evaluation_loader(images, engine.preprocessing, batch_size, workers)
-    probabilities, labels, indices, skipped = [], [], [], []
-    for batch in track(loader, "evaluating", show_progress):
-        skipped += batch.skipped
-        if len(batch.labels):
-            probabilities.append(engine(batch.images).softmax(-1))
-            labels.append(batch.labels)
-            indices.append(batch.indices)
-    if not labels:
-        raise MaxViTError(f"none of the {len(images)} images can be read; the first: {skipped[0]}")
-    order = torch.cat(indices).argsort()  # batches come by size, answers in the order of the images
-    return Evaluation(
-        images.class_names,
-        torch.cat(labels)[order].numpy(),
-        torch.cat(probabilities)[order].numpy(),
-        torch.cat(indices)[order].numpy(),
-        skipped,
-    )
+
+
+def _answer(engine: Engine, images: Tensor, tta: str) -> Tensor:
+    """Probabilities, (B, classes)."""
+    probabilities = engine(images).softmax(-1)
+    return (probabilities + engine(images.flip(-1)).softmax(-1)) / 2 if tta == "flip" else probabilities

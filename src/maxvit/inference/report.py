@@ -12,7 +12,7 @@ from PIL import Image
 
 from maxvit.errors import MaxViTError
 from maxvit.inference.charts import Chart, finite, line_chart, number, percent
-from maxvit.inference.evaluate import Evaluation
+from maxvit.inference.evaluation import Evaluation
 from maxvit.inference.explain import AttentionMap
 from maxvit.storage import write_text
 
@@ -90,6 +90,8 @@ def write_report(path: Path, report: Report) -> None:
         epochs=_epochs(report.history),
         matrix=_matrix(report.evaluation) if len(report.evaluation.class_names) <= _LARGEST_MATRIX else None,
         confusions=_confusions(report.evaluation),
+        bins=report.evaluation.calibration_bins(),
+        calibration_interval=report.evaluation.calibration_interval(),
         classes=sorted(report.evaluation.per_class(), key=lambda row: (not row["images"], row["f1"])),
         mistakes=[(mistake, *_picture(mistake.image, 192)) for mistake in report.mistakes],
         **_attention(report.explained),

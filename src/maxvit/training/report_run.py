@@ -10,7 +10,8 @@ from maxvit.data.labelled import LabelledImages
 from maxvit.data.transforms import preprocess
 from maxvit.errors import MaxViTError
 from maxvit.inference.device import best_device
-from maxvit.inference.evaluate import Evaluation, evaluate
+from maxvit.inference.evaluate import evaluate
+from maxvit.inference.evaluation import Evaluation
 from maxvit.inference.explain import attention_maps
 from maxvit.inference.report import Explained, Mistake, Report, write_report
 from maxvit.model import MaxViT

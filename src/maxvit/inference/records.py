@@ -1,0 +1,103 @@
+"""An evaluation as files: its figures as JSON, and every answer as a row of CSV."""
+
+import csv
+import io
+import json
+import os
+import platform
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from maxvit.data.labelled import LabelledImages
+from maxvit.errors import MaxViTError
+from maxvit.inference.evaluate import TOGETHER
+from maxvit.inference.evaluation import Evaluation
+from maxvit.storage import write_text
+
+BEST = 5  # classes of each image that are written down
+_PACKAGES = ("maxvit", "torch", "torchvision", "numpy", "pillow", "onnxruntime")
+
+
+def as_dict(results: Mapping[str, Evaluation]) -> dict[str, Any]:
+    """The figures as plain values.
+
+    Args:
+        results: What `evaluate_sizes` gives.
+
+    Returns:
+        The figures of the one size, or of all together, with a row for each class; "sizes" has those of each size.
+    """
+    *_, final = results.values()
+    sizes = [{"size": name, **result.figures()} for name, result in results.items() if name != TOGETHER]
+    return {**final.figures(), "per_class": final.per_class(), "sizes": sizes}
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of every package that can change an answer, where it is installed."""
+    found = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a folder that cannot be written to, before hours are spent on what was to lie there.
+
+    Raises:
+        MaxViTError: If it, or one above it, is a file or may not be written to.
+    """
+    nearest = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not nearest.is_dir():
+        raise MaxViTError(f"{nearest} is a file, and a folder to write to is wanted: choose another name")
+    if not os.access(nearest, os.W_OK):
+        raise MaxViTError(f"{nearest} may not be written to: choose another folder")
+
+
+def write_records(
+    folder: Path, results: Mapping[str, Evaluation], images: LabelledImages, settings: Mapping[str, Any]
+) -> None:
+    """Write `evaluation.json` and `predictions.csv`; each replaces an earlier one in one step.
+
+    The first holds `as_dict`, the settings, the versions of what computed and the date. The second has a row for each
+    image that could be read, at each size and together: image, size, truth, answer, confidence, correct (1 or 0), and
+    the five best classes with their probabilities, whose decimals give the float32 back.
+
+    Args:
+        folder: Made if it is not there.
+        results: What `evaluate_sizes` gives.
+        images: What they were measured on.
+        settings: What was asked for, as plain values.
+
+    Raises:
+        MaxViTError: If a file cannot be written.
+    """
+    date = datetime.now(UTC).isoformat(timespec="seconds")
+    record = {**as_dict(results), "settings": dict(settings), "versions": versions(), "date": date}
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    best = min(BEST, len(images.class_names))
+    columns = [column for i in range(1, best + 1) for column in (f"class_{i}", f"probability_{i}")]
+    writer.writerow(["image", "size", "truth", "answer", "confidence", "correct", *columns])
+    for name, result in results.items():
+        writer.writerows(_rows(name, result, images.names))
+    write_text(folder / "predictions.csv", _utf8(text.getvalue()))
+    write_text(folder / "evaluation.json", _utf8(json.dumps(record, indent=2, ensure_ascii=False) + "\n"))
+
+
+def _rows(size: str, result: Evaluation, names: Any) -> Iterator[list[str | int]]:
+    for row, best in enumerate(result.best(BEST)):
+        chosen = [(result.class_names[c], str(result.probabilities[row, c])) for c in best]
+        (answer, confidence), truth = chosen[0], int(result.labels[row])
+        head = [names[result.indices[row]], size, result.class_names[truth], answer, confidence, int(best[0] == truth)]
+        yield [*head, *(cell for pair in chosen for cell in pair)]
+
+
+def _utf8(text: str) -> str:
+    """A file name that is not UTF-8 reaches us with lone surrogates, which no UTF-8 file can hold."""
+    return text.encode("utf-8", "replace").decode("utf-8")
