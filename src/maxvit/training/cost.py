@@ -244,7 +244,7 @@ def _assumptions(devices: Devices, images_per_core: float, image_bytes: float) -
     else:
         speed = f"not measured on this hardware; {speed}; peak, memory and links are the data sheet's"
     return (
-        f"days: {speed}; at best all traffic hides behind arithmetic, at worst none; without validation",
+        f"time: {speed}; at best all traffic hides behind arithmetic, at worst none; without validation",
         "batch norm sees the images of one forward on one device, so fewer of them are another training",
         "operations: a step is 3 forwards, 4 with gradient checkpointing; a multiply-add is 2",
         f"memory: the sum of its parts must stay within {USABLE:.0%}; computed, see docs/plan.md for the error",
