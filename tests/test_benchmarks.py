@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 pytest.importorskip("matplotlib", reason="the benchmarks draw with matplotlib: pip install 'maxvit[dev]'")
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
@@ -31,6 +32,26 @@ def test_network_scaling_writes_a_row_for_each_side(tmp_path):
     rows = [row.split("|")[1:-1] for row in (tmp_path / "scaling.md").read_text().splitlines() if row.startswith("| ")]
     assert [row[0].strip() for row in rows] == ["image side", "32", "45", "64"]
     assert rows[2][2].strip() == "1.00 (1.00 to 1.00)"
+
+
+@pytest.mark.parametrize("groups", [1, 10])
+def test_a_convolution_s_backward_counts_each_gradient_as_forward_does(groups, monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    formula = {torch.ops.aten.convolution_backward: import_module("plan_check").convolution_backward}
+    convolution = torch.nn.Conv2d(10, 20, 3, groups=groups)
+    with FlopCounterMode(display=False, custom_mapping=formula) as counter:
+        convolution(torch.randn(2, 10, 7, 9, requires_grad=True)).sum().backward()
+    assert counter.get_total_flops() == 3 * 2 * (2 * 20 * 5 * 7) * 9 * 10 // groups
+
+
+@pytest.mark.full
+def test_a_plan_is_near_what_is_measured(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import_module("plan_check").main(["--out", str(tmp_path / "check"), "--models", "maxvit_micro"])
+    rows = [row.split("|")[1:-1] for row in (tmp_path / "check.md").read_text().splitlines() if row.startswith("| ")]
+    for row in rows[1:]:
+        assert 1 < float(row[5]) < 1.5  # memory: a bound on what tensors take
+        assert 1 < float(row[9]) < 1.1  # operations
 
 
 @pytest.mark.full

@@ -126,6 +126,39 @@ def test_the_activation_bytes_are_those_that_a_real_forward_keeps():
     assert summarize(model).training_bytes == pytest.approx(measured, rel=0.01)  # kernels may keep other scraps
 
 
+def kept_bytes(model, module, x):
+    """What autograd saves of one part of a model on the CPU, without its weights; and the part's output."""
+    storages = {}
+    weights = {tensor.untyped_storage().data_ptr() for tensor in model.state_dict().values()}
+
+    def keep(tensor):
+        storages[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        output = module(x)
+    return {pointer: s.nbytes() for pointer, s in storages.items() if pointer not in weights}, output
+
+
+def test_the_checkpointed_bytes_are_block_inputs_and_the_largest_block():
+    """What a real checkpointed forward saves, and what the largest block saves when it is run by itself."""
+    model = MaxViT(CONFIG).train()
+    model.set_gradient_checkpointing()
+    images = torch.randn(2, 3, 37, 83)
+    forward, _ = kept_bytes(model, model, images)
+    x, own, largest = model.stem(images), [], 0
+    for block in (block for stage in model.stages for block in stage):
+        kept, output = kept_bytes(model, block, x)
+        own.append(sum(kept.values()) - x.untyped_storage().nbytes())
+        largest = max(largest, *kept.values())
+        x = output
+    summary = summarize(model)
+    measured = (sum(forward.values()) + max(own)) / 2
+    assert summary.checkpointed_bytes == pytest.approx(measured, rel=0.01)  # as above
+    assert summary.checkpointed_bytes < 0.8 * summary.training_bytes
+    assert summary.largest_bytes == largest / 2
+
+
 @pytest.mark.parametrize("training", [True, False])
 def test_the_model_is_left_as_it_was(training):
     model = MaxViT(CONFIG).train(training)

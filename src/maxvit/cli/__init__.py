@@ -13,6 +13,7 @@ from maxvit.cli.evaluate import evaluate
 from maxvit.cli.export import export
 from maxvit.cli.info import info
 from maxvit.cli.list import list_models
+from maxvit.cli.plan import plan
 from maxvit.cli.predict import predict
 from maxvit.cli.report import report
 from maxvit.cli.shard import shard
@@ -28,6 +29,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(train)
+app.command()(plan)
 app.command()(evaluate)
 app.command()(predict)
 app.command()(report)

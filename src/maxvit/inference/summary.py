@@ -42,6 +42,8 @@ class Summary:
         multiply_adds: Of convolutions and matrix products.
         weight_bytes: Parameters and statistics, as stored.
         training_bytes: Activations that backward needs, float32, without gradient checkpointing.
+        checkpointed_bytes: The same with it: the blocks' inputs, and the largest of the blocks, computed again.
+        largest_bytes: The largest of these activations.
     """
 
     image_size: Size
@@ -50,6 +52,8 @@ class Summary:
     multiply_adds: int
     weight_bytes: int
     training_bytes: int
+    checkpointed_bytes: int
+    largest_bytes: int
 
 
 def summarize(model: MaxViT, image_size: Size | None = None) -> Summary:
@@ -72,6 +76,13 @@ def summarize(model: MaxViT, image_size: Size | None = None) -> Summary:
     kept: dict[int, int] = {}  # by storage: one that two operations keep counts once
     alive: list[Tensor] = []  # so that no storage is freed and its address used again
     weights = {p.untyped_storage()._cdata for p in model.state_dict().values()}
+
+    inputs: list[int] = []  # bytes of each block's input,
+    blocks: list[int] = []  # and of what it keeps, its input included
+    for block in (block for stage in model.stages for block in stage.children()):
+        block.register_forward_pre_hook(lambda _, given: inputs.append(given[0].untyped_storage().nbytes()))
+        block.register_forward_pre_hook(lambda *_: blocks.append(-sum(kept.values())))
+        block.register_forward_hook(lambda *_: blocks.append(blocks.pop() + sum(kept.values())))
 
     def keep(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
@@ -99,6 +110,7 @@ def summarize(model: MaxViT, image_size: Size | None = None) -> Summary:
         )
         for name, module in parts.items()
     ]
+    again = max((own - given for own, given in zip(blocks, inputs, strict=True)), default=0)
     return Summary(
         image_size=size,
         parts=rows,
@@ -106,6 +118,8 @@ def summarize(model: MaxViT, image_size: Size | None = None) -> Summary:
         multiply_adds=counter.get_total_flops() // 4,
         weight_bytes=sum(t.numel() * t.element_size() for t in model.state_dict().values()),
         training_bytes=sum(kept.values()) // 2,
+        checkpointed_bytes=(sum(kept.values()) - sum(blocks) + sum(inputs) + again) // 2,
+        largest_bytes=max(kept.values()) // 2,
     )
 
 

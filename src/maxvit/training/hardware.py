@@ -1,0 +1,185 @@
+"""Devices that a training may run on, as frozen data, and how many of them: "64xH100"."""
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import ceil
+from types import MappingProxyType
+from typing import Literal
+
+from maxvit.errors import MaxViTError
+
+Precision = Literal["bf16", "fp32"]
+OPERATIONS_PER_BYTE = (
+    38.8  # of MaxViT-T at 224 in bf16: 11.1 GFLOP forward over 286 MB read and written, counted unfused
+)
+MOST_OF_THE_PEAK = 0.6
+MEASURED_ON_CPU = (
+    0.38,
+    0.59,
+)  # a step of maxvit_tiny in plain PyTorch and accelerated, see benchmarks/results/training_*
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Device:
+    """One kind of device.
+
+    Attributes:
+        name: As a user writes it.
+        memory_bytes: Published; a GB is taken as 1e9 bytes.
+        bf16_flops: Published peak of matrix products a second, dense; None: it has no bf16 matrix products.
+        fp32_flops: The same of fp32, in TF32 where the device has it.
+        link_bytes_per_s: To other devices of its node, one way: half of what is published for both ways.
+        network_bytes_per_s: From a node to others, one way, all adapters together. Assumed: that of the vendor's own
+            server where there is one.
+        per_node: Devices a node. Assumed, likewise.
+        share_of_peak: Lowest and highest share of the peak that training is assumed to reach (MFU).
+        reserved_bytes: Held by the driver and by libraries. Assumed.
+    """
+
+    name: str
+    memory_bytes: float
+    bf16_flops: float | None
+    fp32_flops: float
+    link_bytes_per_s: float
+    network_bytes_per_s: float
+    per_node: int
+    share_of_peak: tuple[float, float]
+    reserved_bytes: float
+
+    def peak_flops(self, precision: Precision) -> float:
+        """Operations a second at most. Raises `MaxViTError` where the device has no such products."""
+        if precision not in ("bf16", "fp32"):
+            raise MaxViTError(f"precision is {precision!r}; choose bf16 or fp32")
+        if precision == "fp32":
+            return self.fp32_flops
+        if self.bf16_flops is None:
+            raise MaxViTError(f"{self.name} has no bf16 matrix products: use --precision fp32")
+        return self.bf16_flops
+
+
+@dataclass(frozen=True, slots=True)
+class Devices:
+    """Several devices of one kind."""
+
+    device: Device
+    count: int
+
+    def __str__(self) -> str:
+        return f"{self.count}x{self.device.name}"
+
+    @property
+    def nodes(self) -> int:
+        """Machines that hold them."""
+        return ceil(self.count / self.device.per_node)
+
+    @property
+    def ring_bytes_per_s(self) -> float:
+        """What a ring through all of them carries at each device: the rings of a node share its network."""
+        device = self.device
+        return min(device.link_bytes_per_s, device.network_bytes_per_s) if self.nodes > 1 else device.link_bytes_per_s
+
+
+def _gpu(
+    name: str,
+    memory_gb: float,
+    memory_tb_per_s: float,
+    tflops: tuple[float | None, float],
+    link_gb_per_s: float,
+    network_gb_per_s: float,
+) -> Device:
+    """The highest share of the peak is where memory bandwidth ends it without fused kernels, the lowest half of it."""
+    bf16, fp32 = tflops
+    reachable = (
+        OPERATIONS_PER_BYTE * memory_tb_per_s / bf16 if bf16 else OPERATIONS_PER_BYTE / 2 * memory_tb_per_s / fp32
+    )
+    share = min(MOST_OF_THE_PEAK, reachable)
+    return Device(
+        name=name,
+        memory_bytes=memory_gb * 1e9,
+        bf16_flops=bf16 and bf16 * 1e12,
+        fp32_flops=fp32 * 1e12,
+        link_bytes_per_s=link_gb_per_s * 1e9,
+        network_bytes_per_s=network_gb_per_s * 1e9,
+        per_node=8,
+        share_of_peak=(share / 2, share),
+        reserved_bytes=1.5e9,
+    )
+
+
+# Published, in NVIDIA's data sheets (SXM forms where there are several): memory, its bandwidth, dense peaks (half of a
+# figure "with sparsity"), NVLink, or PCIe 4.0 x16 for the two without it. Assumed: eight to a node, its network (of DGX
+# H100, H200, B200, A100 and DGX-1; else 100 Gbit/s), the share of the peak, 1.5 GB reserved.
+DEVICES: Mapping[str, Device] = MappingProxyType(
+    {
+        device.name: device
+        for device in (
+            #                  GB, TB/s, (bf16, fp32 or TF32), link one way, network one way
+            _gpu("B200", 180, 8.0, (2250, 1100), 900, 400),
+            _gpu("H200", 141, 4.8, (989, 494), 450, 400),
+            _gpu("H100", 80, 3.35, (989, 494), 450, 400),
+            _gpu("A100-80", 80, 2.039, (312, 156), 300, 200),
+            _gpu("A100-40", 40, 1.555, (312, 156), 300, 200),
+            _gpu("L4", 24, 0.3, (121, 60), 32, 12.5),
+            _gpu("RTX4090", 24, 1.008, (165.2, 82.6), 32, 12.5),
+            _gpu("V100", 32, 0.9, (None, 15.7), 150, 50),
+        )
+    }
+)
+
+
+def this_cpu(peak_flops: float, memory_bytes: float) -> Device:
+    """A CPU like this one, which trains in fp32; several are one a machine, with 10 Gbit/s between them (assumed).
+
+    Args:
+        peak_flops: Of products of fp32 matrices, a second.
+        memory_bytes: Of the machine.
+
+    Raises:
+        MaxViTError: If the peak is not above 0.
+    """
+    if not 0 < peak_flops < float("inf"):
+        raise MaxViTError(f"the peak is {peak_flops:g} operations a second; give what the CPU reaches, such as 2e11")
+    return Device(
+        name="cpu",
+        memory_bytes=memory_bytes,
+        bf16_flops=None,
+        fp32_flops=peak_flops,
+        link_bytes_per_s=1.25e9,
+        network_bytes_per_s=1.25e9,
+        per_node=1,
+        share_of_peak=MEASURED_ON_CPU,
+        reserved_bytes=0,
+    )
+
+
+def machine_memory_bytes() -> float:
+    """Of this machine. Raises `MaxViTError` where the system does not say."""
+    try:
+        return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    except (AttributeError, ValueError, OSError) as error:
+        raise MaxViTError("this system does not say how much memory it has: plan for a GPU by its name") from error
+
+
+def parse_devices(text: str, cpu: Device | None = None) -> Devices:
+    """Read "64xH100", "8xA100-80", or "H100" for one.
+
+    Args:
+        text: How many of what.
+        cpu: What "cpu" means; None: it is not known.
+
+    Raises:
+        MaxViTError: If it is no such text, the device is unknown, or there are none.
+    """
+    found = re.fullmatch(r"\s*(?:(\d+)\s*[x×*]\s*)?([^\s]+)\s*", text, re.IGNORECASE)
+    if found is None:
+        raise MaxViTError(f"devices are {text!r}; write how many of what, such as 64xH100, or H100 for one")
+    known = {**DEVICES, **({"cpu": cpu} if cpu else {})}
+    name = next((name for name in known if name.lower() == found[2].lower()), found[2])
+    if name not in known:
+        raise MaxViTError(f"unknown device {name!r}: known are {', '.join(known)}")
+    count = int(found[1] or 1)
+    if count < 1:
+        raise MaxViTError(f"devices are {text!r}; one is the fewest")
+    return Devices(known[name], count)

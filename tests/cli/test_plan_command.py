@@ -1,0 +1,134 @@
+"""maxvit plan: what it prints, and what it refuses."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from maxvit.cli import main
+
+MICRO = ["plan", "--recipe", "digits", "--images", "1437", "--devices"]
+
+
+@pytest.fixture
+def run(capsys):
+    """Run a command in this process: code, stdout, stderr."""
+
+    def call(*arguments):
+        capsys.readouterr()
+        code = main([str(argument) for argument in arguments])
+        return code, *capsys.readouterr()
+
+    return call
+
+
+def recipe(folder, name, text="model: {name: maxvit_micro}"):
+    path = folder / name
+    path.write_text(text)
+    return path
+
+
+def test_a_program_reads_json(run):
+    code, out, _ = run(*MICRO, "8xH100", "--set", "optimization.epochs=3", "--json")
+    answer = json.loads(out)
+    assert code == 0
+    assert (answer["model"], answer["devices"], answer["nodes"], answer["precision"]) == (
+        "maxvit_micro",
+        "8xH100",
+        1,
+        "bf16",
+    )
+    assert (answer["steps"], answer["warmup_steps"], answer["image_size"]) == (69, 115, [32, 32])  # 23 an epoch
+    assert [way["strategy"] for way in answer["ways"]] == ["DDP", "DDP", "FSDP2", "FSDP2"]
+    assert [way["gradient_checkpointing"] for way in answer["ways"]] == [False, True, False, True]
+    assert all(way["fits"] and way["images"] == 8 for way in answer["ways"])
+
+
+def test_people_read_a_table_and_what_it_rests_on(run):
+    code, out, err = run(*MICRO, "2xA100-40", "--precision", "fp32", "--images-per-core", "10")
+    assert (code, err) == (0, "")
+    assert out.startswith("maxvit_micro by digits, on 2xA100-40 (1 node), fp32\n")
+    rows = {line[:26].strip(): line for line in out.splitlines()}
+    assert rows["images at once, a device"].split()[-4:] == ["32"] * 4
+    assert rows["fits"].split()[-4:] == ["yes"] * 4
+    assert "1,437 images, given; trained at 32 x 32" in out
+    assert "time: not measured on this hardware; assumes that " in out
+    assert "10 images/s a core" in out.splitlines()[-1]
+
+
+def test_model_and_settings_override_the_recipe(run):
+    said = run(*MICRO, "H100", "--model", "maxvit_tiny", "--set", "data.image_size=64", "--json")[1]
+    assert (json.loads(said)["model"], json.loads(said)["image_size"]) == ("maxvit_tiny", [64, 64])
+
+
+def test_what_does_not_fit_says_what_to_change(run):
+    large = ["--model", "maxvit_xlarge", "--set", "data.image_size=1024", "--set", "data.batch_size=8"]
+    code, out, _ = run(*MICRO, "8xL4", *large)
+    assert code == 0
+    assert "FSDP2 does not fit: one image needs 43.4 of 21.6 GB: --set model.gradient_checkpointing=true\n" in out
+
+
+def test_images_are_counted_in_the_data(run, images, tmp_path):
+    config = recipe(tmp_path, "mine.yaml", f"data: {{path: {images}, batch_size: 8, image_size: 32}}")
+    answer = json.loads(run("plan", "--recipe", config, "--devices", "L4", "--json")[1])
+    assert answer["schedule"]["images"] == 19
+    assert answer["data"] == f"counted in {images}, without what is held out"
+    sizes = [path.stat().st_size for path in images.rglob("*.png")]
+    assert answer["schedule"]["image_bytes"] == pytest.approx(sum(sizes) / 24, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("name", "images", "head"), [("imagenet1k_mine", 1_281_167, 1000), ("imagenet21k", 14_197_122, 21_843)]
+)
+def test_imagenet_is_known_by_the_name_of_its_recipe(run, tmp_path, name, images, head):
+    config = recipe(tmp_path, f"{name}.yaml")
+    answer, given = (
+        json.loads(run("plan", "--recipe", config, "--devices", "L4", *more, "--json")[1])
+        for more in ([], ["--images", "640"])
+    )
+    assert answer["schedule"]["images"] == images
+    assert given["schedule"]["images"] == 640
+    assert given["checkpoint_bytes"] == answer["checkpoint_bytes"] > 4 * 129 * head  # of 128 channels and a bias
+
+
+def test_a_cpu_has_the_peak_that_is_given_or_measured(run):
+    given = json.loads(run(*MICRO, "cpu", "--peak", "200", "--json")[1])
+    assert (given["peak_flops"], given["precision"], given["devices"]) == (2e11, "fp32", "1xcpu")
+    measured = json.loads(run(*MICRO, "cpu", "--json")[1])
+    assert measured["peak_flops"] > 1e8
+
+
+def test_v100_trains_in_fp32_by_itself(run):
+    assert json.loads(run(*MICRO, "V100", "--json")[1])["precision"] == "fp32"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([*MICRO, "8xH101"], "unknown device 'H101': known are B200, H200, H100, "),
+        ([*MICRO, "3xH100"], "a batch of 64 cannot be shared evenly by 3 devices: use --set data.batch_size=66"),
+        ([*MICRO, "V100", "--precision", "bf16"], "V100 has no bf16 matrix products: use --precision fp32"),
+        ([*MICRO, "H100", "--precision", "int8"], "precision is 'int8'; choose bf16 or fp32"),
+        ([*MICRO, "H100", "--peak", "5"], "--peak is that of cpu, and H100 was given: leave it out"),
+        ([*MICRO, "cpu", "--peak", "0"], "the peak is 0 operations a second"),
+        ([*MICRO, "H100", "--images-per-core", "0"], "images per core: 0 were given"),
+        ([*MICRO, "H100", "--model", "maxvit_huge"], "model.name is 'maxvit_huge'"),
+        (["plan", "--recipe", "imagenet", "--devices", "H100"], "unknown recipe 'imagenet'"),
+        (["plan", "--recipe", "folder", "--devices", "H100"], "how many images does folder train on?"),
+        (["plan", "--recipe", "digits"], "Missing option '--devices'"),
+        ([*MICRO[:3], "--images", "0", "--devices", "H100"], "Invalid value for '--images'"),
+    ],
+)
+def test_a_mistake_is_one_sentence(run, arguments, said):
+    code, out, err = run(*arguments)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith(f"error: {said}")
+
+
+def test_help_states_the_cost_model_and_needs_no_torch():
+    code = "import sys; from maxvit.cli import main; main(['plan', '--help']); sys.exit('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "3 forwards" in done.stdout
+    assert "2 (n - 1) / n" in done.stdout
