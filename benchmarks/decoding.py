@@ -35,6 +35,7 @@ from maxvit.benchmark.page import written
 from maxvit.benchmark.statistics import paired_ratio, spread
 from maxvit.config import Preprocessing
 from maxvit.data.images import decode
+from maxvit.data.reduced import shrink_factor
 from maxvit.data.transforms import normalise
 from maxvit.storage import write_text
 
@@ -95,7 +96,7 @@ def pil_reduced(data: bytes, box: tuple[int, int, int, int]) -> tuple[Picture, f
     """As small as the crop allows."""
     image = Image.open(io.BytesIO(data))
     width = image.width
-    scale = shrink(box)
+    scale = shrink_factor(box, (SIDE, SIDE))
     image.draft(None, (image.width // scale, image.height // scale))
     return image.convert("RGB"), image.width / width
 
@@ -112,14 +113,9 @@ def simplejpeg_reduced(data: bytes, box: tuple[int, int, int, int]) -> tuple[Pic
     import simplejpeg
 
     height, width, *_ = simplejpeg.decode_jpeg_header(data)
-    scale = shrink(box)
+    scale = shrink_factor(box, (SIDE, SIDE))
     pixels = simplejpeg.decode_jpeg(data, min_height=height // scale, min_width=width // scale, min_factor=1)
     return torch.from_numpy(pixels).permute(2, 0, 1), pixels.shape[1] / width
-
-
-def shrink(box: tuple[int, int, int, int]) -> int:
-    """By how much a picture may be smaller: 1, 2, 4 or 8."""
-    return max(s for s in (1, 2, 4, 8) if s == 1 or min(box[2:]) >= s * SIDE)
 
 
 def pil_as_tensor(data: bytes, box: tuple[int, int, int, int]) -> tuple[Picture, float]:

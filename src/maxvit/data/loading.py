@@ -11,7 +11,6 @@ from torch.utils.data import DataLoader, Dataset
 from maxvit.config import Preprocessing, Size
 from maxvit.data.augmentation import Augmentation, training_transform
 from maxvit.data.bucketing import EvaluationBatches, TrainingBatches, find_buckets
-from maxvit.data.images import decode
 from maxvit.data.labelled import LabelledImages
 from maxvit.data.transforms import normalise, preprocess
 from maxvit.errors import MaxViTError
@@ -64,7 +63,7 @@ class _Batches(Dataset[Batch]):
             return preprocess(self.spec, source)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return normalise(self.spec, np.asarray(self.augment[self.buckets[index]](decode(source))))
+            return normalise(self.spec, np.asarray(self.augment[self.buckets[index]](source)))
 
 
 def training_loader(
