@@ -235,8 +235,8 @@ def main(arguments: list[str] | None = None) -> None:
         sections += [f"Crops differ from the first row's by, mean of 255 a pixel: {apart}.", ""]
     words = sys.argv[1:] if arguments is None else arguments
     facts = {
-        "pictures": f"{', '.join(PHOTOGRAPHS)} (scikit-image), china and flower (scikit-learn), resized and encoded as "
-        f"JPEG of quality {QUALITY}; what is enlarged gets grain of deviation {GRAIN:g}, as it has no detail of its own",
+        "pictures": f"{', '.join(PHOTOGRAPHS)} (scikit-image), china and flower (scikit-learn), resized, encoded "
+        f"as JPEG of quality {QUALITY}; what is enlarged gets grain of deviation {GRAIN:g}, as it has no detail itself",
         **describe_machine("cpu", 1),
         "versions": versions(["torch", "torchvision", "pillow", "simplejpeg", "scikit-image", "scikit-learn"]),
         "commit": commit(),

@@ -1,4 +1,4 @@
-"""A random piece of a JPEG that is decoded small is the piece of the whole picture, and for all else it is exactly so."""
+"""A random piece of a JPEG that is decoded small is the piece of the whole picture; all else is as it was."""
 
 import io
 
@@ -126,8 +126,16 @@ def test_the_same_seed_gives_the_same_piece():
 
 @pytest.mark.parametrize(
     ("box", "factor"),
-    [((0, 0, 37, 53), 1), ((3, 5, 74, 106), 2), ((3, 5, 74, 105), 1), ((3, 5, 73, 999), 1), ((0, 0, 999, 423), 4)]
-    + [((0, 0, 296, 424), 8), ((0, 0, 9999, 9999), 8), ((0, 0, 5, 5), 1)],
+    [
+        ((0, 0, 37, 53), 1),
+        ((3, 5, 74, 106), 2),
+        ((3, 5, 74, 105), 1),
+        ((3, 5, 73, 999), 1),
+        ((0, 0, 999, 423), 4),
+        ((0, 0, 296, 424), 8),
+        ((0, 0, 9999, 9999), 8),
+        ((0, 0, 5, 5), 1),
+    ],
 )
 def test_a_piece_keeps_as_many_pixels_as_are_wanted(box, factor):
     assert shrink_factor(box, SIZE) == factor

@@ -19,8 +19,9 @@ def training_transform(size: Size, augmentation: Augmentation) -> nn.Module:
     Args:
         size: (height, width) to produce.
         augmentation: "photos": random crop (area 0.08 to 1, aspect 3/4 to 4/3 times that of `size`), flip, RandAugment
-            2 x 15 as in the paper's recipe; JPEGs are decoded no larger than the crop needs. "characters": small shifts,
-            turns and stretches, and never a flip: a mirrored 2 is no 2. "none": the plain resize of the whole image.
+            2 x 15 as in the paper's recipe; JPEGs are decoded no larger than the crop needs. "characters": small
+            shifts, turns and stretches, and never a flip: a mirrored 2 is no 2. "none": the plain resize of the whole
+            image.
 
     Returns:
         A module from anything that `maxvit.data.images.decode` reads to an RGB image of that size; it raises
