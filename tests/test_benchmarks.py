@@ -1,13 +1,16 @@
 """The benchmarks run, at sizes that take no time, and refuse to time what is wrong. Nothing here looks at a clock."""
 
+import dataclasses
 import importlib.util
 import json
 from collections import Counter
 from importlib import import_module
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
 pytest.importorskip("matplotlib", reason="the benchmarks draw with matplotlib: pip install 'maxvit[dev]'")
@@ -118,3 +121,102 @@ def test_peak_memory_counts_what_is_held_at_once(scaling):
             del first, second
 
     assert 8000 <= scaling.peak_bytes(run) < 8100  # two tensors of 4000 bytes, and the number 1
+
+
+@pytest.fixture(scope="module")
+def architecture():
+    return script("architecture")
+
+
+@pytest.fixture
+def ablate(architecture, tmp_path):
+    return lambda: architecture.main(["--quick", "--work", str(tmp_path / "work"), "--out", str(tmp_path / "record")])
+
+
+def test_the_architecture_experiment_goes_on_where_it_stopped(architecture, ablate, tmp_path, monkeypatch):
+    trained = []
+    plain = architecture.train
+
+    def stops_after_three(task, parts, seed):
+        if len(trained) == 3:
+            raise KeyboardInterrupt
+        trained.append(parts)
+        return plain(task, parts, seed)
+
+    monkeypatch.setattr(architecture, "train", stops_after_three)
+    with pytest.raises(KeyboardInterrupt):
+        ablate()
+    monkeypatch.setattr(architecture, "train", lambda *of_run: (trained.append(of_run[1]), plain(*of_run))[1])
+    ablate()
+    assert len(trained) == 2 * 8
+    first = {path.suffix: path.read_bytes() for path in tmp_path.glob("record.*")}
+    ablate()
+    assert len(trained) == 2 * 8
+    assert sorted(first) == [".json", ".md", ".png"]
+    assert (tmp_path / "record.md").read_bytes() == first[".md"]
+    assert first[".png"].startswith(b"\x89PNG")
+    rows = [line for line in first[".md"].decode().splitlines() if line.startswith(("| yes", "|  |"))]
+    assert len(rows) == 2 * 8
+    assert len(json.loads(first[".json"])["runs"]) == 2 * 8
+
+
+def test_a_run_of_another_budget_is_not_taken_for_this_one(architecture, tmp_path, monkeypatch):
+    budgets = []
+    monkeypatch.setattr(
+        architecture, "train", lambda task, *_: budgets.append(task.steps) or {"accuracy": 0.5, "seconds": 1}
+    )
+    for steps in (2, 3, 3):
+        task = dataclasses.replace(architecture.TASKS["halves"], steps=steps)
+        architecture.run("halves", task, (True, True, True), 0, tmp_path)
+    assert budgets == [2, 3]
+
+
+def test_variants_keep_the_shape_of_every_map_and_differ_in_what_they_hold(architecture):
+    task = architecture.TASKS["halves"]
+    networks = {parts: architecture.build(task, parts, seed=0).eval() for parts in architecture.VARIANTS}
+    images = torch.randn(2, 3, *task.size)
+    shapes = {tuple(map(tuple, (m.shape for m in n.forward_pyramid(images)))) for n in networks.values()}
+    assert shapes == {((2, 32, 8, 32), (2, 32, 4, 16), (2, 64, 2, 8), (2, 64, 1, 4))}
+    counts = {architecture.multiply_adds(network) for network in networks.values()}
+    assert len(counts) == 6  # one attention layer costs the same on either axis
+    kinds = Counter(type(m).__name__ for m in networks[False, True, False].modules())
+    assert (kinds["MBConv"], kinds["BlockAttention"], kinds["GridAttention"]) == (0, 4, 0)
+
+
+def test_halves_hold_the_same_colours_and_agree_where_the_label_says_so(architecture, monkeypatch):
+    monkeypatch.setattr(architecture, "NOISE", 0.0)
+    images, labels = architecture.halves(101, (32, 128), np.random.default_rng(0))
+    cells = images.unfold(2, 8, 8).unfold(3, 8, 8)  # (B, 3, 4, 16, 8, 8)
+    colours = cells.sum((4, 5)) / 36  # squares of 6 x 6, black around them
+    left, right = colours[..., :8], colours[..., 8:]
+    for half in (left, right):
+        for picture in half.flatten(2).transpose(1, 2):  # (32, 3)
+            _, counts = picture.mul(100).round().unique(dim=0, return_counts=True)
+            assert counts.tolist() == [4] * 8
+    same = ((left - right).abs() < 0.01).all(1).float().mean((1, 2))
+    assert (same[labels == 1] == 1).all()
+    assert (same[labels == 0] <= 0.25).all()
+    assert 30 <= labels.sum() <= 71  # four deviations of a fair coin
+
+
+def test_decoding_times_every_way_at_every_step(tmp_path):
+    decoding = script("decoding")
+    decoding.main(["--quick", "--out", str(tmp_path / "decoding")])
+    records = json.loads((tmp_path / "decoding.json").read_text())["records"]
+    assert len(records) == 2 * 3
+    for record in records:
+        assert {name: len(seconds) for name, seconds in record["seconds"].items()} == dict.fromkeys(decoding.ways(), 2)
+    page = (tmp_path / "decoding.md").read_text()
+    assert page.count("| Pillow, reduced; tensors |") == 6
+    assert "At 500 x 375, all steps together, " in page
+
+
+def test_decoding_times_nothing_where_a_way_gives_another_picture(tmp_path, monkeypatch):
+    decoding = script("decoding")
+    plain = decoding.pil_reduced
+    monkeypatch.setattr(
+        decoding, "pil_reduced", lambda data, box: (plain(data, box)[0].transpose(Image.Transpose.ROTATE_180), 1.0)
+    )
+    with pytest.raises(AssertionError, match="crops differ"):
+        decoding.main(["--quick", "--out", str(tmp_path / "decoding")])
+    assert not list(tmp_path.iterdir())

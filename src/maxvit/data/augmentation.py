@@ -2,36 +2,48 @@
 
 from typing import Literal
 
+from PIL import Image
 from torch import nn
 from torchvision.transforms import InterpolationMode, v2
 
 from maxvit.config import Size
+from maxvit.data.images import ImageLike, decode
+from maxvit.data.reduced import RandomPiece
 
 Augmentation = Literal["none", "characters", "photos"]
 
 
 def training_transform(size: Size, augmentation: Augmentation, rand_augment: tuple[int, int] = (2, 15)) -> nn.Module:
-    """What training does to a decoded RGB image, before `normalise`; draws from PyTorch's random numbers.
+    """What training makes of an image, before `normalise`; draws from PyTorch's random numbers.
 
     Args:
         size: (height, width) to produce.
         augmentation: "photos": random crop (area 0.08 to 1, aspect 3/4 to 4/3 times that of `size`), flip, RandAugment
-            as in the paper's recipe. "characters": small shifts, turns and stretches, and never a flip: a
-            mirrored 2 is no 2. "none": the plain resize of the whole image.
+            as in the paper's recipe; JPEGs are decoded no larger than the crop needs. "characters": small shifts, turns
+            and stretches, and never a flip: a mirrored 2 is no 2. "none": the plain resize of the whole image.
         rand_augment: Operations, and their magnitude from 0 to 30, of "photos"; 0 operations: none.
 
     Returns:
-        A module from a PIL image to a PIL image of that size.
+        A module from anything that `maxvit.data.images.decode` reads to an RGB image of that size; it raises
+        `MaxViTError` as `decode` does.
     """
     bicubic, bilinear = InterpolationMode.BICUBIC, InterpolationMode.BILINEAR
     resize = v2.Resize(size, bicubic, antialias=True)
     if augmentation == "photos":
         aspect = size[1] / size[0]
-        crop = v2.RandomResizedCrop(size, (0.08, 1.0), (3 / 4 * aspect, 4 / 3 * aspect), bicubic, antialias=True)
+        crop = RandomPiece(size, (0.08, 1.0), (3 / 4 * aspect, 4 / 3 * aspect))
         grey = [128, 128, 128]
-        colours = v2.RandAugment(*rand_augment, interpolation=bilinear, fill=grey)
-        return v2.Compose([crop, v2.RandomHorizontalFlip(), colours])
+        changed = v2.RandAugment(*rand_augment, interpolation=bilinear, fill=grey)
+        return nn.Sequential(crop, v2.RandomHorizontalFlip(), changed)
     if augmentation == "characters":
         moved = v2.RandomAffine(12, (0.1, 0.1), (0.85, 1.15), shear=(-10, 10, -5, 5), interpolation=bilinear)
-        return v2.Compose([resize, moved])
-    return resize
+        return nn.Sequential(_Decode(), resize, moved)
+    return nn.Sequential(_Decode(), resize)
+
+
+class _Decode(nn.Module):
+    """`decode` as the first of several modules."""
+
+    def forward(self, source: ImageLike) -> Image.Image:
+        """Anything that is an image -> RGB."""
+        return decode(source)

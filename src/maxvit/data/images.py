@@ -1,6 +1,8 @@
 """Decode anything that a person would call an image, as a person sees it: upright, RGB, 8 bits."""
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,17 +36,29 @@ def decode(source: ImageLike) -> Image.Image:
     Raises:
         MaxViTError: If it is no image, or damaged, or too large to be a picture.
     """
+    with opened(source) as image:
+        return upright(image)
+
+
+@contextmanager
+def opened(source: ImageLike) -> Iterator[Image.Image]:
+    """The image as it is stored; of a file no pixel has been read yet.
+
+    Raises:
+        MaxViTError: If it is no image; and, in place of what Pillow raises while it is open, if it is damaged.
+    """
     if isinstance(source, np.ndarray):
-        return _flatten(_from_array(source))
+        yield _from_array(source)
+        return
     if not isinstance(source, str | Path | bytes | Image.Image):
         raise MaxViTError(f"a {type(source).__name__} is no image; give a path, bytes, a PIL image or an array")
     name = str(source) if isinstance(source, str | Path) else "the data"
     try:
         if isinstance(source, Image.Image):
-            return _flatten(source)  # Pillow may not have read the pixels yet
-        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
-            image.load()
-            return _flatten(image)
+            yield source
+        else:
+            with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+                yield image
     except FileNotFoundError as error:
         raise MaxViTError(f"{name} does not exist: check the path") from error
     except IsADirectoryError as error:
@@ -69,15 +83,16 @@ def read_size(source: ImageLike) -> tuple[int, int]:
     if isinstance(source, np.ndarray):
         return source.shape[0], source.shape[1]
     if isinstance(source, Image.Image):
-        return _upright_size(source)
+        return upright_size(source)
     try:
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
-            return _upright_size(image)
+            return upright_size(image)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise MaxViTError(f"the size of {source!s:.200} cannot be read: {error}") from error
 
 
-def _upright_size(image: Image.Image) -> tuple[int, int]:
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """(height, width) that `upright` will give."""
     if image.format == "TIFF":  # of which some Pillow versions turn the size on opening, and others on loading
         image = ImageOps.exif_transpose(image)
         return image.height, image.width
@@ -109,8 +124,9 @@ def _from_array(array: npt.NDArray[Any]) -> Image.Image:
     return Image.fromarray(array)
 
 
-def _flatten(image: Image.Image) -> Image.Image:
-    """Upright, without transparency, in 8-bit RGB."""
+def upright(image: Image.Image) -> Image.Image:
+    """As a person sees it: turned by its EXIF tag, without transparency, in 8-bit RGB."""
+    image.load()
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith(("I", "F")):
         image = _to_8_bits(image)

@@ -11,7 +11,6 @@ from torch.utils.data import DataLoader, Dataset
 from maxvit.config import Preprocessing, Size
 from maxvit.data.augmentation import Augmentation, training_transform
 from maxvit.data.bucketing import find_buckets
-from maxvit.data.images import decode
 from maxvit.data.labelled import LabelledImages
 from maxvit.data.sampling import EvaluationBatches, Share, Step, TrainingBatches
 from maxvit.data.transforms import normalise, preprocess
@@ -104,7 +103,7 @@ class _TrainingImages(_Images):
     def _read(self, index: int, seed: int) -> Tensor:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            picture = self.augment[self.buckets[index]](decode(self.images.sources[index]))
+            picture = self.augment[self.buckets[index]](self.images.sources[index])
         return normalise(self.spec, np.asarray(picture))
 
 

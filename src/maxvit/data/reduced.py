@@ -1,0 +1,80 @@
+"""A random piece of a picture, decoded no larger than it is needed: JPEGs decode at 1/2, 1/4 or 1/8 in less time."""
+
+from math import ceil, floor
+
+import torch
+from PIL import ExifTags, Image
+from torch import nn
+from torchvision.transforms import InterpolationMode, v2
+
+from maxvit.config import Size
+from maxvit.data.images import ImageLike, opened, upright, upright_size
+
+Box = tuple[int, int, int, int]  # top, left, height, width
+
+
+class RandomPiece(nn.Module):
+    """`RandomResizedCrop` that draws the crop from the picture's size before it is decoded.
+
+    A JPEG is then decoded at a half, a quarter or an eighth of its size, where the crop still has as many pixels as
+    are wanted in both directions; everything else is decoded whole. The crop is the same either way. For training:
+    evaluation decodes whole, as pixels differ a little.
+
+    Args:
+        size: (height, width) to produce.
+        area: Least and largest share of the picture.
+        aspect: Least and largest width over height.
+    """
+
+    def __init__(self, size: Size, area: tuple[float, float], aspect: tuple[float, float]) -> None:
+        super().__init__()
+        self.size = size
+        self.crop = v2.RandomResizedCrop(size, area, aspect, InterpolationMode.BICUBIC, antialias=True)
+
+    def forward(self, source: ImageLike) -> Image.Image:
+        """An RGB image of the size wanted; draws from PyTorch's random numbers.
+
+        Raises:
+            MaxViTError: If it is no image.
+        """
+        with opened(source) as image:
+            whole = upright_size(image)
+            box = self.draw(whole)
+            yours = isinstance(source, Image.Image)  # and stays as it is
+            factor = 1 if yours else shrink(image, shrink_factor(box, self.size))
+            turned = image.getexif().get(ExifTags.Base.Orientation, 1)
+            picture = upright(image)
+        # sides are rounded up, so the last stored row and column may lie partly outside; turned, they are the first
+        down = picture.height - whole[0] / factor if turned in (3, 4, 7, 8) else 0.0
+        across = picture.width - whole[1] / factor if turned in (2, 3, 6, 7) else 0.0
+        top, left, height, width = (v / factor for v in box)
+        edges = (left + across, top + down, left + across + width, top + down + height)
+        return _resized(picture, edges, self.size)
+
+    def draw(self, whole: Size) -> Box:
+        """The box of one crop, in pixels of the picture as a person sees it."""
+        drawn = self.crop.make_params([torch.empty(1, *whole, device="meta")])
+        return drawn["top"], drawn["left"], drawn["height"], drawn["width"]
+
+
+def shrink_factor(box: Box, size: Size) -> int:
+    """By how much a picture may shrink, 1, 2, 4 or 8, so that what is in the box keeps `size` pixels."""
+    return max(s for s in (1, 2, 4, 8) if s == 1 or (box[2] >= s * size[0] and box[3] >= s * size[1]))
+
+
+def shrink(image: Image.Image, factor: int) -> int:
+    """Have a JPEG that is not yet read decoded at 1 / `factor` of its size, rounded up.
+
+    Returns:
+        The factor; 1 of an image that is no JPEG, which stays as it is.
+    """
+    small = factor > 1 and image.draft(None, (image.width // factor, image.height // factor))
+    return factor if small else 1
+
+
+def _resized(picture: Image.Image, edges: tuple[float, float, float, float], size: Size) -> Image.Image:
+    """What lies between the edges; nothing outside it is mixed in, but parts of pixels."""
+    left, top, right, bottom = edges
+    outer = floor(left), floor(top), ceil(right), ceil(bottom)
+    inside = (left - outer[0], top - outer[1], right - outer[0], bottom - outer[1])
+    return picture.crop(outer).resize((size[1], size[0]), Image.Resampling.BICUBIC, inside)
