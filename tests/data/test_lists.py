@@ -10,7 +10,7 @@ import pytest
 
 from maxvit.data.labelled import LabelledImages, split
 from maxvit.data.lists import load_list
-from maxvit.data.sources import load_images
+from maxvit.data.sources import load_held_out, load_images
 from maxvit.errors import MaxViTError
 from shard_samples import two_splits, write_small
 from small import write_images
@@ -332,3 +332,14 @@ def test_a_path_that_is_none_of_them_is_named(tmp_path, name, says):
         (tmp_path / file).touch()
     with pytest.raises(MaxViTError, match=says):
         load_images(str(tmp_path / name))
+
+
+def test_what_is_held_out_of_any_kind_has_the_model_s_numbers(write):
+    listed = write("path,label,split", "a.png,dog,train", "b.png,cat,val", "c.png,dog,test", "d.png,cat,test")
+    held = load_held_out(str(listed), ["bird", "cat", "dog"])
+    assert (list(held.names), list(held.labels)) == (["c.png", "d.png"], [2, 1])
+    assert held.class_names == ["bird", "cat", "dog"]
+    with pytest.raises(MaxViTError, match=r"'cat' is no class of the model; its 1 classes are dog"):
+        load_held_out(str(listed), ["dog"])
+    everything = load_held_out(str(write("path,labels", "a.png,dog|cat", "b.png,")), ["bird", "cat", "dog"])
+    assert np.asarray(everything.labels).tolist() == [[0, 1, 1], [0, 0, 0]]

@@ -94,7 +94,7 @@ def report(**changes):
         "config": "seed: 7\nmodel:\n  name: maxvit_micro\n",
         "command": "maxvit train --recipe 'my run/config.yaml'",
     }
-    return Report(**{**values, **changes})
+    return Report(**{"summary": "", **values, **changes})
 
 
 def write(tmp_path, **changes):

@@ -22,7 +22,7 @@ def evaluate(
         Path, typer.Argument(help="What maxvit train wrote, RUN/best.safetensors; or an .onnx file.")
     ],
     data: Annotated[
-        Path | None, typer.Argument(help="A folder of class folders; without it, the 360 held-out digits.")
+        str | None, typer.Argument(help="A folder of class folders, shards, or a list; without it, held-out digits.")
     ] = None,
     size: Annotated[
         list[str] | None,
@@ -44,7 +44,7 @@ def evaluate(
 ) -> None:
     """Measure accuracy and calibration, with their 95 % intervals, and each class."""
     from maxvit.data.digits import load_digits
-    from maxvit.data.folder import held_out_folder, read_classes
+    from maxvit.data.sources import load_held_out
     from maxvit.inference.device import best_device
     from maxvit.inference.engines import open_sizes
     from maxvit.inference.evaluate import evaluate_sizes, size_name
@@ -61,7 +61,7 @@ def evaluate(
         images = load_digits().test
         assert images is not None
     else:
-        images = read_classes(held_out_folder(data), opened.class_names)
+        images = load_held_out(data, opened.class_names)
     results = evaluate_sizes(engines, images, batch_size, workers, show_progress=True, tta=tta)
     *_, final = results.values()
     for sentence in final.skipped:

@@ -128,3 +128,31 @@ def _split_plainly(images: LabelledImages, held_out: int | float, seed: int) -> 
     number = min(max(number, 1), len(images) - 1)
     order = [int(i) for i in np.random.default_rng(seed).permutation(len(images))]
     return images.subset(sorted(order[number:])), images.subset(sorted(order[:number]))
+
+
+def in_classes(images: LabelledImages, class_names: list[str] | None, where: str) -> LabelledImages:
+    """The same images with the numbers that a model gives to their classes.
+
+    Args:
+        images: Of classes that are all known.
+        class_names: The model's; None: as they are.
+        where: What to call the data in messages.
+
+    Raises:
+        MaxViTError: If the model lacks one of the classes.
+    """
+    if class_names is None or class_names == images.class_names:
+        return images
+    if unknown := [name for name in images.class_names if name not in class_names]:
+        known = ", ".join(class_names[:8]) + (", ..." if len(class_names) > 8 else "")
+        raise MaxViTError(
+            f"{where}: {unknown[0]!r} is no class of the model; its {len(class_names)} classes are {known}"
+        )
+    numbers = [class_names.index(name) for name in images.class_names]
+    labels: Labels
+    if isinstance(images.labels, np.ndarray):
+        labels = np.zeros((len(images), len(class_names)), np.float32)
+        labels[:, numbers] = images.labels
+    else:
+        labels = [numbers[label] for label in images.labels]
+    return LabelledImages(images.sources, labels, class_names, images.names, images.shards)

@@ -58,19 +58,24 @@ def load_list(file: Path, val_fraction: float = 0.2, seed: int = 0) -> Splits:
         MaxViTError: If the list is missing, empty or unreadable, has other columns, a row that is not as described,
             a path twice, or one that does not exist.
     """
+    everything, members = read_list(file)
+    if members is None:
+        return Splits(*split(everything, val_fraction, seed))
+    test = everything.subset(members["test"]) if members["test"] else None
+    if members["val"]:
+        return Splits(everything.subset(members["train"]), everything.subset(members["val"]), test)
+    return Splits(*split(everything.subset(members["train"]), val_fraction, seed), test)
+
+
+def read_list(file: Path) -> tuple[LabelledImages, dict[str, list[int]] | None]:
+    """Every image of a list, and which are train, val and test; None: it does not say. Raises as `load_list` does."""
     rows = _read(file)
     kind = _kind(rows)
     names, paths = rows.columns["path"], _paths(rows)
     read_labels = {"label": _single, "labels": _several, "probability": _soft}[kind]
     labels, class_names = read_labels(rows)
     everything = LabelledImages(paths, labels, class_names, list(names))
-    if "split" not in rows.columns:
-        return Splits(*split(everything, val_fraction, seed))
-    members = _members(rows)
-    test = everything.subset(members["test"]) if members["test"] else None
-    if members["val"]:
-        return Splits(everything.subset(members["train"]), everything.subset(members["val"]), test)
-    return Splits(*split(everything.subset(members["train"]), val_fraction, seed), test)
+    return everything, _members(rows) if "split" in rows.columns else None
 
 
 def _read(file: Path) -> _Rows:

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from maxvit.data.folder import load_folder
-from maxvit.data.labelled import Splits
-from maxvit.data.lists import KINDS, load_list
+from maxvit.data.folder import held_out_folder, load_folder, read_classes
+from maxvit.data.labelled import LabelledImages, Splits, in_classes
+from maxvit.data.lists import KINDS, load_list, read_list
 from maxvit.data.shard_index import FILE
 from maxvit.data.shards import UNFINISHED, read_shards
 
@@ -28,6 +28,27 @@ def load_images(path: str, val_fraction: float = 0.2, seed: int = 0) -> Splits:
     if _holds_shards(place):
         return read_shards(place)
     return load_folder(place, val_fraction, seed)
+
+
+def load_held_out(path: str, class_names: list[str] | None) -> LabelledImages:
+    """The images to judge a model by, of a data set of any kind: its test part, else val; else all, of folder or list.
+
+    Args:
+        path: As `load_images` takes it.
+        class_names: The classes that the model knows, which give the numbers of the labels; None: the data's.
+
+    Raises:
+        MaxViTError: As `load_images`, or if the data has a class that the model lacks.
+    """
+    place = Path(path)
+    if "://" in path or _holds_shards(place):
+        shards = read_shards(path, class_names)
+        return shards.test or shards.val
+    if place.suffix.lower() in KINDS and not place.is_dir():
+        images, members = read_list(place)
+        chosen = members and (members["test"] or members["val"])
+        return in_classes(images.subset(chosen) if chosen else images, class_names, path)
+    return read_classes(held_out_folder(place), class_names)
 
 
 def _holds_shards(folder: Path) -> bool:

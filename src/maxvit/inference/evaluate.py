@@ -129,11 +129,16 @@ def size_name(size: Size) -> str:
     return f"{size[0]} x {size[1]}"
 
 
+class SeveralLabels(MaxViTError):
+    """Images have several classes each, and no share of them."""
+
+
 def with_one_class(images: LabelledImages) -> LabelledImages:
     """The same images, each labelled with one class: the largest of its shares, where it has shares of classes.
 
     Raises:
-        MaxViTError: If the shares of an image do not sum to 1, or are not one a class.
+        SeveralLabels: If the shares of an image do not sum to 1.
+        MaxViTError: If they are not one a class.
     """
     labels = np.asarray(images.labels)
     if labels.ndim == 1:
@@ -144,7 +149,7 @@ def with_one_class(images: LabelledImages) -> LabelledImages:
         )
     sums = labels.sum(1)
     if len(wrong := np.flatnonzero(~(np.abs(sums - 1) < 1e-3))):  # NaN is wrong too
-        raise MaxViTError(
+        raise SeveralLabels(
             f"{images.names[wrong[0]]} has several labels per image: they sum to {sums[wrong[0]]:g}, and shares of "
             "classes sum to 1; evaluate on images of one class each"
         )

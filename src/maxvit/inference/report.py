@@ -54,6 +54,7 @@ class Report:
     explained: list[Explained]
     config: str  # YAML text
     command: str  # reproduces the run
+    summary: str  # the result in a sentence, for a paper
 
 
 _HEAT = np.array([(68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37)], np.float32)  # viridis

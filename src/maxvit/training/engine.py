@@ -79,6 +79,12 @@ class Engine:
         """Whether this process writes the files and talks."""
         return self.rank == 0
 
+    def describe(self) -> str:
+        """The devices, in words."""
+        if self.device.type == "cuda":
+            return f"{self.world} x {torch.cuda.get_device_name(self.device)}"
+        return f"{self.world} x {torch.get_num_threads()} CPU threads"
+
     def share(self, batch_size: int, device_batch_size: int | None) -> Share:
         """This process's part of each batch.
 

@@ -4,6 +4,9 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+
+import maxvit
 from maxvit.create import load_model
 from maxvit.data.images import decode
 from maxvit.data.labelled import LabelledImages
@@ -16,6 +19,7 @@ from maxvit.inference.explain import attention_maps
 from maxvit.inference.report import Explained, Mistake, Report, write_report
 from maxvit.model import MaxViT
 from maxvit.training.files import read_metrics
+from maxvit.training.recipe import Recipe
 from maxvit.training.run import DIGITS, load_data, read_recipe
 
 SHOWN_MISTAKES = 24
@@ -36,7 +40,8 @@ def report_run(run: Path, show_progress: bool = False) -> tuple[Path, Report]:
         raise MaxViTError(f"{run} has no finished epoch yet: nothing to report")
     data, model = load_data(recipe), load_model(run / "best.safetensors").to(best_device())
     images = data.test or data.val
-    result = evaluate(model, images, recipe.data.batch_size, recipe.data.workers, show_progress)
+    at_once = recipe.data.device_batch_size or min(64, recipe.data.batch_size)
+    result = evaluate(model, images, at_once, recipe.data.workers, show_progress)
     part = "test" if data.test else "validation: they chose the best epoch"
     best = model.provenance.get("epoch", 0)
     facts = {
@@ -52,6 +57,8 @@ def report_run(run: Path, show_progress: bool = False) -> tuple[Path, Report]:
     }
     if result.skipped:
         facts["unreadable"] = f"{len(result.skipped)} images left out"
+    if "devices" in model.provenance:
+        facts["devices"] = str(model.provenance["devices"])
     path = run / "report.html"
     report = Report(
         title=f"{recipe.model.name} on {facts['data']}",
@@ -63,6 +70,7 @@ def report_run(run: Path, show_progress: bool = False) -> tuple[Path, Report]:
         explained=[_explain(model, result, images, row) for row in _one_per_class(result.labels.tolist())],
         config=recipe.to_yaml(),
         command=shlex.join(["maxvit", "train", "--recipe", str(run / "config.yaml"), "--out", f"{run}-again"]),
+        summary=_summary(facts, result, "test" if data.test else "validation", recipe),
     )
     write_report(path, report)
     return path, report
@@ -97,6 +105,21 @@ def _explain(model: MaxViT, result: Evaluation, images: LabelledImages, row: int
     )
 
 
+def _summary(facts: dict[str, str], result: Evaluation, part: str, recipe: Recipe) -> str:
+    """The result in a sentence that can be pasted into a paper."""
+    low, high = result.interval
+    devices = f" on {facts['devices']}" if "devices" in facts else ""
+    return (
+        f"{facts['model']} at {facts['image size']}, top-1 {result.accuracy:.2%} (95 % interval {low:.2%} to "
+        f"{high:.2%}) on {len(result.labels):,} {part} images of {facts['data']}: {facts['epochs']} epochs, batch "
+        f"{recipe.data.batch_size}, seed {recipe.seed}, averaged weights, {facts['training time']}{devices}, "
+        f"maxvit {maxvit.__version__}, PyTorch {torch.__version__}"
+    )
+
+
 def _duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -177,6 +177,7 @@ def make_network(recipe: Recipe, class_names: Sequence[str]) -> MaxViT:
 
 def _fit(recipe: Recipe, run: Path, show_progress: bool, command: str, state: dict[str, Any] | None) -> Outcome:
     data = load_data(recipe)
+    _check_labels(recipe, data.train)
     network = make_network(recipe, data.train.class_names)
     if state is not None:
         _check_state(state, network, run)
@@ -200,7 +201,7 @@ def _fit(recipe: Recipe, run: Path, show_progress: bool, command: str, state: di
     fast = None if reason else accelerate(network)
     weights = _class_weights(recipe, data.train)
     learner = Learner(network, recipe, engine, epochs * updates, fast, weights)
-    files = RunFiles(run, provenance(recipe, command))
+    files = RunFiles(run, {**provenance(recipe, command), "devices": engine.describe()})
     bar = ProgressBar(epochs, updates, show_progress and engine.is_first)
     bar.say(f"training by {f'plain PyTorch: {reason}' if reason else 'the native CPU kernels'}")
     if engine.is_first:
@@ -236,6 +237,16 @@ def _check_state(state: dict[str, Any], network: MaxViT, run: Path) -> None:
         raise MaxViTError(
             f"the state in {run} is of another network: {differs} is {found.get(differs)} there, and {CONFIG} makes it "
             f"{wanted.get(differs)}: restore {CONFIG}"
+        )
+
+
+def _check_labels(recipe: Recipe, images: LabelledImages) -> None:
+    """Refuse a loss that does not fit the labels."""
+    labels = np.asarray(images.labels)
+    if labels.ndim == 2 and recipe.optimization.loss == "softmax" and (abs(labels.sum(1) - 1) > 1e-3).any():
+        raise MaxViTError(
+            "images have several classes each, or none, and optimization.loss is softmax, which takes one or shares "
+            "that sum to 1: set optimization.loss=sigmoid"
         )
 
 
