@@ -25,7 +25,6 @@ import copy
 import dataclasses
 import functools
 import json
-import shlex
 import sys
 import time
 from collections.abc import Callable
@@ -41,7 +40,7 @@ from torch.optim.swa_utils import update_bn
 from torch.utils.flop_counter import FlopCounterMode
 
 from maxvit import MaxViT, accelerate
-from maxvit.benchmark.machine import commit, describe_machine, today, versions
+from maxvit.benchmark.note import circumstances
 from maxvit.config import MaxViTConfig, Preprocessing
 from maxvit.data.digits import load_digits
 from maxvit.data.labelled import LabelledImages
@@ -303,11 +302,7 @@ def main(arguments: list[str] | None = None) -> None:
         "training": f"AdamW, rate {RATE:g} with 5 % warm-up and cosine, decay {DECAY:g}, clipped at {CLIP:g}, "
         f"then the norms' statistics anew from {STATISTICS} batches",
         "computed by": "; ".join(sorted({r["computed by"] for r in results})),
-        **describe_machine("cpu", torch.get_num_threads()),
-        "versions": versions(["torch", "numpy", "scikit-learn"]),
-        "commit": commit(),
-        "command": f"`python benchmarks/architecture.py {shlex.join(words)}`",
-        "date": today(),
+        **circumstances(["benchmarks/architecture.py", *words], ["numpy", "scikit-learn"]),
     }
     names = {ending: options.out.with_name(f"{options.out.name}.{ending}") for ending in ("md", "json", "png")}
     title, about = (__doc__ or "").split("    python", maxsplit=1)[0].strip().split("\n", maxsplit=1)

@@ -13,7 +13,6 @@ import argparse
 import io
 import json
 import os
-import shlex
 import sys
 import time
 import warnings
@@ -31,7 +30,7 @@ from torchvision.io import ImageReadMode, decode_jpeg
 from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.v2 import functional as F
 
-from maxvit.benchmark.machine import commit, describe_machine, today, versions
+from maxvit.benchmark.note import circumstances
 from maxvit.benchmark.page import written
 from maxvit.benchmark.statistics import paired_ratio, spread
 from maxvit.config import Preprocessing
@@ -242,12 +241,12 @@ def main(arguments: list[str] | None = None) -> None:
     facts = {
         "pictures": f"{', '.join(PHOTOGRAPHS)} (scikit-image), china and flower (scikit-learn), resized, encoded "
         f"as JPEG of quality {QUALITY}; what is enlarged gets grain of deviation {GRAIN:g}, as it has no detail itself",
-        **describe_machine("cpu", 1),
         "load": f"{load:.1f} processes wanted a core before, {os.getloadavg()[0]:.1f} after",
-        "versions": versions(["torch", "torchvision", "pillow", "simplejpeg", "scikit-image", "scikit-learn"]),
-        "commit": commit(),
-        "command": f"`python benchmarks/decoding.py {shlex.join(words)}`",
-        "date": today(),
+        **circumstances(
+            ["benchmarks/decoding.py", *words],
+            ["torchvision", "pillow", "simplejpeg", "scikit-image", "scikit-learn"],
+            threads=1,
+        ),
     }
     title, about = (__doc__ or "").split("    python", maxsplit=1)[0].strip().split("\n", maxsplit=1)
     bullets = [f"- {key}: {value}" for key, value in facts.items()]

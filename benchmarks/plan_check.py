@@ -12,7 +12,6 @@ these figures.
 
 import argparse
 import json
-import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -27,8 +26,8 @@ from torch.nn.functional import cross_entropy
 from torch.utils.flop_counter import FlopCounterMode
 
 from maxvit import create_model
-from maxvit.benchmark.machine import commit, describe_machine, today, versions
 from maxvit.benchmark.memory import forget_peak, peak_bytes, resident_bytes
+from maxvit.benchmark.note import circumstances
 from maxvit.errors import MaxViTError
 from maxvit.inference.summary import summarize
 from maxvit.training.average import Average
@@ -156,11 +155,7 @@ def main(arguments: list[str] | None = None) -> None:
         print(rows[-1], file=sys.stderr)
     words = sys.argv[1:] if arguments is None else arguments
     facts = {
-        **describe_machine("cpu", torch.get_num_threads()),
-        "versions": versions(["torch"]),
-        "commit": commit(),
-        "command": f"`python benchmarks/plan_check.py {shlex.join(words)}`",
-        "date": today(),
+        **circumstances(["benchmarks/plan_check.py", *words], []),
     }
     options.out.parent.mkdir(parents=True, exist_ok=True)
     written = options.out.with_name(f"{options.out.name}.md")

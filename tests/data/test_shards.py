@@ -129,7 +129,7 @@ def test_loaders_give_what_they_give_of_the_folder_in_any_process(made, context)
     loaders = [training_loader(train, spec, "photos", 4, workers, 5) for workers in (0, 2)]
     loaders[1].multiprocessing_context = context
     alone, helped = map(list, loaders)
-    assert len(alone) == len(helped) == 6
+    assert len(alone) == len(helped) == 7
     for first, second in zip(alone, helped, strict=True):
         assert torch.equal(first.images, second.images)
         assert torch.equal(first.labels, second.labels)

@@ -32,14 +32,7 @@ def write_note(
         The page.
     """
     title, _, introduction = about.split("    python", maxsplit=1)[0].strip().partition("\n")
-    everything = {
-        **(facts or {}),
-        **describe_machine("cpu", torch.get_num_threads()),
-        "versions": versions(["torch", *packages]),
-        "commit": commit(),
-        "command": f"`python {shlex.join(command)}`",
-        "date": today(),
-    }
+    everything = {**(facts or {}), **circumstances(command, packages)}
     lines = [f"# {title.rstrip('.')}", introduction, "", *body, ""]
     lines += [f"- {heading}: {fact}" for heading, fact in everything.items()]
     path = out.with_name(f"{out.name}.md")
@@ -47,7 +40,24 @@ def write_note(
     return path
 
 
+def circumstances(command: Sequence[str], packages: Iterable[str] = (), threads: int | None = None) -> dict[str, str]:
+    """Machine, versions, commit, command and date, by heading.
+
+    Args:
+        command: The script, and what followed it.
+        packages: Whose versions matter, beside PyTorch.
+        threads: Used to compute; None: PyTorch's.
+    """
+    return {
+        **describe_machine("cpu", threads or torch.get_num_threads()),
+        "versions": versions(["torch", *packages]),
+        "commit": commit(),
+        "command": f"`python {shlex.join(command)}`",
+        "date": today(),
+    }
+
+
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     """Lines of a Markdown table; all columns but the first are aligned to the right."""
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
-    return [f"| {' | '.join(line)} |" for line in lines]
+    ruler = "|".join(["---", *["---:"] * (len(head) - 1)])
+    return [f"| {' | '.join(head)} |", f"|{ruler}|", *(f"| {' | '.join(row)} |" for row in rows)]

@@ -35,7 +35,7 @@ def benchmark(
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="eager, optimized, compiled, int8, onnxruntime, onnxruntime-int8, accelerated (training); may be "
+            help="eager, optimized, compiled, int8, onnxruntime, onnxruntime-int8, recomputing, accelerated (training); may be "
             "repeated. Default: eager, and optimized or accelerated.",
         ),
     ] = None,
