@@ -35,17 +35,17 @@ def benchmark(
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="eager, optimized, compiled, int8, onnxruntime, onnxruntime-int8, recomputing, accelerated (training); may be "
-            "repeated. Default: eager, and optimized or accelerated.",
+            help="eager, optimized, compiled, int8, onnxruntime, onnxruntime-int8; of training eager, accelerated, "
+            "recomputing (gradient checkpointing); may be repeated. Default: eager, and optimized or accelerated.",
         ),
     ] = None,
     against: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="timm, timm-channels-last, timm-compiled, timm-compiled-channels-last, timm-onnxruntime, "
-            "timm-openvino, timm-openvino-plain (without its fused attention), torchvision, torchvision-channels-last, "
-            "or all; may be repeated. Default: timm, timm-channels-last, torchvision.",
+            help="timm, timm-recomputing (training), timm-channels-last, timm-compiled, "
+            "timm-compiled-channels-last, timm-onnxruntime, timm-openvino, timm-openvino-plain (without its fused "
+            "attention), torchvision, torchvision-channels-last, or all; may be repeated. Default: timm, timm-channels-last, torchvision.",
         ),
     ] = None,
     rounds: Annotated[int, typer.Option(help="Timed runs of each contender.")] = 15,
