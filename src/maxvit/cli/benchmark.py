@@ -35,8 +35,8 @@ def benchmark(
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="eager, optimized, compiled, int8, onnxruntime, onnxruntime-int8; of training eager, accelerated, "
-            "recomputing (gradient checkpointing); may be repeated. Default: eager, and optimized or accelerated.",
+            help="eager, optimized, compiled, int8, onnxruntime, onnxruntime-int8, accelerated (training), recomputing "
+            "(training); may be repeated. Default: eager, and optimized or accelerated.",
         ),
     ] = None,
     against: Annotated[
@@ -45,7 +45,8 @@ def benchmark(
             metavar="NAME",
             help="timm, timm-recomputing (training), timm-channels-last, timm-compiled, "
             "timm-compiled-channels-last, timm-onnxruntime, timm-openvino, timm-openvino-plain (without its fused "
-            "attention), torchvision, torchvision-channels-last, or all; may be repeated. Default: timm, timm-channels-last, torchvision.",
+            "attention), torchvision, torchvision-channels-last, or all; may be repeated. Default: timm, "
+            "timm-channels-last, torchvision.",
         ),
     ] = None,
     rounds: Annotated[int, typer.Option(help="Timed runs of each contender.")] = 15,
