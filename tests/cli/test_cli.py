@@ -1,6 +1,7 @@
 import ast
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -130,9 +131,10 @@ def test_a_run_that_is_stopped_exits_with_a_code_that_tells_by_whom(
     monkeypatch.setattr(Learner, "update", update_then_signal)
     code, out, err = run("train", images, *small, "--out", tmp_path / "my run")
     assert (code, out) == (expected, "")
-    begun, _, err = err.partition("\n")
+    begun, saved, stopped = err.splitlines()
     assert begun.startswith("training by ")
-    assert err == f"stopped; continue with: maxvit train --resume '{tmp_path / 'my run'}'\n"
+    assert re.fullmatch(r"saved after update 1, \d+\.\d s after the signal", saved)
+    assert stopped == f"stopped; continue with: maxvit train --resume '{tmp_path / 'my run'}'"
 
 
 def test_evaluate_prints_accuracy_and_a_row_a_class(run, trained, images):

@@ -4,7 +4,7 @@ import dataclasses
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
@@ -152,8 +152,7 @@ class Loop:
         if Flag.BROKEN in flags:
             self._give_up()
         if Flag.STOP in flags and not self._is_last():
-            self._save()
-            raise Stopped
+            self._save_and_stop()
         if Flag.SAVE in flags and not self._is_last():  # the end of the epoch saves
             self._save()
 
@@ -168,8 +167,7 @@ class Loop:
                 self.learner.evaluate_nothing()
             if Flag.STOP in self.engine.agree(Flag.STOP if self.stop.number is not None else Flag(0)):
                 self.learner.end_evaluation()
-                self._save()
-                raise Stopped
+                self._save_and_stop()
         self.learner.end_evaluation()
         return means(tally.totals(self.engine.add_up))
 
@@ -197,7 +195,7 @@ class Loop:
             self.files.finish_epoch()
         self.bar.end_epoch(self.at.epoch - 1, row["val_accuracy"])
         if Flag.STOP in self.engine.agree(Flag.STOP if self.stop.number is not None else Flag(0)):
-            raise Stopped
+            self._save_and_stop()
 
     def _timed(self, batches: DataLoader[Batch]) -> Iterator[Batch]:
         """The batches, counting the time that they take to come and that of everything."""
@@ -275,6 +273,12 @@ class Loop:
         if settings.every_updates and self.learner.updates % settings.every_updates == 0:
             return True
         return self.engine.is_first and time.monotonic() - self._saved_at > 60 * settings.every_minutes
+
+    def _save_and_stop(self) -> NoReturn:
+        self._save()
+        after = f", {time.monotonic() - self.stop.at:.1f} s after the signal" if self.stop.number else ""
+        self.bar.say(f"saved after update {self.learner.updates:,}{after}")
+        raise Stopped
 
     def _save(self) -> None:
         state, problem = self.state(), ""

@@ -2,6 +2,7 @@
 
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -10,10 +11,11 @@ SIGNALS = ("SIGINT", "SIGTERM", "SIGUSR1")  # the last is what Slurm is told to 
 
 
 class StopRequest:
-    """Whether, and by which signal, this process was asked to stop."""
+    """Whether, by which signal and when (`time.monotonic`) this process was asked to stop."""
 
     def __init__(self) -> None:
         self.number: int | None = None
+        self.at = 0.0
 
 
 @contextmanager
@@ -27,7 +29,7 @@ def stop_request() -> Iterator[StopRequest]:
     before = {number: signal.getsignal(number) for number in numbers}
 
     def handle(number: int, frame: FrameType | None) -> None:
-        stop.number = number
+        stop.number, stop.at = number, time.monotonic()
         signal.signal(signal.SIGINT, before[signal.SIGINT])
 
     for number in before:
