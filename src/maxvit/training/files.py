@@ -65,9 +65,9 @@ class RunFiles:
         else:
             (self.run / METRICS).unlink(missing_ok=True)
 
-    def end_epoch(self, row: dict[str, float], network: MaxViT) -> None:
-        """Write the checkpoints of an epoch. `finish_epoch` follows, once the state is written."""
-        self.rows.append(row)
+    def end_epoch(self, network: MaxViT) -> None:
+        """Write the checkpoints of the epoch of the last row. `finish_epoch` follows, once the state is written."""
+        row = self.rows[-1]
         network.provenance = {**self.provenance, "epoch": row["epoch"], **{n: row[n] for n in SCORES}}
         if best_epoch(self.rows) == len(self.rows):
             network.save(self.run / BEST)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -75,7 +75,7 @@ class Loop:
         self.names, self.files, self.bar, self.stop = names, files, bar, stop
         self.order = train.sampler
         self.recipe, self.accumulate = learner.recipe, self.order.share.accumulate
-        self.at, self.tally = Position(), Tally()
+        self.at, self.tally = Position(), Tally(engine.device)
         self.skipped: set[str] = set()  # a sentence for each image that could not be read
         self._recent: list[tuple[int, Tensor, Tensor]] = []  # update, loss and norm, indices: not yet looked at
         self._hopeless, self._saved_at = False, time.monotonic()
@@ -158,7 +158,7 @@ class Loop:
 
     def _validate(self) -> dict[str, float]:
         """Scores of the averaged weights on the validation images."""
-        tally = Tally()
+        tally = Tally(self.engine.device)
         for batch in self.val:
             self.skipped.update(batch.skipped)
             if len(batch.labels):
@@ -177,22 +177,19 @@ class Loop:
             "epoch": self.at.epoch + 1,
             "train_loss": train["loss"],
             "train_accuracy": train["accuracy"],
-            "val_loss": val.get("loss", float("nan")),
-            "val_accuracy": val.get("accuracy", float("nan")),
+            "val_loss": val["loss"],
+            "val_accuracy": val["accuracy"],
             "learning_rate": self.learner.optimizer.param_groups[-1]["lr"],
             "images_per_second": self.at.images / self.at.seconds,
             "waiting": self.at.waited / self.at.seconds,
             "seconds": self.at.seconds,
         }
         network = self.learner.result()
-        if self.engine.is_first:
-            self.files.end_epoch(row, network)
-        else:
-            self.files.rows.append(row)
-        self.at, self.tally = Position(self.at.epoch + 1), Tally()
+        self.files.rows.append(row)
+        self._write(lambda: self.files.end_epoch(network))
+        self.at, self.tally = Position(self.at.epoch + 1), Tally(self.engine.device)
         self._save()
-        if self.engine.is_first:
-            self.files.finish_epoch()
+        self._write(self.files.finish_epoch)
         self.bar.end_epoch(self.at.epoch - 1, row["val_accuracy"])
         if Flag.STOP in self.engine.agree(Flag.STOP if self.stop.number is not None else Flag(0)):
             self._save_and_stop()
@@ -281,15 +278,20 @@ class Loop:
         raise Stopped
 
     def _save(self) -> None:
-        state, problem = self.state(), ""
+        state, keep = self.state(), self.recipe.checkpoints.keep
+        self._write(lambda: write_state(self.files.run, self.learner.updates, state, keep))
+        self._saved_at = time.monotonic()
+
+    def _write(self, write: Callable[[], object]) -> None:
+        """Have the first process write; what keeps it from writing ends all of them."""
+        problem = ""
         if self.engine.is_first:
             try:
-                write_state(self.files.run, self.learner.updates, state, self.recipe.checkpoints.keep)
+                write()
             except MaxViTError as error:
                 problem = str(error)
         if problem := "".join(self.engine.gather(problem)):
             raise MaxViTError(problem)
-        self._saved_at = time.monotonic()
 
     def state(self) -> dict[str, Any]:
         """Everything that `set_state` needs; all processes must call it."""
@@ -306,7 +308,7 @@ class Loop:
         """Go to the position of a state; all processes must call it."""
         self.at = Position(**state["position"])
         self.learner.set_state(state["learner"])
-        self.tally = Tally.load(state["tally"], self.engine.device, self.engine.is_first)
+        self.tally = Tally(self.engine.device, state["tally"] if self.engine.is_first else None)
         self._recent = []
         if self.engine.is_first:
             self.files.set_state(state["files"])

@@ -5,45 +5,38 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
+SCORES = ("loss", "accuracy")
 _ONE = 2.0**24  # sums of whole numbers are exact in any order
 
 
 class Tally:
-    """Sums of scores in fixed point, on the device that computed them: nobody waits for a GPU."""
+    """Sums of scores in fixed point, on the device that computed them: nobody waits for a GPU.
 
-    def __init__(self) -> None:
-        self.sums: dict[str, Tensor] = {}
-        self.images: int = 0
+    Args:
+        device: Of the scores.
+        totals: To go on from, as `totals` gave them; one of the processes takes them, the others begin with nothing.
+    """
+
+    def __init__(self, device: torch.device, totals: Mapping[str, int] | None = None) -> None:
+        numbers = [(totals or {}).get(name, 0) for name in (*SCORES, "images")]
+        self.sums = torch.tensor(numbers, dtype=torch.int64, device=device)
 
     def add(self, scores: Mapping[str, Tensor], images: int) -> None:
         """Count the scores of a batch, each a mean over its images."""
-        for name, value in scores.items():
-            amount = (value.detach().double() * images * _ONE).nan_to_num().round().long()
-            self.sums[name] = self.sums[name] + amount if name in self.sums else amount
-        self.images += images
+        means = torch.stack([scores[name].detach().double() for name in SCORES])
+        self.sums[:-1] += (means * (images * _ONE)).nan_to_num(posinf=0.0, neginf=0.0).round().long()
+        self.sums[-1] += images
 
     def totals(self, add_up: Callable[[Tensor], Tensor]) -> dict[str, int]:
-        """The sums over all processes, for `load`; all processes must call it.
+        """The sums over all processes; all must call it.
 
         Args:
             add_up: The sum of a tensor over all processes.
         """
-        if not self.sums:
-            return {}
-        device = next(iter(self.sums.values())).device
-        together = add_up(torch.stack([*self.sums.values(), torch.tensor(self.images, device=device)]).clone())
-        return dict(zip([*self.sums, "images"], together.tolist(), strict=True))
-
-    @staticmethod
-    def load(totals: Mapping[str, int], device: torch.device, is_first: bool) -> "Tally":
-        """Undo `totals`: the first process has the sums, the others begin with nothing."""
-        tally = Tally()
-        own = {name: value if is_first else 0 for name, value in totals.items()}
-        tally.images = own.pop("images", 0)
-        tally.sums = {name: torch.tensor(value, dtype=torch.int64, device=device) for name, value in own.items()}
-        return tally
+        return dict(zip((*SCORES, "images"), add_up(self.sums.clone()).tolist(), strict=True))
 
 
 def means(totals: Mapping[str, int]) -> dict[str, float]:
-    """Scores from `Tally.totals`."""
-    return {name: value / _ONE / totals["images"] for name, value in totals.items() if name != "images"}
+    """Scores from `Tally.totals`; not numbers where there were no images."""
+    images = totals["images"]
+    return {name: totals[name] / _ONE / images if images else float("nan") for name in SCORES}
