@@ -35,7 +35,7 @@ from maxvit.benchmark.page import written
 from maxvit.benchmark.statistics import paired_ratio, spread
 from maxvit.config import Preprocessing
 from maxvit.data.images import decode
-from maxvit.data.reduced import shrink_factor
+from maxvit.data.reduced import RandomPiece, shrink_factor
 from maxvit.data.transforms import normalise
 from maxvit.storage import write_text
 
@@ -46,9 +46,10 @@ QUALITY, GRAIN = 90, 4.0  # of JPEG; deviation of the noise that enlarged pictur
 PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket")  # of scikit-image; scikit-learn has two more
 STEPS = ("decode", "decode, crop, flip", "decode, crop, flip, RandAugment, normalise")
 CROP = v2.RandomResizedCrop(SIDE, interpolation=InterpolationMode.BICUBIC, antialias=True)
+PIECE = RandomPiece((SIDE, SIDE), (0.08, 1.0), (3 / 4, 4 / 3))
 FLIP = v2.RandomHorizontalFlip()
 RANDAUGMENT = v2.RandAugment(2, 15, interpolation=InterpolationMode.BILINEAR, fill=[128, 128, 128])
-OURS = "Pillow, reduced; PIL images"
+OURS = "Pillow, reduced; tensors, but for a crop of parts of pixels"
 Picture = Image.Image | Tensor
 Times = dict[str, list[float]]  # seconds of each way, round by round
 
@@ -61,10 +62,12 @@ class Way:
         decode: From a file's bytes and the box (top, left, height, width) that is wanted to a picture; and the share
             of the file's width that it has.
         tensors: Whether crop, flip and RandAugment run on (3, H, W) uint8 tensors; or on PIL images.
+        piece: Decodes and crops, in place of `decode` and what follows it.
     """
 
     decode: Callable[[bytes, tuple[int, int, int, int]], tuple[Picture, float]]
     tensors: bool
+    piece: RandomPiece | None = None
 
 
 def photographs(width: int, height: int) -> list[bytes]:
@@ -130,8 +133,9 @@ def ways() -> dict[str, Way]:
     found = {
         "Pillow, whole; PIL images": Way(pil_whole, tensors=False),
         "torchvision decode_jpeg, whole; tensors": Way(torchvision_whole, tensors=True),
-        OURS: Way(pil_reduced, tensors=False),
+        "Pillow, reduced; PIL images": Way(pil_reduced, tensors=False),
         "Pillow, reduced; tensors": Way(pil_as_tensor, tensors=True),
+        OURS: Way(pil_reduced, tensors=True, piece=PIECE),
     }
     if find_spec("simplejpeg"):
         found["simplejpeg, reduced; tensors"] = Way(simplejpeg_reduced, tensors=True)
@@ -141,19 +145,16 @@ def ways() -> dict[str, Way]:
 def run(way: Way, data: bytes, seed: int, step: int) -> Picture:
     """One picture as far as STEPS[step]; all randomness from `seed`."""
     torch.manual_seed(seed)
-    width, height = Image.open(io.BytesIO(data)).size  # reads the header
-    drawn = CROP.make_params([torch.empty(1, height, width, device="meta")])
-    box = (drawn["top"], drawn["left"], drawn["height"], drawn["width"])
-    picture, share = way.decode(data, box)
-    if step == 0:
-        return picture
-    top, left, tall, wide = (v * share for v in box)
-    if isinstance(picture, Tensor):
-        whole = [round(top), round(left), max(1, round(tall)), max(1, round(wide))]
-        picture = F.resized_crop(picture, *whole, [SIDE, SIDE], CROP.interpolation, antialias=True)
+    if way.piece is not None and step > 0:
+        picture: Picture = way.piece(data)
     else:
-        edges = (left, top, min(left + wide, picture.width), min(top + tall, picture.height))
-        picture = picture.resize((SIDE, SIDE), Image.Resampling.BICUBIC, edges)
+        width, height = Image.open(io.BytesIO(data)).size  # reads the header
+        drawn = CROP.make_params([torch.empty(1, height, width, device="meta")])
+        box = (drawn["top"], drawn["left"], drawn["height"], drawn["width"])
+        picture, share = way.decode(data, box)
+        if step == 0:
+            return picture
+        picture = cropped(picture, [v * share for v in box])
     picture = FLIP(picture)
     if step == 1:
         return picture
@@ -161,6 +162,16 @@ def run(way: Way, data: bytes, seed: int, step: int) -> Picture:
     if isinstance(picture, Tensor):
         return F.normalize(picture.float() / 255, SPEC.mean, SPEC.std)
     return normalise(SPEC, np.asarray(picture))
+
+
+def cropped(picture: Picture, box: list[float]) -> Picture:
+    """The box (top, left, height, width), resized; of a tensor in whole pixels."""
+    top, left, tall, wide = box
+    if isinstance(picture, Tensor):
+        whole = [round(top), round(left), max(1, round(tall)), max(1, round(wide))]
+        return F.resized_crop(picture, *whole, [SIDE, SIDE], CROP.interpolation, antialias=True)
+    edges = (left, top, min(left + wide, picture.width), min(top + tall, picture.height))
+    return picture.resize((SIDE, SIDE), Image.Resampling.BICUBIC, edges)
 
 
 def check(files: list[bytes]) -> dict[str, float]:

@@ -24,8 +24,8 @@ def training_transform(size: Size, augmentation: Augmentation, rand_augment: tup
         rand_augment: Operations, and their magnitude from 0 to 30, of "photos"; 0 operations: none.
 
     Returns:
-        A module from anything that `maxvit.data.images.decode` reads to an RGB image of that size; it raises
-        `MaxViTError` as `decode` does.
+        A module from anything that `maxvit.data.images.decode` reads to (3, H, W) uint8; it raises `MaxViTError` as
+        `decode` does.
     """
     bicubic, bilinear = InterpolationMode.BICUBIC, InterpolationMode.BILINEAR
     resize = v2.Resize(size, bicubic, antialias=True)
@@ -37,8 +37,8 @@ def training_transform(size: Size, augmentation: Augmentation, rand_augment: tup
         return nn.Sequential(crop, v2.RandomHorizontalFlip(), changed)
     if augmentation == "characters":
         moved = v2.RandomAffine(12, (0.1, 0.1), (0.85, 1.15), shear=(-10, 10, -5, 5), interpolation=bilinear)
-        return nn.Sequential(_Decode(), resize, moved)
-    return nn.Sequential(_Decode(), resize)
+        return nn.Sequential(_Decode(), resize, moved, v2.PILToTensor())
+    return nn.Sequential(_Decode(), resize, v2.PILToTensor())
 
 
 class _Decode(nn.Module):

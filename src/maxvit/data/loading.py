@@ -104,7 +104,7 @@ class _TrainingImages(_Images):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             picture = self.augment[self.buckets[index]](self.images.sources[index])
-        return normalise(self.spec, np.asarray(picture))
+        return normalise(self.spec, picture.permute(1, 2, 0).numpy())
 
 
 def training_loader(

@@ -4,8 +4,9 @@ from math import ceil, floor
 
 import torch
 from PIL import ExifTags, Image
-from torch import nn
+from torch import Tensor, nn
 from torchvision.transforms import InterpolationMode, v2
+from torchvision.transforms.v2 import functional as F
 
 from maxvit.config import Size
 from maxvit.data.images import ImageLike, opened, upright, upright_size
@@ -31,8 +32,8 @@ class RandomPiece(nn.Module):
         self.size = size
         self.crop = v2.RandomResizedCrop(size, area, aspect, InterpolationMode.BICUBIC, antialias=True)
 
-    def forward(self, source: ImageLike) -> Image.Image:
-        """An RGB image of the size wanted; draws from PyTorch's random numbers.
+    def forward(self, source: ImageLike) -> Tensor:
+        """(3, H, W) uint8 of the size wanted; draws from PyTorch's random numbers.
 
         Raises:
             MaxViTError: If it is no image.
@@ -72,9 +73,12 @@ def shrink(image: Image.Image, factor: int) -> int:
     return factor if small else 1
 
 
-def _resized(picture: Image.Image, edges: tuple[float, float, float, float], size: Size) -> Image.Image:
+def _resized(picture: Image.Image, edges: tuple[float, float, float, float], size: Size) -> Tensor:
     """What lies between the edges; nothing outside it is mixed in, but parts of pixels."""
     left, top, right, bottom = edges
     outer = floor(left), floor(top), ceil(right), ceil(bottom)
+    piece = picture.crop(outer)
+    if outer == edges:  # whole pixels: PyTorch resizes them faster
+        return F.resize(F.pil_to_tensor(piece), list(size), InterpolationMode.BICUBIC, antialias=True)
     inside = (left - outer[0], top - outer[1], right - outer[0], bottom - outer[1])
-    return picture.crop(outer).resize((size[1], size[0]), Image.Resampling.BICUBIC, inside)
+    return F.pil_to_tensor(piece.resize((size[1], size[0]), Image.Resampling.BICUBIC, inside))
