@@ -63,6 +63,18 @@ def test_class_weights_multiply_the_loss_while_training_only():
     torch.testing.assert_close(judged.eval()(None, LABELS)["loss"], task().eval()(None, LABELS)["loss"])
 
 
+def test_class_weights_of_the_sigmoid_loss_are_those_of_the_image_s_class():
+    weights = torch.tensor([3.0, 1.0, 0.5], dtype=torch.float64)
+    plain = [task(loss="sigmoid").train()(None, LABELS)["loss"]]
+    each = [
+        Classification(lambda _, x=x: x[None], loss="sigmoid")(None, y[None])["loss"]
+        for x, y in zip(LOGITS, LABELS, strict=True)
+    ]
+    torch.testing.assert_close(plain[0], sum(each) / 2)
+    weighted = task(loss="sigmoid", class_weights=weights).train()(None, LABELS)["loss"]
+    torch.testing.assert_close(weighted, (3 * each[0] + 0.5 * each[1]) / 2)
+
+
 def test_balanced_classes_count_alike_and_a_mean_image_counts_one():
     labels = torch.tensor([0] * 7 + [2] * 3)
     weights = balanced_weights(labels, 4)

@@ -56,7 +56,7 @@ def test_a_run_that_diverges_goes_back_once_with_a_lower_rate(small_recipe, tmp_
     assert len(rates) == 8  # 5, then from the third update on again
     assert rates[5] == pytest.approx(LOWER * rates[3])
     assert read_state(find_states(tmp_path / "run")[0])["learner"]["rate"] == LOWER
-    assert all(math.isfinite(row["val_loss"]) for row in read_metrics(tmp_path / "run"))
+    assert all(math.isfinite(row["train_loss"] + row["val_loss"]) for row in read_metrics(tmp_path / "run"))
 
 
 def test_a_run_that_diverges_again_stops_and_keeps_the_last_good_state(small_recipe, tmp_path, poison):
@@ -72,6 +72,17 @@ def test_a_divergence_before_the_first_save_goes_back_to_the_start(small_recipe,
     rates = poison([0])
     assert train(small_recipe(), tmp_path / "run").finished
     assert len(rates) == 7
+
+
+def test_saving_at_the_start_takes_no_step(small_recipe, tmp_path):
+    """The first update is AdamW's: a parameter moves by the learning rate, whatever its gradient."""
+    train(small_recipe("optimization.epochs=1", "checkpoints.every_updates=1", "checkpoints.keep=9"), tmp_path / "run")
+    *_, first, start = (read_state(path)["learner"] for path in find_states(tmp_path / "run"))
+    assert start["optimizer"] == {}
+    moved = first["network"]["head.classifier.bias"] - start["network"]["head.classifier.bias"]  # not decayed
+    assert moved.abs().max().item() == pytest.approx(1e-3, rel=1e-3)
+    steps = {float(s["step"]) for s in first["optimizer"]["state"].values()}
+    assert steps == {1.0}
 
 
 def test_as_many_states_as_wanted_are_kept(small_recipe, tmp_path):
@@ -109,4 +120,6 @@ def test_means_are_exact_in_any_order():
     assert resumed.totals(lambda t: t) == totals
     wanted = sum(float(s["loss"]) * (i + 1) for i, s in enumerate(scores)) / (101 * 102 / 2)
     assert means(totals)["loss"] == pytest.approx(wanted, abs=1e-7)
+    one.add({"loss": torch.tensor(math.inf), "accuracy": torch.tensor(1.0)}, 3)
+    assert math.isnan(means(one.totals(lambda t: t))["loss"])
     assert math.isnan(means(Tally(CPU).totals(lambda t: t))["accuracy"])

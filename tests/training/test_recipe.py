@@ -120,6 +120,8 @@ def test_an_unknown_recipe_is_an_error_that_suggests_the_right_one():
         ("model.name=maxvit_huge", ["model.name is 'maxvit_huge'", "'maxvit_micro', 'maxvit_tiny'"]),
         ("model.drop_path_rate=1", ["model.drop_path_rate is 1", "less than 1"]),
         ("model.scale_windows=maybe", ["model.scale_windows is 'maybe'", "boolean"]),
+        ("seed=4294967296", ["seed is 4294967296", "less than 4294967296"]),
+        ("engine.sync_batch_norm=-1", ["engine.sync_batch_norm"]),
         ("seed=-1", ["seed is -1", "greater than or equal to 0"]),
         ("data=3", ["data is 3", "section", "data.path"]),
     ],

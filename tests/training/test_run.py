@@ -14,7 +14,7 @@ from maxvit.errors import MaxViTError
 from maxvit.kernels import native
 from maxvit.kernels.library import KernelsUnavailable
 from maxvit.layers.recompute import recompute
-from maxvit.training.files import read_metrics
+from maxvit.training.files import RunFiles, read_metrics
 from maxvit.training.learner import Learner
 from maxvit.training.loop import Loop
 from maxvit.training.recipe import load_recipe
@@ -99,7 +99,7 @@ def test_tensorboard_shows_what_the_metrics_say(finished):
     events = EventAccumulator(str(finished.run)).Reload()
     for name in ("train_loss", "val_accuracy", "learning_rate"):
         shown = {e.step: e.value for e in events.Scalars(name)}
-        assert shown == pytest.approx({row["epoch"]: row[name] for row in read_metrics(finished.run)})
+        assert shown == pytest.approx({UPDATES * row["epoch"]: row[name] for row in read_metrics(finished.run)})
 
 
 @pytest.mark.parametrize("name", ["best.safetensors", "last.safetensors"])
@@ -295,6 +295,32 @@ def test_where_the_last_state_is_damaged_the_one_before_serves(finished, copy):
     assert before.name == "000000003.state"
     assert resume(copy).finished
     assert_same_run(copy, finished.run)
+
+
+def test_metrics_without_a_state_are_not_written_over(copy):
+    shutil.rmtree(copy / "states")
+    edit_config(copy, "optimization", "epochs", 3)
+    before = {p: p.read_bytes() for p in copy.iterdir()}
+    with pytest.raises(MaxViTError, match=r"has metrics but none of the states/ that it could go on from"):
+        resume(copy)
+    assert {p: p.read_bytes() for p in copy.iterdir()} == before
+
+
+def test_a_signal_in_the_last_moment_of_a_run_finishes_it(small_recipe, tmp_path, monkeypatch):
+    original = RunFiles.finish_epoch
+
+    def finish_then_signal(self, update):
+        original(self, update)
+        if len(self.rows) == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(RunFiles, "finish_epoch", finish_then_signal)
+    assert train(small_recipe(), tmp_path / "run").finished
+
+
+def test_compiling_and_recomputing_exclude_one_another(small_recipe, tmp_path):
+    with pytest.raises(MaxViTError, match="exclude one another"):
+        train(small_recipe("engine.compile=true", "model.gradient_checkpointing=true"), tmp_path / "run")
 
 
 def test_a_state_of_another_network_is_refused(copy):

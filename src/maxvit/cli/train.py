@@ -49,6 +49,8 @@ def train(
     ... --out RUN --continue.
     """
     from maxvit.training import run as runs
+    from maxvit.training.files import read_metrics
+    from maxvit.training.loop import is_finished
     from maxvit.training.processes import processes
     from maxvit.training.recipe import load_recipe
 
@@ -68,14 +70,14 @@ def train(
         if show_recipe:
             typer.echo(chosen.to_yaml(), nl=False)
             return
-        if out is None and (go_on or processes().world > 1):
+        if out is None and (go_on or processes().started):
             raise MaxViTError("give --out, the run folder: all processes, and the next start, must know it")
         out = out or _new_folder(Path(chosen.data.path or name).resolve().name)
         words = ["--recipe", name, "--out", str(out), *(word for o in overrides for word in ("--set", o))]
         words += ["--continue"] if go_on else []
     folder = resume or out
     assert folder is not None
-    if (number := _devices(devices)) > 1 and processes().world == 1:
+    if (number := _devices(devices)) > 1 and not processes().started:
         from maxvit.training.launch import launch
 
         raise typer.Exit(launch(["train", *words, *(["--json"] if as_json else [])], number, REQUEUE))
@@ -84,7 +86,10 @@ def train(
         outcome = runs.resume(folder, show_progress=True, command=command)
     elif (go_on or processes().restarts) and (folder / runs.CONFIG).is_file():
         _check_same(chosen, runs.read_recipe(folder), folder)
-        outcome = runs.resume(folder, show_progress=True, command=command)
+        if is_finished(chosen, read_metrics(folder)):  # but perhaps not its report
+            outcome = runs.Outcome(folder, True, [], None)
+        else:
+            outcome = runs.resume(folder, show_progress=True, command=command)
     else:
         outcome = runs.train(chosen, folder, show_progress=True, command=command)
     if processes().rank == 0:
@@ -112,7 +117,7 @@ def _check_same(recipe: "Recipe", begun: "Recipe", run: Path) -> None:
 
 
 def _code(outcome: "Outcome") -> int:
-    return INTERRUPTED if outcome.signal in (None, signal.SIGINT) else REQUEUE
+    return INTERRUPTED if outcome.signal == signal.SIGINT else REQUEUE
 
 
 def _finish(outcome: "Outcome", as_json: bool) -> None:

@@ -1,5 +1,6 @@
 """Batches of labelled images, the same for the same seed whatever the number of workers."""
 
+import signal
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -107,6 +108,13 @@ class _TrainingImages(_Images):
         return normalise(self.spec, picture.permute(1, 2, 0).numpy())
 
 
+def _leave_signals_to_the_main_process(worker: int) -> None:
+    """A scheduler signals all processes; workers end when the one that they work for does."""
+    for name in ("SIGINT", "SIGTERM", "SIGUSR1"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+
+
 def training_loader(
     images: LabelledImages,
     spec: Preprocessing,
@@ -125,6 +133,7 @@ def training_loader(
         sampler=TrainingBatches(buckets, batch_size, seed, share, images.shards),
         num_workers=workers,
         persistent_workers=workers > 0,
+        worker_init_fn=_leave_signals_to_the_main_process,
         pin_memory=torch.cuda.is_available(),
     )
 
@@ -140,5 +149,6 @@ def evaluation_loader(
         sampler=EvaluationBatches(buckets, batch_size, rank, world),
         num_workers=workers,
         persistent_workers=workers > 0,
+        worker_init_fn=_leave_signals_to_the_main_process,
         pin_memory=torch.cuda.is_available(),
     )

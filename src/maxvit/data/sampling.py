@@ -54,7 +54,8 @@ class TrainingBatches(Sampler[Step]):
         buckets: Of each image: those of one bucket have one size.
         batch_size: Largest number of images in a batch, over all processes.
         seed: Of the order.
-        share: Which part of each batch; where a batch has fewer images than parts, some come again.
+        share: Which part of each batch; where a batch has fewer images than parts, some come again, and
+            weigh more.
         shards: File that each image lies in; None: each in one of its own.
     """
 
@@ -70,14 +71,14 @@ class TrainingBatches(Sampler[Step]):
         self.batch_size, self.seed, self.share = batch_size, seed, share or Share()
         self.shards = None if shards is None else np.asarray(shards, dtype=np.int64)
         self.epoch = self.start = 0
+        self.length = self.share.accumulate * sum(-(-int(n) // batch_size) for n in np.bincount(self.buckets))
 
     def set_epoch(self, epoch: int, start: int = 0) -> None:
         """Choose the epoch, and the step in it with which the next iteration begins."""
         self.epoch, self.start = epoch, start
 
     def __len__(self) -> int:
-        batches = sum(-(-int(n) // self.batch_size) for n in np.bincount(self.buckets))
-        return batches * self.share.accumulate
+        return self.length
 
     def __iter__(self) -> Iterator[Step]:
         random = np.random.default_rng((self.seed, self.epoch))

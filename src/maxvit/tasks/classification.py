@@ -19,7 +19,7 @@ class Classification(nn.Module):
         label_smoothing: Share of each target that is spread over all classes, while training.
         loss: "softmax": cross-entropy; "sigmoid": binary cross-entropy, summed over classes, each of which is a
             question of its own (several labels, ImageNet-21K).
-        class_weights: (classes,), of each class in the training loss; None: all alike.
+        class_weights: (classes,), of the images of each class in the training loss; None: all alike.
     """
 
     class_weights: Tensor | None
@@ -52,9 +52,11 @@ class Classification(nn.Module):
             losses = F.cross_entropy(logits, labels, weights, label_smoothing=smoothing, reduction="none")
         else:
             targets = labels if labels.ndim == 2 else F.one_hot(labels, logits.shape[1])
-            targets = targets.to(logits.dtype) * (1 - smoothing) + smoothing / logits.shape[1]
-            losses = F.binary_cross_entropy_with_logits(logits, targets, weights, reduction="none").sum(1)
-        return {"loss": losses.mean(), "accuracy": _is_right(logits, labels).float().mean()}
+            exact = torch.promote_types(logits.dtype, torch.float32)  # smoothing by 1e-4 is lost in 16 bits
+            targets = targets.to(exact) * (1 - smoothing) + smoothing / logits.shape[1]
+            losses = F.binary_cross_entropy_with_logits(logits.to(exact), targets, reduction="none").sum(1)
+            losses = losses if weights is None else losses * weights[labels]
+        return {"loss": losses.mean(), "accuracy": _is_right(logits, labels).double().mean()}
 
 
 def _is_right(logits: Tensor, labels: Tensor) -> Tensor:

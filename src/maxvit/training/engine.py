@@ -2,7 +2,7 @@
 
 import contextlib
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from enum import IntFlag
 from typing import Any
@@ -53,7 +53,9 @@ class Engine:
     def __init__(self, settings: EngineSection) -> None:
         self.settings, started = settings, processes()
         on_gpu = torch.cuda.is_available()
-        if settings.precision == "bf16" and not (torch.cuda.is_bf16_supported() if on_gpu else _cpu_has_bf16()):
+        if settings.precision == "bf16" and not (
+            torch.cuda.is_bf16_supported(including_emulation=False) if on_gpu else _cpu_has_bf16()
+        ):
             raise MaxViTError("engine.precision is bf16, which this device computes many times slower: use fp32")
         if settings.sync_batch_norm and not on_gpu:
             raise MaxViTError("engine.sync_batch_norm needs GPUs: PyTorch has it for them alone; set it to false")
@@ -68,6 +70,8 @@ class Engine:
             if not dist.is_initialized():
                 dist.init_process_group(device_id=self.device if on_gpu else None)
             self._control = dist.new_group(backend="gloo")  # needs no waiting for a GPU
+            if len(set(self.gather(started.local_world))) > 1:
+                raise MaxViTError("the machines have different numbers of processes: give each the same")
 
     def close(self) -> None:
         """Take leave of the other processes."""
@@ -150,6 +154,21 @@ class Engine:
         dist.all_gather_object(everything, value, self._control)
         return everything
 
+    def on_first(self, act: Callable[[], object]) -> None:
+        """Have the first process do something, such as writing a file; what keeps it from that ends all of them.
+
+        Raises:
+            MaxViTError: On all processes, if the first raised this or `OSError`.
+        """
+        problem = ""
+        if self.is_first:
+            try:
+                act()
+            except (MaxViTError, OSError) as error:
+                problem = str(error)
+        if problem := "".join(self.gather(problem)):
+            raise MaxViTError(problem)
+
     @torch.no_grad()
     def average_statistics(self, network: MaxViT) -> None:
         """Give all processes the mean of the running statistics of batch norms, so that one state is that of all."""
@@ -170,17 +189,22 @@ class Engine:
     def state_of(self, network: MaxViT, optimizer: Optimizer | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
         """Whole state of a network and its optimiser by name of parameter, on the CPU; with shards on the first only.
 
-        All processes must call it.
+        All processes must call it. An optimiser that has done nothing has no state: asked for it, PyTorch would take a
+        step with it.
         """
         weights = states.get_model_state_dict(network, options=_WHOLE)
-        return weights, states.get_optimizer_state_dict(network, optimizer, options=_WHOLE) if optimizer else {}
+        if optimizer is None or not optimizer.state:
+            return weights, {}
+        return weights, states.get_optimizer_state_dict(network, optimizer, options=_WHOLE)
 
     def set_state(
         self, network: MaxViT, weights: Mapping[str, Any], optimizer: Optimizer | None = None, moments: Any = None
     ) -> None:
         """Undo `state_of`. All processes must call it, with the same values."""
         states.set_model_state_dict(network, dict(weights), options=_WHOLE)
-        if optimizer is not None:
+        if optimizer is not None and not moments:
+            optimizer.state.clear()
+        elif optimizer is not None:
             states.set_optimizer_state_dict(network, optimizer, moments, options=_WHOLE)
 
     def _norm_group(self) -> Any:

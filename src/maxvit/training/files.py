@@ -73,20 +73,19 @@ class RunFiles:
             network.save(self.run / BEST)
         network.save(self.run / LAST)
 
-    def finish_epoch(self) -> None:
-        """Write the metrics: what they count as finished can be resumed from."""
+    def finish_epoch(self, update: int) -> None:
+        """Write the metrics, after so many updates: what they count as finished can be resumed from."""
         self._write_metrics()
-        row = self.rows[-1]
-        self.note(int(row["epoch"]), {name: value for name, value in row.items() if name != "epoch"})
+        self.note(update, dict(self.rows[-1]))
 
-    def note(self, step: int, values: dict[str, float]) -> None:
-        """Points in TensorBoard's charts."""
+    def note(self, update: int, values: dict[str, float]) -> None:
+        """Points in TensorBoard's charts, after so many updates."""
         if self._events is None:
             from torch.utils.tensorboard import SummaryWriter
 
-            self._events = SummaryWriter(str(self.run), purge_step=step)
+            self._events = SummaryWriter(str(self.run), purge_step=update)
         for name, value in values.items():
-            self._events.add_scalar(name, value, step)
+            self._events.add_scalar(name, value, update)
         self._events.flush()
 
     def close(self) -> None:

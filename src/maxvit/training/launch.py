@@ -26,7 +26,7 @@ def launch(arguments: Sequence[str], devices: int, on_signal: int) -> int:
     Returns:
         The exit code: of the first process that failed, if one did.
     """
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // devices)))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, _cores() // devices)))
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(PATIENCE))
     os.environ["TORCHELASTIC_SIGNALS_TO_HANDLE"] = signals = "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1"
     config = LaunchConfig(
@@ -44,8 +44,17 @@ def launch(arguments: Sequence[str], devices: int, on_signal: int) -> int:
     try:
         elastic_launch(config, sys.executable)("-m", "maxvit", *arguments)
     except ChildFailedError as error:
-        _, failure = error.get_first_failure()
-        return failure.exitcode if failure.exitcode > 0 else 1
+        rank, failure = error.get_first_failure()
+        if failure.exitcode > 0:
+            return failure.exitcode
+        name = signal.Signals(-failure.exitcode).name
+        print(f"error: process {rank} was ended by {name}; SIGKILL often means that memory was full", file=sys.stderr)
+        return 1
     except SignalException as stop:
         return 130 if stop.sigval == signal.SIGINT else on_signal
     return 0
+
+
+def _cores() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

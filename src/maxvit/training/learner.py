@@ -54,7 +54,7 @@ class Learner:
         self.network, self.fast = engine.place(network), fast
         self.average.network = engine.place(self.average.network)
         if class_weights is not None:
-            class_weights = class_weights.to(engine.device)
+            class_weights = class_weights.to(next(network.parameters()))
         task = Classification(network, settings.label_smoothing, settings.loss, class_weights)
         quick = Classification(fast, settings.label_smoothing, settings.loss, class_weights) if fast else None
         self.scores = engine.wrap(_Scores(task, quick))

@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -19,15 +19,24 @@ from maxvit.training.learner import Learner
 from maxvit.training.progress import ProgressBar
 from maxvit.training.recipe import Recipe
 from maxvit.training.signals import StopRequest
-from maxvit.training.states import find_states, read_state, write_state
+from maxvit.training.states import newest_state, read_state, write_state
 from maxvit.training.tally import Tally, means
 
 LOWER = 0.5  # times the learning rate, after a divergence
+NOTE_EVERY = 50  # updates between points in TensorBoard's charts
 LOOK_EVERY = 16  # updates between looks at a GPU's numbers, which wait for it
 
 
 class Stopped(Exception):
-    """Training was asked to stop; all that was learned is saved."""
+    """Training was asked to stop; all that was learned is saved.
+
+    Args:
+        signal: That asked this process, or another.
+    """
+
+    def __init__(self, signal: int) -> None:
+        super().__init__(signal)
+        self.signal = signal
 
 
 class Diverged(Exception):
@@ -77,8 +86,10 @@ class Loop:
         self.recipe, self.accumulate = learner.recipe, self.order.share.accumulate
         self.at, self.tally = Position(), Tally(engine.device)
         self.skipped: set[str] = set()  # a sentence for each image that could not be read
+        self._broken: set[str] = set()  # those of training
         self._recent: list[tuple[int, Tensor, Tensor]] = []  # update, loss and norm, indices: not yet looked at
-        self._hopeless, self._saved_at = False, time.monotonic()
+        self._problem = ""  # with the data: it ends the run, of all processes at once
+        self._saved_at, self._noted_at = time.monotonic(), 0
 
     def run(self) -> None:
         """Train.
@@ -139,7 +150,10 @@ class Loop:
             mine |= Flag.STOP
         if due:
             mine |= Flag.SAVE
-        if self._hopeless or len(self.skipped) > self.recipe.data.broken_limit * len(self.names):
+        limit = self.recipe.data.broken_limit
+        if len(self._broken) > limit * len(self.names) / self.engine.world:
+            self._problem = self._problem or f"more than data.broken_limit ({limit:.0%}) of the images cannot be read"
+        if self._problem:
             mine |= Flag.BROKEN
         bad = self._find_bad() if look else ""
         if bad:
@@ -148,7 +162,8 @@ class Loop:
             self._show(parts[-1][1], rate)
         flags = self.engine.agree(mine)
         if Flag.DIVERGED in flags:
-            raise Diverged(next(text for text in self.engine.gather(bad) if text))
+            texts = [text for text in self.engine.gather(bad) if text]
+            raise Diverged(min(texts, key=lambda text: "the loss is n" not in text and "the loss is inf" not in text))
         if Flag.BROKEN in flags:
             self._give_up()
         if Flag.STOP in flags and not self._is_last():
@@ -159,13 +174,17 @@ class Loop:
     def _validate(self) -> dict[str, float]:
         """Scores of the averaged weights on the validation images."""
         tally = Tally(self.engine.device)
-        for batch in self.val:
+        for batch in self._readable(self.val):
             self.skipped.update(batch.skipped)
             if len(batch.labels):
                 tally.add(self.learner.evaluate(batch), len(batch.labels))
             elif self.engine.sharded:  # the others need this process's part of the weights
                 self.learner.evaluate_nothing()
-            if Flag.STOP in self.engine.agree(Flag.STOP if self.stop.number is not None else Flag(0)):
+            mine = Flag.STOP if self.stop.number is not None else Flag(0)
+            flags = self.engine.agree(mine | Flag.BROKEN if self._problem else mine)
+            if Flag.BROKEN in flags:
+                self._give_up()
+            if Flag.STOP in flags:
                 self.learner.end_evaluation()
                 self._save_and_stop()
         self.learner.end_evaluation()
@@ -186,23 +205,21 @@ class Loop:
         }
         network = self.learner.result()
         self.files.rows.append(row)
-        self._write(lambda: self.files.end_epoch(network))
+        self.engine.on_first(lambda: self.files.end_epoch(network))
         self.at, self.tally = Position(self.at.epoch + 1), Tally(self.engine.device)
         self._save()
-        self._write(self.files.finish_epoch)
+        self.engine.on_first(lambda: self.files.finish_epoch(self.learner.updates))
         self.bar.end_epoch(self.at.epoch - 1, row["val_accuracy"])
-        if Flag.STOP in self.engine.agree(Flag.STOP if self.stop.number is not None else Flag(0)):
+        stop = Flag.STOP in self.engine.agree(Flag.STOP if self.stop.number is not None else Flag(0))
+        if stop and not is_finished(self.recipe, self.files.rows):
             self._save_and_stop()
 
     def _timed(self, batches: DataLoader[Batch]) -> Iterator[Batch]:
         """The batches, counting the time that they take to come and that of everything."""
-        source = iter(batches)
+        source = self._readable(batches)
         before = time.perf_counter()
         while True:
-            try:
-                batch = next(source, None)
-            except OSError as error:  # not one image, which would be left out, but a file of thousands, or the network
-                raise MaxViTError(f"the data cannot be read any more: {str(error).splitlines()[-1]}") from error
+            batch = next(source, None)
             ready = time.perf_counter()
             self.at.waited += ready - before
             if batch is None:
@@ -215,19 +232,34 @@ class Loop:
     def _usable(self, batch: Batch) -> Batch:
         """Note broken images. A batch of nothing else is exchanged for one that counts nothing, and ends the run."""
         self.skipped.update(batch.skipped)
+        self._broken.update(batch.skipped)
         if len(batch.labels):
             return batch
-        self._hopeless = True
+        self._problem = self._problem or "all images of a batch cannot be read"
         config = self.learner.network.config
         images = torch.zeros(2, config.in_channels, *config.image_size)
         return Batch(images, batch.labels.new_zeros(2, *batch.labels.shape[1:]), batch.indices, [], 0.0)
 
-    def _give_up(self) -> None:
-        everything = sorted({sentence for part in self.engine.gather(sorted(self.skipped)) for sentence in part})
-        raise MaxViTError(
-            f"{len(everything)} of {len(self.names)} images cannot be read, more than data.broken_limit allows "
-            f"({self.recipe.data.broken_limit:.0%}); the first: {everything[0]}: mend them, or raise the limit"
-        )
+    def _readable(self, batches: DataLoader[Batch]) -> Iterator[Batch]:
+        """The batches; in place of one that cannot be had an empty one, and the run ends at the next agreement."""
+        source = iter(batches)
+        while True:
+            try:
+                batch = next(source, None)
+            except OSError as error:  # not one image, which would be left out, but a file of thousands, or the network
+                self._problem = f"the data cannot be read any more: {str(error).splitlines()[-1]}"
+                labels = batches.dataset.labels[:0]  # type: ignore[attr-defined]
+                batch = Batch(torch.empty(0), labels, torch.empty(0, dtype=torch.int64), [])
+            if batch is None:
+                return
+            yield batch
+
+    def _give_up(self) -> NoReturn:
+        """End the run of all processes, for what one of them has found."""
+        problem = next(problem for problem in self.engine.gather(self._problem) if problem)
+        broken = sorted({sentence for part in self.engine.gather(sorted(self._broken)) for sentence in part})
+        named = f"; {len(broken)} of {len(self.names)}, the first: {broken[0]}" if broken else ""
+        raise MaxViTError(f"{problem}{named}: mend them, or raise the limit" if broken else problem)
 
     def _find_bad(self) -> str:
         """The first update since the last look whose loss or gradient is no finite number, and its images."""
@@ -249,7 +281,9 @@ class Loop:
                 "kept: look at these images, or begin anew with a lower optimization.learning_rate"
             )
         self.bar.say(f"diverged at {problem}\ngoing back to the last good state, with {LOWER:g} times the rate")
-        self.set_state(read_state(find_states(self.files.run)[0]))
+        path = newest_state(self.files.run, self.bar.say)
+        assert path is not None
+        self.set_state(read_state(path))
         self.learner.rate = LOWER
 
     def _show(self, scores: dict[str, Tensor], rate: float) -> None:
@@ -258,8 +292,9 @@ class Loop:
         values |= {"learning_rate": rate, "images_per_second": self.at.images / seconds}
         values |= {"waiting": self.at.waited / seconds}
         self.bar.update(self.at.epoch, self.at.update, values)
-        if self.engine.is_first and self.learner.updates % 50 == 0:
+        if self.engine.is_first and self.learner.updates - self._noted_at >= NOTE_EVERY:
             self.files.note(self.learner.updates, {f"update/{name}": value for name, value in values.items()})
+            self._noted_at = self.learner.updates
 
     def _is_last(self) -> bool:
         """Whether this is the last update of the epoch."""
@@ -275,23 +310,12 @@ class Loop:
         self._save()
         after = f", {time.monotonic() - self.stop.at:.1f} s after the signal" if self.stop.number else ""
         self.bar.say(f"saved after update {self.learner.updates:,}{after}")
-        raise Stopped
+        raise Stopped(next(number for number in self.engine.gather(self.stop.number) if number))
 
     def _save(self) -> None:
         state, keep = self.state(), self.recipe.checkpoints.keep
-        self._write(lambda: write_state(self.files.run, self.learner.updates, state, keep))
+        self.engine.on_first(lambda: write_state(self.files.run, self.learner.updates, state, keep))
         self._saved_at = time.monotonic()
-
-    def _write(self, write: Callable[[], object]) -> None:
-        """Have the first process write; what keeps it from writing ends all of them."""
-        problem = ""
-        if self.engine.is_first:
-            try:
-                write()
-            except MaxViTError as error:
-                problem = str(error)
-        if problem := "".join(self.engine.gather(problem)):
-            raise MaxViTError(problem)
 
     def state(self) -> dict[str, Any]:
         """Everything that `set_state` needs; all processes must call it."""
@@ -300,8 +324,20 @@ class Loop:
             "learner": self.learner.state(),
             "tally": self.tally.totals(self.engine.add_up),
             "files": self.files.state(),
-            "setting": setting_of(self.engine),
+            "setting": self.setting(),
             "classes": self.learner.network.class_names,
+        }
+
+    def setting(self) -> dict[str, Any]:
+        """What must be the same for a run that goes on to be, bit by bit, the run that never stopped."""
+        return {
+            "devices": self.engine.world,
+            "device type": self.engine.device.type,
+            "threads": torch.get_num_threads(),
+            "strategy": self.engine.settings.strategy,
+            "kernels": "PyTorch's" if self.learner.fast is None else "native",
+            "training images": len(self.names),
+            "PyTorch": str(torch.__version__),
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
@@ -320,14 +356,3 @@ def is_finished(recipe: Recipe, rows: Sequence[Mapping[str, float]]) -> bool:
     """Whether a run with these metrics has done all its epochs, or gains nothing any more."""
     patience = recipe.optimization.patience
     return len(rows) >= recipe.optimization.epochs or bool(patience and len(rows) - best_epoch(rows) >= patience)
-
-
-def setting_of(engine: Engine) -> dict[str, Any]:
-    """What must be the same for a run that goes on to be, bit by bit, the run that never stopped."""
-    return {
-        "devices": engine.world,
-        "device type": engine.device.type,
-        "threads": torch.get_num_threads(),
-        "strategy": engine.settings.strategy,
-        "PyTorch": str(torch.__version__),
-    }

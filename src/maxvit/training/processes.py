@@ -12,12 +12,14 @@ class Processes(NamedTuple):
         world: Number of processes.
         local_world: Of them, how many run on this machine.
         restarts: How often torchrun has started them again.
+        started: Whether torchrun has started this process at all.
     """
 
     rank: int = 0
     world: int = 1
     local_world: int = 1
     restarts: int = 0
+    started: bool = False
 
 
 def processes() -> Processes:
@@ -25,4 +27,5 @@ def processes() -> Processes:
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         return Processes()
     names = ("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "TORCHELASTIC_RESTART_COUNT")
-    return Processes(*(int(os.environ[name]) for name in names))
+    rank, world, local_world, restarts = (int(os.environ[name]) for name in names)
+    return Processes(rank, world, local_world, restarts, started=True)

@@ -100,7 +100,7 @@ class EngineSection(_Section):
     strategy: Literal["ddp", "fsdp2"] = Field("ddp", description="of several devices; fsdp2: each keeps a part")
     precision: Literal["fp32", "bf16", "fp64"] = "fp32"
     compile: bool = Field(False, description="torch.compile; minutes at the start, faster on a GPU")
-    sync_batch_norm: bool | int = Field(
+    sync_batch_norm: bool | Annotated[int, Field(ge=2)] = Field(
         False, description="statistics over all GPUs, or groups of so many; the official code: 8"
     )
 
@@ -116,7 +116,7 @@ class CheckpointsSection(_Section):
 class Recipe(_Section):
     """A complete description of a run."""
 
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**32)
     model: ModelSection = ModelSection()
     data: DataSection = DataSection()
     optimization: OptimizationSection = OptimizationSection()

@@ -21,18 +21,19 @@ from maxvit.data.labelled import LabelledImages, Splits
 from maxvit.data.loading import evaluation_loader, training_loader
 from maxvit.data.sources import load_images
 from maxvit.errors import MaxViTError
+from maxvit.inference.engines import say
 from maxvit.kernels.accelerate import accelerate, obstacle
 from maxvit.model import MaxViT
 from maxvit.tasks.classification import balanced_weights
 from maxvit.training.engine import Engine
 from maxvit.training.files import RunFiles, read_metrics
 from maxvit.training.learner import Learner
-from maxvit.training.loop import Loop, Stopped, is_finished, setting_of
+from maxvit.training.loop import Loop, Stopped, is_finished
 from maxvit.training.processes import processes
 from maxvit.training.progress import ProgressBar
 from maxvit.training.recipe import Recipe, load_recipe
 from maxvit.training.signals import stop_request
-from maxvit.training.states import FOLDER, find_states, read_state
+from maxvit.training.states import FOLDER, find_states, newest_state, read_state
 
 CONFIG = "config.yaml"
 DIGITS = "digits"  # in place of a path
@@ -69,7 +70,7 @@ def train(recipe: Recipe, run: Path, show_progress: bool = False, command: str =
     """
     if processes().rank == 0 and run.exists() and (not run.is_dir() or any(run.iterdir())):
         raise MaxViTError(f"{run} exists already: choose another --out, or continue that run with --resume {run}")
-    return _fit(recipe, run, show_progress, command, state=None)
+    return _fit(recipe, run, show_progress, command, resuming=False)
 
 
 def resume(run: Path, show_progress: bool = False, command: str = "") -> Outcome:
@@ -85,7 +86,9 @@ def resume(run: Path, show_progress: bool = False, command: str = "") -> Outcome
         done, epochs = read_epochs(run), recipe.optimization.epochs
         how = f"all its {done} epochs are done" if done >= epochs else f"it ended early after {done} of {epochs} epochs"
         raise MaxViTError(f"{run} is finished: {how}; see its report with maxvit report {run}")
-    return _fit(recipe, run, show_progress, command, state=_newest_state(run))
+    if read_metrics(run) and not find_states(run):
+        raise MaxViTError(f"{run} has metrics but none of the {FOLDER}/ that it could go on from: copy them again")
+    return _fit(recipe, run, show_progress, command, resuming=True)
 
 
 def read_recipe(run: Path) -> Recipe:
@@ -123,25 +126,12 @@ def _check_readable(images: LabelledImages, part: str, at_least: int = 1) -> Non
     for number, source in enumerate(images.sources, start=1):
         try:
             decode(source)
-        except MaxViTError as error:
+        except (MaxViTError, OSError) as error:
             problems.append(str(error))
         if number - len(problems) == at_least:
             return
     found = f"{len(images) - len(problems)} of the {len(images)} {part} images can be read"
     raise MaxViTError(f"{found}, at least {at_least} must be" + (f"; the first: {problems[0]}" if problems else ""))
-
-
-def _newest_state(run: Path) -> dict[str, Any] | None:
-    """The last state that can be read; None if the run stopped before its first."""
-    problems = []
-    for path in find_states(run):
-        try:
-            return read_state(path)
-        except MaxViTError as problem:
-            problems.append(problem)
-    if problems:
-        raise problems[0]
-    return None
 
 
 def make_network(recipe: Recipe, class_names: Sequence[str]) -> MaxViT:
@@ -175,13 +165,14 @@ def make_network(recipe: Recipe, class_names: Sequence[str]) -> MaxViT:
     return network.train()
 
 
-def _fit(recipe: Recipe, run: Path, show_progress: bool, command: str, state: dict[str, Any] | None) -> Outcome:
+def _fit(recipe: Recipe, run: Path, show_progress: bool, command: str, resuming: bool) -> Outcome:
     data = load_data(recipe)
-    _check_labels(recipe, data.train)
+    _check_fit(recipe, data.train)
     network = make_network(recipe, data.train.class_names)
+    engine = Engine(recipe.engine)
+    state = _first_choice(engine, run) if resuming or engine.world > 1 else None
     if state is not None:
         _check_state(state, network, run)
-    engine = Engine(recipe.engine)
     settings, spec = recipe.data, network.preprocessing
     share = engine.share(settings.batch_size, settings.device_batch_size)
     at_once = -(-settings.batch_size // (share.world * share.accumulate))
@@ -204,24 +195,50 @@ def _fit(recipe: Recipe, run: Path, show_progress: bool, command: str, state: di
     files = RunFiles(run, {**provenance(recipe, command), "devices": engine.describe()})
     bar = ProgressBar(epochs, updates, show_progress and engine.is_first)
     bar.say(f"training by {f'plain PyTorch: {reason}' if reason else 'the native CPU kernels'}")
-    if engine.is_first:
-        storage.write_text(run / CONFIG, recipe.to_yaml())
-        storage.remove_leftovers(run)
-        storage.remove_leftovers(run / FOLDER)
+    engine.on_first(lambda: _prepare(run, recipe))
     with stop_request() as stop:
         loop = Loop(learner, engine, train_batches, val_batches, data.train.names, files, bar, stop)
         if state is not None:
-            for name, value in setting_of(engine).items():
+            for name, value in loop.setting().items():
                 if (before := state["setting"].get(name)) != value:
                     bar.say(f"{name}: {before} before, {value} now: it goes on at the same image, but not bit by bit")
             loop.set_state(state)
         try:
             loop.run()
-        except Stopped:
-            return Outcome(run, False, sorted(loop.skipped), stop.number)
-        finally:
+        except Stopped as stopped:
             engine.close()
+            return Outcome(run, False, sorted(loop.skipped), stopped.signal)
+        except RuntimeError as error:
+            if engine.world > 1 and _is_lost_peer(error):
+                raise MaxViTError("another process has ended; its own message says why") from error
+            raise
+    engine.close()
     return Outcome(run, True, sorted(loop.skipped), None)
+
+
+def _prepare(run: Path, recipe: Recipe) -> None:
+    """Write the configuration, and remove what a killed process was writing."""
+    storage.write_text(run / CONFIG, recipe.to_yaml())
+    for folder in (run, run / FOLDER):
+        storage.remove_leftovers(folder)
+
+
+def _first_choice(engine: Engine, run: Path) -> dict[str, Any] | None:
+    """The state that the first process goes on from, on all of them; None: it begins."""
+    mine, problem = None, ""
+    if engine.is_first:
+        try:
+            mine = newest_state(run, say)
+        except MaxViTError as error:
+            problem = str(error)
+    path, problem = engine.gather((mine, problem))[0]
+    if problem:
+        raise MaxViTError(problem)
+    return None if path is None else read_state(path)
+
+
+def _is_lost_peer(error: RuntimeError) -> bool:
+    return any(words in str(error) for words in ("closed by peer", "reset by peer", "NCCL", "gloo"))
 
 
 def _check_state(state: dict[str, Any], network: MaxViT, run: Path) -> None:
@@ -240,8 +257,13 @@ def _check_state(state: dict[str, Any], network: MaxViT, run: Path) -> None:
         )
 
 
-def _check_labels(recipe: Recipe, images: LabelledImages) -> None:
-    """Refuse a loss that does not fit the labels."""
+def _check_fit(recipe: Recipe, images: LabelledImages) -> None:
+    """Refuse settings that exclude one another, and a loss that does not fit the labels."""
+    if recipe.engine.compile and recipe.model.gradient_checkpointing:
+        raise MaxViTError(
+            "engine.compile and model.gradient_checkpointing exclude one another (batch norm's statistics would count "
+            "twice): set one to false"
+        )
     labels = np.asarray(images.labels)
     if labels.ndim == 2 and recipe.optimization.loss == "softmax" and (abs(labels.sum(1) - 1) > 1e-3).any():
         raise MaxViTError(

@@ -1,5 +1,6 @@
 """The states that a run can go on from: the last few, each whole or absent."""
 
+from collections.abc import Callable
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -34,10 +35,33 @@ def find_states(run: Path) -> list[Path]:
     return sorted((run / FOLDER).glob(f"[0-9]*{SUFFIX}"), reverse=True)
 
 
+def newest_state(run: Path, tell: Callable[[str], object]) -> Path | None:
+    """The last state that can be read, None if there is none at all; `tell` hears of those that cannot.
+
+    Raises:
+        MaxViTError: If there are states, and none can be read.
+    """
+    problems = []
+    for path in find_states(run):
+        try:
+            read_state(path)
+        except MaxViTError as problem:
+            problems.append(problem)
+            continue
+        for damaged in problems:
+            tell(f"{damaged}; going on from {path.name}")
+        return path
+    if problems:
+        raise problems[0]
+    return None
+
+
 def read_state(path: Path) -> dict[str, Any]:
     """Read what `write_state` wrote. Raises `MaxViTError` if it is damaged."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
+    except PermissionError as error:
+        raise MaxViTError(f"{path} cannot be opened: {error.strerror}") from error
     except (OSError, RuntimeError, EOFError, UnpicklingError) as error:
         raise MaxViTError(f"{path} is damaged: copy it again, or delete it to go on from an earlier one") from error
     if not isinstance(state, dict) or "learner" not in state:

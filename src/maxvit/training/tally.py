@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 SCORES = ("loss", "accuracy")
+COUNTS = ("images", "infinite")  # the second: batches whose scores are no finite numbers
 _ONE = 2.0**24  # sums of whole numbers are exact in any order
 
 
@@ -18,14 +19,16 @@ class Tally:
     """
 
     def __init__(self, device: torch.device, totals: Mapping[str, int] | None = None) -> None:
-        numbers = [(totals or {}).get(name, 0) for name in (*SCORES, "images")]
+        numbers = [(totals or {}).get(name, 0) for name in (*SCORES, *COUNTS)]
         self.sums = torch.tensor(numbers, dtype=torch.int64, device=device)
 
     def add(self, scores: Mapping[str, Tensor], images: int) -> None:
         """Count the scores of a batch, each a mean over its images."""
         means = torch.stack([scores[name].detach().double() for name in SCORES])
-        self.sums[:-1] += (means * (images * _ONE)).nan_to_num(posinf=0.0, neginf=0.0).round().long()
-        self.sums[-1] += images
+        finite = means.isfinite().all()
+        self.sums[:2] += torch.where(finite, means * (images * _ONE), 0.0).round().long()
+        self.sums[2] += images
+        self.sums[3] += ~finite
 
     def totals(self, add_up: Callable[[Tensor], Tensor]) -> dict[str, int]:
         """The sums over all processes; all must call it.
@@ -33,10 +36,10 @@ class Tally:
         Args:
             add_up: The sum of a tensor over all processes.
         """
-        return dict(zip((*SCORES, "images"), add_up(self.sums.clone()).tolist(), strict=True))
+        return dict(zip((*SCORES, *COUNTS), add_up(self.sums.clone()).tolist(), strict=True))
 
 
 def means(totals: Mapping[str, int]) -> dict[str, float]:
-    """Scores from `Tally.totals`; not numbers where there were no images."""
-    images = totals["images"]
+    """Scores from `Tally.totals`; not numbers where there were no images, or some scores were none."""
+    images = totals["images"] if not totals["infinite"] else 0
     return {name: totals[name] / _ONE / images if images else float("nan") for name in SCORES}
