@@ -21,6 +21,7 @@ from maxvit.training import run as runs
 from maxvit.training.files import BEST, read_metrics
 from maxvit.training.recipe import Recipe, load_recipe
 
+SOURCE = 40  # epochs of the first five digits
 MARKS = (0.8, 0.9, 0.95)
 
 
@@ -78,16 +79,16 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--work", type=Path, required=True, help="folder of the runs")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--epochs", type=int, default=80)
     parser.add_argument("--images", type=int, default=10, help="of each class")
     options = parser.parse_args(arguments)
-    epochs = f"optimization.epochs={options.epochs}"
     curves: dict[str, list[list[float]]] = {"from the digits 0 to 4": [], "from random weights": []}
-    batch = 25
+    batch = 10
     for seed in range(options.seeds):
         source = options.work / f"source-{seed}"
-        curve(load_recipe("digits", [f"seed={seed}", epochs]), some_digits(0, None), source)
-        common = [f"seed={seed}", epochs, f"data.batch_size={batch}", "optimization.ema_decay=0.9"]
+        curve(load_recipe("digits", [f"seed={seed}", f"optimization.epochs={SOURCE}"]), some_digits(0, None), source)
+        common = [f"seed={seed}", f"optimization.epochs={options.epochs}", f"data.batch_size={batch}"]
+        common += ["optimization.ema_decay=0.9"]
         common += ["optimization.warmup_epochs=1", "optimization.learning_rate=1e-3"]
         data = some_digits(5, options.images)
         for name, start in zip(curves, (f"model.pretrained={source / BEST}", "model.pretrained=null"), strict=True):
