@@ -7,10 +7,8 @@ show() { echo; echo "\$ maxvit $*"; "$bin/maxvit" "$@"; }
 
 if [ -f "$run/report.html" ]; then
     echo "==> $run is trained already; make clean removes it"
-elif [ -f "$run/config.yaml" ]; then  # it was interrupted: while training, or while writing the report
-    show train --resume "$run" || show report "$run"
 else
-    show train --out "$run"
+    show train --out "$run" --continue  # it may have been interrupted
 fi
 show evaluate "$run/best.safetensors"
 "$bin/python" examples/save_digits.py "$run/images"

@@ -17,8 +17,9 @@ from maxvit.layers.recompute import recompute
 from maxvit.training.files import RunFiles, read_metrics
 from maxvit.training.learner import Learner
 from maxvit.training.loop import Loop
+from maxvit.training.preparation import load_data, make_network
 from maxvit.training.recipe import load_recipe
-from maxvit.training.run import CONFIG, load_data, make_network, read_epochs, resume, train
+from maxvit.training.run import CONFIG, read_epochs, resume, train
 from maxvit.training.states import find_states, read_state
 from small import CLASSES, SETTINGS, write_images, write_truncated_jpeg
 

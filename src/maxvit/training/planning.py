@@ -11,6 +11,7 @@ from maxvit.errors import MaxViTError
 from maxvit.inference.summary import Summary, summarize
 from maxvit.training.cost import IMAGES_PER_CORE, Plan, Schedule, make_plan
 from maxvit.training.hardware import Devices, Precision
+from maxvit.training.preparation import DIGITS
 from maxvit.training.recipe import Recipe
 
 
@@ -31,7 +32,6 @@ class TrainingImages(NamedTuple):
 
 
 BYTES_OF_A_JPEG = 110e3  # ImageNet-1K: about 140 GB for 1.28 M images
-DIGITS = "digits"
 PUBLISHED = {  # by how a recipe's name starts
     "imagenet1k": TrainingImages(1_281_167, 1000, BYTES_OF_A_JPEG, "ImageNet-1K (ILSVRC 2012), training part"),
     DIGITS: TrainingImages(1293, 10, 64, "scikit-learn's handwritten digits, training part"),

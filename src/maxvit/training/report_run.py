@@ -19,8 +19,9 @@ from maxvit.inference.explain import attention_maps
 from maxvit.inference.report import Explained, Mistake, Report, write_report
 from maxvit.model import MaxViT
 from maxvit.training.files import read_metrics
+from maxvit.training.preparation import DIGITS, load_data
 from maxvit.training.recipe import Recipe
-from maxvit.training.run import DIGITS, load_data, read_recipe
+from maxvit.training.run import read_recipe
 
 SHOWN_MISTAKES = 24
 SHOWN_EXPLAINED = 6

@@ -1,34 +1,25 @@
 """A training run from recipe to report, in one folder."""
 
-import dataclasses
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 import maxvit
 from maxvit import storage
-from maxvit.config import VARIANTS, Preprocessing
-from maxvit.create import create_model
-from maxvit.data.digits import load_digits
-from maxvit.data.images import decode
-from maxvit.data.labelled import LabelledImages, Splits
 from maxvit.data.loading import evaluation_loader, training_loader
-from maxvit.data.sources import load_images
 from maxvit.errors import MaxViTError
 from maxvit.inference.engines import say
 from maxvit.kernels.accelerate import accelerate, obstacle
 from maxvit.model import MaxViT
-from maxvit.tasks.classification import balanced_weights
 from maxvit.training.engine import Engine
 from maxvit.training.files import RunFiles, read_metrics
 from maxvit.training.learner import Learner
 from maxvit.training.loop import Loop, Stopped, is_finished
+from maxvit.training.preparation import DIGITS, check_fit, class_weights, load_data, make_network
 from maxvit.training.processes import processes
 from maxvit.training.progress import ProgressBar
 from maxvit.training.recipe import Recipe, load_recipe
@@ -36,7 +27,6 @@ from maxvit.training.signals import stop_request
 from maxvit.training.states import FOLDER, find_states, newest_state, read_state
 
 CONFIG = "config.yaml"
-DIGITS = "digits"  # in place of a path
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,70 +94,9 @@ def read_epochs(run: Path) -> int:
     return int(rows[-1]["epoch"]) if rows else 0
 
 
-def load_data(recipe: Recipe) -> Splits:
-    """The images of a recipe. Raises `MaxViTError` if there are none, or none that can be read."""
-    if recipe.data.path is None:
-        raise MaxViTError(
-            "no data is given: maxvit train DATA, or data.path; digits is scikit-learn's handwritten ones"
-        )
-    if recipe.data.path == DIGITS:
-        return load_digits()
-    data = load_images(recipe.data.path, recipe.data.val_fraction, recipe.seed)
-    _check_readable(data.train, "training", at_least=2)  # batch norm needs two values
-    _check_readable(data.val, "validation")
-    if data.test is not None:
-        _check_readable(data.test, "test")
-    return data
-
-
-def _check_readable(images: LabelledImages, part: str, at_least: int = 1) -> None:
-    """Look for images that can be read until there are enough."""
-    problems = []
-    for number, source in enumerate(images.sources, start=1):
-        try:
-            decode(source)
-        except (MaxViTError, OSError) as error:
-            problems.append(str(error))
-        if number - len(problems) == at_least:
-            return
-    found = f"{len(images) - len(problems)} of the {len(images)} {part} images can be read"
-    raise MaxViTError(f"{found}, at least {at_least} must be" + (f"; the first: {problems[0]}" if problems else ""))
-
-
-def make_network(recipe: Recipe, class_names: Sequence[str]) -> MaxViT:
-    """A network for these classes: freshly initialised, the same for the same seed, or from pretrained weights."""
-    torch.manual_seed(recipe.seed)
-    settings, data = recipe.model, recipe.data
-    made_for = None if settings.pretrained else VARIANTS[settings.name].image_size
-    network = create_model(
-        settings.name,
-        num_classes=len(class_names),
-        image_size=(data.image_size or made_for) if settings.scale_windows else None,
-        pretrained=settings.pretrained,
-        drop_path_rate=settings.drop_path_rate,
-    )
-    if settings.new_classifier or network.class_names != list(
-        class_names
-    ):  # also where the weights have as many classes, but others
-        network.reset_classifier(len(class_names), class_names)
-    size = data.image_size or network.config.image_size
-    expected = network.preprocessing if settings.pretrained else Preprocessing()
-    network.config = dataclasses.replace(network.config, image_size=size)
-    network.preprocessing = dataclasses.replace(
-        expected,
-        image_size=size,
-        fit=data.fit or expected.fit,
-        crop_fraction=data.crop_fraction or expected.crop_fraction,
-        mean=data.mean or expected.mean,
-        std=data.std or expected.std,
-    )
-    network.set_gradient_checkpointing(recipe.model.gradient_checkpointing)
-    return network.train()
-
-
 def _fit(recipe: Recipe, run: Path, show_progress: bool, command: str, resuming: bool) -> Outcome:
     data = load_data(recipe)
-    _check_fit(recipe, data.train)
+    check_fit(recipe, data.train)
     network = make_network(recipe, data.train.class_names)
     engine = Engine(recipe.engine)
     state = _first_choice(engine, run) if resuming or engine.world > 1 else None
@@ -190,7 +119,7 @@ def _fit(recipe: Recipe, run: Path, show_progress: bool, command: str, resuming:
     epochs, updates = recipe.optimization.epochs, len(train_batches) // share.accumulate
     reason = _why_plain(recipe, network, engine)
     fast = None if reason else accelerate(network)
-    weights = _class_weights(recipe, data.train)
+    weights = class_weights(recipe, data.train)
     learner = Learner(network, recipe, engine, epochs * updates, fast, weights)
     files = RunFiles(run, {**provenance(recipe, command), "devices": engine.describe()})
     bar = ProgressBar(epochs, updates, show_progress and engine.is_first)
@@ -255,30 +184,6 @@ def _check_state(state: dict[str, Any], network: MaxViT, run: Path) -> None:
             f"the state in {run} is of another network: {differs} is {found.get(differs)} there, and {CONFIG} makes it "
             f"{wanted.get(differs)}: restore {CONFIG}"
         )
-
-
-def _check_fit(recipe: Recipe, images: LabelledImages) -> None:
-    """Refuse settings that exclude one another, and a loss that does not fit the labels."""
-    if recipe.engine.compile and recipe.model.gradient_checkpointing:
-        raise MaxViTError(
-            "engine.compile and model.gradient_checkpointing exclude one another (batch norm's statistics would count "
-            "twice): set one to false"
-        )
-    labels = np.asarray(images.labels)
-    if labels.ndim == 2 and recipe.optimization.loss == "softmax" and (abs(labels.sum(1) - 1) > 1e-3).any():
-        raise MaxViTError(
-            "images have several classes each, or none, and optimization.loss is softmax, which takes one or shares "
-            "that sum to 1: set optimization.loss=sigmoid"
-        )
-
-
-def _class_weights(recipe: Recipe, images: LabelledImages) -> torch.Tensor | None:
-    if recipe.optimization.class_weights == "equal":
-        return None
-    labels = torch.as_tensor(np.asarray(images.labels))
-    if labels.ndim == 2:
-        raise MaxViTError("optimization.class_weights is balanced, which takes images with one class each: use equal")
-    return balanced_weights(labels, len(images.class_names))
 
 
 def _why_plain(recipe: Recipe, network: MaxViT, engine: Engine) -> str:
