@@ -8,9 +8,11 @@ import pytest
 import torch
 
 from maxvit.config import Preprocessing
-from maxvit.data.labelled import LabelledImages
+from maxvit.data.labelled import LabelledImages, Splits
 from maxvit.data.loading import evaluation_loader, training_loader
 from maxvit.data.sampling import WINDOW, EvaluationBatches, Share, TrainingBatches
+from maxvit.data.sharding import write_shards
+from maxvit.data.shards import read_shards
 
 BUCKETS = [(1, 1)] * 11 + [(1, 2)] * 5 + [(2, 1)] * 2
 ONE = [(1, 1)] * 101
@@ -127,6 +129,30 @@ def test_every_image_comes_once_whatever_the_processes_and_workers(world, worker
         judged += [i for batch in evaluation for i in batch.indices.tolist()]
         assert len(evaluation) == -(-23 // (2 * world))
     assert sorted(trained) == sorted(judged) == list(range(23))
+
+
+@pytest.fixture(scope="module")
+def in_shards(tmp_path_factory):
+    """23 training and 7 validation images, in some small shards."""
+    folder = tmp_path_factory.mktemp("shards") / "out"
+    write_shards(Splits(pictures(23), pictures(7)), folder, shard_bytes=2000)
+    return folder
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
+@pytest.mark.parametrize(("world", "workers"), list(itertools.product([1, 2, 3], [0, 1, 2, 3])))
+def test_every_image_in_shards_comes_once_whatever_the_processes_and_workers(in_shards, world, workers):
+    data = read_shards(in_shards)
+    assert len(set(data.train.shards)) > 3
+    for nodes in {1, world}:  # on one machine, and on one each
+        trained, judged = [], []
+        for share in shares(world, nodes=nodes):
+            batches = training_loader(data.train, SPEC, "none", 12, workers, 5, share)
+            trained += [i for batch in batches for i in batch.indices.tolist()]
+            evaluation = evaluation_loader(data.val, SPEC, 2, workers, share.rank, world)
+            judged += [i for batch in evaluation for i in batch.indices.tolist()]
+        assert sorted(trained) == list(range(23))
+        assert sorted(judged) == list(range(7))
 
 
 def test_evaluation_batches_hold_every_index_once_each_batch_of_one_bucket():

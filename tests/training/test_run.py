@@ -201,6 +201,14 @@ def test_gradient_checkpointing_happens_and_changes_no_result(finished, small_re
             assert ours[name] == pytest.approx(theirs[name], rel=1e-4), name  # the sums run in another order
 
 
+def test_two_runs_of_one_seed_are_the_same_bit_by_bit(finished, small_recipe, tmp_path):
+    torch.manual_seed(12345)  # whatever was drawn before
+    train(small_recipe(), tmp_path / "again")
+    assert_same_run(tmp_path / "again", finished.run)
+    train(small_recipe("seed=1"), tmp_path / "other")
+    assert rows_of(tmp_path / "other") != rows_of(finished.run)
+
+
 UPDATES = 3  # of an epoch: 20 images in batches of 8 at most
 
 
