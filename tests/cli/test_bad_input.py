@@ -484,6 +484,19 @@ def test_a_disk_that_fills_while_training(refused, images, small, tmp_path, full
     assert temporary_files(tmp_path) == []
 
 
+def test_a_disk_that_fills_while_a_state_is_written_leaves_the_last_good_one(refused, images, small, tmp_path):
+    resource = pytest.importorskip("resource", reason="limits of the operating system")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (13_000_000, before[1]))  # the first state has 10 million, others 20
+    try:
+        sentence = refused("train", images, *small, "--out", tmp_path / "run")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert sentence.startswith(f"cannot write {tmp_path / 'run' / 'states' / '000000003.state'}: ")
+    assert [path.name for path in (tmp_path / "run" / "states").iterdir()] == ["000000000.state"]
+    assert main(["train", "--resume", str(tmp_path / "run")]) == 0
+
+
 def test_a_run_that_a_full_disk_ended_can_be_resumed(refused, images, small, tmp_path, full_disk, monkeypatch):
     full_disk(".state")
     sentence = refused("train", images, *small, "--out", tmp_path / "run")
