@@ -138,8 +138,8 @@ def test_too_many_broken_images_end_the_training(refused, images, small, tmp_pat
         (data / "red" / f"text_{i}.png").write_text("hello")
     sentence = refused("train", data, *small, "--out", tmp_path / "run")
     assert re.fullmatch(
-        r"\d+ of 29 images cannot be read, more than data.broken_limit allows \(10%\); the first: .*text_\d+.png is "
-        r"not an image that can be read: mend them, or raise the limit",
+        r"more than data.broken_limit \(10%\) of the images cannot be read; \d of 29, the first: .*text_\d+.png is not "
+        r"an image that can be read: mend them, or raise the limit",
         sentence,
     )
 

@@ -193,11 +193,9 @@ def _why_plain(recipe: Recipe, network: MaxViT, engine: Engine) -> str:
         return "the recipe says so"
     if engine.device.type != "cpu":
         return "there is a GPU"
-    if engine.sharded or settings.compile or settings.precision != "fp32":
-        return "engine has " + (
-            "strategy fsdp2" if engine.sharded else "compile" if settings.compile else settings.precision
-        )
-    return obstacle(network)
+    if engine.sharded or settings.compile:
+        return "the weights are sharded" if engine.sharded else "it is compiled"
+    return f"it is in {settings.precision}" if settings.precision != "fp32" else obstacle(network)
 
 
 def provenance(recipe: Recipe, command: str) -> dict[str, Any]:
