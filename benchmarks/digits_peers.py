@@ -89,10 +89,7 @@ def expected(recipe: Recipe) -> Preprocessing:
 def accuracy(make: Any, recipe: Recipe, run: Path) -> float:
     """Of the best epoch's average on the 360 test digits, of a run that is begun, continued, or finished already."""
     with mock.patch.object(runs, "make_network", make):
-        if not (run / runs.CONFIG).is_file():
-            runs.train(recipe, run, show_progress=True)
-        elif runs.read_epochs(run) < recipe.optimization.epochs:
-            runs.resume(run, show_progress=True)
+        runs.train_or_resume(recipe, run, show_progress=True)
     test = load_digits().test
     assert test is not None
     if make is make_ours:

@@ -42,10 +42,7 @@ def some_digits(first: int, per_class: int | None) -> Splits:
 def curve(recipe: Recipe, data: Splits, run: Path) -> list[float]:
     """Accuracy after each epoch, of a run that is begun, continued, or finished already."""
     with mock.patch.object(runs, "load_data", return_value=data):
-        if not (run / runs.CONFIG).is_file():
-            runs.train(recipe, run, show_progress=True)
-        elif runs.read_epochs(run) < recipe.optimization.epochs:
-            runs.resume(run, show_progress=True)
+        runs.train_or_resume(recipe, run, show_progress=True)
     return [row["val_accuracy"] for row in read_metrics(run)]
 
 

@@ -14,7 +14,6 @@ from maxvit.cli.errors import INTERRUPTED, REQUEUE, complain
 from maxvit.errors import MaxViTError
 
 if TYPE_CHECKING:
-    from maxvit.training.recipe import Recipe
     from maxvit.training.run import Outcome
 
 
@@ -49,8 +48,6 @@ def train(
     ... --out RUN --continue.
     """
     from maxvit.training import run as runs
-    from maxvit.training.files import read_metrics
-    from maxvit.training.loop import is_finished
     from maxvit.training.processes import processes
     from maxvit.training.recipe import load_recipe
 
@@ -84,12 +81,8 @@ def train(
     command = shlex.join(["maxvit", *sys.argv[1:]])
     if resume is not None:
         outcome = runs.resume(folder, show_progress=True, command=command)
-    elif (go_on or processes().restarts) and (folder / runs.CONFIG).is_file():
-        _check_same(chosen, runs.read_recipe(folder), folder)
-        if is_finished(chosen, read_metrics(folder)):  # but perhaps not its report
-            outcome = runs.Outcome(folder, True, [], None)
-        else:
-            outcome = runs.resume(folder, show_progress=True, command=command)
+    elif go_on or processes().restarts:
+        outcome = runs.train_or_resume(chosen, folder, show_progress=True, command=command)
     else:
         outcome = runs.train(chosen, folder, show_progress=True, command=command)
     if processes().rank == 0:
@@ -102,18 +95,6 @@ def _devices(wanted: int | None) -> int:
     import torch
 
     return wanted or max(1, torch.cuda.device_count())
-
-
-def _check_same(recipe: "Recipe", begun: "Recipe", run: Path) -> None:
-    """Refuse to go on with another recipe than the run began with."""
-    new, old = recipe.model_dump(), begun.model_dump()
-    for section, values in new.items():
-        parts = values if isinstance(values, dict) else {None: values}
-        for key, value in parts.items():
-            before = old[section] if key is None else old[section][key]
-            if before != value:
-                name = section if key is None else f"{section}.{key}"
-                raise MaxViTError(f"{run} began with {name} {before!r}, and now it is {value!r}: choose another --out")
 
 
 def _code(outcome: "Outcome") -> int:

@@ -81,6 +81,32 @@ def resume(run: Path, show_progress: bool = False, command: str = "") -> Outcome
     return _fit(recipe, run, show_progress, command, resuming=True)
 
 
+def train_or_resume(recipe: Recipe, run: Path, show_progress: bool = False, command: str = "") -> Outcome:
+    """Go on if the folder holds a run of this recipe, begin one otherwise; one that is finished stays as it is.
+
+    Raises:
+        MaxViTError: As `train` and `resume`, or if the run began with another recipe.
+    """
+    if not (run / CONFIG).is_file():
+        return train(recipe, run, show_progress, command)
+    _check_same(recipe, read_recipe(run), run)
+    if is_finished(recipe, read_metrics(run)):
+        return Outcome(run, True, [], None)
+    return resume(run, show_progress, command)
+
+
+def _check_same(recipe: Recipe, begun: Recipe, run: Path) -> None:
+    """Refuse to go on with another recipe than the run began with."""
+    new, old = recipe.model_dump(), begun.model_dump()
+    for section, values in new.items():
+        parts = values if isinstance(values, dict) else {None: values}
+        for key, value in parts.items():
+            before = old[section] if key is None else old[section][key]
+            if before != value:
+                name = section if key is None else f"{section}.{key}"
+                raise MaxViTError(f"{run} began with {name} {before!r}, and now it is {value!r}: choose another --out")
+
+
 def read_recipe(run: Path) -> Recipe:
     """The recipe of a run. Raises `MaxViTError` if the folder holds none."""
     if not (run / CONFIG).is_file():
