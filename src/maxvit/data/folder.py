@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from maxvit.data.images import find_images
-from maxvit.data.labelled import LabelledImages, Splits, split
+from maxvit.data.labelled import LabelledImages, Splits, refuse_unknown, split
 from maxvit.errors import MaxViTError
 
 _VAL_NAMES = ("val", "valid", "validation")
@@ -61,9 +61,8 @@ def read_classes(folder: Path, class_names: list[str] | None = None) -> Labelled
         if len(folders) == 1:
             raise MaxViTError(f"{wanted}; it holds one class only, {folders[0].name!r}: add a second one")
         class_names = [p.name for p in folders]
-    elif unknown := [p.name for p in folders if p.name not in class_names]:
-        known = ", ".join(class_names[:8]) + (", ..." if len(class_names) > 8 else "")
-        raise MaxViTError(f"{folder / unknown[0]} is no class of the model; its {len(class_names)} classes are {known}")
+    else:
+        refuse_unknown([p.name for p in folders], class_names, lambda name: str(folder / name))
     sources: list[Path] = []
     labels: list[int] = []
     for class_folder in folders:

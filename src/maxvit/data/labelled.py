@@ -1,7 +1,7 @@
 """Labelled images as a list: where each is, its class, and how to split them."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar, overload
 
@@ -130,6 +130,22 @@ def _split_plainly(images: LabelledImages, held_out: int | float, seed: int) -> 
     return images.subset(sorted(order[number:])), images.subset(sorted(order[:number]))
 
 
+def refuse_unknown(found: Sequence[str], class_names: Sequence[str], call: Callable[[str], str]) -> None:
+    """Check that a model knows all classes of some data.
+
+    Args:
+        found: The data's.
+        class_names: The model's.
+        call: What to call the first that is unknown, in the message.
+
+    Raises:
+        MaxViTError: If it lacks one.
+    """
+    if unknown := [name for name in found if name not in class_names]:
+        known = ", ".join(class_names[:8]) + (", ..." if len(class_names) > 8 else "")
+        raise MaxViTError(f"{call(unknown[0])} is no class of the model; its {len(class_names)} classes are {known}")
+
+
 def in_classes(images: LabelledImages, class_names: list[str] | None, where: str) -> LabelledImages:
     """The same images with the numbers that a model gives to their classes.
 
@@ -143,11 +159,7 @@ def in_classes(images: LabelledImages, class_names: list[str] | None, where: str
     """
     if class_names is None or class_names == images.class_names:
         return images
-    if unknown := [name for name in images.class_names if name not in class_names]:
-        known = ", ".join(class_names[:8]) + (", ..." if len(class_names) > 8 else "")
-        raise MaxViTError(
-            f"{where}: {unknown[0]!r} is no class of the model; its {len(class_names)} classes are {known}"
-        )
+    refuse_unknown(images.class_names, class_names, lambda name: f"{where}: {name!r}")
     numbers = [class_names.index(name) for name in images.class_names]
     labels: Labels
     if isinstance(images.labels, np.ndarray):

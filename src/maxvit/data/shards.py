@@ -12,7 +12,7 @@ from typing import Any, overload
 import numpy as np
 import numpy.typing as npt
 
-from maxvit.data.labelled import LabelledImages, Picked, Splits
+from maxvit.data.labelled import LabelledImages, Picked, Splits, refuse_unknown
 from maxvit.data.shard_cache import CACHE_BYTES, OpenFile
 from maxvit.data.shard_folder import ShardFolder, open_folder
 from maxvit.data.shard_index import FILE, REMAKE, Index, Table, read_index, write_index
@@ -117,7 +117,5 @@ def _classes(index: Index, wanted: list[str] | None, where: str) -> tuple[list[s
         return wanted or [str(i) for i in range(count)], np.arange(count)
     if wanted is None:
         return index.class_names, np.arange(len(index.class_names))
-    if unknown := [name for name in index.class_names if name not in wanted]:
-        known = ", ".join(wanted[:8]) + (", ..." if len(wanted) > 8 else "")
-        raise MaxViTError(f"{where}: {unknown[0]!r} is no class of the model; its {len(wanted)} classes are {known}")
+    refuse_unknown(index.class_names, wanted, lambda name: f"{where}: {name!r}")
     return wanted, np.array([wanted.index(name) for name in index.class_names])
