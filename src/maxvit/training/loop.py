@@ -19,7 +19,7 @@ from maxvit.training.learner import Learner
 from maxvit.training.progress import ProgressBar
 from maxvit.training.recipe import Recipe
 from maxvit.training.signals import StopRequest
-from maxvit.training.states import newest_state, read_state, write_state
+from maxvit.training.states import newest_state, write_state
 from maxvit.training.tally import Tally, means
 
 LOWER = 0.5  # times the learning rate, after a divergence
@@ -281,9 +281,9 @@ class Loop:
                 "kept: look at these images, or begin anew with a lower optimization.learning_rate"
             )
         self.bar.say(f"diverged at {problem}\ngoing back to the last good state, with {LOWER:g} times the rate")
-        path = newest_state(self.files.run, self.bar.say)
-        assert path is not None
-        self.set_state(read_state(path))
+        found = newest_state(self.files.run, self.bar.say)
+        assert found is not None
+        self.set_state(found[1])
         self.learner.rate = LOWER
 
     def _show(self, scores: dict[str, Tensor], rate: float) -> None:

@@ -180,15 +180,17 @@ def _prepare(run: Path, recipe: Recipe) -> None:
 
 def _first_choice(engine: Engine, run: Path) -> dict[str, Any] | None:
     """The state that the first process goes on from, on all of them; None: it begins."""
-    mine, problem = None, ""
+    found, problem = None, ""
     if engine.is_first:
         try:
-            mine = newest_state(run, say)
+            found = newest_state(run, say)
         except MaxViTError as error:
             problem = str(error)
-    path, problem = engine.gather((mine, problem))[0]
+    path, problem = engine.gather((found and found[0], problem))[0]
     if problem:
         raise MaxViTError(problem)
+    if found is not None:
+        return found[1]  # on the first process, which has read it
     return None if path is None else read_state(path)
 
 

@@ -35,8 +35,8 @@ def find_states(run: Path) -> list[Path]:
     return sorted((run / FOLDER).glob(f"[0-9]*{SUFFIX}"), reverse=True)
 
 
-def newest_state(run: Path, tell: Callable[[str], object]) -> Path | None:
-    """The last state that can be read, None if there is none at all; `tell` hears of those that cannot.
+def newest_state(run: Path, tell: Callable[[str], object]) -> tuple[Path, dict[str, Any]] | None:
+    """The last state that can be read, with its path; None if there is none. `tell` hears of those that cannot.
 
     Raises:
         MaxViTError: If there are states, and none can be read.
@@ -44,13 +44,13 @@ def newest_state(run: Path, tell: Callable[[str], object]) -> Path | None:
     problems = []
     for path in find_states(run):
         try:
-            read_state(path)
+            state = read_state(path)
         except MaxViTError as problem:
             problems.append(problem)
             continue
         for damaged in problems:
             tell(f"{damaged}; going on from {path.name}")
-        return path
+        return path, state
     if problems:
         raise problems[0]
     return None
