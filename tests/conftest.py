@@ -1,5 +1,6 @@
 """What every test starts from."""
 
+import os
 import random
 from pathlib import Path
 
@@ -7,6 +8,9 @@ import huggingface_hub.constants
 import numpy as np
 import pytest
 import torch
+
+if not torch.cuda.is_available():  # before anything imports Triton
+    os.environ["TRITON_INTERPRET"] = "1"
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,0 +1,295 @@
+"""The core of group attention: Q, K and V are read in place on the map, and no partition or score is in memory.
+
+One tile holds the tokens of a group, or of several small groups, or a part of a large one. Block and grid attention
+differ in where a token lies, see `_pixels`, and in nothing else.
+
+Letters as in `maxvit.layers.attention`: B batch, H W map sides, C channels, T tokens per group, N heads, D head_dim.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from maxvit.kernels.gpu.support import precision
+from maxvit.layers.attention import GroupAttention
+from maxvit.layers.partition import padded_size
+
+TILE = 64  # tokens, the fewest that fill the tensor cores
+PROGRAMS = 512  # that share the groups; fixed, so that sums are the same on every GPU
+NEVER = tl.constexpr(-1e30)  # a score that softmax makes zero
+
+
+def attend(part: GroupAttention, qkv: Tensor) -> Tensor:
+    """The attention of a layer between its two projections.
+
+    Args:
+        part: Whose bias, size and axis are taken.
+        qkv: (B, H, W, 3C) as `part.qkv` gives it, dense; float32, bfloat16 or float16.
+
+    Returns:
+        (B, H, W, C) as `part.proj` takes it, of the same type.
+    """
+    out: Tensor = group_attention(qkv, part.bias(), part.size, part.axis)[0]
+    return out
+
+
+@torch.library.custom_op("maxvit::group_attention", mutates_args=())
+def group_attention(qkv: Tensor, bias: Tensor, size: Sequence[int], axis: str) -> tuple[Tensor, Tensor]:
+    """Attention within the groups of a map.
+
+    Args:
+        qkv: (B, H, W, 3C), dense.
+        bias: Of the positions, (N, T, T).
+        size: Tokens of a group, (height, width).
+        axis: "block" or "grid".
+
+    Returns:
+        (B, H, W, C), and each token's log of the sum of its exponentials, (B, H, W, N) in float32, for backward.
+    """
+    qkv, bias = qkv.contiguous(), bias.contiguous()
+    out, log_sum = _shapes(qkv, bias, size, axis)
+    plan = _Plan.of(qkv, bias, size, axis)
+    if qkv.numel():
+        _forward[plan.grid(plan.chunks)](
+            qkv, bias, out, log_sum, *plan.runtime, **plan.constants, PRECISION=precision(qkv)
+        )
+    return out, log_sum
+
+
+@torch.library.custom_op("maxvit::group_attention_gradient", mutates_args=())
+def group_attention_gradient(
+    qkv: Tensor, bias: Tensor, out: Tensor, log_sum: Tensor, grad: Tensor, size: Sequence[int], axis: str
+) -> tuple[Tensor, Tensor]:
+    """The gradients of `group_attention`'s qkv and bias, from that of its first result."""
+    qkv, bias, grad = qkv.contiguous(), bias.contiguous(), grad.contiguous()
+    plan = _Plan.of(qkv, bias, size, axis)
+    # Of a group in several tiles, each pair of tiles writes its own share.
+    shares = qkv.new_empty(plan.chunks, *qkv.shape, dtype=qkv.dtype if plan.chunks == 1 else torch.float32)
+    by_program = bias.new_empty(plan.programs, plan.constants["PACK"], *bias.shape, dtype=torch.float32)
+    if qkv.numel():
+        _backward[plan.grid(plan.chunks**2)](
+            qkv,
+            bias,
+            out,
+            log_sum,
+            grad,
+            shares,
+            by_program,
+            shares.stride(0),
+            *plan.runtime,
+            **plan.constants,
+            PRECISION=precision(qkv),
+        )
+    of_qkv = shares[0] if plan.chunks == 1 else shares.sum(0)
+    return of_qkv.to(qkv.dtype), by_program.sum((0, 1)).to(bias.dtype)
+
+
+class _Plan(NamedTuple):
+    """How the groups of a map are dealt out to programs."""
+
+    programs: int
+    heads: int
+    chunks: int  # tiles that hold a group
+    runtime: tuple[int, ...]  # groups of all images, down, along, height, width, packs of a program
+    constants: dict[str, Any]
+
+    @classmethod
+    def of(cls, qkv: Tensor, bias: Tensor, size: Sequence[int], axis: str) -> "_Plan":
+        (batch, height, width, channels), (heads, tokens, _) = qkv.shape, bias.shape
+        dim, (p, q) = channels // 3 // heads, size
+        padded = padded_size((height, width), (p, q))
+        down, along = padded[0] // p, padded[1] // q
+        groups, chunks, pack = batch * down * along, -(-tokens // TILE), max(1, TILE // tokens)
+        packs = -(-groups // pack)
+        each = max(1, -(-packs * heads * chunks**2 // PROGRAMS))
+        constants = {"N": heads, "D": dim, "T": tokens, "COLUMNS": q, "GRID": axis == "grid", "PACK": pack}
+        tile = min(TILE, max(16, triton.next_power_of_2(pack * tokens)))
+        constants |= {"CHUNKS": chunks, "TILE": tile, "BLOCK_D": max(16, triton.next_power_of_2(dim))}
+        return cls(-(-packs // each), heads, chunks, (groups, down, along, height, width, each), constants)
+
+    def grid(self, tiles: int) -> tuple[int, int, int]:
+        return self.programs, self.heads, tiles
+
+
+@triton.jit
+def _pixels(
+    pack,
+    slot,
+    groups,
+    down,
+    along,
+    height,
+    width,
+    T: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    GRID: tl.constexpr,
+    PACK: tl.constexpr,
+):
+    """The pixel, of those of all images, that each slot of a tile holds, and whether there is one."""
+    group, token = pack * PACK + slot // T, slot % T
+    image, local = group // (down * along), group % (down * along)
+    if GRID:  # a group's tokens are spread over the map
+        row, column = local // along + (token // COLUMNS) * down, local % along + (token % COLUMNS) * along
+    else:
+        row = (local // along) * (T // COLUMNS) + token // COLUMNS
+        column = (local % along) * COLUMNS + token % COLUMNS
+    real = (slot < PACK * T) & (group < groups) & (row < height) & (column < width)
+    return (image.to(tl.int64) * height + row) * width + column, real
+
+
+@triton.jit
+def _position(bias, head, rows, columns, T: tl.constexpr, PACK: tl.constexpr):
+    """The bias [rows, columns] of a tile; NEVER between tokens of different groups and where there are none."""
+    row, column = rows[:, None], columns[None, :]
+    own = (row // T == column // T) & (row < PACK * T) & (column < PACK * T)
+    at = (head * T + row % T) * T + column % T
+    return tl.where(own, tl.load(bias + at, mask=own, other=0.0).to(tl.float32), NEVER)
+
+
+@triton.jit
+def _forward(
+    qkv,
+    bias,
+    out,
+    log_sum,
+    groups,
+    down,
+    along,
+    height,
+    width,
+    each,
+    N: tl.constexpr,
+    D: tl.constexpr,
+    T: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    GRID: tl.constexpr,
+    PACK: tl.constexpr,
+    CHUNKS: tl.constexpr,
+    TILE: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
+    first, head = tl.program_id(0) * each, tl.program_id(1)
+    rows, feature = tl.program_id(2) * TILE + tl.arange(0, TILE), tl.arange(0, BLOCK_D)
+    there = feature[None, :] < D
+    position = _position(bias, head, rows, tl.arange(0, TILE), T, PACK)
+    for pack in range(first, min(first + each, tl.cdiv(groups, PACK))):
+        pixel, real = _pixels(pack, rows, groups, down, along, height, width, T, COLUMNS, GRID, PACK)
+        q_at = qkv + pixel[:, None] * (3 * N * D) + head * D + feature[None, :]
+        q = tl.load(q_at, mask=real[:, None] & there, other=0.0)  # [TILE, BLOCK_D]
+        sums = tl.zeros([TILE, BLOCK_D], tl.float32)
+        most, total = tl.full([TILE], NEVER, tl.float32), tl.zeros([TILE], tl.float32)
+        for chunk in tl.static_range(CHUNKS):
+            columns = chunk * TILE + tl.arange(0, TILE)
+            at, key = _pixels(pack, columns, groups, down, along, height, width, T, COLUMNS, GRID, PACK)
+            k_at = qkv + at[:, None] * (3 * N * D) + N * D + head * D + feature[None, :]
+            k = tl.load(k_at, mask=key[:, None] & there, other=0.0)
+            v = tl.load(k_at + N * D, mask=key[:, None] & there, other=0.0)
+            if CHUNKS > 1:
+                position = _position(bias, head, rows, columns, T, PACK)
+            scores = tl.dot(q, tl.trans(k), input_precision=PRECISION) * (D**-0.5) + position  # [TILE, TILE]
+            scores = tl.where(key[None, :], scores, NEVER)
+            larger = tl.maximum(most, tl.max(scores, 1))
+            shares = tl.exp(scores - larger[:, None])
+            kept = tl.exp(most - larger)
+            total = total * kept + tl.sum(shares, 1)
+            sums = sums * kept[:, None] + tl.dot(shares.to(v.dtype), v, input_precision=PRECISION)
+            most = larger
+        out_at = out + pixel[:, None] * (N * D) + head * D + feature[None, :]
+        tl.store(out_at, (sums / total[:, None]).to(out.dtype.element_ty), mask=real[:, None] & there)
+        tl.store(log_sum + pixel * N + head, most + tl.log(total), mask=real)
+
+
+@triton.jit
+def _backward(
+    qkv,
+    bias,
+    out,
+    log_sum,
+    grad,
+    shares,
+    by_program,
+    share,
+    groups,
+    down,
+    along,
+    height,
+    width,
+    each,
+    N: tl.constexpr,
+    D: tl.constexpr,
+    T: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    GRID: tl.constexpr,
+    PACK: tl.constexpr,
+    CHUNKS: tl.constexpr,
+    TILE: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
+    first, head = tl.program_id(0) * each, tl.program_id(1)
+    query_chunk, key_chunk = tl.program_id(2) // CHUNKS, tl.program_id(2) % CHUNKS
+    rows, columns = query_chunk * TILE + tl.arange(0, TILE), key_chunk * TILE + tl.arange(0, TILE)
+    feature = tl.arange(0, BLOCK_D)
+    there, inner = feature[None, :] < D, head * D + feature[None, :]
+    position = _position(bias, head, rows, columns, T, PACK)
+    of_position = tl.zeros([TILE, TILE], tl.float32)
+    for pack in range(first, min(first + each, tl.cdiv(groups, PACK))):
+        pixel, real = _pixels(pack, rows, groups, down, along, height, width, T, COLUMNS, GRID, PACK)
+        at, key = _pixels(pack, columns, groups, down, along, height, width, T, COLUMNS, GRID, PACK)
+        q_at, k_at = pixel[:, None] * (3 * N * D) + inner, at[:, None] * (3 * N * D) + N * D + inner
+        query_mask, key_mask = real[:, None] & there, key[:, None] & there
+        q = tl.load(qkv + q_at, mask=query_mask, other=0.0)  # [TILE, BLOCK_D]
+        k = tl.load(qkv + k_at, mask=key_mask, other=0.0)
+        v = tl.load(qkv + k_at + N * D, mask=key_mask, other=0.0)
+        y = tl.load(out + pixel[:, None] * (N * D) + inner, mask=query_mask, other=0.0)
+        g = tl.load(grad + pixel[:, None] * (N * D) + inner, mask=query_mask, other=0.0)
+        mean = tl.sum(y.to(tl.float32) * g.to(tl.float32), 1)  # of the scores' gradients, by the shares
+        scores = tl.dot(q, tl.trans(k), input_precision=PRECISION) * (D**-0.5) + position  # [TILE, TILE]
+        scores -= tl.load(log_sum + pixel * N + head, mask=real, other=0.0)[:, None]
+        p = tl.where(real[:, None] & key[None, :], tl.exp(scores), 0.0)
+        of_v = tl.dot(tl.trans(p).to(g.dtype), g, input_precision=PRECISION)
+        of_scores = p * (tl.dot(g, tl.trans(v), input_precision=PRECISION) - mean[:, None])
+        of_position += of_scores
+        rounded = of_scores.to(q.dtype)
+        of_q = tl.dot(rounded, k, input_precision=PRECISION) * (D**-0.5)
+        of_k = tl.dot(tl.trans(rounded), q, input_precision=PRECISION) * (D**-0.5)
+        own, other = shares + key_chunk.to(tl.int64) * share, shares + query_chunk.to(tl.int64) * share
+        tl.store(own + q_at, of_q.to(shares.dtype.element_ty), mask=query_mask)
+        tl.store(other + k_at, of_k.to(shares.dtype.element_ty), mask=key_mask)
+        tl.store(other + k_at + N * D, of_v.to(shares.dtype.element_ty), mask=key_mask)
+    row, column = rows[:, None], columns[None, :]
+    own_group = (row // T == column // T) & (row < PACK * T) & (column < PACK * T)
+    to = ((tl.program_id(0) * PACK + row // T) * N + head).to(tl.int64) * (T * T) + (row % T) * T + column % T
+    tl.store(by_program + to, of_position, mask=own_group)
+
+
+@group_attention.register_fake
+def _shapes(qkv: Tensor, bias: Tensor, size: Sequence[int], axis: str) -> tuple[Tensor, Tensor]:
+    out = qkv.new_empty(*qkv.shape[:3], qkv.shape[3] // 3)
+    return out, qkv.new_empty(*qkv.shape[:3], bias.shape[0], dtype=torch.float32)
+
+
+@group_attention_gradient.register_fake
+def _gradient_shapes(
+    qkv: Tensor, bias: Tensor, out: Tensor, log_sum: Tensor, grad: Tensor, size: Sequence[int], axis: str
+) -> tuple[Tensor, Tensor]:
+    return torch.empty_like(qkv), torch.empty_like(bias)
+
+
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    qkv, bias, ctx.size, ctx.axis = inputs
+    ctx.save_for_backward(qkv, bias, *output)
+    ctx.mark_non_differentiable(output[1])
+
+
+def _differentiate(ctx: Any, grad: Tensor, _: Tensor | None) -> tuple[Tensor, Tensor, None, None]:
+    of_qkv, of_bias = group_attention_gradient(*ctx.saved_tensors, grad, ctx.size, ctx.axis)
+    return of_qkv, of_bias, None, None
+
+
+group_attention.register_autograd(_differentiate, setup_context=_keep)

@@ -1,0 +1,42 @@
+"""Where the Triton kernels can run, and how they multiply."""
+
+import functools
+
+import torch
+from torch import Tensor
+
+TYPES = (torch.float32, torch.bfloat16, torch.float16)  # that the kernels compute in; sums are always float32
+
+
+@functools.cache
+def missing() -> str:
+    """Why Triton cannot be used at all, in a few words; nothing where it can."""
+    try:
+        import triton  # noqa: F401
+    except ImportError as error:
+        return f"Triton cannot be imported ({error}); it comes with PyTorch for CUDA on Linux"
+    return ""
+
+
+def obstacle(device: torch.device, dtype: torch.dtype) -> str:
+    """Why the kernels cannot serve tensors of a type on a device, in a few words; nothing where they can."""
+    if reason := missing():
+        return reason
+    if dtype not in TYPES:
+        return f"they compute in float32, bfloat16 and float16, and the network is {dtype}"
+    if device.type == "cuda":
+        major, minor = torch.cuda.get_device_capability(device)
+        return "" if major >= 8 else f"they need compute capability 8.0, and the GPU has {major}.{minor}"
+    return "" if interpreted() else f"they run on an NVIDIA GPU, and the network is on {device.type}"
+
+
+def interpreted() -> bool:
+    """Whether Triton's interpreter stands in for a GPU (TRITON_INTERPRET=1): for tests, and slow."""
+    import triton
+
+    return bool(triton.knobs.runtime.interpret)
+
+
+def precision(x: Tensor) -> str:
+    """How products of x's type are rounded: PyTorch's own setting for float32 on tensor cores."""
+    return "tf32" if x.dtype == torch.float32 and torch.backends.cuda.matmul.allow_tf32 else "ieee"

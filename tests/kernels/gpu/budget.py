@@ -1,0 +1,45 @@
+"""The error that a fused kernel may have: twice that of plain PyTorch in the same type, three times for gradients."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+FLOOR = {torch.float32: 2e-6, torch.bfloat16: 2**-9, torch.float16: 2**-12}  # half a unit in the last place, or sums
+
+
+def check(
+    ours: Callable[..., Tensor], plain: Callable[..., Tensor], inputs: Sequence[Tensor], dtype: torch.dtype
+) -> None:
+    """Compare results, and the gradients of all inputs where there are any, with plain PyTorch in float64.
+
+    Args:
+        ours: Function of the inputs.
+        plain: The same in PyTorch's operators, for inputs of any type.
+        inputs: In float32.
+        dtype: That both compute in.
+    """
+    low = [x.to(dtype) for x in inputs]
+    truth = _results(plain, [x.double() for x in low])
+    others, found = _results(plain, low), _results(ours, low)
+    assert found[0].dtype == dtype
+    for i, (given, peer, exact) in enumerate(zip(found, others, truth, strict=False)):
+        allowed = (3 if i else 2) * error(peer, exact) + FLOOR[dtype]
+        assert error(given, exact) <= allowed, f"{'result' if i == 0 else f'gradient of input {i - 1}'}"
+
+
+def error(given: Tensor, exact: Tensor) -> float:
+    """Largest difference, of the largest number, which is 0 for what has no influence: inputs are about 1."""
+    assert given.shape == exact.shape
+    assert given.isfinite().all()
+    return float((given.double() - exact).abs().max() / exact.abs().max().clamp(min=0.1))
+
+
+def _results(function: Callable[..., Tensor], inputs: Sequence[Tensor]) -> list[Tensor]:
+    inputs = [x.detach().clone().requires_grad_() for x in inputs]
+    out = function(*inputs)
+    if not out.requires_grad:
+        return [out]
+    generator = torch.Generator(out.device).manual_seed(7)
+    grad = torch.randn(out.shape, generator=generator, device=out.device).to(out.dtype)
+    return [out.detach(), *torch.autograd.grad(out, inputs, grad)]

@@ -1,0 +1,42 @@
+"""The attention core of the Triton kernels: that of the layers, forward and backward, on any map with any window."""
+
+import pytest
+import torch
+from budget import check
+from torch import Tensor
+
+from maxvit.kernels.gpu.attention import group_attention
+from maxvit.layers.attention import _attend
+from maxvit.layers.partition import pad, padded_size, partition, real_tokens, unpartition
+
+TYPES = [torch.float32, torch.bfloat16, torch.float16]
+
+
+def plain(qkv: Tensor, bias: Tensor, size: tuple[int, int], axis: str) -> Tensor:
+    hw = qkv.shape[1:3]
+    grouped = partition(pad(qkv, size), size, axis).unflatten(3, (3, bias.shape[0], -1)).permute(0, 1, 4, 3, 2, 5)
+    real = real_tokens(hw, size, axis, qkv.device)
+    mask = bias.to(qkv.dtype)
+    mask = mask if real is None else mask.where(real[:, None, None, :], float("-inf"))
+    out = _attend(*grouped.unbind(3), mask).transpose(2, 3).flatten(3)
+    return unpartition(out, padded_size(hw, size), size, axis)[:, : hw[0], : hw[1]]
+
+
+@pytest.mark.parametrize("axis", ["block", "grid"])
+@pytest.mark.parametrize("dtype", TYPES, ids=str)
+@pytest.mark.parametrize(
+    ("batch", "hw", "size", "heads", "dim"),
+    [
+        (2, (14, 7), (7, 7), 2, 32),
+        (1, (11, 9), (7, 7), 1, 32),  # padded
+        (2, (7, 10), (3, 2), 3, 16),  # ten groups in a tile
+        (3, (2, 3), (1, 1), 1, 8),  # a token attends to itself alone; heads of fewer channels than a tile
+        (1, (13, 9), (9, 8), 1, 24),  # a group in two tiles
+    ],
+    ids=str,
+)
+def test_it_is_the_attention_of_the_layers(device, dtype, axis, batch, hw, size, heads, dim):
+    tokens = size[0] * size[1]
+    qkv = torch.randn(batch, *hw, 3 * heads * dim, device=device)
+    bias = torch.randn(heads, tokens, tokens, device=device)
+    check(lambda x, b: group_attention(x, b, size, axis)[0], lambda x, b: plain(x, b, size, axis), [qkv, bias], dtype)
