@@ -17,7 +17,7 @@ from maxvit.kernels.gpu.depthwise import Sides
 from maxvit.kernels.gpu.support import precision
 
 WIDEST = 128  # input channels: a block's weights stay on the chip
-SLOTS = (64, 32, 16)  # of a row of the tile; a product takes 16 at least
+SLOTS = (32, 16)  # of a row of the tile: a shift stays within a warp's 32 lanes, and a product takes 16 at least
 PROGRAMS = 512  # wanted: several for each multiprocessor; fixed, so that sums are the same on every GPU
 FEWEST_ROWS = 7  # of a program, which expands two more
 
@@ -53,7 +53,8 @@ def expanded_filtered(
     x, weight, bias, taps, taps_bias = (t.contiguous() for t in (x, weight, bias, taps, taps_bias))
     sides, channels = Sides.of(height, width, stride, symmetric), weight.shape[0]
     slots, valid = strip(sides.columns, stride)
-    tile = 64 if x.element_size() == 2 else 16  # float32 multiplies without tensor cores, and in more registers
+    # Hidden channels of a program, and rows in flight: without tensor cores float32 needs the registers otherwise.
+    tile, stages = (64, 2) if x.element_size() == 2 else (16, 1)
     blocks, strips = triton.cdiv(channels, tile), triton.cdiv(sides.columns, valid)
     rows = rows_of_program(sides.rows, batch * blocks * strips)
     bands = triton.cdiv(sides.rows, rows)
@@ -82,13 +83,13 @@ def expanded_filtered(
             ERF=erf,
             PRECISION=precision(x),
             num_warps=8,
-            num_stages=2,
+            num_stages=stages,
         )
     return out, shares.sum(1)
 
 
 def strip(columns: int, stride: int) -> tuple[int, int]:
-    """Slots of a row of the tile, and the output columns that they serve, with the fewest slots for a whole row.
+    """Slots of a row of the tile, and the output columns that they serve: the fewest slots for a whole row.
 
     At stride 1 a column takes two slots beyond its own; at stride 2 even and odd columns are tiles of their own, and a
     column takes one more even one.
@@ -150,20 +151,21 @@ def _expand_filter(
     for row in range(first - (3 - STRIDE), min(first + each, rows)):  # begins before, with rows that are not kept
         i = row * STRIDE - above + 2
         if STRIDE == 1:
-            v0 = _expanded(x, w, b, i, near, inner, height, width, C_IN, ERF, PRECISION)  # [SLOTS, CHANNELS]
-            v1, v2 = _shifted(v0, 1), _shifted(v0, 2)
-            y = level + _filtered(v0, v1, v2, taps + 6 * C + channel, there, C)
-            level = below + _filtered(v0, v1, v2, taps + 3 * C + channel, there, C)
-            below = _filtered(v0, v1, v2, taps + channel, there, C)
+            v = _expanded(x, w, b, i, near, inner, height, width, C_IN, ERF, PRECISION)  # [SLOTS, CHANNELS]
+            v0, v1, v2 = _shifted(v, 0), _shifted(v, 1), _shifted(v, 2)
+            y = _filtered(level, v0, v1, v2, taps + 6 * C + channel, there, C)
+            level = _filtered(below, v0, v1, v2, taps + 3 * C + channel, there, C)
+            below = _filtered(tl.zeros_like(y), v0, v1, v2, taps + channel, there, C)
         else:
-            v0 = _expanded(x, w, b, i - 1, near, inner, height, width, C_IN, ERF, PRECISION)
-            v1 = _expanded(x, w, b, i - 1, near + 1, inner, height, width, C_IN, ERF, PRECISION)
-            level += _filtered(v0, v1, _shifted(v0, 1), taps + 3 * C + channel, there, C)
-            v0 = _expanded(x, w, b, i, near, inner, height, width, C_IN, ERF, PRECISION)
-            v1 = _expanded(x, w, b, i, near + 1, inner, height, width, C_IN, ERF, PRECISION)
-            v2 = _shifted(v0, 1)
-            y = level + _filtered(v0, v1, v2, taps + 6 * C + channel, there, C)
-            level = _filtered(v0, v1, v2, taps + channel, there, C)
+            even = _expanded(x, w, b, i - 1, near, inner, height, width, C_IN, ERF, PRECISION)
+            odd = _expanded(x, w, b, i - 1, near + 1, inner, height, width, C_IN, ERF, PRECISION)
+            v0, v1, v2 = _shifted(even, 0), _shifted(odd, 0), _shifted(even, 1)
+            level = _filtered(level, v0, v1, v2, taps + 3 * C + channel, there, C)
+            even = _expanded(x, w, b, i, near, inner, height, width, C_IN, ERF, PRECISION)
+            odd = _expanded(x, w, b, i, near + 1, inner, height, width, C_IN, ERF, PRECISION)
+            v0, v1, v2 = _shifted(even, 0), _shifted(odd, 0), _shifted(even, 1)
+            y = _filtered(level, v0, v1, v2, taps + 6 * C + channel, there, C)
+            level = _filtered(tl.zeros_like(y), v0, v1, v2, taps + channel, there, C)
         y = gelu(y + taps_b[None, :], ERF)
         kept = real & (row >= first)
         to = ((image * rows + row) * columns + column)[:, None] * C + channel[None, :]
@@ -186,20 +188,21 @@ def _expanded(
 
 @triton.jit
 def _shifted(tile, STEPS: tl.constexpr):
-    """Each slot's neighbour; what the last slots hold is not used."""
+    """Each slot's neighbour; what the last slots hold is not used.
+
+    By no steps too: otherwise the compiler keeps what is computed from the tile as the product left it, and carries
+    each summand that was shifted there through shared memory.
+    """
     index = tl.minimum(tl.arange(0, tile.shape[0]) + STEPS, tile.shape[0] - 1)
     return tl.gather(tile, tl.broadcast_to(index[:, None], tile.shape), 0)
 
 
 @triton.jit
-def _filtered(v0, v1, v2, taps, there, C: tl.constexpr):
-    """Three neighbours times a row of the filter."""
-    return _weighted(v0, taps, there) + _weighted(v1, taps + C, there) + _weighted(v2, taps + 2 * C, there)
-
-
-@triton.jit
-def _weighted(view, tap, there):
-    return view.to(tl.float32) * tl.load(tap, mask=there, other=0.0).to(tl.float32)[None, :]
+def _filtered(sums, v0, v1, v2, taps, there, C: tl.constexpr):
+    """Add three neighbours times a row of the filter."""
+    sums += v0.to(tl.float32) * tl.load(taps, mask=there, other=0.0).to(tl.float32)[None, :]
+    sums += v1.to(tl.float32) * tl.load(taps + C, mask=there, other=0.0).to(tl.float32)[None, :]
+    return sums + v2.to(tl.float32) * tl.load(taps + 2 * C, mask=there, other=0.0).to(tl.float32)[None, :]
 
 
 @expanded_filtered.register_fake
