@@ -146,11 +146,10 @@ def test_no_image_gives_no_image(device):
 
 
 @pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize("hw", [(5, 4), (2, 7)])
-def test_compilers_are_told_the_right_shapes(device, stride, hw):
+def test_compilers_are_told_the_right_shapes(device, stride):
     part = folded(8, 12, stride, OFFICIAL).to(device, torch.float16)
     expansion, filter_ = arguments(part, torch.float16)
-    x, hidden = (torch.randn(2, *hw, c, device=device).half() for c in (8, 24))
+    x, hidden = (torch.randn(2, 5, 4, c, device=device).half() for c in (8, 24))
     for op, given in ((filtered, (hidden, *filter_)), (expanded_filtered, (x, *expansion, *filter_))):
         torch.library.opcheck(op, (*given, stride, False, False))
 
@@ -173,8 +172,8 @@ def test_a_program_has_many_rows_where_there_are_enough_programs():
 @pytest.mark.full
 @pytest.mark.parametrize("arithmetic", ARITHMETICS)
 @pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize("width", [1, 2, 13, 14, 15, 16, 29, 30, 31, 32, 33, 63])
-@pytest.mark.parametrize("height", [1, 2, 3, 7, 8, 14, 15, 16])
+@pytest.mark.parametrize("width", [1, 2, 14, 29, 30, 31, 32, 33, 63])
+@pytest.mark.parametrize("height", [1, 2, 7, 15])
 def test_any_map(device, stride, arithmetic, height, width):
     part, x = folded(6, 10, stride, arithmetic).to(device), torch.randn(2, height, width, 6, device=device)
     check_expanded(part, x, x.dtype, stride, arithmetic)
