@@ -7,7 +7,8 @@ from budget import check
 from torch import Tensor
 
 from maxvit.kernels.gpu.feedforward import feedforward
-from maxvit.kernels.gpu.linear import normed_linear, projected
+from maxvit.kernels.gpu.linear import normed_linear
+from maxvit.kernels.gpu.product import activated, projected
 
 TYPES = [torch.float32, torch.bfloat16, torch.float16]
 EPSILON = 1e-5
@@ -41,6 +42,17 @@ def test_a_scaled_map_is_projected_and_added(device, dtype, scaled, shape, out):
         return projected(x, scale if scaled else None, weight, bias, residual)
 
     check(ours, plain, inputs, dtype, gradients=False)
+
+
+@pytest.mark.parametrize("dtype", TYPES, ids=str)
+@pytest.mark.parametrize("erf", [False, True], ids=["tanh", "erf"])
+def test_a_linear_layer_and_the_gelu_after_it(device, dtype, erf):
+    inputs = [t.to(device) for t in (torch.randn(2, 5, 7, 70), torch.randn(270, 70) / 70**0.5, torch.randn(270))]
+
+    def plain(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return F.gelu(F.linear(x, weight, bias), approximate="none" if erf else "tanh")
+
+    check(lambda *t: activated(*t, erf), plain, inputs, dtype, gradients=False)
 
 
 @pytest.mark.parametrize("dtype", TYPES, ids=str)

@@ -18,7 +18,7 @@ from maxvit.kernels.gpu.support import precision
 from maxvit.layers.attention import GroupAttention
 from maxvit.layers.partition import padded_size
 
-TILE = 64  # tokens, the fewest that fill the tensor cores
+TILES = {2: 64, 4: 32}  # tokens, by the bytes of a number: what fits into the registers
 PROGRAMS = 512  # that share the groups; fixed, so that sums are the same on every GPU
 NEVER = tl.constexpr(-1e30)  # a score that softmax makes zero
 
@@ -55,7 +55,15 @@ def group_attention(qkv: Tensor, bias: Tensor, size: Sequence[int], axis: str) -
     plan = _Plan.of(qkv, bias, size, axis)
     if qkv.numel():
         _forward[plan.grid(plan.chunks)](
-            qkv, bias, out, log_sum, *plan.runtime, **plan.constants, PRECISION=precision(qkv)
+            qkv,
+            bias,
+            out,
+            log_sum,
+            *plan.runtime,
+            **plan.constants,
+            PRECISION=precision(qkv),
+            num_warps=4,
+            num_stages=2,
         )
     return out, log_sum
 
@@ -79,10 +87,12 @@ def group_attention_gradient(
             grad,
             shares,
             by_program,
-            shares.stride(0),
+            shares.stride(0),  # 64 bits where it needs them
             *plan.runtime,
             **plan.constants,
             PRECISION=precision(qkv),
+            num_warps=8,
+            num_stages=1,
         )
     of_qkv = shares[0] if plan.chunks == 1 else shares.sum(0)
     return of_qkv.to(qkv.dtype), by_program.sum((0, 1)).to(bias.dtype)
@@ -103,16 +113,24 @@ class _Plan(NamedTuple):
         dim, (p, q) = channels // 3 // heads, size
         padded = padded_size((height, width), (p, q))
         down, along = padded[0] // p, padded[1] // q
-        groups, chunks, pack = batch * down * along, -(-tokens // TILE), max(1, TILE // tokens)
+        most = TILES[qkv.element_size()]
+        groups, chunks, pack = batch * down * along, -(-tokens // most), max(1, most // tokens)
         packs = -(-groups // pack)
         each = max(1, -(-packs * heads * chunks**2 // PROGRAMS))
         constants = {"N": heads, "D": dim, "T": tokens, "COLUMNS": q, "GRID": axis == "grid", "PACK": pack}
-        tile = min(TILE, max(16, triton.next_power_of_2(pack * tokens)))
+        constants |= {"PADDED": padded != (height, width)}
+        tile = min(most, max(16, triton.next_power_of_2(pack * tokens)))
         constants |= {"CHUNKS": chunks, "TILE": tile, "BLOCK_D": max(16, triton.next_power_of_2(dim))}
         return cls(-(-packs // each), heads, chunks, (groups, down, along, height, width, each), constants)
 
     def grid(self, tiles: int) -> tuple[int, int, int]:
         return self.programs, self.heads, tiles
+
+
+@triton.jit
+def _first_pixel(pack, down, along, height, width, PACK: tl.constexpr):
+    """The first pixel of a pack's first image, of those of all images: 64 bits once, so that 32 do for the rest."""
+    return (pack * PACK // (down * along)).to(tl.int64) * (height * width)
 
 
 @triton.jit
@@ -129,7 +147,7 @@ def _pixels(
     GRID: tl.constexpr,
     PACK: tl.constexpr,
 ):
-    """The pixel, of those of all images, that each slot of a tile holds, and whether there is one."""
+    """The pixel, from `_first_pixel` on, that each slot of a tile holds, and whether there is one."""
     group, token = pack * PACK + slot // T, slot % T
     image, local = group // (down * along), group % (down * along)
     if GRID:  # a group's tokens are spread over the map
@@ -138,7 +156,7 @@ def _pixels(
         row = (local // along) * (T // COLUMNS) + token // COLUMNS
         column = (local % along) * COLUMNS + token % COLUMNS
     real = (slot < PACK * T) & (group < groups) & (row < height) & (column < width)
-    return (image.to(tl.int64) * height + row) * width + column, real
+    return ((image - pack * PACK // (down * along)) * height + row) * width + column, real
 
 
 @triton.jit
@@ -168,6 +186,7 @@ def _forward(
     COLUMNS: tl.constexpr,
     GRID: tl.constexpr,
     PACK: tl.constexpr,
+    PADDED: tl.constexpr,
     CHUNKS: tl.constexpr,
     TILE: tl.constexpr,
     BLOCK_D: tl.constexpr,
@@ -179,29 +198,33 @@ def _forward(
     position = _position(bias, head, rows, tl.arange(0, TILE), T, PACK)
     for pack in range(first, min(first + each, tl.cdiv(groups, PACK))):
         pixel, real = _pixels(pack, rows, groups, down, along, height, width, T, COLUMNS, GRID, PACK)
-        q_at = qkv + pixel[:, None] * (3 * N * D) + head * D + feature[None, :]
-        q = tl.load(q_at, mask=real[:, None] & there, other=0.0)  # [TILE, BLOCK_D]
+        start = _first_pixel(pack, down, along, height, width, PACK)
+        maps = qkv + start * (3 * N * D) + head * D
+        q = tl.load(
+            maps + pixel[:, None] * (3 * N * D) + feature[None, :], mask=real[:, None] & there, other=0.0
+        )  # [TILE, BLOCK_D]
         sums = tl.zeros([TILE, BLOCK_D], tl.float32)
         most, total = tl.full([TILE], NEVER, tl.float32), tl.zeros([TILE], tl.float32)
-        for chunk in tl.static_range(CHUNKS):
+        for chunk in range(CHUNKS):
             columns = chunk * TILE + tl.arange(0, TILE)
             at, key = _pixels(pack, columns, groups, down, along, height, width, T, COLUMNS, GRID, PACK)
-            k_at = qkv + at[:, None] * (3 * N * D) + N * D + head * D + feature[None, :]
+            k_at = maps + at[:, None] * (3 * N * D) + N * D + feature[None, :]
             k = tl.load(k_at, mask=key[:, None] & there, other=0.0)
             v = tl.load(k_at + N * D, mask=key[:, None] & there, other=0.0)
             if CHUNKS > 1:
                 position = _position(bias, head, rows, columns, T, PACK)
             scores = tl.dot(q, tl.trans(k), input_precision=PRECISION) * (D**-0.5) + position  # [TILE, TILE]
-            scores = tl.where(key[None, :], scores, NEVER)
+            if PADDED:  # a tile's own missing tokens are in `position`
+                scores = tl.where(key[None, :], scores, NEVER)
             larger = tl.maximum(most, tl.max(scores, 1))
             shares = tl.exp(scores - larger[:, None])
             kept = tl.exp(most - larger)
             total = total * kept + tl.sum(shares, 1)
             sums = sums * kept[:, None] + tl.dot(shares.to(v.dtype), v, input_precision=PRECISION)
             most = larger
-        out_at = out + pixel[:, None] * (N * D) + head * D + feature[None, :]
+        out_at = out + start * (N * D) + head * D + pixel[:, None] * (N * D) + feature[None, :]
         tl.store(out_at, (sums / total[:, None]).to(out.dtype.element_ty), mask=real[:, None] & there)
-        tl.store(log_sum + pixel * N + head, most + tl.log(total), mask=real)
+        tl.store(log_sum + start * N + head + pixel * N, most + tl.log(total), mask=real)
 
 
 @triton.jit
@@ -226,6 +249,7 @@ def _backward(
     COLUMNS: tl.constexpr,
     GRID: tl.constexpr,
     PACK: tl.constexpr,
+    PADDED: tl.constexpr,
     CHUNKS: tl.constexpr,
     TILE: tl.constexpr,
     BLOCK_D: tl.constexpr,
@@ -235,30 +259,35 @@ def _backward(
     query_chunk, key_chunk = tl.program_id(2) // CHUNKS, tl.program_id(2) % CHUNKS
     rows, columns = query_chunk * TILE + tl.arange(0, TILE), key_chunk * TILE + tl.arange(0, TILE)
     feature = tl.arange(0, BLOCK_D)
-    there, inner = feature[None, :] < D, head * D + feature[None, :]
+    there = feature[None, :] < D
     position = _position(bias, head, rows, columns, T, PACK)
     of_position = tl.zeros([TILE, TILE], tl.float32)
     for pack in range(first, min(first + each, tl.cdiv(groups, PACK))):
         pixel, real = _pixels(pack, rows, groups, down, along, height, width, T, COLUMNS, GRID, PACK)
         at, key = _pixels(pack, columns, groups, down, along, height, width, T, COLUMNS, GRID, PACK)
-        q_at, k_at = pixel[:, None] * (3 * N * D) + inner, at[:, None] * (3 * N * D) + N * D + inner
+        start = _first_pixel(pack, down, along, height, width, PACK)
+        maps, results = start * (3 * N * D) + head * D, start * (N * D) + head * D
+        q_at = pixel[:, None] * (3 * N * D) + feature[None, :]
+        k_at, y_at = at[:, None] * (3 * N * D) + N * D + feature[None, :], pixel[:, None] * (N * D) + feature[None, :]
         query_mask, key_mask = real[:, None] & there, key[:, None] & there
-        q = tl.load(qkv + q_at, mask=query_mask, other=0.0)  # [TILE, BLOCK_D]
-        k = tl.load(qkv + k_at, mask=key_mask, other=0.0)
-        v = tl.load(qkv + k_at + N * D, mask=key_mask, other=0.0)
-        y = tl.load(out + pixel[:, None] * (N * D) + inner, mask=query_mask, other=0.0)
-        g = tl.load(grad + pixel[:, None] * (N * D) + inner, mask=query_mask, other=0.0)
+        q = tl.load(qkv + maps + q_at, mask=query_mask, other=0.0)  # [TILE, BLOCK_D]
+        k = tl.load(qkv + maps + k_at, mask=key_mask, other=0.0)
+        v = tl.load(qkv + maps + k_at + N * D, mask=key_mask, other=0.0)
+        y = tl.load(out + results + y_at, mask=query_mask, other=0.0)
+        g = tl.load(grad + results + y_at, mask=query_mask, other=0.0)
         mean = tl.sum(y.to(tl.float32) * g.to(tl.float32), 1)  # of the scores' gradients, by the shares
         scores = tl.dot(q, tl.trans(k), input_precision=PRECISION) * (D**-0.5) + position  # [TILE, TILE]
-        scores -= tl.load(log_sum + pixel * N + head, mask=real, other=0.0)[:, None]
-        p = tl.where(real[:, None] & key[None, :], tl.exp(scores), 0.0)
+        scores -= tl.load(log_sum + start * N + head + pixel * N, mask=real, other=-NEVER)[:, None]
+        p = tl.exp(scores)
+        if PADDED:
+            p = tl.where(key[None, :], p, 0.0)
         of_v = tl.dot(tl.trans(p).to(g.dtype), g, input_precision=PRECISION)
         of_scores = p * (tl.dot(g, tl.trans(v), input_precision=PRECISION) - mean[:, None])
         of_position += of_scores
         rounded = of_scores.to(q.dtype)
         of_q = tl.dot(rounded, k, input_precision=PRECISION) * (D**-0.5)
         of_k = tl.dot(tl.trans(rounded), q, input_precision=PRECISION) * (D**-0.5)
-        own, other = shares + key_chunk.to(tl.int64) * share, shares + query_chunk.to(tl.int64) * share
+        own, other = shares + maps + key_chunk * share, shares + maps + query_chunk * share
         tl.store(own + q_at, of_q.to(shares.dtype.element_ty), mask=query_mask)
         tl.store(other + k_at, of_k.to(shares.dtype.element_ty), mask=key_mask)
         tl.store(other + k_at + N * D, of_v.to(shares.dtype.element_ty), mask=key_mask)

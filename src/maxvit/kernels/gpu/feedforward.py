@@ -13,10 +13,9 @@ import triton.language as tl
 from torch import Tensor
 
 from maxvit.kernels.gpu.activation import gelu, gelu_slope
-from maxvit.kernels.gpu.rows import normed_rows, plain_norm, tile, warps
+from maxvit.kernels.gpu.rows import WARPS, normed_rows, plain_norm, tile
 from maxvit.kernels.gpu.support import precision
 
-BLOCK_H = 64  # hidden channels at a time
 ELEMENTS = 1024  # of a program of the elementwise kernel
 
 
@@ -36,7 +35,7 @@ def feedforward(
     """x + scale * project(gelu(expand(layer_norm(x)))). Differentiable but for the scale; keeps x alone.
 
     Args:
-        x: (B, H, W, C), C up to `rows.WIDEST`.
+        x: (B, H, W, C), C up to `rows.WIDEST_BYTES`.
         gamma: Scale of the norm, (C,).
         beta: Shift of the norm, (C,).
         expand: (hidden, C), of x's type.
@@ -69,10 +68,10 @@ def feedforward(
             C=x.shape[3],
             HIDDEN=len(expand),
             ERF=erf,
-            BLOCK_H=BLOCK_H if x.element_size() == 2 else BLOCK_H // 2,
+            BLOCK_H=128 // x.element_size(),
             PRECISION=precision(x),
             **blocks,
-            num_warps=warps(blocks["BLOCK_M"], blocks["BLOCK_C"]),
+            num_warps=WARPS,
             num_stages=2,
         )
     return out

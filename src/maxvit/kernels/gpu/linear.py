@@ -1,4 +1,4 @@
-"""Linear layers with what stands before and after them: a layer norm, a scale, a residual."""
+"""A layer norm and the linear layer after it, in one kernel; rows are narrow enough to be held whole."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from maxvit.kernels.gpu.rows import normed_rows, plain_norm, tile, warps
+from maxvit.kernels.gpu.rows import WARPS, normed_rows, plain_norm, tile
 from maxvit.kernels.gpu.support import precision
 
 
@@ -16,7 +16,7 @@ def normed_linear(x: Tensor, gamma: Tensor, beta: Tensor, weight: Tensor, bias: 
     """linear(layer_norm(x)) in one kernel; backward computes the norm again. Differentiable.
 
     Args:
-        x: (..., C), C up to `rows.WIDEST`.
+        x: (..., C), C up to `rows.WIDEST_BYTES`.
         gamma: Scale of the norm, (C,).
         beta: Shift of the norm, (C,).
         weight: (C_out, C), of x's type.
@@ -44,7 +44,7 @@ def normed_linear(x: Tensor, gamma: Tensor, beta: Tensor, weight: Tensor, bias: 
             BLOCK_N=64,
             PRECISION=precision(x),
             **blocks,
-            num_warps=warps(blocks["BLOCK_M"], blocks["BLOCK_C"]),
+            num_warps=WARPS,
         )
     return out
 
@@ -100,87 +100,3 @@ def _differentiate(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
 
 
 normed_linear.register_autograd(_differentiate, setup_context=_keep)
-
-
-@torch.library.custom_op("maxvit::projected", mutates_args=())
-def projected(x: Tensor, scale: Tensor | None, weight: Tensor, bias: Tensor, residual: Tensor) -> Tensor:
-    """residual + linear(x * scale) in one kernel, for inference.
-
-    Args:
-        x: (B, H, W, C).
-        scale: Of each image's channels, as squeeze-and-excite gives it, (B, C); None: 1.
-        weight: (C_out, C), of x's type.
-        bias: (C_out,).
-        residual: (B, H, W, C_out), of x's type.
-
-    Returns:
-        (B, H, W, C_out), of x's type.
-    """
-    x, weight, residual = x.contiguous(), weight.contiguous(), residual.contiguous()
-    out, rows, columns = torch.empty_like(residual), x.shape[:3].numel(), len(weight)
-    small = x.element_size() > 2  # tiles of float32 are half as wide
-    block_n = min(128 if small else 256, max(16, triton.next_power_of_2(columns)))
-    block_m = 64 if small else 128
-    if rows:
-        _projected[triton.cdiv(rows, block_m), triton.cdiv(columns, block_n)](
-            x,
-            x if scale is None else scale.contiguous(),
-            weight,
-            bias,
-            residual,
-            out,
-            rows,
-            x.shape[1:3].numel(),
-            C=x.shape[3],
-            C_OUT=columns,
-            SCALED=scale is not None,
-            BLOCK_M=block_m,
-            BLOCK_N=block_n,
-            BLOCK_K=32 if small else 64,
-            PRECISION=precision(x),
-            num_warps=warps(block_m, block_n),
-            num_stages=3,
-        )
-    return out
-
-
-@triton.jit
-def _projected(
-    x,
-    scale,
-    weight,
-    bias,
-    residual,
-    out,
-    rows,
-    pixels,
-    C: tl.constexpr,
-    C_OUT: tl.constexpr,
-    SCALED: tl.constexpr,
-    BLOCK_M: tl.constexpr,
-    BLOCK_N: tl.constexpr,
-    BLOCK_K: tl.constexpr,
-    PRECISION: tl.constexpr,
-):
-    row = tl.program_id(0).to(tl.int64) * BLOCK_M + tl.arange(0, BLOCK_M)
-    column = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
-    sums = tl.zeros([BLOCK_M, BLOCK_N], tl.float32)
-    for start in range(0, C, BLOCK_K):
-        k = start + tl.arange(0, BLOCK_K)
-        there = (row < rows)[:, None] & (k < C)[None, :]
-        a = tl.load(x + row[:, None] * C + k[None, :], mask=there, other=0.0)  # [BLOCK_M, BLOCK_K]
-        if SCALED:
-            s = tl.load(scale + (row // pixels)[:, None] * C + k[None, :], mask=there, other=0.0)
-            a = (a.to(tl.float32) * s.to(tl.float32)).to(x.dtype.element_ty)
-        mask = (k < C)[:, None] & (column < C_OUT)[None, :]
-        w = tl.load(weight + column[None, :] * C + k[:, None], mask=mask, other=0.0)  # [BLOCK_K, BLOCK_N]
-        sums = tl.dot(a, w, sums, input_precision=PRECISION)
-    sums += tl.load(bias + column, mask=column < C_OUT, other=0.0).to(tl.float32)[None, :]
-    at, mask = row[:, None] * C_OUT + column[None, :], (row < rows)[:, None] & (column < C_OUT)[None, :]
-    sums += tl.load(residual + at, mask=mask, other=0.0).to(tl.float32)
-    tl.store(out + at, sums.to(out.dtype.element_ty), mask=mask)
-
-
-@projected.register_fake
-def _projected_shape(x: Tensor, scale: Tensor | None, weight: Tensor, bias: Tensor, residual: Tensor) -> Tensor:
-    return residual.new_empty(residual.shape)

@@ -1,11 +1,11 @@
 """MBConv's hidden map for inference, by one kernel or two."""
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from maxvit.kernels.gpu.activation import is_erf
 from maxvit.kernels.gpu.depthwise import filtered
 from maxvit.kernels.gpu.expand import WIDEST, expanded_filtered
+from maxvit.kernels.gpu.product import activated
 from maxvit.layers.mbconv import MBConv
 
 
@@ -27,7 +27,7 @@ def hidden_map(part: MBConv, x: Tensor) -> tuple[Tensor, Tensor]:
     if _in_one_pass(x):
         one: tuple[Tensor, Tensor] = expanded_filtered(x, weight, expand.bias, taps, depthwise.bias, *facts)
         return one
-    hidden = F.gelu(F.linear(x, weight, expand.bias), approximate=part.act.approximate)  # (B, H, W, C)
+    hidden = activated(x, weight, expand.bias, is_erf(part.act))  # (B, H, W, C)
     two: tuple[Tensor, Tensor] = filtered(hidden, taps, depthwise.bias, *facts)
     return two
 

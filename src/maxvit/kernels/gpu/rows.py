@@ -5,24 +5,20 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-WIDEST = 256  # channels of a row that a tile holds; predicted from the size of the chip's memory, not measured
-TILE_BYTES = 2**16  # of a tile's rows, so that two of them or one and its weights fit beside each other
+ELEMENTS = {2: 2**14, 4: 2**12}  # of a tile, by the bytes of a number: what fits into the registers of 8 warps
+WIDEST_BYTES = 512  # of a row; predicted from the size of the chip's memory, not measured
+WARPS = 8
 
 
 def fit(x: Tensor) -> bool:
     """Whether the rows (..., C) fit into a tile."""
-    return x.shape[-1] <= WIDEST
+    return x.shape[-1] * x.element_size() <= WIDEST_BYTES
 
 
 def tile(x: Tensor) -> dict[str, int]:
     """How many rows (..., C) a tile holds, and its width, a power of two: constants of a kernel."""
     width = max(16, triton.next_power_of_2(x.shape[-1]))
-    return {"BLOCK_M": min(128, TILE_BYTES // (width * x.element_size())), "BLOCK_C": width}
-
-
-def warps(block_m: int, block_c: int) -> int:
-    """For sums [block_m, block_c] in registers: 128 a thread at the most."""
-    return 8 if block_m * block_c > 128 * 128 else 4
+    return {"BLOCK_M": max(16, min(128, ELEMENTS[x.element_size()] // width)), "BLOCK_C": width}
 
 
 def plain_norm(x: Tensor, gamma: Tensor, beta: Tensor, epsilon: float) -> tuple[Tensor, Tensor, Tensor]:

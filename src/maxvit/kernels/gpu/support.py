@@ -38,5 +38,11 @@ def interpreted() -> bool:
 
 
 def precision(x: Tensor) -> str:
-    """How products of x's type are rounded: PyTorch's own setting for float32 on tensor cores."""
-    return "tf32" if x.dtype == torch.float32 and torch.backends.cuda.matmul.allow_tf32 else "ieee"
+    """How products of x's type are computed on tensor cores.
+
+    float32 takes three products of parts of its digits (whole floats would be computed beside the tensor cores, in more
+    registers than there are), or one where PyTorch's own setting allows it.
+    """
+    if x.dtype != torch.float32:
+        return "ieee"
+    return "tf32" if torch.backends.cuda.matmul.allow_tf32 else "tf32x3"

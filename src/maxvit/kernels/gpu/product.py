@@ -1,0 +1,129 @@
+"""Linear layers of any width with what stands around them, for inference: a scale before, GELU or a residual after."""
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from maxvit.kernels.gpu.activation import gelu
+from maxvit.kernels.gpu.rows import ELEMENTS, WARPS
+from maxvit.kernels.gpu.support import precision
+
+
+@torch.library.custom_op("maxvit::projected", mutates_args=())
+def projected(x: Tensor, scale: Tensor | None, weight: Tensor, bias: Tensor, residual: Tensor) -> Tensor:
+    """residual + linear(x * scale) in one kernel.
+
+    Args:
+        x: (B, H, W, C).
+        scale: Of each image's channels, as squeeze-and-excite gives it, (B, C); None: 1.
+        weight: (C_out, C), of x's type.
+        bias: (C_out,).
+        residual: (B, H, W, C_out), of x's type.
+
+    Returns:
+        (B, H, W, C_out), of x's type.
+    """
+    out = residual.new_empty(residual.shape)
+    _launch(x, scale, weight, bias, residual.contiguous(), out, erf=False)
+    return out
+
+
+@torch.library.custom_op("maxvit::activated", mutates_args=())
+def activated(x: Tensor, weight: Tensor, bias: Tensor, erf: bool) -> Tensor:
+    """gelu(linear(x)) in one kernel.
+
+    Args:
+        x: (B, H, W, C).
+        weight: (C_out, C), of x's type.
+        bias: (C_out,).
+        erf: Which GELU.
+
+    Returns:
+        (B, H, W, C_out), of x's type.
+    """
+    out = _activated_shape(x, weight, bias, erf)
+    _launch(x, None, weight, bias, None, out, erf)
+    return out
+
+
+def _launch(
+    x: Tensor, scale: Tensor | None, weight: Tensor, bias: Tensor, residual: Tensor | None, out: Tensor, erf: bool
+) -> None:
+    x, weight, rows, columns = x.contiguous(), weight.contiguous(), x.shape[:3].numel(), len(weight)
+    block_n = min(256 if x.element_size() == 2 else 128, max(16, triton.next_power_of_2(columns)))
+    block_m = max(16, min(128, ELEMENTS[x.element_size()] // block_n))
+    if rows:
+        _product[triton.cdiv(rows, block_m), triton.cdiv(columns, block_n)](
+            x,
+            x if scale is None else scale.contiguous(),  # what is not there is not read
+            weight,
+            bias,
+            x if residual is None else residual,
+            out,
+            rows,
+            x.shape[1:3].numel(),
+            C=x.shape[3],
+            C_OUT=columns,
+            SCALED=scale is not None,
+            ADDED=residual is not None,
+            ERF=erf,
+            BLOCK_M=block_m,
+            BLOCK_N=block_n,
+            BLOCK_K=128 // x.element_size(),
+            PRECISION=precision(x),
+            num_warps=WARPS,
+            num_stages=3,
+        )
+
+
+@triton.jit
+def _product(
+    x,
+    scale,
+    weight,
+    bias,
+    residual,
+    out,
+    rows,
+    pixels,
+    C: tl.constexpr,
+    C_OUT: tl.constexpr,
+    SCALED: tl.constexpr,
+    ADDED: tl.constexpr,
+    ERF: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
+    row = tl.program_id(0).to(tl.int64) * BLOCK_M + tl.arange(0, BLOCK_M)
+    column = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
+    sums = tl.zeros([BLOCK_M, BLOCK_N], tl.float32)
+    for start in range(0, C, BLOCK_K):
+        k = start + tl.arange(0, BLOCK_K)
+        there = (row < rows)[:, None] & (k < C)[None, :]
+        a = tl.load(x + row[:, None] * C + k[None, :], mask=there, other=0.0)  # [BLOCK_M, BLOCK_K]
+        if SCALED:
+            s = tl.load(scale + (row // pixels)[:, None] * C + k[None, :], mask=there, other=0.0)
+            a = (a.to(tl.float32) * s.to(tl.float32)).to(x.dtype.element_ty)
+        mask = (k < C)[:, None] & (column < C_OUT)[None, :]
+        w = tl.load(weight + column[None, :] * C + k[:, None], mask=mask, other=0.0)  # [BLOCK_K, BLOCK_N]
+        sums = tl.dot(a, w, sums, input_precision=PRECISION)
+    sums += tl.load(bias + column, mask=column < C_OUT, other=0.0).to(tl.float32)[None, :]
+    at, mask = row[:, None] * C_OUT + column[None, :], (row < rows)[:, None] & (column < C_OUT)[None, :]
+    if ADDED:
+        sums += tl.load(residual + at, mask=mask, other=0.0).to(tl.float32)
+    else:
+        sums = gelu(sums, ERF)
+    tl.store(out + at, sums.to(out.dtype.element_ty), mask=mask)
+
+
+@projected.register_fake
+def _projected_shape(x: Tensor, scale: Tensor | None, weight: Tensor, bias: Tensor, residual: Tensor) -> Tensor:
+    return residual.new_empty(residual.shape)
+
+
+@activated.register_fake
+def _activated_shape(x: Tensor, weight: Tensor, bias: Tensor, erf: bool) -> Tensor:
+    return x.new_empty(*x.shape[:3], weight.shape[0])
