@@ -1,8 +1,9 @@
 """`maxvit.optimize`: a copy of a network for inference that answers the same, faster."""
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal, NoReturn, Self, get_args
+from typing import TYPE_CHECKING, Literal, NoReturn, Self, get_args
 
 import torch
 from torch import Tensor, nn
@@ -10,14 +11,18 @@ from torch import Tensor, nn
 from maxvit.config import Size
 from maxvit.errors import MaxViTError
 from maxvit.kernels.folding import fold_batch_norms
+from maxvit.kernels.gpu.support import obstacle
 from maxvit.kernels.library import KernelsUnavailable
 from maxvit.kernels.native import NativeBlock, NativeStem, unsupported, width_for
 from maxvit.kernels.packing import Packing, Precision
 from maxvit.layers.attention import GroupAttention
 from maxvit.layers.modes import evaluating
-from maxvit.model import MaxViT
+from maxvit.model import MaxViT, check_images
 
-Backend = Literal["auto", "native", "torch"]
+if TYPE_CHECKING:
+    from maxvit.kernels.gpu.graphs import Graphs
+
+Backend = Literal["auto", "native", "triton", "torch"]
 CLOSE = 1e-4  # largest difference to the original over its largest answer, in float32
 CHECK_SIDE = 256  # pixels; the check needs no larger images
 
@@ -31,7 +36,9 @@ def optimize(
         model: It is left as it is.
         backend: "native": our own kernels for the CPU, float32, which the machine's C++ compiler makes once (about ten
             seconds; kept in a cache). "torch": PyTorch's operators, on any device and in any type, with batch norms
-            folded and position biases computed beforehand. "auto": native where it can serve.
+            folded and position biases computed beforehand. "auto": native where it can serve. "triton": fused kernels
+            for NVIDIA GPUs, with a CUDA graph for each shape of images; not yet run on a GPU, and so only by name.
+            Where they cannot serve, PyTorch computes, with a warning that says why.
         precision: "int8", with the native kernels alone: the products of blocks in 8-bit integers. Rows are scaled
             as they come, which needs no calibration; answers differ, so measure the agreement on your images.
         compile: Let `torch.compile` have it too: the first call at each size then takes minutes with "torch".
@@ -46,17 +53,24 @@ def optimize(
         raise MaxViTError(f"backend is {backend!r}; choose {', '.join(get_args(Backend))}")
     if precision not in get_args(Precision):
         raise MaxViTError(f"precision is {precision!r}; choose {', '.join(get_args(Precision))}")
-    if precision == "int8" and backend == "torch":
+    if precision == "int8" and backend in ("torch", "triton"):
         raise MaxViTError("int8 is computed by the native kernels alone: choose backend='native', or precision='fp32'")
     folded = fold_batch_norms(model)
     with torch.device("meta"):
         fast = OptimizedMaxViT(model.config, model.preprocessing, model.class_names)
     fast.stem, fast.stages, fast.head = folded.stem, folded.stages, folded.head
     fast.provenance, fast.engine = folded.provenance, "PyTorch"
-    reason = "" if backend == "torch" else _put_native(fast, precision)
-    if reason and (backend == "native" or precision == "int8"):
-        raise MaxViTError(f"the native kernels cannot be used: {reason}; choose backend='torch' or 'auto', and fp32")
-    if fast.engine == "PyTorch":
+    reason = ""
+    if backend == "triton":
+        if reason := _put_triton(fast):
+            warnings.warn(f"the network is computed by plain PyTorch: {reason}", stacklevel=2)
+    elif backend != "torch":
+        reason = _put_native(fast, precision)
+        if reason and (backend == "native" or precision == "int8"):
+            raise MaxViTError(
+                f"the native kernels cannot be used: {reason}; choose backend='torch' or 'auto', and fp32"
+            )
+    if not fast.engine.startswith("native"):
         _fix_position_biases(fast)
         fast.engine += f" ({reason})" if reason else ""
     fast = fast.eval()
@@ -76,6 +90,14 @@ class OptimizedMaxViT(MaxViT):
     """
 
     engine: str
+    graphs: "Graphs | None" = None  # of the Triton kernels
+
+    def forward(self, images: Tensor) -> Tensor:
+        """As `MaxViT.forward`."""
+        if self.graphs is None or images.device.type != "cuda" or torch.compiler.is_compiling():
+            return super().forward(images)
+        check_images(images, self.config.in_channels, self.head.dense.weight.dtype)
+        return self.graphs(super().forward, images, self.head.dense.weight)
 
     def train(self, mode: bool = True) -> Self:
         """Evaluation mode is the only one."""
@@ -111,6 +133,23 @@ def _put_native(fast: MaxViT, precision: Precision) -> str:
         for i, block in enumerate(stage):
             stage[i] = NativeBlock(block, packing)  # type: ignore[arg-type]
     fast.engine = f"native CPU kernels, {precision}"  # type: ignore[assignment]
+    return ""
+
+
+def _put_triton(fast: MaxViT) -> str:
+    """Replace blocks by those of the Triton kernels; returns why not, where they cannot serve."""
+    like = fast.head.dense.weight
+    if reason := obstacle(like.device, like.dtype):
+        return reason
+    from maxvit.kernels.gpu.graphs import Graphs
+    from maxvit.kernels.gpu.inference import TritonBlock
+
+    for stage in fast.stages:
+        assert isinstance(stage, nn.Sequential)
+        for i, block in enumerate(stage):
+            stage[i] = TritonBlock(block)  # type: ignore[arg-type]
+    fast.graphs = Graphs()  # type: ignore[assignment]
+    fast.engine = "Triton kernels, not yet run on a GPU"  # type: ignore[assignment]
     return ""
 
 

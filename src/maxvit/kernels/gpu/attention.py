@@ -14,6 +14,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from maxvit.errors import MaxViTError
 from maxvit.kernels.gpu.support import precision
 from maxvit.layers.attention import GroupAttention
 from maxvit.layers.partition import padded_size
@@ -109,6 +110,10 @@ class _Plan(NamedTuple):
 
     @classmethod
     def of(cls, qkv: Tensor, bias: Tensor, size: Sequence[int], axis: str) -> "_Plan":
+        if 2 * qkv.shape[1:].numel() >= 2**31:
+            raise MaxViTError(
+                f"a map of {tuple(qkv.shape[1:])} is too large for the Triton kernels: use backend='torch'"
+            )
         (batch, height, width, channels), (heads, tokens, _) = qkv.shape, bias.shape
         dim, (p, q) = channels // 3 // heads, size
         padded = padded_size((height, width), (p, q))

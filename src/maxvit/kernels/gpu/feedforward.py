@@ -1,7 +1,7 @@
-"""The feed-forward branch in one kernel: norm, expand, GELU, project, stochastic depth, residual.
+"""The feed-forward branch: norm, expand, GELU, project, stochastic depth, residual.
 
-The hidden map, four times as wide as the others, never leaves the chip. Backward computes it again, with PyTorch's
-products and one pass for GELU and its slope.
+In one kernel where a row is narrow enough: the hidden map, four times as wide as the others, never leaves the chip.
+Backward computes it again, with PyTorch's products and one pass for GELU and its slope.
 """
 
 from typing import Any
@@ -13,7 +13,8 @@ import triton.language as tl
 from torch import Tensor
 
 from maxvit.kernels.gpu.activation import gelu, gelu_slope
-from maxvit.kernels.gpu.rows import WARPS, normed_rows, plain_norm, tile
+from maxvit.kernels.gpu.product import activated, projected
+from maxvit.kernels.gpu.rows import WARPS, fit, normed_rows, plain_norm, tile
 from maxvit.kernels.gpu.support import precision
 
 ELEMENTS = 1024  # of a program of the elementwise kernel
@@ -28,27 +29,35 @@ def feedforward(
     expand_bias: Tensor,
     project: Tensor,
     project_bias: Tensor,
-    scale: Tensor,
+    scale: Tensor | None,
     epsilon: float,
     erf: bool,
 ) -> Tensor:
     """x + scale * project(gelu(expand(layer_norm(x)))). Differentiable but for the scale; keeps x alone.
 
     Args:
-        x: (B, H, W, C), C up to `rows.WIDEST_BYTES`.
+        x: (B, H, W, C); one kernel where `rows.fit` says so.
         gamma: Scale of the norm, (C,).
         beta: Shift of the norm, (C,).
         expand: (hidden, C), of x's type.
         expand_bias: (hidden,).
         project: (C, hidden), of x's type.
         project_bias: (C,).
-        scale: Of each image, by stochastic depth, (B,) float32.
+        scale: Of each image, by stochastic depth, (B,) float32; None: 1.
         epsilon: Of the norm.
         erf: Which GELU.
 
     Returns:
         (B, H, W, C), of x's type.
     """
+    if not fit(x):
+        normed = plain_norm(x, gamma, beta, epsilon)[0]
+        hidden = activated(normed, expand, expand_bias, erf)
+        if scale is None:
+            added: Tensor = projected(hidden, None, project, project_bias, x)
+            return added
+        branch = F.linear(hidden, project, project_bias.to(x.dtype))
+        return x + branch * scale.view(-1, 1, 1, 1).to(x.dtype)
     x, expand, project = x.contiguous(), expand.contiguous(), project.contiguous()
     out, rows, blocks = torch.empty_like(x), x.shape[:3].numel(), tile(x)
     if rows:
@@ -60,13 +69,14 @@ def feedforward(
             expand_bias,
             project,
             project_bias,
-            scale,
+            x if scale is None else scale,  # what is not there is not read
             out,
             rows,
             x.shape[1:3].numel(),
             epsilon,
             C=x.shape[3],
             HIDDEN=len(expand),
+            SCALED=scale is not None,
             ERF=erf,
             BLOCK_H=128 // x.element_size(),
             PRECISION=precision(x),
@@ -93,6 +103,7 @@ def _feedforward(
     epsilon,
     C: tl.constexpr,
     HIDDEN: tl.constexpr,
+    SCALED: tl.constexpr,
     ERF: tl.constexpr,
     BLOCK_M: tl.constexpr,
     BLOCK_C: tl.constexpr,
@@ -114,7 +125,8 @@ def _feedforward(
         w = tl.load(project + c[None, :] * HIDDEN + h[:, None], mask=mask, other=0.0)  # [BLOCK_H, BLOCK_C]
         sums = tl.dot(a, w, sums, input_precision=PRECISION)
     sums += tl.load(project_bias + c, mask=c < C, other=0.0).to(tl.float32)[None, :]
-    sums *= tl.load(scale + row // pixels, mask=row < rows, other=0.0)[:, None]
+    if SCALED:
+        sums *= tl.load(scale + row // pixels, mask=row < rows, other=0.0)[:, None]
     at, there = row[:, None] * C + c[None, :], (row < rows)[:, None] & (c < C)[None, :]
     sums += tl.load(x + at, mask=there, other=0.0).to(tl.float32)
     tl.store(out + at, sums.to(out.dtype.element_ty), mask=there)
@@ -148,7 +160,7 @@ def _shape(
     expand_bias: Tensor,
     project: Tensor,
     project_bias: Tensor,
-    scale: Tensor,
+    scale: Tensor | None,
     epsilon: float,
     erf: bool,
 ) -> Tensor:
@@ -168,7 +180,7 @@ def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 def _differentiate(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     x, gamma, beta, expand, expand_bias, project, project_bias, scale = ctx.saved_tensors
     normed, mean, inverse = plain_norm(x, gamma, beta, ctx.epsilon)
-    pull = (grad * scale.view(-1, 1, 1, 1)).to(x.dtype)  # of the branch
+    pull = grad if scale is None else (grad * scale.view(-1, 1, 1, 1)).to(x.dtype)  # of the branch
     hidden, of_hidden = gelu_pair(F.linear(normed, expand, expand_bias.to(x.dtype)), pull @ project, ctx.erf)
     rows, inner = pull.flatten(0, 2), of_hidden.flatten(0, 2)  # (M, C), (M, hidden)
     of_x, *of_norm = torch.ops.aten.native_layer_norm_backward(

@@ -1,22 +1,23 @@
-"""A layer norm and the linear layer after it, in one kernel; rows are narrow enough to be held whole."""
+"""A layer norm and the linear layer after it, in one kernel where a row is narrow enough to be held whole."""
 
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 import triton
 import triton.language as tl
 from torch import Tensor
 
-from maxvit.kernels.gpu.rows import WARPS, normed_rows, plain_norm, tile
+from maxvit.kernels.gpu.rows import WARPS, fit, normed_rows, plain_norm, tile
 from maxvit.kernels.gpu.support import precision
 
 
 @torch.library.custom_op("maxvit::normed_linear", mutates_args=())
 def normed_linear(x: Tensor, gamma: Tensor, beta: Tensor, weight: Tensor, bias: Tensor, epsilon: float) -> Tensor:
-    """linear(layer_norm(x)) in one kernel; backward computes the norm again. Differentiable.
+    """linear(layer_norm(x)); backward computes the norm again. Differentiable.
 
     Args:
-        x: (..., C), C up to `rows.WIDEST_BYTES`.
+        x: (..., C); one kernel where `rows.fit` says so.
         gamma: Scale of the norm, (C,).
         beta: Shift of the norm, (C,).
         weight: (C_out, C), of x's type.
@@ -26,6 +27,8 @@ def normed_linear(x: Tensor, gamma: Tensor, beta: Tensor, weight: Tensor, bias: 
     Returns:
         (..., C_out), of x's type.
     """
+    if not fit(x):
+        return F.linear(plain_norm(x, gamma, beta, epsilon)[0], weight, bias.to(x.dtype))
     x, weight = x.contiguous(), weight.contiguous()
     out = _linear_shape(x, gamma, beta, weight, bias, epsilon)
     rows, blocks = x.shape[:-1].numel(), tile(x)

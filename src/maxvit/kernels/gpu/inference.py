@@ -1,0 +1,50 @@
+"""Blocks of the network on the Triton kernels, for inference."""
+
+from torch import Tensor, nn
+
+from maxvit.kernels.gpu.activation import is_erf
+from maxvit.kernels.gpu.attention import attend
+from maxvit.kernels.gpu.feedforward import feedforward
+from maxvit.kernels.gpu.linear import normed_linear
+from maxvit.kernels.gpu.mbconv import hidden_map
+from maxvit.kernels.gpu.product import projected
+from maxvit.layers.mbconv import MBConv
+from maxvit.layers.multiaxis import AttentionLayer
+from maxvit.model import MaxViTBlock
+
+
+class TritonBlock(nn.Module):
+    """`maxvit.model.MaxViTBlock` with batch norms folded; shortcuts and the two layers that excite are PyTorch's."""
+
+    def __init__(self, block: MaxViTBlock) -> None:
+        super().__init__()
+        self.mbconv = block.mbconv
+        self.block_attention, self.grid_attention = block.block_attention, block.grid_attention
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C_in, H, W) -> (B, C, H', W'), channels_last."""
+        x = mbconv(self.mbconv, x)
+        for layer in (self.block_attention, self.grid_attention):
+            x = attention_layer(layer, x)
+        return x.permute(0, 3, 1, 2)
+
+
+def mbconv(part: MBConv, x: Tensor) -> Tensor:
+    """(B, C_in, H, W) -> (B, H', W', C)."""
+    shortcut = part.shortcut(x).permute(0, 2, 3, 1)  # (B, H', W', C)
+    hidden, mean = hidden_map(part, x.permute(0, 2, 3, 1).contiguous())  # (B, H', W', 4C), (B, 4C)
+    scale = part.se.scale(mean.to(x.dtype)[:, :, None, None]).flatten(1)  # (B, 4C)
+    assert part.project.bias is not None
+    out: Tensor = projected(hidden, scale, part.project.weight.flatten(1), part.project.bias, shortcut)
+    return out
+
+
+def attention_layer(layer: AttentionLayer, x: Tensor) -> Tensor:
+    """(B, H, W, C) -> (B, H, W, C)."""
+    norm, attention, expand, project = layer.norm1, layer.attention, layer.ffn.expand, layer.ffn.project
+    qkv = normed_linear(x, norm.weight, norm.bias, attention.qkv.weight, attention.qkv.bias, norm.eps)
+    x = projected(attend(attention, qkv), None, attention.proj.weight, attention.proj.bias, x)
+    norm = layer.norm2
+    weights = norm.weight, norm.bias, expand.weight, expand.bias, project.weight, project.bias
+    out: Tensor = feedforward(x, *weights, None, norm.eps, is_erf(layer.ffn.act))
+    return out
