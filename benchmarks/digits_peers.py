@@ -126,7 +126,7 @@ def main(arguments: list[str] | None = None) -> None:
             f"optimization.epochs={options.epochs}",
             "optimization.warmup_epochs=1",
             "optimization.ema_decay=0.98",
-            "model.native_kernels=false",
+            "model.kernels=none",
         ]
         recipe = load_recipe("digits", settings)
         for name, make in (("maxvit", make_ours), ("timm", make_theirs)):

@@ -392,9 +392,9 @@ def test_fine_tuning_starts_from_the_weights_and_takes_what_they_expect_of_an_im
 def test_the_native_kernels_train_as_plain_pytorch_does(small_recipe, tmp_path, capsys):
     """The same files with the same names in them, and nearly the same numbers."""
     runs = {}
-    for on in ("true", "false"):
-        recipe = small_recipe("optimization.epochs=1", f"model.native_kernels={on}")
-        runs[on] = train(recipe, tmp_path / on, show_progress=True).run
+    for kernels in ("auto", "none"):
+        recipe = small_recipe("optimization.epochs=1", f"model.kernels={kernels}")
+        runs[kernels] = train(recipe, tmp_path / kernels, show_progress=True).run
     said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("training by")]
     assert said == ["training by the native CPU kernels", "training by plain PyTorch: the recipe says so"]
     states = [read_state(find_states(run)[0])["learner"]["network"] for run in runs.values()]

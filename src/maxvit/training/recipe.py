@@ -39,7 +39,9 @@ class ModelSection(_Section):
     frozen_stages: int = Field(0, ge=0, le=4, description="the stem and so many stages stay as they are")
     linear_probe: bool = Field(False, description="only the classifier is trained")
     frozen_batch_norm: bool = Field(False, description="batch norms keep their statistics")
-    native_kernels: bool = Field(True, description="on a CPU that has a C++ compiler; false: plain PyTorch everywhere")
+    kernels: Literal["auto", "triton", "none"] = Field(
+        "auto", description="native ones on a CPU that has a C++ compiler; triton: on an NVIDIA GPU; none: plain PyTorch"
+    )
 
 
 class DataSection(_Section):

@@ -13,7 +13,7 @@ from maxvit import storage
 from maxvit.data.loading import evaluation_loader, training_loader
 from maxvit.errors import MaxViTError
 from maxvit.inference.engines import say
-from maxvit.kernels.accelerate import accelerate, obstacle
+from maxvit.kernels.accelerate import TrainingBackend, accelerate, obstacle
 from maxvit.model import MaxViT
 from maxvit.training.engine import Engine
 from maxvit.training.files import RunFiles, read_metrics
@@ -27,6 +27,7 @@ from maxvit.training.signals import stop_request
 from maxvit.training.states import FOLDER, find_states, newest_state, read_state
 
 CONFIG = "config.yaml"
+KERNELS = {"native": "the native CPU kernels", "triton": "the Triton kernels, not yet run on a GPU"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,12 +145,13 @@ def _fit(recipe: Recipe, run: Path, show_progress: bool, command: str, resuming:
     val_batches = evaluation_loader(data.val, spec, at_once, settings.workers, engine.rank, engine.world)
     epochs, updates = recipe.optimization.epochs, len(train_batches) // share.accumulate
     reason = _why_plain(recipe, network, engine)
-    fast = None if reason else accelerate(network)
+    backend: TrainingBackend = "triton" if recipe.model.kernels == "triton" else "native"
+    fast = None if reason else accelerate(network, backend=backend)
     weights = class_weights(recipe, data.train)
     learner = Learner(network, recipe, engine, epochs * updates, fast, weights)
     files = RunFiles(run, {**provenance(recipe, command), "devices": engine.describe()})
     bar = ProgressBar(epochs, updates, show_progress and engine.is_first)
-    bar.say(f"training by {f'plain PyTorch: {reason}' if reason else 'the native CPU kernels'}")
+    bar.say(f"training by {f'plain PyTorch: {reason}' if reason else KERNELS[backend]}")
     engine.on_first(lambda: _prepare(run, recipe))
     with stop_request() as stop:
         loop = Loop(learner, engine, train_batches, val_batches, data.train.names, files, bar, stop)
@@ -215,10 +217,12 @@ def _check_state(state: dict[str, Any], network: MaxViT, run: Path) -> None:
 
 
 def _why_plain(recipe: Recipe, network: MaxViT, engine: Engine) -> str:
-    """Why the native kernels do not train, in a few words; nothing where they do."""
+    """Why no kernels of ours train, in a few words; nothing where they do."""
     settings = recipe.engine
-    if not recipe.model.native_kernels:
+    if recipe.model.kernels == "none":
         return "the recipe says so"
+    if recipe.model.kernels == "triton":
+        return "the weights are sharded" if engine.sharded else obstacle(network, "triton")
     if engine.device.type != "cpu":
         return "there is a GPU"
     if engine.sharded or settings.compile:

@@ -1,0 +1,50 @@
+"""Layers that train on the Triton kernels; see `maxvit.kernels.accelerate`."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from maxvit.kernels.gpu.activation import is_erf
+from maxvit.kernels.gpu.attention import attend
+from maxvit.kernels.gpu.feedforward import feedforward
+from maxvit.kernels.gpu.linear import normed_linear
+from maxvit.kernels.gpu.mbconv_training import mbconv
+from maxvit.kernels.gpu.support import TYPES
+from maxvit.layers.drop_path import DropPath
+from maxvit.layers.mbconv import MBConv
+from maxvit.layers.multiaxis import AttentionLayer
+
+
+def serves(layer: nn.Module, x: Tensor) -> bool:
+    """Whether a layer takes this input by them; statistics that processes share are PyTorch's."""
+    return x.dtype in TYPES and not any(isinstance(m, nn.SyncBatchNorm) for m in layer.modules())
+
+
+def attention_layer(layer: AttentionLayer, x: Tensor) -> Tensor:
+    """(B, C, H, W) -> (B, C, H, W); what is kept for backward is the input, Q K V, what is attended to and the sum."""
+    device, attention, ffn = x.device.type, layer.attention, layer.ffn
+    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
+    tokens = x.permute(0, 2, 3, 1).to(dtype).contiguous()  # (B, H, W, C)
+    norm, project = layer.norm1, attention.proj
+    weight, bias = attention.qkv.weight.to(dtype), attention.qkv.bias
+    mixed = attend(attention, normed_linear(tokens, norm.weight, norm.bias, weight, bias, norm.eps))
+    tokens = tokens + layer.drop_path(F.linear(mixed, project.weight.to(dtype), project.bias.to(dtype)))
+    norm, expand, project = layer.norm2, ffn.expand, ffn.project
+    weights = expand.weight.to(dtype), expand.bias, project.weight.to(dtype), project.bias
+    scale = _kept(layer.drop_path, tokens)
+    tokens = feedforward(tokens, norm.weight, norm.bias, *weights, scale, norm.eps, is_erf(ffn.act))
+    return tokens.permute(0, 3, 1, 2)
+
+
+def _kept(drop_path: DropPath, x: Tensor) -> Tensor | None:
+    """What stochastic depth scales each image's branch by, (B,); None: no image is dropped."""
+    if drop_path.rate == 0.0:
+        return None
+    ones = torch.ones(len(x), 1, 1, 1, device=x.device)
+    return drop_path(ones).flatten()
+
+
+FORWARDS: dict[type[nn.Module], Callable[[Any, Tensor], Tensor]] = {MBConv: mbconv, AttentionLayer: attention_layer}
