@@ -1,4 +1,4 @@
-"""The depthwise convolution of MBConv in training, with the norm and GELU before it inside: only the norm's input is kept.
+"""The depthwise convolution of MBConv in training with the norm and GELU before it: only the norm's input is kept.
 
 Forward slides down the map, so that GELU is computed three times for a pixel and not nine times. Backward computes it
 once: a pixel's gradient and its part in the gradients of the taps need the same gradients of the result around it.
@@ -6,7 +6,7 @@ once: a pixel's gradient and its part in the gradients of the taps need the same
 Letters: B batch, H W sides of the input, H' W' of the result, C channels. Sums are float32 and the same in every run.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import triton
@@ -16,12 +16,10 @@ from torch import Tensor
 from maxvit.kernels.gpu.activation import gelu, gelu_slope
 from maxvit.kernels.gpu.maps import by_channel, load, norm_of
 from maxvit.kernels.gpu.normalization import finish
+from maxvit.kernels.gpu.strips import Strips, padding, row_at, strip
 from maxvit.layers.mbconv import SameConv2d
 
-PIXELS = 16  # side by side in a tile, at most
-NUMBERS = 512  # of a tile: 4 a thread, so that nine sums of each and the taps stay in registers
-ROWS = 16  # that a program slides down, at most: its two rows of overlap are little of that
-PROGRAMS = 256  # that share the map; fixed, so that sums are the same on every GPU
+REGISTERS = 128  # of a thread of the forward kernel: aiming at fewer, the compiler spills some
 
 
 def depthwise(part: SameConv2d, x: Tensor, weight: Tensor, bias: Tensor, found: Tensor, act: str) -> Tensor:
@@ -49,9 +47,10 @@ def norm_depthwise(
 ) -> Tensor:
     """See `depthwise`; `kernel` is (C, 1, 3, 3), and `symmetric` as in `SameConv2d`."""
     x, out = x.contiguous(), _shapes(x, weight, bias, found, kernel, act, stride, symmetric)
-    plan = _Plan.over(x, stride, symmetric, out.shape[1], out.shape[2])
+    plan = Strips.over(x, stride, symmetric, out.shape[1], out.shape[2])
     if x.numel():
-        _forward[plan.grid](x, found, weight, bias, _taps(kernel), out, *plan.runtime, act == "erf", *plan.constants)
+        given = (x, found, weight, bias, _taps(kernel), out)
+        _forward[plan.grid](*given, *plan.runtime, act == "erf", *plan.constants, maxnreg=REGISTERS)
     return out
 
 
@@ -69,64 +68,22 @@ def norm_depthwise_gradient(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The gradients of `norm_depthwise`'s x, weight, bias and kernel, from that of its result."""
     x, grad, channels = x.contiguous(), grad.contiguous(), x.shape[3]
-    top, left = _padding(x, symmetric or stride == 1)
+    top, left = padding(x, symmetric or stride == 1)
     # A step covers `stride` rows and columns of the padded input.
     steps = (triton.cdiv(x.shape[1] + top, stride), triton.cdiv(x.shape[2] + left, stride))
-    plan = _Plan.over(x, stride, symmetric, *steps)
+    plan = Strips.over(x, stride, symmetric, *steps)
     inner, sums = torch.empty_like(x), x.new_empty(plan.grid[0], 2, channels, dtype=torch.float32)
     of_taps = x.new_empty(plan.grid[0], 9, channels, dtype=torch.float32)
     if x.numel():
         given = (x, grad, found, weight, bias, _taps(kernel), inner, sums, of_taps, *grad.shape[1:3])
         _backward[plan.grid](*given, *plan.runtime, act == "erf", *plan.constants)
     of_kernel = of_taps.sum(0).t().reshape(kernel.shape).to(kernel.dtype)
-    return *finish(x, inner, weight, bias, found, sums, "none"), of_kernel
-
-
-class _Plan(NamedTuple):
-    """How strips of a map, some columns wide and some rows high, are dealt out to programs."""
-
-    grid: tuple[int, int]
-    runtime: tuple[int, ...]  # see the kernels
-    constants: tuple[int, int, int]  # stride, pixels and channels of a tile
-
-    @classmethod
-    def over(cls, x: Tensor, stride: int, symmetric: bool, down: int, along: int) -> "_Plan":
-        """Of `down` rows and `along` columns, as the kernel counts them."""
-        batch, height, width, channels = x.shape
-        pixels = min(PIXELS, triton.next_power_of_2(along))
-        block = NUMBERS // pixels
-        bands, strips = triton.cdiv(down, ROWS), triton.cdiv(along, pixels)
-        units = batch * bands * strips
-        each = max(1, triton.cdiv(units, PROGRAMS))
-        sizes = (height, width, channels, down, along, *_padding(x, symmetric or stride == 1))
-        runtime = (*sizes, units, bands, strips, triton.cdiv(down, max(1, bands)), each)
-        return cls((triton.cdiv(units, each), triton.cdiv(channels, block)), runtime, (stride, pixels, block))
-
-
-def _padding(x: Tensor, symmetric: bool) -> tuple[int, int]:
-    """Rows of zeros above a map and columns to its left; see `SameConv2d`."""
-    return (1, 1) if symmetric else (x.shape[1] % 2, x.shape[2] % 2)
+    return *finish(x, inner, weight, bias, found, sums, inner, "none"), of_kernel
 
 
 def _taps(kernel: Tensor) -> Tensor:
     """(C, 1, 3, 3) -> (9, C), dense."""
     return kernel.flatten(1).t().contiguous()
-
-
-@triton.jit
-def _strip(unit, down, bands, strips, high, PIXELS: tl.constexpr):
-    """The image of a strip, its first row and the one behind its last, and its columns [PIXELS]."""
-    band = (unit // strips) % bands
-    column = (unit % strips) * PIXELS + tl.arange(0, PIXELS)
-    return unit // (strips * bands), band * high, min((band + 1) * high, down), column
-
-
-@triton.jit
-def _at(image, row, column, height, width, channel, channels):
-    """Where the pixels of a row lie, [PIXELS, BLOCK], and whether there are such."""
-    pixel = (image.to(tl.int64) * height + row) * width + column
-    real = (row >= 0) & (row < height) & (column >= 0) & (column < width)
-    return pixel[:, None] * channels + channel[None, :], real[:, None] & (channel < channels)[None, :]
 
 
 @triton.jit
@@ -136,7 +93,7 @@ def _by_tap_row(x, norm, taps, image, row, column, height, width, channel, chann
     first = tl.zeros([column.shape[0], channel.shape[0]], tl.float32)
     second, third = first, first
     for dx in tl.static_range(3):
-        at, real = _at(image, row, column + dx, height, width, channel, channels)
+        at, real = row_at(image, row, column + dx, height, width, channel, channels)
         z = (load(x, at, real) - mean[None, :]) * scale[None, :] + shift[None, :]
         a = tl.where(real, gelu(z, ERF), 0.0)  # the padding is of zeros behind GELU
         first += a * taps[dx][None, :]
@@ -148,10 +105,17 @@ def _by_tap_row(x, norm, taps, image, row, column, height, width, channel, chann
 @triton.jit
 def _all_taps(taps, channel, channels):
     """The nine taps of each channel: [BLOCK] each, row by row."""
-    k = (by_channel(taps, channel, channels),)
-    for tap in tl.static_range(1, 9):
-        k = k + (by_channel(taps + tap * channels, channel, channels),)
-    return k
+    return (
+        by_channel(taps, channel, channels),
+        by_channel(taps + channels, channel, channels),
+        by_channel(taps + 2 * channels, channel, channels),
+        by_channel(taps + 3 * channels, channel, channels),
+        by_channel(taps + 4 * channels, channel, channels),
+        by_channel(taps + 5 * channels, channel, channels),
+        by_channel(taps + 6 * channels, channel, channels),
+        by_channel(taps + 7 * channels, channel, channels),
+        by_channel(taps + 8 * channels, channel, channels),
+    )
 
 
 @triton.jit
@@ -182,7 +146,7 @@ def _forward(
     channel = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     norm, k = norm_of(found, weight, bias, channel, channels), _all_taps(taps, channel, channels)
     for unit in range(tl.program_id(0) * each, min((tl.program_id(0) + 1) * each, units)):
-        image, begin, end, to = _strip(unit, down, bands, strips, high, PIXELS)
+        image, begin, end, to = strip(unit, down, bands, strips, high, PIXELS)
         row, column = begin * STRIDE - top, to * STRIDE - left
         now, _, _ = _by_tap_row(x, norm, k, image, row, column, height, width, channel, channels, ERF)
         if STRIDE == 1:
@@ -196,7 +160,7 @@ def _forward(
             first, second, third = _by_tap_row(
                 x, norm, k, image, row + 2, column, height, width, channel, channels, ERF
             )
-            at, real = _at(image, i, to, down, along, channel, channels)
+            at, real = row_at(image, i, to, down, along, channel, channels)
             tl.store(out + at, (now + third).to(out.dtype.element_ty), mask=real)
             now = first
             if STRIDE == 1:
@@ -240,12 +204,12 @@ def _backward(
     along_x = total
     of_k = (total, total, total, total, total, total, total, total, total)
     for unit in range(tl.program_id(0) * each, min((tl.program_id(0) + 1) * each, units)):
-        image, begin, end, column = _strip(unit, down, bands, strips, high, PIXELS)
+        image, begin, end, column = strip(unit, down, bands, strips, high, PIXELS)
         for i in range(begin, end):
             # Tap (dy, dx) joins input (i * STRIDE + dy % STRIDE, ...) to result (i - dy // STRIDE, ...).
             for a in tl.static_range(STRIDE):
                 for b in tl.static_range(STRIDE):
-                    at, real = _at(
+                    at, real = row_at(
                         image, i * STRIDE + a - top, column * STRIDE + b - left, height, width, channel, channels
                     )
                     off = load(x, at, real) - mean[None, :]
@@ -254,7 +218,7 @@ def _backward(
                     h = tl.zeros([PIXELS, BLOCK], tl.float32)
                     for dy in tl.static_range(a, 3, STRIDE):
                         for dx in tl.static_range(b, 3, STRIDE):
-                            near, there = _at(
+                            near, there = row_at(
                                 image,
                                 i - dy // STRIDE,
                                 column - dx // STRIDE,
@@ -281,7 +245,7 @@ def _backward(
 @triton.jit
 def _added(sums, place: tl.constexpr, x):
     """The sums with x added to one of them."""
-    return sums[:place] + (sums[place] + x,) + sums[place + 1 :]
+    return sums[:place] + (sums[place] + x,) + sums[place + 1 :]  # noqa: RUF005 - Triton has no starred tuples
 
 
 @norm_depthwise.register_fake

@@ -34,7 +34,9 @@ def mbconv(part: MBConv, x: Tensor) -> Tensor:
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
     first, second, third = part.pre_norm, part.expand_norm, part.depthwise_norm
     act, se = formula(part.act), part.se
-    y = expand(tokens, first.weight, first.bias, statistics(tokens, first), part.expand.weight, dtype)  # (B, H, W, 4C)
+    y = norm_expand(
+        tokens, first.weight, first.bias, statistics(tokens, first), part.expand.weight, dtype
+    )  # (B, H, W, 4C)
     y = depthwise(part.depthwise, y, second.weight, second.bias, statistics(y, second), act)  # (B, H', W', 4C)
     layers = (
         se.reduce.weight,
@@ -48,8 +50,8 @@ def mbconv(part: MBConv, x: Tensor) -> Tensor:
     return part.shortcut(x) + part.drop_path(y).permute(0, 3, 1, 2)
 
 
-@torch.library.custom_op("maxvit::expand", mutates_args=())
-def expand(x: Tensor, weight: Tensor, bias: Tensor, found: Tensor, layer: Tensor, dtype: torch.dtype) -> Tensor:
+@torch.library.custom_op("maxvit::norm_expand", mutates_args=())
+def norm_expand(x: Tensor, weight: Tensor, bias: Tensor, found: Tensor, layer: Tensor, dtype: torch.dtype) -> Tensor:
     """A 1 x 1 convolution of norm(x), which keeps x only.
 
     Args:
@@ -66,11 +68,11 @@ def expand(x: Tensor, weight: Tensor, bias: Tensor, found: Tensor, layer: Tensor
     return F.linear(apply(x, weight, bias, found, "none", dtype), layer.flatten(1).to(dtype))
 
 
-@torch.library.custom_op("maxvit::expand_gradient", mutates_args=())
-def expand_gradient(
+@torch.library.custom_op("maxvit::norm_expand_gradient", mutates_args=())
+def norm_expand_gradient(
     x: Tensor, weight: Tensor, bias: Tensor, found: Tensor, layer: Tensor, grad: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The gradients of `expand`'s x, weight, bias and layer, from that of its result."""
+    """The gradients of `norm_expand`'s x, weight, bias and layer, from that of its result."""
     grad = grad.contiguous()
     made = apply(x, weight, bias, found, "none", grad.dtype)
     of_layer = grad.flatten(0, 2).t() @ made.flatten(0, 2)
@@ -166,12 +168,12 @@ def _excite(
     return before, squeezed, expanded.float().sigmoid()
 
 
-@expand.register_fake
+@norm_expand.register_fake
 def _expand_shapes(x: Tensor, weight: Tensor, bias: Tensor, found: Tensor, layer: Tensor, dtype: torch.dtype) -> Tensor:
     return x.new_empty(*x.shape[:3], layer.shape[0], dtype=dtype)
 
 
-@expand_gradient.register_fake
+@norm_expand_gradient.register_fake
 def _expand_gradient_shapes(
     x: Tensor, weight: Tensor, bias: Tensor, found: Tensor, layer: Tensor, grad: Tensor
 ) -> tuple[Tensor, ...]:
@@ -219,7 +221,7 @@ def _keep_expand(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 
 def _differentiate_expand(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    *of_norm, of_layer = expand_gradient(*ctx.saved_tensors, grad)
+    *of_norm, of_layer = norm_expand_gradient(*ctx.saved_tensors, grad)
     return *of_norm, None, of_layer, None
 
 
@@ -233,5 +235,5 @@ def _differentiate_excite_project(ctx: Any, grad: Tensor) -> tuple[Tensor | None
     return of_x, of_weight, of_bias, None, *of_layers, None
 
 
-expand.register_autograd(_differentiate_expand, setup_context=_keep_expand)
+norm_expand.register_autograd(_differentiate_expand, setup_context=_keep_expand)
 excite_project.register_autograd(_differentiate_excite_project, setup_context=_keep_excite_project)

@@ -104,7 +104,7 @@ def input_gradient(
     sums = x.new_empty(plan.grid[0], 2, x.shape[3], dtype=torch.float32)
     if x.numel():
         _sums[plan.grid](x, grad, found, weight, bias, scale, pull, sums, *plan.sizes, act, ROWS, COLUMNS)
-    return finish(x, grad, weight, bias, found, sums, act, scale, pull)
+    return finish(x, grad, weight, bias, found, sums, torch.empty_like(x), act, scale, pull)
 
 
 def finish(
@@ -114,6 +114,7 @@ def finish(
     bias: Tensor,
     found: Tensor,
     sums: Tensor,
+    out: Tensor,
     act: str,
     scale: Tensor | None = None,
     pull: Tensor | None = None,
@@ -122,9 +123,10 @@ def finish(
 
     Args:
         sums: (parts, 2, C) in float32, over parts of the map: of h, the gradient of norm(x), and of h * (x - mean).
+        out: What the gradient of x is written to; it may be `grad`.
     """
     total, along = sums.sum(0)
-    out, plan = torch.empty_like(x), Pass.over(x, by_image=scale is not None)
+    plan = Pass.over(x, by_image=scale is not None)
     if x.numel():
         count = x.shape[:3].numel()
         given = (x, grad, found, weight, bias, scale, pull, total, along, out, count)
