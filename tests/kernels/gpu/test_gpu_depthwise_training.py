@@ -11,6 +11,7 @@ from maxvit.kernels.gpu.depthwise_training import depthwise, norm_depthwise
 from maxvit.kernels.gpu.statistics import statistics
 from maxvit.layers.mbconv import SameConv2d
 
+pytestmark = pytest.mark.filterwarnings("ignore:overflow encountered in exp")  # a sigmoid of 0, as on a GPU
 TYPES = [torch.float32, torch.bfloat16, torch.float16]
 
 
@@ -32,24 +33,37 @@ def compare(device, shape, dtype, act, stride, symmetric):
     check(ours, lambda *t: plain(*t, act, stride, symmetric), [t.to(device) for t in inputs], dtype)
 
 
-@pytest.mark.parametrize("dtype", TYPES, ids=str)
 @pytest.mark.parametrize(("act", "stride", "symmetric"), [("tanh", 1, False), ("erf", 2, True), ("tanh", 2, False)])
-@pytest.mark.parametrize("shape", [(2, 5, 7, 11), (2, 4, 6, 3), (3, 1, 1, 5), (2, 7, 2, 37)], ids=str)
+@pytest.mark.parametrize(
+    ("shape", "dtype"),
+    [
+        ((2, 5, 7, 11), torch.float32),
+        ((2, 4, 6, 3), torch.float32),
+        ((3, 1, 1, 5), torch.float32),
+        ((2, 7, 2, 37), torch.bfloat16),
+        ((2, 4, 3, 5), torch.float16),
+    ],
+    ids=str,
+)
 def test_it_is_norm_gelu_and_convolution(device, shape, dtype, act, stride, symmetric):
     compare(device, shape, dtype, act, stride, symmetric)
 
 
-@pytest.mark.parametrize(("stride", "symmetric"), [(1, False), (2, True), (2, False)])
-def test_programs_go_through_several_strips(device, monkeypatch, stride, symmetric):
-    monkeypatch.setattr(strips, "PROGRAMS", 3)
-    compare(device, (2, 37, 21, 5), torch.float32, "tanh", stride, symmetric)
+@pytest.mark.parametrize(
+    ("shape", "stride", "symmetric"), [((1, 18, 17, 3), 1, False), ((3, 5, 4, 3), 2, True)], ids=str
+)
+def test_programs_go_through_several_strips(device, monkeypatch, shape, stride, symmetric):
+    monkeypatch.setattr(strips, "PROGRAMS", 2)
+    compare(device, shape, torch.float32, "tanh", stride, symmetric)
 
 
 @pytest.mark.full
 @pytest.mark.parametrize("dtype", TYPES, ids=str)
 @pytest.mark.parametrize("act", ["tanh", "erf"])
 @pytest.mark.parametrize(("stride", "symmetric"), [(1, False), (2, True), (2, False)])
-@pytest.mark.parametrize("shape", [(1, 33, 3, 65), (2, 17, 67, 3), (5, 2, 1, 96), (1, 56, 28, 7)], ids=str)
+@pytest.mark.parametrize(
+    "shape", [(1, 37, 18, 3), (1, 33, 3, 65), (2, 17, 67, 3), (5, 2, 1, 96), (1, 56, 28, 7)], ids=str
+)
 def test_maps_of_many_sizes(device, shape, dtype, act, stride, symmetric):
     compare(device, shape, dtype, act, stride, symmetric)
 
@@ -64,9 +78,8 @@ def test_an_empty_batch_has_an_empty_result(device, stride):
     assert all(not grad.any() for grad in grads)
 
 
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # `opcheck` looks at that of its clones
 def test_the_operator_keeps_pytorchs_rules(device):
     norm, x = nn.BatchNorm2d(5, device=device), torch.randn(2, 3, 4, 5, device=device, requires_grad=True)
     kernel = torch.randn(5, 1, 3, 3, device=device, requires_grad=True)
-    torch.library.opcheck(
-        norm_depthwise, (x, norm.weight, norm.bias, statistics(x, norm), kernel, "tanh", 2, False)
-    )
+    torch.library.opcheck(norm_depthwise, (x, norm.weight, norm.bias, statistics(x, norm), kernel, "tanh", 2, False))
