@@ -40,7 +40,8 @@ class ModelSection(_Section):
     linear_probe: bool = Field(False, description="only the classifier is trained")
     frozen_batch_norm: bool = Field(False, description="batch norms keep their statistics")
     kernels: Literal["auto", "triton", "none"] = Field(
-        "auto", description="native ones on a CPU that has a C++ compiler; triton: on an NVIDIA GPU; none: plain PyTorch"
+        "auto",
+        description="native ones on a CPU that has a C++ compiler; triton: on an NVIDIA GPU; none: plain PyTorch",
     )
 
 

@@ -1,0 +1,187 @@
+"""The network on the Triton kernels: its own answers, gradients and statistics; and when they stay out of the way."""
+
+import copy
+import dataclasses
+
+import pytest
+import torch
+import torch.distributed as dist
+from budget import FLOOR, error
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+import healthy
+from maxvit import MaxViT, MaxViTConfig, accelerate, optimize
+from maxvit.config import OFFICIAL, TORCHVISION
+from maxvit.kernels.gpu import support
+from maxvit.kernels.gpu.training import serves
+from one_step import saved_bytes, step
+
+SMALL = MaxViTConfig(
+    stem_channels=16,
+    channels=(16, 32, 48, 64),
+    depths=(1, 1, 1, 1),
+    window_size=(3, 4),
+    grid_size=(4, 2),
+    head_dim=16,
+    num_classes=7,
+    image_size=(32, 64),
+    drop_path_rate=0.3,
+)
+
+
+def make(device: torch.device, **changes: object) -> MaxViT:
+    network = healthy.fill(MaxViT(dataclasses.replace(SMALL, **changes))).to(device)
+    assert isinstance(network, MaxViT)
+    return network.eval()
+
+
+def maps(network: MaxViT, images: Tensor) -> list[Tensor]:
+    with torch.no_grad():
+        return [*network.forward_pyramid(images, (2, 4, 8, 16, 32)), network(images)]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("arithmetic", [OFFICIAL, TORCHVISION], ids=["official", "torchvision"])
+def test_every_stage_is_the_originals(device, dtype, arithmetic):
+    model = make(device, arithmetic=arithmetic).to(dtype)
+    images = torch.randn(2, 3, 45, 38, device=device, dtype=dtype)
+    truth = maps(copy.deepcopy(model).double(), images.double())
+    plain, ours = maps(model, images), maps(optimize(model, backend="triton"), images)
+    floor = 1e-5 if dtype == torch.float32 else FLOOR[dtype]
+    for peer, found, exact in zip(plain, ours, truth, strict=True):
+        assert found.dtype == dtype
+        assert error(found, exact) <= 2 * error(peer, exact) + floor
+
+
+def test_its_engine_says_what_computes(device):
+    assert optimize(make(device), backend="triton").engine == "Triton kernels, not yet run on a GPU"
+    assert "Triton" not in optimize(make(device)).engine
+
+
+def test_a_compiled_network_has_one_graph_and_the_same_answers(device):
+    fast, images = optimize(make(device), backend="triton"), torch.randn(2, 3, 45, 38, device=device)
+    with torch.no_grad():
+        torch.testing.assert_close(torch.compile(fast, backend="aot_eager", fullgraph=True)(images), fast(images))
+
+
+def off(found: dict[str, Tensor], truth: dict[str, Tensor]) -> dict[str, float]:
+    return {name: error(found[name].float(), truth[name]) for name in truth}
+
+
+@pytest.mark.parametrize("arithmetic", [OFFICIAL, TORCHVISION], ids=["official", "torchvision"])
+def test_one_step_is_the_plain_networks(device, arithmetic):
+    """Against the plain network in float64, not more than three times as far off as the plain one in float32."""
+    model, images = make(device, arithmetic=arithmetic).train(), torch.randn(3, 3, 38, 45, device=device)
+    truth = step(copy.deepcopy(model).double(), images.double())
+    plain = off(step(copy.deepcopy(model), images), truth)
+    ours = off(step(accelerate(model, backend="triton"), images), truth)
+    assert {name: (ours[name], plain[name]) for name in truth if ours[name] > 3 * plain[name] + 2e-5} == {}
+
+
+def test_one_step_under_autocast_is_as_near_as_the_plain_networks(device):
+    model, images = make(device).train(), torch.randn(3, 3, 38, 45, device=device)
+    truth = step(copy.deepcopy(model).double(), images.double())
+    with torch.autocast(device.type, torch.bfloat16):
+        plain = off(step(copy.deepcopy(model), images), truth)
+        ours = off(step(accelerate(model, backend="triton"), images), truth)
+    assert {name: (ours[name], plain[name]) for name in truth if ours[name] > 3 * plain[name] + 2**-6} == {}
+
+
+def test_parameters_and_statistics_are_the_models_own(device):
+    model = make(device)
+    fast = accelerate(model, backend="triton")
+    assert fast is not model
+    assert all(a is b for a, b in zip(fast.parameters(), model.parameters(), strict=True))
+    assert all(a is b for a, b in zip(fast.buffers(), model.buffers(), strict=True))
+
+
+def test_a_second_step_from_the_same_state_has_the_same_bits(device):
+    model, images = make(device).train(), torch.randn(2, 3, 32, 45, device=device)
+    before = copy.deepcopy(model.state_dict())
+    fast = accelerate(model, backend="triton")
+    first = step(fast, images)
+    model.load_state_dict(before)
+    again = step(fast, images)
+    assert [name for name in first if not torch.equal(first[name], again[name])] == []
+
+
+def test_less_than_half_is_kept_for_backward(device):
+    model, images = make(device, drop_path_rate=0.0).train(), torch.randn(2, 3, 64, 64, device=device)
+    assert saved_bytes(accelerate(model, backend="triton"), images) < 0.5 * saved_bytes(model, images)
+
+
+def test_a_compiled_step_is_the_same_step(device):
+    model, images = make(device, drop_path_rate=0.0).train(), torch.randn(2, 3, 32, 45, device=device)
+    before = copy.deepcopy(model.state_dict())
+    fast = accelerate(model, backend="triton")
+    eager = step(fast, images)
+    model.load_state_dict(before)
+    fast.compile(backend="aot_eager")
+    compiled = step(fast, images)
+    for name, value in eager.items():
+        torch.testing.assert_close(compiled[name], value)
+
+
+def test_processes_average_its_gradients(device, tmp_path):
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path / 'meeting'}", rank=0, world_size=1)
+    try:
+        model, images = make(device, drop_path_rate=0.0).train(), torch.randn(2, 3, 32, 32, device=device)
+        fast = accelerate(model, backend="triton")
+        DistributedDataParallel(fast)(images).sum().backward()
+        wrapped = {n: p.grad.clone() for n, p in model.named_parameters()}
+        model.zero_grad()
+        fast(images).sum().backward()
+        assert all(torch.equal(wrapped[n], p.grad) for n, p in model.named_parameters())
+    finally:
+        dist.destroy_process_group()
+
+
+def test_norms_that_processes_share_are_pytorchs(device):
+    layer = nn.SyncBatchNorm.convert_sync_batchnorm(make(device).train()).stages[0][0].mbconv
+    assert not serves(layer, torch.randn(1, 16, 8, 8, device=device))
+
+
+def test_what_does_not_train_is_computed_by_the_layers_themselves(device):
+    model, images = make(device), torch.randn(2, 3, 32, 32, device=device)
+    assert torch.equal(accelerate(model, backend="triton")(images), model(images))
+
+
+@pytest.mark.parametrize("call", [optimize, accelerate])
+@pytest.mark.parametrize(
+    ("reason", "change"),
+    [
+        ("float64", lambda patch: None),
+        ("run on an NVIDIA GPU", lambda patch: patch.setattr(support, "interpreted", lambda: False)),
+        (
+            "Triton cannot be imported",
+            lambda patch: patch.setattr(support, "missing", lambda: "Triton cannot be imported"),
+        ),
+    ],
+    ids=["another type", "no GPU", "no Triton"],
+)
+def test_what_cannot_be_served_is_said_and_computed_by_pytorch(monkeypatch, call, reason, change):
+    change(monkeypatch)
+    model = make(torch.device("cpu"))
+    model = model.double() if reason == "float64" else model
+    images = torch.randn(1, 3, 32, 32, dtype=model.head.dense.weight.dtype)
+    with pytest.warns(UserWarning, match=reason):
+        fast = call(model, backend="triton")
+    torch.testing.assert_close(fast(images), model(images))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_graphs_answer_as_the_network_does():
+    fast = optimize(make(torch.device("cuda")), backend="triton")
+    with torch.inference_mode():
+        for side in (*range(32, 48), 32):  # more shapes than are kept, and the first again
+            images = torch.randn(2, 3, side, 40, device="cuda")
+            answers = fast(images)
+            torch.testing.assert_close(answers, fast.forward_head(fast.forward_features(images)))
+            first = answers.clone()
+            fast(torch.randn_like(images))
+            assert torch.equal(answers, first)  # of its own memory
+    assert len(fast.graphs._kept) <= 8
+    images = torch.randn(2, 3, 32, 40, device="cuda", dtype=torch.bfloat16)
+    assert fast.to(torch.bfloat16)(images).dtype == torch.bfloat16
