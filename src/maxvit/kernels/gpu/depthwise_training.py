@@ -14,12 +14,10 @@ import triton.language as tl
 from torch import Tensor
 
 from maxvit.kernels.gpu.activation import gelu, gelu_slope
-from maxvit.kernels.gpu.maps import by_channel, load, norm_of
+from maxvit.kernels.gpu.maps import REGISTERS, by_channel, load, norm_of
 from maxvit.kernels.gpu.normalization import finish
 from maxvit.kernels.gpu.strips import Strips, padding, row_at, strip
 from maxvit.layers.mbconv import SameConv2d
-
-REGISTERS = 128  # of a thread of the forward kernel: aiming at fewer, the compiler spills some
 
 
 def depthwise(part: SameConv2d, x: Tensor, weight: Tensor, bias: Tensor, found: Tensor, act: str) -> Tensor:

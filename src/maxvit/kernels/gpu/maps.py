@@ -7,6 +7,7 @@ import triton.language as tl
 from torch import Tensor
 
 ROWS, COLUMNS = 32, 64  # pixels and channels of a tile: 16 numbers a thread, of which a kernel holds several
+REGISTERS = 128  # of a thread, where the compiler would aim at fewer and spill
 PROGRAMS = 512  # that share the pixels; fixed, so that sums are the same on every GPU
 
 

@@ -12,7 +12,18 @@ import triton.language as tl
 from torch import Tensor, nn
 
 from maxvit.kernels.gpu.activation import gelu, gelu_slope
-from maxvit.kernels.gpu.maps import COLUMNS, ROWS, Pass, by_channel, channels_of, chunk_of, load, norm_of, tile_of
+from maxvit.kernels.gpu.maps import (
+    COLUMNS,
+    REGISTERS,
+    ROWS,
+    Pass,
+    by_channel,
+    channels_of,
+    chunk_of,
+    load,
+    norm_of,
+    tile_of,
+)
 from maxvit.kernels.gpu.statistics import statistics
 
 
@@ -103,7 +114,8 @@ def input_gradient(
     plan = Pass.over(x, by_image=scale is not None)
     sums = x.new_empty(plan.grid[0], 2, x.shape[3], dtype=torch.float32)
     if x.numel():
-        _sums[plan.grid](x, grad, found, weight, bias, scale, pull, sums, *plan.sizes, act, ROWS, COLUMNS)
+        given = (x, grad, found, weight, bias, scale, pull, sums)
+        _sums[plan.grid](*given, *plan.sizes, act, ROWS, COLUMNS, maxnreg=REGISTERS)
     return finish(x, grad, weight, bias, found, sums, torch.empty_like(x), act, scale, pull)
 
 

@@ -6,7 +6,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-PIXELS = 16  # side by side in a tile, at most
+PIXELS = (4, 16)  # side by side in a tile, at least and at most
 NUMBERS = 512  # of a tile: 4 a thread, so that nine sums of each and the taps stay in registers
 ROWS = 16  # that a program slides down at once, at most: two more, of the neighbour, are little beside them
 PROGRAMS = 256  # that share the map; fixed, so that sums are the same on every GPU
@@ -23,7 +23,7 @@ class Strips(NamedTuple):
     def over(cls, x: Tensor, stride: int, symmetric: bool, down: int, along: int) -> "Strips":
         """Of `down` rows and `along` columns, as the kernel counts them."""
         batch, height, width, channels = x.shape
-        pixels = min(PIXELS, triton.next_power_of_2(along))
+        pixels = max(PIXELS[0], min(PIXELS[1], triton.next_power_of_2(along)))
         block = NUMBERS // pixels
         bands, strips = triton.cdiv(down, ROWS), triton.cdiv(along, pixels)
         units = batch * bands * strips
