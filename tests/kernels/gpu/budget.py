@@ -9,21 +9,26 @@ FLOOR = {torch.float32: 2e-6, torch.bfloat16: 2**-9, torch.float16: 2**-12}  # h
 
 
 def check(
-    ours: Callable[..., Tensor], plain: Callable[..., Tensor], inputs: Sequence[Tensor], dtype: torch.dtype
+    ours: Callable[..., Tensor],
+    plain: Callable[..., Tensor],
+    inputs: Sequence[Tensor],
+    dtype: torch.dtype,
+    gradients: bool = True,
 ) -> None:
-    """Compare results, and the gradients of all inputs where there are any, with plain PyTorch in float64.
+    """Compare the result, and the gradients of all inputs, with plain PyTorch in float64.
 
     Args:
         ours: Function of the inputs.
         plain: The same in PyTorch's operators, for inputs of any type.
         inputs: In float32.
         dtype: That both compute in.
+        gradients: False for what only computes.
     """
     low = [x.to(dtype) for x in inputs]
-    truth = _results(plain, [x.double() for x in low])
-    others, found = _results(plain, low), _results(ours, low)
+    truth = _results(plain, [x.double() for x in low], gradients)
+    others, found = _results(plain, low, gradients), _results(ours, low, gradients)
     assert found[0].dtype == dtype
-    for i, (given, peer, exact) in enumerate(zip(found, others, truth, strict=False)):
+    for i, (given, peer, exact) in enumerate(zip(found, others, truth, strict=True)):
         allowed = (3 if i else 2) * error(peer, exact) + FLOOR[dtype]
         assert error(given, exact) <= allowed, f"{'result' if i == 0 else f'gradient of input {i - 1}'}"
 
@@ -35,10 +40,10 @@ def error(given: Tensor, exact: Tensor) -> float:
     return float((given.double() - exact).abs().max() / exact.abs().max().clamp(min=0.1))
 
 
-def _results(function: Callable[..., Tensor], inputs: Sequence[Tensor]) -> list[Tensor]:
-    inputs = [x.detach().clone().requires_grad_() for x in inputs]
+def _results(function: Callable[..., Tensor], inputs: Sequence[Tensor], gradients: bool) -> list[Tensor]:
+    inputs = [x.detach().clone().requires_grad_(gradients) for x in inputs]
     out = function(*inputs)
-    if not out.requires_grad:
+    if not gradients:
         return [out]
     generator = torch.Generator(out.device).manual_seed(7)
     grad = torch.randn(out.shape, generator=generator, device=out.device).to(out.dtype)

@@ -1,0 +1,188 @@
+"""The feed-forward branch in one kernel: norm, expand, GELU, project, stochastic depth, residual.
+
+The hidden map, four times as wide as the others, never leaves the chip. Backward computes it again, with PyTorch's
+products and one pass for GELU and its slope.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from maxvit.kernels.gpu.activation import gelu, gelu_slope
+from maxvit.kernels.gpu.rows import normed_rows, plain_norm, tile, warps
+from maxvit.kernels.gpu.support import precision
+
+BLOCK_H = 64  # hidden channels at a time
+ELEMENTS = 1024  # of a program of the elementwise kernel
+
+
+@torch.library.custom_op("maxvit::feedforward", mutates_args=())
+def feedforward(
+    x: Tensor,
+    gamma: Tensor,
+    beta: Tensor,
+    expand: Tensor,
+    expand_bias: Tensor,
+    project: Tensor,
+    project_bias: Tensor,
+    scale: Tensor,
+    epsilon: float,
+    erf: bool,
+) -> Tensor:
+    """x + scale * project(gelu(expand(layer_norm(x)))). Differentiable but for the scale; keeps x alone.
+
+    Args:
+        x: (B, H, W, C), C up to `rows.WIDEST`.
+        gamma: Scale of the norm, (C,).
+        beta: Shift of the norm, (C,).
+        expand: (hidden, C), of x's type.
+        expand_bias: (hidden,).
+        project: (C, hidden), of x's type.
+        project_bias: (C,).
+        scale: Of each image, by stochastic depth, (B,) float32.
+        epsilon: Of the norm.
+        erf: Which GELU.
+
+    Returns:
+        (B, H, W, C), of x's type.
+    """
+    x, expand, project = x.contiguous(), expand.contiguous(), project.contiguous()
+    out, rows, blocks = torch.empty_like(x), x.shape[:3].numel(), tile(x)
+    if rows:
+        _feedforward[triton.cdiv(rows, blocks["BLOCK_M"]),](
+            x,
+            gamma,
+            beta,
+            expand,
+            expand_bias,
+            project,
+            project_bias,
+            scale,
+            out,
+            rows,
+            x.shape[1:3].numel(),
+            epsilon,
+            C=x.shape[3],
+            HIDDEN=len(expand),
+            ERF=erf,
+            BLOCK_H=BLOCK_H if x.element_size() == 2 else BLOCK_H // 2,
+            PRECISION=precision(x),
+            **blocks,
+            num_warps=warps(blocks["BLOCK_M"], blocks["BLOCK_C"]),
+            num_stages=2,
+        )
+    return out
+
+
+@triton.jit
+def _feedforward(
+    x,
+    gamma,
+    beta,
+    expand,
+    expand_bias,
+    project,
+    project_bias,
+    scale,
+    out,
+    rows,
+    pixels,
+    epsilon,
+    C: tl.constexpr,
+    HIDDEN: tl.constexpr,
+    ERF: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+    BLOCK_C: tl.constexpr,
+    BLOCK_H: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
+    row = tl.program_id(0).to(tl.int64) * BLOCK_M + tl.arange(0, BLOCK_M)
+    normed = normed_rows(x, gamma, beta, row, rows, epsilon, C, BLOCK_C)  # [BLOCK_M, BLOCK_C]
+    c = tl.arange(0, BLOCK_C)
+    sums = tl.zeros([BLOCK_M, BLOCK_C], tl.float32)
+    for start in range(0, HIDDEN, BLOCK_H):
+        h = start + tl.arange(0, BLOCK_H)
+        mask = (c < C)[:, None] & (h < HIDDEN)[None, :]
+        w = tl.load(expand + h[None, :] * C + c[:, None], mask=mask, other=0.0)  # [BLOCK_C, BLOCK_H]
+        a = tl.dot(normed, w, input_precision=PRECISION)
+        a += tl.load(expand_bias + h, mask=h < HIDDEN, other=0.0).to(tl.float32)[None, :]
+        a = gelu(a, ERF).to(x.dtype.element_ty)  # gelu(0) is 0 beyond HIDDEN
+        mask = (h < HIDDEN)[:, None] & (c < C)[None, :]
+        w = tl.load(project + c[None, :] * HIDDEN + h[:, None], mask=mask, other=0.0)  # [BLOCK_H, BLOCK_C]
+        sums = tl.dot(a, w, sums, input_precision=PRECISION)
+    sums += tl.load(project_bias + c, mask=c < C, other=0.0).to(tl.float32)[None, :]
+    sums *= tl.load(scale + row // pixels, mask=row < rows, other=0.0)[:, None]
+    at, there = row[:, None] * C + c[None, :], (row < rows)[:, None] & (c < C)[None, :]
+    sums += tl.load(x + at, mask=there, other=0.0).to(tl.float32)
+    tl.store(out + at, sums.to(out.dtype.element_ty), mask=there)
+
+
+@torch.library.custom_op("maxvit::gelu_pair", mutates_args=())
+def gelu_pair(x: Tensor, grad: Tensor, erf: bool) -> tuple[Tensor, Tensor]:
+    """gelu(x), and the gradient of x from that of gelu(x), in one pass over tensors of one shape."""
+    x, grad = x.contiguous(), grad.contiguous()
+    out, of_x = torch.empty_like(x), torch.empty_like(x)
+    if x.numel():
+        _gelu_pair[triton.cdiv(x.numel(), ELEMENTS),](x, grad, out, of_x, x.numel(), ERF=erf, BLOCK=ELEMENTS)
+    return out, of_x
+
+
+@triton.jit
+def _gelu_pair(x, grad, out, of_x, number, ERF: tl.constexpr, BLOCK: tl.constexpr):
+    at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    value = tl.load(x + at, mask=at < number, other=0.0).to(tl.float32)
+    pull = tl.load(grad + at, mask=at < number, other=0.0).to(tl.float32)
+    tl.store(out + at, gelu(value, ERF).to(out.dtype.element_ty), mask=at < number)
+    tl.store(of_x + at, (pull * gelu_slope(value, ERF)).to(of_x.dtype.element_ty), mask=at < number)
+
+
+@feedforward.register_fake
+def _shape(
+    x: Tensor,
+    gamma: Tensor,
+    beta: Tensor,
+    expand: Tensor,
+    expand_bias: Tensor,
+    project: Tensor,
+    project_bias: Tensor,
+    scale: Tensor,
+    epsilon: float,
+    erf: bool,
+) -> Tensor:
+    return x.new_empty(x.shape)
+
+
+@gelu_pair.register_fake
+def _pair_shapes(x: Tensor, grad: Tensor, erf: bool) -> tuple[Tensor, Tensor]:
+    return x.new_empty(x.shape), x.new_empty(x.shape)
+
+
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    *tensors, ctx.epsilon, ctx.erf = inputs
+    ctx.save_for_backward(*tensors)
+
+
+def _differentiate(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    x, gamma, beta, expand, expand_bias, project, project_bias, scale = ctx.saved_tensors
+    normed, mean, inverse = plain_norm(x, gamma, beta, ctx.epsilon)
+    pull = (grad * scale.view(-1, 1, 1, 1)).to(x.dtype)  # of the branch
+    hidden, of_hidden = gelu_pair(F.linear(normed, expand, expand_bias.to(x.dtype)), pull @ project, ctx.erf)
+    rows, inner = pull.flatten(0, 2), of_hidden.flatten(0, 2)  # (M, C), (M, hidden)
+    of_x, *of_norm = torch.ops.aten.native_layer_norm_backward(
+        of_hidden @ expand, x, x.shape[-1:], mean, inverse, gamma, beta, [True, True, True]
+    )
+    of_expand = inner.t() @ normed.flatten(0, 2), _sum(inner, expand_bias)
+    of_project = rows.t() @ hidden.flatten(0, 2), _sum(rows, project_bias)
+    return grad + of_x, *of_norm, *of_expand, *of_project, None, None, None
+
+
+def _sum(rows: Tensor, like: Tensor) -> Tensor:
+    """Of all rows, in float32."""
+    return rows.sum(0, dtype=torch.float32).to(like.dtype)
+
+
+feedforward.register_autograd(_differentiate, setup_context=_keep)

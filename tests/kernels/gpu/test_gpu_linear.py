@@ -1,0 +1,60 @@
+"""Linear layers with norm, scale and residual, and the feed-forward branch: the layers' own numbers and gradients."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from budget import check
+from torch import Tensor
+
+from maxvit.kernels.gpu.feedforward import feedforward
+from maxvit.kernels.gpu.linear import normed_linear, projected
+
+TYPES = [torch.float32, torch.bfloat16, torch.float16]
+EPSILON = 1e-5
+
+
+@pytest.mark.parametrize("dtype", TYPES, ids=str)
+@pytest.mark.parametrize(("shape", "out"), [((2, 7, 11, 24), 72), ((1, 3, 5, 130), 67), ((3, 2, 1, 64), 192)], ids=str)
+def test_a_norm_and_the_linear_layer_after_it(device, dtype, shape, out):
+    c = shape[-1]
+    inputs = [torch.randn(*shape) * 2 + 3, torch.rand(c) + 0.5, torch.randn(c), torch.randn(out, c) / c**0.5]
+    inputs = [t.to(device) for t in (*inputs, torch.randn(out))]
+
+    def plain(x: Tensor, gamma: Tensor, beta: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return F.linear(F.layer_norm(x, (c,), gamma, beta, EPSILON), weight, bias)
+
+    check(lambda *t: normed_linear(*t, EPSILON), plain, inputs, dtype)
+
+
+@pytest.mark.parametrize("dtype", TYPES, ids=str)
+@pytest.mark.parametrize("scaled", [True, False])
+@pytest.mark.parametrize(("shape", "out"), [((2, 7, 11, 72), 24), ((3, 5, 5, 96), 270), ((1, 1, 1, 3), 17)], ids=str)
+def test_a_scaled_map_is_projected_and_added(device, dtype, scaled, shape, out):
+    c = shape[-1]
+    inputs = [torch.randn(*shape), torch.rand(shape[0], c), torch.randn(out, c) / c**0.5, torch.randn(out)]
+    inputs = [t.to(device) for t in (*inputs, torch.randn(*shape[:3], out))]
+
+    def plain(x: Tensor, scale: Tensor, weight: Tensor, bias: Tensor, residual: Tensor) -> Tensor:
+        return residual + F.linear(x * scale[:, None, None] if scaled else x, weight, bias)
+
+    def ours(x: Tensor, scale: Tensor, weight: Tensor, bias: Tensor, residual: Tensor) -> Tensor:
+        return projected(x, scale if scaled else None, weight, bias, residual)
+
+    check(ours, plain, inputs, dtype, gradients=False)
+
+
+@pytest.mark.parametrize("dtype", TYPES, ids=str)
+@pytest.mark.parametrize("erf", [False, True], ids=["tanh", "erf"])
+@pytest.mark.parametrize(("shape", "hidden"), [((3, 5, 7, 24), 96), ((2, 9, 8, 70), 130), ((1, 1, 1, 16), 40)], ids=str)
+def test_the_feed_forward_branch(device, dtype, erf, shape, hidden):
+    c = shape[-1]
+    inputs = [torch.randn(*shape), torch.rand(c) + 0.5, torch.randn(c), torch.randn(hidden, c) / c**0.5]
+    inputs += [torch.randn(hidden), torch.randn(c, hidden) / hidden**0.5, torch.randn(c)]
+    inputs = [t.to(device) for t in inputs]
+    scale = torch.tensor([1.25, 0.0, 2.0], device=device)[: shape[0]]
+
+    def plain(x: Tensor, gamma: Tensor, beta: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor) -> Tensor:
+        y = F.gelu(F.linear(F.layer_norm(x, (c,), gamma, beta, EPSILON), w1, b1), approximate="none" if erf else "tanh")
+        return x + scale[:, None, None, None].to(x.dtype) * F.linear(y, w2, b2)
+
+    check(lambda *t: feedforward(*t, scale, EPSILON, erf), plain, inputs, dtype)
