@@ -1,0 +1,221 @@
+"""Each kernel beside PyTorch's own operators: one row of KERNELS says what both do with a layer and a map.
+
+Bytes are the least that must move: parameters and inputs once, results once; in training the same again, and a gradient
+for each input. Operations are those of matrix products and convolutions, three times as many in training.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from gpu_setting import Cell, Setting
+from gpu_timing import Answer, Run, Work
+from torch import Tensor, nn
+
+from maxvit.kernels.gpu.attention import attend
+from maxvit.layers.mbconv import SameConv2d
+from maxvit.model import MaxViT, MaxViTBlock
+
+OURS, THEIRS, COMPILED = "maxvit, Triton", "PyTorch", "PyTorch, compiled"
+CLOSE, CLOSE_GRADIENTS = 0.02, 0.05  # bfloat16 keeps 8 bits, and the kernels' own tests judge them more strictly
+Layer = Any  # that both take: a module whose parameters count
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """What is compared.
+
+    Attributes:
+        name: Of the cell.
+        layer: The part of a block that it computes.
+        width: Channels of the map that goes in, over the block's.
+        expansion: Channels of the map that comes out, over the block's.
+        ours: Of the layer and a map (B, H, W, C).
+        theirs: The same in PyTorch's operators.
+        flops: Of a pixel, from the layer and the channels that go in.
+        inference: Whether it is timed forward.
+        training: Whether it is timed forward and backward.
+        autocast: Whether parameters are float32 where maps are not.
+    """
+
+    name: str
+    layer: Callable[[MaxViTBlock], Layer]
+    width: int
+    expansion: int
+    ours: Callable[[Layer, Tensor], Answer]
+    theirs: Callable[[Layer, Tensor], Answer]
+    flops: Callable[[Layer, int], float]
+    inference: bool = True
+    training: bool = True
+    autocast: bool = False
+
+
+def _bare_attention(axis: str) -> Callable[[MaxViTBlock], Layer]:
+    """Attention without its projections."""
+
+    def part(block: MaxViTBlock) -> Layer:
+        attention = getattr(block, f"{axis}_attention").attention
+        attention.qkv = attention.proj = nn.Identity()
+        return attention
+
+    return part
+
+
+def _norm_and_linear(block: MaxViTBlock) -> Layer:
+    layer = block.block_attention
+    return nn.Sequential(layer.norm1, layer.attention.qkv)
+
+
+def _our_norm_and_linear(layer: Layer, x: Tensor) -> Tensor:
+    from maxvit.kernels.gpu.linear import normed_linear
+
+    norm, linear = layer
+    return normed_linear(x, norm.weight, norm.bias, linear.weight, linear.bias, norm.eps)
+
+
+def _projection(block: MaxViTBlock) -> Layer:
+    return block.block_attention.attention.proj
+
+
+def _our_projection(layer: Layer, x: Tensor) -> Tensor:
+    from maxvit.kernels.gpu.linear import projected
+
+    return projected(x, None, layer.weight, layer.bias, x)
+
+
+def _feedforward(block: MaxViTBlock) -> Layer:
+    return nn.Sequential(block.block_attention.norm2, block.block_attention.ffn)
+
+
+def _our_feedforward(layer: Layer, x: Tensor) -> Tensor:
+    from maxvit.kernels.gpu.feedforward import feedforward
+
+    norm, ffn = layer
+    weights = (ffn.expand.weight, ffn.expand.bias, ffn.project.weight, ffn.project.bias)
+    kept = torch.ones(len(x), device=x.device)
+    return feedforward(x, norm.weight, norm.bias, *weights, kept, norm.eps, False)
+
+
+def _folded_mbconv(block: MaxViTBlock) -> Layer:
+    """MBConv up to its squeeze with batch norms folded."""
+    inner, hidden = block.mbconv.expand.in_channels, block.mbconv.expand.out_channels
+    return nn.ModuleList([nn.Conv2d(inner, hidden, 1), SameConv2d(hidden, hidden, 1, groups=hidden)])
+
+
+def _our_hidden(layer: Layer, x: Tensor) -> Answer:
+    from maxvit.kernels.gpu.expand import expanded_filtered
+
+    expand, depthwise = layer
+    taps = depthwise.weight.flatten(1).t().contiguous()
+    return expanded_filtered(x, expand.weight.flatten(1), expand.bias, taps, depthwise.bias, 1, False, False)
+
+
+def _their_hidden(layer: Layer, x: Tensor) -> Answer:
+    expand, depthwise = layer
+    y = F.gelu(expand(x.permute(0, 3, 1, 2)), approximate="tanh")
+    y = F.gelu(depthwise(y), approximate="tanh")
+    return y.permute(0, 2, 3, 1), y.mean((2, 3))
+
+
+def _mbconv(block: MaxViTBlock) -> Layer:
+    return block.mbconv
+
+
+def _their_mbconv(layer: Layer, x: Tensor) -> Answer:
+    return layer(x.permute(0, 3, 1, 2))
+
+
+def _our_mbconv(layer: Layer, x: Tensor) -> Tensor:
+    from maxvit.kernels.gpu.mbconv_training import mbconv
+
+    return mbconv(layer, x.permute(0, 3, 1, 2))
+
+
+def _linear_flops(layer: Layer, channels: int) -> float:
+    """Of all products of a row with a matrix, and of filters of nine."""
+    return 2 * sum(p.numel() for p in layer.parameters() if p.ndim > 1)
+
+
+def _attention_flops(layer: Layer, channels: int) -> float:
+    return 4 * layer.size[0] * layer.size[1] * channels / 3
+
+
+def _mbconv_flops(layer: Layer, channels: int) -> float:
+    """But for squeeze-and-excitation, which sees one pixel an image."""
+    return 2 * sum(part.weight.numel() for part in (layer.expand, layer.depthwise, layer.project))
+
+
+KERNELS = (
+    Kernel("block attention", _bare_attention("block"), 3, 1, attend, lambda a, x: a(x), _attention_flops),
+    Kernel("grid attention", _bare_attention("grid"), 3, 1, attend, lambda a, x: a(x), _attention_flops),
+    Kernel("feed-forward", _feedforward, 1, 1, _our_feedforward, lambda a, x: x + a(x), _linear_flops),
+    Kernel("norm and linear", _norm_and_linear, 1, 3, _our_norm_and_linear, lambda a, x: a(x), _linear_flops),
+    Kernel("projection", _projection, 1, 1, _our_projection, lambda a, x: a(x) + x, _linear_flops, training=False),
+    Kernel("MBConv's hidden map", _folded_mbconv, 1, 4, _our_hidden, _their_hidden, _linear_flops, training=False),
+    Kernel("MBConv", _mbconv, 1, 1, _our_mbconv, _their_mbconv, _mbconv_flops, inference=False, autocast=True),
+)
+
+
+def kernel_cells() -> Iterator[Cell]:
+    """At every stage of MaxViT-T at 224; attention at its larger windows too."""
+    for stage in (1, 2, 3, 4):
+        for kernel in KERNELS:
+            for trains in [False] * kernel.inference + [True] * kernel.training:
+                yield _cell(kernel, 224, stage, trains)
+    for side in (384, 512):
+        for kernel in KERNELS[:2]:
+            for trains in (False, True):
+                yield _cell(kernel, side, 1, trains)
+
+
+def _cell(kernel: Kernel, side: int, stage: int, trains: bool) -> Cell:
+    what = "training" if trains else "inference"
+    name = f"{kernel.name}, {what}, tiny {side}, stage {stage}"
+    return Cell(name, lambda setting: _work(kernel, side, stage, trains, setting), budget_s=1.0)
+
+
+def _work(kernel: Kernel, side: int, stage: int, trains: bool, setting: Setting) -> Work:
+    with setting.device:
+        block = MaxViT(setting.config("maxvit_tiny", side)).train().stages[stage - 1][-1]
+    config = setting.config("maxvit_tiny", side)
+    height, width = (-(-s // 2 ** (stage + 1)) for s in config.image_size)
+    batch, channels = setting.batch(128), kernel.width * config.channels[stage - 1]
+    layer = kernel.layer(block).to(setting.device, None if kernel.autocast else setting.dtype)
+    layer = layer.to(memory_format=torch.channels_last)
+    x = torch.randn(batch, height, width, channels, device=setting.device, dtype=setting.dtype)
+
+    def run(function: Callable[[Layer, Tensor], Answer]) -> Run:
+        leaves = [x.clone().requires_grad_(trains), *layer.parameters()]
+
+        def forward() -> Answer:
+            with torch.set_grad_enabled(trains), setting.autocast(kernel.autocast):
+                return function(layer, leaves[0])
+
+        if not trains:
+            return forward
+        out = forward()
+        assert isinstance(out, Tensor)
+        random = torch.Generator(setting.device).manual_seed(0)
+        grad = torch.empty_like(out).copy_(torch.randn(out.shape, generator=random, device=setting.device))
+
+        def step() -> Answer:
+            out = forward()
+            return out, *torch.autograd.grad(out, leaves, grad)
+
+        return step
+
+    contenders = {OURS: lambda: run(kernel.ours), THEIRS: lambda: run(kernel.theirs)}
+    if setting.compiles and stage == 1:
+        contenders[COMPILED] = lambda: run(torch.compile(kernel.theirs))
+    pixels = batch * height * width
+    inputs, out = x.nbytes + sum(p.nbytes for p in layer.parameters()), x.nbytes // kernel.width * kernel.expansion
+    return Work(
+        contenders=contenders,
+        reference=THEIRS,
+        close=CLOSE_GRADIENTS if trains else CLOSE,
+        flops=pixels * kernel.flops(layer, channels) * (3 if trains else 1),
+        bytes=2 * (inputs + out) + inputs if trains else inputs + out,
+        images=batch,
+    )
