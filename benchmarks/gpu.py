@@ -14,6 +14,7 @@ import re
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ import torch
 from gpu_kernels import kernel_cells
 from gpu_networks import network_cells, stage_cells
 from gpu_setting import Cell, Setting
-from gpu_timing import ceilings, measure
+from gpu_timing import ceilings, measure, reason
 
 import maxvit
 from maxvit import storage
@@ -32,10 +33,10 @@ from maxvit.benchmark.machine import describe_machine
 from maxvit.benchmark.note import circumstances
 
 ROOT = Path(__file__).resolve().parent.parent
-CHECKS = ["tests/kernels/gpu"]
-DRY_CHECKS = ["tests/kernels/gpu/test_gpu_attention.py", "-k", "float32 and block and size3"]
+CHECKS = ROOT / "tests" / "kernels" / "gpu"
+DRY_CHECKS = [[CHECKS / "test_gpu_attention.py", "-k", "float32 and block"]]
 GOALS = 4  # cells that go before all kernels, and whose peers are compiled during the tests
-SHARE_OF_CHECKS = 0.5  # of the time, at most
+SHARE_OF_CHECKS = 0.8  # of the time, at most; once passed, the next run with the same --out need not check
 READY_S = {"network": 20.0, "stage": 10.0}  # that a cell needs before its rounds, compiled or not
 PAGE_S = 8.0  # to write everything
 
@@ -47,29 +48,34 @@ def cells() -> list[Cell]:
 
 
 def check(setting: Setting, chosen: list[Cell], limit_s: float) -> str:
-    """Run the kernels' tests, and compile the peers of the first cells meanwhile. Returns what is wrong, or nothing."""
+    """Run the kernels' tests, and compile the peers of the first cells meanwhile. Returns what is wrong, or nothing.
+
+    Each file of tests is a process, since most of its time is one core's that compiles.
+    """
+    script, end = str(Path(__file__).resolve()), time.monotonic() + limit_s
     goals = [] if setting.dry else chosen[:GOALS]
-    command = [sys.executable, str(Path(__file__).resolve()), "--warm"]
-    warming = [subprocess.Popen([*command, cell.name], stdout=subprocess.DEVNULL) for cell in goals]
-    end = time.monotonic() + limit_s
-    tests = [sys.executable, "-m", "pytest", "-q", "-x", *(DRY_CHECKS if setting.dry else CHECKS)]
+    warming = [subprocess.Popen([sys.executable, script, "--warm", c.name], stdout=subprocess.DEVNULL) for c in goals]
+    tests = [[path] for path in sorted(CHECKS.glob("test_gpu_*.py"))] if not setting.dry else DRY_CHECKS
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "--rootdir", str(ROOT)]
+    running = [subprocess.Popen([*command, *map(str, words)], cwd=ROOT) for words in tests]
     try:
-        found = subprocess.run(tests, cwd=ROOT, timeout=limit_s, capture_output=True, text=True, check=False)
-        for process in warming:
-            process.wait(max(1.0, end - time.monotonic()))
-    except subprocess.TimeoutExpired as error:
-        if error.cmd == tests:
-            return f"the kernels' tests took longer than {limit_s:.0f} s"
+        codes = [process.wait(max(1.0, end - time.monotonic())) for process in running]
+    except subprocess.TimeoutExpired:
+        return f"the kernels' tests took longer than {limit_s:.0f} s"
+    else:
+        with suppress(subprocess.TimeoutExpired):  # what is not ready then is compiled in its cell
+            for process in warming:
+                process.wait(max(1.0, end - time.monotonic()))
+        return "" if codes and not any(codes) else f"the kernels' tests failed, with exit codes {codes}"
     finally:
-        for process in warming:
+        for process in (*running, *warming):
             process.kill()
             process.wait()
-    sys.stdout.write("\n".join(found.stdout.splitlines()[-15:]) + "\n")
-    return "" if found.returncode == 0 else f"the kernels' tests failed with exit code {found.returncode}"
 
 
 def warm(name: str, setting: Setting) -> None:
     """Run every contender of a cell once, so that what is compiled is in the caches."""
+    torch.cuda.set_per_process_memory_fraction(0.8 / GOALS)  # the tests want some too
     work = next(cell for cell in cells() if cell.name == name).work(setting)
     for make in work.contenders.values():
         try:
@@ -113,23 +119,28 @@ def run(record: dict[str, Any], chosen: list[Cell], setting: Setting, deadline: 
             continue
         try:
             work = cell.work(setting)
-        except Exception as error:  # of anybody's code: the other cells are timed nevertheless
-            record["not_run"][cell.name] = f"{type(error).__name__}: {str(error).strip()[:200]}"
-        else:
             found = measure(work, setting.device, 0.2 if setting.dry else cell.budget_s, deadline)
+        except Exception as error:  # of anybody's code: the other cells are timed nevertheless
+            record["not_run"][cell.name] = reason(error)
+        else:
             known = {"ours": next(iter(work.contenders)), "flops": work.flops, "bytes": work.bytes}
             record["cells"].append({"name": cell.name, **known, "images": work.images, **asdict(found)})
             del work
-        _free(setting)
         _write(path, record)
+        _free(setting)
         print(f"{cell.name}: {deadline - time.monotonic():.0f} s left", flush=True)
     _write(path, record)
 
 
 def _free(setting: Setting) -> None:
-    """What a cell held: its contenders are gone, and what was compiled for them need not be kept."""
+    """What a cell held: its contenders are gone, and what was compiled for them need not be kept.
+
+    Raises:
+        RuntimeError: If a kernel broke the card's state, in which nothing can be timed any more.
+    """
     torch.compiler.reset()
     if setting.device.type == "cuda":
+        torch.cuda.synchronize()
         torch.cuda.empty_cache()
 
 
@@ -164,8 +175,8 @@ def main(arguments: list[str] | None = None) -> None:
     path, deadline = options.out.with_name(f"{options.out.name}.json"), begin + 60 * options.minutes - PAGE_S
     record = start(path, setting, words)
     if not record["checked"]:
-        if reason := check(setting, chosen, SHARE_OF_CHECKS * 60 * options.minutes):
-            raise SystemExit(f"nothing is timed: {reason}")
+        if wrong := check(setting, chosen, SHARE_OF_CHECKS * 60 * options.minutes):
+            raise SystemExit(f"nothing is timed: {wrong}")
         record["checked"] = True
         record["ceilings"] = ceilings(setting.device, setting.dtype)
         _write(path, record)

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from gpu_setting import Cell, Setting
 from gpu_timing import Answer, Run, Work
 from torch import Tensor, nn
 
+from maxvit.config import VARIANTS
+from maxvit.kernels.folding import fold_batch_norms
 from maxvit.kernels.gpu.attention import attend
-from maxvit.layers.mbconv import SameConv2d
+from maxvit.kernels.gpu.rows import WIDEST
 from maxvit.model import MaxViT, MaxViTBlock
 
 OURS, THEIRS, COMPILED = "maxvit, Triton", "PyTorch", "PyTorch, compiled"
@@ -36,7 +37,8 @@ class Kernel:
         theirs: The same in PyTorch's operators.
         flops: Of a pixel, from the layer and the channels that go in.
         inference: Whether it is timed forward.
-        training: Whether it is timed forward and backward.
+        training: Whether it is timed forward and backward. Layers of those that are not have batch norms folded.
+        widest: Stages with more channels leave it to PyTorch.
         autocast: Whether parameters are float32 where maps are not.
     """
 
@@ -49,6 +51,7 @@ class Kernel:
     flops: Callable[[Layer, int], float]
     inference: bool = True
     training: bool = True
+    widest: int = 10_000
     autocast: bool = False
 
 
@@ -98,24 +101,20 @@ def _our_feedforward(layer: Layer, x: Tensor) -> Tensor:
     return feedforward(x, norm.weight, norm.bias, *weights, kept, norm.eps, False)
 
 
-def _folded_mbconv(block: MaxViTBlock) -> Layer:
-    """MBConv up to its squeeze with batch norms folded."""
-    inner, hidden = block.mbconv.expand.in_channels, block.mbconv.expand.out_channels
-    return nn.ModuleList([nn.Conv2d(inner, hidden, 1), SameConv2d(hidden, hidden, 1, groups=hidden)])
+def _hidden_part(block: MaxViTBlock) -> Layer:
+    """MBConv up to its squeeze."""
+    block.mbconv.se = block.mbconv.project = nn.Identity()  # type: ignore[assignment]
+    return block.mbconv
 
 
 def _our_hidden(layer: Layer, x: Tensor) -> Answer:
-    from maxvit.kernels.gpu.expand import expanded_filtered
+    from maxvit.kernels.gpu.mbconv import hidden_map
 
-    expand, depthwise = layer
-    taps = depthwise.weight.flatten(1).t().contiguous()
-    return expanded_filtered(x, expand.weight.flatten(1), expand.bias, taps, depthwise.bias, 1, False, False)
+    return hidden_map(layer, x)
 
 
 def _their_hidden(layer: Layer, x: Tensor) -> Answer:
-    expand, depthwise = layer
-    y = F.gelu(expand(x.permute(0, 3, 1, 2)), approximate="tanh")
-    y = F.gelu(depthwise(y), approximate="tanh")
+    y = layer.act(layer.depthwise(layer.act(layer.expand(x.permute(0, 3, 1, 2)))))
     return y.permute(0, 2, 3, 1), y.mean((2, 3))
 
 
@@ -144,16 +143,19 @@ def _attention_flops(layer: Layer, channels: int) -> float:
 
 def _mbconv_flops(layer: Layer, channels: int) -> float:
     """But for squeeze-and-excitation, which sees one pixel an image."""
-    return 2 * sum(part.weight.numel() for part in (layer.expand, layer.depthwise, layer.project))
+    parts = (layer.expand, layer.depthwise, layer.project)
+    return 2 * sum(p.numel() for part in parts for p in part.parameters() if p.ndim > 1)
 
 
 KERNELS = (
     Kernel("block attention", _bare_attention("block"), 3, 1, attend, lambda a, x: a(x), _attention_flops),
     Kernel("grid attention", _bare_attention("grid"), 3, 1, attend, lambda a, x: a(x), _attention_flops),
-    Kernel("feed-forward", _feedforward, 1, 1, _our_feedforward, lambda a, x: x + a(x), _linear_flops),
-    Kernel("norm and linear", _norm_and_linear, 1, 3, _our_norm_and_linear, lambda a, x: a(x), _linear_flops),
+    Kernel("feed-forward", _feedforward, 1, 1, _our_feedforward, lambda a, x: x + a(x), _linear_flops, widest=WIDEST),
+    Kernel(
+        "norm and linear", _norm_and_linear, 1, 3, _our_norm_and_linear, lambda a, x: a(x), _linear_flops, widest=WIDEST
+    ),
     Kernel("projection", _projection, 1, 1, _our_projection, lambda a, x: a(x) + x, _linear_flops, training=False),
-    Kernel("MBConv's hidden map", _folded_mbconv, 1, 4, _our_hidden, _their_hidden, _linear_flops, training=False),
+    Kernel("MBConv's hidden map", _hidden_part, 1, 4, _our_hidden, _their_hidden, _mbconv_flops, training=False),
     Kernel("MBConv", _mbconv, 1, 1, _our_mbconv, _their_mbconv, _mbconv_flops, inference=False, autocast=True),
 )
 
@@ -161,7 +163,7 @@ KERNELS = (
 def kernel_cells() -> Iterator[Cell]:
     """At every stage of MaxViT-T at 224; attention at its larger windows too."""
     for stage in (1, 2, 3, 4):
-        for kernel in KERNELS:
+        for kernel in (k for k in KERNELS if VARIANTS["maxvit_tiny"].channels[stage - 1] <= k.widest):
             for trains in [False] * kernel.inference + [True] * kernel.training:
                 yield _cell(kernel, 224, stage, trains)
     for side in (384, 512):
@@ -177,9 +179,10 @@ def _cell(kernel: Kernel, side: int, stage: int, trains: bool) -> Cell:
 
 
 def _work(kernel: Kernel, side: int, stage: int, trains: bool, setting: Setting) -> Work:
-    with setting.device:
-        block = MaxViT(setting.config("maxvit_tiny", side)).train().stages[stage - 1][-1]
     config = setting.config("maxvit_tiny", side)
+    with setting.device:
+        network = MaxViT(config).train()
+    block = (network if kernel.training else fold_batch_norms(network)).stages[stage - 1][-1]
     height, width = (-(-s // 2 ** (stage + 1)) for s in config.image_size)
     batch, channels = setting.batch(128), kernel.width * config.channels[stage - 1]
     layer = kernel.layer(block).to(setting.device, None if kernel.autocast else setting.dtype)
@@ -213,7 +216,6 @@ def _work(kernel: Kernel, side: int, stage: int, trains: bool, setting: Setting)
     inputs, out = x.nbytes + sum(p.nbytes for p in layer.parameters()), x.nbytes // kernel.width * kernel.expansion
     return Work(
         contenders=contenders,
-        reference=THEIRS,
         close=CLOSE_GRADIENTS if trains else CLOSE,
         flops=pixels * kernel.flops(layer, channels) * (3 if trains else 1),
         bytes=2 * (inputs + out) + inputs if trains else inputs + out,

@@ -158,7 +158,6 @@ def _work(variant: str, side: int, what: str, batch: int, weights: str, setting:
             for name, make in made.items()
             if setting.compiles or "compiled" not in name
         },
-        reference="torchvision" if weights == "torchvision" else EAGER,
         close=CLOSE_GRADIENTS if what == "training" else CLOSE,
         flops=2.0 * summarize(outline).multiply_adds * job.batch * (3 if what == "training" else 1),
         bytes=None,
@@ -203,7 +202,7 @@ def _stage_work(number: int, setting: Setting) -> Work:
     contenders: dict[str, Callable[[], Run]] = {n: functools.partial(ready, make) for n, make in makes.items()}
     if setting.compiles:
         contenders[f"{EAGER}, compiled"] = lambda: ready(_compiled_stages)
-    return Work(contenders, EAGER, CLOSE, 2.0 * part.multiply_adds * job.batch, None, job.batch)
+    return Work(contenders, CLOSE, 2.0 * part.multiply_adds * job.batch, None, job.batch)
 
 
 def _compiled_stages(job: Job) -> nn.Module:

@@ -1,6 +1,6 @@
 """The record of `benchmarks/gpu.py` as a page and a picture; on its own: of a file that was brought from elsewhere.
 
-    python benchmarks/gpu_page.py OUT.json
+python benchmarks/gpu_page.py OUT.json
 """
 
 import json

@@ -34,7 +34,7 @@ class Setting:
 
     def config(self, name: str, side: int) -> MaxViTConfig:
         """The network that is run, for the images that it is given."""
-        return VARIANTS["maxvit_micro" if self.dry else name].resized(32 if self.dry else side)
+        return VARIANTS["maxvit_micro" if self.dry else name].resized(64 if self.dry else side)
 
     def batch(self, wanted: int) -> int:
         """Images that are run."""

@@ -1,4 +1,4 @@
-"""Times of contenders that take turns, by CUDA's events; what they answer and hold; and what the card can do at most."""
+"""Times of contenders that take turns, by CUDA's events; what they answer and hold; and what the card can do."""
 
 import signal
 import time
@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,6 +14,7 @@ Answer = Tensor | tuple[Tensor, ...]
 Run = Callable[[], Answer]
 WARM_UPS = 3
 SAMPLE_S = 0.005  # the least that is timed at once: events are good to a microsecond
+LONGEST_S = 60.0  # for a contender to be ready: longer is left to the processes that compile beforehand
 FEWEST_ROUNDS, MOST_ROUNDS = 5, 50
 
 
@@ -23,8 +23,8 @@ class Work:
     """What the contenders of a cell do.
 
     Attributes:
-        contenders: By name, ours first; each is made when its turn comes.
-        reference: Whose answer is the right one.
+        contenders: By name, ours first; each is made when its turn comes. The answer of the second one is the right
+            one; where it has none, that of the next.
         close: Largest difference to it that others may have, see `difference`.
         flops: Of a run: multiplications and additions.
         bytes: That a run cannot but move; None: not counted.
@@ -32,7 +32,6 @@ class Work:
     """
 
     contenders: dict[str, Callable[[], Run]]
-    reference: str
     close: float
     flops: float
     bytes: float | None
@@ -61,12 +60,13 @@ def limit(seconds: float) -> Iterator[None]:
         raise OutOfTime(f"not done in {seconds:.0f} s")
 
     before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, max(seconds, 1e-3))
+    timer = signal.setitimer(signal.ITIMER_REAL, max(seconds, 1e-3))
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_REAL, *timer)  # somebody else's
 
 
 def measure(work: Work, device: torch.device, budget_s: float, deadline: float) -> Measured:
@@ -81,20 +81,21 @@ def measure(work: Work, device: torch.device, budget_s: float, deadline: float) 
     found, runs, answers = Measured(), {}, {}
     for name, make in work.contenders.items():
         try:
-            with limit(deadline - time.monotonic() - budget_s):
+            with limit(min(LONGEST_S, deadline - time.monotonic() - budget_s)):
                 before = _held(device)
-                runs[name] = make()
-                answers[name] = runs[name]()
-                found.peak_bytes[name] = _peak(runs[name], device, before)
+                run = make()
+                answers[name] = tuple(t.detach().clone() for t in _tensors(run()))  # a graph writes over its own
+                found.peak_bytes[name] = _peak(run, device, before)
+                runs[name] = run
         except Exception as error:  # of anybody's code: the others are timed nevertheless
-            found.missing[name] = _reason(error)
-    if work.reference in answers:
-        for name in list(runs):
-            found.differences[name] = difference(answers[name], answers[work.reference])
-            if not found.differences[name] <= work.close:
-                found.missing[name] = f"not timed: its answer is {found.differences[name]:.1e} off"
-    elif answers:
-        found.missing |= dict.fromkeys(answers, f"not timed: {work.reference} gave no answer to compare with")
+            found.missing[name] = reason(error)
+    right = next((name for name in list(work.contenders)[1:] if name in runs), None)
+    if right is None:
+        found.missing |= dict.fromkeys(runs, "not timed: there is no other answer to compare with")
+    for name in runs if right is not None else ():
+        found.differences[name] = difference(answers[name], answers[right])
+        if not found.differences[name] <= work.close:
+            found.missing[name] = f"not timed: its answer is {found.differences[name]:.1e} off that of {right}"
     ready = {name: run for name, run in runs.items() if name not in found.missing}
     found.times_s = take_turns(ready, device, min(budget_s, deadline - time.monotonic()))
     return found
@@ -132,10 +133,9 @@ def seconds(run: Callable[[], object], device: torch.device, repeats: int) -> fl
     return first.elapsed_time(last) / 1e3 / repeats
 
 
-def difference(given: Answer, right: Answer) -> float:
+def difference(given: tuple[Tensor, ...], right: tuple[Tensor, ...]) -> float:
     """Root mean square of the difference over that of the right answer; the largest, of several tensors."""
-    pairs = zip(_tensors(given), _tensors(right), strict=True)
-    return max(float((a.float() - b.float()).norm() / b.float().norm()) for a, b in pairs)
+    return max(float((a.float() - b.float()).norm() / b.float().norm()) for a, b in zip(given, right, strict=True))
 
 
 def ceilings(device: torch.device, dtype: torch.dtype) -> dict[str, float]:
@@ -174,6 +174,7 @@ def _tensors(answer: Answer) -> tuple[Tensor, ...]:
     return (answer,) if isinstance(answer, Tensor) else answer
 
 
-def _reason(error: Exception) -> str:
-    lines: list[Any] = [line.strip() for line in str(error).splitlines() if line.strip()]
+def reason(error: Exception) -> str:
+    """What went wrong, in a line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
