@@ -19,31 +19,39 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from gpu_kernels import KERNELS
 from launches import TARGETS, Launch, Resources, recorded
 from torch import Tensor
 
-from maxvit import create_model, storage
+from maxvit import storage
 from maxvit.benchmark.note import table, write_note
-from maxvit.kernels.gpu.attention import attend
-from maxvit.model import MaxViTBlock
+from maxvit.config import VARIANTS
+from maxvit.kernels.folding import fold_batch_norms
+from maxvit.model import MaxViT
 
 BYTES_PER_S, FLOPS_PER_S = 3.0e12, 790e12  # assumed: an H100's, as measured on such a card
 MULTIPROCESSORS = {80: 108, 90: 132}
 DTYPE = torch.bfloat16
 
 
-def _attention(block: MaxViTBlock, x: Tensor) -> Iterable[Tensor]:
-    for layer in (block.block_attention, block.grid_attention):
-        yield attend(layer.attention, layer.attention.qkv(x))
-
-
-# What launches kernels, of a block and its map (B, H, W, C): results, each of which is differentiated where it can be.
-USES: dict[str, Callable[[MaxViTBlock, Tensor], Iterable[Tensor]]] = {"attention core": _attention}
-
-# Operations of a launch, from its arguments by name.
+# Multiplications and additions of products and filters in a launch, from its arguments by name; GELU and such are free.
 FLOPS: dict[str, Callable[[dict[str, Any]], int]] = {
     "attention._forward": lambda a: 2 * 2 * a["groups"] * a["T"] ** 2 * a["N"] * a["D"],
     "attention._backward": lambda a: 5 * 2 * a["groups"] * a["T"] ** 2 * a["N"] * a["D"],  # scores are made again
+    "linear._normed_linear": lambda a: 2 * a["rows"] * a["C"] * a["C_OUT"],
+    "linear._projected": lambda a: 2 * a["rows"] * a["C"] * a["C_OUT"],
+    "feedforward._feedforward": lambda a: 2 * 2 * a["rows"] * a["C"] * a["HIDDEN"],
+    "feedforward._gelu_pair": lambda a: 0,
+    "expand._expand_filter": lambda a: 2 * a["x"].numel() * a["C"] + 2 * 9 * a["out"].numel(),
+    "depthwise._filter": lambda a: 2 * 9 * a["out"].numel(),
+    "depthwise_training._forward": lambda a: 2 * 9 * a["out"].numel(),
+    "depthwise_training._backward": lambda a: 2 * 2 * 9 * a["grad"].numel(),
+    "excitation._pool": lambda a: 0,
+    "excitation._scale_gradient": lambda a: 0,
+    "normalization._apply": lambda a: 0,
+    "normalization._sums": lambda a: 0,
+    "normalization._input_gradient": lambda a: 0,
+    "statistics._moments": lambda a: 0,
 }
 
 
@@ -69,18 +77,23 @@ class Row:
 
 
 def launches(network: str, side: int, stage: int, batch: int) -> Iterator[tuple[str, tuple[int, ...], Launch]]:
-    """What every use launches in a stage, forward and backward, counted from 1."""
-    with torch.device("meta"):
-        block = create_model(network, image_size=side).to(DTYPE).train().stages[stage - 1][-1]
-        sides = (side // 2 ** (stage + 1),) * 2
-        x = torch.empty(batch, *sides, block.block_attention.norm1.normalized_shape[0], dtype=DTYPE)
-    for name, use in USES.items():
+    """What every row of `gpu_kernels.KERNELS` launches in a stage, forward and backward; stages count from 1."""
+    config = VARIANTS[network].resized(side)
+    channels = config.channels[stage - 1]
+    sides = (-(-s // 2 ** (stage + 1)) for s in config.image_size)
+    shape = (batch, *sides, channels)
+    for kernel in (k for k in KERNELS if channels <= k.widest):
+        model = MaxViT.outline(config).train()
+        block = (model if kernel.training else fold_batch_norms(model)).stages[stage - 1][-1]
+        layer = kernel.layer(block).to(None if kernel.autocast else DTYPE)
+        x = torch.empty(*shape[:3], kernel.width * channels, dtype=DTYPE, device="meta")
         with recorded() as found:
-            for result in use(block, x.requires_grad_()):
-                if result.requires_grad:
-                    result.sum().backward()
+            result = kernel.ours(layer, x.requires_grad_(kernel.training))
+            if kernel.training:
+                assert isinstance(result, Tensor)
+                result.sum().backward()
         for launch in found:
-            yield name, tuple(x.shape), launch
+            yield kernel.name, shape, launch
 
 
 def rows(network: str, side: int, stage: int, batch: int, capabilities: Iterable[int]) -> Iterator[Row]:

@@ -16,6 +16,7 @@ from math import prod
 from typing import Any
 from unittest.mock import patch
 
+import torch
 import triton
 from torch import Tensor
 from torch._library.custom_ops import OPDEFS
@@ -170,12 +171,13 @@ def recorded() -> Iterator[list[Launch]]:
         raise RuntimeError("TRITON_INTERPRET is set, and interpreted kernels cannot be compiled: unset it")
     launches: list[Launch] = []
 
-    def run(kernel: JITFunction[Any], *args: Any, grid: Any, warmup: bool, **kwargs: Any) -> None:
+    def run(kernel: JITFunction[Any], /, *args: Any, grid: Any, warmup: bool, **kwargs: Any) -> None:
         given = {name: kwargs.pop(name) for name in kernel.arg_names if name in kwargs}
         bound = kernel.signature.bind(*args, **given)
         bound.apply_defaults()
         grid = grid(bound.arguments) if isinstance(grid, Callable) else tuple(grid)  # type: ignore[arg-type]
         launches.append(Launch(kernel, grid, dict(bound.arguments), kwargs))
 
-    with patch.object(JITFunction, "run", run), _HostFunctions():
+    never = patch.object(torch, "is_autocast_enabled", lambda *_: False)  # PyTorch refuses to say for this device
+    with patch.object(JITFunction, "run", run), never, _HostFunctions():
         yield launches
