@@ -1,0 +1,54 @@
+"""How kernels of 3 x 3 depthwise convolutions walk over maps (B, H, W, C): down strips, a row of pixels at a time."""
+
+from typing import NamedTuple
+
+import triton
+import triton.language as tl
+from torch import Tensor
+
+PIXELS = 16  # side by side in a tile, at most
+NUMBERS = 512  # of a tile: 4 a thread, so that nine sums of each and the taps stay in registers
+ROWS = 16  # that a program slides down at once, at most: two more, of the neighbour, are little beside them
+PROGRAMS = 256  # that share the map; fixed, so that sums are the same on every GPU
+
+
+class Strips(NamedTuple):
+    """How strips of a map, some columns wide and some rows high, are dealt out to programs."""
+
+    grid: tuple[int, int]
+    runtime: tuple[int, ...]  # see the kernels
+    constants: tuple[int, int, int]  # stride, pixels and channels of a tile
+
+    @classmethod
+    def over(cls, x: Tensor, stride: int, symmetric: bool, down: int, along: int) -> "Strips":
+        """Of `down` rows and `along` columns, as the kernel counts them."""
+        batch, height, width, channels = x.shape
+        pixels = min(PIXELS, triton.next_power_of_2(along))
+        block = NUMBERS // pixels
+        bands, strips = triton.cdiv(down, ROWS), triton.cdiv(along, pixels)
+        units = batch * bands * strips
+        each = max(1, triton.cdiv(units, PROGRAMS))
+        sizes = (height, width, channels, down, along, *padding(x, symmetric or stride == 1))
+        runtime = (*sizes, units, bands, strips, triton.cdiv(down, max(1, bands)), each)
+        return cls((triton.cdiv(units, each), triton.cdiv(channels, block)), runtime, (stride, pixels, block))
+
+
+def padding(x: Tensor, symmetric: bool) -> tuple[int, int]:
+    """Rows of zeros above a map and columns to its left; see `SameConv2d`."""
+    return (1, 1) if symmetric else (x.shape[1] % 2, x.shape[2] % 2)
+
+
+@triton.jit
+def strip(unit, down, bands, strips, high, PIXELS: tl.constexpr):
+    """The image of a strip, its first row and the one behind its last, and its columns [PIXELS]."""
+    band = (unit // strips) % bands
+    column = (unit % strips) * PIXELS + tl.arange(0, PIXELS)
+    return unit // (strips * bands), band * high, min((band + 1) * high, down), column
+
+
+@triton.jit
+def row_at(image, row, column, height, width, channel, channels):
+    """Where the pixels of a row lie, [PIXELS, BLOCK], and whether there are such."""
+    pixel = (image.to(tl.int64) * height + row) * width + column
+    real = (row >= 0) & (row < height) & (column >= 0) & (column < width)
+    return pixel[:, None] * channels + channel[None, :], real[:, None] & (channel < channels)[None, :]
