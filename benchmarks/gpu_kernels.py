@@ -16,6 +16,10 @@ from torch import Tensor, nn
 from maxvit.config import VARIANTS
 from maxvit.kernels.folding import fold_batch_norms
 from maxvit.kernels.gpu.attention import attend
+from maxvit.kernels.gpu.feedforward import feedforward
+from maxvit.kernels.gpu.linear import normed_linear, projected
+from maxvit.kernels.gpu.mbconv import hidden_map
+from maxvit.kernels.gpu.mbconv_training import mbconv
 from maxvit.kernels.gpu.rows import WIDEST
 from maxvit.model import MaxViT, MaxViTBlock
 
@@ -72,8 +76,6 @@ def _norm_and_linear(block: MaxViTBlock) -> Layer:
 
 
 def _our_norm_and_linear(layer: Layer, x: Tensor) -> Tensor:
-    from maxvit.kernels.gpu.linear import normed_linear
-
     norm, linear = layer
     return normed_linear(x, norm.weight, norm.bias, linear.weight, linear.bias, norm.eps)
 
@@ -83,8 +85,6 @@ def _projection(block: MaxViTBlock) -> Layer:
 
 
 def _our_projection(layer: Layer, x: Tensor) -> Tensor:
-    from maxvit.kernels.gpu.linear import projected
-
     return projected(x, None, layer.weight, layer.bias, x)
 
 
@@ -93,8 +93,6 @@ def _feedforward(block: MaxViTBlock) -> Layer:
 
 
 def _our_feedforward(layer: Layer, x: Tensor) -> Tensor:
-    from maxvit.kernels.gpu.feedforward import feedforward
-
     norm, ffn = layer
     weights = (ffn.expand.weight, ffn.expand.bias, ffn.project.weight, ffn.project.bias)
     kept = torch.ones(len(x), device=x.device)
@@ -105,12 +103,6 @@ def _hidden_part(block: MaxViTBlock) -> Layer:
     """MBConv up to its squeeze."""
     block.mbconv.se = block.mbconv.project = nn.Identity()  # type: ignore[assignment]
     return block.mbconv
-
-
-def _our_hidden(layer: Layer, x: Tensor) -> Answer:
-    from maxvit.kernels.gpu.mbconv import hidden_map
-
-    return hidden_map(layer, x)
 
 
 def _their_hidden(layer: Layer, x: Tensor) -> Answer:
@@ -127,8 +119,6 @@ def _their_mbconv(layer: Layer, x: Tensor) -> Answer:
 
 
 def _our_mbconv(layer: Layer, x: Tensor) -> Tensor:
-    from maxvit.kernels.gpu.mbconv_training import mbconv
-
     return mbconv(layer, x.permute(0, 3, 1, 2))
 
 
@@ -155,7 +145,7 @@ KERNELS = (
         "norm and linear", _norm_and_linear, 1, 3, _our_norm_and_linear, lambda a, x: a(x), _linear_flops, widest=WIDEST
     ),
     Kernel("projection", _projection, 1, 1, _our_projection, lambda a, x: a(x) + x, _linear_flops, training=False),
-    Kernel("MBConv's hidden map", _hidden_part, 1, 4, _our_hidden, _their_hidden, _mbconv_flops, training=False),
+    Kernel("MBConv's hidden map", _hidden_part, 1, 4, hidden_map, _their_hidden, _mbconv_flops, training=False),
     Kernel("MBConv", _mbconv, 1, 1, _our_mbconv, _their_mbconv, _mbconv_flops, inference=False, autocast=True),
 )
 

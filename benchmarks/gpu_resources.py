@@ -105,6 +105,21 @@ def rows(network: str, side: int, stage: int, batch: int, capabilities: Iterable
         yield Row(use, launch.name, network, side, stage, shape, launch.programs, launch.bytes, flops, resources)
 
 
+def misfits(found: list[Row]) -> list[str]:
+    """Kernels that spill, or want more shared memory than there is: where, and by how much at the most."""
+    lines = []
+    for kernel in sorted({row.kernel for row in found}):
+        for capability, limits in TARGETS.items():
+            own = [row for row in found if row.kernel == kernel and capability in row.resources]
+            bad = [r for r in own if r.resources[capability].misfit(limits)]
+            if bad:
+                stack = max(r.resources[capability].stack for r in bad)
+                shared = max(r.resources[capability].shared for r in bad)
+                at = sorted({f"{r.network.removeprefix('maxvit_')} {r.side} stage {r.stage}" for r in bad})
+                lines.append([f"`{kernel}`", f"{capability / 10:.1f}", f"{stack}", f"{shared}", ", ".join(at)])
+    return table(["kernel", "capability", "stack up to", "shared up to", "where"], lines) if lines else ["Nothing."]
+
+
 def overview(found: list[Row]) -> list[str]:
     """The most that each kernel takes at any shape."""
     lines = []
@@ -160,7 +175,8 @@ def main(arguments: list[str] | None = None) -> None:
                 found += rows(network, side, stage, options.batch, options.capabilities)
                 print(f"{network} {side}, stage {stage}: {len(found)} launches", file=sys.stderr, flush=True)
     storage.write_text(options.out.with_name(f"{options.out.name}.json"), _json(found))
-    body = ["## What a kernel takes", "", *overview(found), ""]
+    body = ["## What does not fit", "", *misfits(found), ""]
+    body += ["## What a kernel takes", "", *overview(found), ""]
     body += [f"## Launch by launch, capability {max(found[0].resources) / 10:.1f}", "", *predictions(found)]
     words = sys.argv[1:] if arguments is None else arguments
     print(write_note(options.out, __doc__ or "", body, ["benchmarks/gpu_resources.py", *words], ["triton"]))

@@ -67,6 +67,10 @@ class Resources:
     warps: int
     programs: int  # at once on a multiprocessor
 
+    def misfit(self, limits: Multiprocessor) -> bool:
+        """Whether it spills registers, or cannot be launched at all."""
+        return self.stack > 0 or self.shared > limits.program_bytes
+
 
 @dataclass(frozen=True)
 class Launch:
