@@ -6,6 +6,7 @@ for each input. Operations are those of matrix products and convolutions, three 
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from gpu_setting import Cell, Setting
 from gpu_timing import Answer, Run, Work
 from torch import Tensor, nn
 
-from maxvit.config import VARIANTS
+from maxvit.config import VARIANTS, MaxViTConfig
 from maxvit.kernels.folding import fold_batch_norms
 from maxvit.kernels.gpu.attention import attend
 from maxvit.kernels.gpu.feedforward import feedforward
@@ -26,6 +27,7 @@ from maxvit.model import MaxViT, MaxViTBlock
 OURS, THEIRS, COMPILED = "maxvit, Triton", "PyTorch", "PyTorch, compiled"
 CLOSE, CLOSE_GRADIENTS = 0.02, 0.05  # bfloat16 keeps 8 bits, and the kernels' own tests judge them more strictly
 Layer = Any  # that both take: a module whose parameters count
+Shape = tuple[int, int, int, int]  # (B, H, W, C)
 
 
 @dataclass(frozen=True)
@@ -39,11 +41,12 @@ class Kernel:
         expansion: Channels of the map that comes out, over the block's.
         ours: Of the layer and a map (B, H, W, C).
         theirs: The same in PyTorch's operators.
-        flops: Of a pixel, from the layer and the channels that go in.
+        flops: Of a pixel that comes out, from the layer and the channels that go in.
         inference: Whether it is timed forward.
         training: Whether it is timed forward and backward. Layers of those that are not have batch norms folded.
         widest: Stages with more channels leave it to PyTorch.
         autocast: Whether parameters are float32 where maps are not.
+        strided: Whether it is of a stage's first block, whose input is the map of the stage before.
     """
 
     name: str
@@ -57,6 +60,20 @@ class Kernel:
     training: bool = True
     widest: int = 10_000
     autocast: bool = False
+    strided: bool = False
+
+    def prepare(self, config: MaxViTConfig, stage: int, batch: int, dtype: torch.dtype) -> tuple[Layer, Shape, Shape]:
+        """The layer in a stage, counted from 1, and the shapes of the maps that go in and come out."""
+        network = MaxViT(config).train()
+        blocks = (network if self.training else fold_batch_norms(network)).stages[stage - 1]
+        layer = self.layer(blocks[0 if self.strided else -1])
+        layer = layer.to(None if self.autocast else dtype).to(memory_format=torch.channels_last)
+        height, width = (-(-s // 2 ** (stage + 1)) for s in config.image_size)
+        channels = config.channels[stage - 1]
+        out = (batch, height, width, self.expansion * channels)
+        if self.strided:
+            return layer, (batch, 2 * height, 2 * width, layer.expand.in_channels), out
+        return layer, (batch, height, width, self.width * channels), out
 
 
 def _bare_attention(axis: str) -> Callable[[MaxViTBlock], Layer]:
@@ -133,8 +150,9 @@ def _attention_flops(layer: Layer, channels: int) -> float:
 
 def _mbconv_flops(layer: Layer, channels: int) -> float:
     """But for squeeze-and-excitation, which sees one pixel an image."""
-    parts = (layer.expand, layer.depthwise, layer.project)
-    return 2 * sum(p.numel() for part in parts for p in part.parameters() if p.ndim > 1)
+    before = layer.expand.weight.numel() * layer.depthwise.stride[0] ** 2
+    behind = sum(p.numel() for p in layer.project.parameters() if p.ndim > 1)
+    return 2 * (before + layer.depthwise.weight.numel() + behind)
 
 
 KERNELS = (
@@ -146,7 +164,30 @@ KERNELS = (
     ),
     Kernel("projection", _projection, 1, 1, _our_projection, lambda a, x: a(x) + x, _linear_flops, training=False),
     Kernel("MBConv's hidden map", _hidden_part, 1, 4, hidden_map, _their_hidden, _mbconv_flops, training=False),
+    Kernel(
+        "MBConv's hidden map, strided",
+        _hidden_part,
+        1,
+        4,
+        hidden_map,
+        _their_hidden,
+        _mbconv_flops,
+        training=False,
+        strided=True,
+    ),
     Kernel("MBConv", _mbconv, 1, 1, _our_mbconv, _their_mbconv, _mbconv_flops, inference=False, autocast=True),
+    Kernel(
+        "MBConv, strided",
+        _mbconv,
+        1,
+        1,
+        _our_mbconv,
+        _their_mbconv,
+        _mbconv_flops,
+        inference=False,
+        autocast=True,
+        strided=True,
+    ),
 )
 
 
@@ -169,15 +210,10 @@ def _cell(kernel: Kernel, side: int, stage: int, trains: bool) -> Cell:
 
 
 def _work(kernel: Kernel, side: int, stage: int, trains: bool, setting: Setting) -> Work:
-    config = setting.config("maxvit_tiny", side)
+    config, batch = setting.config("maxvit_tiny", side), setting.batch(128)
     with setting.device:
-        network = MaxViT(config).train()
-    block = (network if kernel.training else fold_batch_norms(network)).stages[stage - 1][-1]
-    height, width = (-(-s // 2 ** (stage + 1)) for s in config.image_size)
-    batch, channels = setting.batch(128), kernel.width * config.channels[stage - 1]
-    layer = kernel.layer(block).to(setting.device, None if kernel.autocast else setting.dtype)
-    layer = layer.to(memory_format=torch.channels_last)
-    x = torch.randn(batch, height, width, channels, device=setting.device, dtype=setting.dtype)
+        layer, shape, out_shape = kernel.prepare(config, stage, batch, setting.dtype)
+    x = torch.randn(shape, device=setting.device, dtype=setting.dtype)
 
     def run(function: Callable[[Layer, Tensor], Answer]) -> Run:
         leaves = [x.clone().requires_grad_(trains), *layer.parameters()]
@@ -195,19 +231,19 @@ def _work(kernel: Kernel, side: int, stage: int, trains: bool, setting: Setting)
 
         def step() -> Answer:
             out = forward()
-            return out, *torch.autograd.grad(out, leaves, grad)
+            of_x, *_ = torch.autograd.grad(out, leaves, grad)  # some parameters have none but noise, before a norm
+            return out, of_x
 
         return step
 
     contenders = {OURS: lambda: run(kernel.ours), THEIRS: lambda: run(kernel.theirs)}
     if setting.compiles and stage == 1:
         contenders[COMPILED] = lambda: run(torch.compile(kernel.theirs))
-    pixels = batch * height * width
-    inputs, out = x.nbytes + sum(p.nbytes for p in layer.parameters()), x.nbytes // kernel.width * kernel.expansion
+    inputs, out = x.nbytes + sum(p.nbytes for p in layer.parameters()), prod(out_shape) * x.itemsize
     return Work(
         contenders=contenders,
         close=CLOSE_GRADIENTS if trains else CLOSE,
-        flops=pixels * kernel.flops(layer, channels) * (3 if trains else 1),
+        flops=prod(out_shape[:3]) * kernel.flops(layer, shape[3]) * (3 if trains else 1),
         bytes=2 * (inputs + out) + inputs if trains else inputs + out,
         images=batch,
     )

@@ -19,15 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from gpu_kernels import KERNELS
+from gpu_kernels import KERNELS, Shape
 from launches import TARGETS, Launch, Resources, recorded
 from torch import Tensor
 
 from maxvit import storage
 from maxvit.benchmark.note import table, write_note
 from maxvit.config import VARIANTS
-from maxvit.kernels.folding import fold_batch_norms
-from maxvit.model import MaxViT
 
 BYTES_PER_S, FLOPS_PER_S = 3.0e12, 790e12  # assumed: an H100's, as measured on such a card
 MULTIPROCESSORS = {80: 108, 90: 132}
@@ -64,7 +62,7 @@ class Row:
     network: str
     side: int
     stage: int
-    map: tuple[int, ...]  # (B, H, W, C)
+    map: Shape  # that goes in
     programs: int
     bytes: int
     flops: int | None  # None: nobody has counted them, see FLOPS
@@ -76,17 +74,13 @@ class Row:
         return max(self.bytes / BYTES_PER_S, (self.flops or 0) / FLOPS_PER_S)
 
 
-def launches(network: str, side: int, stage: int, batch: int) -> Iterator[tuple[str, tuple[int, ...], Launch]]:
+def launches(network: str, side: int, stage: int, batch: int) -> Iterator[tuple[str, Shape, Launch]]:
     """What every row of `gpu_kernels.KERNELS` launches in a stage, forward and backward; stages count from 1."""
     config = VARIANTS[network].resized(side)
-    channels = config.channels[stage - 1]
-    sides = (-(-s // 2 ** (stage + 1)) for s in config.image_size)
-    shape = (batch, *sides, channels)
-    for kernel in (k for k in KERNELS if channels <= k.widest):
-        model = MaxViT.outline(config).train()
-        block = (model if kernel.training else fold_batch_norms(model)).stages[stage - 1][-1]
-        layer = kernel.layer(block).to(None if kernel.autocast else DTYPE)
-        x = torch.empty(*shape[:3], kernel.width * channels, dtype=DTYPE, device="meta")
+    for kernel in (k for k in KERNELS if config.channels[stage - 1] <= k.widest):
+        with torch.device("meta"):
+            layer, shape, _ = kernel.prepare(config, stage, batch, DTYPE)
+            x = torch.empty(shape, dtype=DTYPE)
         with recorded() as found:
             result = kernel.ours(layer, x.requires_grad_(kernel.training))
             if kernel.training:

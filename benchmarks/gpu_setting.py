@@ -1,5 +1,6 @@
 """What a cell is, and where it runs: on a GPU in full, or on a CPU to see that the script works."""
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -34,7 +35,9 @@ class Setting:
 
     def config(self, name: str, side: int) -> MaxViTConfig:
         """The network that is run, for the images that it is given."""
-        return VARIANTS["maxvit_micro" if self.dry else name].resized(64 if self.dry else side)
+        if self.dry:  # each stage has a block that does not stride
+            return dataclasses.replace(VARIANTS["maxvit_micro"], depths=(2, 2, 2, 2)).resized(64)
+        return VARIANTS[name].resized(side)
 
     def batch(self, wanted: int) -> int:
         """Images that are run."""
