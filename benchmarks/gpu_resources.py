@@ -81,6 +81,8 @@ def launches(network: str, side: int, stage: int, batch: int) -> Iterator[tuple[
         with torch.device("meta"):
             layer, shape, _ = kernel.prepare(config, stage, batch, DTYPE)
             x = torch.empty(shape, dtype=DTYPE)
+        if kernel.autocast:  # which casts for PyTorch's operators, and does not know this device
+            layer.shortcut.to(DTYPE)
         with recorded() as found:
             result = kernel.ours(layer, x.requires_grad_(kernel.training))
             if kernel.training:
@@ -109,8 +111,9 @@ def misfits(found: list[Row]) -> list[str]:
             if bad:
                 stack = max(r.resources[capability].stack for r in bad)
                 shared = max(r.resources[capability].shared for r in bad)
-                at = sorted({f"{r.network.removeprefix('maxvit_')} {r.side} stage {r.stage}" for r in bad})
-                lines.append([f"`{kernel}`", f"{capability / 10:.1f}", f"{stack}", f"{shared}", ", ".join(at)])
+                at = list(dict.fromkeys(f"{r.network.removeprefix('maxvit_')} {r.side}, stage {r.stage}" for r in bad))
+                some = "; ".join(at[:2]) + (f"; {len(at) - 2} more" if len(at) > 2 else "")
+                lines.append([f"`{kernel}`", f"{capability / 10:.1f}", f"{stack}", f"{shared}", some])
     return table(["kernel", "capability", "stack up to", "shared up to", "where"], lines) if lines else ["Nothing."]
 
 
@@ -142,7 +145,7 @@ def predictions(found: list[Row]) -> list[str]:
         r = row.resources[newest]
         flops = ["-", "-"] if row.flops is None else [f"{row.flops / 1e9:.2f}", f"{row.flops / row.bytes:.0f}"]
         batch, height, width, channels = row.map
-        waves = row.programs / (MULTIPROCESSORS[newest] * r.programs) if r.programs else float("inf")
+        waves = row.programs / (MULTIPROCESSORS[newest] * max(1, r.programs))
         at = f"{row.network.removeprefix('maxvit_')} {row.side}, stage {row.stage}"
         cells = [f"`{row.kernel}`", at, f"{batch} x {height} x {width} x {channels}"]
         cells += [f"{n}" for n in (r.registers, r.stack, r.shared, r.programs)]
