@@ -174,7 +174,9 @@ def main(arguments: list[str] | None = None) -> None:
     storage.write_text(options.out.with_name(f"{options.out.name}.json"), _json(found))
     body = ["## What does not fit", "", *misfits(found), ""]
     body += ["## What a kernel takes", "", *overview(found), ""]
-    body += [f"## Launch by launch, capability {max(found[0].resources) / 10:.1f}", "", *predictions(found)]
+    shown = [row for row in found if row.side == options.sides[0]]
+    body += [f"## Launch by launch at {options.sides[0]}, capability {max(found[0].resources) / 10:.1f}", ""]
+    body += [*predictions(shown), "", "Launches at other sides are in the JSON file beside this page."]
     words = sys.argv[1:] if arguments is None else arguments
     print(write_note(options.out, __doc__ or "", body, ["benchmarks/gpu_resources.py", *words], ["triton"]))
 
