@@ -1,0 +1,211 @@
+"""Whole networks and their stages, in inference and in training steps, beside timm's and torchvision's.
+
+All have the same weights (torchvision's network is another, and has its own). A training step is forward, cross entropy
+and backward, in PyTorch's mixed precision; inference is in bfloat16 throughout, or in mixed precision where a name says
+so. The answer that is compared is the logits, or the gradient of the first convolution, which all others go into.
+"""
+
+import functools
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from gpu_setting import Cell, Setting
+from gpu_timing import Answer, Run, Work
+from torch import Tensor, nn
+
+import maxvit
+from maxvit.benchmark.job import Job
+from maxvit.benchmark.ours import plain
+from maxvit.benchmark.peers import PEERS
+from maxvit.benchmark.weights import write_weights
+from maxvit.inference.summary import summarize
+from maxvit.model import MaxViT
+
+OURS, EAGER = "maxvit, Triton", "maxvit, PyTorch"
+CLOSE, CLOSE_GRADIENTS = 0.1, 0.3  # of dozens of layers in bfloat16; the kernels' own tests judge them more strictly
+LAST = torch.channels_last
+Make = Callable[[Job], nn.Module]
+
+
+def _fast(job: Job) -> nn.Module:
+    if job.what == "inference":
+        return maxvit.optimize(plain(job).bfloat16() if job.precision == "bf16" else plain(job), backend="triton")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # what it says where it does nothing
+        return maxvit.accelerate(plain(job))
+
+
+def _eager(job: Job) -> nn.Module:
+    return _low(plain(job).to(memory_format=LAST), job)
+
+
+def _peer(name: str, low: bool = False) -> Make:
+    """A peer as the command `maxvit benchmark` has it; low: with parameters in bfloat16."""
+    peer = next(peer for peer in PEERS if peer.name == name)
+    return lambda job: _low(peer.open(job), job) if low else peer.open(job)  # type: ignore[arg-type, return-value]
+
+
+def _low(network: nn.Module, job: Job) -> nn.Module:
+    return network.bfloat16() if job.what == "inference" and job.precision == "bf16" else network
+
+
+def _compiled(make: Make, mode: str | None = None) -> Make:
+    return lambda job: torch.compile(make(job), mode=mode)  # type: ignore[return-value]
+
+
+TIMM, TORCHVISION = _peer("timm-channels-last", low=True), _peer("torchvision-channels-last", low=True)
+# By what they do; those with `torch.compile` are last, since they take a minute to be ready.
+CONTENDERS: dict[str, dict[str, Make]] = {
+    "inference": {
+        OURS: _fast,
+        EAGER: _eager,
+        "timm": TIMM,
+        "timm, mixed precision": _peer("timm-channels-last"),
+        "timm, compiled": _compiled(TIMM),
+        "timm, compiled, CUDA graph": _compiled(TIMM, "reduce-overhead"),
+    },
+    "training": {
+        OURS: _fast,
+        EAGER: _eager,
+        "timm": TIMM,
+        "timm, compiled": _compiled(TIMM),
+    },
+}
+OF_TORCHVISION: dict[str, Make] = {
+    OURS: _fast,
+    "torchvision": TORCHVISION,
+    "torchvision, compiled": _compiled(TORCHVISION),
+}
+
+
+def network_cells() -> Iterator[Cell]:
+    """The goals first: T at 224, B at 384, T at 512, training of T at 224."""
+    goals = [("tiny", 224, "inference", 256), ("base", 384, "inference", 64), ("tiny", 512, "inference", 64)]
+    goals += [("tiny", 224, "training", 128)]
+    others = [("tiny", 224, "inference", 1)]
+    sizes = [(n, s) for s in (224, 384, 512) for n in ("tiny", "small", "base", "large")]
+    batches = {224: (128, 64), 384: (64, 32), 512: (32, 16)}
+    for what in ("inference", "training"):
+        others += [(name, side, what, batches[side][what == "training"]) for name, side in sizes]
+    known = {goal[:3] for goal in goals}
+    for case in [*goals, *(c for c in others if c[:3] not in known or c[3] == 1)]:
+        yield _cell(*case)
+    for what, batch in (("inference", 256), ("training", 128)):
+        yield _cell("tiny", 224, what, batch, "torchvision")
+
+
+def stage_cells() -> Iterator[Cell]:
+    """Each stage of MaxViT-T at 224, in inference."""
+    for stage in (1, 2, 3, 4):
+        yield Cell(f"stage {stage} of tiny 224, inference", functools.partial(_stage_work, stage), budget_s=2.0)
+
+
+def _cell(variant: str, side: int, what: str, batch: int, weights: str = "official") -> Cell:
+    of = "" if weights == "official" else f", {weights}'s"
+    name = f"network {variant} {side}{of}, {what}, batch {batch}"
+    return Cell(name, functools.partial(_work, variant, side, what, batch, weights), budget_s=5.0)
+
+
+def _job(variant: str, side: int, what: str, batch: int, weights: str, setting: Setting, folder: Path) -> Job:
+    config = setting.config(f"maxvit_{variant}", side)
+    write_weights(folder, config, config.image_size, weights)  # type: ignore[arg-type]
+    return Job(
+        what=what,  # type: ignore[arg-type]
+        weights=weights,  # type: ignore[arg-type]
+        config=config,
+        image_size=config.image_size,
+        batch=setting.batch(batch),
+        precision="fp32" if setting.dry else "bf16",
+        drop_path=False,
+        device=setting.device.type,
+        threads=torch.get_num_threads(),
+        folder=folder,
+        file=folder / "nothing is exported",
+    )
+
+
+def _work(variant: str, side: int, what: str, batch: int, weights: str, setting: Setting) -> Work:
+    folder = tempfile.TemporaryDirectory()
+    job = _job(variant, side, what, batch, weights, setting, Path(folder.name))
+    random = torch.Generator().manual_seed(0)
+    images = torch.randn(job.batch, 3, *job.image_size, generator=random).to(setting.device, memory_format=LAST)
+    labels = torch.randint(job.config.num_classes, (job.batch,), generator=random).to(setting.device)
+
+    def ready(name: str, make: Make) -> Run:
+        assert folder  # kept until all weights are read
+        network = make(job)
+        if what == "training":
+            return _step(network, images, labels, setting)
+        mixed = "mixed" in name
+        given = images if mixed else images.to(setting.dtype)
+
+        @torch.inference_mode()
+        def forward() -> Answer:
+            with setting.autocast(mixed):
+                return network(given)
+
+        return forward
+
+    made = OF_TORCHVISION if weights == "torchvision" else CONTENDERS[what]
+    outline = MaxViT.outline(plain(job).config)
+    return Work(
+        contenders={
+            name: functools.partial(ready, name, make)
+            for name, make in made.items()
+            if setting.compiles or "compiled" not in name
+        },
+        close=CLOSE_GRADIENTS if what == "training" else CLOSE,
+        flops=2.0 * summarize(outline).multiply_adds * job.batch * (3 if what == "training" else 1),
+        bytes=None,
+        images=job.batch,
+    )
+
+
+def _step(network: nn.Module, images: Tensor, labels: Tensor, setting: Setting) -> Run:
+    first = next(network.parameters())
+
+    def step() -> Answer:
+        network.zero_grad(set_to_none=True)
+        with setting.autocast():
+            loss = F.cross_entropy(network(images).float(), labels)
+        loss.backward()
+        assert first.grad is not None
+        return first.grad
+
+    return step
+
+
+def _stage_work(number: int, setting: Setting) -> Work:
+    folder = tempfile.TemporaryDirectory()
+    job = _job("tiny", 224, "inference", 256, "official", setting, Path(folder.name))
+    part = summarize(plain(job)).parts[number]
+    before = summarize(plain(job)).parts[number - 1].output
+    sides = [s * 2 for s in part.output[1:]]
+    x = torch.randn(job.batch, before[0], *sides, device=setting.device, dtype=setting.dtype)
+    x = x.contiguous(memory_format=LAST)
+
+    def ready(make: Make) -> Run:
+        assert folder
+        stage = make(job).stages[number - 1]
+
+        @torch.inference_mode()
+        def forward() -> Answer:
+            return stage(x)
+
+        return forward
+
+    makes: dict[str, Make] = {OURS: _fast, EAGER: _eager}
+    contenders: dict[str, Callable[[], Run]] = {n: functools.partial(ready, make) for n, make in makes.items()}
+    if setting.compiles:
+        contenders[f"{EAGER}, compiled"] = lambda: ready(_compiled_stages)
+    return Work(contenders, CLOSE, 2.0 * part.multiply_adds * job.batch, None, job.batch)
+
+
+def _compiled_stages(job: Job) -> nn.Module:
+    network = _eager(job)
+    network.stages = nn.ModuleList([torch.compile(stage) for stage in network.stages])  # type: ignore[assignment]
+    return network

@@ -1,0 +1,187 @@
+"""Which Triton kernels a call launches and with what, and what they take of a multiprocessor: all without a GPU.
+
+The call runs on tensors of the meta device, so that nothing is computed. Our operators run their host functions there
+and not their stand-ins, and a launch is written down instead of made. Triton must not interpret (TRITON_INTERPRET).
+"""
+
+import functools
+import os
+import re
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+from unittest.mock import patch
+
+import torch
+import triton
+from torch import Tensor
+from torch._library.custom_ops import OPDEFS
+from torch.utils._python_dispatch import TorchDispatchMode
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource, make_backend
+from triton.runtime.jit import JITFunction, create_function_from_signature
+
+WARP = 32
+
+
+@dataclass(frozen=True)
+class Multiprocessor:
+    """What the programs on one multiprocessor share (CUDA C++ Programming Guide, "Compute Capabilities").
+
+    Attributes:
+        shared_bytes: Shared memory; the runtime takes 1 KiB of it for each program.
+        program_bytes: What of it one program may have.
+        registers: Each of 32 bits, given to a warp in units of 256.
+        warps: That can be resident.
+        programs: Likewise.
+    """
+
+    shared_bytes: int
+    program_bytes: int
+    registers: int = 65536
+    warps: int = 64
+    programs: int = 32
+
+    def resident(self, registers: int, shared: int, warps: int) -> int:
+        """How many programs run at once: each has so many warps, bytes, and registers a thread."""
+        of_warp = -(-registers * WARP // 256) * 256
+        by_registers = self.registers // of_warp // warps if registers else self.programs
+        return min(by_registers, self.warps // warps, self.shared_bytes // (shared + 1024), self.programs)
+
+
+KIB = 1024
+TARGETS = {80: Multiprocessor(164 * KIB, 163 * KIB), 90: Multiprocessor(228 * KIB, 227 * KIB)}  # A100, H100
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What the compiler made of a kernel: registers of a thread, bytes of a thread's stack (spills), shared bytes."""
+
+    registers: int
+    stack: int
+    shared: int
+    warps: int
+    programs: int  # at once on a multiprocessor
+
+    def misfit(self, limits: Multiprocessor) -> bool:
+        """Whether it spills registers, or cannot be launched at all."""
+        return self.stack > 0 or self.shared > limits.program_bytes
+
+
+@dataclass(frozen=True)
+class Launch:
+    """One launch of a kernel."""
+
+    kernel: JITFunction[Any]
+    grid: tuple[int, ...]
+    arguments: dict[str, Any]
+    options: dict[str, Any]  # of the launch, such as num_warps
+
+    @property
+    def name(self) -> str:
+        """The file and the function."""
+        return f"{self.kernel.__module__.rsplit('.', 1)[-1]}.{self.kernel.__name__}"
+
+    @property
+    def programs(self) -> int:
+        """How many the launch has."""
+        return prod(self.grid)
+
+    @property
+    def bytes(self) -> int:
+        """Of all tensors that it is given, each once: no kernel that reads or writes them all can move fewer."""
+        tensors = {id(t): t for t in self.arguments.values() if isinstance(t, Tensor)}
+        return sum(t.numel() * t.element_size() for t in tensors.values())
+
+    def source(self, capability: int) -> tuple[ASTSource, dict[str, Any]]:
+        """What Triton compiles when it launches this, and with which options."""
+        backend = make_backend(_target(capability))
+        bind = create_function_from_signature(self.kernel.signature, self.kernel.params, backend)
+        bound, specialization, options = bind(**self.arguments, **self.options, debug=False)
+        parsed, signature, constants, attributes = self.kernel._pack_args(
+            backend, options, bound, specialization, options
+        )
+        return ASTSource(self.kernel, signature, constants, attributes), parsed.__dict__
+
+    def resources(self, capability: int) -> Resources:
+        """Compile for a GPU of such a capability (90 is 9.0), and read what the machine code takes."""
+        source, options = self.source(capability)
+        return _compiled(_Source(source, options), capability)
+
+
+class _Source:
+    """Equal where the compiled kernels are."""
+
+    def __init__(self, source: ASTSource, options: dict[str, Any]) -> None:
+        self.source, self.options = source, options
+        self.key = f"{source.hash()} {sorted(map(str, options.items()))}"
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Source) and self.key == other.key
+
+
+@functools.cache
+def _compiled(source: _Source, capability: int) -> Resources:
+    kernel = triton.compile(source.source, target=_target(capability), options=source.options)
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(kernel.asm["cubin"])
+        file.flush()
+        command = [triton.knobs.nvidia.cuobjdump.path, "-res-usage", file.name]
+        usage = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    registers, stack = (int(_found(rf"{what}:(\d+)", usage)) for what in ("REG", "STACK"))
+    shared, warps = kernel.metadata.shared, kernel.metadata.num_warps
+    programs = TARGETS[capability].resident(registers, shared, warps)
+    return Resources(registers, stack, shared, warps, programs)
+
+
+def _found(pattern: str, text: str) -> str:
+    match = re.search(pattern, text)
+    assert match is not None, text
+    return match[1]
+
+
+def _target(capability: int) -> GPUTarget:
+    return GPUTarget("cuda", capability, WARP)
+
+
+class _HostFunctions(TorchDispatchMode):
+    """Runs what launches kernels also where tensors are on the meta device."""
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        operator = OPDEFS.get(func._schema.name)
+        if operator is None:
+            return func(*args, **(kwargs or {}))
+        with self:  # one may call another
+            return operator._init_fn(*args, **(kwargs or {}))
+
+
+@contextmanager
+def recorded() -> Iterator[list[Launch]]:
+    """Write down what is launched inside, in order, and launch nothing.
+
+    Raises:
+        RuntimeError: If Triton interprets: kernels are then no kernels.
+    """
+    if os.environ.get("TRITON_INTERPRET", "0") not in ("", "0"):
+        raise RuntimeError("TRITON_INTERPRET is set, and interpreted kernels cannot be compiled: unset it")
+    launches: list[Launch] = []
+
+    def run(kernel: JITFunction[Any], /, *args: Any, grid: Any, warmup: bool, **kwargs: Any) -> None:
+        given = {name: kwargs.pop(name) for name in kernel.arg_names if name in kwargs}
+        bound = kernel.signature.bind(*args, **given)
+        bound.apply_defaults()
+        grid = grid(bound.arguments) if isinstance(grid, Callable) else tuple(grid)  # type: ignore[arg-type]
+        launches.append(Launch(kernel, grid, dict(bound.arguments), kwargs))
+
+    never = patch.object(torch, "is_autocast_enabled", lambda *_: False)  # PyTorch refuses to say for this device
+    with patch.object(JITFunction, "run", run), never, _HostFunctions():
+        yield launches
