@@ -18,10 +18,10 @@ from maxvit.config import VARIANTS, MaxViTConfig
 from maxvit.kernels.folding import fold_batch_norms
 from maxvit.kernels.gpu.attention import attend
 from maxvit.kernels.gpu.feedforward import feedforward
-from maxvit.kernels.gpu.linear import normed_linear, projected
+from maxvit.kernels.gpu.linear import normed_linear
 from maxvit.kernels.gpu.mbconv import hidden_map
 from maxvit.kernels.gpu.mbconv_training import mbconv
-from maxvit.kernels.gpu.rows import WIDEST
+from maxvit.kernels.gpu.product import projected
 from maxvit.model import MaxViT, MaxViTBlock
 
 OURS, THEIRS, COMPILED = "maxvit, Triton", "PyTorch", "PyTorch, compiled"
@@ -44,7 +44,6 @@ class Kernel:
         flops: Of a pixel that comes out, from the layer and the channels that go in.
         inference: Whether it is timed forward.
         training: Whether it is timed forward and backward. Layers of those that are not have batch norms folded.
-        widest: Stages with more channels leave it to PyTorch.
         autocast: Whether parameters are float32 where maps are not.
         strided: Whether it is of a stage's first block, whose input is the map of the stage before.
     """
@@ -58,7 +57,6 @@ class Kernel:
     flops: Callable[[Layer, int], float]
     inference: bool = True
     training: bool = True
-    widest: int = 10_000
     autocast: bool = False
     strided: bool = False
 
@@ -112,8 +110,7 @@ def _feedforward(block: MaxViTBlock) -> Layer:
 def _our_feedforward(layer: Layer, x: Tensor) -> Tensor:
     norm, ffn = layer
     weights = (ffn.expand.weight, ffn.expand.bias, ffn.project.weight, ffn.project.bias)
-    kept = torch.ones(len(x), device=x.device)
-    return feedforward(x, norm.weight, norm.bias, *weights, kept, norm.eps, False)
+    return feedforward(x, norm.weight, norm.bias, *weights, None, norm.eps, False)
 
 
 def _hidden_part(block: MaxViTBlock) -> Layer:
@@ -158,9 +155,9 @@ def _mbconv_flops(layer: Layer, channels: int) -> float:
 KERNELS = (
     Kernel("block attention", _bare_attention("block"), 3, 1, attend, lambda a, x: a(x), _attention_flops),
     Kernel("grid attention", _bare_attention("grid"), 3, 1, attend, lambda a, x: a(x), _attention_flops),
-    Kernel("feed-forward", _feedforward, 1, 1, _our_feedforward, lambda a, x: x + a(x), _linear_flops, widest=WIDEST),
+    Kernel("feed-forward", _feedforward, 1, 1, _our_feedforward, lambda a, x: x + a(x), _linear_flops),
     Kernel(
-        "norm and linear", _norm_and_linear, 1, 3, _our_norm_and_linear, lambda a, x: a(x), _linear_flops, widest=WIDEST
+        "norm and linear", _norm_and_linear, 1, 3, _our_norm_and_linear, lambda a, x: a(x), _linear_flops
     ),
     Kernel("projection", _projection, 1, 1, _our_projection, lambda a, x: a(x) + x, _linear_flops, training=False),
     Kernel("MBConv's hidden map", _hidden_part, 1, 4, hidden_map, _their_hidden, _mbconv_flops, training=False),
@@ -194,7 +191,7 @@ KERNELS = (
 def kernel_cells() -> Iterator[Cell]:
     """At every stage of MaxViT-T at 224; attention at its larger windows too."""
     for stage in (1, 2, 3, 4):
-        for kernel in (k for k in KERNELS if VARIANTS["maxvit_tiny"].channels[stage - 1] <= k.widest):
+        for kernel in KERNELS:
             for trains in [False] * kernel.inference + [True] * kernel.training:
                 yield _cell(kernel, 224, stage, trains)
     for side in (384, 512):

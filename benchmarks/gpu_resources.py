@@ -37,7 +37,7 @@ FLOPS: dict[str, Callable[[dict[str, Any]], int]] = {
     "attention._forward": lambda a: 2 * 2 * a["groups"] * a["T"] ** 2 * a["N"] * a["D"],
     "attention._backward": lambda a: 5 * 2 * a["groups"] * a["T"] ** 2 * a["N"] * a["D"],  # scores are made again
     "linear._normed_linear": lambda a: 2 * a["rows"] * a["C"] * a["C_OUT"],
-    "linear._projected": lambda a: 2 * a["rows"] * a["C"] * a["C_OUT"],
+    "product._product": lambda a: 2 * a["rows"] * a["C"] * a["C_OUT"],
     "feedforward._feedforward": lambda a: 2 * 2 * a["rows"] * a["C"] * a["HIDDEN"],
     "feedforward._gelu_pair": lambda a: 0,
     "expand._expand_filter": lambda a: 2 * a["x"].numel() * a["C"] + 2 * 9 * a["out"].numel(),
@@ -77,7 +77,7 @@ class Row:
 def launches(network: str, side: int, stage: int, batch: int) -> Iterator[tuple[str, Shape, Launch]]:
     """What every row of `gpu_kernels.KERNELS` launches in a stage, forward and backward; stages count from 1."""
     config = VARIANTS[network].resized(side)
-    for kernel in (k for k in KERNELS if config.channels[stage - 1] <= k.widest):
+    for kernel in KERNELS:
         with torch.device("meta"):
             layer, shape, _ = kernel.prepare(config, stage, batch, DTYPE)
             x = torch.empty(shape, dtype=DTYPE)

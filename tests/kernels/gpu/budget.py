@@ -2,8 +2,12 @@
 
 from collections.abc import Callable, Sequence
 
+import pytest
 import torch
 from torch import Tensor
+
+LOW = [pytest.param(dtype, marks=pytest.mark.full) for dtype in (torch.bfloat16, torch.float16)]
+TYPES = [torch.float32, *LOW]  # the strictest always; the network's tests have a low one too
 
 FLOOR = {torch.float32: 2e-6, torch.bfloat16: 2**-9, torch.float16: 2**-12}  # half a unit in the last place, or sums
 

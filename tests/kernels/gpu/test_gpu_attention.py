@@ -2,14 +2,12 @@
 
 import pytest
 import torch
-from budget import check
+from budget import TYPES, check
 from torch import Tensor
 
 from maxvit.kernels.gpu.attention import group_attention
 from maxvit.layers.attention import _attend
 from maxvit.layers.partition import pad, padded_size, partition, real_tokens, unpartition
-
-TYPES = [torch.float32, torch.bfloat16, torch.float16]
 
 
 def plain(qkv: Tensor, bias: Tensor, size: tuple[int, int], axis: str) -> Tensor:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from budget import check
+from budget import TYPES, check
 from torch import Tensor, nn
 
 from maxvit.kernels.gpu import strips
@@ -12,7 +12,6 @@ from maxvit.kernels.gpu.statistics import statistics
 from maxvit.layers.mbconv import SameConv2d
 
 pytestmark = pytest.mark.filterwarnings("ignore:overflow encountered in exp")  # a sigmoid of 0, as on a GPU
-TYPES = [torch.float32, torch.bfloat16, torch.float16]
 
 
 def plain(x: Tensor, weight: Tensor, bias: Tensor, kernel: Tensor, act: str, stride: int, symmetric: bool) -> Tensor:

@@ -3,14 +3,13 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from budget import check
+from budget import TYPES, check
 from torch import Tensor
 
 from maxvit.kernels.gpu.feedforward import feedforward
 from maxvit.kernels.gpu.linear import normed_linear
 from maxvit.kernels.gpu.product import activated, projected
 
-TYPES = [torch.float32, torch.bfloat16, torch.float16]
 EPSILON = 1e-5
 
 

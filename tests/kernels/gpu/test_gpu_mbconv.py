@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 import torch
-from budget import check
+from budget import TYPES, check
 from torch import Tensor, nn
 
 import healthy
@@ -15,7 +15,6 @@ from maxvit.kernels.gpu.expand import WIDEST, expanded_filtered, rows_of_program
 from maxvit.kernels.gpu.mbconv import hidden_map
 from maxvit.layers.mbconv import MBConv
 
-TYPES = [torch.float32, torch.bfloat16, torch.float16]
 ARITHMETICS = [pytest.param(OFFICIAL, id="official"), pytest.param(TORCHVISION, id="torchvision")]
 Results = tuple[Tensor, Tensor]
 

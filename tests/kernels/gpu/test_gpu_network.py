@@ -30,6 +30,11 @@ SMALL = MaxViTConfig(
 )
 
 
+ARITHMETICS = pytest.mark.parametrize(
+    "arithmetic", [OFFICIAL, pytest.param(TORCHVISION, marks=pytest.mark.full)], ids=["official", "torchvision"]
+)
+
+
 def make(device: torch.device, **changes: object) -> MaxViT:
     network = healthy.fill(MaxViT(dataclasses.replace(SMALL, **changes))).to(device)
     assert isinstance(network, MaxViT)
@@ -42,7 +47,7 @@ def maps(network: MaxViT, images: Tensor) -> list[Tensor]:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-@pytest.mark.parametrize("arithmetic", [OFFICIAL, TORCHVISION], ids=["official", "torchvision"])
+@ARITHMETICS
 def test_every_stage_is_the_originals(device, dtype, arithmetic):
     model = make(device, arithmetic=arithmetic).to(dtype)
     images = torch.randn(2, 3, 45, 38, device=device, dtype=dtype)
@@ -59,6 +64,7 @@ def test_its_engine_says_what_computes(device):
     assert "Triton" not in optimize(make(device)).engine
 
 
+@pytest.mark.full
 def test_a_compiled_network_has_one_graph_and_the_same_answers(device):
     fast, images = optimize(make(device), backend="triton"), torch.randn(2, 3, 45, 38, device=device)
     with torch.no_grad():
@@ -69,7 +75,7 @@ def off(found: dict[str, Tensor], truth: dict[str, Tensor]) -> dict[str, float]:
     return {name: error(found[name].float(), truth[name]) for name in truth}
 
 
-@pytest.mark.parametrize("arithmetic", [OFFICIAL, TORCHVISION], ids=["official", "torchvision"])
+@ARITHMETICS
 def test_one_step_is_the_plain_networks(device, arithmetic):
     """Against the plain network in float64, not more than three times as far off as the plain one in float32."""
     model, images = make(device, arithmetic=arithmetic).train(), torch.randn(3, 3, 38, 45, device=device)
@@ -79,6 +85,7 @@ def test_one_step_is_the_plain_networks(device, arithmetic):
     assert {name: (ours[name], plain[name]) for name in truth if ours[name] > 3 * plain[name] + 2e-5} == {}
 
 
+@pytest.mark.full
 def test_one_step_under_autocast_is_as_near_as_the_plain_networks(device):
     model, images = make(device).train(), torch.randn(3, 3, 38, 45, device=device)
     truth = step(copy.deepcopy(model).double(), images.double())
@@ -96,6 +103,7 @@ def test_parameters_and_statistics_are_the_models_own(device):
     assert all(a is b for a, b in zip(fast.buffers(), model.buffers(), strict=True))
 
 
+@pytest.mark.full
 def test_a_second_step_from_the_same_state_has_the_same_bits(device):
     model, images = make(device).train(), torch.randn(2, 3, 32, 45, device=device)
     before = copy.deepcopy(model.state_dict())
@@ -111,6 +119,7 @@ def test_less_than_half_is_kept_for_backward(device):
     assert saved_bytes(accelerate(model, backend="triton"), images) < 0.5 * saved_bytes(model, images)
 
 
+@pytest.mark.full
 def test_a_compiled_step_is_the_same_step(device):
     model, images = make(device, drop_path_rate=0.0).train(), torch.randn(2, 3, 32, 45, device=device)
     before = copy.deepcopy(model.state_dict())
@@ -123,6 +132,7 @@ def test_a_compiled_step_is_the_same_step(device):
         torch.testing.assert_close(compiled[name], value)
 
 
+@pytest.mark.full
 def test_processes_average_its_gradients(device, tmp_path):
     dist.init_process_group("gloo", init_method=f"file://{tmp_path / 'meeting'}", rank=0, world_size=1)
     try:

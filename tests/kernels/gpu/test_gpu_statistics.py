@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
-from budget import check, error
+from budget import TYPES, check, error
 from torch import Tensor, nn
 
 from maxvit.kernels.gpu import maps
@@ -13,7 +13,6 @@ from maxvit.kernels.gpu.normalization import normalize, normalized
 from maxvit.kernels.gpu.statistics import statistics
 
 pytestmark = pytest.mark.filterwarnings("ignore:overflow encountered in exp")  # a sigmoid of 0, as on a GPU
-TYPES = [torch.float32, torch.bfloat16, torch.float16]
 SHAPES = [(3, 5, 7, 11), (2, 1, 1, 67), (1, 17, 13, 3)]  # the last needs several tiles
 
 
