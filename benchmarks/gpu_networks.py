@@ -36,7 +36,7 @@ def _fast(job: Job) -> nn.Module:
         return maxvit.optimize(plain(job).bfloat16() if job.precision == "bf16" else plain(job), backend="triton")
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # what it says where it does nothing
-        return maxvit.accelerate(plain(job))
+        return maxvit.accelerate(plain(job), backend="triton")
 
 
 def _eager(job: Job) -> nn.Module:
