@@ -404,6 +404,20 @@ def test_the_native_kernels_train_as_plain_pytorch_does(small_recipe, tmp_path, 
     assert any(not torch.equal(states[0][n], states[1][n]) for n in states[0])  # they are two ways
 
 
+@pytest.mark.full
+@pytest.mark.skipif(torch.cuda.is_available(), reason="is for Triton's interpreter; a GPU has benchmarks")
+@pytest.mark.filterwarnings("ignore:overflow encountered")  # by an exponential whose reciprocal is zero
+def test_the_triton_kernels_train_as_plain_pytorch_does(small_recipe, tmp_path, capsys):
+    losses = {}
+    for kernels in ("triton", "none"):
+        recipe = small_recipe("optimization.epochs=1", f"model.kernels={kernels}")
+        run = train(recipe, tmp_path / kernels, show_progress=True).run
+        losses[kernels] = float(rows_of(run)[0]["train_loss"])
+    assert "training by the Triton kernels, not yet run on a GPU" in capsys.readouterr().err
+    assert losses["triton"] == pytest.approx(losses["none"], rel=1e-3)
+    assert losses["triton"] != losses["none"]  # they are two ways
+
+
 def test_a_run_without_a_compiler_says_so(small_recipe, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(native, "load", no_compiler)
     assert train(small_recipe("optimization.epochs=1"), tmp_path / "run", show_progress=True).finished
