@@ -62,10 +62,7 @@ def obstacle(model: MaxViT, backend: TrainingBackend = "native") -> str:
         raise MaxViTError(f"backend is {backend!r}; choose {' or '.join(get_args(TrainingBackend))}")
     if is_optimized(model):
         return "it is optimised, and can only compute"
-    if backend == "native":
-        return native.obstacle(model)
-    weight = model.head.dense.weight
-    return support.obstacle(weight.device, weight.dtype)
+    return native.obstacle(model) if backend == "native" else support.obstacle(model)
 
 
 def _kernels(backend: TrainingBackend) -> ModuleType:

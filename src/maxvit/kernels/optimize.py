@@ -138,8 +138,7 @@ def _put_native(fast: MaxViT, precision: Precision) -> str:
 
 def _put_triton(fast: MaxViT) -> str:
     """Replace blocks by those of the Triton kernels; returns why not, where they cannot serve."""
-    like = fast.head.dense.weight
-    if reason := obstacle(like.device, like.dtype):
+    if reason := obstacle(fast):
         return reason
     from maxvit.kernels.gpu.graphs import Graphs
     from maxvit.kernels.gpu.inference import TritonBlock

@@ -114,6 +114,17 @@ def test_a_second_step_from_the_same_state_has_the_same_bits(device):
     assert [name for name in first if not torch.equal(first[name], again[name])] == []
 
 
+@pytest.mark.full
+def test_gradient_checkpointing_gives_the_same_bits(device):
+    model, images = make(device).train(), torch.randn(2, 3, 32, 45, device=device)
+    before = copy.deepcopy(model.state_dict())
+    kept = step(accelerate(model, backend="triton"), images)
+    model.load_state_dict(before)
+    model.set_gradient_checkpointing()
+    again = step(accelerate(model, backend="triton"), images)
+    assert [name for name in kept if not torch.equal(kept[name], again[name])] == []
+
+
 def test_less_than_half_is_kept_for_backward(device):
     model, images = make(device, drop_path_rate=0.0).train(), torch.randn(2, 3, 64, 64, device=device)
     assert saved_bytes(accelerate(model, backend="triton"), images) < 0.5 * saved_bytes(model, images)
@@ -162,20 +173,21 @@ def test_what_does_not_train_is_computed_by_the_layers_themselves(device):
     ("reason", "change"),
     [
         ("float64", lambda patch: None),
+        ("heads of up to 128", lambda patch: patch.setattr(support, "WIDEST_HEAD", 8)),
         ("run on an NVIDIA GPU", lambda patch: patch.setattr(support, "interpreted", lambda: False)),
         (
             "Triton cannot be imported",
             lambda patch: patch.setattr(support, "missing", lambda: "Triton cannot be imported"),
         ),
     ],
-    ids=["another type", "no GPU", "no Triton"],
+    ids=["another type", "wide heads", "no GPU", "no Triton"],
 )
 def test_what_cannot_be_served_is_said_and_computed_by_pytorch(monkeypatch, call, reason, change):
     change(monkeypatch)
     model = make(torch.device("cpu"))
     model = model.double() if reason == "float64" else model
     images = torch.randn(1, 3, 32, 32, dtype=model.head.dense.weight.dtype)
-    with pytest.warns(UserWarning, match=reason):
+    with pytest.warns(UserWarning, match=reason.replace("128", "8")):
         fast = call(model, backend="triton")
     torch.testing.assert_close(fast(images), model(images))
 

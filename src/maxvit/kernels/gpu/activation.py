@@ -10,6 +10,11 @@ def is_erf(act: nn.GELU) -> bool:
     return act.approximate == "none"
 
 
+def formula(act: nn.GELU) -> str:
+    """By which formula a layer computes GELU: "tanh" or "erf"."""
+    return "erf" if act.approximate == "none" else "tanh"
+
+
 @triton.jit
 def gelu(x, ERF: tl.constexpr):
     """x times its share that passes."""

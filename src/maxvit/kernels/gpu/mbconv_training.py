@@ -9,9 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from maxvit.kernels.gpu.activation import formula
 from maxvit.kernels.gpu.depthwise_training import depthwise
 from maxvit.kernels.gpu.excitation import pooled, scale_gradient
-from maxvit.kernels.gpu.normalization import apply, formula, input_gradient
+from maxvit.kernels.gpu.normalization import apply, input_gradient
 from maxvit.kernels.gpu.statistics import statistics
 from maxvit.layers.mbconv import MBConv
 

@@ -11,7 +11,7 @@ import triton
 import triton.language as tl
 from torch import Tensor, nn
 
-from maxvit.kernels.gpu.activation import gelu, gelu_slope
+from maxvit.kernels.gpu.activation import formula, gelu, gelu_slope
 from maxvit.kernels.gpu.maps import (
     COLUMNS,
     REGISTERS,
@@ -31,11 +31,6 @@ def normalize(x: Tensor, norm: nn.BatchNorm2d, act: nn.GELU | None = None) -> Te
     """act(norm(x)), (B, H, W, C) in x's type; keeps x."""
     out: Tensor = normalized(x, norm.weight, norm.bias, statistics(x, norm), "none" if act is None else formula(act))
     return out
-
-
-def formula(act: nn.GELU) -> str:
-    """By which formula a layer computes GELU: "tanh" or "erf"."""
-    return "erf" if act.approximate == "none" else "tanh"
 
 
 @torch.library.custom_op("maxvit::normalized", mutates_args=())

@@ -5,7 +5,10 @@ import functools
 import torch
 from torch import Tensor
 
+from maxvit.model import MaxViT
+
 TYPES = (torch.float32, torch.bfloat16, torch.float16)  # that the kernels compute in; sums are always float32
+WIDEST_HEAD = 128  # channels: tiles of wider ones do not fit on the chip
 
 
 @functools.cache
@@ -18,16 +21,19 @@ def missing() -> str:
     return ""
 
 
-def obstacle(device: torch.device, dtype: torch.dtype) -> str:
-    """Why the kernels cannot serve tensors of a type on a device, in a few words; nothing where they can."""
+def obstacle(model: MaxViT) -> str:
+    """Why the kernels cannot serve a network, in a few words; nothing where they can."""
     if reason := missing():
         return reason
+    device, dtype = model.head.dense.weight.device, model.head.dense.weight.dtype
     if dtype not in TYPES:
         return f"they compute in float32, bfloat16 and float16, and the network is {dtype}"
-    if device.type == "cuda":
-        major, minor = torch.cuda.get_device_capability(device)
-        return "" if major >= 8 else f"they need compute capability 8.0, and the GPU has {major}.{minor}"
-    return "" if interpreted() else f"they run on an NVIDIA GPU, and the network is on {device.type}"
+    if model.config.head_dim > WIDEST_HEAD:
+        return f"they take heads of up to {WIDEST_HEAD} channels, and the network's have {model.config.head_dim}"
+    if device.type != "cuda" or torch.version.hip:
+        return "" if interpreted() else f"they run on an NVIDIA GPU, and the network is on {device.type}"
+    major, minor = torch.cuda.get_device_capability(device)
+    return "" if major >= 8 else f"they need compute capability 8.0, and the GPU has {major}.{minor}"
 
 
 def interpreted() -> bool:

@@ -12,15 +12,23 @@ from maxvit.kernels.gpu.attention import attend
 from maxvit.kernels.gpu.feedforward import feedforward
 from maxvit.kernels.gpu.linear import normed_linear
 from maxvit.kernels.gpu.mbconv_training import mbconv
+from maxvit.kernels.gpu.normalization import normalize
 from maxvit.kernels.gpu.support import TYPES
 from maxvit.layers.drop_path import DropPath
 from maxvit.layers.mbconv import MBConv
 from maxvit.layers.multiaxis import AttentionLayer
+from maxvit.model import Stem
 
 
 def serves(layer: nn.Module, x: Tensor) -> bool:
     """Whether a layer takes this input by them; statistics that processes share are PyTorch's."""
     return x.dtype in TYPES and not any(isinstance(m, nn.SyncBatchNorm) for m in layer.modules())
+
+
+def stem(part: Stem, x: Tensor) -> Tensor:
+    """(B, C_in, H, W) -> (B, C, ceil(H / 2), ceil(W / 2)); of the maps between the convolutions one is kept."""
+    y = part.conv1(x).permute(0, 2, 3, 1).contiguous()  # (B, H', W', C)
+    return part.conv2(normalize(y, part.norm, part.act).permute(0, 3, 1, 2))
 
 
 def attention_layer(layer: AttentionLayer, x: Tensor) -> Tensor:
@@ -47,4 +55,8 @@ def _kept(drop_path: DropPath, x: Tensor) -> Tensor | None:
     return drop_path(ones).flatten()
 
 
-FORWARDS: dict[type[nn.Module], Callable[[Any, Tensor], Tensor]] = {MBConv: mbconv, AttentionLayer: attention_layer}
+FORWARDS: dict[type[nn.Module], Callable[[Any, Tensor], Tensor]] = {
+    Stem: stem,
+    MBConv: mbconv,
+    AttentionLayer: attention_layer,
+}
