@@ -8,7 +8,7 @@ from torch import nn
 
 from maxvit.config import MaxViTConfig
 from maxvit.errors import MaxViTError
-from maxvit.inference.explain import attention_maps, received
+from maxvit.explain.received import attention_maps, received
 from maxvit.layers.attention import GroupAttention
 from maxvit.model import MaxViT
 
