@@ -158,16 +158,16 @@ def train(steps: int, batch_size: int, seed: int) -> MaxViT:
     for step in range(steps):
         for group in optimizer.param_groups:
             group["lr"] = RATE * learning_rate_factor(step, steps, steps // 20, 0.01)
-        images, labels = batch(easy if step < steps // 2 else hard)
+        images, labels = batch(easy if step < steps * 0.6 else hard)
         loss = F.cross_entropy(fast(images.contiguous(memory_format=torch.channels_last)), labels)
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), CLIP)
         optimizer.step()
         losses.append(loss.item())
-        if step % 50 == 49:
+        if step % 100 == 99:
             print(
-                f"step {step + 1}: loss {np.mean(losses[-50:]):.3f}, {time.perf_counter() - start:.0f} s",
+                f"step {step + 1}: loss {np.mean(losses[-100:]):.3f}, {time.perf_counter() - start:.0f} s",
                 file=sys.stderr,
                 flush=True,
             )

@@ -106,14 +106,15 @@ def look(model: MaxViT, image: Tensor, score: Callable[[Tensor], Tensor] | None 
 
 
 def one_image(model: MaxViT, image: Tensor) -> Tensor:
-    """A batch of one, where the network is: (C, H, W) -> (1, C, H, W), a tensor of its own.
+    """A batch of one, where the network is and of its type: (C, H, W) -> (1, C, H, W), a tensor of its own.
 
     Raises:
         MaxViTError: If it does not fit the network.
     """
     if image.ndim != 3:
         raise MaxViTError(f"the image has shape {tuple(image.shape)}; it takes one preprocessed image, (C, H, W)")
-    weight = model.head.dense.weight
-    batch = image[None].detach().to(weight.device, copy=True)
+    weight, batch = model.head.dense.weight, image[None].detach()
+    if batch.is_floating_point():
+        batch = batch.to(weight.device, weight.dtype, copy=True)
     check_images(batch, model.config.in_channels, weight.dtype)
     return batch

@@ -17,6 +17,7 @@ from maxvit.errors import MaxViTError
 from maxvit.explain.attended import attended, check_point
 from maxvit.explain.faithfulness import Faithfulness, faithfulness
 from maxvit.explain.figures import Panel, panel_of, picture_of, write_png, write_svg
+from maxvit.explain.looking import one_image
 from maxvit.explain.methods import METHODS, Map
 from maxvit.explain.target import check_target, class_name
 from maxvit.layers.modes import evaluating
@@ -115,6 +116,5 @@ def _write(out: Path, picture: Image.Image, panels: dict[str, list[Panel]], arra
 
 
 def _probabilities(model: MaxViT, image: Tensor) -> Tensor:
-    weight = model.head.dense.weight
     with evaluating(model), torch.inference_mode():
-        return model(image[None].to(weight.device, weight.dtype))[0].float().softmax(-1).cpu()
+        return model(one_image(model, image))[0].float().softmax(-1).cpu()
