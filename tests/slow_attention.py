@@ -6,6 +6,7 @@ that exist, and to no others.
 
 import itertools
 from collections import defaultdict
+from collections.abc import Iterator
 from math import ceil
 
 import torch
@@ -18,23 +19,44 @@ Pair = tuple[int, int]  # (vertical, horizontal)
 
 def slow_attention(layer: GroupAttention, x: Tensor) -> Tensor:
     """What `layer(x)` must be: (B, H, W, C) -> (B, H, W, C)."""
-    hw, dim = (x.shape[1], x.shape[2]), x.shape[3] // layer.heads
-    tokens = x.flatten(1, 2) @ layer.qkv.weight.T + layer.qkv.bias  # (B, H * W, 3C)
-    q, k, v = tokens.unflatten(2, (3, layer.heads, dim)).permute(2, 0, 3, 1, 4)  # each (B, N, H * W, D)
-    table = resized(layer.bias.table, (2 * layer.size[0] - 1, 2 * layer.size[1] - 1))
+    hw = (x.shape[1], x.shape[2])
+    q, k, v = project(layer, x)
     found, where = [], []
-    for places, positions in alike_groups(hw, layer.size, layer.axis):
-        at = torch.tensor(positions)  # (groups, tokens)
-        y, z = torch.tensor(places).T
-        down = y[None, :] - y[:, None] + layer.size[0] - 1  # (query, key): key minus query, from 0
-        along = z[None, :] - z[:, None] + layer.size[1] - 1
-        scores = q[:, :, at] @ k[:, :, at].transpose(-1, -2) / dim**0.5 + table[:, down, along][:, None]
-        found.append((scores.softmax(-1) @ v[:, :, at]).flatten(2, 3))  # (B, N, groups * tokens, D)
+    for at, shares in group_shares(layer, hw, q, k):
+        found.append((shares @ v[:, :, at]).flatten(2, 3))  # (B, N, groups * tokens, D)
         where.append(at.flatten())
     ordered, order = torch.cat(where).sort()
     assert torch.equal(ordered, torch.arange(hw[0] * hw[1]))  # every token is in one group
     out = torch.cat(found, 2)[:, :, order].transpose(1, 2).flatten(2).unflatten(1, hw)  # (B, H, W, C)
     return out @ layer.proj.weight.T + layer.proj.bias
+
+
+def slow_weights(layer: GroupAttention, x: Tensor) -> Tensor:
+    """Attention of every token to every other of the map, 0 outside its group: (1, H, W, C) -> (N, H * W, H * W)."""
+    q, k, _ = project(layer, x)
+    whole = torch.zeros(layer.heads, q.shape[2], q.shape[2])
+    for at, shares in group_shares(layer, (x.shape[1], x.shape[2]), q, k):
+        for group, of_group in zip(at, shares[0].transpose(0, 1), strict=True):
+            whole[:, group[:, None], group] = of_group
+    return whole
+
+
+def project(layer: GroupAttention, x: Tensor) -> Tensor:
+    """q, k and v: (B, H, W, C) -> (3, B, N, H * W, D)."""
+    tokens = x.flatten(1, 2) @ layer.qkv.weight.T + layer.qkv.bias  # (B, H * W, 3C)
+    return tokens.unflatten(2, (3, layer.heads, -1)).permute(2, 0, 3, 1, 4)
+
+
+def group_shares(layer: GroupAttention, hw: Pair, q: Tensor, k: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """For groups that are alike: their positions (groups, tokens), attention (B, N, groups, query, key)."""
+    table = resized(layer.bias.table, (2 * layer.size[0] - 1, 2 * layer.size[1] - 1))
+    for places, positions in alike_groups(hw, layer.size, layer.axis):
+        at = torch.tensor(positions)  # (groups, tokens)
+        y, z = torch.tensor(places).T
+        down = y[None, :] - y[:, None] + layer.size[0] - 1  # (query, key): key minus query, from 0
+        along = z[None, :] - z[:, None] + layer.size[1] - 1
+        scores = q[:, :, at] @ k[:, :, at].transpose(-1, -2) / q.shape[-1] ** 0.5 + table[:, down, along][:, None]
+        yield at, scores.softmax(-1)
 
 
 def alike_groups(hw: Pair, size: Pair, axis: str) -> list[tuple[tuple[Pair, ...], list[list[int]]]]:

@@ -21,7 +21,7 @@ from maxvit.kernels.optimize import optimize
 ENGINE = (
     f"engine: {optimize(maxvit.create_model('maxvit_micro').to(best_device())).engine}, optimised on {best_device()}\n"
 )
-COMMANDS = ["train", "evaluate", "predict", "report", "info", "list", "convert", "export", "shard"]
+COMMANDS = ["train", "evaluate", "predict", "explain", "report", "info", "list", "convert", "export", "shard"]
 
 
 @pytest.fixture
@@ -366,7 +366,7 @@ def test_train_as_a_program(images, small, tmp_path):
     assert [line[:9] for line in result.stderr.splitlines()] == ["training ", "epoch 1/1"]  # no warning of anybody
 
 
-@pytest.mark.parametrize("command", ["evaluate", "predict", "report", "info", "list", "convert", "--help"])
+@pytest.mark.parametrize("command", ["evaluate", "predict", "explain", "report", "info", "list", "convert", "--help"])
 def test_a_command_as_a_program(command, trained, images, tmp_path):
     run = shutil.copytree(trained.run, tmp_path / "run")
     arguments, said = {

@@ -13,9 +13,9 @@ from PIL import Image
 
 from maxvit.data.images import decode
 from maxvit.errors import MaxViTError
+from maxvit.explain.received import AttentionMap
 from maxvit.inference import report as module
 from maxvit.inference.evaluation import Evaluation
-from maxvit.inference.explain import AttentionMap
 from maxvit.inference.report import Explained, Mistake, Report, write_report
 
 NASTY = ["<script>alert(1)</script>", "a&b\"'", "{{ 7 * 7 }}</style>"]

@@ -13,8 +13,8 @@ from maxvit import MaxViT, MaxViTConfig, MaxViTError, accelerate, load_model, op
 from maxvit.config import OFFICIAL, TORCHVISION, Arithmetic
 from maxvit.data.digits import load_digits
 from maxvit.data.transforms import preprocess
+from maxvit.explain.received import attention_maps
 from maxvit.export.onnx import export_onnx
-from maxvit.inference.explain import attention_maps
 from maxvit.kernels import library, native, packing
 from maxvit.kernels.folding import fold_batch_norms
 from maxvit.training.recipe import load_recipe

@@ -10,6 +10,7 @@ from maxvit.cli.benchmark import benchmark
 from maxvit.cli.convert import convert
 from maxvit.cli.errors import exit_code
 from maxvit.cli.evaluate import evaluate
+from maxvit.cli.explain import explain
 from maxvit.cli.export import export
 from maxvit.cli.info import info
 from maxvit.cli.list import list_models
@@ -32,6 +33,7 @@ app.command()(train)
 app.command()(plan)
 app.command()(evaluate)
 app.command()(predict)
+app.command()(explain)
 app.command()(report)
 app.command()(info)
 app.command("list")(list_models)

@@ -1,19 +1,18 @@
 """One self-contained HTML page about a training run."""
 
-from base64 import b64encode
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 from maxvit.errors import MaxViTError
+from maxvit.explain.figures import data_uri
+from maxvit.explain.heat import HEAT, heat
+from maxvit.explain.received import AttentionMap
 from maxvit.inference.charts import Chart, finite, line_chart, number, percent
 from maxvit.inference.evaluation import Evaluation
-from maxvit.inference.explain import AttentionMap
 from maxvit.storage import write_text
 
 
@@ -57,7 +56,6 @@ class Report:
     summary: str  # the result in a sentence, for a paper
 
 
-_HEAT = np.array([(68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37)], np.float32)  # viridis
 _LARGEST_MATRIX = 50  # classes; beyond, a matrix is a wall of empty cells
 _CONFUSIONS = {"beside a matrix": 8, "alone": 30}
 
@@ -161,31 +159,17 @@ def _attention(explained: list[Explained]) -> dict[str, Any]:
         for m in sorted(item.maps, key=lambda m: (m.stage, m.axis)):  # block comes before grid
             height, width = m.values.shape
             low, high = number(round(float(m.values.min()), 2)), number(round(float(m.values.max()), 2))
-            uri = _data_uri(_heat(m.values, top))
+            uri = data_uri(heat(m.values, top))
             stages.setdefault(m.stage, []).append(
                 {"axis": m.axis, "height": height, "width": width, "low": low, "high": high, "uri": uri}
             )
         cards.append((item, *_picture(item.image, 256), stages))
-    gradient = ", ".join(f"rgb({r:.0f} {g:.0f} {b:.0f})" for r, g, b in _HEAT)
+    gradient = ", ".join(f"rgb({r:.0f} {g:.0f} {b:.0f})" for r, g, b in HEAT)
     return {"cards": cards, "heat": {"top": top, "clipped": peak > top, "gradient": gradient}}
-
-
-def _heat(values: npt.NDArray[np.float32], top: float) -> Image.Image:
-    """One pixel a position, coloured from 0 to top. The page enlarges it without smoothing and lays it over."""
-    at = np.clip(np.nan_to_num(values) / top, 0, 1)
-    anchors = np.linspace(0, 1, len(_HEAT))
-    colours = np.stack([np.interp(at, anchors, channel) for channel in _HEAT.T], -1)  # (H, W, 3)
-    return Image.fromarray(colours.round().astype(np.uint8))
 
 
 def _picture(image: Image.Image, longest: int) -> tuple[str, bool]:
     """A data URI, shrunk to `longest` pixels if larger, and whether it is so small that it should show its pixels."""
     small = image.copy()
     small.thumbnail((longest, longest), Image.Resampling.LANCZOS)
-    return _data_uri(small), max(image.size) < 64
-
-
-def _data_uri(image: Image.Image) -> str:
-    buffer = BytesIO()
-    image.save(buffer, "PNG", optimize=True)
-    return "data:image/png;base64," + b64encode(buffer.getvalue()).decode("ascii")
+    return data_uri(small), max(image.size) < 64

@@ -12,10 +12,10 @@ from maxvit.data.images import decode
 from maxvit.data.labelled import LabelledImages
 from maxvit.data.transforms import preprocess
 from maxvit.errors import MaxViTError
+from maxvit.explain.received import attention_maps
 from maxvit.inference.device import best_device
 from maxvit.inference.evaluate import evaluate
 from maxvit.inference.evaluation import Evaluation
-from maxvit.inference.explain import attention_maps
 from maxvit.inference.report import Explained, Mistake, Report, write_report
 from maxvit.model import MaxViT
 from maxvit.training.files import read_metrics

@@ -1,18 +1,16 @@
-"""What block and grid attention look at."""
+"""How much attention each position receives from the others of its group."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from maxvit.errors import MaxViTError
+from maxvit.explain.looking import look
 from maxvit.layers.attention import GroupAttention
-from maxvit.layers.modes import evaluating
 from maxvit.layers.partition import padded_size, real_tokens, unpartition
-from maxvit.model import MaxViT, MaxViTBlock
+from maxvit.model import MaxViT
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,22 +38,19 @@ def attention_maps(model: MaxViT, image: Tensor) -> list[AttentionMap]:
     Returns:
         Block, then grid attention of each stage whose map has more than one token: what each token receives from the
         tokens of its group, mean over heads and queries, times the tokens of the group.
+
+    Raises:
+        MaxViTError: If the image does not fit the network, or its attention cannot be seen.
     """
-    found: list[AttentionMap] = []
-    handles = []
-    for number, stage in enumerate(model.stages, start=1):
-        block = list(stage.children())[-1]
-        if not isinstance(block, MaxViTBlock):
-            raise MaxViTError("attention cannot be seen in an optimised network: give the original")
-        for layer in (block.block_attention, block.grid_attention):
-            handles.append(layer.attention.register_forward_hook(_recorder(found, number)))
-    try:
-        with evaluating(model), torch.inference_mode():
-            model(image[None].to(next(model.parameters()).device))
-    finally:
-        for handle in handles:
-            handle.remove()
-    return [m for m in found if m.values.size > 1]
+    looks = look(model, image).layers
+    last = {seen.stage: seen.block for seen in looks}
+    found = []
+    with torch.no_grad():
+        for seen in looks:
+            if seen.block == last[seen.stage] and seen.hw != (1, 1):
+                values = received(seen.attention, seen.tokens).cpu().numpy()
+                found.append(AttentionMap(seen.stage, seen.attention.axis, values))
+    return found
 
 
 def received(attention: GroupAttention, x: Tensor) -> Tensor:
@@ -68,11 +63,3 @@ def received(attention: GroupAttention, x: Tensor) -> Tensor:
     share = weights.sum(1)[None, :, :, None]  # (1, G, T, 1): the mean over the queries, times as many keys
     whole = unpartition(share, padded_size(hw, attention.size), attention.size, attention.axis)
     return whole[0, : hw[0], : hw[1], 0]
-
-
-def _recorder(found: list[AttentionMap], stage: int) -> Callable[[nn.Module, tuple[Tensor], Tensor], None]:
-    def record(attention: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
-        assert isinstance(attention, GroupAttention)
-        found.append(AttentionMap(stage, attention.axis, received(attention, inputs[0]).cpu().numpy()))
-
-    return record

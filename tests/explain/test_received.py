@@ -4,44 +4,18 @@ import itertools
 
 import pytest
 import torch
+from networks import opinionated, tiny
 from torch import nn
 
-from maxvit.config import MaxViTConfig
 from maxvit.errors import MaxViTError
-from maxvit.inference.explain import attention_maps, received
+from maxvit.explain.received import attention_maps, received
 from maxvit.layers.attention import GroupAttention
-from maxvit.model import MaxViT
 
 SIZES = [((2, 3), (5, 11)), ((3, 2), (5, 11)), ((2, 3), (4, 9)), ((4, 5), (3, 2)), ((1, 1), (2, 3))]  # group, map
 
 
-def opinionated(module):
-    """Weights that attend to some positions much more than to others."""
-    for layer in module.modules():
-        if isinstance(layer, GroupAttention):
-            nn.init.normal_(layer.qkv.weight, std=0.7)
-            nn.init.normal_(layer.qkv.bias)
-            nn.init.normal_(layer.bias.table)
-    return module
-
-
 def attention_layer(axis, size):
     return opinionated(GroupAttention(16, axis, size, (2 * size[0] - 1, 2 * size[1] - 1), head_dim=8)).eval()
-
-
-def tiny(grid_size=(3, 2)):
-    config = MaxViTConfig(
-        stem_channels=8,
-        channels=(8, 16, 16, 24),
-        depths=(1, 2, 1, 1),
-        head_dim=8,
-        window_size=(2, 3),
-        grid_size=grid_size,
-        num_classes=3,
-        image_size=(32, 32),
-        drop_path_rate=0.5,
-    )
-    return opinionated(MaxViT(config))
 
 
 def group_and_place(i, j, hw, size, axis):
