@@ -50,6 +50,7 @@ ROOMS = {
         "tasks",
     },
     "benchmark": {"checkpoints", "config", "create", "errors", "export", "inference", "kernels", "model", "storage"},
+    "serve": {"config", "data", "errors", "inference", "model", "storage", "tasks"},
     "cli": {
         "benchmark",
         "checkpoints",
@@ -61,6 +62,7 @@ ROOMS = {
         "export",
         "inference",
         "model",
+        "serve",
         "training",
     },
     "__main__": {"cli"},
