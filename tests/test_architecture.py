@@ -53,6 +53,7 @@ ROOMS = {
         "tasks",
     },
     "benchmark": {"checkpoints", "config", "create", "errors", "export", "inference", "kernels", "model", "storage"},
+    "serve": {"config", "data", "errors", "inference", "model", "storage", "tasks"},
     "cli": {
         "benchmark",
         "checkpoints",
@@ -65,6 +66,7 @@ ROOMS = {
         "export",
         "inference",
         "model",
+        "serve",
         "training",
     },
     "__main__": {"cli"},

@@ -17,6 +17,7 @@ from maxvit.cli.list import list_models
 from maxvit.cli.plan import plan
 from maxvit.cli.predict import predict
 from maxvit.cli.report import report
+from maxvit.cli.serve import serve
 from maxvit.cli.shard import shard
 from maxvit.cli.train import train
 
@@ -41,6 +42,7 @@ app.command()(convert)
 app.command()(benchmark)
 app.command()(export)
 app.command()(shard)
+app.command()(serve)
 
 
 def _print_version(wanted: bool) -> None:

@@ -14,6 +14,8 @@ OK, OUR_MISTAKE, USER_MISTAKE, INTERRUPTED = 0, 1, 2, 130
 REQUEUE = 75  # the system's "temporary failure": start the same command again
 # what the machine refuses, whatever we do
 _REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_EXTRAS = {"onnx": "export", "onnxruntime": "export", "onnxscript": "export"}  # what is in which; others: train
+_EXTRAS |= dict.fromkeys(("fastapi", "fastapi_offline", "prometheus_client", "python_multipart", "uvicorn"), "serve")
 _UsageError: type = typer.BadParameter.__mro__[1]  # typer may carry its own click, and names this class nowhere
 
 
@@ -35,7 +37,7 @@ def exit_code(command: Callable[[], object]) -> int:
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("maxvit"):
             raise
-        extra = "export" if (error.name or "").startswith("onnx") else "train"
+        extra = _EXTRAS.get((error.name or "").split(".")[0], "train")
         complain(f"error: this command needs {error.name}, which is not installed: pip install 'maxvit[{extra}]'")
         return USER_MISTAKE
     except KeyboardInterrupt:

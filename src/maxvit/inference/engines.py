@@ -42,6 +42,14 @@ class Engine(Protocol):
         """Logits, (B, classes) float32 on the CPU, of preprocessed images (B, C, H, W)."""
         ...
 
+    def embed(self, images: Tensor) -> Tensor:
+        """What the classifier sees, (B, features) float32 on the CPU, of preprocessed images (B, C, H, W).
+
+        Raises:
+            MaxViTError: If this engine cannot tell.
+        """
+        ...
+
 
 class TorchEngine:
     """A network in PyTorch, as it is.
@@ -61,6 +69,12 @@ class TorchEngine:
         """See `Engine`."""
         with evaluating(self.model), torch.inference_mode():
             return self.model(images.to(next(self.model.parameters()).device)).float().cpu()
+
+    def embed(self, images: Tensor) -> Tensor:
+        """See `Engine`."""
+        with evaluating(self.model), torch.inference_mode():
+            features = self.model.forward_features(images.to(next(self.model.parameters()).device))
+            return self.model.forward_head(features, pre_logits=True).float().cpu()
 
 
 class OnnxEngine:
@@ -108,6 +122,10 @@ class OnnxEngine:
         parts = images.split(min(at_once, -(-len(images) // self.threads)))
         with ThreadPoolExecutor(self.threads) as pool:
             return torch.cat(list(pool.map(lambda part: _run(self._apart, part), parts)))
+
+    def embed(self, images: Tensor) -> Tensor:
+        """An ONNX file holds no output but the logits: raises `MaxViTError`."""
+        raise MaxViTError(f"{self.path} gives class scores alone: take the checkpoint that it was made from")
 
     @cached_property
     def _together(self) -> Any:

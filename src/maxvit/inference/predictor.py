@@ -103,20 +103,26 @@ class Predictor:
         names = {i: str(image) if isinstance(image, str | Path) else f"image {i}" for i, image in chunk}
         for i, image in chunk:
             try:
-                tensors[i] = transforms.preprocess(self.engine.preprocessing, image)
+                tensors[i] = self.prepare(image)
             except MaxViTError as error:
                 results[i] = Prediction(names[i], [], str(error))
         readable = list(tensors)
         for batch in EvaluationBatches([(t.shape[1], t.shape[2]) for t in tensors.values()], self.batch_size):
             together = [readable[k] for k in batch]
-            for i, answer in zip(together, self._classify([tensors[i] for i in together]), strict=True):
-                results[i] = Prediction(names[i], answer)
+            for i, row in zip(together, self.probabilities(torch.stack([tensors[i] for i in together])), strict=True):
+                results[i] = Prediction(names[i], self.name(row))
         return [results[i] for i, _ in chunk]
 
-    def _classify(self, images: list[Tensor]) -> list[list[tuple[str, float]]]:
-        """The most probable classes of each of some images of one size."""
-        best = self.engine(torch.stack(images)).softmax(-1).topk(self.top_k)
-        return [
-            [(self.class_names[c], p) for c, p in zip(classes, values, strict=True)]
-            for values, classes in zip(best.values.tolist(), best.indices.tolist(), strict=True)
-        ]
+    def prepare(self, image: ImageLike) -> Tensor:
+        """One image as the network takes it: (C, H, W) float32. Raises `MaxViTError` if it cannot be read."""
+        return transforms.preprocess(self.engine.preprocessing, image)
+
+    def probabilities(self, images: Tensor) -> Tensor:
+        """Of each class: prepared images of one size (B, C, H, W) -> (B, classes)."""
+        return self.engine(images).softmax(-1)
+
+    def name(self, probabilities: Tensor, top_k: int | None = None) -> list[tuple[str, float]]:
+        """The most probable classes of one image, with their names: (classes) -> at most `top_k` of them."""
+        best = probabilities.topk(min(top_k or self.top_k, len(self.class_names)))
+        values, classes = best.values.tolist(), best.indices.tolist()
+        return [(self.class_names[c], p) for c, p in zip(classes, values, strict=True)]

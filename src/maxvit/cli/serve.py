@@ -1,0 +1,75 @@
+"""maxvit serve: answers over HTTP."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from maxvit.cli.errors import complain
+
+
+def serve(
+    checkpoints: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[NAME=]CHECKPOINT...", help="Checkpoints or .onnx files; named by NAME, or their file."
+        ),
+    ],
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: one that is free.")] = 8000,
+    host: Annotated[str, typer.Option(help="0.0.0.0: for other machines too; then set a key.")] = "127.0.0.1",
+    api_key: Annotated[
+        str | None, typer.Option(envvar="MAXVIT_API_KEY", help="What clients have to send. Better in the variable.")
+    ] = None,
+    engine: Annotated[str, typer.Option(help="auto: the file decides. torch or onnxruntime: that one.")] = "auto",
+    decoders: Annotated[int, typer.Option(min=1, help="Threads that decode images.")] = 2,
+    max_batch: Annotated[int, typer.Option(min=1, help="Images computed at once.")] = 8,
+    max_delay_ms: Annotated[float, typer.Option(min=0, help="The longest wait for others of a batch.")] = 5,
+    queue: Annotated[int, typer.Option(min=1, help="Images in hand; more are refused with 503.")] = 64,
+    max_images: Annotated[int, typer.Option(min=1, help="Of one request.")] = 32,
+    max_bytes: Annotated[int, typer.Option(min=1, help="Of one request.")] = 32 * 2**20,
+    max_pixels: Annotated[int, typer.Option(min=1, help="Of one image.")] = 50_000_000,
+    timeout: Annotated[float, typer.Option(min=1, help="Seconds from a request to its answer.")] = 30,
+    drain: Annotated[float, typer.Option(min=0, help="Seconds to go on after SIGTERM, unready.")] = 0,
+) -> None:
+    """Classify images over HTTP: curl --data-binary @cat.jpg -H 'Content-Type: image/jpeg' localhost:8000/predict.
+
+    The log is JSON, one line a request. SIGTERM: requests in hand are answered, then it ends with code 0.
+    """
+    from maxvit.inference.device import best_device
+    from maxvit.inference.predictor import Predictor
+    from maxvit.serve.limits import Limits
+    from maxvit.serve.run import bind, run
+    from maxvit.serve.server import create_app
+
+    limits = Limits(
+        max_bytes=max_bytes,
+        max_pixels=max_pixels,
+        max_images=max_images,
+        queue=queue,
+        max_batch=max_batch,
+        max_delay_ms=max_delay_ms,
+        timeout_s=timeout,
+        decoders=decoders,
+    )
+    paths = _named(checkpoints)
+    listening = bind(host, port)
+    models = {name: Predictor(path, device=best_device(), engine=engine) for name, path in paths.items()}
+    app = create_app(models, limits=limits, api_key=api_key)
+    if host not in ("127.0.0.1", "::1", "localhost") and not api_key:
+        complain("no API key is set, and other machines may reach this one: anybody who does gets answers")
+    run(app, listening, drain, complain)
+
+
+def _named(checkpoints: list[str]) -> dict[str, Path]:
+    """NAME=CHECKPOINT or CHECKPOINT; a file whose own name has '=' in it is found."""
+    from maxvit.errors import MaxViTError
+
+    paths: dict[str, Path] = {}
+    for given in checkpoints:
+        name, is_named, path = given.partition("=")
+        if not is_named or Path(given).exists():
+            name, path = Path(given).stem, given
+        if not name or "/" in name or name in paths:
+            raise MaxViTError(f"{given}: the name {name!r} is empty, taken or has '/' in it; give another, NAME={path}")
+        paths[name] = Path(path)
+    return paths

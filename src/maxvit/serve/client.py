@@ -1,0 +1,1 @@
+"""A client for the server, of the standard library alone."""

@@ -1,0 +1,203 @@
+"""The networks behind the server: decoding in some threads, computing in one, and what a request is led through."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+import torch
+from starlette.requests import ClientDisconnect, Request
+from torch import Tensor
+
+from maxvit.config import variant_name
+from maxvit.errors import MaxViTError
+from maxvit.inference.predictor import Predictor
+from maxvit.serve.batching import SMOOTHING, Batcher
+from maxvit.serve.bodies import Upload, media_type, read_body, split
+from maxvit.serve.images import prepare
+from maxvit.serve.limits import Limits, Refusal, Room
+from maxvit.serve.metrics import Metrics
+from maxvit.serve.schemas import ModelDetail
+
+BODIES = 8  # as many full bodies may be in memory at once
+GONE = (499, "the client went away")  # the status that proxies log for it
+T = TypeVar("T")
+
+Answer = tuple[str, Tensor | Refusal]  # the image's name, and its row or why there is none
+
+
+class Served:
+    """A network with its name and its batcher."""
+
+    def __init__(self, name: str, predictor: Predictor, batcher: Batcher) -> None:
+        self.name, self.predictor, self.batcher = name, predictor, batcher
+
+    def describe(self) -> ModelDetail:
+        """What clients are told of it."""
+        engine, height_width = self.predictor.engine, self.predictor.engine.preprocessing.image_size
+        return ModelDetail(
+            name=self.name,
+            variant=variant_name(engine.config),
+            classes=engine.config.num_classes,
+            image_size=height_width,
+            engine=engine.name,
+            class_names=self.predictor.class_names,
+        )
+
+
+class Service:
+    """Answers requests with the networks that it was given.
+
+    Args:
+        models: By name; the first answers where none is given.
+        limits: See there.
+        metrics: Where it counts.
+
+    Raises:
+        MaxViTError: If there is no network.
+    """
+
+    def __init__(self, models: Mapping[str, Predictor], limits: Limits, metrics: Metrics) -> None:
+        if not models:
+            raise MaxViTError("there is no network to serve: give one or more")
+        self.limits, self.metrics = limits, metrics
+        self.ready = False
+        self.images = Room("places for images", limits.queue)
+        self.memory = Room("bytes for bodies", BODIES * limits.max_bytes)
+        metrics.in_hand.set_function(lambda: self.images.taken)
+        metrics.body_bytes.set_function(lambda: self.memory.taken)
+        self._decoders = ThreadPoolExecutor(limits.decoders, "decode")
+        self._computer = ThreadPoolExecutor(1, "compute")
+        self.models = {name: self._served(name, predictor) for name, predictor in models.items()}
+
+    def _served(self, name: str, predictor: Predictor) -> Served:
+        computes = {"predict": predictor.probabilities, "embed": predictor.engine.embed}
+        limits = self.limits
+
+        def done(images: int, waited_s: float, seconds: float) -> None:
+            self.images.seconds_each += SMOOTHING * (seconds / images - self.images.seconds_each)
+            self.metrics.batch_images.labels(name).observe(images)
+            self.metrics.batch_wait_seconds.labels(name).observe(waited_s)
+            self.metrics.batch_seconds.labels(name).observe(seconds)
+
+        batcher = Batcher(computes, self._computer, limits.max_batch, limits.max_delay_ms / 1000, done)
+        return Served(name, predictor, batcher)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Compute what comes; at first one image by each network, so that the first client need not wait."""
+        tasks = [asyncio.create_task(served.batcher.run()) for served in self.models.values()]
+        try:
+            for served in self.models.values():
+                config = served.predictor.engine.config
+                size = served.predictor.engine.preprocessing.image_size
+                await served.batcher.compute("predict", [torch.zeros(config.in_channels, *size)])
+            self.ready = True
+            yield
+        finally:
+            self.ready = False
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self._decoders.shutdown(cancel_futures=True)
+            self._computer.shutdown(cancel_futures=True)
+
+    def find(self, name: str | None) -> Served:
+        """A network by name; None: the first. Raises `Refusal` (404)."""
+        if name is None:
+            return next(iter(self.models.values()))
+        if name not in self.models:
+            raise Refusal(404, f"there is no model {name[:80]!r}; there are {', '.join(self.models)}")
+        return self.models[name]
+
+    async def answer(self, request: Request, model: str | None, kind: str) -> tuple[Served, list[Answer]]:
+        """What the batcher of a network gives for each image of a request.
+
+        Args:
+            request: Nothing of its body has been read.
+            model: Its name, or None.
+            kind: "predict" or "embed".
+
+        Raises:
+            Refusal: If nothing can be answered.
+        """
+        served, deadline = self.find(model), asyncio.get_running_loop().time() + self.limits.timeout_s
+        media = media_type(request)
+        self.images.check()
+        with served.batcher.expecting() as arrived:
+            body = await self._read(request, deadline)
+            try:
+                return served, await self._compute(request, served, kind, (media, body), deadline, arrived)
+            finally:
+                self.memory.give_back(len(body))
+
+    async def _read(self, request: Request, deadline: float) -> bytes:
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await read_body(request, self.limits, self.memory)
+        except TimeoutError as error:
+            raise Refusal(408, f"the body did not arrive within {self.limits.timeout_s:g} s: send it faster") from error
+        except ClientDisconnect as error:
+            raise Refusal(*GONE) from error
+
+    async def _compute(
+        self,
+        request: Request,
+        served: Served,
+        kind: str,
+        body: tuple[str, bytes],
+        deadline: float,
+        arrived: Callable[[], None],
+    ) -> list[Answer]:
+        uploads = await split(request, *body, self.limits)
+        with self.images.holding(len(uploads)):
+            try:
+                async with asyncio.timeout_at(deadline):
+                    answers = await _while_connected(request, self._rows(served, kind, uploads, arrived))
+            except TimeoutError as error:
+                sentence = f"no answer within {self.limits.timeout_s:g} s: try again later, or send fewer images"
+                raise Refusal(503, sentence, self.images.wait_s) from error
+        refused = [row for _, row in answers if isinstance(row, Refusal)]
+        self.metrics.images.labels(served.name, "refused").inc(len(refused))
+        self.metrics.images.labels(served.name, "answered").inc(len(answers) - len(refused))
+        if len(refused) == len(answers):
+            raise refused[0]
+        return answers
+
+    async def _rows(
+        self, served: Served, kind: str, uploads: list[Upload], arrived: Callable[[], None]
+    ) -> list[Answer]:
+        """The answer for each image; those that cannot be read get none, and the others are answered."""
+        loop = asyncio.get_running_loop()
+        work = [loop.run_in_executor(self._decoders, self._prepare, served, upload.data) for upload in uploads]
+        prepared = await asyncio.gather(*work)
+        arrived()
+        rows = iter(await served.batcher.compute(kind, [p for p in prepared if isinstance(p, Tensor)]))
+        found = [next(rows) if isinstance(p, Tensor) else p for p in prepared]
+        return [(upload.name, row) for upload, row in zip(uploads, found, strict=True)]
+
+    def _prepare(self, served: Served, data: bytes) -> Tensor | Refusal:
+        with self.metrics.decode_seconds.time():
+            try:
+                return prepare(served.predictor, data, self.limits.max_pixels)
+            except Refusal as refusal:
+                return refusal
+
+
+async def _while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """Do it, unless the client goes away before it is done: then raises `Refusal` (499, which nobody reads)."""
+    doing, leaving = asyncio.create_task(work), asyncio.create_task(_disconnected(request))
+    try:
+        await asyncio.wait({doing, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if doing.done():
+            return doing.result()
+        raise Refusal(*GONE)
+    finally:
+        doing.cancel()
+        leaving.cancel()
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
