@@ -29,12 +29,14 @@ def serve(
     max_bytes: Annotated[int, typer.Option(min=1, help="Of one request.")] = 32 * 2**20,
     max_pixels: Annotated[int, typer.Option(min=1, help="Of one image.")] = 50_000_000,
     timeout: Annotated[float, typer.Option(min=1, help="Seconds from a request to its answer.")] = 30,
+    page: Annotated[bool, typer.Option("--page", help="A page to play with at /, and answers explained.")] = False,
     drain: Annotated[float, typer.Option(min=0, help="Seconds to go on after SIGTERM, unready.")] = 0,
 ) -> None:
     """Classify images over HTTP: curl --data-binary @cat.jpg -H 'Content-Type: image/jpeg' localhost:8000/predict.
 
     The log is JSON, one line a request. SIGTERM: requests in hand are answered, then it ends with code 0.
     """
+    from maxvit.create import load_model
     from maxvit.inference.device import best_device
     from maxvit.inference.predictor import Predictor
     from maxvit.serve.limits import Limits
@@ -54,7 +56,8 @@ def serve(
     paths = _named(checkpoints)
     listening = bind(host, port)
     models = {name: Predictor(path, device=best_device(), engine=engine) for name, path in paths.items()}
-    app = create_app(models, limits=limits, api_key=api_key)
+    originals = {name: load_model(path) for name, path in paths.items()} if page else None
+    app = create_app(models, limits=limits, api_key=api_key, originals=originals)
     if host not in ("127.0.0.1", "::1", "localhost") and not api_key:
         complain("no API key is set, and other machines may reach this one: anybody who does gets answers")
     run(app, listening, drain, complain)

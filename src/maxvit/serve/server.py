@@ -8,14 +8,17 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, FastAPI, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, RedirectResponse
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.staticfiles import StaticFiles
 from fastapi_offline import FastAPIOffline
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 import maxvit
 from maxvit.inference.predictor import Predictor
+from maxvit.model import MaxViT
+from maxvit.serve.explaining import explaining_routes
 from maxvit.serve.limits import Limits, Refusal
 from maxvit.serve.logs import Watch
 from maxvit.serve.metrics import Metrics
@@ -51,7 +54,13 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"model": Problem, "description": known[status]} for status in statuses}
 
 
-def create_app(models: Mapping[str, Predictor], *, limits: Limits | None = None, api_key: str | None = None) -> FastAPI:
+def create_app(
+    models: Mapping[str, Predictor],
+    *,
+    limits: Limits | None = None,
+    api_key: str | None = None,
+    originals: Mapping[str, MaxViT] | None = None,
+) -> FastAPI:
     """An ASGI application that answers with some networks.
 
     Args:
@@ -59,6 +68,8 @@ def create_app(models: Mapping[str, Predictor], *, limits: Limits | None = None,
         limits: None: the defaults.
         api_key: What clients have to send, as `Authorization: Bearer KEY` or `X-API-Key: KEY`, for all but health,
             readiness and the documentation; None: nothing.
+        originals: The same networks, not optimised, by the same names: then there are a page at `/` and an end point
+            that explains. None: neither.
 
     Returns:
         The application; `app.state.service` holds the networks, and `service.ready` says whether it wants requests.
@@ -87,6 +98,11 @@ def create_app(models: Mapping[str, Predictor], *, limits: Limits | None = None,
     guards = [Depends(_key_guard(api_key))] if api_key else []
     app.include_router(_open_routes(service))
     app.include_router(_guarded_routes(service, bool(api_key)), dependencies=guards)
+    if originals is not None:
+        said = problems(404, *_PROBLEMS, *([401] if api_key else []))
+        app.include_router(explaining_routes(service, originals, said), dependencies=guards)
+        app.mount("/page", StaticFiles(packages=[("maxvit.serve", "page")]), name="page")
+        app.add_route("/", _page, include_in_schema=False)
     app.add_exception_handler(Refusal, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _no_such_route)
@@ -186,6 +202,10 @@ def _guarded_routes(service: Service, keyed: bool) -> APIRouter:
         return Response(service.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     return router
+
+
+async def _page(_: Request) -> Response:
+    return RedirectResponse("/page/index.html")
 
 
 def _json(answer: BaseModel) -> Response:

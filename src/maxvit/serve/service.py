@@ -132,6 +132,38 @@ class Service:
             finally:
                 self.memory.give_back(len(body))
 
+    async def one_image(self, request: Request, model: str | None) -> tuple[Served, Tensor, float]:
+        """The network, the one image of a request as it takes it, (C, H, W), and the milliseconds that reading took.
+
+        Raises:
+            Refusal: If there is no such network, or not one image that can be read.
+        """
+        served, begin = self.find(model), asyncio.get_running_loop().time()
+        media = media_type(request)
+        self.images.check()
+        body = await self._read(request, begin + self.limits.timeout_s)
+        try:
+            uploads = await split(request, media, body, self.limits)
+            if len(uploads) != 1:
+                raise Refusal(422, f"there are {len(uploads)} images in the request: send one")
+            loop = asyncio.get_running_loop()
+            image = await loop.run_in_executor(self._decoders, self._prepare, served, uploads[0].data)
+        finally:
+            self.memory.give_back(len(body))
+        if isinstance(image, Refusal):
+            raise image
+        return served, image, 1000 * (loop.time() - begin)
+
+    async def compute(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Call it between two batches, in the thread that computes. Raises `Refusal` (503) if it takes too long."""
+        with self.images.holding(1):
+            try:
+                async with asyncio.timeout(self.limits.timeout_s):
+                    return await asyncio.get_running_loop().run_in_executor(self._computer, function, *arguments)
+            except TimeoutError as error:
+                sentence = f"no answer within {self.limits.timeout_s:g} s: try again later"
+                raise Refusal(503, sentence, self.images.wait_s) from error
+
     async def _read(self, request: Request, deadline: float) -> bytes:
         try:
             async with asyncio.timeout_at(deadline):

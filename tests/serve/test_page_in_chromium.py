@@ -1,0 +1,141 @@
+"""The page in a real browser, with real clicks; skipped where there is no Chromium or no Playwright."""
+
+import io
+import json
+import re
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import healthy
+from maxvit import MaxViT, Predictor
+from maxvit.config import VARIANTS
+from maxvit.explain.attended import attended
+
+playwright = pytest.importorskip("playwright.sync_api", reason="needs Playwright: pip install playwright")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+pytestmark = [
+    pytest.mark.full,
+    pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+]
+
+
+@pytest.fixture(scope="module")
+def model() -> MaxViT:
+    torch.manual_seed(0)
+    model = healthy.fill(MaxViT(VARIANTS["maxvit_micro"], class_names=[f"digit {i}" for i in range(10)]))
+    assert isinstance(model, MaxViT)
+    return model
+
+
+@pytest.fixture(scope="module")
+def address(model, tmp_path_factory):
+    path = tmp_path_factory.mktemp("served") / "micro.safetensors"
+    model.save(path)
+    command = [sys.executable, "-m", "maxvit", "serve", str(path), "--page", "--port", "0"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        for line in process.stderr:
+            if found := re.search(r"serving on (http://\S+),", line):
+                break
+        yield found[1]
+    finally:
+        process.terminate()
+        process.communicate(timeout=60)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as p:
+        browser = p.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser, address):
+    """The page, freshly opened; afterwards it had no error and asked no other host."""
+    context = browser.new_context(viewport={"width": 390, "height": 844}, color_scheme="dark")
+    page, errors, hosts = context.new_page(), [], set()
+    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("request", lambda request: hosts.add(request.url.partition("//")[2].partition("/")[0]))
+    page.goto(address)
+    yield page
+    context.close()
+    assert errors == []
+    assert {host for host in hosts if "." in host or ":" in host} == {address.partition("//")[2]}
+
+
+def picture() -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)).save(file, "PNG")
+    return file.getvalue()
+
+
+def upload(page) -> None:
+    with page.expect_response("**/explain?**"):
+        page.locator("#file").set_input_files({"name": "a.png", "mimeType": "image/png", "buffer": picture()})
+    page.locator("#classes li").first.wait_for()
+
+
+def test_an_upload_and_a_click_show_what_the_functions_find(page, model):
+    upload(page)
+    assert page.locator("#classes li").count() == 5
+    box = page.locator("#picture").bounding_box()
+    with page.expect_response("**/explain?**x=**") as response:
+        page.locator("#picture").click(position={"x": box["width"] * 20.5 / 32, "y": box["height"] * 9.5 / 32})
+    page.locator(".layer").first.wait_for()
+    found = json.loads(response.value.body())
+    layers = attended(model, Predictor(model).prepare(picture()), (20, 9))
+    for given, layer in zip(found["layers"], layers, strict=True):
+        assert np.allclose(given["values"], layer.values, atol=1e-5)  # the optimised network prepared the image
+    assert page.locator(".layer canvas").count() == len(layers)
+    inside, outside = page.evaluate(
+        """() => {
+            const canvas = document.querySelector('.layer canvas'), context = canvas.getContext('2d');
+            const at = (x, y) => [...context.getImageData(x * canvas.width / 32, y * canvas.height / 32, 1, 1).data];
+            return [at(18, 10), at(2, 30)];
+        }"""
+    )
+    assert len(set(inside[:3])) > 1  # coloured: the point's window has columns 16 to 31 and rows 0 to 15
+    assert len(set(outside[:3])) == 1  # the picture in grey
+
+
+def test_a_class_can_be_chosen_and_a_point_moved_by_keyboard(page):
+    upload(page)
+    second = page.locator("#classes button").nth(1)
+    name = second.locator("span").first.text_content()
+    with page.expect_response("**of=digit**"):
+        second.focus()
+        page.keyboard.press("Enter")
+    page.locator("#map-title", has_text=name).wait_for()
+    page.locator("#picture").focus()
+    with page.expect_response("**x=17&y=16**"):
+        page.keyboard.press("ArrowRight")
+    page.locator(".layer").first.wait_for()
+
+
+def test_drawings_and_other_maps(page):
+    for sample in ("3", "8", "shapes"):
+        with page.expect_response("**/explain?**"):
+            page.get_by_role("button", name=sample, exact=True).click()
+    with page.expect_response("**method=gradcam**"):
+        page.locator("#method").select_option("gradcam")
+    page.locator("#map-title", has_text="Grad-CAM").wait_for()
+
+
+def test_what_is_no_image_is_said(page):
+    page.locator("#file").set_input_files({"name": "a.txt", "mimeType": "text/plain", "buffer": b"words"})
+    page.locator("#status.bad", has_text="not an image").wait_for()
+
+
+def test_nothing_sticks_out_on_a_phone(page):
+    upload(page)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
