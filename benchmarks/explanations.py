@@ -268,7 +268,7 @@ def figure(model: MaxViT, samples: list[Sample]) -> Figure:
             values = METHODS[method](model, tensor(sample.pixels), sample.label)
             panel.imshow(sample.pixels.mean(2), cmap="gray", vmin=0, vmax=255)
             large = enlarge(torch.from_numpy(values.astype(np.float32)), (SIDE, SIDE), "nearest")
-            panel.imshow(large, cmap="viridis", vmin=0, alpha=0.7)
+            panel.imshow(large.numpy(), cmap="viridis", vmin=0, alpha=0.7)
             panel.set_title(method, fontsize=8)
         for panel in row:
             panel.add_patch(Rectangle((left - 0.5, top - 0.5), side, side, fill=False, edgecolor="#ff3b30"))

@@ -249,6 +249,7 @@ def test_scenes_keep_what_decides_within_its_square(explanations, monkeypatch):
         assert (sample.pixels[covered == 0] == 128).all()
 
 
+@pytest.mark.full
 def test_explanations_are_measured_on_pictures_that_are_answered_rightly(explanations, tmp_path):
     sizes = ["--steps", "2", "--batch", "4", "--images", "24", "--removals", "2"]
     for _ in range(2):  # the second time with the network that was kept
