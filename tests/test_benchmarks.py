@@ -220,3 +220,61 @@ def test_decoding_times_nothing_where_a_way_gives_another_picture(tmp_path, monk
     with pytest.raises(AssertionError, match="crops differ"):
         decoding.main(["--quick", "--out", str(tmp_path / "decoding")])
     assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture(scope="module")
+def explanations():
+    pytest.importorskip("captum", reason="attribution needs captum: pip install 'maxvit[explain]'")
+    return script("explanations")
+
+
+def test_scenes_keep_what_decides_within_its_square(explanations, monkeypatch):
+    scenes = explanations.Scenes(test=True, seed=0)
+    held_out = {(digit.tobytes(), label) for digit, label in scenes.digits}
+    assert not held_out & {(d.tobytes(), label) for d, label in explanations.Scenes(test=False, seed=0).digits}
+    painted = []
+    plain = scenes._paint
+    monkeypatch.setattr(scenes, "_paint", lambda *args: (painted.append(args[1:]), plain(*args)))
+    monkeypatch.setattr(scenes, "_background", lambda: np.full((64, 64, 3), 128, np.float32))
+    for _ in range(20):
+        painted.clear()
+        sample = scenes.draw()
+        assert painted[0][1] == sample.box
+        assert (painted[0][0].tobytes(), sample.label) in held_out
+        assert all((digit.tobytes(), label) not in held_out for digit, _ in painted[1:] for label in range(10))
+        covered = np.zeros((64, 64), int)
+        for _, (top, left, side) in painted:
+            covered[top : top + side, left : left + side] += 1
+        assert covered.max() == 1
+        assert (sample.pixels[covered == 0] == 128).all()
+
+
+@pytest.mark.full
+def test_explanations_are_measured_on_pictures_that_are_answered_rightly(explanations, tmp_path):
+    sizes = ["--steps", "2", "--batch", "4", "--images", "24", "--removals", "2"]
+    for _ in range(2):  # the second time with the network that was kept
+        explanations.main(["--work", str(tmp_path / "work"), "--out", str(tmp_path / "record"), *sizes])
+    records = json.loads((tmp_path / "record.json").read_text())["records"]
+    assert list(records) == list(explanations.METHODS)
+    page = (tmp_path / "record.md").read_text()
+    (right,) = {len(rows) for rows in records.values()}
+    assert f"{right} of 24 test images" in page
+    assert page.count("| class rollout less ") == 2
+    for rows in records.values():
+        assert all(0 <= row[k] <= 1.0001 for row in rows for k in explanations.MEASURES)
+    assert (tmp_path / "record.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_map_of_the_square_alone_has_all_its_relevance_inside(explanations, monkeypatch):
+    sample = explanations.Sample(np.zeros((64, 64, 3), np.uint8), 3, (16, 24, 20))
+    network = explanations.create_model("maxvit_micro").eval()
+    inside = np.zeros((16, 16), np.float32)
+    inside[4:9, 6:11] = 1  # rows 16 to 35, columns 24 to 43
+    for values, share, hit in (
+        (inside, 1, 1),
+        (1 - inside, 0, 0),
+        (np.ones((16, 16), np.float32), 400 / 4096, 400 / 4096),
+    ):
+        monkeypatch.setitem(explanations.METHODS, "made", lambda *_, values=values: values)
+        found = explanations.measure(network, sample, "made", steps=2)
+        assert (found["share inside"], found["hit"]) == pytest.approx((share, hit))

@@ -19,7 +19,7 @@ class AttentionMap:
 
     Attributes:
         stage: 1 to 4.
-        axis: "block" or "grid".
+        axis: "block" or "grid"; or "rollout", of which it is a map beside them.
         values: (H, W) float32; 1 is the share that every position would get if all were alike.
     """
 

@@ -12,7 +12,8 @@ from maxvit.data.images import decode
 from maxvit.data.labelled import LabelledImages
 from maxvit.data.transforms import preprocess
 from maxvit.errors import MaxViTError
-from maxvit.explain.received import attention_maps
+from maxvit.explain.received import AttentionMap, attention_maps
+from maxvit.explain.rollout import rollout
 from maxvit.inference.device import best_device
 from maxvit.inference.evaluate import evaluate
 from maxvit.inference.evaluation import Evaluation
@@ -96,13 +97,16 @@ def _mistake(result: Evaluation, images: LabelledImages, row: int) -> Mistake:
 
 def _explain(model: MaxViT, result: Evaluation, images: LabelledImages, row: int) -> Explained:
     index, answer = int(result.indices[row]), int(result.predictions[row])
+    image = preprocess(model.preprocessing, images.sources[index])
+    maps = attention_maps(model, image)
+    composed = enumerate(rollout(model, image, answer), start=1)
     return Explained(
         image=decode(images.sources[index]),
         name=images.names[index],
         truth=result.class_names[int(result.labels[row])],
         answer=result.class_names[answer],
         confidence=float(result.probabilities[row, answer]),
-        maps=attention_maps(model, preprocess(model.preprocessing, images.sources[index])),
+        maps=maps + [AttentionMap(stage, "rollout", values) for stage, values in composed if values.size > 1],
     )
 
 
