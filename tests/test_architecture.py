@@ -50,7 +50,7 @@ ROOMS = {
         "tasks",
     },
     "benchmark": {"checkpoints", "config", "create", "errors", "export", "inference", "kernels", "model", "storage"},
-    "serve": {"config", "data", "errors", "inference", "model", "storage", "tasks"},
+    "serve": {"config", "data", "errors", "inference"},
     "cli": {
         "benchmark",
         "checkpoints",

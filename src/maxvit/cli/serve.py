@@ -1,5 +1,6 @@
 """maxvit serve: answers over HTTP."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -35,6 +36,7 @@ def serve(
 
     The log is JSON, one line a request. SIGTERM: requests in hand are answered, then it ends with code 0.
     """
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # of NumPy, read at its import: decoders are threads already
     from maxvit.inference.device import best_device
     from maxvit.inference.predictor import Predictor
     from maxvit.serve.limits import Limits
