@@ -54,12 +54,12 @@ def serve(
         decoders=decoders,
     )
     paths = _named(checkpoints)
-    listening = bind(host, port)
-    models = {name: Predictor(path, device=best_device(), engine=engine) for name, path in paths.items()}
-    app = create_app(models, limits=limits, api_key=api_key)
-    if host not in ("127.0.0.1", "::1", "localhost") and not api_key:
-        complain("no API key is set, and other machines may reach this one: anybody who does gets answers")
-    run(app, listening, drain, complain)
+    with bind(host, port) as listening:
+        models = {name: Predictor(path, device=best_device(), engine=engine) for name, path in paths.items()}
+        app = create_app(models, limits=limits, api_key=api_key)
+        if host not in ("127.0.0.1", "::1", "localhost") and not api_key:
+            complain("no API key is set, and other machines may reach this one: anybody who does gets answers")
+        run(app, listening, drain, complain)
 
 
 def _named(checkpoints: list[str]) -> dict[str, Path]:
