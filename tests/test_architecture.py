@@ -53,7 +53,7 @@ ROOMS = {
         "tasks",
     },
     "benchmark": {"checkpoints", "config", "create", "errors", "export", "inference", "kernels", "model", "storage"},
-    "serve": {"config", "data", "errors", "explain", "inference", "layers", "model", "storage", "tasks"},
+    "serve": {"config", "data", "errors", "explain", "inference", "layers", "model"},
     "cli": {
         "benchmark",
         "checkpoints",

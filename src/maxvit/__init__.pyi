@@ -30,5 +30,6 @@ from .layers.multiaxis import BlockAttention as BlockAttention
 from .layers.multiaxis import GridAttention as GridAttention
 from .layers.multiaxis import MaxSA as MaxSA
 from .model import MaxViT as MaxViT
+from .serve.client import Client as Client
 
 __version__: str

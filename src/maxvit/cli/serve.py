@@ -1,5 +1,6 @@
 """maxvit serve: answers over HTTP."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -36,6 +37,7 @@ def serve(
 
     The log is JSON, one line a request. SIGTERM: requests in hand are answered, then it ends with code 0.
     """
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # of NumPy, read at its import: decoders are threads already
     from maxvit.create import load_model
     from maxvit.inference.device import best_device
     from maxvit.inference.predictor import Predictor
@@ -54,13 +56,13 @@ def serve(
         decoders=decoders,
     )
     paths = _named(checkpoints)
-    listening = bind(host, port)
-    models = {name: Predictor(path, device=best_device(), engine=engine) for name, path in paths.items()}
-    originals = {name: load_model(path) for name, path in paths.items()} if page else None
-    app = create_app(models, limits=limits, api_key=api_key, originals=originals)
-    if host not in ("127.0.0.1", "::1", "localhost") and not api_key:
-        complain("no API key is set, and other machines may reach this one: anybody who does gets answers")
-    run(app, listening, drain, complain)
+    with bind(host, port) as listening:
+        models = {name: Predictor(path, device=best_device(), engine=engine) for name, path in paths.items()}
+        originals = {name: load_model(path) for name, path in paths.items()} if page else None
+        app = create_app(models, limits=limits, api_key=api_key, originals=originals)
+        if host not in ("127.0.0.1", "::1", "localhost") and not api_key:
+            complain("no API key is set, and other machines may reach this one: anybody who does gets answers")
+        run(app, listening, drain, complain)
 
 
 def _named(checkpoints: list[str]) -> dict[str, Path]:

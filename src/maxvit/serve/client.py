@@ -1,1 +1,159 @@
 """A client for the server, of the standard library alone."""
+
+import io
+import json
+import secrets
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from maxvit.data.images import ImageLike, decode
+from maxvit.errors import MaxViTError
+from maxvit.inference.predictor import Prediction
+
+
+class ServerError(RuntimeError):
+    """The server could not be asked, or did not answer; the request may be right.
+
+    Attributes:
+        status: HTTP's; 0: there was no answer.
+        retry_after_s: When the server wants to be asked again, or None.
+    """
+
+    def __init__(self, sentence: str, status: int = 0, retry_after_s: float | None = None) -> None:
+        super().__init__(sentence)
+        self.status, self.retry_after_s = status, retry_after_s
+
+
+class Client:
+    """Asks a server of `maxvit serve`.
+
+    Args:
+        url: Such as http://localhost:8000.
+        api_key: The server's, if it has one.
+        timeout_s: The longest silence.
+        patience_s: How long to ask again where the server is too busy, as it says itself; 0: not at all.
+    """
+
+    def __init__(self, url: str, api_key: str | None = None, timeout_s: float = 60.0, patience_s: float = 0.0) -> None:
+        if not url.startswith(("http://", "https://")):
+            raise MaxViTError(f"the address is {url!r}; give one such as http://localhost:8000")
+        self.url, self.timeout_s, self.patience_s = url.rstrip("/"), timeout_s, patience_s
+        self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+
+    def predict(
+        self, images: ImageLike | Sequence[ImageLike], top_k: int = 5, model: str | None = None
+    ) -> list[Prediction]:
+        """The most probable classes of one image or several, in order.
+
+        Args:
+            images: Paths, bytes of files, PIL images or arrays.
+            top_k: Classes to name for each.
+            model: One of `models`; None: the server's first.
+
+        Raises:
+            MaxViTError: If the server refuses what it got, or no image could be read.
+            ServerError: If it cannot be reached or is too busy.
+        """
+        answer = self._send(images, "predict", model, f"?top_k={top_k}")
+        return [
+            Prediction(r["image"], [(c["class"], c["probability"]) for c in r["classes"]], r["error"])
+            for r in answer["results"]
+        ]
+
+    def embed(
+        self, images: ImageLike | Sequence[ImageLike], model: str | None = None
+    ) -> list[npt.NDArray[np.float32] | None]:
+        """What the classifier sees of each image, (features); None where it could not be read. Raises as `predict`."""
+        answer = self._send(images, "embed", model, "")
+        return [None if r["error"] else np.array(r["embedding"], np.float32) for r in answer["results"]]
+
+    def models(self) -> list[dict[str, Any]]:
+        """What answers there: name, variant, classes, image_size, engine. Raises as `predict`."""
+        found: list[dict[str, Any]] = self._ask("/v1/models", None, {})["models"]
+        return found
+
+    def ready(self) -> bool:
+        """Whether it wants requests; not, too, if nobody is there."""
+        try:
+            self._once("/ready", None, {})
+        except ServerError:
+            return False
+        return True
+
+    def _send(self, images: ImageLike | Sequence[ImageLike], what: str, model: str | None, query: str) -> Any:
+        several = images if isinstance(images, list | tuple) else [images]
+        if not several:
+            raise MaxViTError("there are no images: give one or more")
+        body, kind = _form([_file(image, i) for i, image in enumerate(several)])
+        where = f"/v1/models/{quote(model, safe='')}/{what}" if model else f"/{what}"
+        return self._ask(where + query, body, {"Content-Type": kind})
+
+    def _ask(self, path: str, body: bytes | None, headers: dict[str, str]) -> Any:
+        end = time.monotonic() + self.patience_s
+        while True:
+            try:
+                return self._once(path, body, headers)
+            except ServerError as error:
+                wait = error.retry_after_s
+                if error.status != 503 or wait is None or time.monotonic() + wait > end:
+                    raise
+            time.sleep(wait)
+
+    def _once(self, path: str, body: bytes | None, headers: dict[str, str]) -> Any:
+        request = urllib.request.Request(self.url + path, body, headers | self._headers)
+        try:
+            with urllib.request.urlopen(request, timeout=self.timeout_s) as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError as error:
+            with error:
+                sentence = _sentence(error)
+            if 400 <= error.code < 500 and error.code not in (408, 429):
+                raise MaxViTError(f"{self.url} refuses: {sentence}") from error
+            after = error.headers.get("Retry-After", "")
+            raise ServerError(sentence, error.code, float(after) if after.isdecimal() else None) from error
+        except (OSError, HTTPException, ValueError) as error:
+            raise ServerError(f"{self.url} does not answer: {error}") from error
+
+
+def _sentence(error: urllib.error.HTTPError) -> str:
+    """What the server says, or HTTP's own words where what answers is not ours."""
+    try:
+        return str(json.load(error)["error"])
+    except (ValueError, KeyError, TypeError, OSError, HTTPException):
+        return f"{error.code} {error.reason}"
+
+
+def _file(image: ImageLike, place: int) -> tuple[str, bytes]:
+    """Its name, and the content of a file of it."""
+    if isinstance(image, bytes):
+        return f"image {place}", image
+    if isinstance(image, str | Path):
+        try:
+            return Path(image).name, Path(image).read_bytes()
+        except OSError as error:
+            raise MaxViTError(f"{image} cannot be read ({error.strerror}): check the path") from error
+    buffer = io.BytesIO()
+    picture = image if isinstance(image, Image.Image) else decode(image)
+    picture.save(buffer, "PNG")
+    return f"image {place}", buffer.getvalue()
+
+
+def _form(files: Sequence[tuple[str, bytes]]) -> tuple[bytes, str]:
+    """A body of multipart/form-data, and its content type."""
+    boundary = secrets.token_hex(16)
+    body = bytearray()
+    for name, data in files:
+        safe = name.translate({ord('"'): "%22", 10: "%0A", 13: "%0D"})  # as browsers do
+        body += f'--{boundary}\r\nContent-Disposition: form-data; name="image"; filename="{safe}"\r\n'.encode()
+        body += b"Content-Type: application/octet-stream\r\n\r\n" + data + b"\r\n"
+    return bytes(body + f"--{boundary}--\r\n".encode()), f"multipart/form-data; boundary={boundary}"

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from threading import Barrier
 from typing import Any, TypeVar
 
 import torch
@@ -87,6 +88,7 @@ class Service:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Compute what comes; at first one image by each network, so that the first client need not wait."""
+        await self._share_cores()
         tasks = [asyncio.create_task(served.batcher.run()) for served in self.models.values()]
         try:
             for served in self.models.values():
@@ -102,6 +104,21 @@ class Service:
             await asyncio.gather(*tasks, return_exceptions=True)
             self._decoders.shutdown(cancel_futures=True)
             self._computer.shutdown(cancel_futures=True)
+
+    async def _share_cores(self) -> None:
+        """One thread for each decoder, PyTorch's number for the network.
+
+        PyTorch keeps the number for each thread, and for a library below it once for all: the network is told last.
+        """
+        threads, all_here = torch.get_num_threads(), Barrier(self.limits.decoders)
+
+        def alone() -> None:
+            torch.set_num_threads(1)
+            all_here.wait()  # so that each thread of the pool gets one of these calls
+
+        loop = asyncio.get_running_loop()
+        await asyncio.gather(*(loop.run_in_executor(self._decoders, alone) for _ in range(self.limits.decoders)))
+        await loop.run_in_executor(self._computer, torch.set_num_threads, threads)
 
     def find(self, name: str | None) -> Served:
         """A network by name; None: the first. Raises `Refusal` (404)."""

@@ -1,0 +1,28 @@
+"""A small network, and clients of it without a socket."""
+
+import pytest
+from served import network
+from starlette.testclient import TestClient
+
+from maxvit.inference.predictor import Predictor
+from maxvit.serve.limits import Limits
+from maxvit.serve.server import create_app
+
+
+@pytest.fixture(scope="session")
+def predictor():
+    return Predictor(network())
+
+
+@pytest.fixture(scope="session")
+def shared(predictor):
+    """For requests alone: a mistake of ours is raised."""
+    with TestClient(create_app({"small": predictor}, limits=Limits(max_pixels=1_000_000))) as client:
+        yield client
+
+
+@pytest.fixture
+def client(predictor):
+    """For a test that changes it or counts."""
+    with TestClient(create_app({"small": predictor})) as client:
+        yield client

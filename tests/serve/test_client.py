@@ -1,0 +1,95 @@
+"""The client gets what the predictor gives, and says who is at fault if it does not."""
+
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from pictures import encoded, pixels
+from PIL import Image
+from served import listening
+
+from maxvit.errors import MaxViTError
+from maxvit.serve import client
+from maxvit.serve.client import Client, ServerError
+from maxvit.serve.limits import Limits
+from maxvit.serve.server import create_app
+
+
+@pytest.fixture(scope="module")
+def app(predictor):
+    return create_app({"small": predictor}, limits=Limits(max_images=4), api_key="k")
+
+
+@pytest.fixture(scope="module")
+def url(app):
+    with listening(app) as port:
+        yield f"http://127.0.0.1:{port}"
+
+
+def test_every_kind_of_image_gets_the_predictor_s_answer(url, predictor, tmp_path):
+    path = tmp_path / 'a "quoted" é.png'
+    path.write_bytes(encoded(1))
+    images = [path, encoded(2), Image.fromarray(pixels(3)), pixels(4)]
+    answers = Client(url, "k").predict(images, top_k=3, model="small")
+    assert [a.name for a in answers] == ["a %22quoted%22 é.png", "image 1", "image 2", "image 3"]
+    for answer, wanted in zip(answers, predictor(images), strict=True):
+        assert [name for name, _ in answer.classes] == [name for name, _ in wanted.classes[:3]]
+        np.testing.assert_allclose([p for _, p in answer.classes], [p for _, p in wanted.classes[:3]], rtol=1e-5)
+
+
+def test_one_image_needs_no_list(url):
+    asking = Client(url, "k")
+    assert asking.predict(pixels(1)) == asking.predict([pixels(1)])
+
+
+def test_embeddings_are_vectors_and_none_for_what_cannot_be_read(url, predictor):
+    good, bad = Client(url, "k").embed([encoded(1), b"bad"])
+    np.testing.assert_allclose(
+        good, predictor.engine.embed(predictor.prepare(encoded(1))[None])[0], rtol=1e-4, atol=1e-6
+    )
+    assert bad is None
+
+
+def test_models_and_readiness(url):
+    assert [m["name"] for m in Client(url, "k").models()] == ["small"]
+    assert Client(url).ready()
+    assert not Client("http://127.0.0.1:9").ready()
+
+
+def test_what_the_server_refuses_is_the_caller_s_mistake(url, tmp_path):
+    for images, options, sentence in (
+        (b"bad", {}, "not an image that can be read"),
+        ([pixels()] * 5, {}, "more than 4 images"),
+        (pixels(), {"model": "../x"}, "Not Found|there is no model"),
+        (pixels(), {"top_k": 0}, "top_k"),
+        ([], {}, "there are no images"),
+        (tmp_path / "gone.png", {}, "gone.png cannot be read"),
+    ):
+        with pytest.raises(MaxViTError, match=sentence):
+            Client(url, "k").predict(images, **options)
+    with pytest.raises(MaxViTError, match="API key is missing or wrong"):
+        Client(url, "wrong").models()
+    with pytest.raises(MaxViTError, match="the address is 'localhost:8000'"):
+        Client("localhost:8000")
+
+
+def test_a_busy_server_is_no_mistake_and_patience_asks_again(url, app, monkeypatch):
+    room, naps = app.state.service.images, []
+
+    def nap(seconds):
+        naps.append(seconds)
+        room.taken = 0 if len(naps) == 2 else room.taken
+
+    monkeypatch.setattr(client, "time", SimpleNamespace(sleep=nap, monotonic=time.monotonic))  # others sleep too
+    room.taken = room.places
+    with pytest.raises(ServerError, match="too busy") as caught:
+        Client(url, "k").predict(pixels())
+    assert (caught.value.status, caught.value.retry_after_s, naps) == (503, 1.0, [])
+    assert len(Client(url, "k", patience_s=1000).predict(pixels())) == 1
+    assert naps == [1.0, 1.0]
+
+
+def test_nobody_there_is_told(url):
+    with pytest.raises(ServerError, match=r"127\.0\.0\.1:9 does not answer"):
+        Client("http://127.0.0.1:9").predict(pixels())
