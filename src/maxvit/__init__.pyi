@@ -4,6 +4,9 @@ from .create import create_model as create_model
 from .create import list_models as list_models
 from .create import load_model as load_model
 from .errors import MaxViTError as MaxViTError
+from .export.files import Exported as Exported
+from .export.files import export_model as export_model
+from .export.form import Form as Form
 from .inference.evaluate import Evaluation as Evaluation
 from .inference.evaluate import evaluate as evaluate
 from .inference.explain import AttentionMap as AttentionMap
