@@ -13,6 +13,7 @@ from maxvit.export.form import OPSETS, Form, description
 from maxvit.export.openvino import check_openvino, write_openvino
 from maxvit.export.program import check_program, write_program
 from maxvit.export.quantize import Quantization, quantized
+from maxvit.export.runtimes import in_onnxruntime, in_openvino
 from maxvit.export.verify import Verification, verify
 from maxvit.model import MaxViT
 from maxvit.storage import write_together
@@ -77,7 +78,8 @@ def export_model(
     result: Quantization | None = None
     if form.precision == "int8":
         standard = dataclasses.replace(form, opset=OPSETS[1]) if to == "openvino" else form
-        made, result = quantized(model, standard, images, agreement)
+        open_graph = in_openvino if to == "openvino" else in_onnxruntime
+        made, result = quantized(model, standard, images, agreement, open_graph)
     checked: list[Verification] = []
 
     def write_graph(temporary: Path) -> None:

@@ -18,6 +18,7 @@ from maxvit.errors import MaxViTError
 from maxvit.export.form import Form
 from maxvit.export.levels import Range, find_range, quantize_weight, rounded
 from maxvit.export.onnx import check_packages
+from maxvit.export.runtimes import Opener, in_onnxruntime
 from maxvit.kernels.folding import fold_batch_norms
 from maxvit.model import MaxViT
 from maxvit.storage import write_atomically
@@ -72,9 +73,9 @@ def quantize_onnx(
 
 
 def quantized(
-    model: MaxViT, form: Form, images: Sequence[ImageLike], agreement: float
+    model: MaxViT, form: Form, images: Sequence[ImageLike], agreement: float, open_graph: Opener = in_onnxruntime
 ) -> tuple["ModelProto", Quantization]:
-    """The ONNX model of `quantize_onnx` in a form, not written yet; with a set of operators, in those alone.
+    """The ONNX model of `quantize_onnx` in a form, not written yet; `open_graph` opens it where it will run.
 
     Raises:
         MaxViTError: As there.
@@ -101,7 +102,7 @@ def quantized(
     while True:
         chosen = {name: ranges[name] for name in worst[kept:]}
         made = deployed(model, form, chosen)
-        share = _agreement(made.SerializeToString(), shown, answers)
+        share = _agreement(open_graph(made.SerializeToString()), shown, answers)
         if share >= agreement or not chosen:
             break
         kept += max(1, len(worst) // 16)
@@ -164,15 +165,7 @@ def _damage(network: MaxViT, batches: Sequence[Tensor], ranges: dict[str, Range]
     return {name: (error[name] / max(size[name], 1e-30)) ** 0.5 for name in ranges}
 
 
-def _agreement(file: bytes, batches: Sequence[Tensor], answers: Tensor) -> float:
-    """Share of images that the file answers so."""
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise MaxViTError("quantising needs onnxruntime: pip install 'maxvit[export]'") from error
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
-    found = [torch.from_numpy(session.run(None, {name: batch.numpy()})[0]).argmax(1) for batch in batches]
-    return float((torch.cat(found) == answers).float().mean())
+def _agreement(run: Callable[[Tensor], Tensor], batches: Sequence[Tensor], answers: Tensor) -> float:
+    """Share of images that a runtime answers so."""
+    found = torch.cat([run(batch).argmax(1) for batch in batches])
+    return float((found == answers).float().mean())

@@ -88,54 +88,25 @@ class OnnxFile:
         return self._together if self.threads == 1 else self._session(1)
 
     def _session(self, threads: int) -> Any:
-        try:
-            import onnxruntime
-            from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as NoKernel
-        except ImportError as error:
-            raise MaxViTError(f"{self.path} runs in onnxruntime: pip install 'maxvit[export]'") from error
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads, options.log_severity_level = threads, 3
-        try:
-            return onnxruntime.InferenceSession(self.path, options, providers=["CPUExecutionProvider"])
-        except NoKernel as error:
-            raise NotImplementedError(str(error)) from error
-        except Exception as error:  # of onnxruntime's own types, which have no common base
-            reason = str(error).splitlines()[0]
-            raise MaxViTError(f"ONNX Runtime cannot read {self.path} ({reason}): it may be damaged") from error
+        return _onnx_session(self.path, self.path, threads)
 
 
 class OpenVinoFile:
     """A file of OpenVINO, or an ONNX file, in OpenVINO; told to compute in fp32 where it would choose less."""
 
     def __init__(self, path: Path) -> None:
-        try:
-            import openvino
-        except ImportError as error:
-            raise MaxViTError(f"{path} runs in openvino: pip install 'maxvit[openvino]'") from error
+        model, self._compiled = _compile(path, path)
         self.name = "OpenVINO"
-        settings = {
-            "INFERENCE_PRECISION_HINT": "f32",
-            "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-        }
-        core = openvino.Core()
-        try:
-            model = core.read_model(path)
-            self._compiled = core.compile_model(model, "CPU", settings)
-        except RuntimeError as error:
-            reason = str(error).strip().splitlines()[-1]
-            raise MaxViTError(f"OpenVINO cannot read {path} ({reason}): it may be damaged") from error
         where = "framework" if path.suffix == ".onnx" else "maxvit"
         known = [key for key in KEYS if model.has_rt_info([where, key])]
         self.metadata = decode({key: model.get_rt_info([where, key]).astype(str) for key in known})
         (given,) = model.inputs
         self.shape = [d.get_length() if d.is_static else "any" for d in given.partial_shape]
-        self.takes_pixels = given.element_type == openvino.Type.u8
+        self.takes_pixels = given.element_type.get_type_name() == "u8"
 
     def __call__(self, values: Tensor) -> Tensor:
         """See `Runtime`."""
-        run = lambda part: torch.from_numpy(self._compiled(part.numpy())[0].copy())  # noqa: E731
-        return in_batches(run, values, self.shape[0])
+        return in_batches(lambda part: _infer(self._compiled, part), values, self.shape[0])
 
 
 class ProgramFile:
@@ -161,6 +132,65 @@ class ProgramFile:
     def __call__(self, values: Tensor) -> Tensor:
         """See `Runtime`."""
         return in_batches(self._module, values, self.shape[0])
+
+
+Opener = Callable[[bytes], Callable[[Tensor], Tensor]]  # of an ONNX file's content
+
+
+def in_onnxruntime(file: bytes) -> Callable[[Tensor], Tensor]:
+    """Open the content of an ONNX file in ONNX Runtime."""
+    session = _onnx_session(file, "the file", torch.get_num_threads())
+    number = session.get_inputs()[0].shape[0]
+    return lambda values: in_batches(lambda part: _run(session, part), values, number)
+
+
+def in_openvino(file: bytes) -> Callable[[Tensor], Tensor]:
+    """Open the content of an ONNX file in OpenVINO."""
+    _, compiled = _compile(file, "the file")
+    (given,) = compiled.inputs
+    number = "any" if given.partial_shape[0].is_dynamic else given.partial_shape[0].get_length()
+    return lambda values: in_batches(lambda part: _infer(compiled, part), values, number)
+
+
+def _onnx_session(source: Path | bytes, name: object, threads: int) -> Any:
+    try:
+        import onnxruntime
+        from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as NoKernel
+    except ImportError as error:
+        raise MaxViTError(f"{name} runs in onnxruntime: pip install 'maxvit[export]'") from error
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.log_severity_level = threads, 3
+    try:
+        return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    except NoKernel as error:
+        raise NotImplementedError(str(error)) from error
+    except Exception as error:  # of onnxruntime's own types, which have no common base
+        reason = str(error).splitlines()[0]
+        raise MaxViTError(f"ONNX Runtime cannot read {name} ({reason}): it may be damaged") from error
+
+
+def _compile(source: Path | bytes, name: object) -> tuple[Any, Any]:
+    """OpenVINO's model, and the same compiled for the CPU."""
+    try:
+        import openvino
+    except ImportError as error:
+        raise MaxViTError(f"{name} runs in openvino: pip install 'maxvit[openvino]'") from error
+    settings = {
+        "INFERENCE_PRECISION_HINT": "f32",
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+    }
+    core = openvino.Core()
+    try:
+        model = core.read_model(source)
+        return model, core.compile_model(model, "CPU", settings)
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise MaxViTError(f"OpenVINO cannot read {name} ({reason}): it may be damaged") from error
+
+
+def _infer(compiled: Any, values: Tensor) -> Tensor:
+    return torch.from_numpy(compiled(values.numpy())[0].copy())
 
 
 def in_batches(run: Callable[[Tensor], Tensor], values: Tensor, number: int | str) -> Tensor:
