@@ -36,7 +36,7 @@ from maxvit.benchmark.run import benchmark
 from maxvit.benchmark.statistics import paired_ratio, spread
 from maxvit.benchmark.weights import fill
 from maxvit.export.onnx import export_onnx
-from maxvit.inference.engines import OnnxEngine
+from maxvit.inference.engines import FileEngine
 from maxvit.kernels import accelerate as training
 from maxvit.kernels import library, native
 from maxvit.kernels.calls import activation_code, call
@@ -153,7 +153,7 @@ def onnx_runs(model: MaxViT, images: Tensor, folder: Path) -> Iterator[tuple[str
     """Our graph, and what PyTorch's exporter makes of the same network, in ONNX Runtime."""
     size = (images.shape[2], images.shape[3])
     export_onnx(model, folder / "ours.onnx", size)
-    engine = OnnxEngine(folder / "ours.onnx")
+    engine = FileEngine(folder / "ours.onnx")
     yield "our graph, an image for each core", lambda: engine(images)
     session = engine._together
     yield (

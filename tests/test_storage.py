@@ -106,3 +106,64 @@ def test_truncated_file_is_named(tmp_path, share):
 def test_folder_in_place_of_a_file_is_named(tmp_path):
     with pytest.raises(MaxViTError, match=r"is a folder; give the \.safetensors file inside it"):
         storage.load(tmp_path)
+
+
+def pair(*texts):
+    """Writes a file and the one beside it."""
+
+    def write(path):
+        for name, text in zip((path.name, "b.bin"), texts, strict=False):
+            (path.parent / name).write_text(text)
+        (path.parent / "scratch").write_text("goes away")
+
+    return write
+
+
+def test_two_files_come_together_and_nothing_else(tmp_path):
+    path, rest = tmp_path / "deep" / "a.xml", tmp_path / "deep" / "b.bin"
+    for texts in (("one", "1"), ("two", "2")):
+        storage.write_together(path, rest, pair(*texts))
+        assert sorted(p.name for p in path.parent.iterdir()) == ["a.xml", "b.bin"]
+        assert (path.read_text(), rest.read_text()) == texts
+    (path.parent / "plain").touch()
+    assert path.stat().st_mode == (path.parent / "plain").stat().st_mode
+
+
+@pytest.mark.parametrize(("moved", "left"), [(0, {"b.bin": "1"}), (1, {"b.bin": "2"})])
+def test_a_disk_that_fills_between_two_files_leaves_no_first_beside_another_s_second(
+    tmp_path, monkeypatch, moved, left
+):
+    path, rest = tmp_path / "a.xml", tmp_path / "b.bin"
+    storage.write_together(path, rest, pair("one", "1"))
+    calls, replace = [], os.replace
+
+    def full(source, target):
+        if len(calls) == moved:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        calls.append(target)
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(MaxViTError, match=r"cannot write .*a\.xml: No space left on device"):
+        storage.write_together(path, rest, pair("two", "2"))
+    assert {p.name: p.read_text() for p in tmp_path.iterdir()} == left
+
+
+def test_what_fails_while_two_files_are_written_leaves_the_old_ones(tmp_path):
+    path, rest = tmp_path / "a.xml", tmp_path / "b.bin"
+    storage.write_together(path, rest, pair("one", "1"))
+
+    def broken(temporary):
+        pair("two", "2")(temporary)
+        raise MaxViTError("answers otherwise")
+
+    with pytest.raises(MaxViTError, match="answers otherwise"):
+        storage.write_together(path, rest, broken)
+    assert {p.name: p.read_text() for p in tmp_path.iterdir()} == {"a.xml": "one", "b.bin": "1"}
+
+
+def test_folders_that_were_being_written_are_leftovers(tmp_path):
+    (tmp_path / ".a.xml.12345678").mkdir()
+    (tmp_path / ".a.xml.12345678" / "a.xml").touch()
+    storage.remove_leftovers(tmp_path)
+    assert list(tmp_path.iterdir()) == []

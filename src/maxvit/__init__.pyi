@@ -17,6 +17,9 @@ from .explain.received import AttentionMap as AttentionMap
 from .explain.received import attention_maps as attention_maps
 from .explain.receptive_field import receptive_field as receptive_field
 from .explain.rollout import rollout as rollout
+from .export.files import Exported as Exported
+from .export.files import export_model as export_model
+from .export.form import Form as Form
 from .inference.evaluate import Evaluation as Evaluation
 from .inference.evaluate import evaluate as evaluate
 from .inference.predictor import Prediction as Prediction

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -41,6 +42,43 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         Path(name).unlink(missing_ok=True)
 
 
+def write_together(path: Path, rest: Path | None, write: Callable[[Path], object]) -> None:
+    """Write a file and what it needs beside it, under their own names in a temporary folder; then move them out.
+
+    A file that `path` replaces goes first and `path` itself comes last, so that there is never one beside a `rest` of
+    another time: a reader sees the old two, or no `path`, or the new two. Without `rest`, the old or the new.
+
+    Args:
+        path: The file that a reader opens.
+        rest: Its second file, in the same folder; None: there is none, and where `path` had one of that name it stays.
+        write: Called with `path` in the temporary folder; what else it leaves there goes away.
+
+    Raises:
+        MaxViTError: As `write_atomically`, or what `write` raises. Nothing is left behind then.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    except OSError as error:
+        raise MaxViTError(f"cannot write {path}: {error.strerror}; choose a folder that can be written to") from error
+    try:
+        write(folder / path.name)
+        made = [folder / final.name for final in (rest, path) if final is not None]
+        for file in made:
+            os.chmod(file, 0o666 & ~_umask())
+            _sync(file)
+        if rest is not None:
+            path.unlink(missing_ok=True)
+        for file in made:
+            os.replace(file, path.parent / file.name)
+        _sync(path.parent)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise MaxViTError(f"cannot write {path}: {reason}; free some space or choose another folder") from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def _sync(path: Path) -> None:
     """Have a file, or the names in a folder, on the disk and not in a cache."""
     if path.is_dir() and os.name == "nt":
@@ -53,9 +91,12 @@ def _sync(path: Path) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what `write_atomically` was writing when its process was killed; nobody may be writing now."""
+    """Remove what was being written when its process was killed; nobody may be writing now."""
     for path in folder.glob(".*.????????"):
-        path.unlink(missing_ok=True)
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def _umask() -> int:

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from maxvit.cli import main
+from maxvit.inference.engines import FileEngine
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -25,7 +26,12 @@ def run(capsys, tmp_path, monkeypatch):
 
 def test_an_exported_file_answers_as_its_checkpoint(run, trained, images, tmp_path):
     file = tmp_path / "model.onnx"
-    assert run("export", trained.checkpoint, "--out", file) == (0, f"wrote {file}\n", "")
+    code, out, err = run("export", trained.checkpoint, "--out", file)
+    assert (code, err) == (0, "")
+    difference, wrote = out.splitlines()
+    assert difference.startswith("largest difference from PyTorch ")
+    assert difference.endswith(" on 2 random and 2 real images, in ONNX Runtime")
+    assert wrote == f"wrote {file}"
     wanted = [json.loads(line) for line in run("predict", trained.checkpoint, images, "--json")[1].splitlines()]
     code, out, err = run("predict", file, images, "--json", "--batch-size", "5")
     assert (code, err) == (0, "engine: ONNX Runtime\n")
@@ -69,7 +75,8 @@ def test_int8_is_calibrated_on_a_folder_and_says_how_many_answers_agree(run, tra
     file = tmp_path / "model.onnx"
     code, out, err = run("export", trained.checkpoint, "--int8", "--calibrate", images, "--out", file)
     assert (code, err) == (0, "")
-    said, wrote = out.splitlines()
+    said, difference, wrote = out.splitlines()
+    assert difference.endswith(" on 2 random and 4 real images, in ONNX Runtime")
     assert said.startswith("the first answer is that of fp32 for ")
     assert "% of 12 images" in said  # half of 24
     assert wrote == f"wrote {file}"
@@ -80,13 +87,48 @@ def test_int8_is_calibrated_on_a_folder_and_says_how_many_answers_agree(run, tra
 def test_int8_needs_images_of_the_networks_kind(run, trained, tmp_path):
     options = ["export", trained.checkpoint, "--int8", "--out", tmp_path / "model.onnx"]
     code, _, err = run(*options)
-    assert (code, "knows other classes than digits: give images of its kind with --calibrate" in err) == (2, True)
+    assert (code, "knows other classes than digits: give images of its kind with --images" in err) == (2, True)
     code, _, err = run(*options, "--calibrate", tmp_path / "nowhere")
     assert (code, err) == (2, f"error: {tmp_path / 'nowhere'} is no folder: check the path\n")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_calibrate_without_int8_is_a_mistake(run, trained, images, tmp_path):
-    code, _, err = run("export", trained.checkpoint, "--calibrate", images, "--out", tmp_path / "model.onnx")
-    assert (code, list(tmp_path.iterdir())) == (2, [])
-    assert err == "error: --calibrate is for --int8, which was not given: add it, or leave --calibrate out\n"
+def test_a_form_is_read_from_the_options_and_the_answer_is_json(run, trained, images, tmp_path):
+    file = tmp_path / "model.xml"
+    options = ["--to", "openvino", "--pixels", "--size", "45x64", "--batch", "2", "--precision", "fp16"]
+    code, out, err = run("export", trained.checkpoint, *options, "--images", images, "--out", file, "--json")
+    assert (code, err) == (0, "")
+    answer = json.loads(out)
+    assert (answer["file"], answer["beside"], answer["quantization"]) == (str(file), str(tmp_path / "model.bin"), None)
+    assert (answer["verification"]["real"], answer["verification"]["engine"]) == (4, "OpenVINO")
+    code, out, err = run("predict", file, images, "--json")
+    assert (code, err) == (0, "engine: OpenVINO, fp16\n")
+    assert len(out.splitlines()) == 24
+    code, out, err = run("evaluate", file, images, "--json")
+    assert (code, json.loads(out)["engine"]) == (0, "OpenVINO, fp16")
+
+
+def test_windows_are_scaled_to_a_size_where_that_is_asked_for(run, trained, tmp_path):
+    windows = {}
+    for name, options in (("same", []), ("scaled", ["--scale-windows"])):
+        assert run("export", trained.checkpoint, "--size", "96", *options, "--out", tmp_path / f"{name}.onnx")[0] == 0
+        windows[name] = FileEngine(tmp_path / f"{name}.onnx").config.window_size
+    assert windows == {"same": (4, 4), "scaled": (3, 3)}
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--int8", "--precision", "fp16"], "--int8 and --precision fp16 were given: choose one of them"),
+        (["--scale-windows"], "--scale-windows is for --size, which was not given"),
+        (["--size", "big"], "size 'big' cannot be read"),
+        (["--opset", "9"], "opset is 9; it takes 17 to 23"),
+        (["--precision", "fp8"], "unknown precision 'fp8'"),
+        (["--any-size", "--size", "64"], "has no size of its own"),
+        (["--to", "torch", "--int8", "--out", "model.pt2"], "slower than fp32"),
+    ],
+)
+def test_options_that_do_not_fit_are_a_mistake(run, trained, images, tmp_path, monkeypatch, options, sentence):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = run("export", trained.checkpoint, "--out", "model.onnx", "--images", images, *options)
+    assert (code, sentence in err, list(tmp_path.glob("model*"))) == (2, True, [])

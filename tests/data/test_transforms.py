@@ -9,7 +9,7 @@ from PIL import Image
 
 from maxvit.config import Preprocessing, official_preprocessing
 from maxvit.data.images import decode
-from maxvit.data.transforms import centre_crop, normalise, preprocess, resize_tf1
+from maxvit.data.transforms import centre_crop, denormalise, normalise, preprocess, resize_tf1
 from maxvit.errors import MaxViTError
 
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "preprocess_eval.npz")
@@ -56,6 +56,17 @@ def test_normalise_moves_channels_first_and_leaves_the_pixels_alone():
     assert np.array_equal(pixels, before)
     assert tensor.is_contiguous()
     np.testing.assert_allclose(tensor.numpy() - 1, pixels.transpose(2, 0, 1), atol=1e-4)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_denormalise_gives_the_pixels_back(channels):
+    spec = Preprocessing(mean=(0.3, 0.4, 0.5)[:channels], std=(0.1, 0.7, 0.2)[:channels])
+    pixels = noise(2, 5, 7, 3)
+    if channels == 1:
+        pixels[:] = pixels[..., :1]
+    images = torch.stack([normalise(spec, p) for p in pixels])
+    assert np.array_equal(denormalise(spec, images).numpy(), pixels)
+    assert denormalise(spec, images + 100).min() == 255  # overshoot is cut
 
 
 def test_an_image_of_the_target_size_is_kept_pixel_by_pixel():

@@ -16,7 +16,7 @@ pytest.importorskip("onnxruntime")
 
 from maxvit.export import quantize  # noqa: E402
 from maxvit.export.quantize import quantize_onnx  # noqa: E402
-from maxvit.inference.engines import OnnxEngine  # noqa: E402
+from maxvit.inference.engines import FileEngine  # noqa: E402
 
 PRODUCTS = 4 * (1 + 2 * 4)  # MBConv's project; qkv, proj and two of the feed-forward network, twice
 
@@ -65,9 +65,9 @@ def test_the_file_answers_nearly_as_the_network_and_says_how_nearly(model, image
     onnx.checker.check_model(tmp_path / "model.onnx", full_check=True)
     written = {p.key: p.value for p in onnx.load(tmp_path / "model.onnx").metadata_props}
     assert json.loads(written["quantization"]) == dataclasses.asdict(done)
-    engine = OnnxEngine(tmp_path / "model.onnx")
+    engine = FileEngine(tmp_path / "model.onnx")
     assert (engine.name, engine.class_names) == ("ONNX Runtime, int8", ["ant", "bee", "cat"])
-    batch = torch.cat(quantize._batches(model, images[1::2]))
+    batch = torch.cat(quantize._batches(model.preprocessing, images[1::2]))
     with torch.inference_mode():
         expected = model(batch)
     error = (engine(batch) - expected).norm() / expected.norm()
@@ -83,7 +83,7 @@ def test_all_products_but_those_kept_are_in_8_bits(model, images, tmp_path):
 
 def test_the_damage_of_a_product_is_that_of_its_output_alone(model, images):
     network = quantize.fold_batch_norms(model)
-    batches = quantize._batches(model, images[:3])
+    batches = quantize._batches(model.preprocessing, images[:3])
     ranges = quantize._ranges(network, batches)
     damage = quantize._damage(network, batches, ranges)
     assert all(0 < d < 0.1 for d in damage.values())

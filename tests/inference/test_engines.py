@@ -11,9 +11,9 @@ from torch import nn
 import maxvit
 from maxvit import MaxViT, MaxViTConfig, MaxViTError, Preprocessing
 from maxvit.data.labelled import LabelledImages
+from maxvit.export import runtimes
 from maxvit.export.onnx import export_onnx
-from maxvit.inference import engines
-from maxvit.inference.engines import OnnxEngine, TorchEngine, open_engine, open_sizes
+from maxvit.inference.engines import FileEngine, TorchEngine, open_engine, open_sizes
 from maxvit.inference.evaluate import evaluate_sizes
 from maxvit.kernels.optimize import optimize
 
@@ -77,7 +77,7 @@ def agree(engine, model, number, size=(64, 96)):
 @pytest.mark.parametrize("available", [1, 2, 3])
 def test_onnx_runtime_gives_every_image_its_answer_on_any_number_of_cores(model, onnx_file, threads, available):
     threads(available)
-    engine = OnnxEngine(onnx_file)
+    engine = FileEngine(onnx_file)
     for number in (1, 2, 5, 7):
         agree(engine, model, number)
 
@@ -85,11 +85,11 @@ def test_onnx_runtime_gives_every_image_its_answer_on_any_number_of_cores(model,
 def test_a_batch_is_shared_out_among_the_cores_in_parts_that_fit_a_cache(onnx_file, threads, monkeypatch):
     threads(2)
     seen = []
-    run = engines._run
-    monkeypatch.setattr(engines, "_run", lambda session, images: seen.append(len(images)) or run(session, images))
-    engine = OnnxEngine(onnx_file)
+    run = runtimes._run
+    monkeypatch.setattr(runtimes, "_run", lambda session, images: seen.append(len(images)) or run(session, images))
+    engine = FileEngine(onnx_file)
     for number, at_once, parts in ((7, 8, [3, 4]), (7, 2, [1, 2, 2, 2]), (1, 8, [1])):
-        monkeypatch.setattr(engines, "IN_CACHE", at_once * 64 * 96)
+        monkeypatch.setattr(runtimes, "IN_CACHE", at_once * 64 * 96)
         seen.clear()
         engine(torch.randn(number, 3, 64, 96))
         assert sorted(seen) == parts
@@ -99,7 +99,7 @@ def test_a_file_for_one_image_answers_several(model, tmp_path, threads):
     threads(3)
     export_onnx(model, tmp_path / "one.onnx", any_batch=False)
     for number in (1, 2, 5):
-        agree(OnnxEngine(tmp_path / "one.onnx"), model, number)
+        agree(FileEngine(tmp_path / "one.onnx"), model, number)
 
 
 def test_the_onnx_file_brings_names_preprocessing_and_configuration(model, onnx_file):
@@ -110,13 +110,13 @@ def test_the_onnx_file_brings_names_preprocessing_and_configuration(model, onnx_
 
 def test_preprocessing_follows_the_size_that_is_exported(model, tmp_path):
     export_onnx(model, tmp_path / "model.onnx", image_size=(32, 41))
-    engine = OnnxEngine(tmp_path / "model.onnx")
+    engine = FileEngine(tmp_path / "model.onnx")
     assert engine.preprocessing.image_size == (32, 41)
     agree(engine, model, 2, (32, 41))
 
 
 def test_the_file_decides_the_engine(checkpoint, onnx_file):
-    assert isinstance(open_engine(onnx_file), OnnxEngine)
+    assert isinstance(open_engine(onnx_file), FileEngine)
     assert isinstance(open_engine(checkpoint), TorchEngine)
     assert open_engine(checkpoint).name == f"{optimize(maxvit.load_model(checkpoint)).engine}, optimised on cpu"
 
@@ -260,7 +260,10 @@ def test_windows_are_scaled_to_each_size(checkpoint, model):
     [
         ({"sizes": [(64, 96), (64, 64), (64, 96)]}, "size 64 x 96 is given twice"),
         ({"scale_windows": True}, "no size to scale them to was given"),
-        ({"sizes": [(64, 96)], "scale_windows": True, "engine": "onnxruntime"}, "windows are built into an ONNX file"),
+        (
+            {"sizes": [(64, 96)], "scale_windows": True, "engine": "onnxruntime"},
+            "windows are built into an exported file",
+        ),
         ({"sizes": [(64, 96)], "scale_windows": True, "engine": "tensorrt"}, "unknown engine 'tensorrt'"),
         ({"sizes": [(0, 0)], "scale_windows": True}, r"image_size is \(0, 0\)"),
     ],
@@ -271,7 +274,7 @@ def test_sizes_that_cannot_be_are_refused(checkpoint, options, sentence):
 
 
 def test_windows_of_an_onnx_file_are_not_scaled(onnx_file):
-    with pytest.raises(MaxViTError, match="windows are built into an ONNX file"):
+    with pytest.raises(MaxViTError, match="windows are built into an exported file"):
         open_sizes(onnx_file, [(64, 96)], scale_windows=True)
 
 

@@ -9,7 +9,7 @@ from maxvit import storage
 from maxvit.benchmark.job import Contender, Engine, Job
 from maxvit.config import MaxViTConfig
 from maxvit.errors import MaxViTError
-from maxvit.inference.engines import OnnxEngine
+from maxvit.inference.engines import FileEngine
 from maxvit.kernels.accelerate import accelerate, obstacle
 from maxvit.kernels.optimize import Backend, optimize
 from maxvit.model import MaxViT
@@ -64,7 +64,7 @@ def _export_int8(job: Job) -> None:
 
 
 def _onnxruntime(job: Job) -> Engine:
-    engine = OnnxEngine(job.file)
+    engine = FileEngine(job.file)
     return lambda images: engine(torch.from_numpy(images)).numpy()
 
 

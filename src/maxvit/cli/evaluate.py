@@ -1,7 +1,6 @@
 """maxvit evaluate: how often a checkpoint is right, and how far its confidence can be believed."""
 
 import json
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from maxvit.cli.errors import complain
+from maxvit.cli.sizes import read_size
 from maxvit.cli.tables import print_table
-from maxvit.config import Size
 from maxvit.errors import MaxViTError
 
 if TYPE_CHECKING:
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
 def evaluate(
     checkpoint: Annotated[
-        Path, typer.Argument(help="What maxvit train wrote, RUN/best.safetensors; or an .onnx file.")
+        Path, typer.Argument(help="What maxvit train wrote, RUN/best.safetensors; or an exported file.")
     ],
     data: Annotated[
         str | None, typer.Argument(help="A folder of class folders, shards, or a list; without it, held-out digits.")
@@ -50,7 +49,7 @@ def evaluate(
     from maxvit.inference.evaluate import evaluate_sizes, size_name
     from maxvit.inference.records import as_dict, check_folder, write_records
 
-    sizes = [_read_size(text) for text in size or []]
+    sizes = [read_size(text) for text in size or []]
     if scale_windows and not sizes:
         raise MaxViTError("--scale-windows is for --size, which was not given: add it, or leave --scale-windows out")
     if out is not None:
@@ -84,13 +83,6 @@ def evaluate(
         typer.echo(json.dumps({"engine": opened.name, "tta": tta, **as_dict(results)}))
     else:
         _print(results)
-
-
-def _read_size(text: str) -> Size:
-    """224 is (224, 224), and 224x320 is 224 high and 320 wide."""
-    if not (found := re.fullmatch(r"([0-9]{1,5})(?:x([0-9]{1,5}))?", text)):
-        raise MaxViTError(f"size {text!r} cannot be read: write pixels a side, 224, or HEIGHTxWIDTH, 224x320")
-    return int(found[1]), int(found[2] or found[1])
 
 
 def _print(results: Mapping[str, "Evaluation"]) -> None:

@@ -1,56 +1,133 @@
-"""maxvit export: a checkpoint for ONNX Runtime."""
+"""maxvit export: a checkpoint for ONNX Runtime, TensorRT, OpenVINO or PyTorch without this package."""
 
+import dataclasses
+import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
+
+from maxvit.cli.sizes import read_size
+
+if TYPE_CHECKING:
+    from maxvit.data.images import ImageLike
+    from maxvit.export.files import Exported
+    from maxvit.model import MaxViT
 
 MOST = 512  # images to calibrate on and to judge by
 
 
 def export(
     checkpoint: Annotated[Path, typer.Argument(help="What maxvit.load_model reads.")],
-    out: Annotated[Path | None, typer.Option(help="The file to write. Default: CHECKPOINT with .onnx.")] = None,
-    to: Annotated[str, typer.Option(help="The format: onnx.")] = "onnx",
-    int8: Annotated[bool, typer.Option("--int8", help="Products of matrices in 8 bits.")] = False,
-    calibrate: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Some hundred images for --int8; digits need none.")
+    out: Annotated[
+        Path | None, typer.Option(help="The file to write. Default: CHECKPOINT with .onnx, .pt2 or .xml.")
+    ] = None,
+    to: Annotated[str, typer.Option(help="The format: onnx, torch (torch.export) or openvino.")] = "onnx",
+    precision: Annotated[str, typer.Option(help="fp32, fp16, bf16 or int8.")] = "fp32",
+    int8: Annotated[bool, typer.Option("--int8", help="The same as --precision int8.")] = False,
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            "--images",
+            "--calibrate",
+            metavar="FOLDER",
+            help="Real images to compare on; for int8 some hundred, to calibrate (digits need none).",
+        ),
+    ] = None,
+    size: Annotated[
+        str | None, typer.Option(metavar="H|HxW", help="Pixels of the images. Default: the checkpoint's.")
+    ] = None,
+    scale_windows: Annotated[
+        bool, typer.Option("--scale-windows", help="Windows of ceil(side / 32) at --size.")
+    ] = False,
+    any_size: Annotated[
+        bool, typer.Option("--any-size", help="Any size from 33 pixels up: slower, and minutes to make.")
+    ] = False,
+    batch: Annotated[int | None, typer.Option(min=1, help="Images at once. Default: any number.")] = None,
+    pixels: Annotated[bool, typer.Option("--pixels", help="Pixels in (B, H, W, 3) uint8, probabilities out.")] = False,
+    opset: Annotated[
+        int | None, typer.Option(help="ONNX operators of this set, 17 to 23, as TensorRT takes them.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
-    """Write a network as an ONNX file, which brings classes and preprocessing: maxvit predict FILE.onnx IMAGE."""
+    """Write a network as a file for other programs, compared with PyTorch before it is put in place.
+
+    The file brings classes and preprocessing: maxvit predict FILE IMAGE.
+    """
     from maxvit.config import check_known
     from maxvit.create import load_model
     from maxvit.errors import MaxViTError
-    from maxvit.export.onnx import export_onnx
+    from maxvit.export.files import ENDINGS, Format, export_model
+    from maxvit.export.form import Form, Precision
 
-    check_known("format", [to], ["onnx"])
-    path = out or checkpoint.with_suffix(".onnx")
+    check_known("format", [to], ENDINGS)
+    if int8 and precision not in ("fp32", "int8"):
+        raise MaxViTError(f"--int8 and --precision {precision} were given: choose one of them")
+    if scale_windows and size is None:
+        raise MaxViTError("--scale-windows is for --size, which was not given: add it, or leave --scale-windows out")
+    form = Form(
+        image_size=read_size(size) if size else None,
+        batch=batch,
+        any_size=any_size,
+        precision=cast("Precision", "int8" if int8 else precision),
+        from_pixels=pixels,
+        opset=opset,
+    )
+    path = out or checkpoint.with_suffix(ENDINGS[to])
     if path.exists() and not force:
         raise MaxViTError(f"{path} exists already: choose another name with --out, or replace it with --force")
-    if calibrate is not None and not int8:
-        raise MaxViTError("--calibrate is for --int8, which was not given: add it, or leave --calibrate out")
-    if int8:
-        _quantize(checkpoint, path, calibrate)
+    model = load_model(checkpoint, image_size=form.image_size if scale_windows else None)
+    chosen = _images(model, checkpoint, images, form.precision == "int8")
+    done = export_model(model, path, cast("Format", to), form, chosen)
+    if as_json:
+        typer.echo(json.dumps(_as_dict(done)))
     else:
-        export_onnx(load_model(checkpoint), path)
-    typer.echo(f"wrote {path}")
+        _print(done)
 
 
-def _quantize(checkpoint: Path, path: Path, folder: Path | None) -> None:
-    from maxvit.create import load_model
-    from maxvit.data.digits import load_digits
+def _images(model: "MaxViT", checkpoint: Path, folder: Path | None, int8: bool) -> "list[ImageLike]":
+    """Spread over what there is: the folder; for int8 digits; else two photographs."""
     from maxvit.data.images import find_images
+    from maxvit.data.samples import photographs
     from maxvit.errors import MaxViTError
-    from maxvit.export.quantize import quantize_onnx
 
-    model = load_model(checkpoint)
-    if folder is None and model.class_names != load_digits().train.class_names:
-        raise MaxViTError(f"{checkpoint} knows other classes than digits: give images of its kind with --calibrate")
-    if folder is not None and not folder.is_dir():
-        raise MaxViTError(f"{folder} is no folder: check the path")
-    images = find_images(folder) if folder else load_digits().train.sources
-    spread = [images[i] for i in range(0, len(images), -(-len(images) // MOST))] if images else []
-    done = quantize_onnx(model, path, spread)
-    kept = f"; {len(done.kept)} of {len(done.damage)} products stay in fp32" if done.kept else ""
-    typer.echo(f"the first answer is that of fp32 for {done.agreement:.1%} of {done.judged_on} images{kept}")
+    if folder is not None:
+        if not folder.is_dir():
+            raise MaxViTError(f"{folder} is no folder: check the path")
+        found: list[ImageLike] = list(find_images(folder))
+        if not found:
+            raise MaxViTError(f"folder {folder} holds no images: choose another")
+    elif int8:
+        from maxvit.data.digits import load_digits
+
+        digits = load_digits().train
+        if model.class_names != digits.class_names:
+            raise MaxViTError(f"{checkpoint} knows other classes than digits: give images of its kind with --images")
+        found = list(digits.sources)
+    else:
+        return list(photographs())
+    return found[:: -(-len(found) // MOST)]
+
+
+def _as_dict(done: "Exported") -> dict[str, Any]:
+    """Plain values, for JSON."""
+    quantization = done.quantization
+    return {
+        "file": str(done.path),
+        "beside": str(done.beside) if done.beside else None,
+        "verification": dataclasses.asdict(done.verification),
+        "quantization": dataclasses.asdict(quantization) if quantization else None,
+    }
+
+
+def _print(done: "Exported") -> None:
+    if (result := done.quantization) is not None:
+        kept = f"; {len(result.kept)} of {len(result.damage)} products stay in fp32" if result.kept else ""
+        typer.echo(f"the first answer is that of fp32 for {result.agreement:.1%} of {result.judged_on} images{kept}")
+    found = done.verification
+    typer.echo(
+        f"largest difference from PyTorch {found.largest:.1e} (relative {found.relative:.1e}) on {found.random} random "
+        f"and {found.real} real images, in {found.engine}"
+    )
+    typer.echo(f"wrote {done.path}" + (f" and {done.beside}" if done.beside else ""))

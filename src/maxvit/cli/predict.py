@@ -11,7 +11,7 @@ from maxvit.cli.errors import USER_MISTAKE, complain
 
 def predict(
     checkpoint: Annotated[
-        Path, typer.Argument(help="A checkpoint or .onnx file: it brings classes and preprocessing.")
+        Path, typer.Argument(help="A checkpoint or exported file: it brings classes and preprocessing.")
     ],
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE|FOLDER...", help="Image files, or folders of them.")],
     top_k: Annotated[int, typer.Option(min=1, help="Classes to name for each image.")] = 3,

@@ -62,6 +62,13 @@ def normalise(spec: Preprocessing, pixels: npt.NDArray[np.generic]) -> Tensor:
     return ((chw - mean) / std).contiguous()
 
 
+def denormalise(spec: Preprocessing, images: Tensor) -> Tensor:
+    """Undo `normalise`, to the nearest pixels: (B, C, H, W) -> (B, H, W, 3) uint8, grey in all three."""
+    mean, std = torch.tensor(spec.mean)[:, None, None], torch.tensor(spec.std)[:, None, None]
+    pixels = ((images.float() * std + mean) * 255.0).round().clamp(0, 255).to(torch.uint8)
+    return pixels.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).contiguous()
+
+
 def centre_crop(image: Image.Image, size: Size, fraction: float) -> Image.Image:
     """A centred piece with the aspect ratio of `size`, `fraction` of the largest one (official rounding)."""
     width, height = image.size

@@ -1,11 +1,12 @@
-"""The network as ONNX operators, for images of one size, as ONNX Runtime computes them fastest on a CPU.
+"""The network as ONNX operators, for images of one size, as ONNX Runtime computes them fastest on a CPU; or as others
+can, with the operators of a set that is given.
 
 The answers are the network's; on the way to them,
 
 - batch norms are folded into the convolutions, which stay in NCHW: the runtime keeps them in its own blocked layout;
 - tokens are put into groups by Gather, which copies on all cores (Transpose does not), and stay in the order of their
   groups until another is wanted: three times a block, and the heads never move;
-- Q, K and V are three products, and the operator Attention takes them as they are;
+- Q, K and V are three products, and the operator Attention takes them as they are (where a set is given, by heads);
 - the scale of attention is in Q's weights. K's bias is left out, as it adds one number to all scores of a query, which
   softmax does not see. V's bias passes through the weighted mean, and is part of the projection's;
 - relative position bias is a constant.
@@ -13,16 +14,17 @@ The answers are the network's; on the way to them,
 Letters: B batch, H W map sides, C channels, G groups per image, T tokens per group, N heads, D head_dim.
 """
 
-import dataclasses
-import json
 from collections.abc import Mapping
+from typing import BinaryIO
 
 import torch
 from onnx import ModelProto
 from torch import Tensor, nn
 
-from maxvit.config import Size
-from maxvit.export.graph import Graph
+from maxvit.config import Preprocessing, Size
+from maxvit.export import operators
+from maxvit.export.form import OPSETS, Form, description
+from maxvit.export.graph import Graph, Value
 from maxvit.export.levels import Range, quantize_weight
 from maxvit.kernels.folding import fold_batch_norms
 from maxvit.layers.attention import GroupAttention
@@ -32,40 +34,59 @@ from maxvit.layers.multiaxis import AttentionLayer
 from maxvit.model import Head, MaxViT, MaxViTBlock
 
 
-def deployed(model: MaxViT, image_size: Size, batch: int | str, int8: Mapping[str, Range] | None = None) -> ModelProto:
-    """Write the network as an ONNX model: `images` (B, C, H, W) in, `logits` (B, classes) out, both float32.
+def deployed(
+    model: MaxViT, form: Form, int8: Mapping[str, Range] | None = None, data: BinaryIO | None = None
+) -> ModelProto:
+    """Write the network as an ONNX model.
 
     Args:
         model: It is left as it is.
-        image_size: (height, width) of the images.
-        batch: B, or a name for any number.
+        form: What goes in and comes out, for one size of images.
         int8: The products of matrices to compute in 8 bits, by the names of their modules: the range of their inputs.
+        data: Where large weights are written to as they come; None: they are part of the model.
     """
-    network = _Writer(int8 or {})
+    size, batch = form.size(model), form.batch or "batch"
+    network = _Writer(form, int8 or {}, data)
+    graph = network.graph
     with torch.no_grad():
-        features = network.write(fold_batch_norms(model).float().cpu(), image_size)
-    preprocessing = dataclasses.replace(model.preprocessing, image_size=image_size)
-    known = {**model.metadata(), "preprocessing": preprocessing.to_dict()}
-    metadata = {key: json.dumps(value) for key, value in known.items()}
+        images = network.normalise(model.preprocessing) if form.from_pixels else form.input
+        images = images if form.dtype == torch.float32 else graph.cast(images, form.dtype)
+        result = network.write(fold_batch_norms(model, share_weights=True).float().cpu(), size, images)
+        result = result if form.dtype == torch.float32 else graph.cast(result, torch.float32)
+        result = graph.add("Softmax", result, axis=-1) if form.from_pixels else result
     width = model.config.num_classes or model.config.channels[-1]
-    return network.graph.finish(
-        {"images": (batch, model.config.in_channels, *image_size)}, {"logits": (features, (batch, width))}, metadata
-    )
+    shape = (batch, *size, 3) if form.from_pixels else (batch, model.config.in_channels, *size)
+    given = Value(form.input, shape, torch.uint8 if form.from_pixels else torch.float32)
+    wanted = Value(form.output, (batch, width), torch.float32)
+    return graph.finish(given, result, wanted, description(model, form))
 
 
 class _Writer:
     """Walks through the network. A method adds one of its modules, and returns the name of what comes out."""
 
-    def __init__(self, int8: Mapping[str, Range]) -> None:
-        self.graph, self.int8 = Graph(), int8
+    def __init__(self, form: Form, int8: Mapping[str, Range], data: BinaryIO | None) -> None:
+        self.graph, self.int8 = Graph(form.opset or OPSETS[1], form.dtype, data), int8
+        self.standard = form.opset is not None
         self.quantized: dict[str, tuple[str, str, str]] = {}  # by value: itself in 8 bits, its scale and zero
+        self.through: dict[str, str] = {}  # by value: its rows as 8 bits see them
         self.hw: Size = (0, 0)  # sides of the map at hand
         self.tokens = 0  # of an image, as they lie in their order, padding included
 
-    def write(self, model: MaxViT, image_size: Size) -> str:
+    def normalise(self, preprocessing: Preprocessing) -> str:
+        """`pixels` (B, H, W, 3) uint8 -> (B, C, H, W) float32: a scale and a shift, of the mean where C is 1."""
+        mean, std = (torch.tensor(values, dtype=torch.float64) for values in (preprocessing.mean, preprocessing.std))
+        weight = torch.eye(3) if len(mean) == 3 else torch.full((1, 3), 1 / 3)  # (C, 3)
+        weight = (weight / (255 * std[:, None]))[:, :, None, None]
+        x = self.graph.cast("pixels", torch.float32)
+        x = self.graph.add("Transpose", x, perm=(0, 3, 1, 2))
+        constants = (self.graph.constant(t, torch.float32) for t in (weight, -mean / std))
+        return self.graph.add("Conv", x, *constants)
+
+    def write(self, model: MaxViT, image_size: Size, images: str) -> str:
+        """`images` (B, C, H, W) -> (B, classes)."""
         self.hw = image_size
         self.graph.scope("stem")
-        x = self._conv(model.stem.conv1, "images")
+        x = self._conv(model.stem.conv1, images)
         x = self._conv(model.stem.conv2, self._gelu(model.stem.act, x))
         for i, stage in enumerate(model.stages):
             for j, block in enumerate(stage.children()):
@@ -166,7 +187,10 @@ class _Writer:
             images = self.graph.add("Shape", x, start=0, end=1)
             mask = self.graph.constant(bias.where(real[:, None, None, :], float("-inf")))  # (G, N, T, T)
             mask = self.graph.add("Tile", mask, self.graph.add("Concat", images, self.graph.integers(1, 1, 1), axis=0))
-        y = self.graph.add("Attention", q, k, v, mask, q_num_heads=heads, kv_num_heads=heads, scale=1.0)
+        if self.standard:
+            y = operators.attention(self.graph, q, k, v, mask, heads, tokens, channels)
+        else:
+            y = self.graph.add("Attention", q, k, v, mask, q_num_heads=heads, kv_num_heads=heads, scale=1.0)
         bias = attention.proj.bias + attention.proj.weight @ bv
         return self._linear("attention.proj", y, attention.proj.weight, bias)
 
@@ -176,6 +200,11 @@ class _Writer:
         if (full := self.graph.name(name)) not in self.int8:
             x = self._reshape(x, -1, weight.shape[1])
             return self.graph.add("Gemm", x, self.graph.constant(weight.T), *rest)
+        if self.standard:
+            if x not in self.through:
+                rows = self._reshape(x, -1, weight.shape[1])
+                self.through[x] = operators.through_8_bits(self.graph, rows, self.int8[full])
+            return operators.product_in_8_bits(self.graph, self.through[x], weight, rest)
         inputs, scale, zero = self._quantize(x, self.int8[full])
         levels, steps = quantize_weight(weight)
         weights = self.graph.constant(levels.T), scale, self.graph.constant(steps), zero
@@ -205,7 +234,7 @@ class _Writer:
         return self.graph.add("LayerNormalization", x, *weights, axis=-1, epsilon=norm.eps)
 
     def _gelu(self, act: nn.GELU, x: str) -> str:
-        return self.graph.add("Gelu", x, approximate=act.approximate)
+        return operators.gelu(self.graph, x, act.approximate)
 
     def _head(self, head: Head, x: str) -> str:
         """(B, C, H, W) -> (B, classes)."""

@@ -1,24 +1,48 @@
 """An ONNX graph, one operator after the other."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
 
-import numpy as np
-import numpy.typing as npt
-from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+import torch
+from onnx import ModelProto, NodeProto, TensorProto, helper
 from torch import Tensor
 
-OPSET = 23  # the first that has Attention; Gelu with the tanh formula is there since 20
-IR_VERSION = 11  # of the file, as opset 23 wants it
 OF_THE_RUNTIME = {"MatMulIntegerToFloat"}  # operators that only ONNX Runtime has; files without them are standard
+TYPES = {
+    torch.float32: TensorProto.FLOAT,
+    torch.float16: TensorProto.FLOAT16,
+    torch.bfloat16: TensorProto.BFLOAT16,
+    torch.int64: TensorProto.INT64,
+    torch.int8: TensorProto.INT8,
+    torch.uint8: TensorProto.UINT8,
+}
+SMALL = 1024  # bytes of a constant that stays in the graph; and what larger ones outside start at a multiple of
+
+
+class Value(NamedTuple):
+    """What goes in or comes out."""
+
+    name: str
+    shape: Sequence[int | str]  # a word stands for any number
+    dtype: torch.dtype
 
 
 class Graph:
-    """Operators and constants, added in the order in which they are computed; values go by their names."""
+    """Operators and constants, added in the order in which they are computed; values go by their names.
 
-    def __init__(self) -> None:
+    Args:
+        opset: The set of operators.
+        dtype: Of constants that are floating point.
+        data: Where large constants are written to as they come, beside the graph's file; None: they are in the graph.
+    """
+
+    def __init__(self, opset: int, dtype: torch.dtype = torch.float32, data: BinaryIO | None = None) -> None:
+        self.opset, self.dtype, self._data = opset, dtype, data
+        self._model = helper.make_model(helper.make_graph([], "maxvit", [], []), producer_name="maxvit")
         self._nodes: list[NodeProto] = []
-        self._constants: list[TensorProto] = []
         self._integers: dict[tuple[int, ...], str] = {}
+        self._numbers: dict[float, str] = {}
         self._scope = ""
 
     def scope(self, name: str) -> None:
@@ -37,47 +61,61 @@ class Graph:
         self._nodes.append(node)
         return name
 
-    def constant(self, values: Tensor) -> str:
-        """Add weights: floating point as float32, integers as they are."""
-        values = values.detach().cpu().contiguous()
-        return self._add_constant((values.float() if values.is_floating_point() else values).numpy())
+    def cast(self, x: str, dtype: torch.dtype) -> str:
+        """A value in another type."""
+        return self.add("Cast", x, to=TYPES[dtype])
+
+    def constant(self, values: Tensor, dtype: torch.dtype | None = None) -> str:
+        """Add weights: floating point in the graph's type or another, integers as they are."""
+        wanted = dtype or (self.dtype if values.is_floating_point() else values.dtype)
+        values = values.detach().to("cpu", wanted).contiguous()
+        tensor = self._model.graph.initializer.add()
+        tensor.name = f"{self._scope}constant_{len(self._model.graph.initializer)}"
+        tensor.data_type = TYPES[wanted]
+        tensor.dims.extend(values.shape)
+        raw = values.reshape(-1).view(torch.uint8).numpy()
+        if self._data is None or raw.nbytes <= SMALL or wanted == torch.int64:  # shapes are looked at with the graph
+            tensor.raw_data = raw.tobytes()
+            return tensor.name
+        self._data.write(bytes(-self._data.tell() % SMALL))
+        place = {"location": Path(self._data.name).name, "offset": self._data.tell(), "length": raw.nbytes}
+        self._data.write(raw.data)
+        tensor.data_location = TensorProto.EXTERNAL
+        for key, value in place.items():
+            tensor.external_data.add(key=key, value=str(value))
+        return tensor.name
 
     def integers(self, *values: int) -> str:
         """Add a vector of int64: a shape, axes or indices. Equal ones are one."""
         if values not in self._integers:
-            self._integers[values] = self._add_constant(np.array(values, np.int64))
+            self._integers[values] = self.constant(torch.tensor(values, dtype=torch.int64))
         return self._integers[values]
 
-    def finish(
-        self,
-        inputs: Mapping[str, Sequence[int | str]],
-        outputs: Mapping[str, tuple[str, Sequence[int | str]]],
-        metadata: Mapping[str, str],
-    ) -> ModelProto:
+    def number(self, value: float) -> str:
+        """Add one number of floating point. Equal ones are one."""
+        if value not in self._numbers:
+            self._numbers[value] = self.constant(torch.tensor(value))
+        return self._numbers[value]
+
+    def finish(self, given: Value, result: str, wanted: Value, metadata: Mapping[str, str]) -> ModelProto:
         """The model.
 
         Args:
-            inputs: Shape of each, float32; a name stands for any number.
-            outputs: The value that is given out under this name, and its shape.
+            given: What goes in.
+            result: The value that comes out.
+            wanted: What it is called there.
             metadata: To travel in the file.
         """
-        for name, (value, _) in outputs.items():
-            self._nodes.append(helper.make_node("Identity", [value], [name], name))
-        graph = helper.make_graph(
-            self._nodes,
-            "maxvit",
-            [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in inputs.items()],
-            [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, (_, shape) in outputs.items()],
-            self._constants,
-        )
-        opsets = [helper.make_opsetid("", OPSET)]
+        self._nodes.append(helper.make_node("Identity", [result], [wanted.name], wanted.name))
+        model, graph = self._model, self._model.graph
+        graph.node.extend(self._nodes)
+        for values, one in ((graph.input, given), (graph.output, wanted)):
+            values.append(helper.make_tensor_value_info(one.name, TYPES[one.dtype], one.shape))
+        del model.opset_import[:]
+        opsets = [helper.make_opsetid("", self.opset)]
+        model.ir_version = helper.find_min_ir_version_for(opsets)
         if any(node.domain for node in self._nodes):
             opsets.append(helper.make_opsetid("com.microsoft", 1))
-        model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="maxvit")
+        model.opset_import.extend(opsets)
         helper.set_model_props(model, dict(metadata))
         return model
-
-    def _add_constant(self, values: npt.NDArray[np.generic]) -> str:
-        name = f"{self._scope}constant_{len(self._constants)}"
-        self._constants.append(numpy_helper.from_array(values, name))
-        return name

@@ -5,19 +5,26 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from maxvit.config import Preprocessing
 from maxvit.data.images import ImageLike
-from maxvit.data.transforms import preprocess
+from maxvit.data.transforms import denormalise, preprocess
 from maxvit.errors import MaxViTError
+from maxvit.export.form import Form
 from maxvit.export.levels import Range, find_range, quantize_weight, rounded
 from maxvit.export.onnx import check_packages
+from maxvit.export.runtimes import Opener, in_onnxruntime
 from maxvit.kernels.folding import fold_batch_norms
 from maxvit.model import MaxViT
 from maxvit.storage import write_atomically
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
 
 AT_ONCE = 8  # images in a forward
 FEWEST = 20  # images
@@ -60,39 +67,52 @@ def quantize_onnx(
         MaxViTError: If there are too few images or one cannot be read, `agreement` is out of range, a package is
             missing, or the file cannot be written.
     """
+    made, result = quantized(model, Form(precision="int8"), images, agreement)
+    write_atomically(Path(path), lambda temporary: temporary.write_bytes(made.SerializeToString()))
+    return result
+
+
+def quantized(
+    model: MaxViT, form: Form, images: Sequence[ImageLike], agreement: float, open_graph: Opener = in_onnxruntime
+) -> tuple["ModelProto", Quantization]:
+    """The ONNX model of `quantize_onnx` in a form, not written yet; `open_graph` opens it where it will run.
+
+    Raises:
+        MaxViTError: As there.
+    """
     if not 0 <= agreement <= 1:
         raise MaxViTError(f"agreement is {agreement}; it takes a share from 0 to 1")
     if len(images) < FEWEST:
         raise MaxViTError(f"{len(images)} images were given to calibrate on; give some hundred, at least {FEWEST}")
-    if model.preprocessing.fit == "aspect":
-        raise MaxViTError("the model's images keep their shapes, and an ONNX file takes one: export in fp32, any_size")
+    form.check(model)
     check_packages()
     from maxvit.export.deployed import deployed
 
     network = fold_batch_norms(model).float().cpu()
-    batches = _batches(model, images[::2])
+    spec = form.spec(model)
+    batches = _batches(spec, images[::2])
     ranges = _ranges(network, batches)
     damage = _damage(network, batches, ranges)
     worst = sorted(damage, key=lambda name: -damage[name])
-    judges = _batches(model, images[1::2])
+    judges = _batches(spec, images[1::2])
     with torch.inference_mode():
         answers = torch.cat([network(batch).argmax(1) for batch in judges])
+    shown = [denormalise(spec, batch) for batch in judges] if form.from_pixels else judges
     kept = 0
     while True:
         chosen = {name: ranges[name] for name in worst[kept:]}
-        made = deployed(model, model.preprocessing.image_size, "batch", chosen)
-        share = _agreement(made.SerializeToString(), judges, answers)
+        made = deployed(model, form, chosen)
+        share = _agreement(open_graph(made.SerializeToString()), shown, answers)
         if share >= agreement or not chosen:
             break
         kept += max(1, len(worst) // 16)
     result = Quantization(share, len(answers), len(images[::2]), damage, worst[:kept])
     made.metadata_props.add(key="quantization", value=json.dumps(dataclasses.asdict(result)))
-    write_atomically(Path(path), lambda temporary: temporary.write_bytes(made.SerializeToString()))
-    return result
+    return made, result
 
 
-def _batches(model: MaxViT, images: Sequence[ImageLike]) -> list[Tensor]:
-    return list(torch.stack([preprocess(model.preprocessing, image) for image in images]).split(AT_ONCE))
+def _batches(spec: Preprocessing, images: Sequence[ImageLike]) -> list[Tensor]:
+    return list(torch.stack([preprocess(spec, image) for image in images]).split(AT_ONCE))
 
 
 def _products(network: MaxViT) -> dict[str, nn.Module]:
@@ -145,14 +165,7 @@ def _damage(network: MaxViT, batches: Sequence[Tensor], ranges: dict[str, Range]
     return {name: (error[name] / max(size[name], 1e-30)) ** 0.5 for name in ranges}
 
 
-def _agreement(file: bytes, batches: Sequence[Tensor], answers: Tensor) -> float:
-    """Share of images that the file answers so."""
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise MaxViTError("quantising needs onnxruntime: pip install 'maxvit[export]'") from error
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
-    found = [torch.from_numpy(session.run(["logits"], {"images": batch.numpy()})[0]).argmax(1) for batch in batches]
-    return float((torch.cat(found) == answers).float().mean())
+def _agreement(run: Callable[[Tensor], Tensor], batches: Sequence[Tensor], answers: Tensor) -> float:
+    """Share of images that a runtime answers so."""
+    found = torch.cat([run(batch).argmax(1) for batch in batches])
+    return float((found == answers).float().mean())

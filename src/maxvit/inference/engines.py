@@ -1,26 +1,25 @@
-"""What computes logits: PyTorch, or ONNX Runtime. The file decides, and a user may."""
+"""What computes logits: PyTorch, ONNX Runtime or OpenVINO. The file decides, and a user may."""
 
 import sys
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from maxvit.config import MaxViTConfig, Preprocessing, Size, check_known
 from maxvit.create import load_model
+from maxvit.data.transforms import denormalise
 from maxvit.errors import MaxViTError
+from maxvit.export.runtimes import open_file
 from maxvit.kernels.optimize import OptimizedMaxViT, optimize
 from maxvit.layers.modes import evaluating
 from maxvit.model import FORMAT, MaxViT
-from maxvit.storage import decode
 
 ENGINES = ("auto", "torch", "onnxruntime")
-
-IN_CACHE = 224 * 224  # pixels of the images that one core computes at once: their maps stay in its cache
+EXPORTED = {".onnx": "ONNX Runtime", ".xml": "OpenVINO", ".pt2": "PyTorch as it is"}  # files, and where they run
+SMALLEST = torch.finfo(torch.float32).tiny  # probability, whose logarithm is finite
 
 
 class Engine(Protocol):
@@ -77,34 +76,32 @@ class TorchEngine:
             return self.model.forward_head(features, pre_logits=True).float().cpu()
 
 
-class OnnxEngine:
-    """A file of `export_onnx` in ONNX Runtime, on all cores that PyTorch would use.
+class FileEngine:
+    """An exported file, in the runtime that its name says: `.onnx`, `.xml` (OpenVINO) or `.pt2` (PyTorch).
 
-    One image is computed by all cores together. Of several each core takes its own, which needs no waiting for one
-    another and keeps their maps in its cache.
+    A file that takes pixels is given the pixels that are nearest to the preprocessed images, and its probabilities are
+    given as logarithms, which are logits too.
 
     Args:
         path: The file.
 
     Raises:
-        MaxViTError: If onnxruntime is missing, or the file cannot be read or was not written by maxvit.
+        MaxViTError: If its runtime is missing, or it cannot be read or was not written by maxvit.
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path, self.threads = Path(path), torch.get_num_threads()
-        if not self.path.is_file():
-            raise MaxViTError(f"{path} is no file: check the path")
-        metadata = decode(self._together.get_modelmeta().custom_metadata_map)
+        self.path, self.file = Path(path), open_file(Path(path))
+        metadata = self.file.metadata
         if metadata.get("format") != FORMAT:
             raise MaxViTError(f"{path} was not written by maxvit, and does not say its classes: use maxvit export")
         try:
             self.config = MaxViTConfig.from_dict(metadata["config"])
             self.preprocessing = Preprocessing.from_dict(metadata["preprocessing"])
             self.class_names: list[str] | None = metadata["class_names"]
+            precision = metadata["precision"]
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise MaxViTError(f"the description in {path} cannot be used: {error}") from error
-        self.shape: list[int | str] = self._together.get_inputs()[0].shape  # a name stands for any number
-        self.name = "ONNX Runtime, int8" if "quantization" in metadata else "ONNX Runtime"
+        self.name = self.file.name if precision == "fp32" else f"{self.file.name}, {precision}"
 
     def __call__(self, images: Tensor) -> Tensor:
         """See `Engine`.
@@ -112,46 +109,20 @@ class OnnxEngine:
         Raises:
             MaxViTError: If the file is for images of another size.
         """
-        wanted, given = self.shape[1:], list(images.shape[1:])
+        wanted = self.file.shape[1:]
+        if self.file.takes_pixels:
+            wanted = [self.config.in_channels, *wanted[:2]]
+        given = list(images.shape[1:])
         if [g if isinstance(w, str) else w for w, g in zip(wanted, given, strict=False)] != given:
             sizes = [" x ".join(map(str, shape)) for shape in (given, wanted)]
             raise MaxViTError(f"images are {sizes[0]}, and {self.path} is for {sizes[1]}: resize them, or export anew")
-        if len(images) < self.threads and (len(images) == 1 or self.shape[0] != 1):
-            return _run(self._together, images)
-        at_once = 1 if self.shape[0] == 1 else max(1, IN_CACHE // images[0, 0].numel())
-        parts = images.split(min(at_once, -(-len(images) // self.threads)))
-        with ThreadPoolExecutor(self.threads) as pool:
-            return torch.cat(list(pool.map(lambda part: _run(self._apart, part), parts)))
+        if self.file.takes_pixels:
+            return self.file(denormalise(self.preprocessing, images.cpu())).clamp(min=SMALLEST).log()
+        return self.file(images.float().cpu())
 
     def embed(self, images: Tensor) -> Tensor:
-        """An ONNX file holds no output but the logits: raises `MaxViTError`."""
+        """A file holds no output but its scores: raises `MaxViTError`."""
         raise MaxViTError(f"{self.path} gives class scores alone: take the checkpoint that it was made from")
-
-    @cached_property
-    def _together(self) -> Any:
-        return self._session(self.threads)
-
-    @cached_property
-    def _apart(self) -> Any:
-        return self._together if self.threads == 1 else self._session(1)
-
-    def _session(self, threads: int) -> Any:
-        try:
-            import onnxruntime
-        except ImportError as error:
-            raise MaxViTError(f"{self.path} runs in onnxruntime: pip install 'maxvit[export]'") from error
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads, options.log_severity_level = threads, 3
-        try:
-            return onnxruntime.InferenceSession(self.path, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # of onnxruntime's own types, which have no common base
-            reason = str(error).splitlines()[0]
-            raise MaxViTError(f"ONNX Runtime cannot read {self.path} ({reason}): it may be damaged") from error
-
-
-def _run(session: Any, images: Tensor) -> Tensor:
-    (logits,) = session.run(["logits"], {"images": images.float().numpy()})
-    return torch.from_numpy(logits)
 
 
 def say(sentence: str) -> None:
@@ -168,8 +139,8 @@ def open_engine(
     """What answers for a network or a checkpoint.
 
     Args:
-        source: A network, which runs in PyTorch as it is; or a path. An `.onnx` file runs in ONNX Runtime, any other
-            checkpoint in PyTorch, optimised.
+        source: A network, which runs in PyTorch as it is; or a path. An `.onnx` file runs in ONNX Runtime, an `.xml`
+            file in OpenVINO, a `.pt2` file in PyTorch as it is; any other checkpoint in PyTorch, optimised.
         engine: "auto": as said. "torch" or "onnxruntime": that one; for ONNX Runtime a checkpoint is exported once,
             into a cache, and `tell` is told.
         device: Where PyTorch computes; None: where the network is.
@@ -184,14 +155,14 @@ def open_engine(
             raise MaxViTError("a network in memory runs in PyTorch: write it with export_onnx, and give that file")
         return TorchEngine(source, device)
     path = Path(source)
-    if path.suffix == ".onnx":
-        if engine == "torch":
-            raise MaxViTError(f"{path} runs in ONNX Runtime: give the checkpoint that it was made from to PyTorch")
-        return OnnxEngine(path)
+    if (runtime := EXPORTED.get(path.suffix)) and not path.is_dir():
+        if engine != "auto" and engine != {".onnx": "onnxruntime", ".pt2": "torch"}.get(path.suffix):
+            raise MaxViTError(f"{path} runs in {runtime}: give the checkpoint that it was made from to {engine}")
+        return FileEngine(path)
     if engine == "onnxruntime":
         from maxvit.inference.cache import exported
 
-        return OnnxEngine(exported(path, tell))
+        return FileEngine(exported(path, tell))
     return TorchEngine(optimize(load_model(path).to(device)))
 
 
@@ -223,8 +194,8 @@ def open_sizes(
     if not sizes:
         raise MaxViTError("windows are to be scaled, and no size to scale them to was given: give one or more")
     check_known("engine", [engine], ENGINES)
-    if engine == "onnxruntime" or Path(path).suffix == ".onnx":
-        raise MaxViTError("windows are built into an ONNX file: scale those of a checkpoint that runs in PyTorch")
+    if engine == "onnxruntime" or Path(path).suffix in EXPORTED:
+        raise MaxViTError("windows are built into an exported file: scale those of a checkpoint that runs in PyTorch")
     engines: dict[Size, Engine] = {}
     for size in sizes:
         model = load_model(path)

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from maxvit.errors import MaxViTError
 from maxvit.layers.mbconv import MBConv
+from maxvit.layers.sharing import sharing_copy
 from maxvit.model import MaxViT, Stem
 
 
@@ -14,13 +15,14 @@ def is_optimized(model: MaxViT) -> bool:
     return not isinstance(model.stem, Stem) or isinstance(model.stem.norm, nn.Identity)
 
 
-def fold_batch_norms(model: MaxViT) -> MaxViT:
+def fold_batch_norms(model: MaxViT, share_weights: bool = False) -> MaxViT:
     """A copy for inference whose convolutions hold the batch norms' scales and shifts; the norms are identities.
 
     The norm before a 1 x 1 convolution is folded too, which is exact as a 1 x 1 sees no padding.
 
     Args:
         model: It is left as it is. Its running statistics are used.
+        share_weights: What is not folded stays in the memory of the original, which must not change meanwhile.
 
     Returns:
         The copy, in evaluation mode, its parameters without gradients.
@@ -30,7 +32,7 @@ def fold_batch_norms(model: MaxViT) -> MaxViT:
     """
     if is_optimized(model):
         raise MaxViTError("the network is optimised already: optimise or export the original")
-    model = copy.deepcopy(model).eval().requires_grad_(False)
+    model = (sharing_copy(model) if share_weights else copy.deepcopy(model)).eval().requires_grad_(False)
     for part in model.modules():
         if isinstance(part, Stem):
             _fold_after(part.conv1, part.norm)

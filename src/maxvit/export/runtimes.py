@@ -1,0 +1,210 @@
+"""Exported files, opened on the CPU: in ONNX Runtime, OpenVINO or PyTorch, as their names say."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from maxvit.errors import MaxViTError
+from maxvit.storage import decode
+
+IN_CACHE = 224 * 224  # pixels of the images that one core computes at once: their maps stay in its cache
+KEYS = ("format", "config", "preprocessing", "class_names", "provenance", "precision", "quantization")
+
+
+class Runtime(Protocol):
+    """A file that is ready to answer, on all cores that PyTorch would use.
+
+    Attributes:
+        name: What computes.
+        metadata: What the file says of itself.
+        shape: Of what it takes; a word stands for any number.
+        takes_pixels: It takes pixels (B, H, W, 3) uint8; else images (B, C, H, W) float32.
+    """
+
+    name: str
+    metadata: dict[str, Any]
+    shape: list[int | str]
+    takes_pixels: bool
+
+    def __call__(self, values: Tensor) -> Tensor:
+        """What the file makes of these, however many they are."""
+        ...
+
+
+def open_file(path: Path) -> Runtime:
+    """Open an exported file: `.onnx`, `.xml` or `.pt2`.
+
+    Raises:
+        MaxViTError: If it is missing or damaged, or the package that runs it is not installed.
+    """
+    if not path.is_file():
+        raise MaxViTError(f"{path} is no file: check the path")
+    if path.suffix == ".xml":
+        return OpenVinoFile(path)
+    if path.suffix == ".pt2":
+        return ProgramFile(path)
+    try:
+        return OnnxFile(path)
+    except NotImplementedError:  # bf16, of which ONNX Runtime knows next to nothing on a CPU
+        return OpenVinoFile(path)
+
+
+class OnnxFile:
+    """An ONNX file in ONNX Runtime.
+
+    One image is computed by all cores together. Of several each core takes its own, which needs no waiting for one
+    another and keeps their maps in its cache.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.threads, self.name = path, torch.get_num_threads(), "ONNX Runtime"
+        self.metadata = decode(self._together.get_modelmeta().custom_metadata_map)
+        (given,) = self._together.get_inputs()
+        self.shape: list[int | str] = given.shape
+        self.takes_pixels = given.type == "tensor(uint8)"
+
+    def __call__(self, values: Tensor) -> Tensor:
+        """See `Runtime`."""
+        if isinstance(number := self.shape[0], int) and number > 1:
+            return in_batches(lambda part: _run(self._together, part), values, number)
+        if len(values) < self.threads and (len(values) == 1 or number != 1):
+            return _run(self._together, values)
+        at_once = 1 if number == 1 else max(1, IN_CACHE // _pixels(values, self.takes_pixels))
+        parts = values.split(min(at_once, -(-len(values) // self.threads)))
+        with ThreadPoolExecutor(self.threads) as pool:
+            return torch.cat(list(pool.map(lambda part: _run(self._apart, part), parts)))
+
+    @cached_property
+    def _together(self) -> Any:
+        return self._session(self.threads)
+
+    @cached_property
+    def _apart(self) -> Any:
+        return self._together if self.threads == 1 else self._session(1)
+
+    def _session(self, threads: int) -> Any:
+        return _onnx_session(self.path, self.path, threads)
+
+
+class OpenVinoFile:
+    """A file of OpenVINO, or an ONNX file, in OpenVINO; told to compute in fp32 where it would choose less."""
+
+    def __init__(self, path: Path) -> None:
+        model, self._compiled = _compile(path, path)
+        self.name = "OpenVINO"
+        where = "framework" if path.suffix == ".onnx" else "maxvit"
+        known = [key for key in KEYS if model.has_rt_info([where, key])]
+        self.metadata = decode({key: model.get_rt_info([where, key]).astype(str) for key in known})
+        (given,) = model.inputs
+        self.shape = [d.get_length() if d.is_static else "any" for d in given.partial_shape]
+        self.takes_pixels = given.element_type.get_type_name() == "u8"
+
+    def __call__(self, values: Tensor) -> Tensor:
+        """See `Runtime`."""
+        return in_batches(lambda part: _infer(self._compiled, part), values, self.shape[0])
+
+
+class ProgramFile:
+    """A program of `torch.export` in PyTorch. Open no file of a stranger: it may hold any code."""
+
+    def __init__(self, path: Path) -> None:
+        found = dict.fromkeys(KEYS, "")
+        try:
+            with open(path, "rb") as file:
+                program = torch.export.load(file, extra_files=found)
+        except Exception as error:  # of many types, which the zip file, JSON and PyTorch raise
+            reason = str(error).splitlines()[0]
+            raise MaxViTError(f"PyTorch cannot read {path} ({reason}): it may be damaged") from error
+        self.name = "PyTorch, exported"
+        self.metadata = decode({key: text for key, text in found.items() if text})
+        (name,) = program.graph_signature.user_inputs
+        given = next(node.meta["val"] for node in program.graph.nodes if node.name == name)
+        self.shape = [side if isinstance(side, int) else str(side) for side in given.shape]
+        self.takes_pixels = given.dtype == torch.uint8
+        self._module = program.module()
+
+    @torch.inference_mode()
+    def __call__(self, values: Tensor) -> Tensor:
+        """See `Runtime`."""
+        return in_batches(self._module, values, self.shape[0])
+
+
+Opener = Callable[[bytes], Callable[[Tensor], Tensor]]  # of an ONNX file's content
+
+
+def in_onnxruntime(file: bytes) -> Callable[[Tensor], Tensor]:
+    """Open the content of an ONNX file in ONNX Runtime."""
+    session = _onnx_session(file, "the file", torch.get_num_threads())
+    number = session.get_inputs()[0].shape[0]
+    return lambda values: in_batches(lambda part: _run(session, part), values, number)
+
+
+def in_openvino(file: bytes) -> Callable[[Tensor], Tensor]:
+    """Open the content of an ONNX file in OpenVINO."""
+    _, compiled = _compile(file, "the file")
+    (given,) = compiled.inputs
+    number = "any" if given.partial_shape[0].is_dynamic else given.partial_shape[0].get_length()
+    return lambda values: in_batches(lambda part: _infer(compiled, part), values, number)
+
+
+def _onnx_session(source: Path | bytes, name: object, threads: int) -> Any:
+    try:
+        import onnxruntime
+        from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as NoKernel
+    except ImportError as error:
+        raise MaxViTError(f"{name} runs in onnxruntime: pip install 'maxvit[export]'") from error
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.log_severity_level = threads, 3
+    try:
+        return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    except NoKernel as error:
+        raise NotImplementedError(str(error)) from error
+    except Exception as error:  # of onnxruntime's own types, which have no common base
+        reason = str(error).splitlines()[0]
+        raise MaxViTError(f"ONNX Runtime cannot read {name} ({reason}): it may be damaged") from error
+
+
+def _compile(source: Path | bytes, name: object) -> tuple[Any, Any]:
+    """OpenVINO's model, and the same compiled for the CPU."""
+    try:
+        import openvino
+    except ImportError as error:
+        raise MaxViTError(f"{name} runs in openvino: pip install 'maxvit[openvino]'") from error
+    settings = {
+        "INFERENCE_PRECISION_HINT": "f32",
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+    }
+    core = openvino.Core()
+    try:
+        model = core.read_model(source)
+        return model, core.compile_model(model, "CPU", settings)
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise MaxViTError(f"OpenVINO cannot read {name} ({reason}): it may be damaged") from error
+
+
+def _infer(compiled: Any, values: Tensor) -> Tensor:
+    return torch.from_numpy(compiled(values.numpy())[0].copy())
+
+
+def in_batches(run: Callable[[Tensor], Tensor], values: Tensor, number: int | str) -> Tensor:
+    """Run what takes `number` at once, a word for any: the last batch is filled with zeros, whose answers go away."""
+    if not isinstance(number, int):
+        return run(values)
+    rest = values.new_zeros(-len(values) % number, *values.shape[1:])
+    return torch.cat([run(part) for part in torch.cat([values, rest]).split(number)])[: len(values)]
+
+
+def _pixels(values: Tensor, channels_last: bool) -> int:
+    return values[0, ..., 0].numel() if channels_last else values[0, 0].numel()
+
+
+def _run(session: Any, values: Tensor) -> Tensor:
+    (answers,) = session.run(None, {session.get_inputs()[0].name: values.numpy()})
+    return torch.from_numpy(answers)

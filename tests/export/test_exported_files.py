@@ -1,0 +1,211 @@
+"""export_model: what is put in place answers as the network; what does not is never put there."""
+
+import dataclasses
+import sys
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import maxvit
+from maxvit import Form, MaxViT, MaxViTConfig, MaxViTError, Preprocessing, export_model
+from maxvit.data.transforms import preprocess
+from maxvit.export import files
+from maxvit.export import onnx as onnx_files
+from maxvit.inference.engines import open_engine
+
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+pytest.importorskip("openvino")
+
+NAMES = ["ant", 'a "bee" <&>', "猫"]
+ENDINGS = {"onnx": ".onnx", "torch": ".pt2", "openvino": ".xml"}
+PREPROCESSING = Preprocessing(image_size=(64, 96), mean=(0.1, 0.2, 0.3), crop_fraction=0.9)
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    config = MaxViTConfig(
+        stem_channels=16, channels=(16, 16, 16, 16), depths=(1, 1, 1, 1), head_dim=8, window_size=(2, 3),
+        grid_size=(3, 2), num_classes=3, image_size=(64, 96),
+    )  # fmt: skip
+    model = MaxViT(config, PREPROCESSING, NAMES).eval()
+    for parameter in model.parameters():  # answers that differ from image to image
+        if parameter.ndim > 1:
+            nn.init.normal_(parameter, std=0.3)
+    model.provenance = {"data": "photos"}
+    return model
+
+
+@pytest.fixture(scope="module")
+def arrays():
+    random = np.random.default_rng(0)
+    return [random.integers(0, 20 + 5 * i, (70, 101, 3), dtype=np.uint8) for i in range(40)]
+
+
+FORMS = [
+    ("onnx", Form()),
+    ("onnx", Form(image_size=(33, 71), batch=3, from_pixels=True, opset=17)),
+    ("onnx", Form(precision="fp16")),
+    ("onnx", Form(precision="bf16")),
+    ("onnx", Form(precision="int8", from_pixels=True, batch=2)),
+    ("onnx", Form(precision="int8", opset=21)),
+    ("openvino", Form(batch=3, from_pixels=True)),
+    ("openvino", Form(precision="fp16", image_size=(32, 32))),
+    ("openvino", Form(precision="int8")),
+    ("torch", Form(image_size=(45, 71), from_pixels=True)),
+    ("torch", Form(precision="bf16", batch=3)),
+]
+
+
+@pytest.mark.parametrize(("to", "form"), FORMS)
+@pytest.mark.filterwarnings("ignore:::torch.export", "ignore:::copyreg")
+def test_every_form_is_compared_brings_its_metadata_and_is_run_by_its_engine(model, arrays, tmp_path, to, form):
+    path = tmp_path / f"model{ENDINGS[to]}"
+    done = export_model(model, path, to, form, arrays)
+    found, beside = done.verification, [path.with_suffix(".bin")] if to == "openvino" else []
+    assert sorted(tmp_path.iterdir()) == sorted([path, *beside])
+    assert (found.random, found.real, done.path, done.beside) == (2, 4, path, beside[0] if beside else None)
+    assert found.relative <= (found.allowed or 0.5)
+    assert found.allowed == {"fp32": 1e-4, "int8": None}.get(form.precision, found.allowed)
+    engine = open_engine(path)
+    spec = dataclasses.replace(PREPROCESSING, image_size=form.image_size or (64, 96))
+    assert (engine.class_names, engine.preprocessing, engine.config) == (NAMES, spec, model.config)
+    assert engine.name.endswith(found.engine if form.precision == "fp32" else f"{found.engine}, {form.precision}")
+    images = torch.stack([preprocess(spec, array) for array in arrays[5:40:7]])
+    with torch.inference_mode():
+        expected = model(images).softmax(-1)
+    tolerance = {"fp32": 1e-4, "fp16": 1e-2, "bf16": 0.1, "int8": 0.3}[form.precision]
+    assert (engine(images).softmax(-1) - expected).abs().max() < tolerance
+
+
+def test_a_file_that_answers_otherwise_is_not_put_in_place(model, tmp_path, monkeypatch):
+    path, write = tmp_path / "model.onnx", onnx_files.write_onnx
+
+    def wrong(network, temporary, form):
+        other = maxvit.MaxViT(network.config, network.preprocessing, network.class_names).eval()
+        write(other, temporary, form)
+
+    path.write_text("the old one")
+    monkeypatch.setattr(onnx_files, "write_onnx", wrong)
+    with pytest.raises(MaxViTError, match="answers otherwise than the network: the relative difference is"):
+        export_model(model, path)
+    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("model.onnx", "the old one")]
+
+
+def test_the_network_is_left_as_it_is(model, tmp_path):
+    other = MaxViT(model.config, PREPROCESSING, NAMES).bfloat16().train()
+    before = {name: t.clone() for name, t in other.state_dict().items()}
+    for form in (Form(from_pixels=True), Form(precision="bf16")):
+        export_model(other, tmp_path / "model.onnx", form=form)
+    assert other.training
+    assert all(p.requires_grad for p in other.parameters())
+    assert all(t.equal(before[name]) for name, t in other.state_dict().items())
+
+
+def test_agreement_of_int8_is_that_of_the_runtime_that_the_file_is_for(model, arrays, tmp_path, monkeypatch):
+    asked = []
+    for name in ("in_openvino", "in_onnxruntime"):
+        run = getattr(files, name)
+        monkeypatch.setattr(files, name, lambda file, name=name, run=run: asked.append(name) or run(file))
+    for to, ending in (("openvino", "xml"), ("onnx", "onnx")):
+        export_model(model, tmp_path / f"model.{ending}", to, Form(precision="int8"), arrays, agreement=0)
+    assert asked == ["in_openvino", "in_onnxruntime"]
+
+
+@pytest.mark.parametrize(
+    ("to", "name", "form", "sentence"),
+    [
+        ("onnx", "model.pt2", Form(), r"unknown ending '\.pt2': known are \.onnx"),
+        ("tflite", "model.tflite", Form(), "unknown format 'tflite'"),
+        ("torch", "model.pt2", Form(precision="int8"), "slower than fp32: export it for ONNX Runtime or OpenVINO"),
+        ("torch", "model.pt2", Form(opset=20), "opset is of ONNX"),
+        ("openvino", "model.xml", Form(opset=20), "opset is of ONNX"),
+        ("openvino", "model.xml", Form(precision="bf16"), "OpenVINO chooses bf16 when it runs"),
+        ("onnx", "model.onnx", Form(precision="int8"), "0 images were given to calibrate on"),
+    ],
+)
+def test_what_a_format_cannot_do_is_refused_before_any_work(model, tmp_path, to, name, form, sentence):
+    with pytest.raises(MaxViTError, match=sentence):
+        export_model(model, tmp_path / name, to, form)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"precision": "fp8"}, "unknown precision 'fp8'"),
+        ({"batch": 0}, "batch is 0; it takes a whole number from 1 up"),
+        ({"opset": 16}, "opset is 16; it takes 17 to 23"),
+        ({"precision": "bf16", "opset": 21}, "convolutions in bf16 are part of opset 22, and 21 was asked for"),
+        ({"any_size": True, "image_size": (64, 64)}, "has no size of its own"),
+        ({"any_size": True, "precision": "int8"}, "int8 is for images of one size"),
+        ({"any_size": True, "opset": 20}, "has an opset of its own"),
+    ],
+)
+def test_a_form_that_cannot_be_is_refused(values, sentence):
+    with pytest.raises(MaxViTError, match=sentence):
+        Form(**values)
+
+
+def test_networks_that_do_not_fit_a_form_are_refused(model, tmp_path):
+    headless = MaxViT(dataclasses.replace(model.config, num_classes=0))
+    with pytest.raises(MaxViTError, match="the network has no classifier, and pixels"):
+        export_model(headless, tmp_path / "model.onnx", form=Form(from_pixels=True))
+    five = MaxViT(dataclasses.replace(model.config, in_channels=5))
+    with pytest.raises(MaxViTError, match="the network has 5 channels, and pixels"):
+        export_model(five, tmp_path / "model.onnx", form=Form(from_pixels=True))
+    aspect = MaxViT(model.config, Preprocessing(image_size=(64, 96), fit="aspect"))
+    with pytest.raises(MaxViTError, match="keep their shapes, and a file for one size takes one: use any_size"):
+        export_model(aspect, tmp_path / "model.onnx")
+
+
+@pytest.mark.parametrize(("package", "extra"), [("onnx", "export"), ("openvino", "openvino")])
+def test_a_package_that_is_missing_is_named(model, tmp_path, monkeypatch, package, extra):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(MaxViTError, match=rf"needs {package}: pip install 'maxvit\[{extra}\]'"):
+        export_model(model, tmp_path / f"model{ENDINGS[package]}", package)
+
+
+@pytest.mark.parametrize("ending", [".xml", ".pt2"])
+def test_a_damaged_file_is_refused(tmp_path, ending):
+    (tmp_path / f"model{ending}").write_bytes(b"damaged" * 100)
+    with pytest.raises(MaxViTError, match=rf"cannot read .*model\{ending} \(.*it may be damaged"):
+        open_engine(tmp_path / f"model{ending}")
+
+
+@pytest.mark.full
+@pytest.mark.filterwarnings("ignore:::onnxscript", "ignore:::copyreg", "ignore:::torch.export")
+@pytest.mark.parametrize("to", list(ENDINGS))
+def test_files_for_any_size_answer_at_several(model, arrays, tmp_path, to):
+    path = tmp_path / f"model{ENDINGS[to]}"
+    done = export_model(model, path, to, Form(any_size=True, from_pixels=True), arrays)
+    assert done.verification.random == 4
+    engine = open_engine(path)
+    for size in ((33, 40), (101, 77)):
+        images = torch.randint(0, 256, (2, 3, *size)) / 255.0
+        images = (images - torch.tensor(PREPROCESSING.mean)[:, None, None]) / torch.tensor([0.229, 0.224, 0.225])[
+            :, None, None
+        ]
+        with torch.inference_mode():
+            torch.testing.assert_close(engine(images).softmax(-1), model(images).softmax(-1), atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.full
+@pytest.mark.filterwarnings("ignore:::torch.export", "ignore:::copyreg")
+@pytest.mark.parametrize("to", list(ENDINGS))
+@pytest.mark.parametrize("name", ["micro", "tiny", "small", "base", "large", "xlarge"])
+def test_every_variant_is_exported_and_answers_as_in_pytorch(name, to, tmp_path):
+    network = maxvit.create_model(f"maxvit_{name}").eval()
+    assert export_model(network, tmp_path / f"model{ENDINGS[to]}", to).verification.relative < 1e-4
+
+
+@pytest.mark.full
+@pytest.mark.filterwarnings("ignore:::torch.export", "ignore:::copyreg")
+@pytest.mark.parametrize("to", list(ENDINGS))
+@pytest.mark.parametrize("size", [32, 384, 512])
+def test_published_sizes_are_exported_with_their_windows(size, to, tmp_path):
+    network = maxvit.create_model("maxvit_tiny", image_size=size).eval()
+    assert export_model(network, tmp_path / f"model{ENDINGS[to]}", to).verification.relative < 1e-4
