@@ -4,6 +4,7 @@ from .create import create_model as create_model
 from .create import list_models as list_models
 from .create import load_model as load_model
 from .errors import MaxViTError as MaxViTError
+from .inference.batch import predict_to_file as predict_to_file
 from .inference.evaluate import Evaluation as Evaluation
 from .inference.evaluate import evaluate as evaluate
 from .inference.explain import AttentionMap as AttentionMap

@@ -62,6 +62,13 @@ class TorchEngine:
         with evaluating(self.model), torch.inference_mode():
             return self.model(images.to(next(self.model.parameters()).device)).float().cpu()
 
+    def with_embeddings(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """The same logits, and the (B, C) float32 on the CPU that the classifier sees."""
+        with evaluating(self.model), torch.inference_mode():
+            features = self.model.forward_features(images.to(next(self.model.parameters()).device))
+            embeddings = self.model.forward_head(features, pre_logits=True)
+            return self.model.head.classifier(embeddings).float().cpu(), embeddings.float().cpu()
+
 
 class OnnxEngine:
     """A file of `export_onnx` in ONNX Runtime, on all cores that PyTorch would use.
