@@ -14,7 +14,7 @@ from gpu_setting import Cell, Setting
 from gpu_timing import Answer, Run, Work
 from torch import Tensor, nn
 
-from maxvit.config import VARIANTS, MaxViTConfig
+from maxvit.config import MaxViTConfig
 from maxvit.kernels.folding import fold_batch_norms
 from maxvit.kernels.gpu.attention import attend
 from maxvit.kernels.gpu.feedforward import feedforward
@@ -156,9 +156,7 @@ KERNELS = (
     Kernel("block attention", _bare_attention("block"), 3, 1, attend, lambda a, x: a(x), _attention_flops),
     Kernel("grid attention", _bare_attention("grid"), 3, 1, attend, lambda a, x: a(x), _attention_flops),
     Kernel("feed-forward", _feedforward, 1, 1, _our_feedforward, lambda a, x: x + a(x), _linear_flops),
-    Kernel(
-        "norm and linear", _norm_and_linear, 1, 3, _our_norm_and_linear, lambda a, x: a(x), _linear_flops
-    ),
+    Kernel("norm and linear", _norm_and_linear, 1, 3, _our_norm_and_linear, lambda a, x: a(x), _linear_flops),
     Kernel("projection", _projection, 1, 1, _our_projection, lambda a, x: a(x) + x, _linear_flops, training=False),
     Kernel("MBConv's hidden map", _hidden_part, 1, 4, hidden_map, _their_hidden, _mbconv_flops, training=False),
     Kernel(

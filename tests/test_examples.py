@@ -1,5 +1,7 @@
 import importlib.util
+import os
 import runpy
+import subprocess
 import sys
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
+import maxvit
 from maxvit.cli import main
 from maxvit.data.digits import load_digits
 from maxvit.data.labelled import Splits
@@ -99,3 +102,69 @@ def test_the_walk_through_with_photographs_gets_more_than_half_of_the_fresh_crop
     if len(answers) < 10:
         pytest.skip("scikit-image has no network to download the other pictures")
     assert sum(answer == truth for truth, answer in answers.items()) > 5  # 7 were measured; by chance it is 1
+
+
+@pytest.fixture
+def classified(tmp_path):
+    """A checkpoint, a folder of two images and one that is none, and what the predictor says."""
+    path, folder = tmp_path / "micro.safetensors", tmp_path / "images"
+    maxvit.create_model("maxvit_micro", num_classes=3, image_size=32).save(path)
+    folder.mkdir()
+    for i, colour in enumerate(((200, 30, 30), (30, 200, 90))):
+        Image.new("RGB", (32, 37), colour).save(folder / f"{i}.png")
+    (folder / "2.png").write_text("no image")
+    return path, folder, maxvit.Predictor(path, top_k=2)([folder / "0.png", folder / "1.png"])
+
+
+def assert_same(rows, answers):
+    for row, answer in zip(rows, answers, strict=True):
+        assert [row["class_1"], row["class_2"]] == [name for name, _ in answer.classes]
+        given = [row["probability_1"], row["probability_2"]]
+        np.testing.assert_allclose(given, [p for _, p in answer.classes], rtol=1e-5)
+
+
+def test_what_ray_calls_answers_as_the_predictor_and_says_what_is_no_image(classified):
+    path, folder, answers = classified
+    classify = example("ray_predict").Classify(str(path), top_k=2)
+    files = [folder / f"{i}.png" for i in range(3)]
+    batch = {
+        "bytes": np.array([file.read_bytes() for file in files], dtype=object),
+        "path": np.array(list(map(str, files))),
+    }
+    found = classify(batch)
+    rows = [{name: column[i] for name, column in found.items()} for i in range(3)]
+    assert_same(rows[:2], answers)
+    assert [row["path"] for row in rows] == list(map(str, files))
+    assert [row["error"] is None for row in rows] == [True, True, False]
+    assert (rows[2]["class_1"], np.isnan(rows[2]["probability_1"])) == (None, True)
+    pixels = classify({"image": np.stack([np.asarray(Image.open(file)) for file in files[:2]])})
+    assert_same([{name: column[i] for name, column in pixels.items()} for i in range(2)], answers)
+    assert "image" not in pixels
+
+
+@pytest.mark.full
+@pytest.mark.timeout(900)
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs ray: pip install 'ray[data]'")
+def test_ray_predicts_a_folder_and_the_images_that_it_reads_itself(classified, tmp_path):
+    import pyarrow.parquet
+
+    path, folder, answers = classified
+    environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1"}
+    environment["PYTHONPATH"] = os.pathsep.join([str(EXAMPLES), *sys.path])
+    script, out = EXAMPLES / "ray_predict.py", tmp_path / "out"
+    subprocess.run([sys.executable, script, path, folder, out], env=environment, check=True, timeout=400)
+    rows = sorted(pyarrow.parquet.read_table(out).to_pylist(), key=lambda row: row["path"])
+    assert_same(rows[:2], answers)
+    assert [Path(row["path"]).name for row in rows] == ["0.png", "1.png", "2.png"]
+    assert "not an image" in rows[2]["error"]
+    (folder / "2.png").unlink()
+    code = f"""
+import ray
+from ray_predict import Classify
+found = ray.data.read_images({str(folder)!r}, include_paths=True, mode="RGB").map_batches(
+    Classify, fn_constructor_args=[{str(path)!r}, 2], compute=ray.data.ActorPoolStrategy(size=1))
+found.write_parquet({str(tmp_path / "images_out")!r})
+"""
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True, timeout=400)
+    rows = pyarrow.parquet.read_table(tmp_path / "images_out").to_pylist()
+    assert_same(sorted(rows, key=lambda row: row["path"]), answers)

@@ -20,6 +20,7 @@ from .explain.rollout import rollout as rollout
 from .export.files import Exported as Exported
 from .export.files import export_model as export_model
 from .export.form import Form as Form
+from .inference.batch import predict_to_file as predict_to_file
 from .inference.evaluate import Evaluation as Evaluation
 from .inference.evaluate import evaluate as evaluate
 from .inference.predictor import Prediction as Prediction

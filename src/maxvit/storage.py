@@ -33,8 +33,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         write(Path(name))
         os.chmod(name, 0o666 & ~_umask())  # mkstemp makes private files; these are for sharing
         _sync(Path(name))
-        os.replace(name, path)
-        _sync(path.parent)
+        put_in_place(Path(name), path)
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise MaxViTError(f"cannot write {path}: {reason}; free some space or choose another folder") from error
@@ -77,6 +76,12 @@ def write_together(path: Path, rest: Path | None, write: Callable[[Path], object
         raise MaxViTError(f"cannot write {path}: {reason}; free some space or choose another folder") from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def put_in_place(file: Path, path: Path) -> None:
+    """Rename a file that is on the disk, within a file system, in one step; its name is on the disk then, too."""
+    os.replace(file, path)
+    _sync(path.parent)
 
 
 def _sync(path: Path) -> None:

@@ -1,29 +1,58 @@
-"""maxvit predict: classes of images."""
+"""maxvit predict: classes of images, printed, or in a file where there are many."""
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import typer
 
-from maxvit.cli.errors import USER_MISTAKE, complain
+from maxvit.cli.errors import REQUEUE, USER_MISTAKE, complain
+from maxvit.errors import MaxViTError
 
 
 def predict(
     checkpoint: Annotated[
         Path, typer.Argument(help="A checkpoint or exported file: it brings classes and preprocessing.")
     ],
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE|FOLDER...", help="Image files, or folders of them.")],
+    images: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="IMAGE|FOLDER...", help="Image files, or folders of them. With --out also shards, a list."
+        ),
+    ],
     top_k: Annotated[int, typer.Option(min=1, help="Classes to name for each image.")] = 3,
     batch_size: Annotated[int, typer.Option(min=1)] = 32,
     engine: Annotated[str, typer.Option(help="auto: the file decides. torch or onnxruntime: that one.")] = "auto",
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Write .parquet, .csv or .jsonl; the same command goes on if it was stopped."
+        ),
+    ] = None,
+    embeddings: Annotated[bool, typer.Option("--embeddings", help="With --out: also features.")] = False,
+    workers: Annotated[int | None, typer.Option(min=0, help="With --out: processes that decode. Default: 0.")] = None,
+    devices: Annotated[
+        int | None,
+        typer.Option(min=1, help="With --out: processes on this machine. Default: one for each GPU, else one."),
+    ] = None,
+    part_size: Annotated[
+        int | None, typer.Option(min=1, help="With --out: images written at a time. Default: 4096.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line; with --out, of the whole.")] = False,
 ) -> None:
     """Classify images.
 
-    What cannot be read is named and the others are done; the exit code is then 2.
+    What cannot be read is named and the others are done; the exit code is then 2. With --out it is listed in
+    NAME.errors.csv, and the exit code is 0.
     """
-    files, empty = _find(images)
+    if out is not None:
+        options = _Options(out, top_k, batch_size, engine, embeddings, workers or 0, part_size)
+        _write(checkpoint, images, options, devices, as_json)
+        return
+    given = {"--embeddings": embeddings, "--workers": workers, "--devices": devices, "--part-size": part_size}
+    if extra := [name for name, value in given.items() if value is not None and value is not False]:
+        raise MaxViTError(f"{extra[0]} is for a file of answers: add --out FILE, or leave {extra[0]} out")
+    files, empty = _find([Path(image) for image in images])
     for folder in empty:
         complain(f"error: folder {folder} holds no images")
     if not files:
@@ -65,3 +94,55 @@ def _find(paths: list[Path]) -> tuple[list[Path], list[Path]]:
         else:
             empty.append(path)
     return files, empty
+
+
+class _Options(NamedTuple):
+    """Of a file of answers."""
+
+    out: Path
+    top_k: int
+    batch_size: int
+    engine: str
+    embeddings: bool
+    workers: int
+    part_size: int | None
+
+    def words(self) -> list[str]:
+        """As they are typed."""
+        values = {name.replace("_", "-"): value for name, value in self._asdict().items() if value is not None}
+        embeddings = ["--embeddings"] if values.pop("embeddings") else []
+        return [word for name, value in values.items() for word in (f"--{name}", str(value))] + embeddings
+
+
+def _write(checkpoint: Path, images: list[str], options: _Options, devices: int | None, as_json: bool) -> None:
+    """Have the file made, by this process or by one for each device."""
+    import torch
+
+    from maxvit.training.processes import processes
+
+    place = processes()
+    if not place.started and (number := devices or max(1, torch.cuda.device_count())) > 1:
+        from maxvit.training.launch import launch
+
+        words = ["predict", *options.words(), *["--json"] * as_json, "--", str(checkpoint), *images]
+        raise typer.Exit(launch(words, number, REQUEUE))
+    from maxvit.inference.batch import PART, predict_to_file
+    from maxvit.inference.device import best_device
+
+    written = predict_to_file(
+        checkpoint,
+        images,
+        device=best_device(place.rank % place.local_world if place.started else None),
+        show_progress=place.rank == 0,
+        **options._replace(part_size=options.part_size or PART)._asdict(),
+    )
+    if place.rank:
+        return
+    complain(f"engine: {written.engine}")
+    if written.failed:
+        complain(f"{written.failed} of {written.images} images could not be read: see {written.errors}")
+    if as_json:
+        answer = {"out": str(written.out), "errors": str(written.errors)}
+        typer.echo(json.dumps({**answer, "images": written.images, "failed": written.failed}))
+    else:
+        typer.echo(f"wrote {written.out}: {written.images - written.failed} images")

@@ -78,6 +78,22 @@ def read_list(file: Path) -> tuple[LabelledImages, dict[str, list[int]] | None]:
     return everything, _members(rows) if "split" in rows.columns else None
 
 
+def read_paths(file: Path) -> tuple[list[Path], list[str], list[str] | None]:
+    """The images of a list of which nothing but the column `path` is needed, whether they exist or not.
+
+    Returns:
+        Their places, what the list calls them, and the cells of its column `label` or `labels`; None: it has neither.
+
+    Raises:
+        MaxViTError: As `load_list`, but for images that do not exist and labels.
+    """
+    rows = _read(file)
+    if "path" not in rows.columns:
+        raise MaxViTError(f"{file} has no column 'path' among {_found(rows)}: name the column of the images so")
+    labels = rows.columns.get("label", rows.columns.get("labels"))
+    return _places(rows), list(rows.columns["path"]), None if labels is None else list(labels)
+
+
 def _read(file: Path) -> _Rows:
     if not file.is_file():
         raise MaxViTError(f"{file} {'is a folder' if file.exists() else 'does not exist'}: give a list of images")
@@ -149,21 +165,35 @@ def _unique(names: Sequence[str], cells: Sequence[list[str]], file: Path) -> dic
 def _kind(rows: _Rows) -> str:
     """Which of the three ways to label the columns are: label, labels or probability."""
     columns = rows.columns
-    found = ", ".join(repr(name) for name in list(columns)[:8])
     if "path" not in columns:
-        raise MaxViTError(f"{rows.file} has no column 'path' among {found}: {_WANTED}")
+        raise MaxViTError(f"{rows.file} has no column 'path' among {_found(rows)}: {_WANTED}")
     probabilities = [name for name in columns if name.startswith(_PROBABILITY)]
     if unknown := [name for name in columns if name not in ("path", "label", "labels", "split", *probabilities)]:
         raise MaxViTError(f"{rows.file} has a column {unknown[0]!r}, and {_WANTED}: rename or remove it")
     kinds = [name for name in ("label", "labels") if name in columns] + ["probability"] * bool(probabilities)
     if len(kinds) != 1:
         what = f"both {kinds[0]} and {kinds[1]}" if kinds else "no labels"
-        raise MaxViTError(f"{rows.file} has {what} among its columns {found}: {_WANTED}")
+        raise MaxViTError(f"{rows.file} has {what} among its columns {_found(rows)}: {_WANTED}")
     return kinds[0]
+
+
+def _found(rows: _Rows) -> str:
+    return ", ".join(repr(name) for name in list(rows.columns)[:8])
 
 
 def _paths(rows: _Rows) -> list[Path]:
     """The images, each there and once."""
+    paths = _places(rows)
+    if missing := [path for path in paths if not os.path.exists(path)]:
+        raise MaxViTError(
+            f"{len(missing)} of the {len(paths)} images of {rows.file} do not exist, the first is {missing[0]}: "
+            "paths are relative to the list's folder, or absolute"
+        )
+    return paths
+
+
+def _places(rows: _Rows) -> list[Path]:
+    """The images, each once."""
     first: dict[str, int] = {}
     for i, name in enumerate(rows.columns["path"]):
         if not name:
@@ -172,11 +202,6 @@ def _paths(rows: _Rows) -> list[Path]:
         if path in first:
             raise rows.wrong(i, f"{name} was on {rows.rows[first[path]]} already: give each image once")
         first[path] = i
-    if missing := [path for path in first if not os.path.exists(path)]:
-        raise MaxViTError(
-            f"{len(missing)} of the {len(first)} images of {rows.file} do not exist, the first is {missing[0]}: "
-            "paths are relative to the list's folder, or absolute"
-        )
     return [Path(path) for path in first]
 
 

@@ -1,7 +1,7 @@
 """Batches of labelled images, the same for the same seed whatever the number of workers."""
 
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,8 +12,8 @@ from torch.utils.data import DataLoader, Dataset
 from maxvit.config import Preprocessing, Size
 from maxvit.data.augmentation import Augmentation, training_transform
 from maxvit.data.bucketing import find_buckets
-from maxvit.data.labelled import LabelledImages
-from maxvit.data.sampling import EvaluationBatches, Share, Step, TrainingBatches
+from maxvit.data.labelled import LabelledImages, Picked
+from maxvit.data.sampling import EvaluationBatches, Share, Step, TrainingBatches, part_batches
 from maxvit.data.transforms import normalise, preprocess
 from maxvit.errors import MaxViTError
 
@@ -29,6 +29,7 @@ class Batch(NamedTuple):
         indices: (B,) int64, of each image in its data set.
         skipped: A sentence for each image that could not be read, and is not in the batch.
         weight: Of the mean over these images in the mean over a training batch, see `Step`.
+        skipped_indices: Of each image in `skipped`, in its data set.
     """
 
     images: Tensor
@@ -36,6 +37,7 @@ class Batch(NamedTuple):
     indices: Tensor
     skipped: list[str]
     weight: float = 1.0
+    skipped_indices: Sequence[int] = ()
 
 
 class _Images(Dataset[Batch]):
@@ -48,7 +50,7 @@ class _Images(Dataset[Batch]):
     def _batch(self, tensors: list[Tensor], indices: list[int], broken: dict[int, str], weight: float = 1.0) -> Batch:
         places = torch.tensor(indices, dtype=torch.int64)
         images = torch.stack(tensors) if tensors else torch.empty(0)
-        return Batch(images, self.labels[places], places, list(broken.values()), weight)
+        return Batch(images, self.labels[places], places, list(broken.values()), weight, list(broken))
 
     def _sentence(self, index: int, error: MaxViTError) -> str:
         """What is wrong with which image: of one without a path, the error does not say which."""
@@ -149,6 +151,23 @@ def evaluation_loader(
         sampler=EvaluationBatches(buckets, batch_size, rank, world),
         num_workers=workers,
         persistent_workers=workers > 0,
+        worker_init_fn=_leave_signals_to_the_main_process,
+        pin_memory=torch.cuda.is_available(),
+    )
+
+
+def part_loader(
+    images: LabelledImages, spec: Preprocessing, batch_size: int, workers: int, parts: Iterable[range]
+) -> DataLoader[Batch]:
+    """Every image of some parts of a data set, part by part; a batch is of one part and of one size.
+
+    A part is asked for when the batches of the one before are on their way, `workers` processes reading ahead.
+    """
+    return DataLoader(
+        _EvaluationImages(images, spec),
+        batch_size=None,
+        sampler=part_batches(parts, lambda part: find_buckets(spec, Picked(images.sources, part)), batch_size),
+        num_workers=workers,
         worker_init_fn=_leave_signals_to_the_main_process,
         pin_memory=torch.cuda.is_available(),
     )

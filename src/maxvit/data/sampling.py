@@ -1,6 +1,6 @@
 """Which images make a batch: a function of (seed, epoch), split exactly over processes, and open at any position."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -145,6 +145,21 @@ class EvaluationBatches(Sampler[list[int]]):
             for start in range(0, len(members), together):
                 mine = np.array_split(members[start : start + together], self.world)[self.rank]
                 yield [int(i) for i in mine]
+
+
+def part_batches(
+    parts: Iterable[range], find_buckets: Callable[[range], Sequence[Size]], batch_size: int
+) -> Iterator[list[int]]:
+    """Every index of each part once, in batches of one part and one bucket.
+
+    Args:
+        parts: Each is asked for when the one before has been dealt out.
+        find_buckets: The bucket of each image of a part.
+        batch_size: Images in a batch.
+    """
+    for part in parts:
+        for batch in EvaluationBatches(find_buckets(part), batch_size):
+            yield [part[i] for i in batch]
 
 
 def _numbered(buckets: Sequence[Size]) -> Indices:

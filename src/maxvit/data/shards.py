@@ -15,7 +15,7 @@ import numpy.typing as npt
 from maxvit.data.labelled import LabelledImages, Picked, Splits, refuse_unknown
 from maxvit.data.shard_cache import CACHE_BYTES, OpenFile
 from maxvit.data.shard_folder import ShardFolder, open_folder
-from maxvit.data.shard_index import FILE, REMAKE, Index, Table, read_index, write_index
+from maxvit.data.shard_index import FILE, REMAKE, SPLITS, Index, Table, read_index, write_index
 from maxvit.data.shard_scan import scan_shards
 from maxvit.errors import MaxViTError
 
@@ -79,6 +79,24 @@ def read_shards(folder: str | Path, class_names: list[str] | None = None, cache_
     Raises:
         MaxViTError: If there are no shards, or they are damaged, do not fit their index, or have no `train` or `val`.
     """
+    parts = open_shards(folder, class_names, cache_bytes)
+    for split in ("train", "val"):
+        if not len(parts.get(split, ())):
+            place = str(folder).rstrip("/")
+            raise MaxViTError(
+                f"{place} has no {split} images: rename some of the shards to {split}-*.tar, and {REMAKE}"
+            )
+    return Splits(parts["train"], parts["val"], parts.get("test"))
+
+
+def open_shards(
+    folder: str | Path, class_names: list[str] | None = None, cache_bytes: int = CACHE_BYTES
+) -> dict[str, LabelledImages]:
+    """The images of each split that there is, train, val and test, in this order; arguments are those of `read_shards`.
+
+    Raises:
+        MaxViTError: As `read_shards`, but for splits that are not there.
+    """
     place = open_folder(folder, cache_bytes)
     index = read_index(place.read, place.name)
     if index is not None:
@@ -90,14 +108,9 @@ def read_shards(folder: str | Path, class_names: list[str] | None = None, cache_
             )
         index = scan_shards(place)
         write_index(index, place.write)
-    for split in ("train", "val"):
-        if split not in index.tables or not len(index.tables[split].label):
-            raise MaxViTError(
-                f"{place.name} has no {split} images: rename some of the shards to {split}-*.tar, and {REMAKE}"
-            )
     names, numbers = _classes(index, class_names, place.name)
-    parts = {split: _open_split(place, table, names, numbers) for split, table in index.tables.items()}
-    return Splits(parts["train"], parts["val"], parts.get("test"))
+    there = [split for split in SPLITS if split in index.tables]
+    return {split: _open_split(place, index.tables[split], names, numbers) for split in there}
 
 
 def _open_split(place: ShardFolder, table: Table, names: list[str], numbers: npt.NDArray[np.int64]) -> LabelledImages:

@@ -25,7 +25,7 @@ def load_images(path: str, val_fraction: float = 0.2, seed: int = 0) -> Splits:
     place = Path(path)
     if place.suffix.lower() in KINDS and not place.is_dir():
         return load_list(place, val_fraction, seed)
-    if _holds_shards(place):
+    if holds_shards(place):
         return read_shards(place)
     return load_folder(place, val_fraction, seed)
 
@@ -41,7 +41,7 @@ def load_held_out(path: str, class_names: list[str] | None) -> LabelledImages:
         MaxViTError: As `load_images`, or if the data has a class that the model lacks.
     """
     place = Path(path)
-    if "://" in path or _holds_shards(place):
+    if "://" in path or holds_shards(place):
         shards = read_shards(path, class_names)
         return shards.test or shards.val
     if place.suffix.lower() in KINDS and not place.is_dir():
@@ -51,7 +51,7 @@ def load_held_out(path: str, class_names: list[str] | None) -> LabelledImages:
     return read_classes(held_out_folder(place), class_names)
 
 
-def _holds_shards(folder: Path) -> bool:
+def holds_shards(folder: Path) -> bool:
     """An index; or tar files without class folders, beside which tar files are leftovers of a download."""
     if (folder / FILE).is_file() or (folder / UNFINISHED).is_file():
         return True

@@ -71,9 +71,14 @@ class TorchEngine:
 
     def embed(self, images: Tensor) -> Tensor:
         """See `Engine`."""
+        return self.with_embeddings(images)[1]
+
+    def with_embeddings(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """The same logits, and the (B, C) float32 on the CPU that the classifier sees."""
         with evaluating(self.model), torch.inference_mode():
             features = self.model.forward_features(images.to(next(self.model.parameters()).device))
-            return self.model.forward_head(features, pre_logits=True).float().cpu()
+            embeddings = self.model.forward_head(features, pre_logits=True)
+            return self.model.head.classifier(embeddings).float().cpu(), embeddings.float().cpu()
 
 
 class FileEngine:

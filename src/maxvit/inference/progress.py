@@ -1,6 +1,7 @@
 """A progress bar on standard error, for work that takes a while."""
 
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sized
+from contextlib import contextmanager
 from typing import TypeVar
 
 from rich.console import Console
@@ -20,7 +21,19 @@ def track(items: Iterable[T], what: str, show: bool, total: int | None = None) -
     """
     if total is None and isinstance(items, Sized):
         total = len(items)
+    with _bar(show) as bar:
+        yield from bar.track(items, total=total, description=what)
+
+
+@contextmanager
+def counting(what: str, total: int, show: bool) -> Iterator[Callable[[int], None]]:
+    """Draw how many are done, as `track` does, for work that comes in lumps: call what this gives with the number."""
+    with _bar(show) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda done: bar.update(task, completed=done)
+
+
+def _bar(show: bool) -> Progress:
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not (show and console.is_terminal), transient=True) as bar:
-        yield from bar.track(items, total=total, description=what)
+    return Progress(*columns, console=console, disable=not (show and console.is_terminal), transient=True)

@@ -1,0 +1,88 @@
+"""maxvit predict --out."""
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pyarrow.parquet as pq
+import pytest
+
+import maxvit
+from maxvit.cli import main
+
+
+@pytest.fixture
+def run(capsys):
+    def call(*arguments):
+        capsys.readouterr()
+        code = main([str(argument) for argument in arguments])
+        return code, *capsys.readouterr()
+
+    return call
+
+
+@pytest.fixture
+def photos(images, tmp_path):
+    """The small data set with one broken image."""
+    shutil.copytree(images, tmp_path / "photos")
+    (tmp_path / "photos" / "red" / "3.png").write_text("no image")
+    return tmp_path / "photos"
+
+
+def test_predict_writes_a_file_and_lists_what_cannot_be_read(run, trained, photos, tmp_path):
+    out = tmp_path / "a.csv"
+    code, said, err = run("predict", trained.checkpoint, photos, "--out", out, "--top-k", 2, "--batch-size", 5)
+    assert (code, said) == (0, f"wrote {out}: 23 images\n")
+    assert err.splitlines()[1:] == [f"1 of 24 images could not be read: see {tmp_path / 'a.errors.csv'}"]
+    with out.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["path", "class_1", "probability_1", "class_2", "probability_2"]
+    assert rows[0]["path"] == str(photos / "blue" / "0.png")
+    wanted = maxvit.Predictor(trained.checkpoint, top_k=2)(rows[0]["path"])[0].classes
+    assert float(rows[0]["probability_1"]) == pytest.approx(wanted[0][1], rel=1e-5)
+
+
+def test_predict_says_what_it_wrote_in_json_also_when_it_is_there_already(run, trained, photos, tmp_path):
+    words = ["predict", trained.checkpoint, photos, "--out", tmp_path / "a.parquet", "--json", "--embeddings"]
+    wanted = {"out": f"{tmp_path}/a.parquet", "errors": f"{tmp_path}/a.errors.csv", "images": 24, "failed": 1}
+    for _ in range(2):
+        code, said, _ = run(*words, "--workers", 1)
+        assert (code, json.loads(said)) == (0, wanted)
+    assert pq.read_table(tmp_path / "a.parquet").column_names[-1] == "embedding"
+
+
+@pytest.mark.parametrize("option", [["--embeddings"], ["--workers", 0], ["--devices", 1], ["--part-size", 3]])
+def test_options_of_a_file_are_refused_without_one(run, trained, images, option):
+    code, said, err = run("predict", trained.checkpoint, images, *option)
+    assert (code, said) == (2, "")
+    assert err == f"error: {option[0]} is for a file of answers: add --out FILE, or leave {option[0]} out\n"
+
+
+def test_a_mistake_costs_a_sentence_and_no_file(run, trained, images, tmp_path):
+    code, said, err = run("predict", trained.checkpoint, images, "--out", tmp_path / "a.txt")
+    assert (code, said, err.count("\n")) == (2, "", 1)
+    assert err.startswith("error: unknown ending of the file '.txt'")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.full
+def test_two_devices_share_the_parts_and_write_the_same_file(run, trained, photos, tmp_path):
+    words = ["predict", str(trained.checkpoint), str(photos), "--part-size", "2", "--embeddings"]
+    assert run(*words, "--out", tmp_path / "one.parquet")[0] == 0
+    done = subprocess.run(
+        [sys.executable, "-m", "maxvit", *words, "--out", str(tmp_path / "two.parquet"), "--devices", "2"],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout) == (0, f"wrote {tmp_path / 'two.parquet'}: 23 images\n"), done.stderr
+    assert pq.read_table(tmp_path / "two.parquet").equals(pq.read_table(tmp_path / "one.parquet"))
+    assert (tmp_path / "two.errors.csv").read_text() == (tmp_path / "one.errors.csv").read_text()
+
+
+@pytest.mark.full
+def test_a_mistake_is_one_of_all_devices(run, trained, photos, tmp_path):
+    assert run("predict", trained.checkpoint, photos, "--out", tmp_path / "a.txt", "--devices", 2)[0] == 2
