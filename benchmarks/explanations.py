@@ -323,9 +323,10 @@ def main(arguments: list[str] | None = None) -> None:
     packages = ["captum", "numpy", "scikit-image", "scikit-learn"]
     names = {ending: options.out.with_name(f"{options.out.name}.{ending}") for ending in ("json", "png")}
     about = {**facts, **circumstances(words, packages)}
-    write_text(names["json"], json.dumps({"about": about, "records": records}, indent=1) + "\n")
+    columns = {m: {k: [round(r[k], 4) for r in rows] for k in MEASURES} for m, rows in records.items()}
+    write_text(names["json"], json.dumps({"about": about, "records": columns}) + "\n")
     drawing = figure(network, right[:6])
-    write_atomically(names["png"], lambda p: drawing.savefig(p, dpi=110, format="png"))
+    write_atomically(names["png"], lambda p: drawing.savefig(p, dpi=80, format="png"))
     picture = f"![Pictures, the digit's square, and maps over them]({names['png'].name})"
     page = write_note(options.out, __doc__ or "", [*report(records), "", picture], words, packages, facts)
     print(f"wrote {page}")
