@@ -1,6 +1,6 @@
 """Each part by one process at a time, and by another if that one dies."""
 
-import signal
+import contextlib
 import subprocess
 import sys
 import threading
@@ -22,18 +22,19 @@ time.sleep(600)
 """
 
 
-def hold(parts, *numbers):
-    """Another process that has claimed parts, numbered from 1."""
-    words = [sys.executable, "-c", HOLDING, str(parts.folder / "locks"), *map(str, numbers)]
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
-    assert process.stdout.readline() == "held\n"
-    return process
+@pytest.fixture
+def hold():
+    """Have another process claim parts, numbered from 1: process = hold(parts, 2, 4)."""
+    with contextlib.ExitStack() as ends:
 
+        def call(parts, *numbers):
+            words = [sys.executable, "-c", HOLDING, str(parts.folder / "locks"), *map(str, numbers)]
+            process = ends.enter_context(subprocess.Popen(words, stdout=subprocess.PIPE, text=True))
+            ends.callback(process.kill)
+            assert process.stdout.readline() == "held\n"
+            return process
 
-def end(process):
-    process.kill()
-    process.stdout.close()
-    assert process.wait() == -signal.SIGKILL
+        yield call
 
 
 def start(tmp_path, images=23, size=5, plan=None):
@@ -59,7 +60,7 @@ def test_parts_cover_every_image_once_and_the_last_is_the_rest(tmp_path):
         assert parts.part_of(22) == range(20, 23)
 
 
-def test_a_part_that_another_process_has_is_left_to_it_and_taken_over_when_it_dies(tmp_path, monkeypatch):
+def test_a_part_that_another_process_has_is_left_to_it_and_taken_over_when_it_dies(tmp_path, monkeypatch, hold):
     monkeypatch.setattr(module, "WAIT", 0.01)
     with start(tmp_path) as parts:
         other = hold(parts, 2, 4)
@@ -71,7 +72,7 @@ def test_a_part_that_another_process_has_is_left_to_it_and_taken_over_when_it_di
         assert taken == [0, 10, 20]
         assert parts.missing() == [1, 3]
         assert parts.finished() == 13
-        timer = threading.Timer(0.1, end, [other])
+        timer = threading.Timer(0.1, other.kill)
         timer.start()
         for images in next(rounds):
             taken.append(images.start)
