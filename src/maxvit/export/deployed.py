@@ -154,26 +154,36 @@ class _Writer:
             return self._conv(conv, x)
         assert conv.bias is not None
         x = self.graph.add("Transpose", x, perm=(0, 2, 3, 1))  # (B, H, W, C_in)
-        x = self._reshape(
-            self._linear("project", x, conv.weight.flatten(1), conv.bias), -1, *self.hw, conv.out_channels
-        )
+        if self.standard:  # without a Reshape, see _attention_layer
+            x = operators.through_8_bits(self.graph, x, self.int8[self.graph.name("project")])
+            x = operators.product_in_8_bits(self.graph, x, conv.weight.flatten(1), conv.bias)
+        else:
+            x = self._linear("project", x, conv.weight.flatten(1), conv.bias)
+            x = self._reshape(x, -1, *self.hw, conv.out_channels)
         return self.graph.add("Transpose", x, perm=(0, 3, 1, 2))  # (B, C, H, W)
 
     def _attention_layer(self, layer: AttentionLayer, x: str, places: Tensor) -> tuple[str, Tensor]:
         """(B, any, C), where `places` says -> (B, G * T, C), in the order of the layer's groups, and the new places."""
-        attention, hw = layer.attention, self.hw
+        attention, hw, channels = layer.attention, self.hw, layer.norm1.normalized_shape[0]
         slots, real = group_indices(hw, attention.size, attention.axis, places.device)  # (G, T)
+        whole = (-1, slots.numel(), channels)
         x = self._gather(x, places[slots.flatten()])
-        y = self._attention(attention, self._norm(layer.norm1, x), real)
-        x = self.graph.add("Add", x, self._reshape(y, -1, slots.numel(), layer.norm1.normalized_shape[0]))
+        images = "" if real.all() else self.graph.add("Shape", x, start=0, end=1)
+        # residuals are added to (B, G * T, C), or where a set is given to rows: OpenVINO 2026.4 answers wrongly where
+        # an int8 product goes straight into a Reshape, and any number of images may come
+        added = (-1, channels) if self.standard else whole
+        x = self._reshape(x, *added) if self.standard else x
+        y = self._attention(attention, self._norm(layer.norm1, x), real, images)
+        x = self.graph.add("Add", x, self._reshape(y, *added))
         expand, project = layer.ffn.expand, layer.ffn.project
         y = self._linear("ffn.expand", self._norm(layer.norm2, x), expand.weight, expand.bias)
         y = self._linear("ffn.project", self._gelu(layer.ffn.act, y), project.weight, project.bias)
-        x = self.graph.add("Add", x, self._reshape(y, -1, slots.numel(), layer.norm1.normalized_shape[0]))
+        x = self.graph.add("Add", x, self._reshape(y, *added))
+        x = self._reshape(x, *whole) if self.standard else x
         return x, place_indices(hw, attention.size, attention.axis, places.device)
 
-    def _attention(self, attention: GroupAttention, x: str, real: Tensor) -> str:
-        """(B, G * T, C), of which some tokens are `real` (G, T) -> (B * G * T, C)."""
+    def _attention(self, attention: GroupAttention, x: str, real: Tensor, images: str) -> str:
+        """(B, G * T, C) or rows, of which some tokens are `real` (G, T) -> (B * G * T, C); `images` is (B,)."""
         tokens, heads, channels = real.shape[1], attention.heads, attention.proj.in_features
         scale = (channels // heads) ** -0.5
         (wq, wk, wv), (bq, _, bv) = attention.qkv.weight.chunk(3), attention.qkv.bias.chunk(3)
@@ -184,7 +194,6 @@ class _Writer:
         if real.all():
             mask = self.graph.constant(bias[None])
         else:  # the groups' masks, once for each image
-            images = self.graph.add("Shape", x, start=0, end=1)
             mask = self.graph.constant(bias.where(real[:, None, None, :], float("-inf")))  # (G, N, T, T)
             mask = self.graph.add("Tile", mask, self.graph.add("Concat", images, self.graph.integers(1, 1, 1), axis=0))
         if self.standard:
@@ -196,15 +205,15 @@ class _Writer:
 
     def _linear(self, name: str, x: str, weight: Tensor, bias: Tensor | None = None) -> str:
         """(..., C_in) -> (rows, C): a product of matrices, which adds the bias as it goes."""
-        rest = [] if bias is None else [self.graph.constant(bias)]
-        if (full := self.graph.name(name)) not in self.int8:
-            x = self._reshape(x, -1, weight.shape[1])
-            return self.graph.add("Gemm", x, self.graph.constant(weight.T), *rest)
-        if self.standard:
+        if (full := self.graph.name(name)) in self.int8 and self.standard:
             if x not in self.through:
                 rows = self._reshape(x, -1, weight.shape[1])
                 self.through[x] = operators.through_8_bits(self.graph, rows, self.int8[full])
-            return operators.product_in_8_bits(self.graph, self.through[x], weight, rest)
+            return operators.product_in_8_bits(self.graph, self.through[x], weight, bias)
+        rest = [] if bias is None else [self.graph.constant(bias)]
+        if full not in self.int8:
+            x = self._reshape(x, -1, weight.shape[1])
+            return self.graph.add("Gemm", x, self.graph.constant(weight.T), *rest)
         inputs, scale, zero = self._quantize(x, self.int8[full])
         levels, steps = quantize_weight(weight)
         weights = self.graph.constant(levels.T), scale, self.graph.constant(steps), zero

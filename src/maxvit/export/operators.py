@@ -55,11 +55,12 @@ def attention(graph: Graph, q: str, k: str, v: str, mask: str, heads: int, token
     return graph.add("Reshape", graph.add("Transpose", y, perm=by_head), graph.integers(-1, tokens, channels))
 
 
-def product_in_8_bits(graph: Graph, x: str, weight: Tensor, bias: list[str]) -> str:
-    """(rows, C_in) quantised and dequantised -> (rows, C): a runtime with such products makes one of the two."""
+def product_in_8_bits(graph: Graph, x: str, weight: Tensor, bias: Tensor | None) -> str:
+    """(..., C_in), as 8 bits see it -> (..., C): a runtime that has such products makes one of these operators."""
     levels, steps = quantize_weight(weight)
     columns = graph.add("DequantizeLinear", graph.constant(levels.T), graph.constant(steps), axis=1)
-    return graph.add("Gemm", x, columns, *bias)
+    y = graph.add("MatMul", x, columns)
+    return y if bias is None else graph.add("Add", y, graph.constant(bias))
 
 
 def through_8_bits(graph: Graph, x: str, inputs: Range) -> str:
