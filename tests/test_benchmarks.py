@@ -220,3 +220,15 @@ def test_decoding_times_nothing_where_a_way_gives_another_picture(tmp_path, monk
     with pytest.raises(AssertionError, match="crops differ"):
         decoding.main(["--quick", "--out", str(tmp_path / "decoding")])
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.full
+def test_serving_is_compared_with_a_loop_overloaded_and_soaked(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    sizes = ["--model", "maxvit_micro", "--threads", "1", "--rounds", "2", "--images", "8", "--minutes", "0.02"]
+    import_module("serving").main(["--out", str(tmp_path / "serving"), *sizes, "--overload", "1"])
+    record = json.loads((tmp_path / "serving.json").read_text())
+    assert [len(record["throughput"][clients]["server_s"]) for clients in ("1", "8", "64")] == [2, 2, 2]
+    assert set(record["soak"]["statuses"]) == {"200"}
+    assert set(record["overload"]["statuses"]) <= {"200", "503"}
+    assert "## Twice the capacity" in (tmp_path / "serving.md").read_text()
