@@ -13,149 +13,21 @@ and favours whoever has more threads that want to run. What sends the requests i
 import argparse
 import json
 import os
-import signal
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image
+from serving_processes import HERE, MAX_BATCH, QUEUE, Cores, Loop, Server, busy_seconds, make_files, serving
 
-import maxvit
 from maxvit.benchmark.note import table, write_note
 from maxvit.benchmark.statistics import paired_ratio
 from maxvit.storage import write_text
-
-HERE = Path(__file__).parent
-MAX_BATCH, QUEUE = 8, 64
-
-
-def make_files(folder: Path) -> Path:
-    """Checkpoints with random weights, and a JPEG that is neither flat nor noise alone."""
-    for name in ("maxvit_tiny", "maxvit_micro"):
-        torch.manual_seed(0)
-        maxvit.create_model(name).save(folder / f"{name}.safetensors")
-    random = np.random.default_rng(0)
-    coarse = Image.fromarray(random.integers(0, 256, (25, 33, 3), np.uint8)).resize(
-        (500, 375), Image.Resampling.BICUBIC
-    )
-    grain = random.normal(0, 6, (375, 500, 3))
-    Image.fromarray(np.clip(np.asarray(coarse) + grain, 0, 255).astype(np.uint8)).save(folder / "photo.jpg", quality=90)
-    return folder / "photo.jpg"
-
-
-def loop(checkpoint: str, image: str) -> None:
-    """For each line BATCH COUNT on standard input: predict so many images, and print the seconds, of wall and CPU."""
-    data = Path(image).read_bytes()
-    predictor = maxvit.Predictor(checkpoint)
-    predictor([data])
-    print("ready", flush=True)
-    for line in sys.stdin:
-        predictor.batch_size, count = map(int, line.split())
-        cpu, begin = time.process_time(), time.perf_counter()
-        for _ in predictor.stream(data for _ in range(count)):
-            pass
-        print(time.perf_counter() - begin, time.process_time() - cpu, flush=True)
-
-
-class Cores:
-    """What server and loop may compute on: the first cores, as many as threads."""
-
-    def __init__(self, threads: int) -> None:
-        self.threads = threads
-        self.environment = os.environ | {"OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": "1"}
-
-    def pin(self, process: "subprocess.Popen[str]") -> None:
-        """Keep a process, which has begun just now, on them."""
-        os.sched_setaffinity(process.pid, sorted(os.sched_getaffinity(0))[: self.threads])
-
-
-def busy_seconds() -> float:
-    """CPU seconds that all processes of the machine have taken."""
-    user, nice, system, _, _, irq, softirq = map(int, Path("/proc/stat").read_text().split()[1:8])
-    return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
-
-
-class Loop:
-    """The process that serves nobody."""
-
-    def __init__(self, checkpoint: Path, image: Path, cores: "Cores") -> None:
-        command = [sys.executable, __file__, "--loop", str(checkpoint), str(image)]
-        pipe = subprocess.PIPE
-        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=cores.environment)
-        cores.pin(self.process)
-        self._line()
-
-    def __call__(self, batch: int, count: int) -> tuple[float, float]:
-        """Seconds of wall and CPU for so many images."""
-        assert self.process.stdin
-        self.process.stdin.write(f"{batch} {count}\n")
-        self.process.stdin.flush()
-        wall, cpu = map(float, self._line().split())
-        return wall, cpu
-
-    def _line(self) -> str:
-        assert self.process.stdout
-        line = self.process.stdout.readline()
-        assert line, "the loop ended"
-        return line
-
-    def close(self) -> None:
-        """End it."""
-        assert self.process.stdin
-        self.process.stdin.close()
-        self.process.wait(30)
-
-
-@dataclass
-class Server:
-    """`maxvit serve` in a process of its own."""
-
-    process: "subprocess.Popen[str]"
-    port: int
-    image: Path
-    loads: list[dict[str, Any]] = field(default_factory=list)
-
-    def load(self, *options: str) -> dict[str, Any]:
-        """Send requests."""
-        command = [sys.executable, str(HERE / "serving_load.py"), str(self.port), str(self.image), *options]
-        done: dict[str, Any] = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-        self.loads.append(done)
-        return done
-
-    def metrics(self) -> dict[str, float]:
-        """What the server counts, by name and labels."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics") as answer:
-            lines = answer.read().decode().splitlines()
-        return {name: float(value) for name, _, value in (x.rpartition(" ") for x in lines if not x.startswith("#"))}
-
-
-@contextmanager
-def serving(checkpoint: Path, image: Path, cores: Cores) -> Iterator[Server]:
-    """A server that is ready; it must end with code 0."""
-    command = [sys.executable, "-m", "maxvit", "serve", str(checkpoint), "--port", "0"]
-    command += ["--max-batch", str(MAX_BATCH), "--queue", str(QUEUE), "--max-images", "1"]
-    with tempfile.NamedTemporaryFile("w+") as log:
-        process = subprocess.Popen(command, stderr=log, text=True, env=cores.environment)
-        cores.pin(process)
-        try:
-            while "serving on" not in (text := Path(log.name).read_text()):
-                assert process.poll() is None, text
-                time.sleep(0.2)
-            yield Server(process, int(text.split("serving on http://127.0.0.1:")[1].split(",")[0]), image)
-            process.send_signal(signal.SIGTERM)
-            assert process.wait(60) == 0
-        finally:
-            process.kill()
 
 
 def percentiles(seconds: list[float]) -> list[str]:
@@ -283,8 +155,7 @@ def soak(server: Server, minutes: float) -> tuple[list[str], dict[str, Any]]:
         time.sleep(min(5.0, minutes))
         if len(memory) > 60 * minutes + 60:
             break
-    assert sender.stdout
-    done = json.loads(sender.stdout.read())
+    done = json.loads(sender.communicate()[0])
     sizes = [size for _, size in memory]
     third = max(1, len(sizes) // 3)
     first, last = median(sizes[third : 2 * third] or sizes), median(sizes[-third:])
@@ -301,9 +172,11 @@ def overload(server: Server, capacity: float, seconds: float) -> tuple[list[str]
     """Twice as many requests as can be answered."""
     done = server.load("--rate", str(2 * capacity), "--seconds", str(seconds))
     good, shed = done["latencies_s"].get("200", []), done["latencies_s"].get("503", [])
+    answered = len(good) / done["seconds"]
     lines = [
         f"{2 * capacity:.1f} requests a second for {seconds:g} s, answered or not: statuses {done['statuses']};"
-        f" {len(good) / done['seconds']:.2f} images/s answered, of the {capacity:.2f} that 64 clients got.",
+        f" {answered:.2f} images/s answered, so {2 * capacity / answered:.1f} times as many came (64 clients had got"
+        f" {capacity:.2f}, with what others left of the cores then).",
         f"Latency of the answered at 50, 90 and 99 %: {', '.join(percentiles(good))} ms, at most"
         f" {1000 * max(good):.0f}; of the refused {', '.join(percentiles(shed)) if shed else 'none'} ms."
         f" The sender took {done['cpu_seconds']:.1f} CPU seconds.",
@@ -314,8 +187,7 @@ def overload(server: Server, capacity: float, seconds: float) -> tuple[list[str]
 def main(arguments: list[str] | None = None) -> None:
     """Measure, and write OUT.md and OUT.json."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
-    parser.add_argument("--out", type=Path, help="where to write, without the ending")
-    parser.add_argument("--loop", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--out", type=Path, required=True, help="where to write, without the ending")
     parser.add_argument("--model", default="maxvit_tiny")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="for the network, and cores for all")
     parser.add_argument("--rounds", type=int, default=8, help="pairs of server and loop, two at least")
@@ -323,9 +195,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--minutes", type=float, default=10, help="of the soak")
     parser.add_argument("--overload", type=float, default=60, help="seconds at twice the capacity")
     options = parser.parse_args(arguments)
-    if options.loop:
-        loop(*options.loop)
-        return
+    torch.set_num_threads(options.threads)  # for the record: this process computes nothing
     load, cores = os.getloadavg()[0], Cores(options.threads)
     body, record = [], {}
     with tempfile.TemporaryDirectory() as folder:

@@ -277,3 +277,15 @@ def test_a_map_of_the_square_alone_has_all_its_relevance_inside(explanations, mo
         monkeypatch.setitem(explanations.METHODS, "made", lambda *_, values=values: values)
         found = explanations.measure(network, sample, "made", steps=2)
         assert (found["share inside"], found["hit"]) == pytest.approx((share, hit))
+
+
+@pytest.mark.full
+def test_serving_is_compared_with_a_loop_overloaded_and_soaked(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    sizes = ["--model", "maxvit_micro", "--threads", "1", "--rounds", "2", "--images", "8", "--minutes", "0.02"]
+    import_module("serving").main(["--out", str(tmp_path / "serving"), *sizes, "--overload", "1"])
+    record = json.loads((tmp_path / "serving.json").read_text())
+    assert [len(record["throughput"][clients]["server_s"]) for clients in ("1", "8", "64")] == [2, 2, 2]
+    assert set(record["soak"]["statuses"]) == {"200"}
+    assert set(record["overload"]["statuses"]) <= {"200", "503"}
+    assert "## Twice the capacity" in (tmp_path / "serving.md").read_text()

@@ -289,3 +289,13 @@ def test_mirror_images_are_answered_alike_by_every_engine(model, onnx_file):
     labelled = LabelledImages(arrays, [0, 1, 2], NAMES, ["a", "b", "c"])
     wanted, found = (maxvit.evaluate(engine, labelled, tta="flip") for engine in (model, open_engine(onnx_file)))
     np.testing.assert_allclose(found.probabilities, wanted.probabilities, rtol=1e-3, atol=1e-5)
+
+
+def test_embeddings_are_what_the_classifier_sees(model, checkpoint, onnx_file):
+    images = torch.randn(3, 3, 64, 96)
+    for engine in (open_engine(model), open_engine(checkpoint)):
+        with torch.inference_mode():
+            logits = model.head.classifier(engine.embed(images))
+        torch.testing.assert_close(logits, engine(images), rtol=1e-4, atol=1e-5)
+    with pytest.raises(MaxViTError, match=r"model\.onnx gives class scores alone: take the checkpoint"):
+        open_engine(onnx_file).embed(images)

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import urllib.error
 import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ from served import NAMES, network
 
 from maxvit.cli import main
 from maxvit.serve.client import Client, ServerError
+from maxvit.serve.run import bind
 
 
 @pytest.fixture(scope="module")
@@ -47,13 +49,14 @@ def status(port, path):
         with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}") as answer:
             return answer.status
     except urllib.error.HTTPError as error:
-        return error.code
+        with error:
+            return error.code
 
 
 def test_at_sigterm_it_turns_unready_answers_what_it_has_in_hand_and_ends_with_0(checkpoint, tmp_path):
     data, log = encoded(), tmp_path / "log"
     head = f"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: {len(data)}\r\n\r\n"
-    with serving(checkpoint, log, "--drain", "4") as (process, port):
+    with serving(checkpoint, log, "--drain", "2") as (process, port):
         with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
             connection.sendall(head.encode() + data[:100])
             assert status(port, "/ready") == 200
@@ -135,3 +138,8 @@ def test_a_file_whose_name_has_an_equals_sign_is_found(tmp_path):
     path = tmp_path / "a=b.safetensors"
     path.touch()
     assert _named([str(path), f"c={path}"]) == {"a=b": path, "c": Path(path)}
+
+
+def test_the_socket_says_that_it_is_tcp_without_which_answers_would_wait_for_acknowledgements():
+    with bind("127.0.0.1", 0) as listening:
+        assert listening.proto == socket.IPPROTO_TCP

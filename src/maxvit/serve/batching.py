@@ -85,11 +85,7 @@ class Batcher:
         waiting = [_Waiting(kind, image, loop.time(), loop.create_future()) for image in images]
         self._waiting += waiting
         self._changed.set()
-        try:
-            return await asyncio.gather(*(w.answer for w in waiting))
-        finally:
-            for w in waiting:
-                w.answer.cancel()
+        return await asyncio.gather(*(w.answer for w in waiting))
 
     async def run(self) -> None:
         """Compute what comes, until cancelled."""

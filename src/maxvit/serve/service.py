@@ -207,6 +207,8 @@ class Service:
             except TimeoutError as error:
                 sentence = f"no answer within {self.limits.timeout_s:g} s: try again later, or send fewer images"
                 raise Refusal(503, sentence, self.images.wait_s) from error
+            except MaxViTError as error:  # of the engine: it gives no embeddings, or takes no images of this size
+                raise Refusal(422, str(error)) from error
         refused = [row for _, row in answers if isinstance(row, Refusal)]
         self.metrics.images.labels(served.name, "refused").inc(len(refused))
         self.metrics.images.labels(served.name, "answered").inc(len(answers) - len(refused))
