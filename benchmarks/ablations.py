@@ -37,8 +37,7 @@ from maxvit.benchmark.statistics import paired_ratio, spread
 from maxvit.benchmark.weights import fill
 from maxvit.export.onnx import export_onnx
 from maxvit.inference.engines import FileEngine
-from maxvit.kernels import accelerate as training
-from maxvit.kernels import library, native
+from maxvit.kernels import library, native, training
 from maxvit.kernels.calls import activation_code, call
 from maxvit.kernels.folding import fold_batch_norms
 from maxvit.layers.attention import RelativePositionBias
@@ -155,7 +154,7 @@ def onnx_runs(model: MaxViT, images: Tensor, folder: Path) -> Iterator[tuple[str
     export_onnx(model, folder / "ours.onnx", size)
     engine = FileEngine(folder / "ours.onnx")
     yield "our graph, an image for each core", lambda: engine(images)
-    session = engine._together
+    session = engine.file._together
     yield (
         "our graph, all cores on each operator",
         lambda: torch.from_numpy(session.run(None, {"images": images.numpy()})[0]),
@@ -206,8 +205,8 @@ def _attention_in_pytorch(job: Job) -> nn.Module:
 
 
 def _accelerated_without(kind: type[nn.Module], job: Job) -> nn.Module:
-    kept = {k: forward for k, forward in training._FORWARDS.items() if k is not kind}
-    with mock.patch.object(training, "_FORWARDS", kept):
+    kept = {k: forward for k, forward in training.FORWARDS.items() if k is not kind}
+    with mock.patch.object(training, "FORWARDS", kept):
         return maxvit.accelerate(plain(job))
 
 
