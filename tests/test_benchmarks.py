@@ -48,6 +48,18 @@ def test_a_convolution_s_backward_counts_each_gradient_as_forward_does(groups, m
 
 
 @pytest.mark.full
+def test_exports_are_measured_each_in_its_own_process(tmp_path):
+    jobs = ["micro:onnx", "micro@33x45:onnx", "micro@64:onnx"]
+    script("exports").main(["--out", str(tmp_path / "exports"), "--jobs", *jobs])
+    rows = [row.split("|")[1:-1] for row in (tmp_path / "exports.md").read_text().splitlines() if row.startswith("| ")]
+    assert [row[0].strip() for row in rows[1:]] == [job.replace(":", ", ") for job in jobs]
+    for row in rows[1:]:
+        relative, weights, files, before, peak, _ = map(float, row[1:])
+        assert relative < 1e-4
+        assert 0 <= weights <= files < before < peak
+
+
+@pytest.mark.full
 def test_a_plan_is_near_what_is_measured(monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     import_module("plan_check").main(["--out", str(tmp_path / "check"), "--models", "maxvit_micro"])
