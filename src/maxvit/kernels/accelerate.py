@@ -42,13 +42,13 @@ def accelerate(model: MaxViT, *, backend: TrainingBackend = "native") -> MaxViT:
         return model
     if backend == "native":
         keep_freed_memory()
-    kernels = _kernels(backend)
+    kinds = _kernels(backend).FORWARDS
     shared = {id(t): t for t in (*model.parameters(), *model.buffers())}
     fast = copy.deepcopy(model, shared)
     for layer in fast.modules():
-        for kind in kernels.FORWARDS:
+        for kind in kinds:
             if isinstance(layer, kind):
-                layer.forward = functools.partial(_either, kernels, kind, layer)
+                layer.forward = functools.partial(_either, backend, kind, layer)
     return fast
 
 
@@ -74,8 +74,9 @@ def _kernels(backend: TrainingBackend) -> ModuleType:
     return training
 
 
-def _either(kernels: ModuleType, kind: type[nn.Module], layer: nn.Module, x: Tensor) -> Tensor:
+def _either(backend: TrainingBackend, kind: type[nn.Module], layer: nn.Module, x: Tensor) -> Tensor:
     """The fast way while training, the layer's own otherwise."""
+    kernels = _kernels(backend)
     fast = torch.is_grad_enabled() and kernels.serves(layer, x)
     fast = fast and all(m.training for m in layer.modules()) and all(p.requires_grad for p in layer.parameters())
     result: Tensor = kernels.FORWARDS[kind](layer, x) if fast else type(layer).forward(layer, x)

@@ -1,12 +1,14 @@
 """`maxvit.optimize`: a copy of a network for inference that answers the same, faster."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from typing import TYPE_CHECKING, Literal, NoReturn, Self, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.cuda import is_current_stream_capturing
 
 from maxvit.config import Size
 from maxvit.errors import MaxViTError
@@ -76,6 +78,8 @@ def optimize(
     fast = fast.eval()
     if precision == "fp32":
         _check(model, fast)
+    if fast.graphs is not None:
+        fast.graphs = type(fast.graphs)()  # what was captured by the check rounds as the check does
     if compile:
         fast.compile()
         fast.engine += ", compiled"
@@ -94,10 +98,14 @@ class OptimizedMaxViT(MaxViT):
 
     def forward(self, images: Tensor) -> Tensor:
         """As `MaxViT.forward`."""
-        if self.graphs is None or images.device.type != "cuda" or torch.compiler.is_compiling():
+        if self.graphs is None:
             return super().forward(images)
         check_images(images, self.config.in_channels, self.head.dense.weight.dtype)
-        return self.graphs(super().forward, images, self.head.dense.weight)
+        with torch.autocast(images.device.type, enabled=False):  # kernels take maps and weights of one type
+            images = images.to(self.head.dense.weight.dtype)
+            if images.device.type != "cuda" or torch.compiler.is_compiling() or is_current_stream_capturing():
+                return super().forward(images)
+            return self.graphs(super().forward, images, chain(self.parameters(), self.buffers()))
 
     def train(self, mode: bool = True) -> Self:
         """Evaluation mode is the only one."""
@@ -109,6 +117,10 @@ class OptimizedMaxViT(MaxViT):
 
     def set_in_channels(self, in_channels: int) -> NoReturn:
         """The stem's weights are packed."""
+        self._refuse()
+
+    def reset_classifier(self, num_classes: int, class_names: Sequence[str] | None = None) -> NoReturn:
+        """A classifier is trained in the original."""
         self._refuse()
 
     def save(self, path: object) -> NoReturn:

@@ -15,7 +15,7 @@ import triton.language as tl
 from torch import Tensor
 
 from maxvit.errors import MaxViTError
-from maxvit.kernels.gpu.support import precision
+from maxvit.kernels.gpu.support import operator, precision
 from maxvit.layers.attention import GroupAttention
 from maxvit.layers.partition import padded_size
 
@@ -38,7 +38,7 @@ def attend(part: GroupAttention, qkv: Tensor) -> Tensor:
     return out
 
 
-@torch.library.custom_op("maxvit::group_attention", mutates_args=())
+@operator("maxvit::group_attention")
 def group_attention(qkv: Tensor, bias: Tensor, size: Sequence[int], axis: str) -> tuple[Tensor, Tensor]:
     """Attention within the groups of a map.
 
@@ -69,7 +69,7 @@ def group_attention(qkv: Tensor, bias: Tensor, size: Sequence[int], axis: str) -
     return out, log_sum
 
 
-@torch.library.custom_op("maxvit::group_attention_gradient", mutates_args=())
+@operator("maxvit::group_attention_gradient")
 def group_attention_gradient(
     qkv: Tensor, bias: Tensor, out: Tensor, log_sum: Tensor, grad: Tensor, size: Sequence[int], axis: str
 ) -> tuple[Tensor, Tensor]:

@@ -11,12 +11,13 @@ import triton.language as tl
 from torch import Tensor
 
 from maxvit.kernels.gpu.activation import gelu
+from maxvit.kernels.gpu.support import operator
 
 COLUMNS, ROWS = 8, 4  # of a tile: nearly square, so that its nine views overlap in the cache
 CHANNELS = 64  # of a tile: a cache line in 16-bit types
 
 
-@torch.library.custom_op("maxvit::filtered", mutates_args=())
+@operator("maxvit::filtered")
 def filtered(
     hidden: Tensor, taps: Tensor, bias: Tensor, stride: int, symmetric: bool, erf: bool
 ) -> tuple[Tensor, Tensor]:

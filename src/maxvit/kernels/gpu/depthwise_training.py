@@ -17,6 +17,7 @@ from maxvit.kernels.gpu.activation import gelu, gelu_slope
 from maxvit.kernels.gpu.maps import REGISTERS, by_channel, load, norm_of
 from maxvit.kernels.gpu.normalization import finish
 from maxvit.kernels.gpu.strips import Strips, padding, row_at, strip
+from maxvit.kernels.gpu.support import operator
 from maxvit.layers.mbconv import SameConv2d
 
 
@@ -39,7 +40,7 @@ def depthwise(part: SameConv2d, x: Tensor, weight: Tensor, bias: Tensor, found: 
     return out
 
 
-@torch.library.custom_op("maxvit::norm_depthwise", mutates_args=())
+@operator("maxvit::norm_depthwise")
 def norm_depthwise(
     x: Tensor, weight: Tensor, bias: Tensor, found: Tensor, kernel: Tensor, act: str, stride: int, symmetric: bool
 ) -> Tensor:
@@ -52,7 +53,7 @@ def norm_depthwise(
     return out
 
 
-@torch.library.custom_op("maxvit::norm_depthwise_gradient", mutates_args=())
+@operator("maxvit::norm_depthwise_gradient")
 def norm_depthwise_gradient(
     x: Tensor,
     weight: Tensor,
@@ -75,7 +76,7 @@ def norm_depthwise_gradient(
     if x.numel():
         given = (x, grad, found, weight, bias, _taps(kernel), inner, sums, of_taps, *grad.shape[1:3])
         _backward[plan.grid](*given, *plan.runtime, act == "erf", *plan.constants)
-    of_kernel = of_taps.sum(0).t().reshape(kernel.shape).to(kernel.dtype)
+    of_kernel = of_taps.sum(0).t().reshape(kernel.shape).contiguous().to(kernel.dtype)
     return *finish(x, inner, weight, bias, found, sums, inner, "none"), of_kernel
 
 

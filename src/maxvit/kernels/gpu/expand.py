@@ -14,7 +14,7 @@ from torch import Tensor
 
 from maxvit.kernels.gpu.activation import gelu
 from maxvit.kernels.gpu.depthwise import Sides
-from maxvit.kernels.gpu.support import precision
+from maxvit.kernels.gpu.support import operator, precision
 
 WIDEST = 128  # input channels: a block's weights stay on the chip
 SLOTS = (32, 16)  # of a row of the tile: a shift stays within a warp's 32 lanes, and a product takes 16 at least
@@ -22,7 +22,7 @@ PROGRAMS = 512  # wanted: several for each multiprocessor; fixed, so that sums a
 FEWEST_ROWS = 7  # of a program, which expands two more
 
 
-@torch.library.custom_op("maxvit::expanded_filtered", mutates_args=())
+@operator("maxvit::expanded_filtered")
 def expanded_filtered(
     x: Tensor,
     weight: Tensor,

@@ -14,13 +14,13 @@ from torch import Tensor
 
 from maxvit.kernels.gpu.activation import gelu, gelu_slope
 from maxvit.kernels.gpu.product import activated, projected
-from maxvit.kernels.gpu.rows import WARPS, fit, normed_rows, plain_norm, tile
-from maxvit.kernels.gpu.support import precision
+from maxvit.kernels.gpu.rows import WARPS, fit, normed_rows, plain_norm, plain_norm_gradient, tile
+from maxvit.kernels.gpu.support import operator, precision
 
 ELEMENTS = 1024  # of a program of the elementwise kernel
 
 
-@torch.library.custom_op("maxvit::feedforward", mutates_args=())
+@operator("maxvit::feedforward")
 def feedforward(
     x: Tensor,
     gamma: Tensor,
@@ -33,7 +33,7 @@ def feedforward(
     epsilon: float,
     erf: bool,
 ) -> Tensor:
-    """x + scale * project(gelu(expand(layer_norm(x)))). Differentiable but for the scale; keeps x alone.
+    """x + scale * project(gelu(expand(layer_norm(x)))). Differentiable but for the scale; of the maps it keeps x alone.
 
     Args:
         x: (B, H, W, C); one kernel where `rows.fit` says so.
@@ -132,7 +132,7 @@ def _feedforward(
     tl.store(out + at, sums.to(out.dtype.element_ty), mask=there)
 
 
-@torch.library.custom_op("maxvit::gelu_pair", mutates_args=())
+@operator("maxvit::gelu_pair")
 def gelu_pair(x: Tensor, grad: Tensor, erf: bool) -> tuple[Tensor, Tensor]:
     """gelu(x), and the gradient of x from that of gelu(x), in one pass over tensors of one shape."""
     x, grad = x.contiguous(), grad.contiguous()
@@ -183,9 +183,7 @@ def _differentiate(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     pull = grad if scale is None else (grad * scale.view(-1, 1, 1, 1)).to(x.dtype)  # of the branch
     hidden, of_hidden = gelu_pair(F.linear(normed, expand, expand_bias.to(x.dtype)), pull @ project, ctx.erf)
     rows, inner = pull.flatten(0, 2), of_hidden.flatten(0, 2)  # (M, C), (M, hidden)
-    of_x, *of_norm = torch.ops.aten.native_layer_norm_backward(
-        of_hidden @ expand, x, x.shape[-1:], mean, inverse, gamma, beta, [True, True, True]
-    )
+    of_x, *of_norm = plain_norm_gradient(of_hidden @ expand, x, gamma, beta, mean, inverse)
     of_expand = inner.t() @ normed.flatten(0, 2), _sum(inner, expand_bias)
     of_project = rows.t() @ hidden.flatten(0, 2), _sum(rows, project_bias)
     return grad + of_x, *of_norm, *of_expand, *of_project, None, None, None

@@ -2,7 +2,7 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import torch
@@ -30,16 +30,16 @@ class Graphs:
         """A copy of a network has other weights."""
         return Graphs()
 
-    def __call__(self, function: Callable[[Tensor], Tensor], images: Tensor, weight: Tensor) -> Tensor:
+    def __call__(self, function: Callable[[Tensor], Tensor], images: Tensor, weights: Iterable[Tensor]) -> Tensor:
         """The function's result, in memory of its own.
 
         Args:
             function: The same in every call.
             images: On a GPU.
-            weight: One of the function's: where it lies elsewhere than before, the function was moved, and graphs with
-                the old addresses are of no use.
+            weights: All of the function's: where they lie elsewhere than before, graphs with the old addresses are of
+                no use.
         """
-        key = (images.shape, images.dtype, weight.data_ptr())
+        key = (images.shape, images.dtype, hash(tuple(weight.data_ptr() for weight in weights)))
         with self._lock, torch.inference_mode(False), torch.no_grad(), torch.cuda.device(images.device):
             stream = torch.cuda.current_stream()
             if self._done is not None:
@@ -65,6 +65,6 @@ def _capture(function: Callable[[Tensor], Tensor], images: Tensor) -> _Graph:
             function(kept)
     torch.cuda.current_stream().wait_stream(side)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    with torch.cuda.graph(graph, stream=side, capture_error_mode="thread_local"):
         answers = function(kept)
     return _Graph(kept, answers, graph)

@@ -8,11 +8,11 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from maxvit.kernels.gpu.rows import WARPS, fit, normed_rows, plain_norm, tile
-from maxvit.kernels.gpu.support import precision
+from maxvit.kernels.gpu.rows import WARPS, fit, normed_rows, plain_norm, plain_norm_gradient, tile
+from maxvit.kernels.gpu.support import operator, precision
 
 
-@torch.library.custom_op("maxvit::normed_linear", mutates_args=())
+@operator("maxvit::normed_linear")
 def normed_linear(x: Tensor, gamma: Tensor, beta: Tensor, weight: Tensor, bias: Tensor, epsilon: float) -> Tensor:
     """linear(layer_norm(x)); backward computes the norm again. Differentiable.
 
@@ -96,9 +96,7 @@ def _differentiate(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     x, gamma, beta, weight, bias = ctx.saved_tensors
     normed, mean, inverse = plain_norm(x, gamma, beta, ctx.epsilon)
     rows = grad.flatten(0, -2)  # (M, C_out)
-    of_norm = torch.ops.aten.native_layer_norm_backward(
-        grad @ weight, x, x.shape[-1:], mean, inverse, gamma, beta, [True, True, True]
-    )
+    of_norm = plain_norm_gradient(grad @ weight, x, gamma, beta, mean, inverse)
     return *of_norm, rows.t() @ normed.flatten(0, -2), rows.sum(0, dtype=torch.float32).to(bias.dtype), None
 
 

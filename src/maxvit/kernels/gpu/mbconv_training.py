@@ -14,6 +14,7 @@ from maxvit.kernels.gpu.depthwise_training import depthwise
 from maxvit.kernels.gpu.excitation import pooled, scale_gradient
 from maxvit.kernels.gpu.normalization import apply, input_gradient
 from maxvit.kernels.gpu.statistics import statistics
+from maxvit.kernels.gpu.support import operator
 from maxvit.layers.mbconv import MBConv
 
 
@@ -51,7 +52,7 @@ def mbconv(part: MBConv, x: Tensor) -> Tensor:
     return part.shortcut(x) + part.drop_path(y).permute(0, 3, 1, 2)
 
 
-@torch.library.custom_op("maxvit::norm_expand", mutates_args=())
+@operator("maxvit::norm_expand")
 def norm_expand(x: Tensor, weight: Tensor, bias: Tensor, found: Tensor, layer: Tensor, dtype: torch.dtype) -> Tensor:
     """A 1 x 1 convolution of norm(x), which keeps x only.
 
@@ -69,7 +70,7 @@ def norm_expand(x: Tensor, weight: Tensor, bias: Tensor, found: Tensor, layer: T
     return F.linear(apply(x, weight, bias, found, "none", dtype), layer.flatten(1).to(dtype))
 
 
-@torch.library.custom_op("maxvit::norm_expand_gradient", mutates_args=())
+@operator("maxvit::norm_expand_gradient")
 def norm_expand_gradient(
     x: Tensor, weight: Tensor, bias: Tensor, found: Tensor, layer: Tensor, grad: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -81,7 +82,7 @@ def norm_expand_gradient(
     return *of_norm, of_layer.reshape(layer.shape).to(layer.dtype)
 
 
-@torch.library.custom_op("maxvit::excite_project", mutates_args=())
+@operator("maxvit::excite_project")
 def excite_project(
     x: Tensor,
     weight: Tensor,
@@ -119,7 +120,7 @@ def excite_project(
     return F.linear(y, project.flatten(1).to(x.dtype), project_bias.to(x.dtype))
 
 
-@torch.library.custom_op("maxvit::excite_project_gradient", mutates_args=())
+@operator("maxvit::excite_project_gradient")
 def excite_project_gradient(
     x: Tensor,
     weight: Tensor,

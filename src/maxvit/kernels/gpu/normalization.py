@@ -25,6 +25,7 @@ from maxvit.kernels.gpu.maps import (
     tile_of,
 )
 from maxvit.kernels.gpu.statistics import statistics
+from maxvit.kernels.gpu.support import operator
 
 
 def normalize(x: Tensor, norm: nn.BatchNorm2d, act: nn.GELU | None = None) -> Tensor:
@@ -33,7 +34,7 @@ def normalize(x: Tensor, norm: nn.BatchNorm2d, act: nn.GELU | None = None) -> Te
     return out
 
 
-@torch.library.custom_op("maxvit::normalized", mutates_args=())
+@operator("maxvit::normalized")
 def normalized(x: Tensor, weight: Tensor, bias: Tensor, found: Tensor, act: str) -> Tensor:
     """Batch norm with known statistics, and an activation.
 
@@ -50,7 +51,7 @@ def normalized(x: Tensor, weight: Tensor, bias: Tensor, found: Tensor, act: str)
     return apply(x, weight, bias, found, act, x.dtype)
 
 
-@torch.library.custom_op("maxvit::normalized_gradient", mutates_args=())
+@operator("maxvit::normalized_gradient")
 def normalized_gradient(
     x: Tensor, weight: Tensor, bias: Tensor, found: Tensor, grad: Tensor, act: str
 ) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,16 +1,15 @@
 """Linear layers of any width with what stands around them, for inference: a scale before, GELU or a residual after."""
 
-import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
 from maxvit.kernels.gpu.activation import gelu
 from maxvit.kernels.gpu.rows import ELEMENTS, WARPS
-from maxvit.kernels.gpu.support import precision
+from maxvit.kernels.gpu.support import operator, precision
 
 
-@torch.library.custom_op("maxvit::projected", mutates_args=())
+@operator("maxvit::projected")
 def projected(x: Tensor, scale: Tensor | None, weight: Tensor, bias: Tensor, residual: Tensor) -> Tensor:
     """residual + linear(x * scale) in one kernel.
 
@@ -29,7 +28,7 @@ def projected(x: Tensor, scale: Tensor | None, weight: Tensor, bias: Tensor, res
     return out
 
 
-@torch.library.custom_op("maxvit::activated", mutates_args=())
+@operator("maxvit::activated")
 def activated(x: Tensor, weight: Tensor, bias: Tensor, erf: bool) -> Tensor:
     """gelu(linear(x)) in one kernel.
 

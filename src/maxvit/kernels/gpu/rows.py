@@ -22,9 +22,19 @@ def tile(x: Tensor) -> dict[str, int]:
 
 
 def plain_norm(x: Tensor, gamma: Tensor, beta: Tensor, epsilon: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Layer norm in PyTorch: the result in x's type, the mean and the inverse deviation."""
-    normed, mean, inverse = torch.native_layer_norm(x, x.shape[-1:], gamma, beta, epsilon)
-    return normed.to(x.dtype), mean, inverse
+    """Layer norm in PyTorch, whose operator takes one type on a GPU: the result, the mean, the inverse deviation."""
+    normed, mean, inverse = torch.native_layer_norm(x, x.shape[-1:], gamma.to(x.dtype), beta.to(x.dtype), epsilon)
+    return normed, mean, inverse
+
+
+def plain_norm_gradient(
+    grad: Tensor, x: Tensor, gamma: Tensor, beta: Tensor, mean: Tensor, inverse: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradients of `plain_norm`'s x, gamma and beta, each in its own type."""
+    of_x, of_gamma, of_beta = torch.ops.aten.native_layer_norm_backward(
+        grad, x, x.shape[-1:], mean, inverse, gamma.to(x.dtype), beta.to(x.dtype), [True, True, True]
+    )
+    return of_x, of_gamma.to(gamma.dtype), of_beta.to(beta.dtype)
 
 
 @triton.jit

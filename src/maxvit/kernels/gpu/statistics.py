@@ -6,6 +6,7 @@ import triton.language as tl
 from torch import Tensor, nn
 
 from maxvit.kernels.gpu.maps import COLUMNS, ROWS, Pass, by_channel, channels_of, chunk_of, load, tile_of
+from maxvit.kernels.gpu.support import operator
 
 
 def statistics(x: Tensor, norm: nn.BatchNorm2d) -> Tensor:
@@ -38,7 +39,7 @@ def statistics(x: Tensor, norm: nn.BatchNorm2d) -> Tensor:
     return torch.stack([mean, (variance + norm.eps).rsqrt()]).float()
 
 
-@torch.library.custom_op("maxvit::moments", mutates_args=())
+@operator("maxvit::moments")
 def moments(x: Tensor) -> Tensor:
     """Sums of x - first and (x - first)**2, where first is the first pixel: of a large mean no digits are lost.
 

@@ -1,6 +1,8 @@
 """Where the Triton kernels can run, and how they multiply."""
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -8,6 +10,7 @@ from torch import Tensor
 from maxvit.model import MaxViT
 
 TYPES = (torch.float32, torch.bfloat16, torch.float16)  # that the kernels compute in; sums are always float32
+SHARED_BYTES = 104 * 1024  # that tiles take on an A100, see benchmarks/results/gpu_resources_*
 WIDEST_HEAD = 128  # channels: tiles of wider ones do not fit on the chip
 
 
@@ -32,8 +35,34 @@ def obstacle(model: MaxViT) -> str:
         return f"they take heads of up to {WIDEST_HEAD} channels, and the network's have {model.config.head_dim}"
     if device.type != "cuda" or torch.version.hip:
         return "" if interpreted() else f"they run on an NVIDIA GPU, and the network is on {device.type}"
-    major, minor = torch.cuda.get_device_capability(device)
-    return "" if major >= 8 else f"they need compute capability 8.0, and the GPU has {major}.{minor}"
+    facts = torch.cuda.get_device_properties(device)
+    if facts.major < 8:
+        return f"they need compute capability 8.0, and the GPU has {facts.major}.{facts.minor}"
+    shared = facts.shared_memory_per_block_optin  # type: ignore[attr-defined]
+    if shared < SHARED_BYTES:
+        return (
+            f"tiles take {SHARED_BYTES // 1024} KiB of shared memory, and the GPU has {shared // 1024} (an A100: 163)"
+        )
+    return ""
+
+
+def serves(x: Tensor) -> bool:
+    """Whether kernels take a tensor: it may have been moved since the network was looked at."""
+    return x.dtype in TYPES and (x.device.type == "cuda" or interpreted())
+
+
+def operator(name: str) -> Callable[[Callable[..., Any]], Any]:
+    """Make a function an operator of PyTorch, whose kernels are launched on the GPU that holds its first tensor."""
+
+    def make(function: Callable[..., Any]) -> Any:
+        @functools.wraps(function)
+        def launch(*arguments: Any) -> Any:
+            with torch.cuda.device_of(arguments[0]):
+                return function(*arguments)
+
+        return torch.library.custom_op(name, launch, mutates_args=())
+
+    return make
 
 
 def interpreted() -> bool:
@@ -51,4 +80,6 @@ def precision(x: Tensor) -> str:
     """
     if x.dtype != torch.float32:
         return "ieee"
-    return "tf32" if torch.backends.cuda.matmul.allow_tf32 else "tf32x3"
+    matmul = torch.backends.cuda.matmul  # with the newer setting the older one cannot be read
+    allowed = matmul.fp32_precision == "tf32" if hasattr(matmul, "fp32_precision") else matmul.allow_tf32
+    return "tf32" if allowed else "tf32x3"

@@ -7,13 +7,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from maxvit.kernels.gpu import support
 from maxvit.kernels.gpu.activation import is_erf
 from maxvit.kernels.gpu.attention import attend
 from maxvit.kernels.gpu.feedforward import feedforward
 from maxvit.kernels.gpu.linear import normed_linear
 from maxvit.kernels.gpu.mbconv_training import mbconv
 from maxvit.kernels.gpu.normalization import normalize
-from maxvit.kernels.gpu.support import TYPES
 from maxvit.layers.drop_path import DropPath
 from maxvit.layers.mbconv import MBConv
 from maxvit.layers.multiaxis import AttentionLayer
@@ -22,7 +22,7 @@ from maxvit.model import Stem
 
 def serves(layer: nn.Module, x: Tensor) -> bool:
     """Whether a layer takes this input by them; statistics that processes share are PyTorch's."""
-    return x.dtype in TYPES and not any(isinstance(m, nn.SyncBatchNorm) for m in layer.modules())
+    return support.serves(x) and not any(isinstance(m, nn.SyncBatchNorm) for m in layer.modules())
 
 
 def stem(part: Stem, x: Tensor) -> Tensor:
@@ -32,7 +32,7 @@ def stem(part: Stem, x: Tensor) -> Tensor:
 
 
 def attention_layer(layer: AttentionLayer, x: Tensor) -> Tensor:
-    """(B, C, H, W) -> (B, C, H, W); what is kept for backward is the input, Q K V, what is attended to and the sum."""
+    """(B, C, H, W) -> (B, C, H, W); of maps it keeps the input, Q K V, what is attended to and the sum."""
     device, attention, ffn = x.device.type, layer.attention, layer.ffn
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
     tokens = x.permute(0, 2, 3, 1).to(dtype).contiguous()  # (B, H, W, C)
