@@ -364,7 +364,7 @@ def test_a_checkpoint_of_three_classes_evaluated_on_the_ten_digits(refused, trai
         (["--size", "9" * 5000], "size '999"),
         (["--size", "64", "--size", "64x64"], "size 64 x 64 is given twice: give each size once"),
         (["--scale-windows"], "--scale-windows is for --size, which was not given: add it, or leave --scale-windows"),
-        (["--size", "64", "--scale-windows", "--engine", "onnxruntime"], "windows are built into an ONNX file"),
+        (["--size", "64", "--scale-windows", "--engine", "onnxruntime"], "windows are built into an exported file"),
         (["--tta", "rotate"], "unknown test-time augmentation 'rotate': known are none, flip"),
         (["--tta", "flips"], "unknown test-time augmentation 'flips': did you mean 'flip'?"),
     ],

@@ -160,6 +160,8 @@ def test_a_form_that_cannot_be_is_refused(values, sentence):
 
 
 def test_networks_that_do_not_fit_a_form_are_refused(model, tmp_path):
+    with pytest.raises(MaxViTError, match="the network is optimised already: export the original"):
+        export_model(maxvit.optimize(model), tmp_path / "model.pt2", "torch")
     headless = MaxViT(dataclasses.replace(model.config, num_classes=0))
     with pytest.raises(MaxViTError, match="the network has no classifier, and pixels"):
         export_model(headless, tmp_path / "model.onnx", form=Form(from_pixels=True))
