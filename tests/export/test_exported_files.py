@@ -133,6 +133,7 @@ def test_agreement_of_int8_is_that_of_the_runtime_that_the_file_is_for(model, ar
         ("torch", "model.pt2", Form(opset=20), "opset is of ONNX"),
         ("openvino", "model.xml", Form(opset=20), "opset is of ONNX"),
         ("openvino", "model.xml", Form(precision="bf16"), "OpenVINO chooses bf16 when it runs"),
+        ("onnx", "model.onnx", Form(any_size=True, precision="bf16"), "no ONNX for any size in bf16: choose fp16"),
         ("onnx", "model.onnx", Form(precision="int8"), "0 images were given to calibrate on"),
     ],
 )

@@ -86,8 +86,8 @@ class Form:
         """Refuse a network that cannot be exported so.
 
         Raises:
-            MaxViTError: If it is optimised already. Of pixels, if they cannot be normalised or it has no classes; of one size, if its images keep
-                their shapes.
+            MaxViTError: If it is optimised already. Of pixels, if they cannot be normalised or it has no classes; of
+                one size, if its images keep their shapes.
         """
         if is_optimized(model):
             raise MaxViTError("the network is optimised already: export the original")
