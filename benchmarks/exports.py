@@ -9,7 +9,6 @@ PyTorch itself, the network and both runs.
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,7 @@ from pathlib import Path
 import torch
 
 import maxvit
+from maxvit.benchmark.memory import peak_bytes
 from maxvit.benchmark.note import table, write_note
 from maxvit.cli.sizes import read_size
 from maxvit.data.samples import photographs
@@ -40,15 +40,16 @@ def one(job: str) -> dict[str, float]:
     form = maxvit.Form(image_size=read_size(size) if size else None)
     if form.image_size and form.image_size[0] == form.image_size[1]:
         model.set_image_size(form.image_size)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_bytes()  # of this process alone: what getrusage says begins with the parent's
+    assert before is not None, "how much memory a process holds is asked as Linux answers"
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         done = maxvit.export_model(model, Path(folder) / f"model{ENDINGS[to]}", to, form, photographs())
         size_on_disk = sum(path.stat().st_size for path in Path(folder).iterdir())
     return {
         "weights": sum(t.numel() * t.element_size() for t in model.state_dict().values()),
-        "before": before * 1024,
-        "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "before": before,
+        "peak": peak_bytes() or 0,
         "seconds": time.perf_counter() - start,
         "bytes": size_on_disk,
         "largest": done.verification.largest,

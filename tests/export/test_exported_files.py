@@ -133,6 +133,7 @@ def test_agreement_of_int8_is_that_of_the_runtime_that_the_file_is_for(model, ar
         ("torch", "model.pt2", Form(opset=20), "opset is of ONNX"),
         ("openvino", "model.xml", Form(opset=20), "opset is of ONNX"),
         ("openvino", "model.xml", Form(precision="bf16"), "OpenVINO chooses bf16 when it runs"),
+        ("onnx", "model.onnx", Form(any_size=True, precision="bf16"), "no ONNX for any size in bf16: choose fp16"),
         ("onnx", "model.onnx", Form(precision="int8"), "0 images were given to calibrate on"),
     ],
 )
@@ -160,6 +161,8 @@ def test_a_form_that_cannot_be_is_refused(values, sentence):
 
 
 def test_networks_that_do_not_fit_a_form_are_refused(model, tmp_path):
+    with pytest.raises(MaxViTError, match="the network is optimised already: export the original"):
+        export_model(maxvit.optimize(model), tmp_path / "model.pt2", "torch")
     headless = MaxViT(dataclasses.replace(model.config, num_classes=0))
     with pytest.raises(MaxViTError, match="the network has no classifier, and pixels"):
         export_model(headless, tmp_path / "model.onnx", form=Form(from_pixels=True))

@@ -73,7 +73,11 @@ def export_model(
     if path.suffix != ENDINGS[to]:
         check_known("ending", [path.suffix], [ENDINGS[to]])
     form.check(model)
-    {"onnx": onnx.check_packages, "torch": lambda: check_program(form), "openvino": lambda: check_openvino(form)}[to]()
+    {
+        "onnx": lambda: onnx.check_form(form),
+        "torch": lambda: check_program(form),
+        "openvino": lambda: check_openvino(form),
+    }[to]()
     made: ModelProto | None = None
     result: Quantization | None = None
     if form.precision == "int8":

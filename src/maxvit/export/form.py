@@ -8,6 +8,7 @@ import torch
 
 from maxvit.config import Preprocessing, Size, check_known
 from maxvit.errors import MaxViTError
+from maxvit.kernels.folding import is_optimized
 from maxvit.model import MaxViT
 
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
@@ -85,9 +86,11 @@ class Form:
         """Refuse a network that cannot be exported so.
 
         Raises:
-            MaxViTError: Of pixels, if they cannot be normalised or it has no classes; of one size, if its images keep
-                their shapes.
+            MaxViTError: If it is optimised already. Of pixels, if they cannot be normalised or it has no classes; of
+                one size, if its images keep their shapes.
         """
+        if is_optimized(model):
+            raise MaxViTError("the network is optimised already: export the original")
         if self.from_pixels and (model.config.in_channels not in (1, 3) or not model.config.num_classes):
             reason = f"{model.config.in_channels} channels" if model.config.num_classes else "no classifier"
             raise MaxViTError(f"the network has {reason}, and pixels to probabilities needs 1 or 3, and classes")

@@ -9,7 +9,7 @@ import torch
 
 from maxvit.config import Size
 from maxvit.errors import MaxViTError
-from maxvit.export.form import BF16_OPSET, DTYPES, Form, description
+from maxvit.export.form import DTYPES, Form, description
 from maxvit.export.program import trace
 from maxvit.model import MaxViT
 from maxvit.storage import write_together
@@ -54,6 +54,13 @@ def check_packages() -> None:
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise MaxViTError(f"export to ONNX needs {error.name}: pip install 'maxvit[export]'") from error
+
+
+def check_form(form: Form) -> None:
+    """Raises `MaxViTError` where a package is missing, or the form is none of ONNX's files."""
+    check_packages()
+    if form.any_size and form.precision == "bf16":
+        raise MaxViTError("PyTorch's exporter writes no ONNX for any size in bf16: choose fp16, or one size")
 
 
 def weights_beside(model: MaxViT, path: Path, form: Form) -> Path | None:
@@ -121,7 +128,7 @@ def _any_size(model: MaxViT, form: Form) -> "ModelProto":
             program,
             input_names=[form.input],
             output_names=[form.output],
-            opset_version=BF16_OPSET if form.precision == "bf16" else ANY_OPSET,
+            opset_version=ANY_OPSET,
             dynamo=True,
             verbose=False,
         )
