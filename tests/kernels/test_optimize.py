@@ -317,7 +317,7 @@ def test_what_it_refuses(tmp_path):
         with pytest.raises(MaxViTError, match="only computes: train, change or save the original"):
             change()
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(MaxViTError, match="backend is 'cuda'; choose auto, native, torch"):
+    with pytest.raises(MaxViTError, match="backend is 'cuda'; choose auto, native, triton, torch"):
         optimize(make(), backend="cuda")
     with pytest.raises(MaxViTError, match="precision is 'int4'; choose fp32, int8"):
         optimize(make(), precision="int4")
