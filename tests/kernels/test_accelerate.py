@@ -71,6 +71,16 @@ def test_parameters_and_statistics_are_the_models_own():
     assert all(a is b for a, b in zip(fast.buffers(), model.buffers(), strict=True))
 
 
+def test_a_copy_computes_with_its_own_weights():
+    fast, images = accelerate(make(drop_path_rate=0.0)), torch.randn(2, 3, 64, 64)
+    other = copy.deepcopy(fast)
+    torch.testing.assert_close(other(images), fast(images))
+    with torch.no_grad():
+        for p in other.parameters():
+            p.mul_(1.5)
+    assert not torch.allclose(other(images), fast(images), rtol=0.1)
+
+
 def test_it_trains_the_model():
     model = make(drop_path_rate=0.0)
     fast = accelerate(model)
