@@ -46,11 +46,6 @@ def obstacle(model: MaxViT) -> str:
     return ""
 
 
-def serves(x: Tensor) -> bool:
-    """Whether kernels take a tensor: it may have been moved since the network was looked at."""
-    return x.dtype in TYPES and (x.device.type == "cuda" or interpreted())
-
-
 def operator(name: str) -> Callable[[Callable[..., Any]], Any]:
     """Make a function an operator of PyTorch, whose kernels are launched on the GPU that holds its first tensor."""
 

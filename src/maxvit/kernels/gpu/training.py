@@ -19,10 +19,13 @@ from maxvit.layers.mbconv import MBConv
 from maxvit.layers.multiaxis import AttentionLayer
 from maxvit.model import Stem
 
+INTERPRETED = support.interpreted()  # asked once: a compiler cannot trace the question
+
 
 def serves(layer: nn.Module, x: Tensor) -> bool:
     """Whether a layer takes this input by them; statistics that processes share are PyTorch's."""
-    return support.serves(x) and not any(isinstance(m, nn.SyncBatchNorm) for m in layer.modules())
+    here = x.device.type == "cuda" or INTERPRETED  # it may have been moved since `obstacle` looked
+    return here and x.dtype in support.TYPES and not any(isinstance(m, nn.SyncBatchNorm) for m in layer.modules())
 
 
 def stem(part: Stem, x: Tensor) -> Tensor:
