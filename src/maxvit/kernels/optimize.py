@@ -1,10 +1,9 @@
 """`maxvit.optimize`: a copy of a network for inference that answers the same, faster."""
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import chain
-from typing import TYPE_CHECKING, Literal, NoReturn, Self, get_args
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, get_args
 
 import torch
 from torch import Tensor, nn
@@ -78,8 +77,7 @@ def optimize(
     fast = fast.eval()
     if precision == "fp32":
         _check(model, fast)
-    if fast.graphs is not None:
-        fast.graphs = type(fast.graphs)()  # what was captured by the check rounds as the check does
+    fast._forget_graphs()  # what the check captured rounds as the check does
     if compile:
         fast.compile()
         fast.engine += ", compiled"
@@ -105,7 +103,22 @@ class OptimizedMaxViT(MaxViT):
             images = images.to(self.head.dense.weight.dtype)
             if images.device.type != "cuda" or torch.compiler.is_compiling() or is_current_stream_capturing():
                 return super().forward(images)
-            return self.graphs(super().forward, images, chain(self.parameters(), self.buffers()))
+            return self.graphs(super().forward, images)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """What moves or converts weights: `to`, `half`, `cpu`."""
+        self._forget_graphs()
+        return super()._apply(fn, recurse)
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """As `nn.Module.load_state_dict`."""
+        self._forget_graphs()
+        return super().load_state_dict(state_dict, strict, assign)
+
+    def _forget_graphs(self) -> None:
+        """They hold the addresses of weights."""
+        if self.graphs is not None:
+            self.graphs = type(self.graphs)()
 
     def train(self, mode: bool = True) -> Self:
         """Evaluation mode is the only one."""

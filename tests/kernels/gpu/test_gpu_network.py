@@ -59,6 +59,14 @@ def test_every_stage_is_the_originals(device, dtype, arithmetic):
         assert error(found, exact) <= 2 * error(peer, exact) + floor
 
 
+def test_graphs_of_weights_that_move_are_forgotten(device):
+    fast = optimize(make(device), backend="triton")
+    before = fast.graphs
+    fast(torch.randn(1, 3, 32, 32, device=device))
+    assert fast.graphs is before
+    assert fast.to(torch.bfloat16).graphs is not before
+
+
 def test_its_engine_says_what_computes(device):
     assert optimize(make(device), backend="triton").engine == "Triton kernels, not yet run on a GPU"
     assert "Triton" not in optimize(make(device)).engine

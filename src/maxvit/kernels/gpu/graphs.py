@@ -2,7 +2,7 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -30,16 +30,14 @@ class Graphs:
         """A copy of a network has other weights."""
         return Graphs()
 
-    def __call__(self, function: Callable[[Tensor], Tensor], images: Tensor, weights: Iterable[Tensor]) -> Tensor:
+    def __call__(self, function: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
         """The function's result, in memory of its own.
 
         Args:
-            function: The same in every call.
+            function: The same in every call, its weights where they were: graphs hold their addresses.
             images: On a GPU.
-            weights: All of the function's: where they lie elsewhere than before, graphs with the old addresses are of
-                no use.
         """
-        key = (images.shape, images.dtype, hash(tuple(weight.data_ptr() for weight in weights)))
+        key = (images.shape, images.dtype)
         with self._lock, torch.inference_mode(False), torch.no_grad(), torch.cuda.device(images.device):
             stream = torch.cuda.current_stream()
             if self._done is not None:

@@ -14,7 +14,7 @@ from maxvit.kernels.gpu.depthwise_training import depthwise
 from maxvit.kernels.gpu.excitation import pooled, scale_gradient
 from maxvit.kernels.gpu.normalization import apply, input_gradient
 from maxvit.kernels.gpu.statistics import statistics
-from maxvit.kernels.gpu.support import operator
+from maxvit.kernels.gpu.support import compute_type, operator
 from maxvit.layers.mbconv import MBConv
 
 
@@ -32,8 +32,7 @@ def mbconv(part: MBConv, x: Tensor) -> Tensor:
         ValueError: If a norm sees one value of a channel, as `nn.BatchNorm2d` does.
     """
     tokens = x.permute(0, 2, 3, 1).contiguous()  # (B, H, W, C_in), a view of channels_last memory
-    device = x.device.type
-    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
+    dtype = compute_type(x)
     first, second, third = part.pre_norm, part.expand_norm, part.depthwise_norm
     act, se = formula(part.act), part.se
     y = norm_expand(

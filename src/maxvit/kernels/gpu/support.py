@@ -46,6 +46,12 @@ def obstacle(model: MaxViT) -> str:
     return ""
 
 
+def compute_type(x: Tensor) -> torch.dtype:
+    """Of products and maps that a layer makes of x: autocast's where that is on."""
+    device = x.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
+
+
 def operator(name: str) -> Callable[[Callable[..., Any]], Any]:
     """Make a function an operator of PyTorch, whose kernels are launched on the GPU that holds its first tensor."""
 

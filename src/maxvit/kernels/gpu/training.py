@@ -36,8 +36,7 @@ def stem(part: Stem, x: Tensor) -> Tensor:
 
 def attention_layer(layer: AttentionLayer, x: Tensor) -> Tensor:
     """(B, C, H, W) -> (B, C, H, W); of maps it keeps the input, Q K V, what is attended to and the sum."""
-    device, attention, ffn = x.device.type, layer.attention, layer.ffn
-    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
+    attention, ffn, dtype = layer.attention, layer.ffn, support.compute_type(x)
     tokens = x.permute(0, 2, 3, 1).to(dtype).contiguous()  # (B, H, W, C)
     norm, project = layer.norm1, attention.proj
     weight, bias = attention.qkv.weight.to(dtype), attention.qkv.bias
