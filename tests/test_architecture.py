@@ -22,7 +22,7 @@ ROOMS = {
     "checkpoints": {"config", "errors", "hub", "model", "storage"},
     "create": {"checkpoints", "config", "errors", "hub", "model"},
     "conversion": {"checkpoints", "config", "create", "errors"},
-    "tasks": {"create", "data", "errors", "layers", "model", "storage"},
+    "tasks": {"checkpoints", "config", "data", "errors", "model", "storage"},
     "export": {"config", "data", "errors", "kernels", "layers", "model", "storage"},
     "explain": {"config", "data", "errors", "layers", "model", "storage"},
     "inference": {

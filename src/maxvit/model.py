@@ -7,6 +7,7 @@ Every block is MBConv, then block attention, then grid attention. Reference: the
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, Self
 
@@ -158,9 +159,15 @@ class MaxViT(nn.Module, HubModel):
         """Channels of the map at each stride."""
         return dict(zip((2, 4, 8, 16, 32), (self.config.stem_channels, *self.config.channels), strict=True))
 
+    def any_weight(self) -> Tensor:
+        """One whose type and device speak for all, also where kernels hold the others or there is no head."""
+        if isinstance(self.head, Head):
+            return self.head.dense.weight
+        return next(t for t in chain(self.parameters(), self.buffers()) if t.is_floating_point())
+
     def _maps(self, images: Tensor) -> Iterator[Tensor]:
         """The stem's output, then each stage's."""
-        check_images(images, self.config.in_channels, self.head.dense.weight.dtype)
+        check_images(images, self.config.in_channels, self.any_weight().dtype)
         x = self.stem(images.contiguous(memory_format=torch.channels_last))
         yield x
         for stage in self.stages:

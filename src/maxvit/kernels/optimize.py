@@ -98,9 +98,9 @@ class OptimizedMaxViT(MaxViT):
         """As `MaxViT.forward`."""
         if self.graphs is None:
             return super().forward(images)
-        check_images(images, self.config.in_channels, self.head.dense.weight.dtype)
+        check_images(images, self.config.in_channels, self.any_weight().dtype)
         with torch.autocast(images.device.type, enabled=False):  # kernels take maps and weights of one type
-            images = images.to(self.head.dense.weight.dtype)
+            images = images.to(self.any_weight().dtype)
             if images.device.type != "cuda" or torch.compiler.is_compiling() or is_current_stream_capturing():
                 return super().forward(images)
             return self.graphs(super().forward, images)

@@ -1,1 +1,111 @@
-"""One file per task: a head on the backbone, its loss, its metric."""
+"""One package per task: its head, loss, metric, data format and picture, a file each."""
+
+import importlib
+import pkgutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+
+from maxvit import storage
+from maxvit.checkpoints.detect import read_checkpoint
+from maxvit.config import MaxViTConfig, Preprocessing, check_known
+from maxvit.errors import MaxViTError
+from maxvit.model import MaxViT
+from maxvit.tasks.network import TaskNetwork
+from maxvit.tasks.task import Task
+
+CLASSIFICATION = "classification"
+
+
+def list_tasks() -> list[str]:
+    """The names of the tasks that come with the package: classification, and each package in this room."""
+    return sorted([CLASSIFICATION, *(found.name for found in pkgutil.iter_modules(__path__) if found.ispkg)])
+
+
+def find_task(name: str) -> type[Task]:
+    """The task of a name: one of `list_tasks()` but classification, or the dotted name of a module of yours.
+
+    The module binds its task to the name `TASK`.
+
+    Raises:
+        MaxViTError: If there is none, or its libraries are not installed.
+    """
+    known = [task for task in list_tasks() if task != CLASSIFICATION]
+    if name not in known and "." not in name:
+        check_known("task", [name], known)
+    module = name if "." in name else f"{__name__}.{name}"
+    try:
+        found = importlib.import_module(module).TASK
+    except ImportError as error:
+        hint = f"pip install 'maxvit[{name}]'" if name in known else "is it on Python's path?"
+        raise MaxViTError(f"task {name} cannot be imported ({error}): {hint}") from error
+    except AttributeError as error:
+        raise MaxViTError(f"module {name} has no TASK: bind it to the class of your task, see docs/tasks.md") from error
+    if not (isinstance(found, type) and issubclass(found, Task)):
+        raise MaxViTError(f"TASK in {module} is {found!r}; it takes a class derived from maxvit.tasks.task.Task")
+    return found
+
+
+def make_task(values: Mapping[str, Any]) -> Task:
+    """A task from its settings as plain values, of a recipe's section or a checkpoint.
+
+    Raises:
+        MaxViTError: If the task is unknown, or a setting is unknown or not allowed.
+    """
+    found = find_task(str(values["name"]))
+    check_known("setting", [f"task.{key}" for key in values], [f"task.{key}" for key in found.Settings.model_fields])
+    try:
+        return found(found.Settings.model_validate(dict(values)))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(["task", *(str(part) for part in first["loc"])])
+        raise MaxViTError(f"{place} is {first['input']!r}: {first['msg'].lower()}") from error
+
+
+def make_network(task: Task, backbone: MaxViT, class_names: list[str]) -> TaskNetwork:
+    """A backbone, which is used and not copied, with the head of a task, freshly initialised."""
+    return TaskNetwork(backbone, task.make_head(backbone, len(class_names)), class_names, task.settings)
+
+
+def outline(task: Task, config: MaxViTConfig, class_names: list[str]) -> TaskNetwork:
+    """The network without memory for its tensors, on the meta device."""
+    with torch.device("meta"):
+        return make_network(task, MaxViT(config), class_names)
+
+
+def task_of(path: str | Path) -> str:
+    """The task of a checkpoint, by its metadata; anything that is not ours is classification."""
+    path = Path(path)
+    if path.suffix != ".safetensors" or not path.is_file():
+        return CLASSIFICATION
+    said = storage.load_metadata(path).get("task")
+    return str(said["name"]) if isinstance(said, dict) and "name" in said else CLASSIFICATION
+
+
+def load(path: str | Path, settings: Mapping[str, Any] | None = None) -> MaxViT | TaskNetwork:
+    """Whatever network a checkpoint holds, in evaluation mode.
+
+    Args:
+        path: As `maxvit.load_model` takes it, or what `TaskNetwork.save` wrote.
+        settings: Of the task, to be used in place of the checkpoint's.
+
+    Raises:
+        MaxViTError: If the file is missing or damaged, its task is not installed, or a setting is not allowed.
+    """
+    if task_of(path) == CLASSIFICATION:
+        state, metadata = read_checkpoint(Path(path))
+        return MaxViT.restore(state, metadata, source=str(path))
+    state, metadata = storage.load(path)
+    try:
+        config = MaxViTConfig.from_dict(metadata["config"])
+        preprocessing = Preprocessing.from_dict(metadata["preprocessing"])
+        class_names = [str(name) for name in metadata["class_names"]]
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise MaxViTError(f"the description in {path} cannot be used: {error}") from error
+    network = outline(make_task({**metadata["task"], **(settings or {})}), config, class_names)
+    network.backbone.preprocessing = preprocessing
+    network.provenance = metadata.get("provenance") or {}
+    return network.take(state, str(path))

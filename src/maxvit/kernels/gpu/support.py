@@ -28,7 +28,7 @@ def obstacle(model: MaxViT) -> str:
     """Why the kernels cannot serve a network, in a few words; nothing where they can."""
     if reason := missing():
         return reason
-    device, dtype = model.head.dense.weight.device, model.head.dense.weight.dtype
+    device, dtype = model.any_weight().device, model.any_weight().dtype
     if dtype not in TYPES:
         return f"they compute in float32, bfloat16 and float16, and the network is {dtype}"
     if model.config.head_dim > WIDEST_HEAD:

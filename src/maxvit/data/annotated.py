@@ -1,0 +1,51 @@
+"""Images with annotations of any kind as a list; an annotation is read when it is asked for."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from maxvit.data.images import ImageLike
+from maxvit.data.labelled import Picked
+
+
+@dataclass(frozen=True, slots=True)
+class AnnotatedImages:
+    """Images and what is known of them.
+
+    Attributes:
+        sources: Paths, or arrays in memory.
+        annotations: One an image; what it is, the task says: the path of a mask, a list of boxes, ten shares.
+        class_names: What the annotations tell apart, in order.
+        names: What to call each image in messages and reports.
+    """
+
+    sources: Sequence[ImageLike]
+    annotations: Sequence[Any]
+    class_names: list[str]
+    names: Sequence[str]
+
+    def __len__(self) -> int:
+        return len(self.annotations)
+
+    def subset(self, indices: Sequence[int]) -> "AnnotatedImages":
+        """Some of the images, in the order of `indices`."""
+        sources, annotations, names = (Picked(s, indices) for s in (self.sources, self.annotations, self.names))
+        return AnnotatedImages(sources, annotations, self.class_names, names)
+
+
+@dataclass(frozen=True, slots=True)
+class AnnotatedSplits:
+    """What to learn from, what to choose the best epoch by, and what to report on (None: there is no third part)."""
+
+    train: AnnotatedImages
+    val: AnnotatedImages
+    test: AnnotatedImages | None = None
+
+
+def draw_out(images: AnnotatedImages, share: float, seed: int) -> tuple[AnnotatedImages, AnnotatedImages]:
+    """Split into (kept, held out) by a draw that is the same for the same seed; at least one image on both sides."""
+    number = min(max(round(share * len(images)), 1), len(images) - 1)
+    order = [int(i) for i in np.random.default_rng(seed).permutation(len(images))]
+    return images.subset(sorted(order[number:])), images.subset(sorted(order[:number]))

@@ -1,0 +1,92 @@
+"""A backbone with the head of a task: one module, one file."""
+
+import copy
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from maxvit import storage
+from maxvit.config import MaxViTConfig, Preprocessing
+from maxvit.errors import MaxViTError
+from maxvit.model import FORMAT, MaxViT, describe
+from maxvit.tasks.task import TaskSettings
+
+
+class TaskNetwork(nn.Module):
+    """A MaxViT without its classifier, and the head that a task puts on its maps.
+
+    Args:
+        backbone: It is used, not copied; its own head is taken off.
+        head: Called as `head(maps, size, truths)`: maps of the strides that its attribute `strides` names, (height,
+            width) of the images, and in training the truths of the task (None else). It must not hold the backbone.
+            Its method `no_weight_decay()`, if it has one, names parameters that are not decayed, beside those of fewer
+            than two dimensions.
+        class_names: What the head tells apart.
+        settings: Of the task; they travel with the checkpoint.
+
+    Attributes:
+        provenance: Where the weights come from.
+    """
+
+    def __init__(self, backbone: MaxViT, head: nn.Module, class_names: Sequence[str], settings: TaskSettings) -> None:
+        super().__init__()
+        backbone.head = nn.Identity()  # type: ignore[assignment]
+        self.backbone, self.head = backbone, head
+        self.class_names, self.settings = [str(name) for name in class_names], settings
+        self.provenance: dict[str, Any] = {}
+
+    def forward(self, images: Tensor, truths: Any = None) -> Any:
+        """What the head makes of the maps of images (B, C, H, W), normalised."""
+        maps = self.backbone.forward_pyramid(images, self.head.strides)  # type: ignore[arg-type]
+        return self.head(maps, (images.shape[2], images.shape[3]), truths)
+
+    @property
+    def config(self) -> MaxViTConfig:
+        """Of the backbone."""
+        return self.backbone.config
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """What the weights expect of an image."""
+        return self.backbone.preprocessing
+
+    def with_backbone(self, backbone: MaxViT) -> Self:
+        """The same head, tensors and all, on another backbone."""
+        twin = copy.copy(self)
+        twin._modules = {**self._modules, "backbone": backbone}
+        return twin
+
+    def no_weight_decay(self) -> set[str]:
+        """Names of the parameters that are not decayed."""
+        spared = {f"backbone.{name}" for name in self.backbone.no_weight_decay()}
+        spared |= {f"head.{name}" for name, p in self.head.named_parameters() if p.ndim < 2}
+        own = getattr(self.head, "no_weight_decay", set)
+        return spared | {f"head.{name}" for name in own()}
+
+    def metadata(self) -> dict[str, Any]:
+        """What a checkpoint says beside its tensors."""
+        said = describe(self.config, self.preprocessing, self.class_names, self.provenance)
+        return said | {"format": FORMAT, "task": self.settings.model_dump(mode="json")}
+
+    def save(self, path: str | Path) -> None:
+        """Write one safetensors file. Raises `MaxViTError` as `MaxViT.save` does."""
+        storage.save(path, self.state_dict(), self.metadata())
+
+    def take(self, state: Mapping[str, Tensor], source: str) -> Self:
+        """Use the tensors of a checkpoint as they are, in evaluation mode. Raises `MaxViTError` if they do not fit."""
+        wanted = {name: tensor.shape for name, tensor in self.state_dict().items()}
+        wrong = sorted(n for n in wanted.keys() | state.keys() if n not in state or wanted.get(n) != state[n].shape)
+        if wrong:
+            raise MaxViTError(
+                f"{source} does not hold the network that it describes: {', '.join(wrong[:3])} ({len(wrong)})"
+            )
+        self.load_state_dict(dict(state), assign=True)
+        return self.requires_grad_().eval()
+
+    @torch.no_grad()
+    def count_parameters(self) -> int:
+        """How many numbers are trained."""
+        return sum(p.numel() for p in self.parameters())
