@@ -1,6 +1,7 @@
 """maxvit predict: classes of images, printed, or in a file where there are many."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -93,7 +94,7 @@ def predict(
         raise typer.Exit(USER_MISTAKE)
 
 
-def _refuse(given: dict[str, object], what: str) -> None:
+def _refuse(given: Mapping[str, object], what: str) -> None:
     """Options that would do nothing."""
     if extra := [name for name, value in given.items() if value is not None and value is not False]:
         raise MaxViTError(f"{extra[0]} is for {what}, or leave {extra[0]} out")
