@@ -200,7 +200,8 @@ def _fix_position_biases(fast: MaxViT) -> None:
 @contextmanager
 def _whole_floats() -> Iterator[None]:
     """Products of float32 in float32, where a GPU or oneDNN would round what it multiplies."""
-    cudnn, backends = torch.backends.cudnn, (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)
+    cudnn = torch.backends.cudnn
+    backends = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)  # type: ignore[attr-defined]
     name, exact = ("fp32_precision", "ieee") if hasattr(backends[0], "fp32_precision") else ("allow_tf32", False)
     before = [(backend, getattr(backend, name)) for backend in backends if hasattr(backend, name)]
     for backend, _ in before:
