@@ -53,7 +53,7 @@ ROOMS = {
         "tasks",
     },
     "benchmark": {"checkpoints", "config", "create", "errors", "export", "inference", "kernels", "model", "storage"},
-    "serve": {"config", "data", "errors", "explain", "inference", "layers", "model"},
+    "serve": {"config", "data", "errors", "explain", "inference", "layers", "model", "tasks"},
     "cli": {
         "benchmark",
         "checkpoints",

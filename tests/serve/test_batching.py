@@ -23,7 +23,8 @@ class Recorder:
         self.batches, self.gate = [], threading.Event()
         self.gate.set()
 
-    def __call__(self, images):
+    def __call__(self, items):
+        images = torch.stack(items)
         self.gate.wait(20)
         self.batches.append(images[:, 0, 0, 0].tolist())
         if (images < 0).any():

@@ -2,11 +2,18 @@
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from maxvit.cli.answers import open_task
 from maxvit.cli.errors import complain
+from maxvit.errors import MaxViTError
+
+if TYPE_CHECKING:
+    from maxvit.inference.answering import TaskPredictor
+    from maxvit.inference.predictor import Predictor
+    from maxvit.model import MaxViT
 
 
 def serve(
@@ -30,17 +37,18 @@ def serve(
     max_bytes: Annotated[int, typer.Option(min=1, help="Of one request.")] = 32 * 2**20,
     max_pixels: Annotated[int, typer.Option(min=1, help="Of one image.")] = 50_000_000,
     timeout: Annotated[float, typer.Option(min=1, help="Seconds from a request to its answer.")] = 30,
+    task: Annotated[
+        list[str] | None, typer.Option(metavar="MODULE", help="Needed for checkpoints of a task of yours; repeatable.")
+    ] = None,
     page: Annotated[bool, typer.Option("--page", help="A page to play with at /, and answers explained.")] = False,
     drain: Annotated[float, typer.Option(min=0, help="Seconds to go on after SIGTERM, unready.")] = 0,
 ) -> None:
-    """Classify images over HTTP: curl --data-binary @cat.jpg -H 'Content-Type: image/jpeg' localhost:8000/predict.
+    """Answer over HTTP: curl --data-binary @cat.jpg -H 'Content-Type: image/jpeg' localhost:8000/predict.
 
+    Checkpoints of other tasks than classification give the answers of their task.
     The log is JSON, one line a request. SIGTERM: requests in hand are answered, then it ends with code 0.
     """
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # of NumPy, read at its import: decoders are threads already
-    from maxvit.create import load_model
-    from maxvit.inference.device import best_device
-    from maxvit.inference.predictor import Predictor
     from maxvit.serve.limits import Limits
     from maxvit.serve.run import bind, run
     from maxvit.serve.server import create_app
@@ -57,18 +65,45 @@ def serve(
     )
     paths = _named(checkpoints)
     with bind(host, port) as listening:
-        models = {name: Predictor(path, device=best_device(), engine=engine) for name, path in paths.items()}
-        originals = {name: load_model(path) for name, path in paths.items()} if page else None
-        app = create_app(models, limits=limits, api_key=api_key, originals=originals)
+        models, originals = _open(paths, engine, task or [], page)
+        app = create_app(models, limits=limits, api_key=api_key, originals=originals if page else None)
         if host not in ("127.0.0.1", "::1", "localhost") and not api_key:
             complain("no API key is set, and other machines may reach this one: anybody who does gets answers")
         run(app, listening, drain, complain)
 
 
+def _open(
+    paths: dict[str, Path], engine: str, modules: list[str], page: bool
+) -> tuple[dict[str, "Predictor | TaskPredictor"], dict[str, "MaxViT"]]:
+    """The networks, and for a page the classifiers among them as they are."""
+    from maxvit import tasks
+    from maxvit.create import load_model
+    from maxvit.inference.answering import TaskPredictor
+    from maxvit.inference.device import best_device
+    from maxvit.inference.predictor import Predictor
+
+    found = {tasks.task_of(path) for path in paths.values()}
+    for module in modules:
+        if module not in found:
+            raise MaxViTError(f"--task {module} was given, and the checkpoints are for {', '.join(sorted(found))}")
+        if module != tasks.CLASSIFICATION:
+            tasks.find_task(module)  # imports it
+    models: dict[str, Predictor | TaskPredictor] = {}
+    originals = {}
+    for name, path in paths.items():
+        if (network := open_task(path, None, None)) is not None:
+            if engine not in ("auto", "torch"):
+                raise MaxViTError(f"--engine {engine} is for classifiers, and {path} is not one: leave it out")
+            models[name] = TaskPredictor(network, device=best_device())
+            continue
+        models[name] = Predictor(path, device=best_device(), engine=engine)
+        if page:
+            originals[name] = load_model(path)
+    return models, originals
+
+
 def _named(checkpoints: list[str]) -> dict[str, Path]:
     """NAME=CHECKPOINT or CHECKPOINT; a file whose own name has '=' in it is found."""
-    from maxvit.errors import MaxViTError
-
     paths: dict[str, Path] = {}
     for given in checkpoints:
         name, is_named, path = given.partition("=")

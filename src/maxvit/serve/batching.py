@@ -6,23 +6,31 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from typing import Any, Protocol
 
-import torch
-from torch import Tensor
 
-Compute = Callable[[Tensor], Tensor]
+class Item(Protocol):
+    """A prepared image: a tensor (C, H, W), or what has one."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Those of one shape are computed together."""
+        ...
+
+
+Compute = Callable[[list[Any]], Sequence[Any]]  # from items of one shape to a row for each
 SMOOTHING = 0.1  # of the measured time of an image: the share of the newest batch
 
 
 @dataclass(eq=False, slots=True)
 class _Waiting:
     kind: str
-    image: Tensor
+    image: Item
     since: float
-    answer: "asyncio.Future[Tensor]"
+    answer: "asyncio.Future[Any]"
 
     @property
-    def group(self) -> tuple[str, torch.Size]:
+    def group(self) -> tuple[str, tuple[int, ...]]:
         return self.kind, self.image.shape
 
 
@@ -33,7 +41,7 @@ class Batcher:
     if some are on their way (see `expecting`), and `max_delay_s` at most.
 
     Args:
-        computes: What can be asked for: a name, and the function from (B, C, H, W) to one row for each image.
+        computes: What can be asked for: a name, and the function from images of one shape to one row for each.
         executor: Where it is called: one thread, which several batchers may share.
         max_batch: Images in a batch.
         max_delay_s: The longest wait for others, in seconds.
@@ -71,8 +79,8 @@ class Batcher:
         finally:
             arrived()
 
-    async def compute(self, kind: str, images: Sequence[Tensor]) -> list[Tensor]:
-        """One row for each image (C, H, W), which may differ in size. Cancelled, those not yet begun are left out.
+    async def compute(self, kind: str, images: Sequence[Item]) -> list[Any]:
+        """One row for each image; they may differ in shape. Cancelled, those not yet begun are left out.
 
         Args:
             kind: One of `computes`.
@@ -106,8 +114,8 @@ class Batcher:
                 if not w.answer.done():
                     w.answer.set_result(row)
 
-    def _forward(self, batch: list[_Waiting]) -> list[Tensor]:
-        return list(self._computes[batch[0].kind](torch.stack([w.image for w in batch])))
+    def _forward(self, batch: list[_Waiting]) -> Sequence[Any]:
+        return self._computes[batch[0].kind]([w.image for w in batch])
 
     async def _gather(self) -> list[_Waiting]:
         """Wait for a batch: the oldest image and those of its size."""

@@ -6,7 +6,9 @@ import secrets
 import time
 import urllib.error
 import urllib.request
+from base64 import b64decode
 from collections.abc import Sequence
+from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,25 @@ from PIL import Image
 from maxvit.data.images import ImageLike, decode
 from maxvit.errors import MaxViTError
 from maxvit.inference.predictor import Prediction
+
+
+@dataclass(frozen=True, slots=True)
+class TaskPrediction:
+    """What a network of another task than classification says of one image, or why it could not be read.
+
+    Attributes:
+        name: Of the file, or "image 3" for what has none.
+        answer: In the form of the task, in pixels of the image as it was sent; None if it could not be read.
+        sentence: The answer in a line.
+        picture: The answer drawn over the image, at most 1024 pixels long, where pictures were asked for.
+        error: A sentence, or None.
+    """
+
+    name: str
+    answer: dict[str, Any] | None
+    sentence: str = ""
+    picture: Image.Image | None = None
+    error: str | None = None
 
 
 class ServerError(RuntimeError):
@@ -51,20 +72,34 @@ class Client:
         self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
 
     def predict(
-        self, images: ImageLike | Sequence[ImageLike], top_k: int = 5, model: str | None = None
-    ) -> list[Prediction]:
-        """The most probable classes of one image or several, in order.
+        self,
+        images: ImageLike | Sequence[ImageLike],
+        top_k: int | None = None,
+        model: str | None = None,
+        pictures: bool = False,
+    ) -> list[Prediction] | list[TaskPrediction]:
+        """What a network says of one image or several, in order.
 
         Args:
             images: Paths, bytes of files, PIL images or arrays.
-            top_k: Classes to name for each.
+            top_k: Of a classifier: classes to name for each; None: 5.
             model: One of `models`; None: the server's first.
+            pictures: Of a network of another task: whether to draw the answers.
+
+        Returns:
+            `Prediction`, the most probable classes; from a network of another task `TaskPrediction`.
 
         Raises:
             MaxViTError: If the server refuses what it got, or no image could be read.
             ServerError: If it cannot be reached or is too busy.
         """
-        answer = self._send(images, "predict", model, f"?top_k={top_k}")
+        asked = ([] if top_k is None else [f"top_k={top_k}"]) + ["picture=true"] * pictures
+        answer = self._send(images, "predict", model, "?" + "&".join(asked))
+        if "task" in answer:
+            return [
+                TaskPrediction(r["image"], r["answer"], r["sentence"], _picture(r["picture"]), r["error"])
+                for r in answer["results"]
+            ]
         return [
             Prediction(r["image"], [(c["class"], c["probability"]) for c in r["classes"]], r["error"])
             for r in answer["results"]
@@ -78,7 +113,7 @@ class Client:
         return [None if r["error"] else np.array(r["embedding"], np.float32) for r in answer["results"]]
 
     def models(self) -> list[dict[str, Any]]:
-        """What answers there: name, variant, classes, image_size, engine. Raises as `predict`."""
+        """What answers there: name, task, variant, classes, image_size, engine. Raises as `predict`."""
         found: list[dict[str, Any]] = self._ask("/v1/models", None, {})["models"]
         return found
 
@@ -131,6 +166,10 @@ def _sentence(error: urllib.error.HTTPError) -> str:
         return str(json.load(error)["error"])
     except (ValueError, KeyError, TypeError, OSError, HTTPException):
         return f"{error.code} {error.reason}"
+
+
+def _picture(uri: str | None) -> Image.Image | None:
+    return None if uri is None else Image.open(io.BytesIO(b64decode(uri.partition(",")[2])))
 
 
 def _file(image: ImageLike, place: int) -> tuple[str, bytes]:

@@ -58,7 +58,7 @@ def explaining_routes(service: Service, originals: Mapping[str, MaxViT], problem
 
     Args:
         service: Reads, checks and prepares what comes, and has the thread that computes.
-        originals: The networks, not optimised, by name: attention can be seen in them.
+        originals: The classifiers, not optimised, by name: attention can be seen in them.
         problems: OpenAPI's words for the ways in which a request may fail.
     """
     router = APIRouter(responses=problems, tags=["images"])
@@ -78,7 +78,10 @@ def explaining_routes(service: Service, originals: Mapping[str, MaxViT], problem
         if (x is None) != (y is None):
             raise Refusal(422, "a point has two numbers: give x and y, or neither")
         point = None if x is None or y is None else (x, y)
-        served, image, prepare_ms = await service.one_image(request, name)
+        served = service.find(name)
+        if served.name not in originals:
+            raise Refusal(422, f"{name} is a network for {served.model.task}, and classifiers are explained: predict")
+        image, prepare_ms = await service.one_image(request, served)
         found = await service.compute(_explain, served.name, originals[served.name], image, point, of, method)
         found.timings_ms["read and prepare"] = prepare_ms
         return found

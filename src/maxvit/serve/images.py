@@ -1,14 +1,12 @@
-"""From bytes that anybody may have sent to a tensor."""
+"""From bytes that anybody may have sent to an image."""
 
 import io
 from functools import cache
 
 from PIL import Image
-from torch import Tensor
 
 from maxvit.data.images import decode
 from maxvit.errors import MaxViTError
-from maxvit.inference.predictor import Predictor
 from maxvit.serve.limits import Refusal
 
 # What browsers and cameras make. Pillow's other readers are not for strangers' files: one of them runs Ghostscript.
@@ -16,21 +14,16 @@ FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "MPO", "PNG", "TIFF", "WEBP")
 MOST_SCANS = 100  # of a progressive JPEG, each of which takes as long as a picture; cameras write about ten
 
 
-def prepare(predictor: Predictor, data: bytes, max_pixels: int) -> Tensor:
-    """One image as the network takes it, (C, H, W).
+def decode_sent(data: bytes, max_pixels: int) -> Image.Image:
+    """One image, RGB and upright.
 
     Args:
-        predictor: It knows the preprocessing.
         data: A file's content, from anybody.
         max_pixels: See `Limits`.
 
     Raises:
         Refusal: 413 if it has too many pixels, which only the header is read for; 422 if it is no image or damaged.
     """
-    return predictor.prepare(_decode(data, max_pixels))
-
-
-def _decode(data: bytes, max_pixels: int) -> Image.Image:
     if data.startswith(b"\xff\xd8") and data.count(b"\xff\xda") > MOST_SCANS:
         raise Refusal(422, f"the JPEG has more than {MOST_SCANS} scans: save it anew, as baseline")
     try:

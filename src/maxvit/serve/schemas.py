@@ -61,6 +61,28 @@ class Predictions(BaseModel):
     results: list[Predicted]
 
 
+class TaskPredicted(BaseModel):
+    """What a network of another task than classification says of one image, or why it could not be read."""
+
+    image: Annotated[str, Field(description="The name that came with it, or its place.")]
+    answer: Annotated[
+        dict[str, Any] | None, Field(description="In the form of the task, in pixels of the image as it came.")
+    ] = None
+    sentence: Annotated[str, Field(description="The answer in a line.")] = ""
+    picture: Annotated[
+        str | None, Field(description="With `picture=true`: the answer over the image, as a data URI of a PNG file.")
+    ] = None
+    error: str | None = None
+
+
+class TaskPredictions(BaseModel):
+    """One answer for each image, in order."""
+
+    model: str
+    task: str
+    results: list[TaskPredicted]
+
+
 class Embedded(BaseModel):
     """What the classifier sees of one image, or why it could not be read."""
 
@@ -80,6 +102,7 @@ class ModelSummary(BaseModel):
     """A network that answers here."""
 
     name: str
+    task: str
     variant: str | None
     classes: int
     image_size: tuple[int, int]

@@ -16,12 +16,14 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 import maxvit
+from maxvit.inference.answering import TaskPredictor
 from maxvit.inference.predictor import Predictor
 from maxvit.model import MaxViT
 from maxvit.serve.explaining import explaining_routes
 from maxvit.serve.limits import Limits, Refusal
 from maxvit.serve.logs import Watch
 from maxvit.serve.metrics import Metrics
+from maxvit.serve.models import Classifier
 from maxvit.serve.schemas import (
     ClassProbability,
     Embedded,
@@ -33,12 +35,15 @@ from maxvit.serve.schemas import (
     Predictions,
     Problem,
     Status,
+    TaskPredicted,
+    TaskPredictions,
     body_description,
 )
 from maxvit.serve.service import Service
 
 ModelName = Annotated[str, Path(description="One of /v1/models.")]
 TopK = Annotated[int, Query(ge=1, le=1000, description="Classes to name for each image.")]
+Picture = Annotated[bool, Query(description="Of other tasks: whether to draw the answer over the image.")]
 _PROBLEMS: Mapping[int, str] = {
     408: "The body came too slowly.",
     413: "Too many bytes, pixels or images.",
@@ -55,7 +60,7 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def create_app(
-    models: Mapping[str, Predictor],
+    models: Mapping[str, Predictor | TaskPredictor],
     *,
     limits: Limits | None = None,
     api_key: str | None = None,
@@ -68,8 +73,8 @@ def create_app(
         limits: None: the defaults.
         api_key: What clients have to send, as `Authorization: Bearer KEY` or `X-API-Key: KEY`, for all but health,
             readiness and the documentation; None: nothing.
-        originals: The same networks, not optimised, by the same names: then there are a page at `/` and an end point
-            that explains. None: neither.
+        originals: The classifiers among them, not optimised, by the same names: then there are a page at `/` and an
+            end point that explains. None: neither.
 
     Returns:
         The application; `app.state.service` holds the networks, and `service.ready` says whether it wants requests.
@@ -90,7 +95,7 @@ def create_app(
         redoc_url=None,
         title="MaxViT",
         version=maxvit.__version__,
-        description="Classes and embeddings of images, by MaxViT networks.",
+        description="Classes and embeddings of images, and answers of other tasks, by MaxViT networks.",
         lifespan=lifespan,
         swagger_ui_parameters={"validatorUrl": None},
     )
@@ -140,43 +145,53 @@ def _guarded_routes(service: Service, keyed: bool) -> APIRouter:
     }
     of_model = takes_images | {"responses": problems(404, *_PROBLEMS)}
 
-    async def predict(request: Request, model: str | None, top_k: int) -> Response:
-        served, answers = await service.answer(request, model, "predict")
+    async def predict(request: Request, model: str | None, top_k: int, picture: bool) -> Response:
+        served = service.find(model)
+        if not isinstance(served.model, Classifier):
+            if "top_k" in request.query_params:
+                raise Refusal(422, f"{served.name} is a network for {served.model.task}: leave top_k out")
+            told = [
+                TaskPredicted(image=name, error=row.sentence) if isinstance(row, Refusal) else row
+                for name, row in await service.answer(request, served, "predict", picture)
+            ]
+            return _json(TaskPredictions(model=served.name, task=served.model.task, results=told))
+        if picture:
+            raise Refusal(422, f"{served.name} is a classifier, and its answers are not drawn: leave picture out")
         results = []
-        for name, row in answers:
+        for name, row in await service.answer(request, served, "predict"):
             if isinstance(row, Refusal):
                 results.append(Predicted(image=name, error=row.sentence))
             else:
-                best = served.predictor.name(row, top_k)
+                best = served.model.predictor.name(row, top_k)
                 results.append(
                     Predicted(image=name, classes=[ClassProbability(name=c, probability=p) for c, p in best])
                 )
         return _json(Predictions(model=served.name, results=results))
 
     async def embed(request: Request, model: str | None) -> Response:
-        served, answers = await service.answer(request, model, "embed")
+        served = service.find(model)
         results = [
             Embedded(image=name, error=row.sentence)
             if isinstance(row, Refusal)
             else Embedded(image=name, embedding=row.tolist())
-            for name, row in answers
+            for name, row in await service.answer(request, served, "embed")
         ]
         return _json(Embeddings(model=served.name, results=results))
 
-    @router.post("/predict", response_model=Predictions, **takes_images)
-    async def predict_by_the_first(request: Request, top_k: TopK = 5) -> Response:
-        """The most probable classes, by the first model."""
-        return await predict(request, None, top_k)
+    @router.post("/predict", response_model=Predictions | TaskPredictions, **takes_images)
+    async def predict_by_the_first(request: Request, top_k: TopK = 5, picture: Picture = False) -> Response:
+        """The most probable classes, or the answers of its task, by the first model."""
+        return await predict(request, None, top_k, picture)
 
     @router.post("/embed", response_model=Embeddings, **takes_images)
     async def embed_by_the_first(request: Request) -> Response:
         """What the classifier sees, by the first model."""
         return await embed(request, None)
 
-    @router.post("/v1/models/{name}/predict", response_model=Predictions, **of_model)
-    async def predict_by_name(request: Request, name: ModelName, top_k: TopK = 5) -> Response:
-        """The most probable classes of each image."""
-        return await predict(request, name, top_k)
+    @router.post("/v1/models/{name}/predict", response_model=Predictions | TaskPredictions, **of_model)
+    async def predict_by_name(request: Request, name: ModelName, top_k: TopK = 5, picture: Picture = False) -> Response:
+        """The most probable classes of each image, or the answers of the model's task."""
+        return await predict(request, name, top_k, picture)
 
     @router.post("/v1/models/{name}/embed", response_model=Embeddings, **of_model)
     async def embed_by_name(request: Request, name: ModelName) -> Response:
@@ -187,14 +202,15 @@ def _guarded_routes(service: Service, keyed: bool) -> APIRouter:
     async def list_models() -> Response:
         """The models that answer here."""
         summaries = [
-            ModelSummary(**served.describe().model_dump(exclude={"class_names"})) for served in service.models.values()
+            ModelSummary(**served.model.describe(name).model_dump(exclude={"class_names"}))
+            for name, served in service.models.items()
         ]
         return _json(ModelList(models=summaries))
 
     @router.get("/v1/models/{name}", response_model=ModelDetail, responses=problems(404), tags=["models"])
     async def describe_model(name: ModelName) -> Response:
         """One of them, with the names of its classes."""
-        return _json(service.find(name).describe())
+        return _json(service.find(name).model.describe(name))
 
     @router.get("/metrics", response_class=Response, tags=["state"])
     async def metrics() -> Response:

@@ -4,47 +4,39 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from functools import partial
 from threading import Barrier
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
+from PIL import Image
 from starlette.requests import ClientDisconnect, Request
-from torch import Tensor
 
-from maxvit.config import variant_name
 from maxvit.errors import MaxViTError
+from maxvit.inference.answering import TaskPredictor
 from maxvit.inference.predictor import Predictor
-from maxvit.serve.batching import SMOOTHING, Batcher
+from maxvit.serve.batching import SMOOTHING, Batcher, Item
 from maxvit.serve.bodies import Upload, media_type, read_body, split
-from maxvit.serve.images import prepare
+from maxvit.serve.images import decode_sent
 from maxvit.serve.limits import Limits, Refusal, Room
 from maxvit.serve.metrics import Metrics
-from maxvit.serve.schemas import ModelDetail
+from maxvit.serve.models import Classifier, OtherTask
+from maxvit.serve.schemas import TaskPredicted
 
 BODIES = 8  # as many full bodies may be in memory at once
 GONE = (499, "the client went away")  # the status that proxies log for it
 T = TypeVar("T")
 
-Answer = tuple[str, Tensor | Refusal]  # the image's name, and its row or why there is none
+# the image's name; and its row, a tensor, or from a network of another task `TaskPredicted`; or why there is none
+Answer = tuple[str, Any | Refusal]
 
 
-class Served:
+class Served(NamedTuple):
     """A network with its name and its batcher."""
 
-    def __init__(self, name: str, predictor: Predictor, batcher: Batcher) -> None:
-        self.name, self.predictor, self.batcher = name, predictor, batcher
-
-    def describe(self) -> ModelDetail:
-        """What clients are told of it."""
-        engine, height_width = self.predictor.engine, self.predictor.engine.preprocessing.image_size
-        return ModelDetail(
-            name=self.name,
-            variant=variant_name(engine.config),
-            classes=engine.config.num_classes,
-            image_size=height_width,
-            engine=engine.name,
-            class_names=self.predictor.class_names,
-        )
+    name: str
+    model: Classifier | OtherTask
+    batcher: Batcher
 
 
 class Service:
@@ -59,7 +51,7 @@ class Service:
         MaxViTError: If there is no network.
     """
 
-    def __init__(self, models: Mapping[str, Predictor], limits: Limits, metrics: Metrics) -> None:
+    def __init__(self, models: Mapping[str, Predictor | TaskPredictor], limits: Limits, metrics: Metrics) -> None:
         if not models:
             raise MaxViTError("there is no network to serve: give one or more")
         self.limits, self.metrics = limits, metrics
@@ -72,8 +64,8 @@ class Service:
         self._computer = ThreadPoolExecutor(1, "compute")
         self.models = {name: self._served(name, predictor) for name, predictor in models.items()}
 
-    def _served(self, name: str, predictor: Predictor) -> Served:
-        computes = {"predict": predictor.probabilities, "embed": predictor.engine.embed}
+    def _served(self, name: str, predictor: Predictor | TaskPredictor) -> Served:
+        model = Classifier(predictor) if isinstance(predictor, Predictor) else OtherTask(predictor)
         limits = self.limits
 
         def done(images: int, waited_s: float, seconds: float) -> None:
@@ -82,8 +74,8 @@ class Service:
             self.metrics.batch_wait_seconds.labels(name).observe(waited_s)
             self.metrics.batch_seconds.labels(name).observe(seconds)
 
-        batcher = Batcher(computes, self._computer, limits.max_batch, limits.max_delay_ms / 1000, done)
-        return Served(name, predictor, batcher)
+        batcher = Batcher(model.computes, self._computer, limits.max_batch, limits.max_delay_ms / 1000, done)
+        return Served(name, model, batcher)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -92,9 +84,8 @@ class Service:
         tasks = [asyncio.create_task(served.batcher.run()) for served in self.models.values()]
         try:
             for served in self.models.values():
-                config = served.predictor.engine.config
-                size = served.predictor.engine.preprocessing.image_size
-                await served.batcher.compute("predict", [torch.zeros(config.in_channels, *size)])
+                height, width = served.model.image_size
+                await served.batcher.compute("predict", [served.model.prepare(Image.new("RGB", (width, height)))])
             self.ready = True
             yield
         finally:
@@ -128,34 +119,39 @@ class Service:
             raise Refusal(404, f"there is no model {name[:80]!r}; there are {', '.join(self.models)}")
         return self.models[name]
 
-    async def answer(self, request: Request, model: str | None, kind: str) -> tuple[Served, list[Answer]]:
-        """What the batcher of a network gives for each image of a request.
+    async def answer(self, request: Request, served: Served, kind: str, picture: bool = False) -> list[Answer]:
+        """What a network says of each image of a request.
 
         Args:
             request: Nothing of its body has been read.
-            model: Its name, or None.
+            served: The network.
             kind: "predict" or "embed".
+            picture: Whether a network of another task draws its answers.
 
         Raises:
             Refusal: If nothing can be answered.
         """
-        served, deadline = self.find(model), asyncio.get_running_loop().time() + self.limits.timeout_s
+        deadline = asyncio.get_running_loop().time() + self.limits.timeout_s
+        if kind not in served.model.computes:
+            raise Refusal(422, f"{served.name} is a network for {served.model.task}, and gives no embeddings: predict")
         media = media_type(request)
         self.images.check()
         with served.batcher.expecting() as arrived:
             body = await self._read(request, deadline)
             try:
-                return served, await self._compute(request, served, kind, (media, body), deadline, arrived)
+                uploads = await split(request, media, body, self.limits)
+                rows = partial(self._rows, served, kind, picture, uploads, arrived)
+                return await self._compute(request, served, rows, len(uploads), deadline)
             finally:
                 self.memory.give_back(len(body))
 
-    async def one_image(self, request: Request, model: str | None) -> tuple[Served, Tensor, float]:
-        """The network, the one image of a request as it takes it, (C, H, W), and the milliseconds that reading took.
+    async def one_image(self, request: Request, served: Served) -> tuple[Item, float]:
+        """The one image of a request as the network takes it, and the milliseconds that reading took.
 
         Raises:
-            Refusal: If there is no such network, or not one image that can be read.
+            Refusal: If there is not one image that can be read.
         """
-        served, begin = self.find(model), asyncio.get_running_loop().time()
+        begin = asyncio.get_running_loop().time()
         media = media_type(request)
         self.images.check()
         body = await self._read(request, begin + self.limits.timeout_s)
@@ -169,7 +165,7 @@ class Service:
             self.memory.give_back(len(body))
         if isinstance(image, Refusal):
             raise image
-        return served, image, 1000 * (loop.time() - begin)
+        return image, 1000 * (loop.time() - begin)
 
     async def compute(self, function: Callable[..., T], *arguments: Any) -> T:
         """Call it between two batches, in the thread that computes. Raises `Refusal` (503) if it takes too long."""
@@ -194,16 +190,14 @@ class Service:
         self,
         request: Request,
         served: Served,
-        kind: str,
-        body: tuple[str, bytes],
+        rows: Callable[[], Coroutine[Any, Any, list[Answer]]],
+        images: int,
         deadline: float,
-        arrived: Callable[[], None],
     ) -> list[Answer]:
-        uploads = await split(request, *body, self.limits)
-        with self.images.holding(len(uploads)):
+        with self.images.holding(images):
             try:
                 async with asyncio.timeout_at(deadline):
-                    answers = await _while_connected(request, self._rows(served, kind, uploads, arrived))
+                    answers = await _while_connected(request, rows())
             except TimeoutError as error:
                 sentence = f"no answer within {self.limits.timeout_s:g} s: try again later, or send fewer images"
                 raise Refusal(503, sentence, self.images.wait_s) from error
@@ -217,23 +211,36 @@ class Service:
         return answers
 
     async def _rows(
-        self, served: Served, kind: str, uploads: list[Upload], arrived: Callable[[], None]
+        self, served: Served, kind: str, picture: bool, uploads: list[Upload], arrived: Callable[[], None]
     ) -> list[Answer]:
         """The answer for each image; those that cannot be read get none, and the others are answered."""
         loop = asyncio.get_running_loop()
         work = [loop.run_in_executor(self._decoders, self._prepare, served, upload.data) for upload in uploads]
         prepared = await asyncio.gather(*work)
         arrived()
-        rows = iter(await served.batcher.compute(kind, [p for p in prepared if isinstance(p, Tensor)]))
-        found = [next(rows) if isinstance(p, Tensor) else p for p in prepared]
-        return [(upload.name, row) for upload, row in zip(uploads, found, strict=True)]
+        readable = [upload for upload, p in zip(uploads, prepared, strict=True) if not isinstance(p, Refusal)]
+        computed = await served.batcher.compute(kind, [p for p in prepared if not isinstance(p, Refusal)])
+        if isinstance(served.model, OtherTask):
+            tell = partial(self._tell, served.model, picture)
+            telling = [loop.run_in_executor(self._decoders, tell, *of) for of in zip(readable, computed, strict=True)]
+            computed = await asyncio.gather(*telling)
+        rows = iter(computed)
+        return [
+            (upload.name, p if isinstance(p, Refusal) else next(rows))
+            for upload, p in zip(uploads, prepared, strict=True)
+        ]
 
-    def _prepare(self, served: Served, data: bytes) -> Tensor | Refusal:
+    def _prepare(self, served: Served, data: bytes) -> Item | Refusal:
         with self.metrics.decode_seconds.time():
             try:
-                return prepare(served.predictor, data, self.limits.max_pixels)
+                return served.model.prepare(decode_sent(data, self.limits.max_pixels))
             except Refusal as refusal:
                 return refusal
+
+    def _tell(self, model: OtherTask, picture: bool, upload: Upload, answer: Any) -> TaskPredicted:
+        """Decoded anew for a picture: as many images are in memory as there are threads that decode."""
+        image = decode_sent(upload.data, self.limits.max_pixels) if picture else None
+        return model.tell(upload.name, answer, image)
 
 
 async def _while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
