@@ -83,7 +83,7 @@ def export(
     if (network := open_task(checkpoint, task, None)) is not None:
         if form != Form(image_size=form.image_size, batch=form.batch) or scale_windows or images:
             raise MaxViTError(
-                "of other tasks than classification a file takes --to, --size and --batch: leave the rest out"
+                "files of other tasks than classification take --to, --size and --batch: leave the rest out"
             )
         done = export_task(network, path, cast("Format", to), form.image_size, batch)
         typer.echo(json.dumps(_as_dict(done))) if as_json else _print(done)

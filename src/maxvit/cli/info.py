@@ -47,7 +47,8 @@ def _task(path: str) -> dict[str, Any] | None:
     if (name := tasks.task_of(path)) == tasks.CLASSIFICATION:
         return None
     tensors, metadata = storage.load(path)
-    known = {"task": name, "parameters": sum(t.numel() for t in tensors.values()), "settings": metadata["task"]}
+    numbers = sum(t.numel() for n, t in tensors.items() if not n.endswith(("running_mean", "running_var", "_tracked")))
+    known = {"task": name, "parameters": numbers, "settings": metadata["task"]}
     known |= {"classes": metadata["class_names"], "image size": metadata["preprocessing"]["image_size"]}
     return known | {
         k: v for k, v in (metadata.get("provenance") or {}).items() if k in ("epoch", "data", "date", "command")

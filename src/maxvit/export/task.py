@@ -93,8 +93,9 @@ def _write_onnx(program: ExportedProgram, path: Path, metadata: dict[str, str]) 
         names = {"input_names": ["images"], "output_names": ["answers"]}
         made = torch.onnx.export(program, opset_version=ANY_OPSET, dynamo=True, verbose=False, **names)  # type: ignore[arg-type]
     assert made is not None
-    helper.set_model_props(made.model_proto, metadata)
-    path.write_bytes(made.model_proto.SerializeToString())
+    proto = made.model_proto  # a new one whenever it is asked for
+    helper.set_model_props(proto, metadata)
+    path.write_bytes(proto.SerializeToString())
     check_onnx(path)
 
 
