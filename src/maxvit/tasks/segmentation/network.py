@@ -64,7 +64,7 @@ def _pad(x: Tensor, height: int, width: int) -> Tensor:
 
 
 def _make_decoder(channels: list[int], num_classes: int, settings: SegmentationSettings) -> tuple[nn.Module, nn.Module]:
-    """The decoder, and what makes logits of its channels, with the library's own initialisation."""
+    """The decoder, and what makes logits of its channels."""
     try:
         from segmentation_models_pytorch.base import initialization
         from segmentation_models_pytorch.decoders.fpn.decoder import FPNDecoder
@@ -84,5 +84,6 @@ def _make_decoder(channels: list[int], num_classes: int, settings: SegmentationS
         decoder, out = FPNDecoder(levels, pyramid_channels=wide, segmentation_channels=wide // 2, dropout=0), wide // 2
     classifier = nn.Conv2d(out, num_classes, 3, padding=1)
     initialization.initialize_decoder(decoder)
-    initialization.initialize_head(classifier)
+    nn.init.normal_(classifier.weight, std=0.01)  # as in mmsegmentation: at the start all classes are as likely
+    nn.init.zeros_(classifier.bias)  # type: ignore[arg-type]
     return decoder, classifier
