@@ -69,7 +69,7 @@ class BoxStage(nn.Module):
 
     def match(self, boxes: Tensor, truth: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """For each box the index of the object that it overlaps most, and its label, 0 where it overlaps too little."""
-        if not len(truth["boxes"]):
+        if not (len(truth["boxes"]) and len(boxes)):
             nothing = torch.zeros(len(boxes), dtype=torch.int64, device=boxes.device)
             return nothing, nothing
         matched = self.matcher(box_iou(truth["boxes"], boxes))
@@ -131,7 +131,8 @@ class Cascade(nn.Module):
         super().__init__()
         self.settings, self.pool = settings, pool
         self.mask_pool, self.mask_head, self.mask_predictor = masks
-        self.stages = nn.ModuleList(BoxStage(step, in_features, settings, num_classes) for step in steps)
+        stages = nn.ModuleList(BoxStage(step, in_features, settings, num_classes) for step in steps)
+        self.stages: Sequence[BoxStage] = stages  # type: ignore[assignment]
 
     def forward(
         self,
