@@ -7,8 +7,9 @@ import torch
 from torch import nn
 from torchvision.models.detection.roi_heads import RoIHeads
 
-from maxvit.tasks.detection.cascade import POSITIVE, STEPS, BoxStage, Cascade
-from maxvit.tasks.detection.network import BOX_SIDE, _masks, _pool
+from maxvit.tasks.detection.box_head import BOX_SIDE
+from maxvit.tasks.detection.cascade import POSITIVE, BoxStage, Cascade, Step, make_steps
+from maxvit.tasks.detection.network import _masks, _pool
 from maxvit.tasks.detection.settings import DetectionSettings
 
 SETTINGS = DetectionSettings(
@@ -22,10 +23,16 @@ SETTINGS = DetectionSettings(
 )
 CLASSES = 3
 SIZE = (48, 80)
+STEPS = [
+    Step(0.5, (10.0, 10.0, 5.0, 5.0), 1.0),
+    Step(0.6, (20.0, 20.0, 10.0, 10.0), 0.5),
+    Step(0.7, (30.0, 30.0, 15.0, 15.0), 0.25),
+]
 
 
-def make_cascade(steps=STEPS):
-    cascade = Cascade(_pool(SETTINGS, BOX_SIDE), _masks(SETTINGS, CLASSES), 8 * BOX_SIDE**2, SETTINGS, CLASSES, steps)
+def make_cascade(**values):
+    settings = SETTINGS.model_copy(update=values)
+    cascade = Cascade(_pool(settings, BOX_SIDE), _masks(settings, CLASSES), settings, CLASSES)
     for stage in cascade.stages:
         nn.init.normal_(stage.offsets.weight, std=0.5)
     return cascade
@@ -58,9 +65,14 @@ def say(stage, logits, offsets):
         layer.bias.data = torch.tensor(words)
 
 
+def test_stages_are_those_of_the_cascade_s_paper():
+    assert make_steps(SETTINGS.overlaps) == STEPS
+    assert [stage.step for stage in make_cascade(overlaps=(0.6, 0.7)).stages] == make_steps((0.6, 0.7))
+
+
 @pytest.mark.parametrize(("number", "found"), [(0, [0, 2, 2, 2, 2]), (1, [0, 0, 0, 2, 2]), (2, [0, 0, 0, 0, 2])])
 def test_each_stage_asks_for_more_overlap_than_the_one_before(number, found):
-    stage = BoxStage(STEPS[number], 5, SETTINGS, CLASSES)
+    stage = BoxStage(STEPS[number], SETTINGS, CLASSES)
     truth = make_truth([[0, 0, 10, 10], [40, 20, 45, 40]], [2, 1])
     boxes = torch.tensor([[0, 0, 10, height] for height in (4.5, 5, 5.5, 6.5, 7.5)])  # a tenth of it is the overlap
     matched, labels = stage.match(boxes, truth)
@@ -69,13 +81,13 @@ def test_each_stage_asks_for_more_overlap_than_the_one_before(number, found):
 
 
 def test_no_box_is_an_object_s_in_an_image_without_objects():
-    matched, labels = BoxStage(STEPS[0], 5, SETTINGS, CLASSES).match(make_boxes(7), make_truth([], []))
+    matched, labels = BoxStage(STEPS[0], SETTINGS, CLASSES).match(make_boxes(7), make_truth([], []))
     assert matched.tolist() == labels.tolist() == [0] * 7
 
 
 @pytest.mark.parametrize(("number", "scale"), [(0, (10, 5)), (1, (20, 10)), (2, (30, 15))])
 def test_each_stage_codes_boxes_at_its_own_scale(number, scale):
-    stage = BoxStage(STEPS[number], 5, SETTINGS, CLASSES)
+    stage = BoxStage(STEPS[number], SETTINGS, CLASSES)
     box = torch.tensor([[10.0, 20, 30, 60]])  # 20 x 40 around (20, 40)
     wanted = torch.tensor([[14.0, 20, 34, 80]])  # 20 x 60 around (24, 50)
     code = torch.tensor([[0.2 * scale[0], 0.25 * scale[0], 0.0, log(1.5) * scale[1]]])
@@ -86,7 +98,7 @@ def test_each_stage_codes_boxes_at_its_own_scale(number, scale):
 
 @pytest.mark.parametrize("number", [0, 1, 2])
 def test_the_loss_of_a_stage_is_that_computed_by_hand(number):
-    stage = BoxStage(STEPS[number], 5, SETTINGS, 2)
+    stage = BoxStage(STEPS[number], SETTINGS, 2)
     logits = torch.tensor([[0.0, 0.0, log(3)], [log(2), 0.0, 0.0]])  # 3/5 for class 2, 2/4 for the background
     offsets = torch.tensor([[0.05, 0.0, 1.0, -2.0], [7.0, 7.0, 7.0, 7.0]])  # nothing is asked of the background's
     boxes = torch.tensor([[1.0, 2, 11, 32], [50, 10, 60, 20]])
@@ -121,9 +133,10 @@ class Tiled(nn.Module):
         return self.stage.classes(x), self.stage.offsets(x).repeat(1, CLASSES + 1)
 
 
+@pytest.mark.parametrize("box_head", ["two-layers", "four-convolutions"])
 @pytest.mark.parametrize("training", [False, True])
-def test_one_stage_computes_what_torchvision_s_heads_do(training):
-    ours = make_cascade(STEPS[:1]).train(training)
+def test_one_stage_computes_what_torchvision_s_heads_do(training, box_head):
+    ours = make_cascade(overlaps=(0.5,), box_head=box_head).train(training)
     theirs = RoIHeads(
         ours.pool,
         ours.stages[0].head,

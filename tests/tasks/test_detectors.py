@@ -162,6 +162,17 @@ def test_samples_are_as_many_as_the_settings_say():
     assert network.head.proposer.fg_bg_sampler.batch_size_per_image == 11
 
 
+@pytest.mark.parametrize("detector", ["faster-rcnn", "mask-rcnn", "cascade-mask-rcnn"])
+def test_box_heads_are_of_the_kind_that_the_settings_say(detector):
+    network = spread(make_detector(detector, box_head="four-convolutions", head_channels=24))
+    boxes = network.head.regions.stages[0] if detector == "cascade-mask-rcnn" else network.head.regions
+    head = boxes.head if detector == "cascade-mask-rcnn" else boxes.box_head
+    assert [m.out_channels for m in head.modules() if isinstance(m, nn.Conv2d)] == [16] * 4
+    assert [m.out_features for m in head.modules() if isinstance(m, nn.Linear)] == [24]
+    with torch.inference_mode():
+        assert all(len(answer["boxes"]) for answer in network(torch.randn(2, 3, *HW)))
+
+
 @pytest.mark.parametrize("detector", DETECTORS)
 def test_an_image_is_answered_alike_whatever_shape_came_before(detector):
     network = spread(make_detector(detector))

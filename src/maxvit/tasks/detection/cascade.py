@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, smooth_l1_loss
 from torchvision.models.detection._utils import BalancedPositiveNegativeSampler, BoxCoder, Matcher
-from torchvision.models.detection.faster_rcnn import TwoMLPHead
 from torchvision.models.detection.roi_heads import maskrcnn_inference, maskrcnn_loss
 from torchvision.ops import box_iou, clip_boxes_to_image, remove_small_boxes
 
+from maxvit.tasks.detection.box_head import make_box_head
 from maxvit.tasks.detection.selection import SMALLEST_SIDE, best
 from maxvit.tasks.detection.settings import DetectionSettings
 
@@ -25,21 +25,22 @@ class Step:
     """What makes one stage differ from another.
 
     Attributes:
-        iou: The overlap from which on a box counts as the object.
+        overlap: From which on a box counts as the object.
         coder: By how much the box's offsets (x, y, width, height) are multiplied to be learnt.
         weight: Of the stage's losses.
     """
 
-    iou: float
+    overlap: float
     coder: tuple[float, float, float, float]
     weight: float
 
 
-STEPS = (
-    Step(0.5, (10.0, 10.0, 5.0, 5.0), 1.0),
-    Step(0.6, (20.0, 20.0, 10.0, 10.0), 0.5),
-    Step(0.7, (30.0, 30.0, 15.0, 15.0), 0.25),
-)
+def make_steps(overlaps: Sequence[float]) -> list[Step]:
+    """Offsets shrink from stage to stage, and so do the losses' weights (as in the paper's code)."""
+    return [
+        Step(overlap, (10.0 * (i + 1), 10.0 * (i + 1), 5.0 * (i + 1), 5.0 * (i + 1)), 0.5**i)
+        for i, overlap in enumerate(overlaps)
+    ]
 
 
 class BoxStage(nn.Module):
@@ -47,19 +48,18 @@ class BoxStage(nn.Module):
 
     Args:
         step: What it is trained for.
-        in_features: Of a pooled box, flat.
-        settings: `head_channels` and `samples` are used.
+        settings: Those of the box head and `samples` are used.
         num_classes: Without the background.
     """
 
-    def __init__(self, step: Step, in_features: int, settings: DetectionSettings, num_classes: int) -> None:
+    def __init__(self, step: Step, settings: DetectionSettings, num_classes: int) -> None:
         super().__init__()
         self.step = step
-        self.head = TwoMLPHead(in_features, settings.head_channels)
+        self.head = make_box_head(settings)
         self.classes = nn.Linear(settings.head_channels, num_classes + 1)
         self.offsets = nn.Linear(settings.head_channels, 4)
         self.coder = BoxCoder(step.coder)
-        self.matcher = Matcher(step.iou, step.iou, allow_low_quality_matches=False)
+        self.matcher = Matcher(step.overlap, step.overlap, allow_low_quality_matches=False)
         self.sampler = BalancedPositiveNegativeSampler(settings.samples[1], POSITIVE)
 
     def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
@@ -113,25 +113,21 @@ class Cascade(nn.Module):
     Args:
         pool: Called as torchvision's `MultiScaleRoIAlign`, for the boxes.
         masks: Three modules as in torchvision's `RoIHeads`: pool, head and predictor of the masks.
-        in_features: Of a pooled box, flat.
-        settings: Of the detector.
+        settings: Of the detector; `overlaps` has a number for each stage.
         num_classes: Without the background.
-        steps: The stages.
     """
 
     def __init__(
         self,
         pool: nn.Module,
         masks: tuple[nn.Module, nn.Module, nn.Module],
-        in_features: int,
         settings: DetectionSettings,
         num_classes: int,
-        steps: Sequence[Step] = STEPS,
     ) -> None:
         super().__init__()
         self.settings, self.pool = settings, pool
         self.mask_pool, self.mask_head, self.mask_predictor = masks
-        stages = nn.ModuleList(BoxStage(step, in_features, settings, num_classes) for step in steps)
+        stages = nn.ModuleList(BoxStage(step, settings, num_classes) for step in make_steps(settings.overlaps))
         self.stages: Sequence[BoxStage] = stages  # type: ignore[assignment]
 
     def forward(

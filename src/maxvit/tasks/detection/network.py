@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from math import log2
 
 from torch import Tensor, nn
-from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
+from torchvision.models.detection.faster_rcnn import FastRCNNPredictor
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 from torchvision.models.detection.roi_heads import RoIHeads
@@ -17,12 +17,13 @@ from torchvision.ops.poolers import initLevelMapper
 
 from maxvit.model import MaxViT
 from maxvit.tasks.detection.anchors import Anchors
+from maxvit.tasks.detection.box_head import BOX_SIDE, make_box_head
 from maxvit.tasks.detection.cascade import POSITIVE, Cascade
 from maxvit.tasks.detection.pyramid import Pyramid
 from maxvit.tasks.detection.retinanet import RetinaNet
 from maxvit.tasks.detection.settings import DetectionSettings
 
-BOX_SIDE, MASK_SIDE = 7, 14  # cells of a pooled box, for its class and for its mask (whose answer is twice as fine)
+MASK_SIDE = 14  # cells of a box that is pooled for its mask, which is twice as fine
 
 
 def make_head(settings: DetectionSettings, backbone: MaxViT, num_classes: int) -> nn.Module:
@@ -45,10 +46,8 @@ def make_head(settings: DetectionSettings, backbone: MaxViT, num_classes: int) -
     if settings.detector == "retinanet":
         return RetinaNet(pyramid, anchors, settings, num_classes)
     if settings.detector == "cascade-mask-rcnn":
-        features = settings.pyramid_channels * BOX_SIDE**2
-        regions: nn.Module = Cascade(
-            _pool(settings, BOX_SIDE), _masks(settings, num_classes), features, settings, num_classes
-        )
+        pool, masks = _pool(settings, BOX_SIDE), _masks(settings, num_classes)
+        regions: nn.Module = Cascade(pool, masks, settings, num_classes)
     else:
         regions = _regions(settings, num_classes)
     return TwoStage(pyramid, _proposer(settings, anchors), regions)
@@ -135,7 +134,7 @@ def _regions(settings: DetectionSettings, num_classes: int) -> RoIHeads:
     masks = _masks(settings, num_classes) if settings.detector == "mask-rcnn" else (None, None, None)
     return RoIHeads(
         _pool(settings, BOX_SIDE),
-        TwoMLPHead(settings.pyramid_channels * BOX_SIDE**2, settings.head_channels),
+        make_box_head(settings),
         Precise(FastRCNNPredictor(settings.head_channels, num_classes + 1)),
         fg_iou_thresh=0.5,
         bg_iou_thresh=0.5,

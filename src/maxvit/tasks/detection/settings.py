@@ -7,6 +7,8 @@ from pydantic import Field, ValidationInfo, field_validator
 from maxvit.tasks.task import TaskSettings
 
 Detector = Literal["faster-rcnn", "mask-rcnn", "retinanet", "cascade-mask-rcnn"]
+BoxHead = Literal["two-layers", "four-convolutions"]
+Overlap = Annotated[float, Field(gt=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 Number = Annotated[int, Field(ge=1)]
 STRIDES = (4, 8, 16, 32)
@@ -25,7 +27,13 @@ class DetectionSettings(TaskSettings):
     )
     anchor_scales: tuple[Positive, ...] = Field((1.0,), min_length=1, description="each size times each of them")
     anchor_ratios: tuple[Positive, ...] = Field((0.5, 1.0, 2.0), min_length=1, description="height over width")
-    head_channels: int = Field(1024, ge=8, description="of the box heads' two layers; none in retinanet")
+    box_head: BoxHead = Field("two-layers", description="four convolutions, then a layer: the paper's; retinanet: none")
+    head_channels: int = Field(1024, ge=8, description="of the box heads' layers")
+    overlaps: tuple[Overlap, ...] = Field(
+        (0.5, 0.6, 0.7),
+        min_length=1,
+        description="from which on a box counts as the object, in each stage of a cascade; the paper's code: 0.6, 0.7",
+    )
     mask_channels: int = Field(256, ge=8, description="of the mask head's convolutions")
     proposals: tuple[Number, Number] = Field(
         (1000, 1000),
