@@ -194,8 +194,9 @@ def test_objects_join_the_first_proposals_and_later_stages_see_refined_boxes(mon
     assert [labels[0].tolist() for _, (_, _, labels) in seen] == [[2, 0, 2], [2, 0, 2], [2, 0, 0]]
 
 
-def test_boxes_that_leave_the_image_are_no_longer_learnt_from():
-    cascade = make_cascade().train()
+@pytest.mark.parametrize("box_head", ["two-layers", "four-convolutions"])
+def test_boxes_that_leave_the_image_are_no_longer_learnt_from(box_head):
+    cascade = make_cascade(box_head=box_head).train()
     say(cascade.stages[0], [0.0] * 4, [1000.0, 0.0, 0.0, 0.0])  # a hundred widths to the right
     truths = [make_truth([[5, 6, 20, 30]], [3]), make_truth([], [])]
     losses = cascade(make_features(), [make_boxes(9), make_boxes(8)], [SIZE] * 2, truths)[1]

@@ -36,7 +36,7 @@ class Step:
 
 
 def make_steps(overlaps: Sequence[float]) -> list[Step]:
-    """Offsets shrink from stage to stage, and so do the losses' weights (as in the paper's code)."""
+    """Offsets shrink from stage to stage, and so do the losses' weights as in the code of the cascade's authors."""
     return [
         Step(overlap, (10.0 * (i + 1), 10.0 * (i + 1), 5.0 * (i + 1), 5.0 * (i + 1)), 0.5**i)
         for i, overlap in enumerate(overlaps)
