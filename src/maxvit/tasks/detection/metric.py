@@ -101,7 +101,7 @@ class AveragePrecision:
 
         coco = COCO()
         coco.dataset = {
-            "images": [{"id": i} for i in range(len(images))],
+            "images": [{"id": i, "height": 0, "width": 0} for i in range(len(images))],  # masks bring their size
             "categories": [{"id": k + 1} for k in range(len(self.class_names))],
             "annotations": list(_numbered(images)),
         }
