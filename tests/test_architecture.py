@@ -67,6 +67,8 @@ ROOMS = {
         "inference",
         "model",
         "serve",
+        "storage",
+        "tasks",
         "training",
     },
     "__main__": {"cli"},
