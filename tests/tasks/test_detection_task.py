@@ -135,12 +135,12 @@ def test_plain_values_say_all_there_is(with_masks):
 
 
 def test_results_are_written_as_coco_has_them(tmp_path):
-    answers = [("val/000000000139.jpg", (53, 41), sample_answer()), ("cat.png", (53, 41), sample_answer(1))]
+    answers = [("val/000000000139.jpg", (53, 41), sample_answer()), ("0139.png", (53, 41), sample_answer(1))]
     out = tmp_path / "deep" / "results.json"
     task().write(iter(answers), out, ["person", "train"])
     results = json.loads(out.read_text())
     assert [r.get("image_id") for r in results] == [139, 139, 139, None]
-    assert results[3]["file_name"] == "cat.png"
+    assert results[3]["file_name"] == "0139.png"  # whose number may not be its id
     assert [r["category_id"] for r in results] == [7, 1, 7, 7]  # COCO's, which have gaps
     assert results[0]["bbox"] == [2.0, 9.5, 31.0, 28.5]
     assert results[0]["score"] == 0.91
@@ -244,6 +244,12 @@ def test_an_image_of_another_size_than_its_annotation_is_refused(tmp_path):
     images.sources[1].write_bytes(b"no image")
     with pytest.raises(MaxViTError, match=r"is not an image that can be read"):
         detection.augment(SPEC, images.sources[1], images.annotations[1])
+
+
+@pytest.mark.parametrize("scale", [(0, 1), (-1, 1), (2, 1)])
+def test_a_scale_that_is_none_is_refused(scale):
+    with pytest.raises(MaxViTError, match=r"task.scale is .*; it takes two factors above 0, the smaller one first"):
+        task(scale=scale)
 
 
 def test_the_task_is_found_by_its_name():

@@ -5,6 +5,7 @@ An answer is a dictionary: "boxes" (n, 4) float32 left, top, right, bottom; "lab
 """
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ from maxvit.storage import write_atomically
 from maxvit.tasks.detection.masks import as_coco, encode
 from maxvit.tasks.task import Answer
 
+_OFFICIAL = re.compile(r"(?:COCO_\w+_)?([0-9]{12})")  # names of COCO's own files hold the image's id; others may not
 _SURE = 0.5  # the score from which an object is shown and told
 
 
@@ -79,7 +81,7 @@ def _as_text(mask: dict[str, Any]) -> dict[str, Any]:
 
 
 def write_results(answers: Iterable[tuple[str, Size, Answer]], out: Path, class_names: Sequence[str]) -> None:
-    """Write COCO's results: a list of an object each, with image_id where the image is named by a number.
+    """Write COCO's results: a list of an object each, with image_id where the image is named as COCO's own are.
 
     Category ids are COCO's own where all classes are COCO's, else 1, 2, 3 in the order of the classes.
 
@@ -104,8 +106,8 @@ def write_results(answers: Iterable[tuple[str, Size, Answer]], out: Path, class_
 
 
 def _results(name: str, answer: Answer, ids: Sequence[int]) -> Iterable[dict[str, Any]]:
-    stem = Path(name).stem
-    image = {"image_id": int(stem)} if stem.isascii() and stem.isdigit() else {}
+    numbered = _OFFICIAL.fullmatch(Path(name).stem)
+    image = {"image_id": int(numbered[1])} if numbered else {}
     masks = answer.get("rle", [None] * len(answer["labels"]))
     columns = (answer["boxes"].tolist(), answer["labels"].tolist(), answer["scores"].tolist(), masks)
     for (left, top, right, bottom), label, score, mask in zip(*columns, strict=True):
