@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from coco_samples import NAMES, write_coco
 
+from coco_samples import NAMES, write_coco
 from maxvit.tasks import make_task
 from maxvit.training.recipe import load_recipe
 
