@@ -219,7 +219,7 @@ def coco_shape(mask: npt.NDArray[np.bool_]) -> dict[str, object]:
 def write_aesthetics(out: Path, images: int, size: int, seed: int) -> None:
     """OUT/images/NAME and OUT/scores.csv with 200 votes an image, which follow from what it shows.
 
-    Mean 5.3 + 1.4 sharpness + 1.2 colour + 1.2 thirds, each from -1 to 1: how little it was blurred (0 to 3 pixels of
+    Mean 4.8 + 1.4 sharpness + 1.2 colour + 1.2 thirds, each from -1 to 1: how little it was blurred (0 to 3 pixels of
     128), how colourful it is (Hasler and Suesstrunk's measure), and how near its main object, the largest, lies to a
     third of width and height, where its middle counts as far. Deviation 0.8 + 0.25 for each other object.
     """
@@ -229,7 +229,7 @@ def write_aesthetics(out: Path, images: int, size: int, seed: int) -> None:
         image, sharpness = _developed(makers, scene.image, size)
         x, y = scene.centres[0]
         away = min(np.hypot(x - a / 3, y - b / 3) for a in (1, 2) for b in (1, 2)) / (2**0.5 / 6)
-        mean = 5.3 + 1.4 * sharpness + 1.2 * (2 * colourfulness(image) - 1) + 1.2 * (1 - 2 * min(away, 1.0))
+        mean = 4.8 + 1.4 * sharpness + 1.2 * (2 * colourfulness(image) - 1) + 1.2 * (1 - 2 * min(away, 1.0))
         votes = makers.multinomial(200, _bell(mean, 0.8 + 0.25 * (len(scene.kinds) - 1)))
         save(out / "images" / f"{split}_{name}.jpg", image)
         with_header.append([f"{split}_{name}.jpg", *votes.tolist(), split])

@@ -24,6 +24,9 @@ def written(folder, text):
 
 def test_the_recipes_that_ship():
     assert list_recipes() == [
+        "coco-cascade",
+        "coco-retinanet",
+        "detection",
         "digits",
         "finetune-folder",
         "folder",

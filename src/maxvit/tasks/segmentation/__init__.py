@@ -1,0 +1,127 @@
+"""Semantic segmentation: the class of each pixel."""
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, cast
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from maxvit.config import Preprocessing, Size
+from maxvit.data.annotated import AnnotatedImages, AnnotatedSplits
+from maxvit.data.images import ImageLike, decode
+from maxvit.data.transforms import preprocess, target_size
+from maxvit.model import MaxViT
+from maxvit.tasks.network import TaskNetwork
+from maxvit.tasks.segmentation import data, picture
+from maxvit.tasks.segmentation.answers import classes_at, covering_size, judge, slide
+from maxvit.tasks.segmentation.augment import augment
+from maxvit.tasks.segmentation.loss import losses
+from maxvit.tasks.segmentation.masks import MaskFile, read_mask
+from maxvit.tasks.segmentation.metric import SegmentationMetric
+from maxvit.tasks.segmentation.network import SegmentationHead
+from maxvit.tasks.segmentation.settings import SegmentationSettings
+from maxvit.tasks.task import Task, TaskSettings
+
+
+class Segmentation(Task):
+    """Answers and truths are (height, width) uint8 on the CPU, the class of each pixel; 255 in a truth is ignored."""
+
+    name: ClassVar[str] = "segmentation"
+    Settings: ClassVar[type[TaskSettings]] = SegmentationSettings
+    recipe: ClassVar[str] = "segmentation"
+    judged_by: ClassVar[str] = "miou"
+    losses_in_validation: ClassVar[tuple[str, ...]] = ("loss",)
+    settings: SegmentationSettings
+
+    def load(self, path: Path, val_fraction: float, seed: int) -> AnnotatedSplits:
+        """A folder of images and masks; see `data.load`."""
+        return data.load(path, val_fraction, seed)
+
+    def load_held_out(self, path: Path, class_names: Sequence[str]) -> AnnotatedImages:
+        """Its test part, else its validation part, else all."""
+        return data.load_held_out(path, class_names)
+
+    def augment(self, spec: Preprocessing, source: ImageLike, annotation: MaskFile) -> tuple[Tensor, Tensor]:
+        """A piece at another scale, and its classes (H, W) uint8."""
+        return augment(self.settings, spec, source, annotation)
+
+    def prepare(self, spec: Preprocessing, image: ImageLike) -> Tensor:
+        """The whole image; for windows at the size that they slide over, with its own shape."""
+        if self.settings.inference == "whole":
+            return preprocess(spec, image)
+        decoded = decode(image)
+        size = covering_size((decoded.height, decoded.width), spec.image_size)
+        return preprocess(dataclasses.replace(spec, image_size=size, fit="squash", crop_fraction=1.0), decoded)
+
+    def prepared_size(self, spec: Preprocessing, size: Size) -> Size:
+        """The size that `prepare` gives."""
+        return covering_size(size, spec.image_size) if self.settings.inference == "slide" else target_size(spec, size)
+
+    def truth(self, annotation: MaskFile, size: Size) -> Tensor:
+        """The mask, (height, width) uint8."""
+        return read_mask(annotation, size)
+
+    def stack(self, truths: Sequence[Tensor]) -> Tensor:
+        """(B, H, W) uint8."""
+        return torch.stack(list(truths))
+
+    def make_head(self, backbone: MaxViT, num_classes: int) -> SegmentationHead:
+        """The decoder and its classifier."""
+        return SegmentationHead(backbone.pyramid_channels, num_classes, self.settings)
+
+    def losses(self, network: nn.Module, images: Tensor, truths: Tensor) -> dict[str, Tensor]:
+        """Cross-entropy, and the Dice loss if it is set."""
+        return losses(network(images), truths, self.settings.dice_weight)
+
+    def answers(self, network: nn.Module, images: Tensor, sizes: Sequence[Size]) -> list[Tensor]:
+        """The class of each pixel of each image."""
+        return [classes_at(one, size) for one, size in zip(self._logits(network, images), sizes, strict=True)]
+
+    def judge(
+        self, network: nn.Module, images: Tensor, sizes: Sequence[Size], truths: Sequence[Tensor]
+    ) -> tuple[dict[str, Tensor], list[Tensor]]:
+        """Cross-entropy at the size of each mask, and the answers."""
+        loss, answers = judge(self._logits(network, images), sizes, truths)
+        return {"loss": loss}, answers
+
+    def metric(self, class_names: Sequence[str]) -> SegmentationMetric:
+        """Mean intersection over union."""
+        return SegmentationMetric(class_names)
+
+    def picture(self, image: Image.Image, answer: Tensor, class_names: Sequence[str]) -> Image.Image:
+        """Classes coloured over the image."""
+        return picture.draw(image, answer, class_names)
+
+    def picture_of_truth(self, image: Image.Image, truth: Tensor, class_names: Sequence[str]) -> Image.Image:
+        """The same, and what is ignored as it is."""
+        return picture.draw(image, truth, class_names)
+
+    def sentence(self, answer: Tensor, class_names: Sequence[str]) -> str:
+        """The largest classes."""
+        found = list(picture.shares(answer, class_names).items())
+        more = f" and {len(found) - 5} more" if len(found) > 5 else ""
+        return ", ".join(f"{name} {share:.1%}" for name, share in found[:5]) + more
+
+    def as_dict(self, answer: Tensor, class_names: Sequence[str]) -> dict[str, Any]:
+        """The share of the pixels of each class that is there."""
+        return {"height": answer.shape[0], "width": answer.shape[1], "shares": picture.shares(answer, class_names)}
+
+    def write(self, answers: Iterable[tuple[str, Size, Tensor]], out: Path, class_names: Sequence[str]) -> None:
+        """A folder of masks."""
+        picture.write_masks(answers, out, class_names)
+
+    def exported(self, network: nn.Module) -> nn.Module:
+        """The network itself: from images to logits (B, classes, H, W), of a window where windows slide."""
+        return network
+
+    def _logits(self, network: nn.Module, images: Tensor) -> Tensor:
+        if self.settings.inference == "whole":
+            return network(images)
+        window = cast(TaskNetwork, network).preprocessing.image_size
+        return slide(network, images, window, self.settings.slide_stride)
+
+
+TASK = Segmentation

@@ -1,0 +1,157 @@
+"""Data sets of images and masks: a folder of your own, ADE20K, COCO-Stuff."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from maxvit.data.annotated import AnnotatedImages, AnnotatedSplits, draw_out
+from maxvit.data.images import find_images
+from maxvit.data.labelled import refuse_unknown
+from maxvit.errors import MaxViTError
+from maxvit.tasks.segmentation.masks import IGNORED, Key, MaskFile, read_values
+
+_NAME_FILES = ("classes.txt", "labels.txt", "objectInfo150.txt")
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """Where the parts of a data set lie: folders of images, and of each the folders that may hold its masks."""
+
+    train: tuple[str, ...]  # the images' folder, then the masks'
+    val: tuple[tuple[str, ...], ...]
+    test: tuple[str, ...] | None = None
+    zero_is_ignored: bool = False
+
+
+_OWN = _Layout(
+    train=("train/images", "train/masks"),
+    val=tuple((f"{name}/images", f"{name}/masks") for name in ("val", "valid", "validation")),
+    test=("test/images", "test/masks"),
+)
+_ADE20K = _Layout(
+    train=("images/training", "annotations/training"),
+    val=(("images/validation", "annotations/validation"),),
+    zero_is_ignored=True,
+)
+_COCO_STUFF = _Layout(
+    train=("images/train2017", "annotations/train2017", "annotations/stuffthingmaps/train2017"),
+    val=(("images/val2017", "annotations/val2017", "annotations/stuffthingmaps/val2017"),),
+)
+_UNSPLIT = _Layout(train=("images", "masks"), val=())
+
+
+def load(path: Path, val_fraction: float, seed: int) -> AnnotatedSplits:
+    """Read a data set of one of the layouts of docs/segmentation.md.
+
+    Raises:
+        MaxViTError: If a folder or a mask is missing, or the names of the classes cannot be told.
+    """
+    layout = _find_layout(path)
+    class_names = _class_names(path, layout)
+    key = Key.of(range(len(class_names)), layout.zero_is_ignored)
+    train = _pair(path, layout.train, key, class_names)
+    val = next((_pair(path, part, key, class_names) for part in layout.val if (path / part[0]).is_dir()), None)
+    if val is None:
+        if len(train) < 2:
+            raise MaxViTError(
+                f"{path / layout.train[0]} holds one image: add a second one, to choose the best epoch by"
+            )
+        train, val = draw_out(train, val_fraction, seed)
+    has_test = layout.test is not None and (path / layout.test[0]).is_dir()
+    return AnnotatedSplits(train, val, _pair(path, layout.test, key, class_names) if layout.test and has_test else None)
+
+
+def load_held_out(path: Path, class_names: Sequence[str]) -> AnnotatedImages:
+    """The test part, else the validation part, else all, with the classes numbered as a network has them.
+
+    Raises:
+        MaxViTError: As `load`, or if there is a class that the network lacks.
+    """
+    layout = _find_layout(path)
+    found = _named_classes(path)
+    if found is None:  # the masks hold indices, and no more is said
+        found = list(class_names)
+    refuse_unknown(found, class_names, lambda name: f"{name!r} of {path}")
+    key = Key.of([list(class_names).index(name) for name in found], layout.zero_is_ignored)
+    parts = [*([layout.test] if layout.test else []), *layout.val]
+    part = next((part for part in parts if (path / part[0]).is_dir()), layout.train)
+    return _pair(path, part, key, list(class_names))
+
+
+def _find_layout(path: Path) -> _Layout:
+    """By the folder of images that it has."""
+    if not path.is_dir():
+        raise MaxViTError(f"{path} is a file, and a folder is wanted" if path.exists() else f"{path} does not exist")
+    for layout in (_OWN, _ADE20K, _COCO_STUFF, _UNSPLIT):
+        if (path / layout.train[0]).is_dir():
+            return layout
+    raise MaxViTError(
+        f"{path} holds no images with masks: it takes train/images and train/masks, or images and masks, "
+        "or the folders of ADE20K or COCO-Stuff (docs/segmentation.md)"
+    )
+
+
+def _pair(path: Path, part: Sequence[str], key: Key, class_names: list[str]) -> AnnotatedImages:
+    """Every image of a folder with the mask of its name."""
+    images_folder = path / part[0]
+    masks_folder = _masks_folder(path, part)
+    images = find_images(images_folder)
+    if not images:
+        raise MaxViTError(f"{images_folder} holds no images: fill it or remove it")
+    masks = [masks_folder / image.relative_to(images_folder).with_suffix(".png") for image in images]
+    there = set(masks_folder.rglob("*.png"))
+    missing = [(i, m) for i, m in zip(images, masks, strict=True) if m not in there]
+    if missing:
+        more = f" ({len(missing)} images have none)" if len(missing) > 1 else ""
+        raise MaxViTError(f"{missing[0][0]} has no mask {missing[0][1]}{more}: add the mask or remove the image")
+    names = [str(image.relative_to(images_folder)) for image in images]
+    return AnnotatedImages(images, [MaskFile(mask, key) for mask in masks], class_names, names)
+
+
+def _masks_folder(path: Path, part: Sequence[str]) -> Path:
+    """The first of a part's folders of masks that is there."""
+    for name in part[1:]:
+        if (path / name).is_dir():
+            return path / name
+    raise MaxViTError(f"{path / part[0]} has no masks: the folder {path / part[1]} does not exist")
+
+
+def _class_names(path: Path, layout: _Layout) -> list[str]:
+    """From a file, else "class 0", ... up to the highest value of the training masks."""
+    named = _named_classes(path)
+    if named is not None:
+        return named
+    masks = sorted(_masks_folder(path, layout.train).rglob("*.png"))
+    if not masks:
+        raise MaxViTError(f"{_masks_folder(path, layout.train)} holds no masks (.png): fill it")
+    highest = -1
+    for mask in masks:
+        values = read_values(mask)
+        highest = max(highest, int(values[values != IGNORED].max(initial=-1)))
+    number = highest if layout.zero_is_ignored else highest + 1
+    if number < 1:
+        raise MaxViTError(f"the masks of {_masks_folder(path, layout.train)} label no pixel: they hold 255 only")
+    return [f"class {i}" for i in range(number)]
+
+
+def _named_classes(path: Path) -> list[str] | None:
+    """Of the first file of names that the data set has; None: it has none."""
+    file = next((path / name for name in _NAME_FILES if (path / name).is_file()), None)
+    if file is None:
+        return None
+    try:
+        lines = [line.strip() for line in file.read_text("utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise MaxViTError(f"{file} cannot be read as text: {error}") from error
+    if file.name == "objectInfo150.txt":  # a heading, then columns of which the last holds synonyms
+        names = [line.split("\t")[-1].split(",")[0].strip() for line in lines[1:]]
+    elif file.name == "labels.txt":  # COCO-Stuff's: "0: unlabeled", "1: person", ..., one above the masks' values
+        names = [line.split(":", 1)[-1].strip() for line in lines[1:]]
+    else:
+        names = lines
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise MaxViTError(f"{file} names {twice[0]!r} twice: give each class a name of its own")
+    if not 1 <= len(names) < IGNORED:
+        raise MaxViTError(f"{file} names {len(names)} classes; it takes 1 to 254, one a line, in order of their values")
+    return names

@@ -1,0 +1,117 @@
+"""Classes coloured over the image, with outlines and a legend; masks as files."""
+
+import colorsys
+import functools
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from maxvit.config import Size
+from maxvit.errors import MaxViTError
+from maxvit.tasks.segmentation.masks import IGNORED
+
+_FILES = (".csv", ".json", ".jsonl", ".npy", ".parquet", ".png", ".txt", ".zip")
+
+
+def draw(image: Image.Image, classes: Tensor, class_names: Sequence[str]) -> Image.Image:
+    """The image, each class in its colour at half strength, its outlines in full; 255 stays as it is.
+
+    Args:
+        image: RGB.
+        classes: (height, width) uint8.
+        class_names: For the legend of the largest classes, as many as find room.
+    """
+    answer, pixels = classes.numpy(), np.asarray(image.convert("RGB"))
+    colours = palette()[answer]
+    edge = np.zeros(answer.shape, dtype=bool)
+    edge[:-1] |= answer[:-1] != answer[1:]
+    edge[:, :-1] |= answer[:, :-1] != answer[:, 1:]
+    mixed = np.where(edge[..., None], colours, (pixels.astype(np.uint16) + colours) // 2)
+    drawn = Image.fromarray(np.where((answer == IGNORED)[..., None], pixels, mixed).astype(np.uint8))
+    _legend(drawn, list(shares(classes, class_names).items()), class_names)
+    return drawn
+
+
+def shares(classes: Tensor, class_names: Sequence[str]) -> dict[str, float]:
+    """Share of the pixels of each class that is there, the largest first; 255 counts in no class."""
+    counts = np.bincount(classes.numpy().ravel(), minlength=IGNORED + 1)[: len(class_names)]
+    order = np.argsort(-counts, kind="stable")
+    return {class_names[i]: float(counts[i] / classes.numel()) for i in order if counts[i]}
+
+
+@functools.cache
+def palette() -> npt.NDArray[np.uint8]:
+    """A colour for each value of a mask, (256, 3): hues a golden section apart; 255 is white."""
+    colours = [colorsys.hsv_to_rgb(i * 0.618034 % 1, 0.9 - 0.35 * (i // 3 % 2), 1 - 0.3 * (i % 2)) for i in range(255)]
+    return np.rint(np.array([*colours, (1, 1, 1)]) * 255).astype(np.uint8)
+
+
+def _legend(drawn: Image.Image, found: list[tuple[str, float]], class_names: Sequence[str]) -> None:
+    """Names on their colours in the upper left corner."""
+    size = max(9, min(drawn.size) // 30)
+    font, line = ImageFont.load_default(size), size + 4
+    pen = ImageDraw.Draw(drawn)
+    for row, (name, share) in enumerate(found[: max(1, drawn.height // 2 // line)]):
+        colour = palette()[list(class_names).index(name)]
+        text = f"{name} {share:.0%}"
+        top = 2 + row * line
+        pen.rectangle((2, top, 6 + pen.textlength(text, font), top + line - 1), fill=tuple(int(c) for c in colour))
+        dark = colour @ np.array([0.299, 0.587, 0.114]) < 128
+        pen.text((4, top + 1), text, "white" if dark else "black", font)
+
+
+def write_masks(answers: Iterable[tuple[str, Size, Tensor]], out: Path, class_names: Sequence[str]) -> None:
+    """A folder of palette PNGs whose values are the classes, and `classes.txt`; it is there once all are.
+
+    Args:
+        answers: Name of the image, its size, its classes (height, width) uint8.
+        out: The folder, which must be new or empty.
+        class_names: Of the network.
+
+    Raises:
+        MaxViTError: If the folder is no folder, holds something, or cannot be written.
+    """
+    if out.suffix.lower() in _FILES or out.is_file():
+        raise MaxViTError(
+            f"{out} is a file, and masks are written to a folder: give one, such as {out.with_suffix('')}"
+        )
+    if out.is_dir() and any(out.iterdir()):
+        raise MaxViTError(f"folder {out} is not empty: choose a new one, or empty it")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    except OSError as error:
+        raise MaxViTError(f"cannot write {out}: {error.strerror}; choose a folder that can be written to") from error
+    try:
+        taken: set[Path] = set()
+        for name, _, classes in answers:
+            file = folder / _free_name(name, taken)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            mask = Image.fromarray(classes.numpy(), "P")
+            mask.putpalette(palette().tobytes())
+            mask.save(file, "PNG")
+        (folder / "classes.txt").write_text("".join(f"{name}\n" for name in class_names), "utf-8")
+        folder.chmod(0o755)  # mkdtemp makes private folders; this one is for sharing
+        os.replace(folder, out)
+    except OSError as error:
+        raise MaxViTError(f"cannot write {out}: {error.strerror or error}; choose another folder") from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _free_name(name: str, taken: set[Path]) -> Path:
+    """The image's name as a PNG's, below the folder whatever the name; with its own suffix where two differ in that."""
+    parts = [part for part in PurePosixPath(name.replace("\\", "/")).parts if part not in ("/", "..")]
+    plain = Path(*parts) if parts else Path("image")
+    for file in (plain.with_suffix(".png"), plain.with_name(f"{plain.name}.png")):
+        if file not in taken:
+            taken.add(file)
+            return file
+    raise MaxViTError(f"two images have the name {name!r}: predict them apart")
