@@ -1,9 +1,10 @@
 """A small network, and clients of it without a socket."""
 
 import pytest
-from served import network
+from served import network, task_network
 from starlette.testclient import TestClient
 
+from maxvit.inference.answering import TaskPredictor
 from maxvit.inference.predictor import Predictor
 from maxvit.serve.limits import Limits
 from maxvit.serve.server import create_app
@@ -12,6 +13,19 @@ from maxvit.serve.server import create_app
 @pytest.fixture(scope="session")
 def predictor():
     return Predictor(network())
+
+
+@pytest.fixture(scope="session")
+def scores():
+    """Of aesthetics."""
+    return TaskPredictor(task_network("aesthetics", [str(i) for i in range(1, 11)], "squash"))
+
+
+@pytest.fixture(scope="session")
+def brightest():
+    """Of a task of the tests, which has boxes and pictures."""
+
+    return TaskPredictor(task_network("brightest", ["star"]))
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ from healthy import fill
 from maxvit.config import MaxViTConfig, Preprocessing
 from maxvit.model import MaxViT
 from maxvit.serve.run import _protocol, bind
+from maxvit.tasks import make_network, make_task
 
 NAMES = ["ant", "bee", "cat", "dog", "elk"]
 
@@ -28,6 +29,14 @@ def network(size=(32, 41), fit="crop", seed=0):
         image_size=size,
     )
     return fill(MaxViT(config, Preprocessing(image_size=size, fit=fit, mean=(0.1, 0.2, 0.3)), NAMES))
+
+
+def task_network(task, names, fit="aspect"):
+    """Of another task, for images of about 64 x 64."""
+    backbone = network((64, 64))
+    backbone.preprocessing = Preprocessing(image_size=(64, 64), fit=fit, crop_fraction=1.0)
+    torch.manual_seed(0)
+    return fill(make_network(make_task({"name": task}), backbone, names))
 
 
 @contextmanager
