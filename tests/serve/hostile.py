@@ -13,6 +13,8 @@ ROUTES = (
     "/predict",
     "/embed",
     "/v1/models/small/predict",
+    "/v1/models/stars/predict?picture=true",
+    "/v1/models/stars/embed",
     "/v1/models/../../etc/passwd/predict",
     "/v1/models/%2e%2e/embed",
 )

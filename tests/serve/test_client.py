@@ -17,8 +17,8 @@ from maxvit.serve.server import create_app
 
 
 @pytest.fixture(scope="module")
-def app(predictor):
-    return create_app({"small": predictor}, limits=Limits(max_images=4), api_key="k")
+def app(predictor, brightest):
+    return create_app({"small": predictor, "brightest": brightest}, limits=Limits(max_images=4), api_key="k")
 
 
 @pytest.fixture(scope="module")
@@ -51,8 +51,29 @@ def test_embeddings_are_vectors_and_none_for_what_cannot_be_read(url, predictor)
     assert bad is None
 
 
+def test_five_classes_are_named_unless_another_number_is_given(url):
+    asking = Client(url, "k")
+    assert [len(asking.predict(pixels(1), k)[0].classes) for k in (None, 2)] == [5, 2]
+
+
+def test_a_network_of_another_task_gives_its_answers_and_pictures_where_they_are_wanted(url, brightest):
+    images = [pixels(1), b"bad", pixels(2, 84, 21)]
+    plain = Client(url, "k").predict(images, model="brightest")
+    assert all(answer.picture is None for answer in plain)
+    answers = Client(url, "k").predict(images, model="brightest", pictures=True)
+    assert [a.name for a in answers] == ["image 0", "image 1", "image 2"]
+    assert (answers[1].answer, answers[1].picture, answers[1].sentence) == (None, None, "")
+    assert "not an image that can be read" in answers[1].error
+    for i in (0, 2):
+        (wanted,) = brightest([images[i]])
+        assert answers[i].answer == plain[i].answer == brightest.task.as_dict(wanted.answer, ["star"])
+        assert answers[i].sentence == brightest.task.sentence(wanted.answer, ["star"])
+        picture = brightest.task.picture(Image.fromarray(images[i]), wanted.answer, ["star"])
+        assert np.array_equal(np.asarray(answers[i].picture), np.asarray(picture))
+
+
 def test_models_and_readiness(url):
-    assert [m["name"] for m in Client(url, "k").models()] == ["small"]
+    assert [m["name"] for m in Client(url, "k").models()] == ["small", "brightest"]
     assert Client(url).ready()
     assert not Client("http://127.0.0.1:9").ready()
 
@@ -63,6 +84,8 @@ def test_what_the_server_refuses_is_the_caller_s_mistake(url, tmp_path):
         ([pixels()] * 5, {}, "more than 4 images"),
         (pixels(), {"model": "../x"}, "Not Found|there is no model"),
         (pixels(), {"top_k": 0}, "top_k"),
+        (pixels(), {"top_k": 5, "model": "brightest"}, "leave top_k out"),
+        (pixels(), {"pictures": True}, "small is a classifier"),
         ([], {}, "there are no images"),
         (tmp_path / "gone.png", {}, "gone.png cannot be read"),
     ):

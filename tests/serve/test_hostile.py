@@ -50,9 +50,9 @@ def settled(port):
 
 @pytest.mark.parametrize("number", [300, pytest.param(5000, marks=pytest.mark.full)])
 @pytest.mark.filterwarnings("ignore")  # of Pillow's readers, about damaged files
-def test_hostile_requests_are_refused_and_the_server_goes_on(predictor, canary, caplog, number):
+def test_hostile_requests_are_refused_and_the_server_goes_on(predictor, brightest, canary, caplog, number):
     caplog.set_level(logging.ERROR)
-    app = create_app({"small": predictor}, limits=Limits(max_bytes=100_000, max_pixels=1_000_000))
+    app = create_app({"small": predictor, "stars": brightest}, limits=Limits(max_bytes=100_000, max_pixels=1_000_000))
     random, statuses = Random(number), Counter()
     with listening(app) as port:
         for _ in range(number):

@@ -19,9 +19,17 @@ def test_each_end_point_describes_its_body_its_answer_and_its_refusals(predictor
         assert described["security"]
 
 
+def test_an_answer_is_of_classes_or_of_a_task(predictor, brightest):
+    described = create_app({"small": predictor, "stars": brightest}).openapi()
+    for path in ("/predict", "/v1/models/{name}/predict"):
+        schema = described["paths"][path]["post"]["responses"]["200"]["content"]["application/json"]["schema"]
+        assert [of["$ref"].rpartition("/")[2] for of in schema["anyOf"]] == ["Predictions", "TaskPredictions"]
+
+
 @pytest.mark.full
+@pytest.mark.parametrize("first", ["small", "stars"])
 @pytest.mark.filterwarnings("ignore")  # of schemathesis and of Pillow's readers
-def test_schemathesis_finds_no_answer_that_is_not_described(predictor):
+def test_schemathesis_finds_no_answer_that_is_not_described(predictor, brightest, first):
     schemathesis = pytest.importorskip("schemathesis")
     from hypothesis import HealthCheck, given, settings
     from schemathesis.checks import not_a_server_error
@@ -35,7 +43,8 @@ def test_schemathesis_finds_no_answer_that_is_not_described(predictor):
 
     checks = [not_a_server_error, status_code_conformance, content_type_conformance]
     checks += [response_headers_conformance, response_schema_conformance, unsupported_method]
-    app = create_app({"small": predictor}, limits=Limits(max_pixels=1_000_000))
+    models = {"small": predictor, "stars": brightest}
+    app = create_app({first: models[first], **models}, limits=Limits(max_pixels=1_000_000))
     tried = 0
     with listening(app) as port:
         schema = schemathesis.openapi.from_url(f"http://127.0.0.1:{port}/openapi.json")
