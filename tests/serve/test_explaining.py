@@ -1,6 +1,7 @@
 """The end point that explains: the Python functions' own numbers, and sentences for what cannot be."""
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 import healthy
+import maxvit
 from maxvit import MaxViT, Predictor
 from maxvit.config import VARIANTS
 from maxvit.explain.attended import attended
@@ -16,6 +18,7 @@ from maxvit.explain.methods import METHODS
 from maxvit.serve.server import create_app
 
 PATH = "/v1/models/micro/explain"
+FILES = ("index.html", "page.css", "page.js", "samples.js", "tables.js")
 PNG = {"Content-Type": "image/png"}
 
 
@@ -94,7 +97,8 @@ def test_two_images_are_one_too_many(client, png):
 
 
 def test_the_page_needs_nothing_from_elsewhere(client):
-    pages = [client.get(path) for path in ("/", "/page/index.html", "/page/page.css", "/page/page.js")]
+    pages = [client.get(path) for path in ("/", *(f"/page/{name}" for name in FILES))]
+    assert sorted(FILES) == sorted(path.name for path in (Path(maxvit.__file__).parent / "serve" / "page").iterdir())
     assert all(page.status_code == 200 for page in pages)
     assert not any("http://" in page.text or "https://" in page.text for page in pages)
 

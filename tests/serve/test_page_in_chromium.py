@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from served import task_network
 
 import healthy
 from maxvit import MaxViT, Predictor
@@ -36,10 +38,14 @@ def model() -> MaxViT:
 
 @pytest.fixture(scope="module")
 def address(model, tmp_path_factory):
-    path = tmp_path_factory.mktemp("served") / "micro.safetensors"
-    model.save(path)
-    command = [sys.executable, "-m", "maxvit", "serve", str(path), "--page", "--port", "0"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    folder = tmp_path_factory.mktemp("served")
+    model.save(folder / "micro.safetensors")
+    task_network("brightest", ["star"], "squash").save(folder / "stars.safetensors")
+    task_network("aesthetics", [str(i) for i in range(1, 11)], "squash").save(folder / "scores.safetensors")
+    paths = [str(folder / f"{name}.safetensors") for name in ("micro", "stars", "scores")]
+    command = [sys.executable, "-m", "maxvit", "serve", *paths, "--task", "brightest", "--page", "--port", "0"]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}  # where the task is
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
     try:
         for line in process.stderr:
             if found := re.search(r"serving on (http://\S+),", line):
@@ -136,6 +142,66 @@ def test_what_is_no_image_is_said(page):
     page.locator("#status.bad", has_text="not an image").wait_for()
 
 
-def test_nothing_sticks_out_on_a_phone(page):
-    upload(page)
+def dark_with_a_star() -> bytes:
+    """200 x 100, white at x from 140 to 160 and y from 20 to 30."""
+    image, file = np.full((100, 200, 3), 30, np.uint8), io.BytesIO()
+    image[20:30, 140:160] = 255
+    Image.fromarray(image).save(file, "PNG")
+    return file.getvalue()
+
+
+def ask_of_task(page, name, by=lambda page, name: page.locator("#model").select_option(name)):
+    page.locator(f"#model option[value={name}]").wait_for(state="attached")
+    by(page, name)
+    with page.expect_response("**/predict?picture=true"):
+        page.locator("#file").set_input_files({"name": "a.png", "mimeType": "image/png", "buffer": dark_with_a_star()})
+    page.locator("#sentence", has_text=re.compile(".")).wait_for()
+
+
+def test_a_network_of_another_task_shows_its_picture_its_sentence_and_its_answer_in_full(page):
+    ask_of_task(page, "stars")
+    assert re.fullmatch(r"star at 1[456]\d, 2\d", page.locator("#sentence").text_content())
+    pixel = """([x, y]) => {
+        const canvas = document.querySelector('#picture'), scale = canvas.width / 200;
+        return [...canvas.getContext('2d').getImageData(x * scale, y * scale, 1, 1).data].slice(0, 3);
+    }"""
+    assert page.evaluate("() => { const c = document.querySelector('#picture'); return c.width / c.height; }") == 2
+    assert page.evaluate(pixel, [145, 25]) == [255, 0, 0]
+    assert page.evaluate(pixel, [50, 75]) == [30, 30, 30]
+    cells = page.locator("#tables td").all_text_contents()
+    assert cells[:3] == ["100", "200", "star"]
+    assert page.locator("#tables thead th").all_text_contents() == ["class", "at"]
+    assert page.locator("#no-maps").is_visible()
+    for hidden in ("#of-classes", "#maps", "#method"):
+        assert not page.locator(hidden).is_visible()
+    page.locator("#picture").click()  # asks nothing
+    assert page.locator("#status").text_content() == ""
+
+
+def test_networks_of_several_tasks_take_turns_by_keyboard(page):
+    def choose(page, name):
+        page.locator("#model").focus()
+        page.keyboard.press("ArrowDown")
+        page.keyboard.press("ArrowDown")
+        assert page.locator("#model").input_value() == name
+
+    ask_of_task(page, "scores", choose)
+    assert "of 10" in page.locator("#sentence").text_content()
+    assert page.locator("#tables h3").all_text_contents() == ["shares"]
+    assert page.locator("#tables tbody tr").count() == 12
+    with page.expect_response("**/explain?**"):
+        page.locator("#model").focus()
+        page.keyboard.press("ArrowUp")
+        page.keyboard.press("ArrowUp")
+    page.locator("#classes li").first.wait_for()
+    for hidden in ("#of-task", "#no-maps"):
+        assert not page.locator(hidden).is_visible()
+    page.locator("#picture").focus()
+    with page.expect_response("**x=17&y=16**"):
+        page.keyboard.press("ArrowRight")
+
+
+@pytest.mark.parametrize("name", ["micro", "stars", "scores"])
+def test_nothing_sticks_out_on_a_phone(page, name):
+    upload(page) if name == "micro" else ask_of_task(page, name)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390

@@ -1,7 +1,10 @@
 // The page: an image goes to the server, and what comes back is drawn. No library, nothing from elsewhere.
 
+import { samples } from "./samples.js";
+import { tables } from "./tables.js";
+
 const byId = (id) => document.getElementById(id);
-const state = { file: null, point: null, class: null, answer: null, asked: 0 };
+const state = { file: null, point: null, class: null, answer: null, asked: 0, tasks: {} };
 
 // A number from 0 to 1 as a colour from dark blue over red to yellow, in even steps of lightness.
 function colour(share) {
@@ -35,34 +38,74 @@ async function call(path, options = {}) {
 
 async function listModels() {
   const { models } = await call("/v1/models");
+  state.tasks = Object.fromEntries(models.map(({ name, task }) => [name, task]));
   byId("model").replaceChildren(...models.map(({ name }) => new Option(name, name)));
+  adapt();
+}
+
+const task = () => state.tasks[byId("model").value];
+const namesClasses = () => task() === "classification";
+
+// Show what there is to see of the network that is chosen.
+function adapt() {
+  Object.assign(state, { point: null, class: null, answer: null });
+  for (const id of ["method-label", "of-classes", "maps"]) byId(id).hidden = !namesClasses();
+  for (const id of ["of-task", "no-maps"]) byId(id).hidden = namesClasses();
+  byId("no-maps").textContent = `This network is for ${task()}; attention and maps are shown of networks that name classes.`;
+  for (const id of ["classes", "map-title", "sentence", "tables", "timings", "layers"]) byId(id).replaceChildren();
+  byId("hint").textContent = "Drop or paste an image here";
+  const picture = byId("picture");
+  if (namesClasses()) picture.tabIndex = 0;
+  else picture.removeAttribute("tabindex");
+  const label = "The image as the network sees it. Click a point, or move it with the arrow keys.";
+  picture.setAttribute("aria-label", namesClasses() ? label : "The answer drawn over the image");
+}
+
+function path() {
+  const model = `/v1/models/${encodeURIComponent(byId("model").value)}`;
+  if (!namesClasses()) return `${model}/predict?picture=true`;
+  const query = new URLSearchParams({ method: byId("method").value });
+  if (state.point) { query.set("x", state.point[0]); query.set("y", state.point[1]); }
+  if (state.class !== null) query.set("of", state.class);
+  return `${model}/explain?${query}`;
 }
 
 async function ask() {
   if (!state.file) return;
   const asked = ++state.asked;
-  const query = new URLSearchParams({ method: byId("method").value });
-  if (state.point) { query.set("x", state.point[0]); query.set("y", state.point[1]); }
-  if (state.class !== null) query.set("of", state.class);
   say("Looking …");
   const begin = performance.now();
   try {
     if (!byId("model").value) await listModels();
-    const path = `/v1/models/${encodeURIComponent(byId("model").value)}/explain?${query}`;
-    const answer = await call(path, { method: "POST", body: state.file, headers: { "Content-Type": state.file.type } });
+    const answer = await call(path(), { method: "POST", body: state.file, headers: { "Content-Type": state.file.type } });
     if (asked !== state.asked) return;
-    state.answer = answer;
-    await draw(answer, performance.now() - begin);
+    if (namesClasses()) await draw(answer, performance.now() - begin);
+    else await drawTask(answer.results[0], performance.now() - begin);
     say("");
   } catch (error) {
     if (asked === state.asked) say(error.message, true);
   }
 }
 
-async function draw(answer, total) {
+async function load(uri) {
   const picture = new Image();
-  picture.src = answer.picture;
+  picture.src = uri;
   await picture.decode();
+  return picture;
+}
+
+async function drawTask(result, total) {
+  const picture = await load(result.picture);
+  fit(byId("picture"), { width: picture.naturalWidth, height: picture.naturalHeight }).drawImage(picture, 0, 0);
+  byId("hint").textContent = "The answer is drawn over the image.";
+  byId("sentence").textContent = result.sentence;
+  byId("tables").replaceChildren(...tables(result.answer));
+  byId("timings").textContent = `in all ${total.toFixed(0)} ms`;
+}
+
+async function draw(answer, total) {
+  state.answer = answer;
+  const picture = await load(answer.picture);
   byId("hint").textContent = "Click a point of the image, or move it with the arrow keys.";
   drawPicture(answer, picture);
   drawClasses(answer);
@@ -183,25 +226,6 @@ function take(file) {
   ask();
 }
 
-// Drawn here, so that there is something to try before any file is at hand.
-const samples = {
-  three: (context) => digit(context, "3"),
-  eight: (context) => digit(context, "8"),
-  shapes(context) {
-    context.fillStyle = "#7aa7c7"; context.fillRect(0, 0, 224, 224);
-    context.fillStyle = "#5b8f4e"; context.fillRect(0, 150, 224, 74);
-    context.fillStyle = "#f3c13a"; context.beginPath(); context.arc(165, 60, 32, 0, 7); context.fill();
-    context.fillStyle = "#a33b32"; context.fillRect(50, 90, 70, 80);
-    context.fillStyle = "#5a2a22"; context.beginPath(); context.moveTo(40, 92); context.lineTo(85, 50); context.lineTo(130, 92); context.fill();
-  },
-};
-
-function digit(context, text) {
-  context.fillStyle = "#000"; context.fillRect(0, 0, 224, 224);
-  context.fillStyle = "#fff"; context.font = "bold 210px sans-serif"; context.textAlign = "center"; context.textBaseline = "middle";
-  context.fillText(text, 112, 122);
-}
-
 function drawn(name) {
   const canvas = Object.assign(document.createElement("canvas"), { width: 224, height: 224 });
   samples[name](canvas.getContext("2d"));
@@ -217,7 +241,7 @@ function pointAt(x, y) {
 byId("file").addEventListener("change", (event) => take(event.target.files[0]));
 for (const button of document.querySelectorAll("[data-sample]")) button.addEventListener("click", () => drawn(button.dataset.sample));
 byId("method").addEventListener("change", ask);
-byId("model").addEventListener("change", ask);
+byId("model").addEventListener("change", () => { adapt(); ask(); });
 byId("key").addEventListener("change", ask);
 byId("picture").addEventListener("click", (event) => {
   if (!state.answer) return;
