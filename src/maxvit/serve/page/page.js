@@ -51,7 +51,8 @@ function adapt() {
   Object.assign(state, { point: null, class: null, answer: null });
   for (const id of ["method-label", "of-classes", "maps"]) byId(id).hidden = !namesClasses();
   for (const id of ["of-task", "no-maps"]) byId(id).hidden = namesClasses();
-  byId("no-maps").textContent = `This network is for ${task()}; attention and maps are shown of networks that name classes.`;
+  byId("no-maps").textContent = `This network is for ${task()}; what a point attends to is shown for networks that name classes.`;
+  byId("attention-title").textContent = namesClasses() ? "What the point attends to" : "Attention";
   for (const id of ["classes", "map-title", "sentence", "tables", "timings", "layers"]) byId(id).replaceChildren();
   byId("hint").textContent = "Drop or paste an image here";
   const picture = byId("picture");

@@ -1,6 +1,6 @@
 // Any JSON as tables: what a task answers is in the task's own form.
 
-const MOST_ROWS = 50, MOST_LETTERS = 60;
+const MOST_ROWS = 20, MOST_LETTERS = 60;
 
 const isRecord = (value) => typeof value === "object" && value !== null && !Array.isArray(value);
 const isTable = (value) => isRecord(value) || (Array.isArray(value) && value.some(isRecord));
