@@ -31,7 +31,7 @@ class Picks(nn.Module):
 
 @pytest.mark.parametrize("size", [(65, 97), (33, 64), (96, 127)])
 def test_logits_lie_over_the_image_at_odd_sizes(size):
-    head = SegmentationHead({s: 64 for s in (2, 4, 8, 16, 32)}, 3, SegmentationSettings(decoder_channels=64))
+    head = SegmentationHead(dict.fromkeys((2, 4, 8, 16, 32), 64), 3, SegmentationSettings(decoder_channels=64))
     head.decoder, head.classifier = Picks(2), nn.Identity()  # the map of stride 4
     maps = []
     for stride in head.strides:
