@@ -148,14 +148,15 @@ def soak(server: Server, minutes: float) -> tuple[list[str], dict[str, Any]]:
     """Memory while the server is busy all the time."""
     command = [sys.executable, str(HERE / "serving_load.py"), str(server.port), str(server.image)]
     command += ["--clients", "16", "--seconds", str(60 * minutes)]
-    sender, memory = subprocess.Popen(command, stdout=subprocess.PIPE, text=True), []
-    begin = time.perf_counter()
-    while sender.poll() is None:
-        memory.append((time.perf_counter() - begin, server.metrics()["process_resident_memory_bytes"] / 2**20))
-        time.sleep(min(5.0, minutes))
-        if len(memory) > 60 * minutes + 60:
-            break
-    done = json.loads(sender.communicate()[0])
+    memory = []
+    with tempfile.TemporaryFile("w+") as answers:  # a pipe that nobody reads would fill, and stop the sender
+        sender = subprocess.Popen(command, stdout=answers, text=True)
+        begin = time.perf_counter()
+        while sender.poll() is None:
+            memory.append((time.perf_counter() - begin, server.metrics()["process_resident_memory_bytes"] / 2**20))
+            time.sleep(min(5.0, minutes))
+        answers.seek(0)
+        done = json.load(answers)
     sizes = [size for _, size in memory]
     third = max(1, len(sizes) // 3)
     first, last = median(sizes[third : 2 * third] or sizes), median(sizes[-third:])

@@ -23,7 +23,7 @@ ROOMS = {
     "create": {"checkpoints", "config", "errors", "hub", "model"},
     "conversion": {"checkpoints", "config", "create", "errors"},
     "tasks": {"checkpoints", "config", "data", "errors", "model", "storage"},
-    "export": {"config", "data", "errors", "kernels", "layers", "model", "storage"},
+    "export": {"config", "data", "errors", "kernels", "layers", "model", "storage", "tasks"},
     "explain": {"config", "data", "errors", "layers", "model", "storage"},
     "inference": {
         "config",
@@ -67,6 +67,8 @@ ROOMS = {
         "inference",
         "model",
         "serve",
+        "storage",
+        "tasks",
         "training",
     },
     "__main__": {"cli"},

@@ -37,6 +37,23 @@ def test_network_scaling_writes_a_row_for_each_side(tmp_path):
     assert rows[2][2].strip() == "1.00 (1.00 to 1.00)"
 
 
+def test_a_detector_of_the_paper_s_authors_is_as_large_as_the_paper_says():
+    size = script("detection_size")
+    for variant, (operations, parameters) in size.PAPER.items():
+        whole = size.add(list(size.parts(variant, size.TWO_STAGES).values()))
+        assert whole[0] == pytest.approx(operations, rel=0.012)
+        assert whole[1] == pytest.approx(parameters, rel=0.02)
+
+
+def test_the_parts_of_a_detector_are_those_computed_by_hand():
+    found = script("detection_size").parts("maxvit_tiny", script("detection_size").THREE_STAGES)
+    cells = sum((896 // stride) ** 2 for stride in (8, 16, 32, 64, 128))
+    assert found["RPN"] == (cells * 256 * (2 * 9 * 256 + 9 * 5), 2 * (9 * 256 + 1) * 256 + 257 * 9 * 5)
+    layers = (49 * 256 + 1) * 1024 + 1025 * (1024 + 81 + 4)
+    biases = 1024 + 1024 + 81 + 4
+    assert found["box heads, 3"] == (3 * 1000 * (layers - biases), 3 * layers)
+
+
 @pytest.mark.parametrize("groups", [1, 10])
 def test_a_convolution_s_backward_counts_each_gradient_as_forward_does(groups, monkeypatch):
     monkeypatch.syspath_prepend(str(BENCHMARKS))

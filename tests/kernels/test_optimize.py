@@ -306,6 +306,17 @@ def test_a_cache_that_cannot_be_written_leaves_it_to_pytorch(monkeypatch, tmp_pa
         library.load.cache_clear()
 
 
+@pytest.mark.skipif(not hasattr(torch.backends.cuda.matmul, "fp32_precision"), reason="PyTorch before 2.9 has one")
+def test_both_settings_of_precision_are_left_as_they_were():
+    matmul = torch.backends.cuda.matmul
+    before, matmul.fp32_precision = matmul.fp32_precision, "tf32"  # now reading PyTorch's older setting raises
+    try:
+        optimize(make(), backend="torch")
+        assert matmul.fp32_precision == "tf32"
+    finally:
+        matmul.fp32_precision = before
+
+
 def test_what_it_refuses(tmp_path):
     fast = optimize(make())
     for change in (

@@ -7,9 +7,11 @@ import pytest
 import torch
 
 from maxvit.create import create_model
+from maxvit.data.labelled import LabelledImages
 from maxvit.training.engine import Engine
 from maxvit.training.files import read_metrics
 from maxvit.training.learner import Learner
+from maxvit.training.purpose import Classifying
 from maxvit.training.recipe import EngineSection
 from maxvit.training.run import resume, train
 from maxvit.training.states import find_states, read_state
@@ -41,7 +43,9 @@ def test_recomputing_activations_needs_less_memory(small_recipe):
     for again in (False, True):
         network = create_model("maxvit_tiny", num_classes=3)
         network.set_gradient_checkpointing(again)
-        learner = Learner(network, small_recipe(), Engine(EngineSection(precision="bf16")), 10)
+        recipe = small_recipe()
+        images = LabelledImages([], [], ["a", "b", "c"], [])
+        learner = Learner(network, Classifying(recipe), images, recipe, Engine(EngineSection(precision="bf16")), 10)
         learner.train()
         torch.cuda.reset_peak_memory_stats()
         with learner.engine.autocast():

@@ -13,7 +13,7 @@ from maxvit.training.run import resume, train
 from maxvit.training.states import find_states, read_state
 from maxvit.training.tally import Tally, means
 
-CPU = torch.device("cpu")
+NAMES, CPU = ("loss", "accuracy"), torch.device("cpu")
 
 
 @pytest.fixture
@@ -109,17 +109,17 @@ def test_the_rate_follows_the_square_root_of_the_batch(small_recipe, tmp_path, p
 def test_means_are_exact_in_any_order():
     torch.manual_seed(0)
     scores = [{"loss": torch.rand(()) * 9, "accuracy": torch.rand(())} for _ in range(101)]
-    one, other = Tally(CPU), Tally(CPU)
+    one, other = Tally(NAMES, CPU), Tally(NAMES, CPU)
     for i, score in enumerate(scores):
         one.add(score, i + 1)
     for i in reversed(range(101)):
         other.add(scores[i], i + 1)
     totals = one.totals(lambda t: t)
     assert totals == other.totals(lambda t: t)
-    resumed = Tally(CPU, totals)
+    resumed = Tally(NAMES, CPU, totals)
     assert resumed.totals(lambda t: t) == totals
     wanted = sum(float(s["loss"]) * (i + 1) for i, s in enumerate(scores)) / (101 * 102 / 2)
     assert means(totals)["loss"] == pytest.approx(wanted, abs=1e-7)
     one.add({"loss": torch.tensor(math.inf), "accuracy": torch.tensor(1.0)}, 3)
     assert math.isnan(means(one.totals(lambda t: t))["loss"])
-    assert math.isnan(means(Tally(CPU).totals(lambda t: t))["accuracy"])
+    assert math.isnan(means(Tally(NAMES, CPU).totals(lambda t: t))["accuracy"])

@@ -24,6 +24,9 @@ def written(folder, text):
 
 def test_the_recipes_that_ship():
     assert list_recipes() == [
+        "coco-cascade",
+        "coco-retinanet",
+        "detection",
         "digits",
         "finetune-folder",
         "folder",
@@ -64,7 +67,7 @@ def test_a_recipe_survives_the_way_to_yaml_and_back(name, tmp_path):
 @pytest.mark.parametrize("name", list_recipes())
 def test_to_yaml_says_every_value(name):
     said = yaml.safe_load(load_recipe(name).to_yaml())
-    assert set(said) == {"seed", "model", "data", "optimization", "engine", "checkpoints"}
+    assert set(said) == {"task", "seed", "model", "data", "optimization", "engine", "checkpoints"}
     assert said["optimization"].keys() >= {"clip_norm", "min_learning_rate"}  # which no recipe sets
 
 

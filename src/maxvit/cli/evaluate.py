@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from maxvit.cli.answers import evaluate_task, open_task
 from maxvit.cli.errors import complain
 from maxvit.cli.sizes import read_size
 from maxvit.cli.tables import print_table
@@ -39,9 +40,18 @@ def evaluate(
     batch_size: Annotated[int, typer.Option(min=1)] = 64,
     workers: Annotated[int, typer.Option(min=0, help="Processes that decode images.")] = 0,
     engine: Annotated[str, typer.Option(help="auto: the file decides. torch or onnxruntime: that one.")] = "auto",
+    task: Annotated[str | None, typer.Option(help="Needed where the task is a module of yours.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Of other tasks: a setting of the task.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
-    """Measure accuracy and calibration, with their 95 % intervals, and each class."""
+    """Measure accuracy and calibration, with their 95 % intervals, and each class; of other tasks their own figures."""
+    if (network := open_task(checkpoint, task, settings)) is not None:
+        if size or scale_windows or tta != "none" or engine != "auto":
+            raise MaxViTError("--size, --scale-windows, --tta and --engine are for classifiers: leave them out")
+        evaluate_task(network, data, min(batch_size, 8), workers, out, as_json)
+        return
     from maxvit.data.digits import load_digits
     from maxvit.data.sources import load_held_out
     from maxvit.inference.device import best_device
@@ -67,7 +77,7 @@ def evaluate(
         complain(f"left out: {sentence}")
     complain(f"engine: {opened.name}")
     if out is not None:
-        settings = {
+        used = {
             "checkpoint": str(checkpoint),
             "data": str(data or "scikit-learn digits"),
             "sizes": [size_name(s) for s in engines],
@@ -77,7 +87,7 @@ def evaluate(
             "engine": opened.name,
             "batch_size": batch_size,
         }
-        write_records(out, results, images, settings)
+        write_records(out, results, images, used)
         complain(f"wrote {out / 'evaluation.json'} and {out / 'predictions.csv'}")
     if as_json:
         typer.echo(json.dumps({"engine": opened.name, "tta": tta, **as_dict(results)}))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
+from maxvit.cli.answers import open_task
 from maxvit.cli.sizes import read_size
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ def export(
     opset: Annotated[
         int | None, typer.Option(help="ONNX operators of this set, 17 to 23, as TensorRT takes them.")
     ] = None,
+    task: Annotated[str | None, typer.Option(help="Needed where the task is a module of yours.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
@@ -60,6 +62,7 @@ def export(
     from maxvit.errors import MaxViTError
     from maxvit.export.files import ENDINGS, Format, export_model
     from maxvit.export.form import Form, Precision
+    from maxvit.export.task import export_task
 
     check_known("format", [to], ENDINGS)
     if int8 and precision not in ("fp32", "int8"):
@@ -77,6 +80,14 @@ def export(
     path = out or checkpoint.with_suffix(ENDINGS[to])
     if path.exists() and not force:
         raise MaxViTError(f"{path} exists already: choose another name with --out, or replace it with --force")
+    if (network := open_task(checkpoint, task, None)) is not None:
+        if form != Form(image_size=form.image_size, batch=form.batch) or scale_windows or images:
+            raise MaxViTError(
+                "files of other tasks than classification take --to, --size and --batch: leave the rest out"
+            )
+        done = export_task(network, path, cast("Format", to), form.image_size, batch)
+        typer.echo(json.dumps(_as_dict(done))) if as_json else _print(done)
+        return
     model = load_model(checkpoint, image_size=form.image_size if scale_windows else None)
     chosen = _images(model, checkpoint, images, form.precision == "int8")
     done = export_model(model, path, cast("Format", to), form, chosen)

@@ -9,6 +9,7 @@ import typer
 
 from maxvit.cli.tables import print_table
 from maxvit.config import VARIANTS
+from maxvit.errors import MaxViTError
 
 if TYPE_CHECKING:
     from maxvit.inference.summary import Summary
@@ -23,6 +24,11 @@ def info(
     """Say how large a network is: parameters, multiply-adds and memory, stage by stage."""
     from maxvit.inference.summary import summarize
 
+    if (task := _task(model)) is not None:
+        if image_size is not None:
+            raise MaxViTError("--image-size is for classifiers: leave it out")
+        typer.echo(json.dumps({"model": model, **task}) if as_json else "\n".join(f"{k}: {v}" for k, v in task.items()))
+        return
     network = _open(model, image_size)
     summary = summarize(network)
     described = _describe(network)
@@ -32,6 +38,21 @@ def info(
     _print(model, summary)
     for key, value in described.items():
         typer.echo(f"{key.replace('_', ' ')}: {value}")
+
+
+def _task(path: str) -> dict[str, Any] | None:
+    """What a checkpoint of another task than classification says of itself; None: it is no such."""
+    from maxvit import storage, tasks
+
+    if (name := tasks.task_of(path)) == tasks.CLASSIFICATION:
+        return None
+    tensors, metadata = storage.load(path)
+    numbers = sum(t.numel() for n, t in tensors.items() if not n.endswith(("running_mean", "running_var", "_tracked")))
+    known = {"task": name, "parameters": numbers, "settings": metadata["task"]}
+    known |= {"classes": metadata["class_names"], "image size": metadata["preprocessing"]["image_size"]}
+    return known | {
+        k: v for k, v in (metadata.get("provenance") or {}).items() if k in ("epoch", "data", "date", "command")
+    }
 
 
 def _open(model: str, image_size: int | None) -> "MaxViT":

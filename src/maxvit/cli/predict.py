@@ -1,11 +1,13 @@
 """maxvit predict: classes of images, printed, or in a file where there are many."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
 import typer
 
+from maxvit.cli.answers import open_task, predict_task
 from maxvit.cli.errors import REQUEUE, USER_MISTAKE, complain
 from maxvit.errors import MaxViTError
 
@@ -38,20 +40,32 @@ def predict(
     part_size: Annotated[
         int | None, typer.Option(min=1, help="With --out: images written at a time. Default: 4096.")
     ] = None,
+    pictures: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Of other tasks: draw each answer over its image, there.")
+    ] = None,
+    task: Annotated[str | None, typer.Option(help="Needed where the task is a module of yours.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Of other tasks: a setting of the task.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line; with --out, of the whole.")] = False,
 ) -> None:
-    """Classify images.
+    """Classify images; with the checkpoint of another task give its answers, and with --out in the format of its field.
 
     What cannot be read is named and the others are done; the exit code is then 2. With --out it is listed in
     NAME.errors.csv, and the exit code is 0.
     """
+    given = {"--embeddings": embeddings, "--workers": workers, "--devices": devices, "--part-size": part_size}
+    if (network := open_task(checkpoint, task, settings)) is not None:
+        _refuse(given, "classifiers: take another checkpoint")
+        predict_task(network, _files(images), batch_size, pictures, out, as_json)
+        return
+    if pictures is not None:
+        raise MaxViTError("--pictures is for other tasks than classification: leave it out, or see maxvit explain")
     if out is not None:
         options = _Options(out, top_k, batch_size, engine, embeddings, workers or 0, part_size)
         _write(checkpoint, images, options, devices, as_json)
         return
-    given = {"--embeddings": embeddings, "--workers": workers, "--devices": devices, "--part-size": part_size}
-    if extra := [name for name, value in given.items() if value is not None and value is not False]:
-        raise MaxViTError(f"{extra[0]} is for a file of answers: add --out FILE, or leave {extra[0]} out")
+    _refuse(given, "a file of answers: add --out FILE")
     files, empty = _find([Path(image) for image in images])
     for folder in empty:
         complain(f"error: folder {folder} holds no images")
@@ -78,6 +92,20 @@ def predict(
         complain(f"{failed} of {len(files)} images could not be read")
     if failed or empty:
         raise typer.Exit(USER_MISTAKE)
+
+
+def _refuse(given: Mapping[str, object], what: str) -> None:
+    """Options that would do nothing."""
+    if extra := [name for name, value in given.items() if value is not None and value is not False]:
+        raise MaxViTError(f"{extra[0]} is for {what}, or leave {extra[0]} out")
+
+
+def _files(images: list[str]) -> list[Path]:
+    """All images; a folder without any is a mistake."""
+    files, empty = _find([Path(image) for image in images])
+    if empty:
+        raise MaxViTError(f"folder {empty[0]} holds no images: choose another")
+    return files
 
 
 def _find(paths: list[Path]) -> tuple[list[Path], list[Path]]:

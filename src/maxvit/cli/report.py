@@ -12,11 +12,12 @@ def report(
 ) -> None:
     """Write a run's report, one HTML file.
 
-    Curves, accuracy, confusion matrix, calibration, worst mistakes, attention maps, configuration.
+    Curves, accuracy, confusion matrix, calibration, worst mistakes, attention maps, configuration; of other tasks their
+    figures and pictures of answers.
     """
     from maxvit.training.report_run import report_run
 
     page, content = report_run(run, show_progress=True)
-    typer.echo(f"accuracy {content.evaluation.accuracy:.2%} on {content.evaluated_on}\nreport: {page}")
+    typer.echo(f"{content.headline}\nreport: {page}")
     if open_it:
         typer.launch(page.resolve().as_uri())

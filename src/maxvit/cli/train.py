@@ -22,8 +22,13 @@ def train(
         str | None,
         typer.Argument(help="A folder of class folders, shards, or a list; without it, handwritten digits."),
     ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(help="classification, segmentation, detection, aesthetics, or a module of yours: docs/tasks.md."),
+    ] = None,
     recipe: Annotated[
-        str | None, typer.Option(help="A recipe's name or YAML file. Default: folder, or digits without DATA.")
+        str | None,
+        typer.Option(help="A recipe's name or YAML file. Default: the task's; folder, or digits without DATA."),
     ] = None,
     model: Annotated[str | None, typer.Option(help="A variant's name: see maxvit list.")] = None,
     settings: Annotated[
@@ -52,7 +57,7 @@ def train(
     from maxvit.training.recipe import load_recipe
 
     if resume is not None:
-        given = {"DATA": data, "--recipe": recipe, "--model": model, "--set": settings, "--out": out}
+        given = {"DATA": data, "--task": task, "--recipe": recipe, "--model": model, "--set": settings, "--out": out}
         if extra := [name for name, value in {**given, "--show-recipe": show_recipe}.items() if value]:
             raise MaxViTError(f"--resume continues a run with its own recipe; {extra[0]} was given too: leave it out")
         words = ["--resume", str(resume)]
@@ -62,7 +67,9 @@ def train(
             overrides.insert(0, f"model.name={model}")
         if data is not None:
             overrides.insert(0, f"data.path={json.dumps(data)}")
-        name = recipe or ("digits" if data is None else "folder")
+        if task is not None:
+            overrides.insert(0, f"task.name={json.dumps(task)}")
+        name = recipe or _default_recipe(task, data)
         chosen = load_recipe(name, overrides)
         if show_recipe:
             typer.echo(chosen.to_yaml(), nl=False)
@@ -91,6 +98,14 @@ def train(
         raise typer.Exit(_code(outcome))
 
 
+def _default_recipe(task: str | None, data: str | None) -> str:
+    from maxvit.tasks import CLASSIFICATION, find_task
+
+    if task in (None, CLASSIFICATION):
+        return "digits" if data is None else "folder"
+    return find_task(task).recipe
+
+
 def _devices(wanted: int | None) -> int:
     import torch
 
@@ -103,6 +118,7 @@ def _code(outcome: "Outcome") -> int:
 
 def _finish(outcome: "Outcome", as_json: bool) -> None:
     from maxvit.inference.evaluate import SeveralLabels
+    from maxvit.inference.task_report import TaskReport
     from maxvit.training.files import read_metrics
     from maxvit.training.report_run import report_run
 
@@ -121,6 +137,18 @@ def _finish(outcome: "Outcome", as_json: bool) -> None:
         answer = {"checkpoint": str(checkpoint), "val_accuracy": best, "skipped": len(outcome.skipped)}
         sentence = f"{best:.2%} of first answers are among an image's classes (validation); no report of several labels"
         typer.echo(json.dumps(answer) if as_json else f"{sentence}\ncheckpoint: {checkpoint}")
+        return
+    if isinstance(report, TaskReport):
+        figures = report.judgement.figures
+        answer = {
+            "checkpoint": str(checkpoint),
+            "report": str(page),
+            "figures": figures,
+            "skipped": len(outcome.skipped),
+        }
+        typer.echo(
+            json.dumps(answer) if as_json else f"{report.headline}\ncheckpoint: {checkpoint}\nreport:     {page}"
+        )
         return
     result = report.evaluation
     if as_json:

@@ -1,8 +1,8 @@
-"""Batches of labelled images, the same for the same seed whatever the number of workers."""
+"""Batches of images and their truth, the same for the same seed whatever the number of workers."""
 
 import signal
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -10,11 +10,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from maxvit.config import Preprocessing, Size
-from maxvit.data.augmentation import Augmentation, training_transform
+from maxvit.data.augmentation import Augmentation
 from maxvit.data.bucketing import find_buckets
+from maxvit.data.examples import Examples, LabelledExamples
 from maxvit.data.labelled import LabelledImages, Picked
 from maxvit.data.sampling import EvaluationBatches, Share, Step, TrainingBatches, part_batches
-from maxvit.data.transforms import normalise, preprocess
 from maxvit.errors import MaxViTError
 
 ATTEMPTS = 10  # to find an image in place of one that cannot be read
@@ -25,7 +25,8 @@ class Batch(NamedTuple):
 
     Attributes:
         images: (B, C, H, W) float32.
-        labels: (B,) int64; or (B, classes) float32, a share or 0 and 1 for each class.
+        labels: The truth of each, as `Examples.together` gives it: (B,) int64; or (B, classes) float32, a share or 0
+            and 1 for each class; of other tasks what `Task.stack` makes, and for evaluation a list.
         indices: (B,) int64, of each image in its data set.
         skipped: A sentence for each image that could not be read, and is not in the batch.
         weight: Of the mean over these images in the mean over a training batch, see `Step`.
@@ -33,7 +34,7 @@ class Batch(NamedTuple):
     """
 
     images: Tensor
-    labels: Tensor
+    labels: Any
     indices: Tensor
     skipped: list[str]
     weight: float = 1.0
@@ -41,73 +42,70 @@ class Batch(NamedTuple):
 
 
 class _Images(Dataset[Batch]):
-    """What both kinds of batches share: item `keys` is a batch, all of one bucket."""
+    """What both kinds of batches share: item `keys` is a batch, all of one size."""
 
-    def __init__(self, images: LabelledImages, spec: Preprocessing) -> None:
-        self.images, self.spec = images, spec
-        self.labels = torch.as_tensor(np.asarray(images.labels))
-
-    def _batch(self, tensors: list[Tensor], indices: list[int], broken: dict[int, str], weight: float = 1.0) -> Batch:
-        places = torch.tensor(indices, dtype=torch.int64)
-        images = torch.stack(tensors) if tensors else torch.empty(0)
-        return Batch(images, self.labels[places], places, list(broken.values()), weight, list(broken))
+    def __init__(self, examples: Examples) -> None:
+        self.examples = examples
 
     def _sentence(self, index: int, error: MaxViTError) -> str:
         """What is wrong with which image: of one without a path, the error does not say which."""
-        name, text = self.images.names[index], str(error)
+        name, text = self.examples.names[index], str(error)
         return text if name in text else f"{name}: {text}"
 
 
 class _EvaluationImages(_Images):
     def __getitem__(self, keys: list[int]) -> Batch:
-        tensors, indices, broken = [], [], {}
+        tensors, truths, indices, broken = [], [], [], {}
         for index in keys:
             try:
-                tensors.append(preprocess(self.spec, self.images.sources[index]))
-                indices.append(index)
+                tensor, truth = self.examples.evaluation(index)
             except MaxViTError as error:
                 broken[index] = self._sentence(index, error)
-        return self._batch(tensors, indices, broken)
+                continue
+            tensors.append(tensor)
+            truths.append(truth)
+            indices.append(index)
+        return _batch(tensors, self.examples.together(truths, training=False), indices, broken)
 
 
 class _TrainingImages(_Images):
-    """An image that cannot be read gives its place to another of its bucket, so that batches keep their sizes."""
+    """An image that cannot be read gives its place to another of its size, so that batches keep their sizes."""
 
-    def __init__(
-        self,
-        images: LabelledImages,
-        spec: Preprocessing,
-        buckets: Sequence[Size],
-        augmentation: Augmentation,
-        rand_augment: tuple[int, int],
-    ) -> None:
-        super().__init__(images, spec)
-        self.buckets = buckets
-        self.augment = {size: training_transform(size, augmentation, rand_augment) for size in set(buckets)}
+    def __init__(self, examples: Examples, sizes: Sequence[Size]) -> None:
+        super().__init__(examples)
+        self.sizes = sizes
 
     def __getitem__(self, step: Step) -> Batch:
-        tensors, indices, broken = [], [], {}
+        found, indices, broken = [], [], {}
         for first, seed in step.keys:
             others = np.random.default_rng(seed)
             for attempt in range(ATTEMPTS):
-                index = first if attempt == 0 else int(others.integers(len(self.buckets)))
-                if self.buckets[index] != self.buckets[first]:
+                index = first if attempt == 0 else int(others.integers(len(self.sizes)))
+                if self.sizes[index] != self.sizes[first]:
                     continue
                 try:
-                    tensors.append(self._read(index, seed))
+                    found.append(self._read(index, seed))
                     indices.append(index)
                     break
                 except MaxViTError as error:
                     broken[index] = self._sentence(index, error)
-        if len(tensors) == 1:
-            tensors, indices = tensors * 2, indices * 2  # batch norm needs two values
-        return self._batch(tensors, indices, broken, step.weight)
+        if len(found) == 1:
+            found, indices = found * 2, indices * 2  # batch norm needs two values
+        truths = self.examples.together([truth for _, truth in found], training=True)
+        return _batch([tensor for tensor, _ in found], truths, indices, broken, step.weight)
 
-    def _read(self, index: int, seed: int) -> Tensor:
+    def _read(self, index: int, seed: int) -> tuple[Tensor, Any]:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            picture = self.augment[self.buckets[index]](self.images.sources[index])
-        return normalise(self.spec, picture.permute(1, 2, 0).numpy())
+            return self.examples.training(index)
+
+
+def _batch(
+    tensors: list[Tensor], truths: Any, indices: list[int], broken: dict[int, str], weight: float = 1.0
+) -> Batch:
+    images = torch.stack(tensors) if tensors else torch.empty(0)
+    places = torch.tensor(indices, dtype=torch.int64)
+    return Batch(images, truths, places, list(broken.values()), weight, list(broken))
 
 
 def _leave_signals_to_the_main_process(worker: int) -> None:
@@ -115,6 +113,37 @@ def _leave_signals_to_the_main_process(worker: int) -> None:
     for name in ("SIGINT", "SIGTERM", "SIGUSR1"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
+
+
+def training_batches(
+    examples: Examples, batch_size: int, workers: int, seed: int, share: Share | None = None
+) -> DataLoader[Batch]:
+    """Shuffled, augmented batches, each of images of one size; see `TrainingBatches`."""
+    sizes = examples.sizes(training=True)
+    return DataLoader(
+        _TrainingImages(examples, sizes),
+        batch_size=None,  # an item is a batch already
+        sampler=TrainingBatches(sizes, batch_size, seed, share, examples.shards),
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        worker_init_fn=_leave_signals_to_the_main_process,
+        pin_memory=torch.cuda.is_available(),
+    )
+
+
+def evaluation_batches(
+    examples: Examples, batch_size: int, workers: int = 0, rank: int = 0, world: int = 1
+) -> DataLoader[Batch]:
+    """Every image once over all processes, in batches of one size; `Batch.indices` says which is where."""
+    return DataLoader(
+        _EvaluationImages(examples),
+        batch_size=None,
+        sampler=EvaluationBatches(examples.sizes(training=False), batch_size, rank, world),
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        worker_init_fn=_leave_signals_to_the_main_process,
+        pin_memory=torch.cuda.is_available(),
+    )
 
 
 def training_loader(
@@ -127,33 +156,17 @@ def training_loader(
     share: Share | None = None,
     rand_augment: tuple[int, int] = (2, 15),
 ) -> DataLoader[Batch]:
-    """Shuffled, augmented batches, each of images of one size; see `TrainingBatches`."""
-    buckets = find_buckets(spec, images.sources)
-    return DataLoader(
-        _TrainingImages(images, spec, buckets, augmentation, rand_augment),
-        batch_size=None,  # an item is a batch already
-        sampler=TrainingBatches(buckets, batch_size, seed, share, images.shards),
-        num_workers=workers,
-        persistent_workers=workers > 0,
-        worker_init_fn=_leave_signals_to_the_main_process,
-        pin_memory=torch.cuda.is_available(),
+    """`training_batches` of images and their classes."""
+    return training_batches(
+        LabelledExamples(images, spec, augmentation, rand_augment), batch_size, workers, seed, share
     )
 
 
 def evaluation_loader(
     images: LabelledImages, spec: Preprocessing, batch_size: int, workers: int = 0, rank: int = 0, world: int = 1
 ) -> DataLoader[Batch]:
-    """Every image once over all processes, in batches of one size; `Batch.indices` says which is where."""
-    buckets = find_buckets(spec, images.sources)
-    return DataLoader(
-        _EvaluationImages(images, spec),
-        batch_size=None,
-        sampler=EvaluationBatches(buckets, batch_size, rank, world),
-        num_workers=workers,
-        persistent_workers=workers > 0,
-        worker_init_fn=_leave_signals_to_the_main_process,
-        pin_memory=torch.cuda.is_available(),
-    )
+    """`evaluation_batches` of images and their classes."""
+    return evaluation_batches(LabelledExamples(images, spec), batch_size, workers, rank, world)
 
 
 def part_loader(
@@ -164,7 +177,7 @@ def part_loader(
     A part is asked for when the batches of the one before are on their way, `workers` processes reading ahead.
     """
     return DataLoader(
-        _EvaluationImages(images, spec),
+        _EvaluationImages(LabelledExamples(images, spec)),
         batch_size=None,
         sampler=part_batches(parts, lambda part: find_buckets(spec, Picked(images.sources, part)), batch_size),
         num_workers=workers,

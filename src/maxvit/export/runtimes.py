@@ -13,7 +13,7 @@ from maxvit.errors import MaxViTError
 from maxvit.storage import decode
 
 IN_CACHE = 224 * 224  # pixels of the images that one core computes at once: their maps stay in its cache
-KEYS = ("format", "config", "preprocessing", "class_names", "provenance", "precision", "quantization")
+KEYS = ("format", "task", "config", "preprocessing", "class_names", "provenance", "precision", "quantization")
 
 
 class Runtime(Protocol):

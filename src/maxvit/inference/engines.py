@@ -99,6 +99,8 @@ class FileEngine:
         metadata = self.file.metadata
         if metadata.get("format") != FORMAT:
             raise MaxViTError(f"{path} was not written by maxvit, and does not say its classes: use maxvit export")
+        if isinstance(task := metadata.get("task"), dict):
+            raise MaxViTError(f"{path} is for {task.get('name')}: predict with the checkpoint that it was made from")
         try:
             self.config = MaxViTConfig.from_dict(metadata["config"])
             self.preprocessing = Preprocessing.from_dict(metadata["preprocessing"])

@@ -55,6 +55,11 @@ class Report:
     command: str  # reproduces the run
     summary: str  # the result in a sentence, for a paper
 
+    @property
+    def headline(self) -> str:
+        """The result in a line."""
+        return f"accuracy {self.evaluation.accuracy:.2%} on {self.evaluated_on}"
+
 
 _LARGEST_MATRIX = 50  # classes; beyond, a matrix is a wall of empty cells
 _CONFUSIONS = {"beside a matrix": 8, "alone": 30}
@@ -70,33 +75,42 @@ def write_report(path: Path, report: Report) -> None:
     Raises:
         MaxViTError: If the file cannot be written, or jinja2 (an optional dependency) is missing.
     """
+    page = (
+        environment()
+        .get_template("report.html.j2")
+        .render(
+            report=report,
+            evaluation=report.evaluation,
+            charts=_charts(report.history),
+            epochs=epochs_table(report.history),
+            matrix=_matrix(report.evaluation) if len(report.evaluation.class_names) <= _LARGEST_MATRIX else None,
+            confusions=_confusions(report.evaluation),
+            bins=report.evaluation.calibration_bins(),
+            calibration_interval=report.evaluation.calibration_interval(),
+            classes=sorted(report.evaluation.per_class(), key=lambda row: (not row["images"], row["f1"])),
+            mistakes=[(mistake, *_picture(mistake.image, 192)) for mistake in report.mistakes],
+            **_attention(report.explained),
+        )
+    )
+    # a file name that is not UTF-8 reaches us with lone surrogates, which no UTF-8 page can hold
+    write_text(path, page.encode("utf-8", "replace").decode("utf-8"))
+
+
+def environment() -> Any:
+    """The templates of pages. Raises `MaxViTError` if jinja2 (an optional dependency) is missing."""
     try:
         import jinja2
     except ImportError as error:
         raise MaxViTError(f"the report needs jinja2 ({error}): pip install 'maxvit[train]'") from error
-    environment = jinja2.Environment(
+    found = jinja2.Environment(
         loader=jinja2.PackageLoader("maxvit", "inference"),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters |= {"percent": percent, "number": number}
-    page = environment.get_template("report.html.j2").render(
-        report=report,
-        evaluation=report.evaluation,
-        charts=_charts(report.history),
-        epochs=_epochs(report.history),
-        matrix=_matrix(report.evaluation) if len(report.evaluation.class_names) <= _LARGEST_MATRIX else None,
-        confusions=_confusions(report.evaluation),
-        bins=report.evaluation.calibration_bins(),
-        calibration_interval=report.evaluation.calibration_interval(),
-        classes=sorted(report.evaluation.per_class(), key=lambda row: (not row["images"], row["f1"])),
-        mistakes=[(mistake, *_picture(mistake.image, 192)) for mistake in report.mistakes],
-        **_attention(report.explained),
-    )
-    # a file name that is not UTF-8 reaches us with lone surrogates, which no UTF-8 page can hold
-    write_text(path, page.encode("utf-8", "replace").decode("utf-8"))
+    found.filters |= {"percent": percent, "number": number}
+    return found
 
 
 def _charts(history: list[dict[str, float]]) -> list[Chart]:
@@ -116,7 +130,7 @@ def _charts(history: list[dict[str, float]]) -> list[Chart]:
     return [chart for chart in charts if chart]
 
 
-def _epochs(history: list[dict[str, float]]) -> dict[str, list[Any]]:
+def epochs_table(history: list[dict[str, float]]) -> dict[str, list[Any]]:
     """Every recorded value as text, for those who cannot see or do not trust a curve."""
     keys = list(dict.fromkeys(key for row in history for key in row))
     values = [[finite(row.get(key)) for key in keys] for row in history]

@@ -199,14 +199,19 @@ def _fix_position_biases(fast: MaxViT) -> None:
 
 @contextmanager
 def _whole_floats() -> Iterator[None]:
-    """Products of float32 in float32, where a GPU would round what it multiplies to 10 bits."""
-    cudnn, precision = torch.backends.cudnn, torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
+    """Products of float32 in float32, where a GPU or oneDNN would round what it multiplies."""
+    cudnn = torch.backends.cudnn
+    backends = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)  # type: ignore[attr-defined]
+    name, exact = ("fp32_precision", "ieee") if hasattr(backends[0], "fp32_precision") else ("allow_tf32", False)
+    before = [(backend, getattr(backend, name)) for backend in backends if hasattr(backend, name)]
+    for backend, _ in before:
+        setattr(backend, name, exact)
     try:
         with cudnn.flags(cudnn.enabled, cudnn.benchmark, cudnn.benchmark_limit, cudnn.deterministic, allow_tf32=False):
             yield
     finally:
-        torch.set_float32_matmul_precision(precision)
+        for backend, precision in before:
+            setattr(backend, name, precision)
 
 
 @torch.inference_mode()

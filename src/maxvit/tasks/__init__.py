@@ -1,7 +1,10 @@
 """One package per task: its head, loss, metric, data format and picture, a file each."""
 
 import importlib
+import importlib.util
+import os
 import pkgutil
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,22 +28,29 @@ def list_tasks() -> list[str]:
     return sorted([CLASSIFICATION, *(found.name for found in pkgutil.iter_modules(__path__) if found.ispkg)])
 
 
-def find_task(name: str) -> type[Task]:
-    """The task of a name: one of `list_tasks()` but classification, or the dotted name of a module of yours.
+def find_task(name: str, imports: bool = True) -> type[Task]:
+    """The task of a name: one of `list_tasks()` but classification, or a module of yours that is on Python's path.
 
-    The module binds its task to the name `TASK`.
+    The module binds its task to the name `TASK`; the folder that Python was started in is searched too.
+
+    Args:
+        name: Of the task or the module.
+        imports: Whether a module of yours may be imported; False, where a file of weights names it: it must have been.
 
     Raises:
         MaxViTError: If there is none, or its libraries are not installed.
     """
     known = [task for task in list_tasks() if task != CLASSIFICATION]
-    if name not in known and "." not in name:
-        check_known("task", [name], known)
-    module = name if "." in name else f"{__name__}.{name}"
+    module = f"{__name__}.{name}" if name in known else name
+    if name not in known and name not in sys.modules:
+        if not imports:
+            raise MaxViTError(f"the task {name} is a module that was not imported: name it with --task {name}")
+        if not _exists(name):
+            raise MaxViTError(f"unknown task {name!r}: choose {', '.join(known)}, or a module on Python's path")
     try:
         found = importlib.import_module(module).TASK
     except ImportError as error:
-        hint = f"pip install 'maxvit[{name}]'" if name in known else "is it on Python's path?"
+        hint = f"pip install 'maxvit[{name}]'" if name in known else "mend the module"
         raise MaxViTError(f"task {name} cannot be imported ({error}): {hint}") from error
     except AttributeError as error:
         raise MaxViTError(f"module {name} has no TASK: bind it to the class of your task, see docs/tasks.md") from error
@@ -49,13 +59,31 @@ def find_task(name: str) -> type[Task]:
     return found
 
 
-def make_task(values: Mapping[str, Any]) -> Task:
+def _exists(module: str) -> bool:
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
+    try:
+        return importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+def task_for(network: TaskNetwork) -> Task:
+    """The task that a network was made for."""
+    return find_task(network.settings.name)(network.settings)
+
+
+def make_task(values: Mapping[str, Any], imports: bool = True) -> Task:
     """A task from its settings as plain values, of a recipe's section or a checkpoint.
+
+    Args:
+        values: "name", and some of the task's own settings.
+        imports: As for `find_task`.
 
     Raises:
         MaxViTError: If the task is unknown, or a setting is unknown or not allowed.
     """
-    found = find_task(str(values["name"]))
+    found = find_task(str(values["name"]), imports)
     check_known("setting", [f"task.{key}" for key in values], [f"task.{key}" for key in found.Settings.model_fields])
     try:
         return found(found.Settings.model_validate(dict(values)))
@@ -105,7 +133,7 @@ def load(path: str | Path, settings: Mapping[str, Any] | None = None) -> MaxViT 
         class_names = [str(name) for name in metadata["class_names"]]
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise MaxViTError(f"the description in {path} cannot be used: {error}") from error
-    network = outline(make_task({**metadata["task"], **(settings or {})}), config, class_names)
+    network = outline(make_task({**metadata["task"], **(settings or {})}, imports=False), config, class_names)
     network.backbone.preprocessing = preprocessing
     network.provenance = metadata.get("provenance") or {}
     return network.take(state, str(path))

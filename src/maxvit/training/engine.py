@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from enum import IntFlag
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -18,11 +18,13 @@ from torch.optim import Optimizer
 
 from maxvit.data.sampling import Share
 from maxvit.errors import MaxViTError
-from maxvit.model import MaxViT
+from maxvit.model import MaxViTBlock
 from maxvit.training.processes import processes
 from maxvit.training.recipe import EngineSection
 
 _WHOLE = states.StateDictOptions(full_state_dict=True, cpu_offload=True)
+
+N = TypeVar("N", bound=nn.Module)
 
 
 class Flag(IntFlag):
@@ -100,16 +102,15 @@ class Engine:
             raise MaxViTError(f"data.batch_size is {batch_size} for {self.world} devices: give each an image at least")
         return Share(self.rank, self.world, accumulate, self.nodes)
 
-    def place(self, network: MaxViT) -> MaxViT:
+    def place(self, network: N) -> N:
         """Move a network to the device, in the recipe's precision, and shard it if it is to be sharded."""
         network = network.to(self.device, torch.float64 if self.settings.precision == "fp64" else None)
         if self.settings.sync_batch_norm and self.world > 1:
             network = nn.SyncBatchNorm.convert_sync_batchnorm(network, self._norm_group())
         if self.sharded:
             mesh = init_device_mesh(self.device.type, (self.world,))
-            for stage in network.stages:
-                for block in stage.children():
-                    fully_shard(block, mesh=mesh)
+            for block in (m for m in network.modules() if isinstance(m, MaxViTBlock)):
+                fully_shard(block, mesh=mesh)
             fully_shard(network, mesh=mesh)
         return network
 
@@ -170,7 +171,7 @@ class Engine:
             raise MaxViTError(problem)
 
     @torch.no_grad()
-    def average_statistics(self, network: MaxViT) -> None:
+    def average_statistics(self, network: nn.Module) -> None:
         """Give all processes the mean of the running statistics of batch norms, so that one state is that of all."""
         norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training]
         if self.world == 1 or not norms:
@@ -181,12 +182,12 @@ class Engine:
         parts = (together / self.world).split([len(t) for t in tensors])
         torch._foreach_copy_(tensors, parts)
 
-    def release(self, network: MaxViT) -> None:
+    def release(self, network: nn.Module) -> None:
         """After a forward without backward: keep only this process's part again."""
         if isinstance(network, FSDPModule):
             network.reshard()
 
-    def state_of(self, network: MaxViT, optimizer: Optimizer | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
+    def state_of(self, network: nn.Module, optimizer: Optimizer | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
         """Whole state of a network and its optimiser by name of parameter, on the CPU; with shards on the first only.
 
         All processes must call it. An optimiser that has done nothing has no state: asked for it, PyTorch would take a
@@ -198,7 +199,7 @@ class Engine:
         return weights, states.get_optimizer_state_dict(network, optimizer, options=_WHOLE)
 
     def set_state(
-        self, network: MaxViT, weights: Mapping[str, Any], optimizer: Optimizer | None = None, moments: Any = None
+        self, network: nn.Module, weights: Mapping[str, Any], optimizer: Optimizer | None = None, moments: Any = None
     ) -> None:
         """Undo `state_of`. All processes must call it, with the same values."""
         states.set_model_state_dict(network, dict(weights), options=_WHOLE)

@@ -3,16 +3,17 @@
 import csv
 import io
 from collections.abc import Mapping, Sequence
+from math import inf, isfinite, isnan
 from pathlib import Path
 from typing import Any
 
 from maxvit import storage
 from maxvit.errors import MaxViTError
 from maxvit.model import MaxViT
+from maxvit.tasks.network import TaskNetwork
 
 METRICS = "metrics.csv"
 BEST, LAST = "best.safetensors", "last.safetensors"
-SCORES = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
 
 
 def read_metrics(run: Path) -> list[dict[str, float]]:
@@ -30,9 +31,13 @@ def read_metrics(run: Path) -> list[dict[str, float]]:
     return rows
 
 
-def best_epoch(rows: Sequence[Mapping[str, float]]) -> int:
-    """The epoch, from 1, with the highest validation accuracy; of equal ones that with the lowest loss; 0: none yet."""
-    ranks = [(row["val_accuracy"], -row["val_loss"]) for row in rows]
+def best_epoch(rows: Sequence[Mapping[str, float]], judged_by: str = "accuracy") -> int:
+    """The epoch, from 1, with the highest figure; of equal ones that with the lowest validation loss; 0: none yet.
+
+    Where the figure is no number, as nothing can be said yet, an epoch is worse than any other.
+    """
+    figures = [(row[f"val_{judged_by}"], -row.get("val_loss", 0.0)) for row in rows]
+    ranks = [(-inf if isnan(figure) else figure, loss) for figure, loss in figures]
     return 1 + ranks.index(max(ranks)) if ranks else 0
 
 
@@ -42,13 +47,14 @@ class RunFiles:
     Args:
         run: The run folder.
         provenance: What a checkpoint says of its origin, beside epoch and scores.
+        judged_by: The figure of the validation that chooses the best epoch.
 
     Attributes:
         rows: Of the metrics, one for each finished epoch.
     """
 
-    def __init__(self, run: Path, provenance: dict[str, Any]) -> None:
-        self.run, self.provenance = run, provenance
+    def __init__(self, run: Path, provenance: dict[str, Any], judged_by: str = "accuracy") -> None:
+        self.run, self.provenance, self.judged_by = run, provenance, judged_by
         self.rows: list[dict[str, float]] = []
         self._events: Any = None
 
@@ -65,11 +71,12 @@ class RunFiles:
         else:
             (self.run / METRICS).unlink(missing_ok=True)
 
-    def end_epoch(self, network: MaxViT) -> None:
+    def end_epoch(self, network: MaxViT | TaskNetwork) -> None:
         """Write the checkpoints of the epoch of the last row. `finish_epoch` follows, once the state is written."""
         row = self.rows[-1]
-        network.provenance = {**self.provenance, "epoch": row["epoch"], **{n: row[n] for n in SCORES}}
-        if best_epoch(self.rows) == len(self.rows):
+        scores = {name: value for name, value in row.items() if name.startswith(("train_", "val_")) and isfinite(value)}
+        network.provenance = {**self.provenance, "epoch": row["epoch"], **scores}
+        if best_epoch(self.rows, self.judged_by) == len(self.rows):
             network.save(self.run / BEST)
         network.save(self.run / LAST)
 

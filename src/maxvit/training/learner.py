@@ -1,5 +1,6 @@
 """A network that learns: its optimiser, the average of its weights, one step, and the whole state of it."""
 
+import copy
 from typing import Any
 
 import torch
@@ -8,7 +9,7 @@ from torchvision.transforms.v2 import MixUp
 
 from maxvit.data.loading import Batch
 from maxvit.model import MaxViT
-from maxvit.tasks.classification import Classification
+from maxvit.tasks.network import TaskNetwork
 from maxvit.training.average import Average
 from maxvit.training.engine import Engine
 from maxvit.training.optim import (
@@ -19,6 +20,7 @@ from maxvit.training.optim import (
     set_learning_rate,
     set_training_mode,
 )
+from maxvit.training.purpose import Network, Purpose
 from maxvit.training.recipe import Recipe
 
 
@@ -27,11 +29,12 @@ class Learner:
 
     Args:
         network: Freshly made; it is moved to the engine's device, and sharded if the engine shards.
+        purpose: What it learns.
+        images: What it learns from.
         recipe: How it learns.
         engine: Where it computes.
         updates: In the whole run.
         fast: The same parameters on faster layers, called in training; None: the network itself.
-        class_weights: (classes,) of the loss, or None.
 
     Attributes:
         rate: What the recipe's learning rate is multiplied by; below 1 after a divergence.
@@ -39,13 +42,15 @@ class Learner:
 
     def __init__(
         self,
-        network: MaxViT,
+        network: Network,
+        purpose: Purpose,
+        images: Any,
         recipe: Recipe,
         engine: Engine,
         updates: int,
-        fast: MaxViT | None = None,
-        class_weights: Tensor | None = None,
+        fast: Network | None = None,
     ) -> None:
+        self.purpose = purpose
         self.recipe, self.engine, self.total = recipe, engine, updates
         self.updates, self.rate = 0, 1.0
         settings = recipe.optimization
@@ -53,14 +58,12 @@ class Learner:
         self.average = Average(network, settings.ema_decay)
         self.network, self.fast = engine.place(network), fast
         self.average.network = engine.place(self.average.network)
-        if class_weights is not None:
-            class_weights = class_weights.to(next(network.parameters()))
-        task = Classification(network, settings.label_smoothing, settings.loss, class_weights)
-        quick = Classification(fast, settings.label_smoothing, settings.loss, class_weights) if fast else None
+        task = purpose.objective(network, images).to(engine.device)
+        quick = purpose.objective(fast, images).to(engine.device) if fast else None
         self.scores = engine.wrap(_Scores(task, quick))
         if recipe.engine.compile:
             network.compile(dynamic=False)
-        self.judge = Classification(self.average.network, loss=settings.loss).eval()
+        self.judge = purpose.judge(self.average.network)
         self.optimizer = make_optimizer(network, self.peak, settings.weight_decay, settings.layer_decay)
         self.mixup = (
             MixUp(alpha=recipe.data.mixup, num_classes=network.config.num_classes) if recipe.data.mixup else None
@@ -117,12 +120,11 @@ class Learner:
         return norm
 
     @torch.no_grad()
-    def evaluate(self, batch: Batch) -> dict[str, Tensor]:
-        """Scores of the averaged weights."""
+    def evaluate(self, batch: Batch) -> tuple[dict[str, Tensor], Any]:
+        """Scores and answers of the averaged weights."""
         images, labels = self._to_device(batch)
         with self.engine.autocast():
-            scores: dict[str, Tensor] = self.judge(images, labels)
-        return scores
+            return self.judge(images, labels)
 
     def evaluate_nothing(self) -> None:
         """Take part in the forward of the others: where weights are sharded, each needs all."""
@@ -134,14 +136,17 @@ class Learner:
         """Keep only this process's part of the averaged weights again."""
         self.engine.release(self.average.network)
 
-    def result(self) -> MaxViT:
+    def result(self) -> Network:
         """The network with averaged weights, whole; all processes must call it, and the first has the weights."""
         network = self.average.network
         if not self.engine.sharded and next(network.parameters()).dtype == torch.float32:
             return network
         weights, _ = self.engine.state_of(network)
-        whole = MaxViT.outline(network.config)
-        whole.preprocessing, whole.class_names = network.preprocessing, network.class_names
+        if isinstance(network, TaskNetwork):
+            whole: Network = copy.deepcopy(network)
+        else:
+            whole = MaxViT.outline(network.config)
+            whole.preprocessing, whole.class_names = network.preprocessing, network.class_names
         if weights:
             whole.load_state_dict(weights, assign=True)
             whole.float()
@@ -166,17 +171,27 @@ class Learner:
         self.engine.set_state(self.average.network, state["average"])
         self.average.updates, self.updates, self.rate = state["averaged"], state["updates"], state["rate"]
 
-    def _to_device(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def _to_device(self, batch: Batch) -> tuple[Tensor, Any]:
         dtype = next(self.average.network.parameters()).dtype
         images = batch.images.to(self.engine.device, dtype, non_blocking=True)
-        labels = batch.labels.to(self.engine.device, non_blocking=True)
-        return images, labels.to(dtype) if labels.is_floating_point() else labels
+        return images, _moved(batch.labels, self.engine.device, dtype)
+
+
+def _moved(truths: Any, device: torch.device, dtype: torch.dtype) -> Any:
+    """Tensors in lists, tuples and dictionaries, on the device; those with a point in the network's type."""
+    if isinstance(truths, Tensor):
+        return truths.to(device, dtype if truths.is_floating_point() else None, non_blocking=True)
+    if isinstance(truths, dict):
+        return {name: _moved(value, device, dtype) for name, value in truths.items()}
+    if isinstance(truths, list | tuple):
+        return type(truths)(_moved(value, device, dtype) for value in truths)
+    return truths
 
 
 class _Scores(nn.Module):
-    """What an engine wraps: the task, computed on faster layers where there are some."""
+    """What an engine wraps: the objective, computed on faster layers where there are some."""
 
-    def __init__(self, task: Classification, fast: Classification | None) -> None:
+    def __init__(self, task: nn.Module, fast: nn.Module | None) -> None:
         super().__init__()
         self.task = task
         self._fast = (fast,)  # no submodule: its tensors are the task's
@@ -187,6 +202,6 @@ class _Scores(nn.Module):
             fast.train(mode)
         return super().train(mode)
 
-    def forward(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    def forward(self, images: Tensor, labels: Any) -> dict[str, Tensor]:
         (fast,) = self._fast
         return (self.task if fast is None else fast)(images, labels)

@@ -17,6 +17,7 @@ from maxvit.training.engine import Engine, Flag
 from maxvit.training.files import RunFiles, best_epoch
 from maxvit.training.learner import Learner
 from maxvit.training.progress import ProgressBar
+from maxvit.training.purpose import purpose_of
 from maxvit.training.recipe import Recipe
 from maxvit.training.signals import StopRequest
 from maxvit.training.states import newest_state, write_state
@@ -84,7 +85,8 @@ class Loop:
         self.names, self.files, self.bar, self.stop = names, files, bar, stop
         self.order = train.sampler
         self.recipe, self.accumulate = learner.recipe, self.order.share.accumulate
-        self.at, self.tally = Position(), Tally(engine.device)
+        self.purpose = learner.purpose
+        self.at, self.tally = Position(), Tally(self.purpose.scores, engine.device)
         self.skipped: set[str] = set()  # a sentence for each image that could not be read
         self._broken: set[str] = set()  # those of training
         self._recent: list[tuple[int, Tensor, Tensor]] = []  # update, loss and norm, indices: not yet looked at
@@ -115,7 +117,7 @@ class Loop:
             self._train_epoch()
             self._end_epoch(self._validate())
         if self.at.epoch < self.recipe.optimization.epochs:
-            self.bar.say(f"no better accuracy for {self.recipe.optimization.patience} epochs: the end")
+            self.bar.say(f"no better {self.purpose.judged_by} for {self.recipe.optimization.patience} epochs: the end")
 
     def _train_epoch(self) -> None:
         self.learner.train()
@@ -172,12 +174,16 @@ class Loop:
             self._save()
 
     def _validate(self) -> dict[str, float]:
-        """Scores of the averaged weights on the validation images."""
-        tally = Tally(self.engine.device)
+        """Scores and figures of the averaged weights on the validation images."""
+        tally = Tally(self.purpose.val_scores, self.engine.device)
+        metric = self.purpose.metric(self.learner.network.class_names or ())
         for batch in self._readable(self.val):
             self.skipped.update(batch.skipped)
             if len(batch.labels):
-                tally.add(self.learner.evaluate(batch), len(batch.labels))
+                found, answers = self.learner.evaluate(batch)
+                tally.add(found, len(batch.labels))
+                if metric is not None:
+                    metric.add(answers, [truth for _, truth in batch.labels])
             elif self.engine.sharded:  # the others need this process's part of the weights
                 self.learner.evaluate_nothing()
             mine = Flag.STOP if self.stop.number is not None else Flag(0)
@@ -188,16 +194,20 @@ class Loop:
                 self.learner.end_evaluation()
                 self._save_and_stop()
         self.learner.end_evaluation()
-        return means(tally.totals(self.engine.add_up))
+        scores = means(tally.totals(self.engine.add_up))
+        if metric is None:
+            return scores
+        for rank, state in enumerate(self.engine.gather(metric.state())):
+            if rank != self.engine.rank:
+                metric.merge(state)
+        return scores | metric.compute()
 
     def _end_epoch(self, val: dict[str, float]) -> None:
         train = means(self.tally.totals(self.engine.add_up))
         row = {
             "epoch": self.at.epoch + 1,
-            "train_loss": train["loss"],
-            "train_accuracy": train["accuracy"],
-            "val_loss": val["loss"],
-            "val_accuracy": val["accuracy"],
+            **{f"train_{name}": value for name, value in train.items()},
+            **{f"val_{name}": value for name, value in val.items()},
             "learning_rate": self.learner.optimizer.param_groups[-1]["lr"],
             "images_per_second": self.at.images / self.at.seconds,
             "waiting": self.at.waited / self.at.seconds,
@@ -206,10 +216,10 @@ class Loop:
         network = self.learner.result()
         self.files.rows.append(row)
         self.engine.on_first(lambda: self.files.end_epoch(network))
-        self.at, self.tally = Position(self.at.epoch + 1), Tally(self.engine.device)
+        self.at, self.tally = Position(self.at.epoch + 1), Tally(self.purpose.scores, self.engine.device)
         self._save()
         self.engine.on_first(lambda: self.files.finish_epoch(self.learner.updates))
-        self.bar.end_epoch(self.at.epoch - 1, row["val_accuracy"])
+        self.bar.end_epoch(self.at.epoch - 1, self.purpose.judged_by, val[self.purpose.judged_by])
         stop = Flag.STOP in self.engine.agree(Flag.STOP if self.stop.number is not None else Flag(0))
         if stop and not is_finished(self.recipe, self.files.rows):
             self._save_and_stop()
@@ -236,9 +246,7 @@ class Loop:
         if len(batch.labels):
             return batch
         self._problem = self._problem or "all images of a batch cannot be read"
-        config = self.learner.network.config
-        images = torch.zeros(2, config.in_channels, *config.image_size)
-        return Batch(images, batch.labels.new_zeros(2, *batch.labels.shape[1:]), batch.indices, [], 0.0)
+        return self.purpose.nothing(self.learner.network)
 
     def _readable(self, batches: DataLoader[Batch]) -> Iterator[Batch]:
         """The batches; in place of one that cannot be had an empty one, and the run ends at the next agreement."""
@@ -248,7 +256,7 @@ class Loop:
                 batch = next(source, None)
             except OSError as error:  # not one image, which would be left out, but a file of thousands, or the network
                 self._problem = f"the data cannot be read any more: {str(error).splitlines()[-1]}"
-                labels = batches.dataset.labels[:0]  # type: ignore[attr-defined]
+                labels = batches.dataset.examples.together([], training=True)  # type: ignore[attr-defined]
                 batch = Batch(torch.empty(0), labels, torch.empty(0, dtype=torch.int64), [])
             if batch is None:
                 return
@@ -344,7 +352,7 @@ class Loop:
         """Go to the position of a state; all processes must call it."""
         self.at = Position(**state["position"])
         self.learner.set_state(state["learner"])
-        self.tally = Tally(self.engine.device, state["tally"] if self.engine.is_first else None)
+        self.tally = Tally(self.purpose.scores, self.engine.device, state["tally"] if self.engine.is_first else None)
         self._recent = []
         if self.engine.is_first:
             self.files.set_state(state["files"])
@@ -355,4 +363,6 @@ class Loop:
 def is_finished(recipe: Recipe, rows: Sequence[Mapping[str, float]]) -> bool:
     """Whether a run with these metrics has done all its epochs, or gains nothing any more."""
     patience = recipe.optimization.patience
-    return len(rows) >= recipe.optimization.epochs or bool(patience and len(rows) - best_epoch(rows) >= patience)
+    if len(rows) >= recipe.optimization.epochs or not patience:
+        return len(rows) >= recipe.optimization.epochs
+    return len(rows) - best_epoch(rows, purpose_of(recipe).judged_by) >= patience

@@ -8,11 +8,14 @@ from torch import nn
 from torch.optim import AdamW
 
 from maxvit.model import MaxViT
+from maxvit.tasks.network import TaskNetwork
 
 Schedule = Literal["cosine", "linear", "constant"]
 
 
-def make_optimizer(network: MaxViT, learning_rate: float, weight_decay: float, layer_decay: float = 1.0) -> AdamW:
+def make_optimizer(
+    network: MaxViT | TaskNetwork, learning_rate: float, weight_decay: float, layer_decay: float = 1.0
+) -> AdamW:
     """AdamW that does not decay biases, norms and relative position bias tables.
 
     Args:
@@ -63,13 +66,13 @@ def learning_rate_factor(step: int, total: int, warmup: int, floor: float, sched
     return floor + (1 - floor) * (1 - progress if schedule == "linear" else (1 + cos(pi * progress)) / 2)
 
 
-def freeze(network: MaxViT, stages: int, linear_probe: bool) -> None:
+def freeze(network: MaxViT | TaskNetwork, stages: int, linear_probe: bool) -> None:
     """Leave a part as it is: the stem and so many stages, or all but the classifier."""
     for part in _frozen(network, stages, linear_probe):
         part.requires_grad_(False)
 
 
-def set_training_mode(network: MaxViT, stages: int, linear_probe: bool, batch_norm: bool) -> None:
+def set_training_mode(network: MaxViT | TaskNetwork, stages: int, linear_probe: bool, batch_norm: bool) -> None:
     """Training mode, but evaluation mode for what stays as it is, and for batch norms if they are frozen."""
     network.train()
     parts = _frozen(network, stages, linear_probe)
@@ -79,22 +82,27 @@ def set_training_mode(network: MaxViT, stages: int, linear_probe: bool, batch_no
         part.eval()
 
 
-def _frozen(network: MaxViT, stages: int, linear_probe: bool) -> list[nn.Module]:
+def _frozen(network: MaxViT | TaskNetwork, stages: int, linear_probe: bool) -> list[nn.Module]:
+    if isinstance(network, TaskNetwork):
+        backbone, own = network.backbone, []
+    else:
+        backbone, own = network, [network.head.norm, network.head.dense]
     if linear_probe:
-        return [network.stem, network.stages, network.head.norm, network.head.dense]
-    return [network.stem, *list(network.stages)[:stages]] if stages else []
+        return [backbone.stem, backbone.stages, *own]
+    return [backbone.stem, *list(backbone.stages)[:stages]] if stages else []
 
 
-def _depths(network: MaxViT) -> dict[str, int]:
+def _depths(network: MaxViT | TaskNetwork) -> dict[str, int]:
     """How many blocks lie below each parameter, and the head above all."""
-    blocks = [block for stage in network.stages for block in stage.children()]
-    parts = [network.stem, *blocks, network.head]
+    backbone = network.backbone if isinstance(network, TaskNetwork) else network
+    blocks = [block for stage in backbone.stages for block in stage.children()]
+    parts = [backbone.stem, *blocks, network.head]
     numbers = {id(p): number for number, part in enumerate(parts) for p in part.parameters()}
     return {name: numbers[id(p)] for name, p in network.named_parameters()}
 
 
 @torch.no_grad()
-def clip_gradients(network: MaxViT, norm: float) -> torch.Tensor:
+def clip_gradients(network: nn.Module, norm: float) -> torch.Tensor:
     """Scale the gradients down to a global norm.
 
     Returns:

@@ -2,19 +2,24 @@
 
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from maxvit.config import VARIANTS, Preprocessing
 from maxvit.create import create_model
+from maxvit.data.annotated import AnnotatedImages, AnnotatedSplits
 from maxvit.data.digits import load_digits
 from maxvit.data.images import decode
 from maxvit.data.labelled import LabelledImages, Splits
 from maxvit.data.sources import load_images
 from maxvit.errors import MaxViTError
 from maxvit.model import MaxViT
+from maxvit.tasks import make_network as make_network_of
 from maxvit.tasks.classification import balanced_weights
+from maxvit.tasks.network import TaskNetwork
+from maxvit.tasks.task import Task
 from maxvit.training.recipe import Recipe
 
 DIGITS = "digits"  # in place of a path
@@ -36,7 +41,7 @@ def load_data(recipe: Recipe) -> Splits:
     return data
 
 
-def _check_readable(images: LabelledImages, part: str, at_least: int = 1) -> None:
+def _check_readable(images: LabelledImages | AnnotatedImages, part: str, at_least: int = 1) -> None:
     """Look for images that can be read until there are enough."""
     problems = []
     for number in range(1, len(images) + 1):
@@ -53,21 +58,34 @@ def _check_readable(images: LabelledImages, part: str, at_least: int = 1) -> Non
 def make_network(recipe: Recipe, class_names: Sequence[str]) -> MaxViT:
     """A network for these classes: freshly initialised, the same for the same seed, or from pretrained weights."""
     torch.manual_seed(recipe.seed)
-    settings, data = recipe.model, recipe.data
-    made_for = None if settings.pretrained else VARIANTS[settings.name].image_size
-    network = create_model(
-        settings.name,
-        num_classes=len(class_names),
-        image_size=(data.image_size or made_for) if settings.scale_windows else None,
-        pretrained=settings.pretrained,
-        drop_path_rate=settings.drop_path_rate,
-    )
+    settings = recipe.model
+    network = _create(recipe, len(class_names))
     if settings.new_classifier or network.class_names != list(
         class_names
     ):  # also where the weights have as many classes, but others
         network.reset_classifier(len(class_names), class_names)
+    _set_preprocessing(network, recipe, Preprocessing())
+    return network.train()
+
+
+def _create(recipe: Recipe, num_classes: int | None) -> MaxViT:
+    """The recipe's network; None: with the classes that its weights have."""
+    settings, data = recipe.model, recipe.data
+    made_for = None if settings.pretrained else VARIANTS[settings.name].image_size
+    return create_model(
+        settings.name,
+        num_classes=num_classes,
+        image_size=(data.image_size or made_for) if settings.scale_windows else None,
+        pretrained=settings.pretrained,
+        drop_path_rate=settings.drop_path_rate,
+    )
+
+
+def _set_preprocessing(network: MaxViT, recipe: Recipe, default: Preprocessing) -> None:
+    """What the recipe says of images; else what the weights expect; where there are none, `default`."""
+    settings, data = recipe.model, recipe.data
     size = data.image_size or network.config.image_size
-    expected = network.preprocessing if settings.pretrained else Preprocessing()
+    expected = network.preprocessing if settings.pretrained else default
     network.config = dataclasses.replace(network.config, image_size=size)
     network.preprocessing = dataclasses.replace(
         expected,
@@ -78,7 +96,58 @@ def make_network(recipe: Recipe, class_names: Sequence[str]) -> MaxViT:
         std=data.std or expected.std,
     )
     network.set_gradient_checkpointing(recipe.model.gradient_checkpointing)
-    return network.train()
+
+
+def load_annotated(recipe: Recipe, task: Task) -> AnnotatedSplits:
+    """The images of a recipe for a task.
+
+    Raises:
+        MaxViTError: If there are none, or none that can be read, or a setting is for classification alone.
+    """
+    if recipe.data.path is None:
+        raise MaxViTError(f"no data is given: maxvit train DATA --task {task.name}, or data.path")
+    _refuse_settings_of_classification(recipe)
+    path = Path(recipe.data.path)
+    if not path.exists():
+        raise MaxViTError(f"{path} does not exist: check the path")
+    data = task.load(path, recipe.data.val_fraction, recipe.seed)
+    _check_readable(data.train, "training", at_least=2)
+    _check_readable(data.val, "validation")
+    if data.test is not None:
+        _check_readable(data.test, "test")
+    return data
+
+
+def _refuse_settings_of_classification(recipe: Recipe) -> None:
+    """Settings that would do nothing."""
+    default = Recipe()
+    ours = {
+        "data": ("augmentation", "rand_augment", "mixup"),
+        "optimization": ("loss", "label_smoothing", "class_weights"),
+    }
+    for section, keys in ours.items():
+        for key in keys:
+            if getattr(getattr(recipe, section), key) != getattr(getattr(default, section), key):
+                raise MaxViTError(f"{section}.{key} is for classification: leave it out, see the section task")
+    if recipe.model.new_classifier or recipe.engine.strategy != "ddp" or recipe.engine.compile:
+        raise MaxViTError(
+            "model.new_classifier, engine.compile and engine.strategy fsdp2 are for classification: leave them out"
+        )
+    if recipe.data.crop_fraction not in (None, 1.0):
+        raise MaxViTError(
+            f"data.crop_fraction is {recipe.data.crop_fraction}: tasks look at whole images; leave it out"
+        )
+
+
+def make_task_network(recipe: Recipe, task: Task, class_names: Sequence[str]) -> TaskNetwork:
+    """A network for a task: freshly initialised, the same for the same seed, its backbone perhaps from weights."""
+    torch.manual_seed(recipe.seed)
+    backbone = _create(recipe, None)
+    if (fit := recipe.data.fit or "aspect") == "crop":
+        raise MaxViTError("data.fit is crop: tasks look at whole images; choose aspect or squash")
+    _set_preprocessing(backbone, recipe, Preprocessing())
+    backbone.preprocessing = dataclasses.replace(backbone.preprocessing, fit=fit, crop_fraction=1.0)
+    return make_network_of(task, backbone, list(class_names)).train()
 
 
 def check_fit(recipe: Recipe, images: LabelledImages) -> None:

@@ -6,7 +6,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 
 class ProgressBar:
-    """Epoch, loss, accuracy, learning rate, images/s, share of time waiting for data, GPU memory, time left.
+    """Epoch, scores, learning rate, images/s, share of time waiting for data, GPU memory, time left.
 
     Args:
         epochs: In all.
@@ -38,9 +38,8 @@ class ProgressBar:
 
     def update(self, epoch: int, update: int, scores: dict[str, float]) -> None:
         """After an update: the finished number of them in this epoch, from 0."""
+        self.scores |= {name: _text(name, scores[name], 1) for name in ("loss", "accuracy") if name in scores}
         self.scores |= {
-            "loss": f"{scores['loss']:.3f}",
-            "accuracy": f"{scores['accuracy']:.1%}",
             "lr": f"{scores['learning_rate']:.1e}",
             "images/s": f"{scores['images_per_second']:.0f}",
             "waiting": f"{scores['waiting']:.0%}",
@@ -50,9 +49,9 @@ class ProgressBar:
         done = epoch * self.updates + update
         self.bar.update(self.task, completed=done, epoch=f"{epoch + 1}/{self.epochs}", scores=self._text())
 
-    def end_epoch(self, epoch: int, val_accuracy: float) -> None:
-        """After the validation of an epoch, from 0."""
-        self.scores["val accuracy"] = f"{val_accuracy:.2%}"
+    def end_epoch(self, epoch: int, name: str, figure: float) -> None:
+        """After the validation of an epoch, from 0, with the figure that it is judged by."""
+        self.scores[f"val {name}"] = _text(name, figure, 2)
         self.bar.update(self.task, scores=self._text())
         if self.show and not self.console.is_terminal:
             self.console.print(f"epoch {epoch + 1}/{self.epochs}  {self._text()}", highlight=False, soft_wrap=True)
@@ -68,3 +67,7 @@ class ProgressBar:
 
     def _text(self) -> str:
         return "  ".join(f"{name} {value}" for name, value in self.scores.items())
+
+
+def _text(name: str, value: float, digits: int) -> str:
+    return f"{value:.{digits}%}" if name == "accuracy" else f"{value:.3f}"

@@ -11,6 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from maxvit.config import VARIANTS, Size, check_known
 from maxvit.data.augmentation import Augmentation
 from maxvit.errors import MaxViTError
+from maxvit.tasks import CLASSIFICATION, make_task
 from maxvit.tasks.classification import Loss
 
 
@@ -119,6 +120,9 @@ class CheckpointsSection(_Section):
 class Recipe(_Section):
     """A complete description of a run."""
 
+    task: dict[str, Any] = Field(
+        {"name": CLASSIFICATION}, description="what is learnt; a task has settings of its own, see docs/tasks.md"
+    )
     seed: int = Field(0, ge=0, lt=2**32)
     model: ModelSection = ModelSection()
     data: DataSection = DataSection()
@@ -193,6 +197,16 @@ def _apply(values: dict[str, Any], override: str) -> None:
     values[leaf] = value
 
 
+def _task(values: Any) -> dict[str, Any]:
+    """The complete settings of the task."""
+    if not isinstance(values, dict):
+        raise MaxViTError(f"task is {values!r}, and it is a section: set task.name and the task's own settings")
+    if values.get("name", CLASSIFICATION) != CLASSIFICATION:
+        return make_task(values).settings.model_dump(mode="json")
+    check_known("setting", [f"task.{key}" for key in values], ["task.name"])
+    return {"name": CLASSIFICATION}
+
+
 def _one_line(error: yaml.YAMLError) -> str:
     return " ".join(str(error).split())
 
@@ -214,6 +228,7 @@ def _validate(values: dict[str, Any]) -> Recipe:
             if not isinstance(section, dict):
                 raise MaxViTError(f"{name} is {section!r}, and it is a section: set its parts, {', '.join(known)}")
             check_known("setting", [f"{name}.{key}" for key in section], known)
+    values = {**values, "task": _task(values.get("task", {}))}
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:

@@ -18,17 +18,20 @@ from maxvit.inference.device import best_device
 from maxvit.inference.evaluate import evaluate
 from maxvit.inference.evaluation import Evaluation
 from maxvit.inference.report import Explained, Mistake, Report, write_report
+from maxvit.inference.task_report import TaskReport
 from maxvit.model import MaxViT
+from maxvit.tasks import CLASSIFICATION
 from maxvit.training.files import read_metrics
 from maxvit.training.preparation import DIGITS, load_data
 from maxvit.training.recipe import Recipe
+from maxvit.training.report_task import report_task
 from maxvit.training.run import read_recipe
 
 SHOWN_MISTAKES = 24
 SHOWN_EXPLAINED = 6
 
 
-def report_run(run: Path, show_progress: bool = False) -> tuple[Path, Report]:
+def report_run(run: Path, show_progress: bool = False) -> tuple[Path, Report | TaskReport]:
     """Write RUN/report.html.
 
     Returns:
@@ -40,6 +43,8 @@ def report_run(run: Path, show_progress: bool = False) -> tuple[Path, Report]:
     recipe, history = read_recipe(run), read_metrics(run)
     if not history:
         raise MaxViTError(f"{run} has no finished epoch yet: nothing to report")
+    if recipe.task["name"] != CLASSIFICATION:
+        return report_task(run, recipe, history, show_progress)
     data, model = load_data(recipe), load_model(run / "best.safetensors").to(best_device())
     images = data.test or data.val
     at_once = recipe.data.device_batch_size or min(64, recipe.data.batch_size)

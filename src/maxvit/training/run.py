@@ -10,18 +10,19 @@ import torch
 
 import maxvit
 from maxvit import storage
-from maxvit.data.loading import evaluation_loader, training_loader
+from maxvit.data.loading import evaluation_batches, training_batches
 from maxvit.errors import MaxViTError
 from maxvit.inference.engines import say
 from maxvit.kernels.accelerate import TrainingBackend, accelerate, obstacle
-from maxvit.model import MaxViT
+from maxvit.tasks.network import TaskNetwork
 from maxvit.training.engine import Engine
 from maxvit.training.files import RunFiles, read_metrics
 from maxvit.training.learner import Learner
 from maxvit.training.loop import Loop, Stopped, is_finished
-from maxvit.training.preparation import DIGITS, check_fit, class_weights, load_data, make_network
+from maxvit.training.preparation import DIGITS
 from maxvit.training.processes import processes
 from maxvit.training.progress import ProgressBar
+from maxvit.training.purpose import Network, purpose_of
 from maxvit.training.recipe import Recipe, load_recipe
 from maxvit.training.signals import stop_request
 from maxvit.training.states import FOLDER, find_states, newest_state, read_state
@@ -122,9 +123,9 @@ def read_epochs(run: Path) -> int:
 
 
 def _fit(recipe: Recipe, run: Path, show_progress: bool, command: str, resuming: bool) -> Outcome:
-    data = load_data(recipe)
-    check_fit(recipe, data.train)
-    network = make_network(recipe, data.train.class_names)
+    purpose = purpose_of(recipe)
+    data = purpose.load()
+    network = purpose.make_network(data.train.class_names)
     engine = Engine(recipe.engine)
     state = _first_choice(engine, run) if resuming or engine.world > 1 else None
     if state is not None:
@@ -132,24 +133,18 @@ def _fit(recipe: Recipe, run: Path, show_progress: bool, command: str, resuming:
     settings, spec = recipe.data, network.preprocessing
     share = engine.share(settings.batch_size, settings.device_batch_size)
     at_once = -(-settings.batch_size // (share.world * share.accumulate))
-    train_batches = training_loader(
-        data.train,
-        spec,
-        settings.augmentation,
-        settings.batch_size,
-        settings.workers,
-        recipe.seed,
-        share,
-        settings.rand_augment,
+    train_batches = training_batches(
+        purpose.examples(data.train, spec, training=True), settings.batch_size, settings.workers, recipe.seed, share
     )
-    val_batches = evaluation_loader(data.val, spec, at_once, settings.workers, engine.rank, engine.world)
+    val_batches = evaluation_batches(
+        purpose.examples(data.val, spec, training=False), at_once, settings.workers, engine.rank, engine.world
+    )
     epochs, updates = recipe.optimization.epochs, len(train_batches) // share.accumulate
     reason = _why_plain(recipe, network, engine)
     backend: TrainingBackend = "triton" if recipe.model.kernels == "triton" else "native"
-    fast = None if reason else accelerate(network, backend=backend)
-    weights = class_weights(recipe, data.train)
-    learner = Learner(network, recipe, engine, epochs * updates, fast, weights)
-    files = RunFiles(run, {**provenance(recipe, command), "devices": engine.describe()})
+    fast = None if reason else _accelerated(network, backend)
+    learner = Learner(network, purpose, data.train, recipe, engine, epochs * updates, fast)
+    files = RunFiles(run, {**provenance(recipe, command), "devices": engine.describe()}, purpose.judged_by)
     bar = ProgressBar(epochs, updates, show_progress and engine.is_first)
     bar.say(f"training by {f'plain PyTorch: {reason}' if reason else KERNELS[backend]}")
     engine.on_first(lambda: _prepare(run, recipe))
@@ -200,7 +195,7 @@ def _is_lost_peer(error: RuntimeError) -> bool:
     return any(words in str(error) for words in ("closed by peer", "reset by peer", "NCCL", "gloo"))
 
 
-def _check_state(state: dict[str, Any], network: MaxViT, run: Path) -> None:
+def _check_state(state: dict[str, Any], network: Network, run: Path) -> None:
     """Refuse a state of another network, before any work."""
     if state["classes"] != network.class_names:
         raise MaxViTError(
@@ -216,18 +211,26 @@ def _check_state(state: dict[str, Any], network: MaxViT, run: Path) -> None:
         )
 
 
-def _why_plain(recipe: Recipe, network: MaxViT, engine: Engine) -> str:
+def _accelerated(network: Network, backend: TrainingBackend) -> Network:
+    """On faster layers, with the same tensors."""
+    if isinstance(network, TaskNetwork):
+        return network.with_backbone(accelerate(network.backbone, backend=backend))
+    return accelerate(network, backend=backend)
+
+
+def _why_plain(recipe: Recipe, network: Network, engine: Engine) -> str:
     """Why no kernels of ours train, in a few words; nothing where they do."""
     settings = recipe.engine
+    backbone = network.backbone if isinstance(network, TaskNetwork) else network
     if recipe.model.kernels == "none":
         return "the recipe says so"
     if recipe.model.kernels == "triton":
-        return "the weights are sharded" if engine.sharded else obstacle(network, "triton")
+        return "the weights are sharded" if engine.sharded else obstacle(backbone, "triton")
     if engine.device.type != "cpu":
         return "there is a GPU"
     if engine.sharded or settings.compile:
         return "the weights are sharded" if engine.sharded else "it is compiled"
-    return f"it is in {settings.precision}" if settings.precision != "fp32" else obstacle(network)
+    return f"it is in {settings.precision}" if settings.precision != "fp32" else obstacle(backbone)
 
 
 def provenance(recipe: Recipe, command: str) -> dict[str, Any]:

@@ -1,1 +1,113 @@
 """Object detection and instance segmentation."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from torch import Tensor, nn
+
+from maxvit.config import Preprocessing, Size
+from maxvit.data.annotated import AnnotatedImages, AnnotatedSplits
+from maxvit.data.images import ImageLike, decode
+from maxvit.errors import MaxViTError
+from maxvit.model import MaxViT
+from maxvit.tasks.detection import answers as said
+from maxvit.tasks.detection.augment import jitter
+from maxvit.tasks.detection.data import load_held_out, load_splits
+from maxvit.tasks.detection.metric import AveragePrecision
+from maxvit.tasks.detection.objects import Objects
+from maxvit.tasks.detection.picture import draw_objects
+from maxvit.tasks.detection.settings import DetectionSettings
+from maxvit.tasks.task import Answer, Task, Truth
+
+
+class Detection(Task):
+    """Boxes of objects, their classes and, by detectors of masks, their pixels.
+
+    The data is in COCO's format (`coco.py`), an annotation is `Objects`, an answer what `answers.py` says.
+    """
+
+    name = "detection"
+    Settings = DetectionSettings
+    recipe = "detection"
+    judged_by = "ap"
+    settings: DetectionSettings
+
+    def __init__(self, settings: DetectionSettings) -> None:
+        super().__init__(settings)
+        low, high = settings.scale
+        if not 0 < low <= high:
+            raise MaxViTError(f"task.scale is [{low}, {high}]; it takes two factors above 0, the smaller one first")
+
+    @property
+    def with_masks(self) -> bool:
+        """Whether the detector learns masks."""
+        return "mask" in self.settings.detector
+
+    def load(self, path: Path, val_fraction: float, seed: int) -> AnnotatedSplits:
+        """See `Task.load`."""
+        return load_splits(path, val_fraction, seed, self.with_masks)
+
+    def load_held_out(self, path: Path, class_names: Sequence[str]) -> AnnotatedImages:
+        """See `Task.load_held_out`."""
+        return load_held_out(path, class_names, self.with_masks)
+
+    def augment(self, spec: Preprocessing, source: ImageLike, annotation: Objects) -> tuple[Tensor, Truth]:
+        """See `Task.augment`."""
+        image = decode(source)
+        annotation.check_size((image.height, image.width))
+        return jitter(spec, image, annotation.to_learn(), self.settings.scale, self.settings.flip)
+
+    def truth(self, annotation: Objects, size: Size) -> Truth:
+        """See `Task.truth`."""
+        annotation.check_size(size)
+        return annotation.to_compare()
+
+    def make_head(self, backbone: MaxViT, num_classes: int) -> nn.Module:
+        """See `Task.make_head`."""
+        from maxvit.tasks.detection.network import make_head
+
+        return make_head(self.settings, backbone, num_classes)
+
+    def losses(self, network: nn.Module, images: Tensor, truths: Any) -> dict[str, Tensor]:
+        """See `Task.losses`."""
+        from maxvit.tasks.detection.loss import total
+
+        return total(network(images, truths))
+
+    def answers(self, network: nn.Module, images: Tensor, sizes: Sequence[Size]) -> list[Answer]:
+        """See `Task.answers`."""
+        prepared = images.shape[2], images.shape[3]
+        return [said.to_answer(found, prepared, size) for found, size in zip(network(images), sizes, strict=True)]
+
+    def metric(self, class_names: Sequence[str]) -> AveragePrecision:
+        """See `Task.metric`."""
+        return AveragePrecision(class_names, self.with_masks)
+
+    def picture(self, image: Image.Image, answer: Answer, class_names: Sequence[str]) -> Image.Image:
+        """The objects with a score of at least 0.5; without one, the best."""
+        answer = said.sure(answer)
+        columns = zip(answer["labels"].tolist(), answer["scores"].tolist(), strict=True)
+        return draw_objects(image, answer, [f"{class_names[label - 1]} {score:.2f}" for label, score in columns])
+
+    def picture_of_truth(self, image: Image.Image, truth: Truth, class_names: Sequence[str]) -> Image.Image:
+        """See `Task.picture_of_truth`."""
+        columns = zip(truth["labels"].tolist(), truth["crowd"].tolist(), strict=True)
+        names = [class_names[label - 1] + " (crowd)" * crowd for label, crowd in columns]
+        return draw_objects(image, truth, names)
+
+    def sentence(self, answer: Answer, class_names: Sequence[str]) -> str:
+        """See `Task.sentence`."""
+        return said.sentence(answer, class_names)
+
+    def as_dict(self, answer: Answer, class_names: Sequence[str]) -> dict[str, Any]:
+        """See `Task.as_dict`."""
+        return said.as_dict(answer, class_names)
+
+    def write(self, answers: Iterable[tuple[str, Size, Answer]], out: Path, class_names: Sequence[str]) -> None:
+        """See `Task.write`; `out` is a .json file of COCO's results."""
+        said.write_results(answers, out, class_names)
+
+
+TASK = Detection

@@ -1,0 +1,146 @@
+"""maxvit predict and evaluate for checkpoints of other tasks than classification."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from maxvit.cli.errors import USER_MISTAKE, complain
+from maxvit.cli.tables import print_table
+from maxvit.errors import MaxViTError
+
+if TYPE_CHECKING:
+    from maxvit.inference.answering import Answered, TaskPredictor
+    from maxvit.tasks.network import TaskNetwork
+
+
+def open_task(checkpoint: Path, task: str | None, settings: list[str] | None) -> "TaskNetwork | None":
+    """The network of a checkpoint, or None if it is a classifier or an exported file.
+
+    Args:
+        checkpoint: A file.
+        task: What the user says it is: needed for a task that is a module of his own.
+        settings: "key=value" each, of the task, in place of the checkpoint's.
+
+    Raises:
+        MaxViTError: If the checkpoint is of another task, or a setting is given that it has not.
+    """
+    from maxvit import tasks
+    from maxvit.tasks.network import TaskNetwork
+
+    found = tasks.task_of(checkpoint)
+    if task not in (None, found):
+        raise MaxViTError(f"{checkpoint} is for {found}, and --task {task} was given: leave --task out")
+    if found == tasks.CLASSIFICATION:
+        if settings:
+            raise MaxViTError(f"--set {settings[0]} is for tasks that have settings, and {checkpoint} is a classifier")
+        return None
+    if task is not None:
+        tasks.find_task(task)  # imports it
+    network = tasks.load(checkpoint, dict(_setting(text) for text in settings or []))
+    assert isinstance(network, TaskNetwork)
+    return network
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    import yaml
+
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise MaxViTError(f"{text!r} is no setting; write key=value, such as inference=slide")
+    return key.strip().removeprefix("task."), yaml.safe_load(value)
+
+
+def predict_task(
+    network: "TaskNetwork", files: list[Path], batch_size: int, pictures: Path | None, out: Path | None, as_json: bool
+) -> None:
+    """Print answers, and write pictures and answers where wanted."""
+    from maxvit.inference.answering import TaskPredictor
+    from maxvit.inference.device import best_device
+    from maxvit.inference.progress import track
+
+    predictor = TaskPredictor(network, batch_size, best_device())
+    failed: list[str] = []
+    answers = track(predictor.stream(files), "predicting", show=len(files) > batch_size, total=len(files))
+    good = _told(answers, predictor, pictures, as_json, failed)
+    if out is None:
+        for _ in good:
+            pass
+    else:
+        predictor.task.write(((a.name, a.size, a.answer) for a in good), out, predictor.class_names)
+        complain(f"wrote {out}")
+    complain(f"engine: {predictor.name}")
+    if failed:
+        complain(f"{len(failed)} of {len(files)} images could not be read")
+        raise typer.Exit(USER_MISTAKE)
+
+
+def _told(
+    answers: "Iterable[Answered]", predictor: "TaskPredictor", pictures: Path | None, as_json: bool, failed: list[str]
+) -> "Iterator[Answered]":
+    """The answers that there are, each printed and drawn as it passes."""
+    task, names, taken = predictor.task, predictor.class_names, Counter[str]()
+    for answered in answers:
+        if answered.error:
+            failed.append(answered.name)
+            complain(f"error: {answered.error}")
+            continue
+        if as_json:
+            typer.echo(json.dumps({"image": answered.name, **task.as_dict(answered.answer, names)}))
+        else:
+            typer.echo(f"{answered.name}: {task.sentence(answered.answer, names)}")
+        if pictures is not None:
+            stem = Path(answered.name).stem
+            taken[stem] += 1  # images of several folders may have one name
+            _draw(answered, predictor, pictures / (f"{stem}.png" if taken[stem] == 1 else f"{stem}-{taken[stem]}.png"))
+        yield answered
+
+
+def _draw(answered: "Answered", predictor: "TaskPredictor", path: Path) -> None:
+    from maxvit.data.images import decode
+    from maxvit.storage import write_atomically
+
+    picture = predictor.task.picture(decode(answered.name), answered.answer, predictor.class_names)
+    write_atomically(path, lambda p: picture.save(p, "png"))
+
+
+def evaluate_task(
+    network: "TaskNetwork", data: str | None, batch_size: int, workers: int, out: Path | None, as_json: bool
+) -> None:
+    """Print figures and a table of classes, and write them where wanted."""
+    from maxvit.inference.device import best_device
+    from maxvit.inference.judging import judge
+    from maxvit.storage import write_text
+    from maxvit.tasks import task_for
+
+    task = task_for(network)
+    if data is None:
+        raise MaxViTError(f"no data is given: maxvit evaluate CHECKPOINT DATA, with the annotations of {task.name}")
+    if not Path(data).exists():
+        raise MaxViTError(f"{data} does not exist: check the path")
+    images = task.load_held_out(Path(data), network.class_names)
+    result = judge(network.to(best_device()), images, batch_size, workers, show_progress=True)
+    for sentence in result.skipped:
+        complain(f"left out: {sentence}")
+    answer = {"task": task.name, "images": result.images, "skipped": len(result.skipped), "figures": result.figures}
+    text = json.dumps({**answer, "classes": result.rows}, default=float)
+    if out is not None:
+        write_text(out / "evaluation.json", text + "\n")
+        complain(f"wrote {out / 'evaluation.json'}")
+    if as_json:
+        typer.echo(text)
+        return
+    for name, value in result.figures.items():
+        typer.echo(f"{name.replace('_', ' ')} {value:.4f}")
+    typer.echo(f"on {result.images} images")
+    if result.rows:
+        typer.echo("")
+        rows = [tuple(_cell(value) for value in row.values()) for row in result.rows]
+        print_table(tuple(key.replace("_", " ") for key in result.rows[0]), rows)
+
+
+def _cell(value: str | int | float) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else str(value)

@@ -1,0 +1,119 @@
+"""Image aesthetics: how many people would give an image each score from 1 to 10."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from maxvit.config import Preprocessing, Size
+from maxvit.data.annotated import AnnotatedImages, AnnotatedSplits
+from maxvit.data.images import ImageLike
+from maxvit.data.transforms import normalise
+from maxvit.errors import MaxViTError
+from maxvit.model import MaxViT
+from maxvit.tasks.aesthetics.answers import plain, short, write_csv
+from maxvit.tasks.aesthetics.augmentation import random_piece
+from maxvit.tasks.aesthetics.data import load_held_out_scores, load_scores
+from maxvit.tasks.aesthetics.loss import earth_movers_distance
+from maxvit.tasks.aesthetics.metric import AestheticsMetric
+from maxvit.tasks.aesthetics.network import AestheticsHead, Shares
+from maxvit.tasks.aesthetics.picture import draw_scores
+from maxvit.tasks.aesthetics.settings import AestheticsSettings
+from maxvit.tasks.task import Task
+
+
+class Aesthetics(Task):
+    """Ten shares an image. An answer is (10,) float32, which sums to 1; a truth and an annotation likewise."""
+
+    name = "aesthetics"
+    Settings = AestheticsSettings
+    recipe = "aesthetics"
+    judged_by = "srcc"
+    losses_in_validation: ClassVar[tuple[str, ...]] = ("loss",)
+    settings: AestheticsSettings
+
+    def load(self, path: Path, val_fraction: float, seed: int) -> AnnotatedSplits:
+        """Read a CSV file, AVA.txt or the folder of one: see `load_scores`."""
+        return load_scores(path, val_fraction, seed)
+
+    def load_held_out(self, path: Path, class_names: Sequence[str]) -> AnnotatedImages:
+        """The part test, else val, else all. Raises `MaxViTError` as `load`, or if the network has other scores."""
+        images = load_held_out_scores(path)
+        if list(class_names) != images.class_names:
+            raise MaxViTError(f"the network tells {', '.join(class_names)} apart, and {path} holds scores from 1 to 10")
+        return images
+
+    def augment(self, spec: Preprocessing, source: ImageLike, annotation: Any) -> tuple[Tensor, Tensor]:
+        """A large piece of the image, distorted only if evaluation squeezes images too, and perhaps mirrored."""
+        piece = random_piece(source, spec, self.settings.crop_area, self.settings.flip)
+        return normalise(spec, np.asarray(piece)), self.truth(annotation, spec.image_size)
+
+    def truth(self, annotation: Any, size: Size) -> Tensor:
+        """The shares, whatever the size."""
+        return torch.tensor(annotation, dtype=torch.float32)
+
+    def stack(self, truths: Sequence[Tensor]) -> Tensor:
+        """(B, 10)."""
+        return torch.stack(list(truths))
+
+    def make_head(self, backbone: MaxViT, num_classes: int) -> nn.Module:
+        """The backbone's head with a new last layer."""
+        return AestheticsHead(backbone.head, num_classes, self.settings.dropout)
+
+    def losses(self, network: nn.Module, images: Tensor, truths: Any) -> dict[str, Tensor]:
+        """The mean over the images of the earth mover's distance with the exponent of the settings."""
+        return {"loss": self._distances(network(images), truths).mean()}
+
+    def answers(self, network: nn.Module, images: Tensor, sizes: Sequence[Size]) -> list[Tensor]:
+        """The shares."""
+        return _shares(network(images))
+
+    def judge(
+        self, network: nn.Module, images: Tensor, sizes: Sequence[Size], truths: Sequence[Tensor]
+    ) -> tuple[dict[str, Tensor], list[Tensor]]:
+        """The loss as in training but for the dropout, and the shares."""
+        logits = network(images)
+        return {"loss": self._distances(logits, self.stack(truths).to(logits.device)).mean()}, _shares(logits)
+
+    def _distances(self, logits: Tensor, truths: Tensor) -> Tensor:
+        exact = torch.promote_types(logits.dtype, torch.float32)
+        return earth_movers_distance(logits.to(exact).softmax(1), truths, self.settings.exponent)
+
+    def metric(self, class_names: Sequence[str]) -> AestheticsMetric:
+        """Correlations of the mean scores first."""
+        return AestheticsMetric()
+
+    def picture(self, image: Image.Image, answer: Tensor, class_names: Sequence[str]) -> Image.Image:
+        """The image with a chart of the shares, and mean and deviation."""
+        return draw_scores(image, answer)
+
+    def picture_of_truth(self, image: Image.Image, truth: Tensor, class_names: Sequence[str]) -> Image.Image:
+        """The same of the truth."""
+        return draw_scores(image, truth)
+
+    def sentence(self, answer: Tensor, class_names: Sequence[str]) -> str:
+        """Mean and deviation: "5.3 ± 1.2 of 10"."""
+        return f"{short(answer)} of {len(answer)}"
+
+    def as_dict(self, answer: Tensor, class_names: Sequence[str]) -> dict[str, Any]:
+        """Mean, deviation and all shares."""
+        return plain(answer, class_names)
+
+    def write(self, answers: Iterable[tuple[str, Size, Tensor]], out: Path, class_names: Sequence[str]) -> None:
+        """A CSV file: see `write_csv`."""
+        write_csv(answers, out, class_names)
+
+    def exported(self, network: nn.Module) -> nn.Module:
+        """From images to shares (B, 10)."""
+        return Shares(network)
+
+
+def _shares(logits: Tensor) -> list[Tensor]:
+    return list(logits.detach().float().softmax(1).cpu())
+
+
+TASK = Aesthetics

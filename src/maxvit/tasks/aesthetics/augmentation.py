@@ -1,0 +1,31 @@
+"""What training does to an image: little, as a crop, a stretch or a colour changes how pleasing it is."""
+
+import torch
+from PIL import Image
+
+from maxvit.config import Preprocessing
+from maxvit.data.images import ImageLike, decode
+
+
+def random_piece(source: ImageLike, spec: Preprocessing, area: tuple[float, float], flip: bool) -> Image.Image:
+    """A piece of an image at a random place, of `spec.image_size`, and perhaps mirrored.
+
+    With fit "squash" the piece has the shape of the whole image and is squeezed, as evaluation squeezes the whole; it
+    shows the composition. Else it has the shape of `spec.image_size` and nothing is distorted.
+
+    Args:
+        source: Anything that is an image.
+        spec: Size, fit and interpolation.
+        area: Smallest and largest share of the largest such piece, of which one is drawn.
+        flip: Mirror half of them.
+    """
+    image = decode(source)
+    share, right, down, mirrored = torch.rand(4).tolist()
+    shape = (image.height, image.width) if spec.fit == "squash" else spec.image_size
+    scale = min(image.height / shape[0], image.width / shape[1]) * (area[0] + share * (area[1] - area[0])) ** 0.5
+    height, width = min(shape[0] * scale, image.height), min(shape[1] * scale, image.width)  # but for rounding
+    left, top = right * (image.width - width), down * (image.height - height)
+    box = (left, top, min(left + width, image.width), min(top + height, image.height))
+    method = Image.Resampling.BILINEAR if spec.interpolation == "bilinear" else Image.Resampling.BICUBIC
+    piece = image.resize((spec.image_size[1], spec.image_size[0]), method, box)
+    return piece.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if flip and mirrored < 0.5 else piece

@@ -1,0 +1,158 @@
+"""Images and how many people gave them each score: AVA as it is published, or a CSV file."""
+
+import csv
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from maxvit.data.annotated import AnnotatedImages, AnnotatedSplits, draw_out
+from maxvit.errors import MaxViTError
+
+SCORES = [str(score) for score in range(1, 11)]
+_FILES = ("scores.csv", "AVA.txt")
+_AVA_TEST = ("test.txt", "aesthetics_image_lists/generic_test.jpgl")
+_WANTED = f"image, {', '.join(SCORES[:2])}, ..., {SCORES[-1]} and perhaps split"
+_PARTS = ("train", "val", "test")
+
+Row = tuple[str, str, Sequence[str], str]  # where in the file, image, ten cells, part ("": it does not say)
+
+
+def load_scores(path: Path, val_fraction: float, seed: int) -> AnnotatedSplits:
+    """Read a data set; what the file does not hold out for validation is drawn from the training images.
+
+    Args:
+        path: A CSV file with the columns image, 1, ..., 10 and perhaps split; or AVA.txt; or the folder of one, then
+            named scores.csv or AVA.txt. The names of images count from its folder `images`, if it has one.
+        val_fraction: Share of the training images that is held out where the file names none.
+        seed: Of that draw.
+
+    Raises:
+        MaxViTError: If something is missing or not as it should be; it names the file.
+    """
+    images, parts = read_scores(path)
+    train, val, test = (images.subset([i for i, p in enumerate(parts) if p == part]) for part in _PARTS)
+    if len(train) < (1 if len(val) else 2):
+        raise MaxViTError(f"{path} has {len(train)} image(s) to learn from: it takes 2, or 1 and a split val")
+    if not len(val):
+        train, val = draw_out(train, val_fraction, seed)
+    return AnnotatedSplits(train, val, test if len(test) else None)
+
+
+def load_held_out_scores(path: Path) -> AnnotatedImages:
+    """The part test, else val, else all. Raises `MaxViTError` as `load_scores` does."""
+    images, parts = read_scores(path)
+    for part in ("test", "val"):
+        if part in parts:
+            return images.subset([i for i, p in enumerate(parts) if p == part])
+    return images
+
+
+def read_scores(path: Path) -> tuple[AnnotatedImages, list[str]]:
+    """Every image, with its ten shares (float32, they sum to 1), and its part. Raises as `load_scores` does."""
+    file = _find(path)
+    rows = list(_read_ava(file) if file.suffix.lower() == ".txt" else _read_csv(file))
+    if not rows:
+        raise MaxViTError(f"{file} holds no image: a line each is wanted")
+    names, shares, parts = [], np.empty((len(rows), len(SCORES)), np.float32), []
+    first: dict[str, str] = {}
+    for i, (place, name, cells, part) in enumerate(rows):
+        if not name:
+            raise MaxViTError(f"{place} names no image: give its file name, or remove the line")
+        same = os.path.normpath(name)
+        if same in first:
+            raise MaxViTError(f"{place}: {name} was on {first[same]} already; give each image once")
+        if part not in ("", *_PARTS):
+            raise MaxViTError(f"{place}: split is {part!r}; give train, val or test")
+        first[same] = place.partition(" of ")[0]
+        names.append(name)
+        shares[i] = _shares(place, cells)
+        parts.append(part or "train")
+    return AnnotatedImages(_sources(file, names), list(shares), list(SCORES), names), parts
+
+
+def _find(path: Path) -> Path:
+    """The file with the scores."""
+    if path.is_file():
+        if path.suffix.lower() not in (".csv", ".txt"):
+            raise MaxViTError(f"{path} is neither a CSV file nor AVA.txt: give one of them, or their folder")
+        return path
+    if not path.is_dir():
+        raise MaxViTError(f"{path} does not exist: check the path")
+    found = [path / name for name in _FILES if (path / name).is_file()]
+    if len(found) != 1:
+        what = "both" if found else "neither"
+        raise MaxViTError(f"{path} holds {what} {_FILES[0]} (columns {_WANTED}) and {_FILES[1]}: keep or give one file")
+    return found[0]
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        return file.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise MaxViTError(f"{file} is no UTF-8 text (byte {error.start}): save it as UTF-8") from error
+    except OSError as error:
+        raise MaxViTError(f"{file} cannot be read: {error.strerror}") from error
+
+
+def _read_csv(file: Path) -> Iterator[Row]:
+    """Rows of a table with a header."""
+    reader = csv.reader(_lines(file), strict=True)
+    try:
+        header = [name.strip() for name in next(reader, [])]
+        needed, optional = ["image", *SCORES], ["split"]
+        missing = [name for name in needed if name not in header]
+        unknown = [name for name in header if name not in needed + optional]
+        if missing or unknown or len(set(header)) < len(header):
+            what = f"lacks the column {missing[0]!r}" if missing else f"has a column {unknown[0]!r}" if unknown else ""
+            raise MaxViTError(f"{file} {what or 'has a column twice'}: its first line must name {_WANTED}, once each")
+        places = {name: header.index(name) for name in header}
+        for row in reader:
+            place = f"line {reader.line_num} of {file}"
+            if not row:
+                continue
+            if len(row) != len(header):
+                raise MaxViTError(f"{place} has {len(row)} cells, and the first line {len(header)}: correct it")
+            part = row[places["split"]].strip() if "split" in places else ""
+            yield place, row[places["image"]].strip(), [row[places[score]] for score in SCORES], part
+    except csv.Error as error:
+        raise MaxViTError(f"line {reader.line_num} of {file} cannot be read: {error}") from error
+
+
+def _read_ava(file: Path) -> Iterator[Row]:
+    """Rows of AVA.txt: number, id, ten counts, two tags, challenge. A list of ids beside it names the test images."""
+    lists = [file.parent / name for name in _AVA_TEST if (file.parent / name).is_file()]
+    test = {line.strip().removesuffix(".jpg") for line in _lines(lists[0])} if lists else set()
+    for number, line in enumerate(_lines(file), 1):
+        cells = line.split()
+        place = f"line {number} of {file}"
+        if cells and len(cells) != 15:
+            raise MaxViTError(f"{place} has {len(cells)} numbers; AVA's lines have 15: number, id, 10 counts, 3 tags")
+        if cells:
+            yield place, f"{cells[1]}.jpg", cells[2:12], "test" if cells[1] in test else ""
+
+
+def _shares(place: str, cells: Sequence[str]) -> npt.NDArray[np.float64]:
+    """Ten counts or shares as shares that sum to 1."""
+    try:
+        counts = np.array([float(cell) for cell in cells])
+    except ValueError as error:
+        raise MaxViTError(f"{place}: the scores {', '.join(cells)} are not all numbers: give ten counts") from error
+    if not np.isfinite(counts).all() or counts.min() < 0 or counts.sum() <= 0:
+        raise MaxViTError(f"{place}: the scores {', '.join(cells)} are no counts: give numbers from 0 up, not all 0")
+    return counts / counts.sum()
+
+
+def _sources(file: Path, names: Sequence[str]) -> list[Path]:
+    """Where the images lie, each of which is there."""
+    folder = file.parent / "images" if (file.parent / "images").is_dir() else file.parent
+    paths = [folder / name for name in names]
+    if missing := [name for name, path in zip(names, paths, strict=True) if not os.path.exists(path)]:
+        few = ", ".join(missing[:3]) + ", ..." * (len(missing) > 3)
+        raise MaxViTError(
+            f"{len(missing)} of the {len(names)} images of {file} are not in {folder}: {few}; put them there, or "
+            "remove their lines"
+        )
+    return paths

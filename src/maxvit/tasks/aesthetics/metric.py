@@ -1,0 +1,85 @@
+"""How well scores follow those that people gave: correlations, distance, and good told from bad."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from maxvit.errors import MaxViTError
+from maxvit.tasks.aesthetics.answers import deviations, means
+from maxvit.tasks.aesthetics.loss import earth_movers_distance
+
+Values = npt.NDArray[np.float64]
+_GOOD = 5.0  # AVA's two classes: a mean above it, or not
+
+
+class AestheticsMetric:
+    """Keeps the shares of every image: ranks are known at the end only."""
+
+    def __init__(self) -> None:
+        self._answers: list[Tensor] = []
+        self._truths: list[Tensor] = []
+
+    def add(self, answers: Sequence[Tensor], truths: Sequence[Tensor]) -> None:
+        """Count images: (N,) shares each."""
+        self._answers += [answer.detach().cpu().double() for answer in answers]
+        self._truths += [truth.detach().cpu().double() for truth in truths]
+
+    def state(self) -> tuple[list[list[float]], list[list[float]]]:
+        """The shares, as plain lists."""
+        return [a.tolist() for a in self._answers], [t.tolist() for t in self._truths]
+
+    def merge(self, state: Any) -> None:
+        """Count the images of another process."""
+        answers, truths = state
+        self.add([torch.tensor(a) for a in answers], [torch.tensor(t) for t in truths])
+
+    def compute(self) -> dict[str, float]:
+        """Figures over all images; one that is not defined, such as a correlation with a constant, is NaN.
+
+        Returns:
+            srcc, plcc: Rank correlation (Spearman) and linear correlation (Pearson) of the mean scores.
+            srcc_deviation, plcc_deviation: The same of the standard deviations of the scores.
+            emd: Mean earth mover's distance with r = 1, as NIMA reports it.
+            accuracy: Share of images whose mean score is on the right side of 5 (above it is good).
+
+        Raises:
+            MaxViTError: If SciPy is missing.
+        """
+        if not self._answers:
+            names = ("srcc", "plcc", "srcc_deviation", "plcc_deviation", "emd", "accuracy")
+            return dict.fromkeys(names, math.nan)
+        answers, truths = torch.stack(self._answers), torch.stack(self._truths)
+        mean, true_mean = means(answers).numpy(), means(truths).numpy()
+        deviation, true_deviation = deviations(answers).numpy(), deviations(truths).numpy()
+        return {
+            "srcc": correlation(mean, true_mean, by_rank=True),
+            "plcc": correlation(mean, true_mean, by_rank=False),
+            "srcc_deviation": correlation(deviation, true_deviation, by_rank=True),
+            "plcc_deviation": correlation(deviation, true_deviation, by_rank=False),
+            "emd": float(earth_movers_distance(answers, truths, 1).mean()),
+            "accuracy": float(((mean > _GOOD) == (true_mean > _GOOD)).mean()),
+        }
+
+    def rows(self) -> list[dict[str, str | int | float]]:
+        """None: there are no classes."""
+        return []
+
+
+def correlation(x: Values, y: Values, by_rank: bool) -> float:
+    """Of two lists of numbers; NaN for fewer than two, for a list that is constant, and where a number is not finite.
+
+    Raises:
+        MaxViTError: If SciPy is missing.
+    """
+    try:
+        from scipy import stats
+    except ModuleNotFoundError as error:
+        raise MaxViTError("correlations need SciPy: pip install 'maxvit[train]'") from error
+    if any(len(v) < 2 or not np.isfinite(v).all() or np.ptp(v) <= 1e-9 * np.abs(v).max() for v in (x, y)):
+        return math.nan
+    return float((stats.spearmanr if by_rank else stats.pearsonr)(x, y).statistic)

@@ -1,0 +1,45 @@
+"""The head: what the classifier of the backbone would see, dropout, and one layer to the scores."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from maxvit.config import Size
+from maxvit.model import Head, initialize
+
+
+class AestheticsHead(nn.Module):
+    """Pool, layer norm, dense and tanh of the backbone, with their weights; dropout; linear (paper, App. A.3).
+
+    Args:
+        head: Of the backbone; its norm and dense layer are used, not copied.
+        num_scores: How many scores people could give.
+        dropout: Share of the features that training leaves out before the last layer.
+    """
+
+    strides = (32,)
+
+    def __init__(self, head: Head, num_scores: int, dropout: float) -> None:
+        super().__init__()
+        like = head.dense.weight
+        self.features = Head(head.dense.in_features, 0, head.pool)
+        self.features.norm, self.features.dense = head.norm, head.dense
+        self.dropout = nn.Dropout(dropout)
+        self.scores = nn.Linear(like.shape[0], num_scores).apply(initialize).to(like.device, like.dtype)
+
+    def forward(self, maps: Sequence[Tensor], size: Size, truths: Any = None) -> Tensor:
+        """The last map (B, C, H, W) -> logits of the scores (B, num_scores)."""
+        return self.scores(self.dropout(self.features(maps[0], pre_logits=True)))
+
+
+class Shares(nn.Module):
+    """A network whose answers are shares, for export: images (B, C, H, W) -> (B, num_scores), each row sums to 1."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        """What share of people would give each score."""
+        return self.network(images).softmax(1)

@@ -1,0 +1,126 @@
+"""Answers in the pixels of the image as it was decoded, and how they are told and written.
+
+An answer is a dictionary: "boxes" (n, 4) float32 left, top, right, bottom; "labels" (n,) int64, 1 for the first class;
+"scores" (n,) float32, the highest first; and of detectors of masks "rle", n masks as pycocotools takes them.
+"""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchvision.models.detection.roi_heads import paste_masks_in_image
+
+from maxvit.config import Size
+from maxvit.errors import MaxViTError
+from maxvit.storage import write_atomically
+from maxvit.tasks.detection.masks import as_coco, encode
+from maxvit.tasks.task import Answer
+
+_OFFICIAL = re.compile(r"(?:COCO_\w+_)?([0-9]{12})")  # names of COCO's own files hold the image's id; others may not
+_SURE = 0.5  # the score from which an object is shown and told
+
+
+def to_answer(found: dict[str, Tensor], prepared: Size, size: Size) -> Answer:
+    """What a head found in an image of `prepared` pixels, in those of the original, on the CPU.
+
+    Args:
+        found: "boxes", "labels", "scores" and perhaps "masks" (n, h, w), probabilities within each box.
+        prepared: (height, width) that the head saw.
+        size: (height, width) of the original.
+    """
+    order = found["scores"].argsort(descending=True, stable=True)
+    found = {name: tensor[order].detach().float().cpu() for name, tensor in found.items()}
+    stretch = torch.tensor([size[1] / prepared[1], size[0] / prepared[0]] * 2)
+    edges = torch.tensor([size[1], size[0]] * 2, dtype=torch.float32)
+    boxes = (found["boxes"] * stretch).clamp(min=torch.zeros(4), max=edges)
+    answer: Answer = {"boxes": boxes, "labels": found["labels"].long(), "scores": found["scores"]}
+    if "masks" in found:  # one after another: a hundred at once are a hundred times the image
+        answer["rle"] = [_paste(mask, box, size) for mask, box in zip(found["masks"], boxes, strict=True)]
+    return answer
+
+
+def _paste(mask: Tensor, box: Tensor, size: Size) -> dict[str, Any]:
+    whole = paste_masks_in_image(mask[None, None], box[None], size)[0, 0] >= 0.5  # (H, W)
+    return as_coco(encode(whole.numpy().astype(np.uint8)), size)
+
+
+def sure(answer: Answer) -> Answer:
+    """The objects with a score of at least 0.5; without one, the best."""
+    number = max(int((answer["scores"] >= _SURE).sum()), 1)
+    return {name: values[:number] for name, values in answer.items()}
+
+
+def sentence(answer: Answer, class_names: Sequence[str]) -> str:
+    """How many of each class, with the best score of each."""
+    answer = sure(answer)
+    labels = answer["labels"].tolist()
+    numbers, best = Counter(labels), dict(zip(labels[::-1], answer["scores"].tolist()[::-1], strict=True))
+    parts = [f"{number} {class_names[label - 1]} ({best[label]:.2f})" for label, number in numbers.items()]
+    return ", ".join(parts) or "nothing found"
+
+
+def as_dict(answer: Answer, class_names: Sequence[str]) -> dict[str, Any]:
+    """All objects as plain values: class, score, box [left, top, right, bottom] and perhaps a mask."""
+    columns = zip(answer["boxes"].tolist(), answer["labels"].tolist(), answer["scores"].tolist(), strict=True)
+    objects: list[dict[str, Any]] = [
+        {"class": class_names[label - 1], "score": score, "box": box} for box, label, score in columns
+    ]
+    for item, mask in zip(objects, answer.get("rle", []), strict=False):
+        item["mask"] = _as_text(mask)
+    return {"objects": objects}
+
+
+def _as_text(mask: dict[str, Any]) -> dict[str, Any]:
+    return {"size": mask["size"], "counts": mask["counts"].decode("ascii")}
+
+
+def write_results(answers: Iterable[tuple[str, Size, Answer]], out: Path, class_names: Sequence[str]) -> None:
+    """Write COCO's results: a list of an object each, with image_id where the image is named as COCO's own are.
+
+    Category ids are COCO's own where all classes are COCO's, else 1, 2, 3 in the order of the classes.
+
+    Raises:
+        MaxViTError: If `out` is not named .json, or cannot be written.
+    """
+    if out.suffix.lower() != ".json":
+        raise MaxViTError(f"{out} is no .json file: COCO's results are one, such as {out.with_suffix('.json').name}")
+    ids = category_ids(class_names)
+
+    def write(path: Path) -> None:
+        with path.open("w", encoding="utf-8") as file:
+            file.write("[")
+            between = "\n"
+            for name, _, answer in answers:
+                for result in _results(name, answer, ids):
+                    file.write(between + json.dumps(result))
+                    between = ",\n"
+            file.write("\n]\n")
+
+    write_atomically(out, write)
+
+
+def _results(name: str, answer: Answer, ids: Sequence[int]) -> Iterable[dict[str, Any]]:
+    numbered = _OFFICIAL.fullmatch(Path(name).stem)
+    image = {"image_id": int(numbered[1])} if numbered else {}
+    masks = answer.get("rle", [None] * len(answer["labels"]))
+    columns = (answer["boxes"].tolist(), answer["labels"].tolist(), answer["scores"].tolist(), masks)
+    for (left, top, right, bottom), label, score, mask in zip(*columns, strict=True):
+        box = [round(v, 2) for v in (left, top, right - left, bottom - top)]
+        result = {**image, "file_name": name, "category_id": ids[label - 1], "bbox": box, "score": round(score, 5)}
+        yield result if mask is None else {**result, "segmentation": _as_text(mask)}
+
+
+def category_ids(class_names: Sequence[str]) -> list[int]:
+    """COCO's ids, which have gaps, where all classes are COCO's; else from 1 on."""
+    from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
+
+    official = FasterRCNN_ResNet50_FPN_Weights.COCO_V1.meta["categories"]  # 91 names; those of the gaps are "N/A"
+    if all(name in official and name != "N/A" for name in class_names):
+        return [official.index(name) for name in class_names]
+    return list(range(1, len(class_names) + 1))

@@ -1,0 +1,188 @@
+"""Data sets in COCO's format: which files there are, and what is in them, looked at before it is used."""
+
+import json
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from maxvit.config import Size
+from maxvit.data.annotated import AnnotatedImages
+from maxvit.data.labelled import refuse_unknown
+from maxvit.errors import MaxViTError
+from maxvit.tasks.detection.masks import is_numbers, read_segmentation
+from maxvit.tasks.detection.objects import Objects
+
+logger = logging.getLogger(__name__)
+_TRIED = 100  # images that are looked for on the disk: if none is there, the folder is the wrong one
+
+
+def find_parts(folder: Path) -> dict[str, tuple[Path, Path]]:
+    """The annotations and the folder of images of "train", "val" and "test", or of "all".
+
+    Raises:
+        MaxViTError: If they are not where they should be.
+    """
+    wanted = (
+        f"{folder} must hold annotations/instances_train*.json (and val, test) and images/ or train2017/; "
+        "or annotations.json and images/"
+    )
+    if not folder.is_dir():
+        raise MaxViTError(f"{folder} is no folder. " + wanted)
+    if (folder / "annotations.json").is_file():
+        return {"all": (folder / "annotations.json", _images_folder(folder, "images"))}
+    found = {}
+    for part in ("train", "val", "test"):
+        files = sorted((folder / "annotations").glob(f"instances_{part}*.json"))
+        if len(files) > 1:
+            raise MaxViTError(f"there are {files[0]} and {files[1].name}: keep one of them, the other elsewhere")
+        if files:
+            found[part] = (files[0], _images_folder(folder, files[0].stem.removeprefix("instances_")))
+    if not found:
+        raise MaxViTError(f"{wanted}; there are no annotations")
+    return found
+
+
+def _images_folder(folder: Path, name: str) -> Path:
+    places = list(dict.fromkeys((folder / name, folder / "images" / name, folder / "images")))
+    for place in places:
+        if place.is_dir():
+            return place
+    raise MaxViTError(f"{folder} lacks the images: put them into {' or '.join(str(place) for place in places)}")
+
+
+def read_coco(file: Path, folder: Path, with_masks: bool, class_names: Sequence[str] | None = None) -> AnnotatedImages:
+    """Read a file of annotations.
+
+    Boxes are cut at the border of their image. Those without an area within it are left out, and counted in a warning;
+    images without objects stay.
+
+    Args:
+        file: In COCO's format, of instances.
+        folder: Of its images.
+        with_masks: Whether masks are wanted; then each object needs one.
+        class_names: Of a network; None: the file's, in the order of their ids.
+
+    Raises:
+        MaxViTError: If something is missing, refers to nothing or is not of its kind; it names file and id.
+    """
+    data = _load(file)
+    images = _index(file, data, "images")
+    categories = _index(file, data, "categories")
+    names = {i: str(category.get("name")) for i, category in sorted(categories.items())}
+    twice = [name for name, number in Counter(names.values()).items() if number > 1]
+    if twice:
+        ids = [i for i, name in names.items() if name == twice[0]]
+        raise MaxViTError(f"{file}: the categories {ids[0]} and {ids[1]} are both called {twice[0]!r}: rename one")
+    per_image: dict[int, list[dict[str, Any]]] = {i: [] for i in images}
+    for i, annotation in _index(file, data, "annotations").items():
+        image, category = annotation.get("image_id"), annotation.get("category_id")
+        for kind, given, known in (("image", image, images), ("category", category, categories)):
+            if type(given) is not int or given not in known:
+                raise MaxViTError(f"{file}: annotation {i} is of {kind} {given!r:.40}, which the file does not have")
+        per_image[annotation["image_id"]].append(annotation)
+    if class_names is None:
+        class_names = list(names.values())
+    used = {a["category_id"] for annotations in per_image.values() for a in annotations}
+    refuse_unknown([names[i] for i in sorted(used)], class_names, lambda name: f"{file}: category {name!r}")
+    labels = {i: class_names.index(names[i]) + 1 for i in used}
+    file_names = [_file_name(file, i, image) for i, image in images.items()]
+    _check_some(file, folder, file_names)
+    objects = [
+        _read_objects(file, name, _size(file, i, image), per_image[i], labels, with_masks)
+        for name, (i, image) in zip(file_names, images.items(), strict=True)
+    ]
+    if lost := sum(map(len, per_image.values())) - sum(len(found.labels) for found in objects):
+        logger.warning("%s: %d objects are left out: they have no area within their image", file, lost)
+    return AnnotatedImages([folder / name for name in file_names], objects, list(class_names), file_names)
+
+
+def _load(file: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(file.read_bytes())
+    except OSError as error:
+        raise MaxViTError(f"{file} cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise MaxViTError(f"{file} is not JSON: {error}") from error
+    if not isinstance(data, dict):
+        raise MaxViTError(f"{file} holds a {type(data).__name__}; COCO's format is an object with images, annotations")
+    return data
+
+
+def _index(file: Path, data: dict[str, Any], section: str) -> dict[int, dict[str, Any]]:
+    """The entries of a section by their ids."""
+    entries = data.get(section)
+    if not isinstance(entries, list) or (section != "annotations" and not entries):
+        what = "is empty" if entries == [] else "is missing" if entries is None else "is no list"
+        raise MaxViTError(f'{file}: "{section}" {what}; COCO\'s format has lists of images, annotations and categories')
+    found: dict[int, dict[str, Any]] = {}
+    for number, entry in enumerate(entries):
+        i = entry.get("id") if isinstance(entry, dict) else None
+        if type(i) is not int or i in found:
+            reason = f"the id {i}, as another one has" if type(i) is int else "no integer as its id"
+            raise MaxViTError(f'{file}: entry {number} of "{section}" has {reason}; give each an id of its own')
+        found[i] = entry
+    return found
+
+
+def _file_name(file: Path, i: int, image: dict[str, Any]) -> str:
+    name = image.get("file_name")
+    if not isinstance(name, str) or not name:
+        raise MaxViTError(f"{file}: image {i} has no file_name")
+    return name
+
+
+def _size(file: Path, i: int, image: dict[str, Any]) -> Size:
+    height, width = image.get("height"), image.get("width")
+    if type(height) is not int or type(width) is not int or min(height, width) < 1:
+        raise MaxViTError(f"{file}: image {i} has height {height!r:.20} and width {width!r:.20}; both are pixels")
+    return height, width
+
+
+def _check_some(file: Path, folder: Path, names: list[str]) -> None:
+    """Some images may be missing; that the first hundred are means another folder."""
+    if not any((folder / name).is_file() for name in names[:_TRIED]):
+        some = ", ".join(names[:3])
+        raise MaxViTError(f"{folder} does not hold the images that {file} lists ({some}): move them there")
+
+
+def _read_objects(
+    file: Path, name: str, size: Size, annotations: list[dict[str, Any]], labels: dict[int, int], with_masks: bool
+) -> Objects:
+    found, masks = [], []
+    for annotation in annotations:
+        box, i = annotation.get("bbox"), annotation["id"]
+        if not is_numbers(box) or len(box) != 4:
+            raise MaxViTError(f"{file}: annotation {i} has bbox {box!r:.60}; it takes [x, y, width, height] in pixels")
+        left, top, width, height = box
+        right, bottom = min(left + width, size[1]), min(top + height, size[0])
+        left, top = max(left, 0), max(top, 0)
+        crowd = annotation.get("iscrowd", 0)
+        if crowd not in (0, 1):
+            raise MaxViTError(f"{file}: annotation {i} has iscrowd {crowd!r:.20}; it takes 0 or 1")
+        if width <= 0 or height <= 0 or right <= left or bottom <= top:
+            continue
+        if with_masks:
+            try:
+                mask = read_segmentation(annotation.get("segmentation"), size)
+            except MaxViTError as error:
+                raise MaxViTError(f"{file}: annotation {i} {error}") from error
+            if mask is None:
+                continue
+            masks.append(mask)
+        area = annotation.get("area")
+        area = area if is_numbers([area]) else (right - left) * (bottom - top)
+        found.append((left, top, right, bottom, labels[annotation["category_id"]], crowd, area))
+    table = np.array(found, np.float64).reshape(-1, 7)
+    return Objects(
+        name,
+        size,
+        boxes=table[:, :4].astype(np.float32),
+        labels=table[:, 4].astype(np.int64),
+        crowd=table[:, 5].astype(np.bool_),
+        areas=table[:, 6].copy(),
+        masks=tuple(masks) if with_masks else None,
+    )

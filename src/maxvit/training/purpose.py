@@ -1,0 +1,194 @@
+"""What a run is for: to classify, or another task. The loop, the learner and the files of a run know no more of it."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from maxvit.config import Preprocessing
+from maxvit.data.annotated import AnnotatedImages, AnnotatedSplits
+from maxvit.data.examples import Examples, LabelledExamples
+from maxvit.data.labelled import LabelledImages, Splits
+from maxvit.data.loading import Batch
+from maxvit.errors import MaxViTError
+from maxvit.model import MaxViT
+from maxvit.tasks import CLASSIFICATION, make_task
+from maxvit.tasks.classification import Classification
+from maxvit.tasks.examples import TaskExamples
+from maxvit.tasks.network import TaskNetwork
+from maxvit.tasks.task import Metric, Task
+from maxvit.training.preparation import (
+    check_fit,
+    class_weights,
+    load_annotated,
+    load_data,
+    make_network,
+    make_task_network,
+)
+from maxvit.training.recipe import Recipe
+
+Network = MaxViT | TaskNetwork
+Judge = Callable[[Tensor, Any], tuple[dict[str, Tensor], Any]]
+
+
+class Purpose(Protocol):
+    """What differs from task to task.
+
+    Attributes:
+        scores: What the objective gives in training, means over images; "loss" is the first.
+        val_scores: The same of the judge.
+        judged_by: The figure of the validation that chooses the best epoch; the highest is the best.
+    """
+
+    scores: tuple[str, ...]
+    val_scores: tuple[str, ...]
+    judged_by: str
+
+    def load(self) -> Splits | AnnotatedSplits:
+        """The images. Raises `MaxViTError` if they cannot be used."""
+        ...
+
+    def make_network(self, class_names: Sequence[str]) -> Network:
+        """A network for these classes, in training mode, the same for the same seed."""
+        ...
+
+    def examples(self, images: Any, spec: Preprocessing, training: bool) -> Examples:
+        """Images as the network takes them."""
+        ...
+
+    def objective(self, network: Any, images: Any) -> nn.Module:
+        """From (images, truths) to the scores, in training mode; `images` are those that it learns from."""
+        ...
+
+    def judge(self, network: Any) -> Judge:
+        """From (images, truths) to scores and to answers for the metric, in evaluation mode."""
+        ...
+
+    def metric(self, class_names: Sequence[str]) -> Metric | None:
+        """Of answers; None: the scores say all."""
+        ...
+
+    def nothing(self, network: Any) -> Batch:
+        """Images that stand in for a batch of which none can be read, at the end of a run."""
+        ...
+
+
+def purpose_of(recipe: Recipe) -> Purpose:
+    """What a recipe is for. Raises `MaxViTError` if its settings exclude one another."""
+    return Classifying(recipe) if recipe.task["name"] == CLASSIFICATION else Tasking(recipe)
+
+
+class Classifying:
+    """Learn classes; see `Purpose`."""
+
+    scores: tuple[str, ...] = ("loss", "accuracy")
+    val_scores: tuple[str, ...] = ("loss", "accuracy")
+    judged_by = "accuracy"
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe = recipe
+
+    def load(self) -> Splits:
+        """See `Purpose`."""
+        data = load_data(self.recipe)
+        check_fit(self.recipe, data.train)
+        return data
+
+    def make_network(self, class_names: Sequence[str]) -> MaxViT:
+        """See `Purpose`."""
+        return make_network(self.recipe, class_names)
+
+    def examples(self, images: LabelledImages, spec: Preprocessing, training: bool) -> LabelledExamples:
+        """See `Purpose`."""
+        data = self.recipe.data
+        return LabelledExamples(images, spec, data.augmentation if training else None, data.rand_augment)
+
+    def objective(self, network: MaxViT, images: LabelledImages) -> Classification:
+        """See `Purpose`."""
+        settings = self.recipe.optimization
+        return Classification(network, settings.label_smoothing, settings.loss, class_weights(self.recipe, images))
+
+    def judge(self, network: MaxViT) -> Judge:
+        """See `Purpose`."""
+        return _Judged(Classification(network, loss=self.recipe.optimization.loss).eval())
+
+    def metric(self, class_names: Sequence[str]) -> Metric | None:
+        """The scores say all."""
+        return None
+
+    def nothing(self, network: MaxViT) -> Batch:
+        """See `Purpose`."""
+        config = network.config
+        images = torch.zeros(2, config.in_channels, *config.image_size)
+        return Batch(images, torch.zeros(2, dtype=torch.int64), torch.empty(0, dtype=torch.int64), [], 0.0)
+
+
+class _Judged:
+    """Scores of a classifier, and no answers."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+
+    def __call__(self, images: Tensor, labels: Tensor) -> tuple[dict[str, Tensor], None]:
+        return self.module(images, labels), None
+
+
+class Tasking:
+    """Learn another task; see `Purpose`."""
+
+    scores: tuple[str, ...] = ("loss",)
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe, self.task = recipe, make_task(recipe.task)
+        self.val_scores, self.judged_by = self.task.losses_in_validation, self.task.judged_by
+
+    def load(self) -> AnnotatedSplits:
+        """See `Purpose`."""
+        return load_annotated(self.recipe, self.task)
+
+    def make_network(self, class_names: Sequence[str]) -> TaskNetwork:
+        """See `Purpose`."""
+        return make_task_network(self.recipe, self.task, class_names)
+
+    def examples(self, images: AnnotatedImages, spec: Preprocessing, training: bool) -> TaskExamples:
+        """See `Purpose`."""
+        return TaskExamples(self.task, images, spec)
+
+    def objective(self, network: TaskNetwork, images: AnnotatedImages) -> nn.Module:
+        """See `Purpose`."""
+        return _Losses(self.task, network)
+
+    def judge(self, network: TaskNetwork) -> Judge:
+        """See `Purpose`."""
+        return _Answers(self.task, network)
+
+    def metric(self, class_names: Sequence[str]) -> Metric:
+        """See `Purpose`."""
+        return self.task.metric(class_names)
+
+    def nothing(self, network: TaskNetwork) -> Batch:
+        """A blank image has no truth."""
+        raise MaxViTError("all images of a batch cannot be read: mend them")
+
+
+class _Losses(nn.Module):
+    """A task's losses as a module that an engine can wrap."""
+
+    def __init__(self, task: Task, network: TaskNetwork) -> None:
+        super().__init__()
+        self.task, self.network = task, network
+
+    def forward(self, images: Tensor, truths: Any) -> dict[str, Tensor]:
+        return self.task.losses(self.network, images, truths)
+
+
+class _Answers:
+    """What a task's network answers in validation."""
+
+    def __init__(self, task: Task, network: TaskNetwork) -> None:
+        self.task, self.network = task, network
+
+    def __call__(self, images: Tensor, truths: Any) -> tuple[dict[str, Tensor], Any]:
+        sizes, truths = [size for size, _ in truths], [truth for _, truth in truths]
+        return self.task.judge(self.network, images, sizes, truths)
