@@ -1,7 +1,7 @@
 """Make a small data set to try a task on: photographs with shapes and digits on them.
 
     pip install 'maxvit[train]' scikit-image
-    python examples/scenes.py segmentation|detection|aesthetics OUT [--images 600] [--size 128] [--seed 0]
+    python examples/scenes.py segmentation|detection|aesthetics|counting OUT [--images 600] [--size 128] [--seed 0]
 
 Backgrounds are crops of the photographs that ship with scikit-learn and, where it is installed, scikit-image; digits
 are scikit-learn's. Training, validation and test images share neither: each has photographs (or halves of one) and
@@ -223,7 +223,7 @@ def write_aesthetics(out: Path, images: int, size: int, seed: int) -> None:
     128), how colourful it is (Hasler and Suesstrunk's measure), and how near its main object, the largest, lies to a
     third of width and height, where its middle counts as far. Deviation 0.8 + 0.25 for each other object.
     """
-    with_header: list[list[object]] = [["image", *range(1, 11), "split"]]
+    rows: list[list[object]] = [["image", *range(1, 11), "split"]]
     makers = np.random.default_rng((seed, 3))
     for split, name, scene in each_scene(images, seed, lambda random, stock: _composed(random, stock, size)):
         image, sharpness = _developed(makers, scene.image, size)
@@ -232,9 +232,17 @@ def write_aesthetics(out: Path, images: int, size: int, seed: int) -> None:
         mean = 4.8 + 1.4 * sharpness + 1.2 * (2 * colourfulness(image) - 1) + 1.2 * (1 - 2 * min(away, 1.0))
         votes = makers.multinomial(200, _bell(mean, 0.8 + 0.25 * (len(scene.kinds) - 1)))
         save(out / "images" / f"{split}_{name}.jpg", image)
-        with_header.append([f"{split}_{name}.jpg", *votes.tolist(), split])
-    with (out / "scores.csv").open("w", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows(with_header)
+        rows.append([f"{split}_{name}.jpg", *votes.tolist(), split])
+    write_table(out / "scores.csv", rows)
+
+
+def write_counting(out: Path, images: int, size: int, seed: int) -> None:
+    """OUT/images/NAME and OUT/counts.csv: how many objects each image has."""
+    rows: list[list[object]] = [["image", "count", "split"]]
+    for split, name, scene in each_scene(images, seed, lambda random, stock: usual_scene(random, stock, size, 0.1)):
+        save(out / "images" / f"{split}_{name}.jpg", scene.image)
+        rows.append([f"{split}_{name}.jpg", len(scene.kinds), split])
+    write_table(out / "counts.csv", rows)
 
 
 def _composed(random: Random, stock: Stock, size: int) -> Scene:
@@ -270,7 +278,18 @@ def save(path: Path, pixels: Pixels) -> None:
     Image.fromarray(pixels).save(path, quality=95)
 
 
-WRITERS = {"segmentation": write_segmentation, "detection": write_detection, "aesthetics": write_aesthetics}
+def write_table(path: Path, rows: list[list[object]]) -> None:
+    """A CSV file."""
+    with path.open("w", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows(rows)
+
+
+WRITERS = {
+    "segmentation": write_segmentation,
+    "detection": write_detection,
+    "aesthetics": write_aesthetics,
+    "counting": write_counting,
+}
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -280,4 +299,8 @@ if __name__ == "__main__":
     parser.add_argument("--size", type=int, default=128, help="of a side in pixels; of aesthetics about that")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
+    if given.images < 20 or given.size < 32:
+        parser.error(f"--images {given.images} --size {given.size}: 20 images and 32 pixels are the least")
+    if given.out.exists() and (not given.out.is_dir() or any(given.out.iterdir())):
+        parser.error(f"{given.out} is there already: remove it, or choose another name")
     WRITERS[given.task](given.out, given.images, given.size, given.seed)

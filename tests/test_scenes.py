@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 SCRIPT = Path(__file__).parent.parent / "examples" / "scenes.py"
-TASKS = ("segmentation", "detection", "aesthetics")
+TASKS = ("segmentation", "detection", "aesthetics", "counting")
 SPLITS = ("train", "val", "test")
 
 
@@ -31,13 +31,16 @@ def made(tmp_path_factory):
     def go(task, seed="3", name=None):
         out = folder / (name or task)
         if not out.exists():
-            with pytest.MonkeyPatch.context() as patched:
-                words = [str(SCRIPT), task, str(out), "--images", "40", "--size", "96", "--seed", seed]
-                patched.setattr(sys, "argv", words)
-                runpy.run_path(str(SCRIPT), run_name="__main__")
+            call(task, out, "--images", "40", "--size", "96", "--seed", seed)
         return out
 
     return go
+
+
+def call(*words):
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(sys, "argv", [str(SCRIPT), *map(str, words)])
+        runpy.run_path(str(SCRIPT), run_name="__main__")
 
 
 def content(folder):
@@ -211,6 +214,33 @@ def test_scores_follow_from_the_pictures(made):
     means = votes @ np.arange(1, 11) / 200
     assert np.corrcoef(sharp, means)[0, 1] > 0.3
     assert means.std() > 0.8
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--images", "3"], "20 images and 32 pixels are the least"),
+        (["--size", "31"], "20 images and 32 pixels are the least"),
+        ([], "is there already: remove it, or choose another name"),
+    ],
+)
+def test_what_cannot_be_made_is_refused_before_anything_is_written(tmp_path, capsys, words, said):
+    out = tmp_path / "out"
+    if not words:
+        out.mkdir()
+        (out / "mine.txt").write_text("old")
+    with pytest.raises(SystemExit):
+        call("counting", out, *words)
+    assert said in capsys.readouterr().err
+    assert not out.exists() or [p.name for p in out.iterdir()] == ["mine.txt"]
+
+
+def test_counts_are_those_of_the_boxes_of_the_same_seed(made):
+    rows = list(csv.DictReader((made("counting") / "counts.csv").read_text().splitlines()))
+    for split in SPLITS:
+        found = json.loads((made("detection") / "annotations" / f"instances_{split}.json").read_text())
+        boxes = [sum(a["image_id"] == image["id"] for a in found["annotations"]) for image in found["images"]]
+        assert [int(row["count"]) for row in rows if row["split"] == split] == boxes
 
 
 def test_colourfulness_is_none_in_grey_and_most_in_loud_colours(scenes):

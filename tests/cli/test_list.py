@@ -34,4 +34,4 @@ def test_the_recipes_and_what_they_do(capsys):
     assert main(["list", "--recipes"]) == 0
     assert "MaxViT on ImageNet-1K at 224, from random weights" in capsys.readouterr().out
     assert main(["list", "--recipes", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)[0] == "digits"
+    assert "digits" in json.loads(capsys.readouterr().out)

@@ -207,6 +207,19 @@ def test_figures_are_those_of_definitions():
     assert metric.rows() == []
 
 
+def test_good_is_a_mean_above_5_and_5_is_not():
+    five, above, below = shares(0, 0, 0, 1, 0, 1), shares(0, 0, 0, 0, 1, 1), shares(0, 0, 0, 1, 1)
+    five = torch.cat([five, torch.zeros(4)])
+    above, below = (torch.cat([v, torch.zeros(10 - len(v))]) for v in (above, below))
+    metric = AestheticsMetric()
+    metric.add([five, above, below, five], [above, above, five, below])
+    assert metric.compute()["accuracy"] == 0.75
+    rounded = [shares(*counts, 0) for counts in ([1] * 9, [0, 3, 0, 7, 4, 7, 0, 3, 0], [1, 0, 2, 3, 3, 3, 2, 0, 1])]
+    metric = AestheticsMetric()  # all 5, but for the rounding of shares, which goes both ways
+    metric.add([below] * 3, rounded)
+    assert metric.compute()["accuracy"] == 1
+
+
 def test_figures_do_not_depend_on_how_images_were_divided():
     answers, truths = list(some_shares(11)), list(some_shares(11))
     whole, first, second = AestheticsMetric(), AestheticsMetric(), AestheticsMetric()

@@ -24,8 +24,12 @@ def written(folder, text):
 
 def test_the_recipes_that_ship():
     assert list_recipes() == [
+        "ade20k",
+        "aesthetics",
+        "ava",
         "coco-cascade",
         "coco-retinanet",
+        "coco-stuff",
         "detection",
         "digits",
         "finetune-folder",
@@ -36,6 +40,7 @@ def test_the_recipes_that_ship():
         "imagenet21k",
         "imagenet21k-finetune-384",
         "imagenet21k-finetune-512",
+        "segmentation",
     ]
 
 

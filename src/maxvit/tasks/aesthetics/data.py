@@ -1,6 +1,7 @@
 """Images and how many people gave them each score: AVA as it is published, or a CSV file."""
 
 import csv
+import io
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -88,9 +89,9 @@ def _find(path: Path) -> Path:
     return found[0]
 
 
-def _lines(file: Path) -> list[str]:
+def _text(file: Path) -> str:
     try:
-        return file.read_text(encoding="utf-8-sig").splitlines()
+        return file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise MaxViTError(f"{file} is no UTF-8 text (byte {error.start}): save it as UTF-8") from error
     except OSError as error:
@@ -99,7 +100,7 @@ def _lines(file: Path) -> list[str]:
 
 def _read_csv(file: Path) -> Iterator[Row]:
     """Rows of a table with a header."""
-    reader = csv.reader(_lines(file), strict=True)
+    reader = csv.reader(io.StringIO(_text(file)), strict=True)
     try:
         header = [name.strip() for name in next(reader, [])]
         needed, optional = ["image", *SCORES], ["split"]
@@ -124,8 +125,8 @@ def _read_csv(file: Path) -> Iterator[Row]:
 def _read_ava(file: Path) -> Iterator[Row]:
     """Rows of AVA.txt: number, id, ten counts, two tags, challenge. A list of ids beside it names the test images."""
     lists = [file.parent / name for name in _AVA_TEST if (file.parent / name).is_file()]
-    test = {line.strip().removesuffix(".jpg") for line in _lines(lists[0])} if lists else set()
-    for number, line in enumerate(_lines(file), 1):
+    test = {line.strip().removesuffix(".jpg") for line in _text(lists[0]).split("\n")} if lists else set()
+    for number, line in enumerate(_text(file).split("\n"), 1):
         cells = line.split()
         place = f"line {number} of {file}"
         if cells and len(cells) != 15:

@@ -14,7 +14,7 @@ from maxvit.tasks.aesthetics.answers import deviations, means
 from maxvit.tasks.aesthetics.loss import earth_movers_distance
 
 Values = npt.NDArray[np.float64]
-_GOOD = 5.0  # AVA's two classes: a mean above it, or not
+_GOOD = 5.0 + 1e-6  # AVA's two classes: a mean above 5, or not; shares are rounded, and 5 itself is common
 
 
 class AestheticsMetric:

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from maxvit.data.annotated import AnnotatedImages, AnnotatedSplits, draw_out
 from maxvit.data.images import find_images
 from maxvit.data.labelled import refuse_unknown
@@ -126,11 +128,10 @@ def _class_names(path: Path, layout: _Layout) -> list[str]:
         raise MaxViTError(f"{_masks_folder(path, layout.train)} holds no masks (.png): fill it")
     highest = -1
     for mask in masks:
-        values = read_values(mask)
-        highest = max(highest, int(values[values != IGNORED].max(initial=-1)))
+        highest = max([highest, *(int(value) for value in np.unique(read_values(mask)) if value != IGNORED)])
     number = highest if layout.zero_is_ignored else highest + 1
     if number < 1:
-        raise MaxViTError(f"the masks of {_masks_folder(path, layout.train)} label no pixel: they hold 255 only")
+        raise MaxViTError(f"the masks of {_masks_folder(path, layout.train)} label no pixel: all of them is ignored")
     return [f"class {i}" for i in range(number)]
 
 

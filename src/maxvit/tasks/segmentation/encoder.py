@@ -18,7 +18,7 @@ except ImportError as error:
     raise MaxViTError(f"the encoder needs {error.name}: pip install 'maxvit[segmentation]'") from error
 
 
-class MaxViTEncoder(nn.Module, EncoderMixin):  # type: ignore[misc]
+class MaxViTEncoder(nn.Module, EncoderMixin):
     """What a model of segmentation_models_pytorch asks of its encoder: the image, then a map a stride.
 
     Args:
@@ -57,7 +57,7 @@ class MaxViTEncoder(nn.Module, EncoderMixin):  # type: ignore[misc]
 
 
 def register(name: str, backbone: MaxViT) -> None:
-    """Make a backbone known to segmentation_models_pytorch under a name; each of its models gets a copy, weights and all.
+    """Give segmentation_models_pytorch a backbone under a name; each of its models gets a copy, weights and all.
 
     Args:
         name: For `encoder_name`; `encoder_weights` must be None, since the backbone has its own.
