@@ -151,7 +151,8 @@ class MaxViT(nn.Module, HubModel):
         """
         if unknown := [s for s in strides if s not in self.pyramid_channels]:
             raise MaxViTError(f"strides {unknown} do not exist; choose from {list(self.pyramid_channels)}")
-        maps = dict(zip(self.pyramid_channels, self._maps(images), strict=True))
+        wanted = [stride for stride in self.pyramid_channels if stride <= max(strides, default=0)]
+        maps = dict(zip(wanted, self._maps(images), strict=False))  # what lies above is not computed
         return [maps[s] for s in strides]
 
     @property

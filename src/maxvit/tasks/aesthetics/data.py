@@ -84,8 +84,9 @@ def _find(path: Path) -> Path:
         raise MaxViTError(f"{path} does not exist: check the path")
     found = [path / name for name in _FILES if (path / name).is_file()]
     if len(found) != 1:
-        what = "both" if found else "neither"
-        raise MaxViTError(f"{path} holds {what} {_FILES[0]} (columns {_WANTED}) and {_FILES[1]}: keep or give one file")
+        what = "both {} and {}" if found else "neither {} nor {}"
+        what = what.format(f"{_FILES[0]} (columns {_WANTED})", _FILES[1])
+        raise MaxViTError(f"{path} holds {what}: keep or give one file")
     return found[0]
 
 
