@@ -225,7 +225,7 @@ def make_torchvision_retinanet(head, settings):
 
 
 def test_retinanet_answers_and_learns_as_torchvision_s_does():
-    network = spread(make_detector("retinanet", proposals=(1, 40), detections=20))
+    network = spread(make_detector("retinanet", proposals=(1, 7)))
     head, maps = network.head, make_maps(network, 2)
     nn.init.normal_(head.head.regression_head.bbox_reg.weight, std=0.03)  # theirs answers with empty boxes too
     theirs = make_torchvision_retinanet(head, network.settings)
@@ -235,7 +235,7 @@ def test_retinanet_answers_and_learns_as_torchvision_s_does():
     split = {name: list(x.split(lengths, 1)) for name, x in said.items()}
     answers = head(maps, HW)
     for answer, other in zip(answers, theirs.postprocess_detections(split, [anchors] * 2, [HW] * 2), strict=True):
-        assert len(answer["boxes"]) == 20
+        assert 7 < len(answer["boxes"]) <= 4 * 7  # levels
         torch.testing.assert_close(answer["boxes"], other["boxes"])
         torch.testing.assert_close(answer["scores"], other["scores"])
         assert torch.equal(answer["labels"], other["labels"] + 1)
