@@ -161,8 +161,8 @@ def main(arguments: list[str] | None = None) -> None:
         body += [
             f"## {run.task.name} {named}, seed {run.recipe.seed}".replace("  ", " ").replace(" ,", ","),
             "",
-            f"{run.network.count_parameters():,} parameters, {len(run.data.train)} training images, "
-            f"{len(run.history)} epochs in {run.minutes:.1f} minutes, the best {best}; {run.trained.images} test images.",
+            f"{run.network.count_parameters():,} parameters, {len(run.data.train)} images to learn from, "
+            f"{len(run.history)} epochs in {run.minutes:.1f} min, the best {best}, {run.trained.images} test images.",
             f"`{str(run.network.provenance.get('command', '')).split(' --out ')[0]}`",
             "",
             *table(["", *(name.replace("_", " ") for name in run.trained.figures)], rows_of(run)),
