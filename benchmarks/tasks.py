@@ -91,7 +91,7 @@ class Run:
         self.data = load_annotated(self.recipe, self.task)
         assert self.data.test is not None
         self.test = self.data.test
-        network = tasks.load(folder / "best.safetensors")
+        network = tasks.load_network(folder / "best.safetensors")
         assert isinstance(network, TaskNetwork)
         self.network, self.name = network, folder.name
         self.trained: Judgement = judge(network, self.test, keep=SHOWN)

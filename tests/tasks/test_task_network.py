@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from maxvit import MaxViTError, accelerate, create_model
-from maxvit.tasks import find_task, list_tasks, load, make_network, make_task, task_of
+from maxvit.tasks import find_task, list_tasks, load_network, make_network, make_task, task_of
 from maxvit.tasks.network import TaskNetwork
 from maxvit.tasks.task import TaskSettings
 
@@ -70,13 +70,13 @@ def test_a_file_brings_everything_back(tmp_path):
     network.provenance = {"epoch": 3}
     path = tmp_path / "a.safetensors"
     network.save(path)
-    again = load(path)
+    again = load_network(path)
     assert task_of(path) == "aesthetics"
     assert (again.class_names, again.provenance, again.settings) == (SCORES, {"epoch": 3}, network.settings)
     assert again.preprocessing == network.preprocessing
     images = torch.randn(2, 3, 65, 97)
     assert torch.equal(again(images), network(images))
-    assert load(path, {"dropout": 0.5}).settings.dropout == 0.5
+    assert load_network(path, {"dropout": 0.5}).settings.dropout == 0.5
 
 
 def test_a_file_that_does_not_hold_its_network_is_refused(tmp_path):
@@ -84,7 +84,7 @@ def test_a_file_that_does_not_hold_its_network_is_refused(tmp_path):
     network.class_names = SCORES[:9]
     network.save(path)
     with pytest.raises(MaxViTError, match="does not hold the network that it describes"):
-        load(path)
+        load_network(path)
 
 
 def test_a_file_cannot_have_a_module_imported(tmp_path):
@@ -92,7 +92,7 @@ def test_a_file_cannot_have_a_module_imported(tmp_path):
     network.settings = TaskSettings(name="antigravity")
     network.save(path)
     with pytest.raises(MaxViTError, match="module that was not imported: name it with --task antigravity"):
-        load(path)
+        load_network(path)
 
 
 def test_tasks_are_found_by_name_and_misspelt_ones_are_told():

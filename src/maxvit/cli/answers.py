@@ -41,7 +41,7 @@ def open_task(checkpoint: Path, task: str | None, settings: list[str] | None) ->
         return None
     if task is not None:
         tasks.find_task(task)  # imports it
-    network = tasks.load(checkpoint, dict(_setting(text) for text in settings or []))
+    network = tasks.load_network(checkpoint, dict(_setting(text) for text in settings or []))
     assert isinstance(network, TaskNetwork)
     return network
 
