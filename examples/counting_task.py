@@ -1,7 +1,7 @@
 """A task of your own in one file: how many objects an image shows. Nothing else in the library knows of it.
 
     python examples/scenes.py counting scenes
-    PYTHONPATH=. maxvit train scenes --task examples.counting_task
+    maxvit train scenes --task examples.counting_task
 
 A data set is a folder with `counts.csv` (image, count, and split: train, val or test) and `images`. See docs/tasks.md.
 """

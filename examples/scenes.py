@@ -38,13 +38,12 @@ PHOTOGRAPHS = {
         "brick.png": (0, 1),
         "camera.png": (0, 1),
         "gravel.png": (0, 1),
-        "hubble_deep_field.jpg": (0, 1),
         "ihc.png": (0, 1),
         "motorcycle_left.png": (0, 1),
         "rocket.jpg": (0, 1),
     },
-    "val": {"flower.jpg": (0, 0.5), "coffee.png": (0, 1), "grass.png": (0, 1)},
-    "test": {"flower.jpg": (0.5, 1), "chelsea.png": (0, 1), "coins.png": (0, 1), "moon.png": (0, 1)},
+    "val": {"flower.jpg": (0, 0.5), "grass.png": (0, 1), "hubble_deep_field.jpg": (0, 1), "moon.png": (0, 1)},
+    "test": {"flower.jpg": (0.5, 1), "chelsea.png": (0, 1), "coffee.png": (0, 1), "coins.png": (0, 1)},
 }
 
 

@@ -20,9 +20,13 @@ from .explain.rollout import rollout as rollout
 from .export.files import Exported as Exported
 from .export.files import export_model as export_model
 from .export.form import Form as Form
+from .inference.answering import Answered as Answered
+from .inference.answering import TaskPredictor as TaskPredictor
 from .inference.batch import predict_to_file as predict_to_file
 from .inference.evaluate import Evaluation as Evaluation
 from .inference.evaluate import evaluate as evaluate
+from .inference.judging import Judgement as Judgement
+from .inference.judging import judge as judge
 from .inference.predictor import Prediction as Prediction
 from .inference.predictor import Predictor as Predictor
 from .inference.predictor import preprocess as preprocess
@@ -35,5 +39,7 @@ from .layers.multiaxis import GridAttention as GridAttention
 from .layers.multiaxis import MaxSA as MaxSA
 from .model import MaxViT as MaxViT
 from .serve.client import Client as Client
+from .tasks import load_network as load_network
+from .tasks.network import TaskNetwork as TaskNetwork
 
 __version__: str

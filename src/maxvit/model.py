@@ -151,7 +151,8 @@ class MaxViT(nn.Module, HubModel):
         """
         if unknown := [s for s in strides if s not in self.pyramid_channels]:
             raise MaxViTError(f"strides {unknown} do not exist; choose from {list(self.pyramid_channels)}")
-        maps = dict(zip(self.pyramid_channels, self._maps(images), strict=True))
+        wanted = [stride for stride in self.pyramid_channels if stride <= max(strides, default=0)]
+        maps = dict(zip(wanted, self._maps(images), strict=False))  # what lies above is not computed
         return [maps[s] for s in strides]
 
     @property
@@ -276,7 +277,7 @@ class MaxViT(nn.Module, HubModel):
             MaxViTError: If they are not ours, or an entry is missing, left over or of another shape.
         """
         if isinstance(task := metadata.get("task"), dict):
-            raise MaxViTError(f"{source} holds a network for {task.get('name')}: read it with maxvit.tasks.load")
+            raise MaxViTError(f"{source} holds a network for {task.get('name')}: read it with maxvit.load_network")
         if metadata.get("format") != FORMAT:
             raise MaxViTError(f"{source} was not written by maxvit; maxvit.load_model reads files of other programs")
         try:

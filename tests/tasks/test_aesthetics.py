@@ -11,9 +11,10 @@ from PIL import Image
 from maxvit import create_model
 from maxvit.config import Preprocessing
 from maxvit.errors import MaxViTError
-from maxvit.tasks import load, make_network, make_task
+from maxvit.tasks import load_network, make_network, make_task
 from maxvit.tasks.aesthetics import AestheticsMetric
 from maxvit.tasks.aesthetics.loss import earth_movers_distance
+from maxvit.training.recipe import load_recipe
 
 SCORES = [str(i) for i in range(1, 11)]
 
@@ -126,7 +127,7 @@ def test_dropout_is_for_training_and_as_strong_as_set():
 def test_a_checkpoint_gives_the_same_answers_and_keeps_its_settings(tmp_path):
     task, network = micro(dropout=0.3, exponent=1.0, flip=False)
     network.eval().save(tmp_path / "a.safetensors")
-    again = load(tmp_path / "a.safetensors")
+    again = load_network(tmp_path / "a.safetensors")
     images = torch.randn(2, 3, 64, 64)
     assert torch.equal(network(images), again(images))
     assert again.settings == task.settings
@@ -354,3 +355,16 @@ def test_a_task_can_be_sent_to_another_process():
     assert again.settings == task.settings
     for pair in itertools.pairwise([task, again]):
         assert pair[0].name == pair[1].name
+
+
+def test_the_recipe_of_ava_has_the_numbers_that_the_paper_prints():
+    recipe = load_recipe("ava")
+    assert recipe.task == {
+        "name": "aesthetics",
+        "dropout": 0.75,
+        "exponent": 2.0,
+        "crop_area": [0.8, 1.0],
+        "flip": True,
+    }
+    assert (recipe.model.pretrained, recipe.model.drop_path_rate, recipe.data.val_fraction) == ("in1k-224", 0.5, 0.2)
+    assert (recipe.data.fit, load_recipe("aesthetics").data.fit) == ("aspect", "aspect")

@@ -112,6 +112,8 @@ def test_ava_without_a_list_has_no_test_part(ava):
         (f"b.png,{votes(1, -1)}", "line 3 .*no counts"),
         (f"b.png,{votes(0)}", "not all 0"),
         (f"b.png,{votes('nan')}", "no counts"),
+        (f"b.png,{votes('inf', '-inf')}", "line 3 .*no counts"),
+        (f"b.png,{votes(1e308, 1e308)}", "no counts"),
         (f"b.png,{votes('many')}", "not all numbers"),
         (f",{votes(1)}", "names no image"),
         (f'"b.png,{votes(1)}', "cannot be read"),

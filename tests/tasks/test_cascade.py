@@ -186,6 +186,7 @@ def test_objects_join_the_first_proposals_and_later_stages_see_refined_boxes(mon
     truth = make_truth([[10, 10, 20, 20]], [2])
     proposals = torch.tensor([[7.0, 10, 17, 20], [40, 10, 60, 20]])  # two steps to the right, the first overlaps most
     cascade(make_features(1), [proposals], [SIZE], [truth])
+    assert not any(boxes[0].requires_grad for boxes, _ in seen)  # a stage does not learn through the next one's targets
     xs = [boxes[0][:, 0].tolist() for boxes, _ in seen]
     assert xs[0] == [7, 40, 10]
     assert xs[1] == pytest.approx([8, 42, 11])

@@ -74,14 +74,13 @@ def test_data_detector_and_metric_fit_together(tmp_path, detector):
 
 
 @pytest.mark.full
-@pytest.mark.parametrize(("detector", "updates"), [("faster-rcnn", 200), ("mask-rcnn", 200)])
-def test_a_detector_learns_four_images_by_heart(tmp_path, detector, updates):
-    task, images, network = started(tmp_path, detector, scale=[1.0, 1.0], flip=False)
+def test_a_detector_learns_four_images_by_heart(tmp_path):
+    task, images, network = started(tmp_path, "mask-rcnn", scale=[1.0, 1.0], flip=False)
     optimizer = torch.optim.AdamW(network.parameters(), 1e-3)
-    for _ in range(updates):
+    for _ in range(200):
         step(task, images, network)
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
     figures = judged(task, images, network)
     assert figures["ap50"] > 0.5
-    assert figures.get("mask_ap50", 1) > 0.5
+    assert figures["mask_ap50"] > 0.5

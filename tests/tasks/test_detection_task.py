@@ -207,6 +207,14 @@ def test_masks_tint_what_they_cover_and_nothing_else():
     assert np.abs(with_mask[35, 15] - wanted).max() < 1
 
 
+def test_of_masks_that_overlap_the_first_is_on_top():
+    mask = as_coco(encode(np.ones((53, 41), np.uint8)), (53, 41))
+    objects = sample_answer(2) | {"rle": [mask, mask]}
+    pixel = np.asarray(draw_objects(Image.new("RGB", (41, 53)), objects, ["", ""])).astype(int)[51, 39]
+    below = 0.45 * np.array(colour_of(1))
+    assert np.abs(pixel - (0.55 * below + 0.45 * np.array(colour_of(2)))).max() < 1
+
+
 def test_truth_is_drawn_as_answers_are_and_says_which_is_a_crowd(tmp_path, monkeypatch):
     detection, names = task(), []
     monkeypatch.setattr("maxvit.tasks.detection.draw_objects", lambda image, objects, said: names.append(said) or image)

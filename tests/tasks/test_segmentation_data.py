@@ -77,7 +77,6 @@ def test_a_mask_of_any_one_channel_is_read_by_its_values(tmp_path, mode):
     write_folder(tmp_path, "images", "masks", 2)
     mask = Image.fromarray(some_classes(0).astype(np.uint16) if mode == "I;16" else some_classes(0))
     if mode == "P":
-        mask = Image.fromarray(some_classes(0), "P")
         mask.putpalette([7, 7, 7] * 256)  # all values look alike
     mask.save(tmp_path / "masks/0.png")
     with Image.open(tmp_path / "masks/0.png") as image:
@@ -159,10 +158,19 @@ def test_names_that_cannot_be_used_are_refused(tmp_path, text, message):
         TASK.load(tmp_path, 0.2, 0)
 
 
-def test_masks_without_a_label_are_refused(tmp_path):
-    write_pair(tmp_path / "images/0.png", tmp_path / "masks/0.png", np.full(SIZE, 255, np.uint8))
-    with pytest.raises(MaxViTError, match="label no pixel"):
+@pytest.mark.parametrize(("values", "number"), [((255,), "0 classes"), ((0, 255), "1 classes")])
+def test_masks_of_fewer_than_two_classes_are_refused(tmp_path, values, number):
+    """Such as those in black and white, whose white would be ignored."""
+    classes = np.resize(np.array(values, np.uint8), SIZE)
+    write_pair(tmp_path / "images/0.png", tmp_path / "masks/0.png", classes)
+    with pytest.raises(MaxViTError, match=f"have {number} beside what is ignored.* take 0 and 1"):
         TASK.load(tmp_path, 0.2, 0)
+
+
+def test_a_file_of_names_of_another_data_set_s_form_is_not_read(tmp_path):
+    write_folder(tmp_path, "images", "masks", 2)
+    (tmp_path / "labels.txt").write_text("0: unlabeled\n1: person\n2: bicycle\n3: car\n")
+    assert TASK.load(tmp_path, 0.2, 0).train.class_names == ["class 0", "class 1", "class 2"]
 
 
 def test_one_image_cannot_be_split(tmp_path):

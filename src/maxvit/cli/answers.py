@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +41,7 @@ def open_task(checkpoint: Path, task: str | None, settings: list[str] | None) ->
         return None
     if task is not None:
         tasks.find_task(task)  # imports it
-    network = tasks.load(checkpoint, dict(_setting(text) for text in settings or []))
+    network = tasks.load_network(checkpoint, dict(_setting(text) for text in settings or []))
     assert isinstance(network, TaskNetwork)
     return network
 
@@ -125,8 +126,10 @@ def evaluate_task(
     result = judge(network.to(best_device()), images, batch_size, workers, show_progress=True)
     for sentence in result.skipped:
         complain(f"left out: {sentence}")
-    answer = {"task": task.name, "images": result.images, "skipped": len(result.skipped), "figures": result.figures}
-    text = json.dumps({**answer, "classes": result.rows}, default=float)
+    answer = {"task": task.name, "images": result.images, "skipped": len(result.skipped)}
+    rows = [{key: _plain(value) for key, value in row.items()} for row in result.rows]
+    figures = {name: _plain(value) for name, value in result.figures.items()}
+    text = json.dumps({**answer, "figures": figures, "classes": rows})
     if out is not None:
         write_text(out / "evaluation.json", text + "\n")
         complain(f"wrote {out / 'evaluation.json'}")
@@ -138,8 +141,13 @@ def evaluate_task(
     typer.echo(f"on {result.images} images")
     if result.rows:
         typer.echo("")
-        rows = [tuple(_cell(value) for value in row.values()) for row in result.rows]
-        print_table(tuple(key.replace("_", " ") for key in result.rows[0]), rows)
+        cells = [tuple(_cell(value) for value in row.values()) for row in result.rows]
+        print_table(tuple(key.replace("_", " ") for key in result.rows[0]), cells)
+
+
+def _plain(value: str | int | float) -> str | int | float | None:
+    """What JSON has a word for: of figures that are no numbers, null."""
+    return value if isinstance(value, str | int) else float(value) if isfinite(value) else None
 
 
 def _cell(value: str | int | float) -> str:

@@ -113,7 +113,7 @@ def task_of(path: str | Path) -> str:
     return str(said["name"]) if isinstance(said, dict) and "name" in said else CLASSIFICATION
 
 
-def load(path: str | Path, settings: Mapping[str, Any] | None = None) -> MaxViT | TaskNetwork:
+def load_network(path: str | Path, settings: Mapping[str, Any] | None = None) -> MaxViT | TaskNetwork:
     """Whatever network a checkpoint holds, in evaluation mode.
 
     Args:

@@ -37,6 +37,13 @@ class TaskNetwork(nn.Module):
         self.backbone, self.head = backbone, head
         self.class_names, self.settings = [str(name) for name in class_names], settings
         self.provenance: dict[str, Any] = {}
+        self._freeze_what_is_not_used()
+
+    def _freeze_what_is_not_used(self) -> None:
+        """Stages above the largest stride of the head, which no gradient reaches."""
+        for stride, stage in zip((4, 8, 16, 32), self.backbone.stages, strict=True):
+            if stride > max(self.head.strides):  # type: ignore[arg-type]
+                stage.requires_grad_(False)
 
     def forward(self, images: Tensor, truths: Any = None) -> Any:
         """What the head makes of the maps of images (B, C, H, W), normalised."""
@@ -84,7 +91,8 @@ class TaskNetwork(nn.Module):
                 f"{source} does not hold the network that it describes: {', '.join(wrong[:3])} ({len(wrong)})"
             )
         self.load_state_dict(dict(state), assign=True)
-        return self.requires_grad_().eval()
+        self.requires_grad_()._freeze_what_is_not_used()
+        return self.eval()
 
     @torch.no_grad()
     def count_parameters(self) -> int:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
 from maxvit.config import VARIANTS, Preprocessing
 from maxvit.create import create_model
@@ -72,13 +73,17 @@ def _create(recipe: Recipe, num_classes: int | None) -> MaxViT:
     """The recipe's network; None: with the classes that its weights have."""
     settings, data = recipe.model, recipe.data
     made_for = None if settings.pretrained else VARIANTS[settings.name].image_size
-    return create_model(
+    network = create_model(
         settings.name,
         num_classes=num_classes,
         image_size=(data.image_size or made_for) if settings.scale_windows else None,
         pretrained=settings.pretrained,
         drop_path_rate=settings.drop_path_rate,
     )
+    for part in network.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            part.momentum = settings.batch_norm_momentum
+    return network
 
 
 def _set_preprocessing(network: MaxViT, recipe: Recipe, default: Preprocessing) -> None:
@@ -133,6 +138,8 @@ def _refuse_settings_of_classification(recipe: Recipe) -> None:
         raise MaxViTError(
             "model.new_classifier, engine.compile and engine.strategy fsdp2 are for classification: leave them out"
         )
+    if recipe.data.fit == "crop":
+        raise MaxViTError("data.fit is crop: tasks look at whole images; choose aspect or squash")
     if recipe.data.crop_fraction not in (None, 1.0):
         raise MaxViTError(
             f"data.crop_fraction is {recipe.data.crop_fraction}: tasks look at whole images; leave it out"
@@ -143,8 +150,7 @@ def make_task_network(recipe: Recipe, task: Task, class_names: Sequence[str]) ->
     """A network for a task: freshly initialised, the same for the same seed, its backbone perhaps from weights."""
     torch.manual_seed(recipe.seed)
     backbone = _create(recipe, None)
-    if (fit := recipe.data.fit or "aspect") == "crop":
-        raise MaxViTError("data.fit is crop: tasks look at whole images; choose aspect or squash")
+    fit = recipe.data.fit or "aspect"
     _set_preprocessing(backbone, recipe, Preprocessing())
     backbone.preprocessing = dataclasses.replace(backbone.preprocessing, fit=fit, crop_fraction=1.0)
     return make_network_of(task, backbone, list(class_names)).train()

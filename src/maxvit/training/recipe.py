@@ -40,6 +40,9 @@ class ModelSection(_Section):
     frozen_stages: int = Field(0, ge=0, le=4, description="the stem and so many stages stay as they are")
     linear_probe: bool = Field(False, description="only the classifier is trained")
     frozen_batch_norm: bool = Field(False, description="batch norms keep their statistics")
+    batch_norm_momentum: float = Field(
+        0.01, gt=0, le=1, description="of the statistics, in each update: 0.1 follows a run of some hundred updates"
+    )
     kernels: Literal["auto", "triton", "none"] = Field(
         "auto",
         description="native ones on a CPU that has a C++ compiler; triton: on an NVIDIA GPU; none: plain PyTorch",

@@ -22,7 +22,7 @@ def report_task(
 ) -> tuple[Path, TaskReport]:
     """Write RUN/report.html of a run whose task is not classification; see `report_run`."""
     task = tasks.make_task(recipe.task)
-    data, network = load_annotated(recipe, task), tasks.load(run / "best.safetensors").to(best_device())
+    data, network = load_annotated(recipe, task), tasks.load_network(run / "best.safetensors").to(best_device())
     assert isinstance(network, TaskNetwork)
     images = data.test or data.val
     at_once = recipe.data.device_batch_size or min(8, recipe.data.batch_size)

@@ -5,6 +5,7 @@ import io
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -54,24 +55,26 @@ def load_held_out_scores(path: Path) -> AnnotatedImages:
 def read_scores(path: Path) -> tuple[AnnotatedImages, list[str]]:
     """Every image, with its ten shares (float32, they sum to 1), and its part. Raises as `load_scores` does."""
     file = _find(path)
-    rows = list(_read_ava(file) if file.suffix.lower() == ".txt" else _read_csv(file))
-    if not rows:
-        raise MaxViTError(f"{file} holds no image: a line each is wanted")
-    names, shares, parts = [], np.empty((len(rows), len(SCORES)), np.float32), []
+    rows = _read_ava(file) if file.suffix.lower() == ".txt" else _read_csv(file)
+    names, counts, parts, places = [], [], [], []
     first: dict[str, str] = {}
-    for i, (place, name, cells, part) in enumerate(rows):
+    for place, name, cells, part in rows:
         if not name:
             raise MaxViTError(f"{place} names no image: give its file name, or remove the line")
-        same = os.path.normpath(name)
-        if same in first:
-            raise MaxViTError(f"{place}: {name} was on {first[same]} already; give each image once")
+        if (same := os.path.normpath(name)) in first:
+            earlier = first[same].partition(" of ")[0]
+            raise MaxViTError(f"{place}: {name} was on {earlier} already; give each image once")
         if part not in ("", *_PARTS):
             raise MaxViTError(f"{place}: split is {part!r}; give train, val or test")
-        first[same] = place.partition(" of ")[0]
+        first[same] = place
         names.append(name)
-        shares[i] = _shares(place, cells)
+        counts.append(_numbers(place, cells))
         parts.append(part or "train")
-    return AnnotatedImages(_sources(file, names), list(shares), list(SCORES), names), parts
+        places.append(place)
+    if not names:
+        raise MaxViTError(f"{file} holds no image: a line each is wanted")
+    shares = cast(Sequence[Any], _shares(places, np.array(counts)))
+    return AnnotatedImages(_sources(file, names), shares, list(SCORES), names), parts
 
 
 def _find(path: Path) -> Path:
@@ -84,8 +87,9 @@ def _find(path: Path) -> Path:
         raise MaxViTError(f"{path} does not exist: check the path")
     found = [path / name for name in _FILES if (path / name).is_file()]
     if len(found) != 1:
-        what = "both" if found else "neither"
-        raise MaxViTError(f"{path} holds {what} {_FILES[0]} (columns {_WANTED}) and {_FILES[1]}: keep or give one file")
+        what = "both {} and {}" if found else "neither {} nor {}"
+        what = what.format(f"{_FILES[0]} (columns {_WANTED})", _FILES[1])
+        raise MaxViTError(f"{path} holds {what}: keep or give one file")
     return found[0]
 
 
@@ -135,15 +139,22 @@ def _read_ava(file: Path) -> Iterator[Row]:
             yield place, f"{cells[1]}.jpg", cells[2:12], "test" if cells[1] in test else ""
 
 
-def _shares(place: str, cells: Sequence[str]) -> npt.NDArray[np.float64]:
-    """Ten counts or shares as shares that sum to 1."""
+def _numbers(place: str, cells: Sequence[str]) -> list[float]:
     try:
-        counts = np.array([float(cell) for cell in cells])
+        return [float(cell) for cell in cells]
     except ValueError as error:
         raise MaxViTError(f"{place}: the scores {', '.join(cells)} are not all numbers: give ten counts") from error
-    if not np.isfinite(counts).all() or counts.min() < 0 or counts.sum() <= 0:
-        raise MaxViTError(f"{place}: the scores {', '.join(cells)} are no counts: give numbers from 0 up, not all 0")
-    return counts / counts.sum()
+
+
+def _shares(places: Sequence[str], counts: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
+    """Ten counts or shares a row as shares that sum to 1: (n, 10)."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        sums = counts.sum(1, keepdims=True)
+    right = (counts >= 0).all(1) & (sums[:, 0] > 0) & np.isfinite(sums[:, 0])
+    if not right.all():
+        place, row = places[right.argmin()], ", ".join(f"{count:g}" for count in counts[right.argmin()])
+        raise MaxViTError(f"{place}: the scores {row} are no counts: give numbers from 0 up, not all 0")
+    return (counts / sums).astype(np.float32)
 
 
 def _sources(file: Path, names: Sequence[str]) -> list[Path]:

@@ -48,9 +48,8 @@ def jitter(
 
     def moved(item: Any) -> Any:
         size = [new_height, new_width]
+        # it cuts boxes at the border of the piece, so that none reaches into the padding
         item = F.resized_crop(item, top, left, piece_height, piece_width, size, interpolation=method)
-        if isinstance(item, BoundingBoxes):
-            item = F.clamp_bounding_boxes(item)  # now, or boxes would reach into the padding
         fill = mean if isinstance(item, Image.Image) else 0
         item = F.pad(item, [before, above, after, below], fill=fill)
         return F.horizontal_flip(item) if mirrored else item

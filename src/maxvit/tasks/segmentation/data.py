@@ -12,8 +12,6 @@ from maxvit.data.labelled import refuse_unknown
 from maxvit.errors import MaxViTError
 from maxvit.tasks.segmentation.masks import IGNORED, Key, MaskFile, read_values
 
-_NAME_FILES = ("classes.txt", "labels.txt", "objectInfo150.txt")
-
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
@@ -23,6 +21,7 @@ class _Layout:
     val: tuple[tuple[str, ...], ...]
     test: tuple[str, ...] | None = None
     zero_is_ignored: bool = False
+    names: str | None = None  # a file of names in the data set's own form, where there is no classes.txt
 
 
 _OWN = _Layout(
@@ -34,10 +33,12 @@ _ADE20K = _Layout(
     train=("images/training", "annotations/training"),
     val=(("images/validation", "annotations/validation"),),
     zero_is_ignored=True,
+    names="objectInfo150.txt",
 )
 _COCO_STUFF = _Layout(
     train=("images/train2017", "annotations/train2017", "annotations/stuffthingmaps/train2017"),
     val=(("images/val2017", "annotations/val2017", "annotations/stuffthingmaps/val2017"),),
+    names="labels.txt",
 )
 _UNSPLIT = _Layout(train=("images", "masks"), val=())
 
@@ -70,7 +71,7 @@ def load_held_out(path: Path, class_names: Sequence[str]) -> AnnotatedImages:
         MaxViTError: As `load`, or if there is a class that the network lacks.
     """
     layout = _find_layout(path)
-    found = _named_classes(path)
+    found = _named_classes(path, layout)
     if found is None:  # the masks hold indices, and no more is said
         found = list(class_names)
     refuse_unknown(found, class_names, lambda name: f"{name!r} of {path}")
@@ -120,7 +121,7 @@ def _masks_folder(path: Path, part: Sequence[str]) -> Path:
 
 def _class_names(path: Path, layout: _Layout) -> list[str]:
     """From a file, else "class 0", ... up to the highest value of the training masks."""
-    named = _named_classes(path)
+    named = _named_classes(path, layout)
     if named is not None:
         return named
     masks = sorted(_masks_folder(path, layout.train).rglob("*.png"))
@@ -130,14 +131,18 @@ def _class_names(path: Path, layout: _Layout) -> list[str]:
     for mask in masks:
         highest = max([highest, *(int(value) for value in np.unique(read_values(mask)) if value != IGNORED)])
     number = highest if layout.zero_is_ignored else highest + 1
-    if number < 1:
-        raise MaxViTError(f"the masks of {_masks_folder(path, layout.train)} label no pixel: all of them is ignored")
+    if number < 2:
+        raise MaxViTError(
+            f"the masks of {_masks_folder(path, layout.train)} have {max(number, 0)} classes "
+            "beside what is ignored, and two are wanted: 255 is ignored, so masks in black and white take 0 and 1"
+        )
     return [f"class {i}" for i in range(number)]
 
 
-def _named_classes(path: Path) -> list[str] | None:
-    """Of the first file of names that the data set has; None: it has none."""
-    file = next((path / name for name in _NAME_FILES if (path / name).is_file()), None)
+def _named_classes(path: Path, layout: _Layout) -> list[str] | None:
+    """Of the file of names that the data set has; None: it has none."""
+    files = [path / name for name in ("classes.txt", layout.names) if name]
+    file = next((file for file in files if file.is_file()), None)
     if file is None:
         return None
     try:
@@ -153,6 +158,6 @@ def _named_classes(path: Path) -> list[str] | None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise MaxViTError(f"{file} names {twice[0]!r} twice: give each class a name of its own")
-    if not 1 <= len(names) < IGNORED:
-        raise MaxViTError(f"{file} names {len(names)} classes; it takes 1 to 254, one a line, in order of their values")
+    if not 2 <= len(names) < IGNORED:
+        raise MaxViTError(f"{file} names {len(names)} classes; it takes 2 to 254, one a line, in order of their values")
     return names

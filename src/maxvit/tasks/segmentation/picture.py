@@ -94,8 +94,8 @@ def write_masks(answers: Iterable[tuple[str, Size, Tensor]], out: Path, class_na
         for name, _, classes in answers:
             file = folder / _free_name(name, taken)
             file.parent.mkdir(parents=True, exist_ok=True)
-            mask = Image.fromarray(classes.numpy(), "P")
-            mask.putpalette(palette().tobytes())
+            mask = Image.fromarray(classes.numpy())
+            mask.putpalette(palette().tobytes())  # from grey to a palette, values as they are
             mask.save(file, "PNG")
         (folder / "classes.txt").write_text("".join(f"{name}\n" for name in class_names), "utf-8")
         folder.chmod(0o755)  # mkdtemp makes private folders; this one is for sharing

@@ -1,0 +1,198 @@
+"""What each task learns on small scenes made for it, beside an untrained network and a constant answer.
+
+The data is generated, by `examples/scenes.py` with a seed: shapes and scikit-learn's digits over photographs that ship
+with scikit-learn and scikit-image; photographs and digits of training, validation and test are different ones. All
+figures are of the test part. The constant answer is the same for every image: of pixels the most frequent class of the
+training masks; of objects, of each class the mean box with its share of the training objects as score, its mask the
+whole box; of aesthetics the mean distribution. The untrained network is the run's own before its first update.
+
+    python benchmarks/tasks.py RUN... --out benchmarks/results/tasks_HARDWARE_YYYY-MM
+
+RUN is what `maxvit train` left; its commands stand in the table.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from PIL import Image
+
+from maxvit import tasks
+from maxvit.benchmark.note import table, write_note
+from maxvit.data.annotated import AnnotatedImages
+from maxvit.data.images import decode, read_size
+from maxvit.inference.judging import Judgement, judge
+from maxvit.storage import write_atomically, write_text
+from maxvit.tasks.network import TaskNetwork
+from maxvit.tasks.task import Answer, Task
+from maxvit.training.files import best_epoch, read_metrics
+from maxvit.training.preparation import load_annotated, make_task_network
+from maxvit.training.run import read_recipe
+
+SHOWN = 3  # pictures of a run
+
+
+def constant(task: Task, train: AnnotatedImages) -> Callable[[tuple[int, int]], Answer]:
+    """An answer for an image of any (height, width), that has never looked at it."""
+    truths = [
+        task.truth(annotation, read_size(source))
+        for source, annotation in zip(train.sources, train.annotations, strict=True)
+    ]
+    if task.name == "segmentation":
+        counts = sum(np.bincount(np.asarray(truth).ravel(), minlength=256)[:255] for truth in truths)
+        common = int(np.argmax(counts))
+        return lambda size: torch.full(size, common, dtype=torch.uint8)
+    if task.name == "aesthetics":
+        shares = torch.stack(truths).mean(0)
+        return lambda size: shares
+    return lambda size: _mean_boxes(truths, len(train.class_names), size)
+
+
+def _mean_boxes(truths: Sequence[Any], classes: int, size: tuple[int, int]) -> Answer:
+    from pycocotools import mask as run_lengths
+
+    boxes, labels = torch.cat([t["boxes"] for t in truths]), torch.cat([t["labels"] for t in truths])
+    shares = torch.bincount(labels, minlength=classes + 1)[1:] / len(labels)
+    means = torch.stack([boxes[labels == label].mean(0) for label in range(1, classes + 1)])
+    order = shares.argsort(descending=True)
+    pixels = np.zeros((*size, classes), np.uint8, order="F")
+    for i, (left, top, right, bottom) in enumerate(means[order].round().int().tolist()):
+        pixels[top:bottom, left:right, i] = 1
+    return {
+        "boxes": means[order],
+        "labels": order + 1,
+        "scores": shares[order],
+        "rle": [run_lengths.encode(np.asfortranarray(pixels[..., i])) for i in range(classes)],
+    }
+
+
+def judge_constant(task: Task, train: AnnotatedImages, test: AnnotatedImages) -> dict[str, float]:
+    """Its figures."""
+    answer, metric = constant(task, train), task.metric(test.class_names)
+    for source, annotation in zip(test.sources, test.annotations, strict=True):
+        size = read_size(source)
+        metric.add([answer(size)], [task.truth(annotation, size)])
+    return metric.compute()
+
+
+class Run:
+    """One training, judged."""
+
+    def __init__(self, folder: Path) -> None:
+        self.recipe, self.history = read_recipe(folder), read_metrics(folder)
+        self.task = tasks.make_task(self.recipe.task)
+        self.data = load_annotated(self.recipe, self.task)
+        assert self.data.test is not None
+        self.test = self.data.test
+        network = tasks.load_network(folder / "best.safetensors")
+        assert isinstance(network, TaskNetwork)
+        self.network, self.name = network, folder.name
+        self.trained: Judgement = judge(network, self.test, keep=SHOWN)
+        fresh = make_task_network(self.recipe, self.task, self.data.train.class_names).eval()
+        self.untrained: Judgement = judge(fresh, self.test)
+
+    @property
+    def minutes(self) -> float:
+        """Of training, validation left out."""
+        return sum(row["seconds"] for row in self.history) / 60
+
+    def pictures(self) -> list[list[Image.Image]]:
+        """Rows of image, truth and answer."""
+        rows = []
+        for kept in self.trained.kept:
+            image, names = decode(self.test.sources[kept.index]), self.network.class_names
+            truth, answer = (
+                self.task.picture_of_truth(image, kept.truth, names),
+                self.task.picture(image, kept.answer, names),
+            )
+            rows.append([image, truth, answer])
+        return rows
+
+
+def draw(runs: Sequence[Run], path: Path) -> None:
+    """Curves on top, pictures of each task's first run below."""
+    first = list({run.task.name + str(run.recipe.task.get("detector")): run for run in runs}.values())
+    rows = [row for run in first for row in run.pictures()]
+    figure = Figure(figsize=(10, 3.2 + 2.6 * len(rows)), layout="constrained")
+    top, bottom = figure.subfigures(2, 1, height_ratios=[3.2, 2.6 * len(rows)])
+    for axis, run in zip(top.subplots(1, len(first), squeeze=False)[0], first, strict=True):
+        for one in (r for r in runs if r.recipe.task == run.recipe.task):
+            key = f"val_{run.task.judged_by}"
+            axis.plot([row["epoch"] for row in one.history], [row[key] for row in one.history], label=one.name)
+        axis.set_title(f"validation {run.task.judged_by}", fontsize=8)
+        axis.set_xlabel("epoch", fontsize=8)
+        axis.legend(fontsize=7)
+    axes = bottom.subplots(len(rows), 3, squeeze=False)
+    for line, images in zip(axes, rows, strict=True):
+        for axis, image, what in zip(line, images, ("image", "truth", "answer"), strict=True):
+            axis.imshow(image, interpolation="nearest")
+            axis.set_title(what, fontsize=7)
+            axis.axis("off")
+    write_atomically(path, lambda p: figure.savefig(p, dpi=80, format="png"))
+
+
+def rows_of(run: Run) -> list[list[str]]:
+    """The table of one run's task."""
+    constant_figures = judge_constant(run.task, run.data.train, run.test)
+    named = {"trained": run.trained.figures, "untrained": run.untrained.figures, "constant": constant_figures}
+    return [[who, *(f"{figures[name]:.3f}" for name in run.trained.figures)] for who, figures in named.items()]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Judge the runs, and write OUT.md, OUT.json and OUT.png."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
+    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN")
+    parser.add_argument("--out", type=Path, required=True, help="where to write, without the ending")
+    options = parser.parse_args(arguments)
+    runs = [Run(folder) for folder in options.runs]
+    body: list[str] = [f"![curves and pictures]({options.out.name}.png)", ""]
+    record: dict[str, Any] = {}
+    for run in runs:
+        print(run.name, run.trained.figures, file=sys.stderr, flush=True)
+        named = run.recipe.task.get("detector") or run.recipe.task.get("decoder") or ""
+        best = best_epoch(run.history, run.task.judged_by)
+        body += [
+            f"## {run.task.name} {named}, seed {run.recipe.seed}".replace("  ", " ").replace(" ,", ","),
+            "",
+            f"{run.network.count_parameters():,} parameters, {len(run.data.train)} images to learn from, "
+            f"{len(run.history)} epochs in {run.minutes:.1f} min, the best {best}, {run.trained.images} test images.",
+            f"`{str(run.network.provenance.get('command', '')).split(' --out ')[0]}`",
+            "",
+            *table(["", *(name.replace("_", " ") for name in run.trained.figures)], rows_of(run)),
+            "",
+        ]
+        record[run.name] = {
+            "task": run.recipe.task,
+            "seed": run.recipe.seed,
+            "minutes": run.minutes,
+            "trained": run.trained.figures,
+            "untrained": run.untrained.figures,
+            "history": run.history,
+        }
+    body += _cascade_against_mask(runs)
+    draw(runs, options.out.with_name(f"{options.out.name}.png"))
+    write_text(options.out.with_name(f"{options.out.name}.json"), json.dumps(record, default=float) + "\n")
+    write_note(options.out, __doc__ or "", body, ["benchmarks/tasks.py", *(arguments or sys.argv[1:])], ["torchvision"])
+
+
+def _cascade_against_mask(runs: Sequence[Run]) -> list[str]:
+    """AP75 of both detectors, where there are both."""
+    found = {
+        detector: [run.trained.figures["ap75"] for run in runs if run.recipe.task.get("detector") == detector]
+        for detector in ("cascade-mask-rcnn", "mask-rcnn")
+    }
+    if not all(found.values()):
+        return []
+    said = [f"{name} {mean(v):.3f} ({min(v):.3f} to {max(v):.3f}, {len(v)} seeds)" for name, v in found.items()]
+    return [f"AP75 of boxes: {', '.join(said)}.", ""]
+
+
+if __name__ == "__main__":
+    main()

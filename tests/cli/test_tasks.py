@@ -1,0 +1,207 @@
+"""Every task through the same commands, from a folder of data to a report; and what is refused."""
+
+import contextlib
+import io
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+from maxvit import MaxViTError, load_model, tasks
+from maxvit.cli import main
+from maxvit.data.images import decode
+
+pytest.importorskip("segmentation_models_pytorch")
+pytest.importorskip("pycocotools")
+pytest.importorskip("sklearn")
+
+ROOT = Path(__file__).parent.parent.parent
+NAMES = ["aesthetics", "detection", "examples.counting_task", "segmentation"]
+SETTINGS = [
+    "data.image_size=64",
+    "data.batch_size=8",
+    "optimization.epochs=1",
+    "optimization.warmup_epochs=0",
+    "optimization.ema_decay=0.5",
+]
+OWN = {
+    "detection": ["task.detector=mask-rcnn", "task.samples=[16,8]", "task.proposals=[32,8]", "task.score_threshold=0"],
+    "segmentation": ["task.decoder_channels=64"],
+}
+WRITTEN = {"segmentation": "answers", "detection": "answers.json"}  # else a table
+
+
+class Done(NamedTuple):
+    """A data set, what `maxvit train --json` said of it, and the run."""
+
+    task: str
+    data: Path
+    run: Path
+    said: dict
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.run / "best.safetensors"
+
+    @property
+    def images(self) -> list[Path]:
+        """Three that were held out."""
+        folder = self.data / ("images" if (self.data / "images").is_dir() else "test")
+        return sorted(p for p in folder.rglob("*.jpg"))[-3:]
+
+
+def call(*words) -> tuple[int, str, str]:
+    """Run a command in this process."""
+    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
+        code = main([str(word) for word in words])
+    return code, out.getvalue(), err.getvalue()
+
+
+def train(task: str, data: Path, run: Path, *settings: str) -> tuple[int, str, str]:
+    words = [w for s in [*SETTINGS, *OWN.get(task, []), *settings] for w in ("--set", s)]
+    return call("train", data, "--task", task, *words, "--out", run, "--json")
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def done(request, tmp_path_factory):
+    folder, task = tmp_path_factory.mktemp("task"), request.param
+    sys.path.insert(0, str(ROOT))
+    kind = task.split(".")[-1].removesuffix("_task")
+    scenes = [sys.executable, str(ROOT / "examples" / "scenes.py"), kind, str(folder / "data")]
+    subprocess.run([*scenes, "--images", "20", "--size", "64"], check=True, timeout=120)
+    code, out, err = train(task, folder / "data", folder / "run")
+    assert code == 0, err
+    yield Done(task, folder / "data", folder / "run", json.loads(out))
+    sys.path.remove(str(ROOT))
+
+
+def asked(done: Done, *words) -> tuple[int, str, str]:
+    """A command about the checkpoint; of one's own module its name is given."""
+    return call(*words, *(["--task", done.task] if "." in done.task else []))
+
+
+def test_training_leaves_a_checkpoint_metrics_and_a_report(done):
+    task = tasks.find_task(done.task)
+    header, row = (done.run / "metrics.csv").read_text().splitlines()
+    assert {"train_loss", f"val_{task.judged_by}"} <= set(header.split(","))
+    assert len(row.split(",")) == len(header.split(","))
+    assert done.said["skipped"] == 0
+    page = (done.run / "report.html").read_text()
+    assert page.count("data:image/png;base64,") >= 6  # image, truth and answer
+    assert 'src="http' not in page
+    assert all(f'id="{name}"' in page for name in done.said["figures"])
+    assert done.said["report"] == str(done.run / "report.html")
+
+
+def test_evaluation_says_what_the_report_says(done, tmp_path):
+    code, out, err = asked(done, "evaluate", done.checkpoint, done.data, "--json", "--out", tmp_path)
+    assert code == 0, err
+    said = json.loads(out)
+    assert said["figures"].keys() == done.said["figures"].keys()
+    for name, value in said["figures"].items():
+        assert (value is None and math.isnan(done.said["figures"][name])) or value == pytest.approx(
+            done.said["figures"][name], abs=1e-5
+        )
+    assert json.loads((tmp_path / "evaluation.json").read_text())["figures"].keys() == said["figures"].keys()
+    people = asked(done, "evaluate", done.checkpoint, done.data)[1]
+    assert next(iter(said["figures"])).replace("_", " ") in people
+
+
+def test_answers_are_printed_drawn_and_written(done, tmp_path):
+    out = tmp_path / WRITTEN.get(done.task, "answers.csv")
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(done.images[0].read_bytes()[:100])
+    words = ["predict", done.checkpoint, *done.images, broken, "--json", "--out", out, "--pictures", tmp_path / "drawn"]
+    code, said, err = asked(done, *words)
+    assert code == 2  # one of them cannot be read
+    assert "broken.jpg" in err
+    answers = [json.loads(line) for line in said.splitlines()]
+    assert [a["image"] for a in answers] == [str(image) for image in done.images]
+    for image in done.images:
+        drawn = decode(tmp_path / "drawn" / f"{image.stem}.png")
+        assert drawn.size == decode(image).size
+        assert np.asarray(drawn).std() > 0
+    assert out.exists()
+    assert not list(tmp_path.glob(".*"))  # nothing temporary is left
+
+
+def test_a_run_that_was_stopped_goes_on_to_be_the_run_that_was_not(done, tmp_path, monkeypatch):
+    from maxvit.training.loop import Loop
+
+    whole, part = tmp_path / "whole", tmp_path / "part"
+    assert train(done.task, done.data, whole, "optimization.epochs=2")[0] == 0
+    ending = Loop._end_epoch
+
+    def stop(self, val):
+        ending(self, val)
+        raise RuntimeError("stopped")
+
+    monkeypatch.setattr(Loop, "_end_epoch", stop)
+    assert train(done.task, done.data, part, "optimization.epochs=2")[0] == 1
+    monkeypatch.undo()
+    code, _, err = call("train", "--resume", part)
+    assert code == 0, err
+    weights = [tasks.load_network(run / "last.safetensors").state_dict() for run in (whole, part)]
+    assert all((weights[0][name] == weights[1][name]).all() for name in weights[0])
+
+
+def test_the_checkpoint_says_what_it_is_and_is_no_classifier(done):
+    said = json.loads(call("info", done.checkpoint, "--json")[1])
+    assert said["task"] == done.task
+    with pytest.raises(MaxViTError, match=rf"holds a network for {done.task}"):
+        load_model(done.checkpoint)
+
+
+def test_an_exported_file_is_compared_before_it_is_put_in_place(done, tmp_path):
+    pytest.importorskip("onnxruntime")
+    if done.task == "examples.counting_task":
+        code, _, err = asked(done, "export", done.checkpoint, "--out", tmp_path / "a.onnx")
+        assert (code, "has no export yet" in err) == (2, True)
+        return
+    if done.task == "detection":
+        pytest.skip("see tests of the detectors")
+    for to, ending in (("onnx", "onnx"), ("torch", "pt2")):
+        path = tmp_path / f"a.{ending}"
+        code, out, err = asked(done, "export", done.checkpoint, "--to", to, "--out", path, "--json")
+        assert code == 0, err
+        assert 0 <= json.loads(out)["verification"]["relative"] < 1e-4
+        code, _, err = call("predict", path, done.images[0])
+        assert (code, f"is for {done.task}" in err) == (2, True)
+
+
+def test_settings_of_the_answers_can_be_changed_and_unknown_ones_are_named(done):
+    code, _, err = asked(done, "predict", done.checkpoint, done.images[0], "--set", "colour=red")
+    assert (code, "unknown setting 'task.colour'" in err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--task", "segmentatoin"], "unknown task 'segmentatoin': choose aesthetics, detection, segmentation"),
+        (["--task", "json"], "module json has no TASK"),
+        (["--task", "aesthetics", "--set", "task.dropuot=1"], "did you mean 'task.dropout'"),
+        (["--task", "aesthetics", "--set", "task.dropout=2"], "task.dropout is 2"),
+        (["--task", "aesthetics", "--set", "data.mixup=0.5"], "data.mixup is for classification"),
+        (["--task", "aesthetics", "--set", "engine.strategy=fsdp2"], "engine.strategy fsdp2 are for classification"),
+        (["--task", "aesthetics", "--set", "data.fit=crop"], "data.fit is crop"),
+        (["--task", "aesthetics", "--set", "data.crop_fraction=0.5"], "data.crop_fraction is 0.5"),
+        (["--task", "aesthetics", "--recipe", "detection"], "unknown setting"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_any_work(words, said, tmp_path):
+    code, out, err = call("train", tmp_path, *words, "--out", tmp_path / "run")
+    assert (code, out) == (2, "")
+    assert said in err
+    assert not (tmp_path / "run").exists()
+
+
+def test_data_that_does_not_exist_is_named(tmp_path):
+    for name in ("segmentation", "detection", "aesthetics"):
+        code, _, err = call("train", tmp_path / "nothing", "--task", name, "--out", tmp_path / "run")
+        assert (code, "nothing does not exist" in err) == (2, True)
+        assert "no data is given" in call("train", "--task", name, "--out", tmp_path / "run")[2]

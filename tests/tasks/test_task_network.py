@@ -1,0 +1,104 @@
+"""A backbone with a head: what is trained, what is computed, what a file of it says."""
+
+import pytest
+import torch
+from torch import nn
+
+from maxvit import MaxViTError, accelerate, create_model
+from maxvit.tasks import find_task, list_tasks, load_network, make_network, make_task, task_of
+from maxvit.tasks.network import TaskNetwork
+from maxvit.tasks.task import TaskSettings
+
+AESTHETICS = {"name": "aesthetics"}
+SCORES = [str(score) for score in range(1, 11)]
+
+
+class Sum(nn.Module):
+    """A head on some strides."""
+
+    def __init__(self, strides):
+        super().__init__()
+        self.strides, self.scale = strides, nn.Parameter(torch.ones(1, 1))
+
+    def forward(self, maps, size, truths=None):
+        return self.scale * sum(m.mean() for m in maps)
+
+
+def backbone():
+    return create_model("maxvit_micro", image_size=64)
+
+
+def aesthetics():
+    return make_network(make_task(AESTHETICS), backbone(), SCORES)
+
+
+@pytest.mark.parametrize("strides", [(4,), (8, 16), (4, 32)])
+def test_stages_above_the_head_are_neither_trained_nor_computed(strides):
+    network = TaskNetwork(backbone(), Sum(strides), ["a"], TaskSettings(name="sum"))
+    computed = []
+    for i, stage in enumerate(network.backbone.stages):
+        for block in stage.children():
+            block.register_forward_hook(lambda *_, i=i: computed.append(i))
+    network(torch.randn(2, 3, 65, 97)).backward()
+    used = {4: 1, 8: 2, 16: 3, 32: 4}[max(strides)]
+    assert set(computed) == set(range(used))
+    for i, stage in enumerate(network.backbone.stages):
+        assert all(p.requires_grad == (i < used) for p in stage.parameters())
+    assert all(p.grad is not None for p in network.parameters() if p.requires_grad)
+
+
+def test_the_backbone_s_own_head_is_gone_and_another_backbone_shares_the_head():
+    network = aesthetics().eval()
+    fast = network.with_backbone(accelerate(network.backbone))
+    assert fast.head is network.head
+    assert fast.backbone is not network.backbone
+    assert {id(p) for p in fast.parameters()} == {id(p) for p in network.parameters()}
+    images = torch.randn(2, 3, 65, 97)
+    torch.testing.assert_close(fast(images), network(images))
+    assert not any(name.startswith("backbone.head") for name, _ in network.named_parameters())
+
+
+def test_norms_and_biases_of_the_head_are_not_decayed():
+    network = aesthetics()
+    spared = network.no_weight_decay()
+    for name, parameter in network.named_parameters():
+        assert (name in spared) == (parameter.ndim < 2 or name.endswith("bias.table"))
+
+
+def test_a_file_brings_everything_back(tmp_path):
+    network = aesthetics().eval()
+    network.provenance = {"epoch": 3}
+    path = tmp_path / "a.safetensors"
+    network.save(path)
+    again = load_network(path)
+    assert task_of(path) == "aesthetics"
+    assert (again.class_names, again.provenance, again.settings) == (SCORES, {"epoch": 3}, network.settings)
+    assert again.preprocessing == network.preprocessing
+    images = torch.randn(2, 3, 65, 97)
+    assert torch.equal(again(images), network(images))
+    assert load_network(path, {"dropout": 0.5}).settings.dropout == 0.5
+
+
+def test_a_file_that_does_not_hold_its_network_is_refused(tmp_path):
+    network, path = aesthetics(), tmp_path / "a.safetensors"
+    network.class_names = SCORES[:9]
+    network.save(path)
+    with pytest.raises(MaxViTError, match="does not hold the network that it describes"):
+        load_network(path)
+
+
+def test_a_file_cannot_have_a_module_imported(tmp_path):
+    network, path = aesthetics(), tmp_path / "a.safetensors"
+    network.settings = TaskSettings(name="antigravity")
+    network.save(path)
+    with pytest.raises(MaxViTError, match="module that was not imported: name it with --task antigravity"):
+        load_network(path)
+
+
+def test_tasks_are_found_by_name_and_misspelt_ones_are_told():
+    assert set(list_tasks()) >= {"aesthetics", "classification", "detection", "segmentation"}
+    assert find_task("aesthetics").name == "aesthetics"
+    with pytest.raises(MaxViTError, match="unknown task 'aesthetic'"):
+        find_task("aesthetic")
+    with pytest.raises(TypeError, match="aesthetics takes AestheticsSettings"):
+        find_task("aesthetics")(TaskSettings(name="aesthetics"))
