@@ -1,10 +1,12 @@
 """A backbone with a head: what is trained, what is computed, what a file of it says."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from maxvit import MaxViTError, accelerate, create_model
+from maxvit.config import Preprocessing
 from maxvit.tasks import find_task, list_tasks, load_network, make_network, make_task, task_of
 from maxvit.tasks.network import TaskNetwork
 from maxvit.tasks.task import TaskSettings
@@ -93,6 +95,22 @@ def test_a_file_cannot_have_a_module_imported(tmp_path):
     network.save(path)
     with pytest.raises(MaxViTError, match="module that was not imported: name it with --task antigravity"):
         load_network(path)
+
+
+@pytest.mark.parametrize("task", ["segmentation", "detection"])
+@pytest.mark.parametrize("size", [(74, 86), (427, 640), (97, 31)])
+def test_answers_with_a_place_are_of_the_whole_image(task, size):
+    pytest.importorskip("segmentation_models_pytorch")
+    pixels = np.zeros((*size, 3), np.uint8)
+    edge = max(2, max(size) // 40)  # a frame that any crop would cut
+    for side in (pixels[:edge], pixels[-edge:], pixels[:, :edge], pixels[:, -edge:]):
+        side[:] = 255
+    task = make_task({"name": task})
+    spec = Preprocessing(image_size=(64, 64), fit="aspect", crop_fraction=1.0, mean=(0,) * 3, std=(1,) * 3)
+    prepared = task.prepare(spec, pixels)
+    assert prepared.shape[1:] == task.prepared_size(spec, size)
+    for side in (prepared[:, 0], prepared[:, -1], prepared[:, :, 0], prepared[:, :, -1]):
+        assert side.min() > 0.5
 
 
 def test_tasks_are_found_by_name_and_misspelt_ones_are_told():

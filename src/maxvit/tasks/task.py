@@ -1,5 +1,6 @@
 """What a task is: a head, a loss, a metric, a data format and a picture. `docs/tasks.md` shows how to add one."""
 
+import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from maxvit.config import Preprocessing, Size
 from maxvit.data.annotated import AnnotatedImages, AnnotatedSplits
-from maxvit.data.images import ImageLike
+from maxvit.data.images import ImageLike, decode
 from maxvit.data.transforms import preprocess, target_size
 from maxvit.errors import MaxViTError
 from maxvit.model import MaxViT
@@ -103,8 +104,10 @@ class Task(ABC):
         """
 
     def prepare(self, spec: Preprocessing, image: ImageLike) -> Tensor:
-        """What evaluation and prediction make of an image: (C, H, W) of `prepared_size`, normalised."""
-        return preprocess(spec, image)
+        """What evaluation and prediction make of an image: all of it, as (C, H, W) of `prepared_size`, normalised."""
+        decoded = decode(image)
+        size = self.prepared_size(spec, (decoded.height, decoded.width))
+        return preprocess(dataclasses.replace(spec, image_size=size, fit="squash", crop_fraction=1.0), decoded)
 
     def prepared_size(self, spec: Preprocessing, size: Size) -> Size:
         """The size that `prepare` gives an image of `size`; images of one size travel together."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from maxvit.config import Preprocessing, Size
 from maxvit.data.annotated import AnnotatedImages, AnnotatedSplits
 from maxvit.data.images import ImageLike
-from maxvit.data.transforms import normalise
+from maxvit.data.transforms import normalise, preprocess
 from maxvit.errors import MaxViTError
 from maxvit.model import MaxViT
 from maxvit.tasks.aesthetics.answers import plain, short, write_csv
@@ -51,6 +51,10 @@ class Aesthetics(Task):
         """A large piece of the image, distorted only if evaluation squeezes images too, and perhaps mirrored."""
         piece = random_piece(source, spec, self.settings.crop_area, self.settings.flip)
         return normalise(spec, np.asarray(piece)), self.truth(annotation, spec.image_size)
+
+    def prepare(self, spec: Preprocessing, image: ImageLike) -> Tensor:
+        """As a classifier's: no answer has a place, so a little is cut off rather than the shape distorted."""
+        return preprocess(spec, image)
 
     def truth(self, annotation: Any, size: Size) -> Tensor:
         """The shares, whatever the size."""

@@ -1,6 +1,5 @@
 """Semantic segmentation: the class of each pixel."""
 
-import dataclasses
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, cast
@@ -11,8 +10,7 @@ from torch import Tensor, nn
 
 from maxvit.config import Preprocessing, Size
 from maxvit.data.annotated import AnnotatedImages, AnnotatedSplits
-from maxvit.data.images import ImageLike, decode
-from maxvit.data.transforms import preprocess, target_size
+from maxvit.data.images import ImageLike
 from maxvit.model import MaxViT
 from maxvit.tasks.network import TaskNetwork
 from maxvit.tasks.segmentation import data, picture
@@ -48,17 +46,11 @@ class Segmentation(Task):
         """A piece at another scale, and its classes (H, W) uint8."""
         return augment(self.settings, spec, source, annotation)
 
-    def prepare(self, spec: Preprocessing, image: ImageLike) -> Tensor:
-        """The whole image; for windows at the size that they slide over, with its own shape."""
-        if self.settings.inference == "whole":
-            return preprocess(spec, image)
-        decoded = decode(image)
-        size = covering_size((decoded.height, decoded.width), spec.image_size)
-        return preprocess(dataclasses.replace(spec, image_size=size, fit="squash", crop_fraction=1.0), decoded)
-
     def prepared_size(self, spec: Preprocessing, size: Size) -> Size:
-        """The size that `prepare` gives."""
-        return covering_size(size, spec.image_size) if self.settings.inference == "slide" else target_size(spec, size)
+        """For windows the size that they slide over, with the image's own shape."""
+        if self.settings.inference == "slide":
+            return covering_size(size, spec.image_size)
+        return super().prepared_size(spec, size)
 
     def truth(self, annotation: MaskFile, size: Size) -> Tensor:
         """The mask, (height, width) uint8."""
