@@ -157,21 +157,30 @@ def test_the_checkpoint_says_what_it_is_and_is_no_classifier(done):
         load_model(done.checkpoint)
 
 
-def test_an_exported_file_is_compared_before_it_is_put_in_place(done, tmp_path):
-    pytest.importorskip("onnxruntime")
+def exported(done, to: str, path: Path) -> None:
+    """Export, and look at what is said of the file."""
+    code, out, err = asked(done, "export", done.checkpoint, "--to", to, "--out", path, "--json")
+    assert code == 0, err
+    assert 0 <= json.loads(out)["verification"]["relative"] < 1e-4
+    code, _, err = call("predict", path, done.images[0])
+    assert (code, f"is for {done.task}" in err) == (2, True)
+
+
+def test_an_exported_file_is_compared_and_says_its_task(done, tmp_path):
     if done.task == "examples.counting_task":
         code, _, err = asked(done, "export", done.checkpoint, "--out", tmp_path / "a.onnx")
         assert (code, "has no export yet" in err) == (2, True)
-        return
-    if done.task == "detection":
-        pytest.skip("see tests of the detectors")
-    for to, ending in (("onnx", "onnx"), ("torch", "pt2")):
-        path = tmp_path / f"a.{ending}"
-        code, out, err = asked(done, "export", done.checkpoint, "--to", to, "--out", path, "--json")
-        assert code == 0, err
-        assert 0 <= json.loads(out)["verification"]["relative"] < 1e-4
-        code, _, err = call("predict", path, done.images[0])
-        assert (code, f"is for {done.task}" in err) == (2, True)
+    elif done.task == "aesthetics":
+        exported(done, "torch", tmp_path / "a.pt2")
+
+
+@pytest.mark.full
+def test_files_of_all_kinds_can_be_exported(done, tmp_path):
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("openvino")
+    if done.task in ("aesthetics", "segmentation"):  # detection: see its own tests
+        for to, ending in (("onnx", "onnx"), ("torch", "pt2"), ("openvino", "xml")):
+            exported(done, to, tmp_path / f"a.{ending}")
 
 
 def test_settings_of_the_answers_can_be_changed_and_unknown_ones_are_named(done):
