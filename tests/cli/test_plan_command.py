@@ -132,3 +132,9 @@ def test_help_states_the_cost_model_and_needs_no_torch():
     assert (done.returncode, done.stderr) == (0, "")
     assert "3 forwards" in done.stdout
     assert "2 (n - 1) / n" in done.stdout
+
+
+def test_a_task_whose_head_is_not_counted_has_no_plan(run):
+    code, out, err = run("plan", "--recipe", "aesthetics", "--devices", "8xH100")
+    assert (code, out) == (2, "")
+    assert "recipe aesthetics is for aesthetics, whose head no plan counts" in err

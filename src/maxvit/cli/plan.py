@@ -59,10 +59,13 @@ def plan(
     from maxvit.training.cost import IMAGES_PER_CORE
     from maxvit.training.hardware import parse_devices
     from maxvit.training.planning import plan_recipe, training_images
+    from maxvit.tasks import CLASSIFICATION
     from maxvit.training.recipe import load_recipe
 
     overrides = [*([f"model.name={model}"] if model else []), *(settings or [])]
     chosen = load_recipe(recipe, overrides)
+    if chosen.task["name"] != CLASSIFICATION:
+        raise MaxViTError(f"recipe {recipe} is for {chosen.task['name']}, whose head no plan counts: give another")
     on = parse_devices(devices, _cpu(devices, peak))
     found = training_images(recipe, chosen.data.path, images, chosen.data.val_fraction)
     chosen_precision = cast("Precision", precision or ("fp32" if on.device.bf16_flops is None else "bf16"))
