@@ -56,10 +56,10 @@ def plan(
     and a workspace. A ring sends 2 (n - 1) / n of the gradients (DDP) or 3 (n - 1) / n of the weights (FSDP2).
     Formulae, and how far they are from measurements: docs/plan.md.
     """
+    from maxvit.tasks import CLASSIFICATION
     from maxvit.training.cost import IMAGES_PER_CORE
     from maxvit.training.hardware import parse_devices
     from maxvit.training.planning import plan_recipe, training_images
-    from maxvit.tasks import CLASSIFICATION
     from maxvit.training.recipe import load_recipe
 
     overrides = [*([f"model.name={model}"] if model else []), *(settings or [])]
