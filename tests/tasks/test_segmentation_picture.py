@@ -38,9 +38,21 @@ def test_what_is_ignored_stays_as_it_is():
     assert np.array_equal(drawn[70:80, 60:80], np.asarray(image)[70:80, 60:80])
 
 
+def test_the_background_stays_as_it_is():
+    image = Image.new("RGB", (150, 90), (10, 20, 30))
+    drawn = np.asarray(TASK.picture(image, an_answer(), ["background", *NAMES[1:]]))
+    assert np.array_equal(drawn[:50, :90], np.asarray(image)[:50, :90])
+    assert np.array_equal(drawn[50:, 99], np.broadcast_to(palette()[0], (40, 3)))  # where another class begins
+
+
+def test_a_small_image_has_no_legend():
+    image, one = Image.new("RGB", (250, 199)), torch.zeros(199, 250, dtype=torch.uint8)
+    assert (np.asarray(TASK.picture(image, one, NAMES)) == palette()[0] // 2).all()
+
+
 def test_the_legend_names_classes_that_are_there():
-    image = Image.new("RGB", (150, 90))
-    one = torch.zeros(90, 150, dtype=torch.uint8)
+    image = Image.new("RGB", (250, 200))
+    one = torch.zeros(200, 250, dtype=torch.uint8)
     corner = np.asarray(TASK.picture(image, one, NAMES))[2:12, 2:30]
     assert (corner == palette()[0]).all(-1).any()
     assert not np.array_equal(corner, np.asarray(TASK.picture(image, one, ["other", *NAMES[1:]]))[2:12, 2:30])

@@ -17,16 +17,20 @@ from maxvit.config import Size
 from maxvit.errors import MaxViTError
 from maxvit.tasks.segmentation.masks import IGNORED
 
+BACKGROUND = "background"
+LEGEND_FROM = 200  # pixels of the shorter side: below, names would cover what they name
 _FILES = (".csv", ".json", ".jsonl", ".npy", ".parquet", ".png", ".txt", ".zip")
 
 
 def draw(image: Image.Image, classes: Tensor, class_names: Sequence[str]) -> Image.Image:
-    """The image, each class in its colour at half strength, its outlines in full; 255 stays as it is.
+    """The image, each class in its colour at half strength, its outlines in full.
+
+    What is ignored (255), and a class named "background", stay as they are.
 
     Args:
         image: RGB.
         classes: (height, width) uint8.
-        class_names: For the legend of the largest classes, as many as find room.
+        class_names: For the legend of the largest classes, as many as find room; small images have none.
     """
     answer, pixels = classes.numpy(), np.asarray(image.convert("RGB"))
     colours = palette()[answer]
@@ -34,8 +38,12 @@ def draw(image: Image.Image, classes: Tensor, class_names: Sequence[str]) -> Ima
     edge[:-1] |= answer[:-1] != answer[1:]
     edge[:, :-1] |= answer[:, :-1] != answer[:, 1:]
     mixed = np.where(edge[..., None], colours, (pixels.astype(np.uint16) + colours) // 2)
-    drawn = Image.fromarray(np.where((answer == IGNORED)[..., None], pixels, mixed).astype(np.uint8))
-    _legend(drawn, list(shares(classes, class_names).items()), class_names)
+    plain = answer == IGNORED
+    if BACKGROUND in class_names:
+        plain |= (answer == list(class_names).index(BACKGROUND)) & ~edge
+    drawn = Image.fromarray(np.where(plain[..., None], pixels, mixed).astype(np.uint8))
+    if min(drawn.size) >= LEGEND_FROM:
+        _legend(drawn, list(shares(classes, class_names).items()), class_names)
     return drawn
 
 
