@@ -277,7 +277,8 @@ class MaxViT(nn.Module, HubModel):
             MaxViTError: If they are not ours, or an entry is missing, left over or of another shape.
         """
         if isinstance(task := metadata.get("task"), dict):
-            raise MaxViTError(f"{source} holds a network for {task.get('name')}: read it with maxvit.load_network")
+            name = task.get("name")
+            raise MaxViTError(f"{source} holds a network for {name} (see maxvit.load_network): a classifier is wanted")
         if metadata.get("format") != FORMAT:
             raise MaxViTError(f"{source} was not written by maxvit; maxvit.load_model reads files of other programs")
         try:

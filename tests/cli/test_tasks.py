@@ -3,7 +3,7 @@
 import contextlib
 import io
 import json
-import math
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from maxvit import MaxViTError, load_model, tasks
 from maxvit.cli import main
@@ -76,7 +77,7 @@ def done(request, tmp_path_factory):
     subprocess.run([*scenes, "--images", "20", "--size", "64"], check=True, timeout=120)
     code, out, err = train(task, folder / "data", folder / "run")
     assert code == 0, err
-    yield Done(task, folder / "data", folder / "run", json.loads(out))
+    yield Done(task, folder / "data", folder / "run", json.loads(out, parse_constant=pytest.fail))
     sys.path.remove(str(ROOT))
 
 
@@ -101,11 +102,11 @@ def test_training_leaves_a_checkpoint_metrics_and_a_report(done):
 def test_evaluation_says_what_the_report_says(done, tmp_path):
     code, out, err = asked(done, "evaluate", done.checkpoint, done.data, "--json", "--out", tmp_path)
     assert code == 0, err
-    said = json.loads(out)
+    said = json.loads(out, parse_constant=pytest.fail)
     assert said["figures"].keys() == done.said["figures"].keys()
     for name, value in said["figures"].items():
-        assert (value is None and math.isnan(done.said["figures"][name])) or value == pytest.approx(
-            done.said["figures"][name], abs=1e-5
+        assert value == (
+            None if done.said["figures"][name] is None else pytest.approx(done.said["figures"][name], abs=1e-5)
         )
     assert json.loads((tmp_path / "evaluation.json").read_text())["figures"].keys() == said["figures"].keys()
     people = asked(done, "evaluate", done.checkpoint, done.data)[1]
@@ -184,8 +185,47 @@ def test_files_of_all_kinds_can_be_exported(done, tmp_path):
 
 
 def test_settings_of_the_answers_can_be_changed_and_unknown_ones_are_named(done):
-    code, _, err = asked(done, "predict", done.checkpoint, done.images[0], "--set", "colour=red")
-    assert (code, "unknown setting 'task.colour'" in err) == (2, True)
+    changed = {"detection": "score_threshold=0.999", "segmentation": "inference=slide"}.get(done.task)
+    if changed:
+        plain, other = (
+            asked(done, "predict", done.checkpoint, *done.images, "--json", *words)[1]
+            for words in ([], ["--set", changed])
+        )
+        assert plain != other
+    for setting, said in (
+        ("colour=red", "unknown setting 'task.colour'"),
+        ("name=aesthetics", "--set cannot change"),
+        ("colour=[1", "value that cannot be read"),
+    ):
+        code, _, err = asked(done, "predict", done.checkpoint, done.images[0], "--set", setting)
+        assert (code, said in err) == (2, True), err
+
+
+def test_what_is_a_classifier_s_is_refused(done):
+    for words in (["--top-k", "3"], ["--engine", "onnxruntime"], ["--embeddings"]):
+        code, _, err = asked(done, "predict", done.checkpoint, done.images[0], *words)
+        assert (code, f"{words[0]} is for classifiers" in err) == (2, True), err
+
+
+def test_one_name_in_several_folders_is_drawn_for_each(done, tmp_path):
+    files = [tmp_path / name for name in ("x/a.jpg", "y/a.jpg", "z/a-2.jpg")]
+    for file in files:
+        file.parent.mkdir()
+        file.write_bytes(done.images[0].read_bytes())
+    assert asked(done, "predict", done.checkpoint, *files, "--pictures", tmp_path / "drawn")[0] == 0
+    assert len(list((tmp_path / "drawn").iterdir())) == 3
+
+
+@pytest.mark.full
+def test_two_processes_learn_a_task_together_and_agree_on_its_figures(done, tmp_path):
+    words = [w for s in [*SETTINGS, *OWN.get(done.task, [])] for w in ("--set", s)]
+    command = [sys.executable, "-m", "maxvit", "train", str(done.data), "--task", done.task, *words, "--devices", "2"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    finished = subprocess.run(
+        [*command, "--out", str(tmp_path / "run")], capture_output=True, text=True, timeout=300, env=environment
+    )
+    assert finished.returncode == 0, finished.stderr
+    assert (tmp_path / "run" / "report.html").is_file()
 
 
 @pytest.mark.parametrize(
@@ -206,6 +246,30 @@ def test_what_cannot_be_is_refused_before_any_work(words, said, tmp_path):
     code, out, err = call("train", tmp_path, *words, "--out", tmp_path / "run")
     assert (code, out) == (2, "")
     assert said in err
+    assert not (tmp_path / "run").exists()
+
+
+def test_masks_in_black_and_white_are_refused_where_classes_have_names(tmp_path):
+    for name in "ab":
+        for folder, mode in (("images", "RGB"), ("masks", "L")):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            image = Image.new(mode, (40, 40))
+            if mode == "L":
+                image.paste(255, (10, 10, 20, 20))
+            image.save(tmp_path / folder / f"{name}.png")
+    (tmp_path / "classes.txt").write_text("background\nobject\n")
+    code, _, err = call("train", tmp_path, "--task", "segmentation", "--out", tmp_path / "run")
+    assert (code, "hold 0 and 255 alone" in err) == (2, True)
+
+
+def test_annotations_that_do_not_fit_are_named_before_any_work(tmp_path):
+    for name, side in (("a", 40), ("b", 40), ("c", 40)):
+        for folder, mode, size in (("images", "RGB", side), ("masks", "L", side + 1)):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            Image.new(mode, (size, size), 1).save(tmp_path / folder / f"{name}.png")
+    (tmp_path / "classes.txt").write_text("background\nobject\n")
+    code, _, err = call("train", tmp_path, "--task", "segmentation", "--out", tmp_path / "run")
+    assert (code, ".png" in err and "0 of the" in err) == (2, True), err
     assert not (tmp_path / "run").exists()
 
 

@@ -256,7 +256,7 @@ def test_an_image_of_another_size_than_its_annotation_is_refused(tmp_path):
 
 @pytest.mark.parametrize("scale", [(0, 1), (-1, 1), (2, 1)])
 def test_a_scale_that_is_none_is_refused(scale):
-    with pytest.raises(MaxViTError, match=r"task.scale is .*; it takes two factors above 0, the smaller one first"):
+    with pytest.raises(MaxViTError, match=r"task.scale is .*: give two factors above 0, the smaller one first"):
         task(scale=scale)
 
 

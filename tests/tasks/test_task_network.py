@@ -5,8 +5,9 @@ import pytest
 import torch
 from torch import nn
 
-from maxvit import MaxViTError, accelerate, create_model
+from maxvit import MaxViTError, TaskPredictor, accelerate, create_model
 from maxvit.config import Preprocessing
+from maxvit.export.task import export_task
 from maxvit.tasks import find_task, list_tasks, load_network, make_network, make_task, task_of
 from maxvit.tasks.network import TaskNetwork
 from maxvit.tasks.task import TaskSettings
@@ -111,6 +112,22 @@ def test_answers_with_a_place_are_of_the_whole_image(task, size):
     assert prepared.shape[1:] == task.prepared_size(spec, size)
     for side in (prepared[:, 0], prepared[:, -1], prepared[:, :, 0], prepared[:, :, -1]):
         assert side.min() > 0.5
+
+
+def test_a_predictor_and_an_export_leave_the_network_as_it_is(tmp_path):
+    network = aesthetics().train()
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    (found,) = TaskPredictor(network)(np.zeros((70, 90, 3), np.uint8))
+    assert found.answer.sum() == pytest.approx(1)
+    export_task(network, tmp_path / "a.pt2", "torch", (64, 64), batch=1)
+    assert all(part.training for part in network.modules())
+    assert all(p.requires_grad for p in network.parameters())
+    assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
+
+
+def test_a_predictor_takes_one_image_several_or_a_generator():
+    predictor, image = TaskPredictor(aesthetics()), np.zeros((70, 90, 3), np.uint8)
+    assert [len(predictor(images)) for images in (image, [image, image], (image for _ in range(3)))] == [1, 2, 3]
 
 
 def test_tasks_are_found_by_name_and_misspelt_ones_are_told():

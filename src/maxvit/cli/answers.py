@@ -1,7 +1,7 @@
 """maxvit predict and evaluate for checkpoints of other tasks than classification."""
 
+import itertools
 import json
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from math import isfinite
 from pathlib import Path
@@ -31,6 +31,7 @@ def open_task(checkpoint: Path, task: str | None, settings: list[str] | None) ->
     """
     from maxvit import tasks
     from maxvit.tasks.network import TaskNetwork
+    from maxvit.training.recipe import apply_override
 
     found = tasks.task_of(checkpoint)
     if task not in (None, found):
@@ -41,18 +42,14 @@ def open_task(checkpoint: Path, task: str | None, settings: list[str] | None) ->
         return None
     if task is not None:
         tasks.find_task(task)  # imports it
-    network = tasks.load_network(checkpoint, dict(_setting(text) for text in settings or []))
+    values: dict[str, Any] = {"task": {}}
+    for text in settings or []:
+        apply_override(values, f"task.{text.removeprefix('task.')}")
+    if "name" in values["task"]:
+        raise MaxViTError(f"{checkpoint} is for {found}, which --set cannot change: leave name out")
+    network = tasks.load_network(checkpoint, values["task"])
     assert isinstance(network, TaskNetwork)
     return network
-
-
-def _setting(text: str) -> tuple[str, Any]:
-    import yaml
-
-    key, equals, value = text.partition("=")
-    if not equals:
-        raise MaxViTError(f"{text!r} is no setting; write key=value, such as inference=slide")
-    return key.strip().removeprefix("task."), yaml.safe_load(value)
 
 
 def predict_task(
@@ -83,7 +80,7 @@ def _told(
     answers: "Iterable[Answered]", predictor: "TaskPredictor", pictures: Path | None, as_json: bool, failed: list[str]
 ) -> "Iterator[Answered]":
     """The answers that there are, each printed and drawn as it passes."""
-    task, names, taken = predictor.task, predictor.class_names, Counter[str]()
+    task, names, taken = predictor.task, predictor.class_names, set[str]()
     for answered in answers:
         if answered.error:
             failed.append(answered.name)
@@ -94,9 +91,10 @@ def _told(
         else:
             typer.echo(f"{answered.name}: {task.sentence(answered.answer, names)}")
         if pictures is not None:
-            stem = Path(answered.name).stem
-            taken[stem] += 1  # images of several folders may have one name
-            _draw(answered, predictor, pictures / (f"{stem}.png" if taken[stem] == 1 else f"{stem}-{taken[stem]}.png"))
+            stem = Path(answered.name).stem  # images of several folders may have one
+            names_of = itertools.chain([stem], (f"{stem}-{number}" for number in itertools.count(2)))
+            taken.add(free := next(name for name in names_of if name not in taken))
+            _draw(answered, predictor, pictures / f"{free}.png")
         yield answered
 
 
@@ -127,8 +125,8 @@ def evaluate_task(
     for sentence in result.skipped:
         complain(f"left out: {sentence}")
     answer = {"task": task.name, "images": result.images, "skipped": len(result.skipped)}
-    rows = [{key: _plain(value) for key, value in row.items()} for row in result.rows]
-    figures = {name: _plain(value) for name, value in result.figures.items()}
+    rows = [{key: plain(value) for key, value in row.items()} for row in result.rows]
+    figures = {name: plain(value) for name, value in result.figures.items()}
     text = json.dumps({**answer, "figures": figures, "classes": rows})
     if out is not None:
         write_text(out / "evaluation.json", text + "\n")
@@ -145,7 +143,7 @@ def evaluate_task(
         print_table(tuple(key.replace("_", " ") for key in result.rows[0]), cells)
 
 
-def _plain(value: str | int | float) -> str | int | float | None:
+def plain(value: str | int | float) -> str | int | float | None:
     """What JSON has a word for: of figures that are no numbers, null."""
     return value if isinstance(value, str | int) else float(value) if isfinite(value) else None
 

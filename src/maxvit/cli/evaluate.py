@@ -37,7 +37,7 @@ def evaluate(
     out: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Write evaluation.json and predictions.csv there.")
     ] = None,
-    batch_size: Annotated[int, typer.Option(min=1)] = 64,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Default: 64, of other tasks 8.")] = None,
     workers: Annotated[int, typer.Option(min=0, help="Processes that decode images.")] = 0,
     engine: Annotated[str, typer.Option(help="auto: the file decides. torch or onnxruntime: that one.")] = "auto",
     task: Annotated[str | None, typer.Option(help="Needed where the task is a module of yours.")] = None,
@@ -50,7 +50,7 @@ def evaluate(
     if (network := open_task(checkpoint, task, settings)) is not None:
         if size or scale_windows or tta != "none" or engine != "auto":
             raise MaxViTError("--size, --scale-windows, --tta and --engine are for classifiers: leave them out")
-        evaluate_task(network, data, min(batch_size, 8), workers, out, as_json)
+        evaluate_task(network, data, batch_size or 8, workers, out, as_json)
         return
     from maxvit.data.digits import load_digits
     from maxvit.data.sources import load_held_out
@@ -71,6 +71,7 @@ def evaluate(
         assert images is not None
     else:
         images = load_held_out(data, opened.class_names)
+    batch_size = batch_size or 64
     results = evaluate_sizes(engines, images, batch_size, workers, show_progress=True, tta=tta)
     *_, final = results.values()
     for sentence in final.skipped:

@@ -22,8 +22,8 @@ def predict(
             metavar="IMAGE|FOLDER...", help="Image files, or folders of them. With --out also shards, a list."
         ),
     ],
-    top_k: Annotated[int, typer.Option(min=1, help="Classes to name for each image.")] = 3,
-    batch_size: Annotated[int, typer.Option(min=1)] = 32,
+    top_k: Annotated[int | None, typer.Option(min=1, help="Classes to name for each image. Default: 3.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Default: 32, of other tasks 8.")] = None,
     engine: Annotated[str, typer.Option(help="auto: the file decides. torch or onnxruntime: that one.")] = "auto",
     out: Annotated[
         Path | None,
@@ -56,9 +56,11 @@ def predict(
     """
     given = {"--embeddings": embeddings, "--workers": workers, "--devices": devices, "--part-size": part_size}
     if (network := open_task(checkpoint, task, settings)) is not None:
-        _refuse(given, "classifiers: take another checkpoint")
-        predict_task(network, _files(images), batch_size, pictures, out, as_json)
+        other = None if engine in ("auto", "torch") else engine
+        _refuse({**given, "--top-k": top_k, "--engine": other}, "classifiers: take another checkpoint")
+        predict_task(network, _files(images), batch_size or 8, pictures, out, as_json)
         return
+    top_k, batch_size = top_k or 3, batch_size or 32
     if pictures is not None:
         raise MaxViTError("--pictures is for other tasks than classification: leave it out, or see maxvit explain")
     if out is not None:

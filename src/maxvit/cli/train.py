@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from maxvit.cli.answers import plain
 from maxvit.cli.errors import INTERRUPTED, REQUEUE, complain
 from maxvit.errors import MaxViTError
 
@@ -139,7 +140,7 @@ def _finish(outcome: "Outcome", as_json: bool) -> None:
         typer.echo(json.dumps(answer) if as_json else f"{sentence}\ncheckpoint: {checkpoint}")
         return
     if isinstance(report, TaskReport):
-        figures = report.judgement.figures
+        figures = {name: plain(value) for name, value in report.judgement.figures.items()}
         answer = {
             "checkpoint": str(checkpoint),
             "report": str(page),

@@ -1,5 +1,6 @@
 """The network of a task as a file for other programs: ONNX, `torch.export` or OpenVINO, for images of one size."""
 
+import copy
 import json
 import logging
 import warnings
@@ -51,7 +52,7 @@ def export_task(
     if to == "openvino":
         check_openvino(Form())
     size = image_size or network.preprocessing.image_size
-    module = task_for(network).exported(network).cpu().eval()
+    module = task_for(network).exported(copy.deepcopy(network)).cpu().eval()
     images = torch.randn(batch or NOISE, network.config.in_channels, *size, generator=torch.Generator().manual_seed(0))
     metadata = _description(network, size)
     program = _trace(module, images, any_batch=batch is None)

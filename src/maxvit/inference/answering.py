@@ -1,5 +1,6 @@
 """From images to the answers of a task's network."""
 
+import copy
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -12,7 +13,7 @@ from maxvit.config import Size
 from maxvit.data.images import ImageLike, decode
 from maxvit.data.sampling import EvaluationBatches
 from maxvit.errors import MaxViTError
-from maxvit.inference.predictor import LOOK_AHEAD
+from maxvit.inference.predictor import LOOK_AHEAD, is_one
 from maxvit.kernels.optimize import optimize
 from maxvit.tasks import task_for
 from maxvit.tasks.network import TaskNetwork
@@ -49,7 +50,7 @@ class TaskPredictor:
         if batch_size < 1:
             raise MaxViTError(f"batch_size is {batch_size}; it takes whole numbers from 1 up")
         self.task, self.batch_size, self.class_names = task_for(network), batch_size, network.class_names
-        network = network.to(device).eval()
+        network = copy.deepcopy(network).to(device).eval()
         fast = optimize(network.backbone)
         self.network, self.preprocessing = network.with_backbone(fast).requires_grad_(False), network.preprocessing
         self.name = f"{fast.engine} on {next(network.parameters()).device.type}"
@@ -57,8 +58,7 @@ class TaskPredictor:
 
     def __call__(self, images: ImageLike | Iterable[ImageLike]) -> list[Answered]:
         """Answer for one image or several, in order. For one that cannot be read, `error` says why."""
-        several = isinstance(images, list | tuple)
-        return list(self.stream(images if several else [images]))  # type: ignore[arg-type, list-item]
+        return list(self.stream([images] if is_one(images) else images))  # type: ignore[arg-type, list-item]
 
     def stream(self, images: Iterable[ImageLike]) -> Iterator[Answered]:
         """The same, each answer as soon as its batch is done."""

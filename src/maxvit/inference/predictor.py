@@ -37,6 +37,11 @@ def preprocess(model: MaxViT, image: ImageLike) -> Tensor:
 LOOK_AHEAD = 8  # batches of images, where they differ in size, of which those of one size are put together
 
 
+def is_one(images: ImageLike | Iterable[ImageLike]) -> bool:
+    """Whether it is an image, and not several."""
+    return isinstance(images, str | Path | bytes | Image.Image) or (isinstance(images, np.ndarray) and images.ndim < 4)
+
+
 @dataclass(frozen=True, slots=True)
 class Prediction:
     """The most probable classes of one image, or why it could not be read.
@@ -85,10 +90,7 @@ class Predictor:
 
     def __call__(self, images: ImageLike | Iterable[ImageLike]) -> list[Prediction]:
         """Classify one image or several, in order. For one that cannot be read, `error` says why."""
-        one = isinstance(images, str | Path | bytes | Image.Image) or (
-            isinstance(images, np.ndarray) and images.ndim < 4
-        )
-        return list(self.stream([images] if one else images))  # type: ignore[list-item, arg-type]
+        return list(self.stream([images] if is_one(images) else images))  # type: ignore[list-item, arg-type]
 
     def stream(self, images: Iterable[ImageLike]) -> Iterator[Prediction]:
         """The same, each answer as soon as its batch is done."""

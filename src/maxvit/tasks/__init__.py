@@ -48,12 +48,13 @@ def find_task(name: str, imports: bool = True) -> type[Task]:
         if not _exists(name):
             raise MaxViTError(f"unknown task {name!r}: choose {', '.join(known)}, or a module on Python's path")
     try:
-        found = importlib.import_module(module).TASK
+        imported = importlib.import_module(module)
     except ImportError as error:
         hint = f"pip install 'maxvit[{name}]'" if name in known else "mend the module"
         raise MaxViTError(f"task {name} cannot be imported ({error}): {hint}") from error
-    except AttributeError as error:
-        raise MaxViTError(f"module {name} has no TASK: bind it to the class of your task, see docs/tasks.md") from error
+    if not hasattr(imported, "TASK"):
+        raise MaxViTError(f"module {name} has no TASK: bind it to the class of your task, see docs/tasks.md")
+    found = imported.TASK
     if not (isinstance(found, type) and issubclass(found, Task)):
         raise MaxViTError(f"TASK in {module} is {found!r}; it takes a class derived from maxvit.tasks.task.Task")
     return found
@@ -90,7 +91,8 @@ def make_task(values: Mapping[str, Any], imports: bool = True) -> Task:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(["task", *(str(part) for part in first["loc"])])
-        raise MaxViTError(f"{place} is {first['input']!r}: {first['msg'].lower()}") from error
+        reason = first["msg"].lower().removeprefix("value error, ")
+        raise MaxViTError(f"{place} is {first['input']!r}: {reason}") from error
 
 
 def make_network(task: Task, backbone: MaxViT, class_names: list[str]) -> TaskNetwork:
@@ -136,4 +138,10 @@ def load_network(path: str | Path, settings: Mapping[str, Any] | None = None) ->
     network = outline(make_task({**metadata["task"], **(settings or {})}, imports=False), config, class_names)
     network.backbone.preprocessing = preprocessing
     network.provenance = metadata.get("provenance") or {}
-    return network.take(state, str(path))
+    try:
+        return network.take(state, str(path))
+    except MaxViTError as error:
+        if not settings:
+            raise
+        given = ", ".join(f"task.{name}" for name in settings)
+        raise MaxViTError(f"{given}: the network that {path} holds would be another one ({error})") from error

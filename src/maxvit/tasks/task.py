@@ -65,6 +65,7 @@ class Task(ABC):
         recipe: The recipe that trains it where none is given.
         judged_by: The figure of `Metric.compute` that chooses the best epoch; the highest is the best.
         losses_in_validation: The scores that `judge` gives.
+        fits: The values of `data.fit` for which training and evaluation show the same shapes; the first is the default.
     """
 
     name: ClassVar[str]
@@ -72,6 +73,7 @@ class Task(ABC):
     recipe: ClassVar[str]
     judged_by: ClassVar[str]
     losses_in_validation: ClassVar[tuple[str, ...]] = ()
+    fits: ClassVar[tuple[str, ...]] = ("aspect",)
 
     def __init__(self, settings: TaskSettings) -> None:
         if not isinstance(settings, self.Settings):

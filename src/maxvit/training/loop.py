@@ -89,6 +89,7 @@ class Loop:
         self.at, self.tally = Position(), Tally(self.purpose.scores, engine.device)
         self.skipped: set[str] = set()  # a sentence for each image that could not be read
         self._broken: set[str] = set()  # those of training
+        self._last: Batch | None = None  # that could be read
         self._recent: list[tuple[int, Tensor, Tensor]] = []  # update, loss and norm, indices: not yet looked at
         self._problem = ""  # with the data: it ends the run, of all processes at once
         self._saved_at, self._noted_at = time.monotonic(), 0
@@ -194,13 +195,17 @@ class Loop:
                 self.learner.end_evaluation()
                 self._save_and_stop()
         self.learner.end_evaluation()
-        scores = means(tally.totals(self.engine.add_up))
+        totals = tally.totals(self.engine.add_up)
+        scores = means(totals)
         if metric is None:
             return scores
-        for rank, state in enumerate(self.engine.gather(metric.state())):
-            if rank != self.engine.rank:
-                metric.merge(state)
-        return scores | metric.compute()
+        if not totals["images"]:
+            raise MaxViTError(f"none of the validation images can be read; the first: {min(self.skipped)}")
+        everything = self.purpose.metric(self.learner.network.class_names or ())
+        assert everything is not None
+        for state in self.engine.gather(metric.state()):  # in one order, as some figures depend on it
+            everything.merge(state)
+        return scores | everything.compute()
 
     def _end_epoch(self, val: dict[str, float]) -> None:
         train = means(self.tally.totals(self.engine.add_up))
@@ -244,9 +249,12 @@ class Loop:
         self.skipped.update(batch.skipped)
         self._broken.update(batch.skipped)
         if len(batch.labels):
+            self._last = batch
             return batch
         self._problem = self._problem or "all images of a batch cannot be read"
-        return self.purpose.nothing(self.learner.network)
+        if self._last is not None:
+            return self._last._replace(weight=0.0, skipped=[])
+        return self.purpose.nothing(self.learner.network, batch)
 
     def _readable(self, batches: DataLoader[Batch]) -> Iterator[Batch]:
         """The batches; in place of one that cannot be had an empty one, and the run ends at the next agreement."""

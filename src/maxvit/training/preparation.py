@@ -1,7 +1,8 @@
 """What a recipe asks for: its images, its network, and whether they fit one another."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from maxvit.config import VARIANTS, Preprocessing
 from maxvit.create import create_model
 from maxvit.data.annotated import AnnotatedImages, AnnotatedSplits
 from maxvit.data.digits import load_digits
-from maxvit.data.images import decode
+from maxvit.data.images import decode, read_size
 from maxvit.data.labelled import LabelledImages, Splits
 from maxvit.data.sources import load_images
 from maxvit.errors import MaxViTError
@@ -42,12 +43,18 @@ def load_data(recipe: Recipe) -> Splits:
     return data
 
 
-def _check_readable(images: LabelledImages | AnnotatedImages, part: str, at_least: int = 1) -> None:
-    """Look for images that can be read until there are enough."""
+def _check_readable(
+    images: LabelledImages | AnnotatedImages,
+    part: str,
+    at_least: int = 1,
+    look: Callable[[int], object] = lambda index: None,
+) -> None:
+    """Look for images that can be read, by `look` too, until there are enough."""
     problems = []
     for number in range(1, len(images) + 1):
         try:
             decode(images.sources[number - 1])
+            look(number - 1)
         except (MaxViTError, OSError) as error:
             problems.append(str(error))
         if number - len(problems) == at_least:
@@ -111,20 +118,23 @@ def load_annotated(recipe: Recipe, task: Task) -> AnnotatedSplits:
     """
     if recipe.data.path is None:
         raise MaxViTError(f"no data is given: maxvit train DATA --task {task.name}, or data.path")
-    _refuse_settings_of_classification(recipe)
+    _refuse_settings_of_classification(recipe, task)
     path = Path(recipe.data.path)
     if not path.exists():
         raise MaxViTError(f"{path} does not exist: check the path")
     data = task.load(path, recipe.data.val_fraction, recipe.seed)
-    _check_readable(data.train, "training", at_least=2)
-    _check_readable(data.val, "validation")
-    if data.test is not None:
-        _check_readable(data.test, "test")
+    for images, part, at_least in ((data.train, "training", 2), (data.val, "validation", 1), (data.test, "test", 1)):
+        if images is not None:
+            _check_readable(images, part, at_least, partial(_look_at_truth, task, images))
     return data
 
 
-def _refuse_settings_of_classification(recipe: Recipe) -> None:
-    """Settings that would do nothing."""
+def _look_at_truth(task: Task, images: AnnotatedImages, index: int) -> None:
+    task.truth(images.annotations[index], read_size(images.sources[index]))
+
+
+def _refuse_settings_of_classification(recipe: Recipe, task: Task) -> None:
+    """Settings that would do nothing, or that no task has."""
     default = Recipe()
     ours = {
         "data": ("augmentation", "rand_augment", "mixup"),
@@ -138,8 +148,10 @@ def _refuse_settings_of_classification(recipe: Recipe) -> None:
         raise MaxViTError(
             "model.new_classifier, engine.compile and engine.strategy fsdp2 are for classification: leave them out"
         )
-    if recipe.data.fit == "crop":
-        raise MaxViTError("data.fit is crop: tasks look at whole images; choose aspect or squash")
+    if recipe.engine.precision == "fp64":
+        raise MaxViTError("engine.precision fp64 is for classification: choose fp32 or bf16")
+    if (recipe.data.fit or "aspect") not in task.fits:
+        raise MaxViTError(f"data.fit is {recipe.data.fit}, and {task.name} takes {' or '.join(task.fits)}")
     if recipe.data.crop_fraction not in (None, 1.0):
         raise MaxViTError(
             f"data.crop_fraction is {recipe.data.crop_fraction}: tasks look at whole images; leave it out"
@@ -152,7 +164,9 @@ def make_task_network(recipe: Recipe, task: Task, class_names: Sequence[str]) ->
     backbone = _create(recipe, None)
     fit = recipe.data.fit or "aspect"
     _set_preprocessing(backbone, recipe, Preprocessing())
-    backbone.preprocessing = dataclasses.replace(backbone.preprocessing, fit=fit, crop_fraction=1.0)
+    # antialiased as augmentation is, also where published weights were evaluated without
+    changed = dataclasses.replace(backbone.preprocessing, fit=fit, crop_fraction=1.0, interpolation="bicubic")
+    backbone.preprocessing = changed
     return make_network_of(task, backbone, list(class_names)).train()
 
 

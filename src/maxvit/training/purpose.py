@@ -69,8 +69,8 @@ class Purpose(Protocol):
         """Of answers; None: the scores say all."""
         ...
 
-    def nothing(self, network: Any) -> Batch:
-        """Images that stand in for a batch of which none can be read, at the end of a run."""
+    def nothing(self, network: Any, batch: Batch) -> Batch:
+        """What stands in for a first batch of which no image can be read: the run ends."""
         ...
 
 
@@ -117,7 +117,7 @@ class Classifying:
         """The scores say all."""
         return None
 
-    def nothing(self, network: MaxViT) -> Batch:
+    def nothing(self, network: MaxViT, batch: Batch) -> Batch:
         """See `Purpose`."""
         config = network.config
         images = torch.zeros(2, config.in_channels, *config.image_size)
@@ -167,9 +167,9 @@ class Tasking:
         """See `Purpose`."""
         return self.task.metric(class_names)
 
-    def nothing(self, network: TaskNetwork) -> Batch:
-        """A blank image has no truth."""
-        raise MaxViTError("all images of a batch cannot be read: mend them")
+    def nothing(self, network: TaskNetwork, batch: Batch) -> Batch:
+        """There is nothing: a blank image has no truth."""
+        raise MaxViTError(f"all images of the first batch cannot be used: {batch.skipped[0]}")
 
 
 class _Losses(nn.Module):

@@ -178,11 +178,12 @@ def load_recipe(name_or_file: str, overrides: Sequence[str] = ()) -> Recipe:
         raise MaxViTError(f"recipe {name_or_file} holds no sections; see the recipe 'digits' for an example")
     values = {name: value for name, value in values.items() if value is not None}  # a section that is empty
     for override in overrides:
-        _apply(values, override)
+        apply_override(values, override)
     return _validate(values)
 
 
-def _apply(values: dict[str, Any], override: str) -> None:
+def apply_override(values: dict[str, Any], override: str) -> None:
+    """Put "section.key=value" into nested values. Raises `MaxViTError` if it is none, or the value cannot be read."""
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise MaxViTError(f"{override!r} is no setting; write section.key=value, such as optimization.epochs=30")

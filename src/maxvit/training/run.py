@@ -126,6 +126,7 @@ def _fit(recipe: Recipe, run: Path, show_progress: bool, command: str, resuming:
     purpose = purpose_of(recipe)
     data = purpose.load()
     network = purpose.make_network(data.train.class_names)
+    purpose.metric(data.train.class_names)  # what it needs is missed now, and not after an epoch
     engine = Engine(recipe.engine)
     state = _first_choice(engine, run) if resuming or engine.world > 1 else None
     if state is not None:

@@ -34,6 +34,7 @@ class Aesthetics(Task):
     recipe = "aesthetics"
     judged_by = "srcc"
     losses_in_validation: ClassVar[tuple[str, ...]] = ("loss",)
+    fits: ClassVar[tuple[str, ...]] = ("aspect", "squash")
     settings: AestheticsSettings
 
     def load(self, path: Path, val_fraction: float, seed: int) -> AnnotatedSplits:

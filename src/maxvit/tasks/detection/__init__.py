@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from maxvit.config import Preprocessing, Size
 from maxvit.data.annotated import AnnotatedImages, AnnotatedSplits
 from maxvit.data.images import ImageLike, decode
-from maxvit.errors import MaxViTError
 from maxvit.model import MaxViT
 from maxvit.tasks.detection import answers as said
 from maxvit.tasks.detection.augment import jitter
@@ -33,12 +32,6 @@ class Detection(Task):
     recipe = "detection"
     judged_by = "ap"
     settings: DetectionSettings
-
-    def __init__(self, settings: DetectionSettings) -> None:
-        super().__init__(settings)
-        low, high = settings.scale
-        if not 0 < low <= high:
-            raise MaxViTError(f"task.scale is [{low}, {high}]; it takes two factors above 0, the smaller one first")
 
     @property
     def with_masks(self) -> bool:

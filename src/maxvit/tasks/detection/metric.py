@@ -25,6 +25,7 @@ class AveragePrecision:
     """
 
     def __init__(self, class_names: Sequence[str], with_masks: bool) -> None:
+        coco_library()  # if it is missing, before any work
         self.class_names, self.with_masks = class_names, with_masks
         self._images: list[tuple[list[Entry], list[Entry]]] = []  # truths and answers of each
         self._made: tuple[int, dict[str, npt.NDArray[np.float64]]] | None = None

@@ -48,6 +48,13 @@ class DetectionSettings(TaskSettings):
     scale: tuple[float, float] = Field((0.1, 2.5), description="in training, of the image that just fits")
     flip: bool = Field(True, description="in training, half of the images are mirrored; not for characters")
 
+    @field_validator("scale")
+    @classmethod
+    def _smaller_first(cls, scale: tuple[float, float]) -> tuple[float, float]:
+        if not 0 < scale[0] <= scale[1]:
+            raise ValueError("give two factors above 0, the smaller one first")
+        return scale
+
     @field_validator("strides")
     @classmethod
     def _neighbours(cls, strides: tuple[int, ...]) -> tuple[int, ...]:

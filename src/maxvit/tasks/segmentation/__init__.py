@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from maxvit.config import Preprocessing, Size
 from maxvit.data.annotated import AnnotatedImages, AnnotatedSplits
 from maxvit.data.images import ImageLike
+from maxvit.errors import MaxViTError
 from maxvit.model import MaxViT
 from maxvit.tasks.network import TaskNetwork
 from maxvit.tasks.segmentation import data, picture
@@ -22,6 +23,8 @@ from maxvit.tasks.segmentation.metric import SegmentationMetric
 from maxvit.tasks.segmentation.network import SegmentationHead
 from maxvit.tasks.segmentation.settings import SegmentationSettings
 from maxvit.tasks.task import Task, TaskSettings
+
+MOST_WINDOWS = 16  # pixels of an image for sliding windows, of those of a window: a strip must not fill the memory
 
 
 class Segmentation(Task):
@@ -49,7 +52,13 @@ class Segmentation(Task):
     def prepared_size(self, spec: Preprocessing, size: Size) -> Size:
         """For windows the size that they slide over, with the image's own shape."""
         if self.settings.inference == "slide":
-            return covering_size(size, spec.image_size)
+            covering, window = covering_size(size, spec.image_size), spec.image_size
+            if covering[0] * covering[1] > MOST_WINDOWS * window[0] * window[1]:
+                raise MaxViTError(
+                    f"an image of {size[0]} x {size[1]} would be {covering[0]} x {covering[1]} for windows that slide, "
+                    f"and at most {MOST_WINDOWS} times {window[0]} x {window[1]} are taken: cut it into pieces"
+                )
+            return covering
         return super().prepared_size(spec, size)
 
     def truth(self, annotation: MaskFile, size: Size) -> Tensor:

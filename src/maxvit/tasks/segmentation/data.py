@@ -24,6 +24,7 @@ class _Layout:
     names: str | None = None  # a file of names in the data set's own form, where there is no classes.txt
 
 
+SAMPLE = 50  # masks that are looked at before a run
 _OWN = _Layout(
     train=("train/images", "train/masks"),
     val=tuple((f"{name}/images", f"{name}/masks") for name in ("val", "valid", "validation")),
@@ -122,11 +123,12 @@ def _masks_folder(path: Path, part: Sequence[str]) -> Path:
 def _class_names(path: Path, layout: _Layout) -> list[str]:
     """From a file, else "class 0", ... up to the highest value of the training masks."""
     named = _named_classes(path, layout)
-    if named is not None:
-        return named
     masks = sorted(_masks_folder(path, layout.train).rglob("*.png"))
     if not masks:
         raise MaxViTError(f"{_masks_folder(path, layout.train)} holds no masks (.png): fill it")
+    if named is not None:
+        _refuse_black_and_white(masks)
+        return named
     highest = -1
     for mask in masks:
         highest = max([highest, *(int(value) for value in np.unique(read_values(mask)) if value != IGNORED)])
@@ -137,6 +139,21 @@ def _class_names(path: Path, layout: _Layout) -> list[str]:
             "beside what is ignored, and two are wanted: 255 is ignored, so masks in black and white take 0 and 1"
         )
     return [f"class {i}" for i in range(number)]
+
+
+def _refuse_black_and_white(masks: Sequence[Path]) -> None:
+    """Masks whose only classes are 0 and white, which is what is ignored."""
+    values: set[int] = set()
+    for mask in masks[:SAMPLE]:
+        try:
+            values |= {int(value) for value in np.unique(read_values(mask))}
+        except MaxViTError:
+            continue  # it is named when its turn comes
+    if values == {0, IGNORED}:
+        raise MaxViTError(
+            f"the masks of {masks[0].parent} hold 0 and 255 alone, and 255 is ignored: masks in black and white take "
+            "0 and 1"
+        )
 
 
 def _named_classes(path: Path, layout: _Layout) -> list[str] | None:

@@ -49,7 +49,7 @@ class SegmentationMetric:
         right, union, true = self._pixels()
         return {
             "miou": _mean(right, union),
-            "pixel_accuracy": float(right.sum() / self.counts.sum().clamp(min=1)),
+            "pixel_accuracy": float(right.sum() / self.counts.sum()),
             "mean_accuracy": _mean(right, true),
         }
 
@@ -74,6 +74,6 @@ class SegmentationMetric:
 
 
 def _mean(part: Tensor, whole: Tensor) -> float:
-    """Of part / whole, where there is a whole; 0 if there is none."""
+    """Of part / whole, where there is a whole; not a number if there is none."""
     there = whole > 0
-    return float((part[there] / whole[there]).mean()) if there.any() else 0.0
+    return float((part[there] / whole[there]).mean()) if there.any() else float("nan")
