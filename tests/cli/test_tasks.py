@@ -184,12 +184,13 @@ def test_files_of_all_kinds_can_be_exported(done, tmp_path):
             exported(done, to, tmp_path / f"a.{ending}")
 
 
-def test_settings_of_the_answers_can_be_changed_and_unknown_ones_are_named(done):
+def test_settings_of_the_answers_can_be_changed_and_unknown_ones_are_named(done, tmp_path):
+    wide = tmp_path / "wide.png"
+    decode(done.images[0]).resize((150, 64)).save(wide)
     changed = {"detection": "score_threshold=0.999", "segmentation": "inference=slide"}.get(done.task)
     if changed:
         plain, other = (
-            asked(done, "predict", done.checkpoint, *done.images, "--json", *words)[1]
-            for words in ([], ["--set", changed])
+            asked(done, "predict", done.checkpoint, wide, "--json", *words)[1] for words in ([], ["--set", changed])
         )
         assert plain != other
     for setting, said in (

@@ -200,7 +200,8 @@ class Loop:
         if metric is None:
             return scores
         if not totals["images"]:
-            raise MaxViTError(f"none of the validation images can be read; the first: {min(self.skipped)}")
+            first = min((s for part in self.engine.gather(sorted(self.skipped)) for s in part), default="")
+            raise MaxViTError(f"none of the validation images can be read: {first}")
         everything = self.purpose.metric(self.learner.network.class_names or ())
         assert everything is not None
         for state in self.engine.gather(metric.state()):  # in one order, as some figures depend on it

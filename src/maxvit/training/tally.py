@@ -25,12 +25,12 @@ class Tally:
 
     def add(self, scores: Mapping[str, Tensor], images: int) -> None:
         """Count the scores of a batch, each a mean over its images."""
+        self.sums[-2] += images
         if not self.names:
             return
         means = torch.stack([scores[name].detach().double() for name in self.names])
         finite = means.isfinite().all()
         self.sums[:-2] += torch.where(finite, means * (images * _ONE), 0.0).round().long()
-        self.sums[-2] += images
         self.sums[-1] += ~finite
 
     def totals(self, add_up: Callable[[Tensor], Tensor]) -> dict[str, int]:
