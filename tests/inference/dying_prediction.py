@@ -12,10 +12,10 @@ import sys
 import pyarrow.parquet
 
 from maxvit.cli import main
-from maxvit.data import loading
+from maxvit.data import examples
 
 PLACES = {
-    "image": (loading, "preprocess"),
+    "image": (examples, "preprocess"),
     "write": (pyarrow.parquet, "write_table"),
     "rename": (os, "replace"),
     "tidy": (shutil, "rmtree"),

@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 import maxvit
-from maxvit.data import loading
+from maxvit.data import examples
 from maxvit.errors import MaxViTError
 from maxvit.inference import batch as batches
 from maxvit.inference.batch import predict_to_file
@@ -128,8 +128,8 @@ def test_a_killed_call_goes_on_with_what_is_missing(
     assert out.exists() == (moment == "tidy")
     done = len(parts_of(out))
     assert moment == "tidy" or done > 0
-    read, preprocess = [], loading.preprocess
-    monkeypatch.setattr(loading, "preprocess", lambda spec, image: read.append(image) or preprocess(spec, image))
+    read, preprocess = [], examples.preprocess
+    monkeypatch.setattr(examples, "preprocess", lambda spec, image: read.append(image) or preprocess(spec, image))
     written = predict_to_file(checkpoint, folder, out, part_size=47)
     assert len(read) == (0 if moment == "tidy" else max(0, 300 - 47 * done))
     assert_complete(written, *pictures)
