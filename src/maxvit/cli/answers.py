@@ -31,7 +31,6 @@ def open_task(checkpoint: Path, task: str | None, settings: list[str] | None) ->
     """
     from maxvit import tasks
     from maxvit.tasks.network import TaskNetwork
-    from maxvit.training.recipe import apply_override
 
     found = tasks.task_of(checkpoint)
     if task not in (None, found):
@@ -42,6 +41,8 @@ def open_task(checkpoint: Path, task: str | None, settings: list[str] | None) ->
         return None
     if task is not None:
         tasks.find_task(task)  # imports it
+    from maxvit.training.recipe import apply_override
+
     values: dict[str, Any] = {"task": {}}
     for text in settings or []:
         apply_override(values, f"task.{text.removeprefix('task.')}")
