@@ -426,3 +426,8 @@ def test_a_run_without_a_compiler_says_so(small_recipe, tmp_path, capsys, monkey
 
 def no_compiler(width):
     raise KernelsUnavailable("no compiler")
+
+
+def test_weights_of_classes_are_of_the_network_s_type(small_recipe, tmp_path):
+    settings = ("engine.precision=fp64", "optimization.class_weights=balanced", "optimization.epochs=1")
+    assert train(small_recipe(*settings), tmp_path / "run").finished

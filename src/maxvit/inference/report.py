@@ -75,28 +75,31 @@ def write_report(path: Path, report: Report) -> None:
     Raises:
         MaxViTError: If the file cannot be written, or jinja2 (an optional dependency) is missing.
     """
-    page = (
-        environment()
-        .get_template("report.html.j2")
-        .render(
-            report=report,
-            evaluation=report.evaluation,
-            charts=_charts(report.history),
-            epochs=epochs_table(report.history),
-            matrix=_matrix(report.evaluation) if len(report.evaluation.class_names) <= _LARGEST_MATRIX else None,
-            confusions=_confusions(report.evaluation),
-            bins=report.evaluation.calibration_bins(),
-            calibration_interval=report.evaluation.calibration_interval(),
-            classes=sorted(report.evaluation.per_class(), key=lambda row: (not row["images"], row["f1"])),
-            mistakes=[(mistake, *_picture(mistake.image, 192)) for mistake in report.mistakes],
-            **_attention(report.explained),
-        )
+    write_page(
+        path,
+        "report.html.j2",
+        report=report,
+        evaluation=report.evaluation,
+        charts=_charts(report.history),
+        epochs=epochs_table(report.history),
+        matrix=_matrix(report.evaluation) if len(report.evaluation.class_names) <= _LARGEST_MATRIX else None,
+        confusions=_confusions(report.evaluation),
+        bins=report.evaluation.calibration_bins(),
+        calibration_interval=report.evaluation.calibration_interval(),
+        classes=sorted(report.evaluation.per_class(), key=lambda row: (not row["images"], row["f1"])),
+        mistakes=[(mistake, *_picture(mistake.image, 192)) for mistake in report.mistakes],
+        **_attention(report.explained),
     )
+
+
+def write_page(path: Path, template: str, **shown: Any) -> None:
+    """Write a page that a template makes of what it shows, in one step; raises `MaxViTError` as `write_report`."""
+    page = _environment().get_template(template).render(shown)
     # a file name that is not UTF-8 reaches us with lone surrogates, which no UTF-8 page can hold
     write_text(path, page.encode("utf-8", "replace").decode("utf-8"))
 
 
-def environment() -> Any:
+def _environment() -> Any:
     """The templates of pages. Raises `MaxViTError` if jinja2 (an optional dependency) is missing."""
     try:
         import jinja2

@@ -8,8 +8,7 @@ from PIL import Image
 from maxvit.explain.figures import data_uri
 from maxvit.inference.charts import Chart, line_chart
 from maxvit.inference.judging import Judgement
-from maxvit.inference.report import environment, epochs_table
-from maxvit.storage import write_text
+from maxvit.inference.report import epochs_table, write_page
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,18 +49,15 @@ def write_task_report(path: Path, report: TaskReport) -> None:
     Raises:
         MaxViTError: If the file cannot be written, or jinja2 (an optional dependency) is missing.
     """
-    page = (
-        environment()
-        .get_template("task_report.html.j2")
-        .render(
-            report=report,
-            judgement=report.judgement,
-            charts=_charts(report.history, report.judged_by),
-            epochs=epochs_table(report.history),
-            pictures=[_drawn(picture) for picture in report.pictures],
-        )
+    write_page(
+        path,
+        "task_report.html.j2",
+        report=report,
+        judgement=report.judgement,
+        charts=_charts(report.history, report.judged_by),
+        epochs=epochs_table(report.history),
+        pictures=[_drawn(picture) for picture in report.pictures],
     )
-    write_text(path, page.encode("utf-8", "replace").decode("utf-8"))
 
 
 def _charts(history: list[dict[str, float]], judged_by: str) -> list[Chart]:

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-import torch
 from torch import Tensor, nn
 
 from maxvit import storage
@@ -94,7 +93,6 @@ class TaskNetwork(nn.Module):
         self.requires_grad_()._freeze_what_is_not_used()
         return self.eval()
 
-    @torch.no_grad()
     def count_parameters(self) -> int:
         """How many numbers are trained."""
         return sum(p.numel() for p in self.parameters())

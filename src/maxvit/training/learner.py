@@ -58,8 +58,8 @@ class Learner:
         self.average = Average(network, settings.ema_decay)
         self.network, self.fast = engine.place(network), fast
         self.average.network = engine.place(self.average.network)
-        task = purpose.objective(network, images).to(engine.device)
-        quick = purpose.objective(fast, images).to(engine.device) if fast else None
+        task = purpose.objective(network, images)
+        quick = purpose.objective(fast, images) if fast else None
         self.scores = engine.wrap(_Scores(task, quick))
         if recipe.engine.compile:
             network.compile(dynamic=False)

@@ -72,7 +72,7 @@ def make_network(recipe: Recipe, class_names: Sequence[str]) -> MaxViT:
         class_names
     ):  # also where the weights have as many classes, but others
         network.reset_classifier(len(class_names), class_names)
-    _set_preprocessing(network, recipe, Preprocessing())
+    _set_preprocessing(network, recipe)
     return network.train()
 
 
@@ -93,11 +93,11 @@ def _create(recipe: Recipe, num_classes: int | None) -> MaxViT:
     return network
 
 
-def _set_preprocessing(network: MaxViT, recipe: Recipe, default: Preprocessing) -> None:
-    """What the recipe says of images; else what the weights expect; where there are none, `default`."""
+def _set_preprocessing(network: MaxViT, recipe: Recipe) -> None:
+    """What the recipe says of images; else what the weights expect, where there are some."""
     settings, data = recipe.model, recipe.data
     size = data.image_size or network.config.image_size
-    expected = network.preprocessing if settings.pretrained else default
+    expected = network.preprocessing if settings.pretrained else Preprocessing()
     network.config = dataclasses.replace(network.config, image_size=size)
     network.preprocessing = dataclasses.replace(
         expected,
@@ -163,7 +163,7 @@ def make_task_network(recipe: Recipe, task: Task, class_names: Sequence[str]) ->
     torch.manual_seed(recipe.seed)
     backbone = _create(recipe, None)
     fit = recipe.data.fit or "aspect"
-    _set_preprocessing(backbone, recipe, Preprocessing())
+    _set_preprocessing(backbone, recipe)
     # antialiased as augmentation is, also where published weights were evaluated without
     changed = dataclasses.replace(backbone.preprocessing, fit=fit, crop_fraction=1.0, interpolation="bicubic")
     backbone.preprocessing = changed

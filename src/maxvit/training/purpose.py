@@ -106,8 +106,9 @@ class Classifying:
 
     def objective(self, network: MaxViT, images: LabelledImages) -> Classification:
         """See `Purpose`."""
-        settings = self.recipe.optimization
-        return Classification(network, settings.label_smoothing, settings.loss, class_weights(self.recipe, images))
+        settings, weights = self.recipe.optimization, class_weights(self.recipe, images)
+        weights = None if weights is None else weights.to(next(network.parameters()))
+        return Classification(network, settings.label_smoothing, settings.loss, weights)
 
     def judge(self, network: MaxViT) -> Judge:
         """See `Purpose`."""
