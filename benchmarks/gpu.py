@@ -34,6 +34,9 @@ from maxvit.benchmark.note import circumstances
 
 ROOT = Path(__file__).resolve().parent.parent
 CHECKS = ROOT / "tests" / "kernels" / "gpu"
+REAL_SIZES = CHECKS / "test_gpu_real_sizes.py"
+WHOLE = [f"the_whole_network and {name} and {hw}" for name in ("tiny", "base") for hw in ("hw0", "hw1")]
+LONGEST = [*WHOLE, "step", "not the_whole_network and not step"]  # parts of that file, which leave nothing out
 DRY_CHECKS = [[CHECKS / "test_gpu_attention.py", "-k", "float32 and block"]]
 GOALS = 4  # cells that go before all kernels, and whose peers are compiled during the tests
 SHARE_OF_CHECKS = 0.8  # of the time, at most; once passed, the next run with the same --out need not check
@@ -50,12 +53,13 @@ def cells() -> list[Cell]:
 def check(setting: Setting, chosen: list[Cell], limit_s: float) -> str:
     """Run the kernels' tests, and compile the peers of the first cells meanwhile. Returns what is wrong, or nothing.
 
-    Each file of tests is a process, since most of its time is one core's that compiles.
+    Each file of tests is a process, and the longest is several, since most of its time is one core's that compiles.
     """
     script, end = str(Path(__file__).resolve()), time.monotonic() + limit_s
     goals = [] if setting.dry else chosen[:GOALS]
     warming = [subprocess.Popen([sys.executable, script, "--warm", c.name], stdout=subprocess.DEVNULL) for c in goals]
-    tests = [[path] for path in sorted(CHECKS.glob("test_gpu_*.py"))] if not setting.dry else DRY_CHECKS
+    files = [path for path in sorted(CHECKS.glob("test_gpu_*.py")) if path != REAL_SIZES]
+    tests = DRY_CHECKS if setting.dry else [*([path] for path in files), *([REAL_SIZES, "-k", k] for k in LONGEST)]
     command = [sys.executable, "-m", "pytest", "-q", "-x", "--rootdir", str(ROOT)]
     running = [subprocess.Popen([*command, *map(str, words)], cwd=ROOT) for words in tests]
     try:

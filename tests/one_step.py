@@ -10,7 +10,7 @@ def step(network: nn.Module, images: Tensor) -> dict[str, Tensor]:
     images = images.clone().requires_grad_()
     torch.manual_seed(1)  # of stochastic depth
     logits = network(images)
-    F.cross_entropy(logits, torch.arange(len(images)) % 7).backward()
+    F.cross_entropy(logits, torch.arange(len(images), device=images.device) % 7).backward()
     found = {"logits": logits.detach(), "images": images.grad}
     found |= {f"gradient of {name}": p.grad.clone() for name, p in network.named_parameters()}
     network.zero_grad()

@@ -34,6 +34,7 @@ def test_a_gpu_trains_and_goes_on(small_recipe, tmp_path, precision):
     assert resume(tmp_path / "run").finished
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")  # inductor's own
 def test_a_compiled_network_trains(small_recipe, tmp_path):
     assert train(small_recipe("engine.compile=true", "engine.precision=bf16"), tmp_path / "run").finished
 

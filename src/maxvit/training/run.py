@@ -28,7 +28,7 @@ from maxvit.training.signals import stop_request
 from maxvit.training.states import FOLDER, find_states, newest_state, read_state
 
 CONFIG = "config.yaml"
-KERNELS = {"native": "the native CPU kernels", "triton": "the Triton kernels, not yet run on a GPU"}
+KERNELS = {"native": "the native CPU kernels", "triton": "the Triton kernels"}
 
 
 @dataclass(frozen=True, slots=True)

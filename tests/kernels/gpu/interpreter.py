@@ -1,4 +1,5 @@
-"""Mends Triton 3.8's interpreter, which cuts bfloat16 off where a GPU rounds, and multiplies matrices of its bits."""
+"""Mends Triton 3.8's interpreter: it cuts bfloat16 off where a GPU rounds, multiplies matrices of its bits, and takes
+matrices of two types, which the compiler refuses."""
 
 from typing import Any
 
@@ -23,6 +24,7 @@ def mend() -> None:
 
 
 def _dot(self: Any, a: Any, b: Any, sums: Any, precision: Any, imprecise: Any) -> Any:
+    assert a.dtype.scalar == b.dtype.scalar
     product = np.matmul(_widened(a), _widened(b), dtype=sums.data.dtype)
     return TensorHandle(product + sums.data, sums.dtype.scalar)
 

@@ -69,3 +69,13 @@ def test_the_feed_forward_branch(device, dtype, erf, shape, hidden):
         return x + scale[:, None, None, None].to(x.dtype) * F.linear(y, w2, b2)
 
     check(lambda *t: feedforward(*t, scale, EPSILON, erf), plain, inputs, dtype)
+
+
+def test_autocast_changes_nothing_inside_an_operator(device):
+    """Where PyTorch computes a part of it, as for rows that are too wide for one kernel."""
+    c = 270
+    inputs = [torch.randn(*shape, device=device) for shape in [(2, 3, 5, c), (c,), (c,), (96, c), (96,), (c, 96), (c,)]]
+    scale = torch.tensor([1.25, 0.0], device=device)
+    alone = feedforward(*inputs, scale, EPSILON, False)
+    with torch.autocast(device.type, torch.bfloat16):
+        assert torch.equal(feedforward(*inputs, scale, EPSILON, False), alone)

@@ -53,12 +53,16 @@ def compute_type(x: Tensor) -> torch.dtype:
 
 
 def operator(name: str) -> Callable[[Callable[..., Any]], Any]:
-    """Make a function an operator of PyTorch, whose kernels are launched on the GPU that holds its first tensor."""
+    """Make a function an operator of PyTorch, whose kernels are launched on the GPU that holds its first tensor.
+
+    Autocast is off in it: it is given tensors of the types that it computes in.
+    """
 
     def make(function: Callable[..., Any]) -> Any:
         @functools.wraps(function)
         def launch(*arguments: Any) -> Any:
-            with torch.cuda.device_of(arguments[0]):
+            x = arguments[0]
+            with torch.cuda.device_of(x), torch.autocast(x.device.type, enabled=False):
                 return function(*arguments)
 
         return torch.library.custom_op(name, launch, mutates_args=())
