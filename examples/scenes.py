@@ -5,7 +5,8 @@
 
 Backgrounds are crops of the photographs that ship with scikit-learn and, where it is installed, scikit-image; digits
 are scikit-learn's. Training, validation and test images share neither: each has photographs (or halves of one) and
-digits of its own. The same seed gives the same files.
+digits of its own. As a network learns ten photographs by heart, half of the training images have a generated
+background. The same seed gives the same files.
 """
 
 import argparse
@@ -40,6 +41,8 @@ PHOTOGRAPHS = {
         "gravel.png": (0, 1),
         "ihc.png": (0, 1),
         "motorcycle_left.png": (0, 1),
+        "page.png": (0, 1),
+        "retina.jpg": (0, 1),
         "rocket.jpg": (0, 1),
     },
     "val": {"flower.jpg": (0, 0.5), "grass.png": (0, 1), "hubble_deep_field.jpg": (0, 1), "moon.png": (0, 1)},
@@ -72,6 +75,7 @@ class Stock:
     """Photographs and digits of one split."""
 
     def __init__(self, split: str) -> None:
+        self.generated = 0.5 if split == "train" else 0.0
         from sklearn import datasets
 
         folders = [Path(datasets.__file__).parent / "images"]
@@ -87,7 +91,9 @@ class Stock:
         self.digits = {d: digits.images[third & (digits.target == d)] for d in DIGITS.values()}
 
     def background(self, random: Random, height: int, width: int) -> Pixels:
-        """A piece of a photograph, from 40 % of what fits up, perhaps mirrored."""
+        """A piece of a photograph, from 40 % of what fits up, perhaps mirrored; or a generated one."""
+        if self.generated and random.random() < self.generated:
+            return generated_background(random, height, width)
         photograph = self.photographs[random.integers(len(self.photographs))]
         scale = min(photograph.height / height, photograph.width / width) * random.uniform(0.4, 1)
         h, w = height * scale, width * scale
@@ -119,6 +125,31 @@ class Stock:
             points = [(big / 2 + q * cos(a), big / 2 + q * sin(a)) for q, a in zip(radii, angles, strict=True)]
             draw.polygon(points, 255)
         return np.asarray(drawn, np.float64).reshape(side, 4, side, 4).mean((1, 3)) / 255
+
+
+def generated_background(random: Random, height: int, width: int) -> Pixels:
+    """Clouds of a random roughness in two colours, and up to ten straight borders behind which lie others."""
+
+    def clouds() -> npt.NDArray[np.float64]:
+        """Noise whose amplitudes fall with a power of the frequency, (height, width, 3)."""
+        frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width))
+        frequency[0, 0] = 1
+        wave = np.fft.rfft2(random.normal(size=(height, width))) * frequency ** -random.uniform(0.3, 2.5)
+        wave[0, 0] = 0
+        noise = np.fft.irfft2(wave, (height, width))
+        share = (0.5 + noise / (4 * noise.std() + 1e-9)).clip(0, 1)[..., None] * random.uniform(0.1, 1)
+        one, other = random.uniform(0, 255, (2, 3))
+        return np.asarray(one + (other - one) * share)
+
+    pixels, (ys, xs) = clouds(), np.mgrid[:height, :width]
+    for _ in range(random.integers(11)):
+        angle, x, y = random.uniform(0, 2 * pi), random.uniform(0, width), random.uniform(0, height)
+        beyond = (xs - x) * cos(angle) + (ys - y) * sin(angle)  # pixels behind the border
+        behind = (0.5 + beyond / random.uniform(1, 6)).clip(0, 1)[..., None]
+        if random.random() < 0.5:  # a band
+            behind *= beyond[..., None] < random.uniform(2, 0.3 * max(width, height))
+        pixels = pixels * (1 - behind) + clouds() * behind
+    return np.asarray(pixels.round().clip(0, 255), np.uint8)
 
 
 def make_scene(random: Random, stock: Stock, size: tuple[int, int], sides: list[float]) -> Scene:

@@ -139,7 +139,7 @@ def test_answers_are_shares_and_the_exported_module_gives_them():
     network.eval()
     images = torch.randn(3, 3, 64, 96)
     with torch.no_grad():
-        answers, exported = task.answers(network, images, [(70, 90)] * 3), task.exported(network)(images)
+        answers, exported = task.answers(network, images, [(70, 90)] * 3), task.exported(network).module(images)
     torch.testing.assert_close(torch.stack(answers), exported)
     torch.testing.assert_close(exported, network(images).exp() / network(images).exp().sum(1, keepdim=True))
 

@@ -44,7 +44,7 @@ def export(
     any_size: Annotated[
         bool, typer.Option("--any-size", help="Any size from 33 pixels up: slower, and minutes to make.")
     ] = False,
-    batch: Annotated[int | None, typer.Option(min=1, help="Images at once. Default: any number.")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Images at once. Default: any; detectors: 1.")] = None,
     pixels: Annotated[bool, typer.Option("--pixels", help="Pixels in (B, H, W, 3) uint8, probabilities out.")] = False,
     opset: Annotated[
         int | None, typer.Option(help="ONNX operators of this set, 17 to 23, as TensorRT takes them.")

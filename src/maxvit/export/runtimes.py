@@ -32,7 +32,11 @@ class Runtime(Protocol):
     takes_pixels: bool
 
     def __call__(self, values: Tensor) -> Tensor:
-        """What the file makes of these, however many they are."""
+        """What a file of one output makes of these, however many they are."""
+        ...
+
+    def all_outputs(self, values: Tensor) -> list[Tensor]:
+        """Everything that the file makes of as many as it takes at once."""
         ...
 
 
@@ -79,6 +83,10 @@ class OnnxFile:
         with ThreadPoolExecutor(self.threads) as pool:
             return torch.cat(list(pool.map(lambda part: _run(self._apart, part), parts)))
 
+    def all_outputs(self, values: Tensor) -> list[Tensor]:
+        """See `Runtime`."""
+        return _run_all(self._together, values)
+
     @cached_property
     def _together(self) -> Any:
         return self._session(self.threads)
@@ -108,6 +116,10 @@ class OpenVinoFile:
         """See `Runtime`."""
         return in_batches(lambda part: _infer(self._compiled, part), values, self.shape[0])
 
+    def all_outputs(self, values: Tensor) -> list[Tensor]:
+        """See `Runtime`."""
+        return _infer_all(self._compiled, values)
+
 
 class ProgramFile:
     """A program of `torch.export` in PyTorch. Open no file of a stranger: it may hold any code."""
@@ -132,6 +144,12 @@ class ProgramFile:
     def __call__(self, values: Tensor) -> Tensor:
         """See `Runtime`."""
         return in_batches(self._module, values, self.shape[0])
+
+    @torch.inference_mode()
+    def all_outputs(self, values: Tensor) -> list[Tensor]:
+        """See `Runtime`."""
+        answers = self._module(values)
+        return [answers] if isinstance(answers, Tensor) else list(answers)
 
 
 Opener = Callable[[bytes], Callable[[Tensor], Tensor]]  # of an ONNX file's content
@@ -190,7 +208,13 @@ def _compile(source: Path | bytes, name: object) -> tuple[Any, Any]:
 
 
 def _infer(compiled: Any, values: Tensor) -> Tensor:
-    return torch.from_numpy(compiled(values.numpy())[0].copy())
+    (answers,) = _infer_all(compiled, values)
+    return answers
+
+
+def _infer_all(compiled: Any, values: Tensor) -> list[Tensor]:
+    found = compiled(values.numpy())
+    return [torch.from_numpy(found[i].copy()) for i in range(len(compiled.outputs))]
 
 
 def in_batches(run: Callable[[Tensor], Tensor], values: Tensor, number: int | str) -> Tensor:
@@ -206,5 +230,9 @@ def _pixels(values: Tensor, channels_last: bool) -> int:
 
 
 def _run(session: Any, values: Tensor) -> Tensor:
-    (answers,) = session.run(None, {session.get_inputs()[0].name: values.numpy()})
-    return torch.from_numpy(answers)
+    (answers,) = _run_all(session, values)
+    return answers
+
+
+def _run_all(session: Any, values: Tensor) -> list[Tensor]:
+    return [torch.from_numpy(one) for one in session.run(None, {session.get_inputs()[0].name: values.numpy()})]

@@ -4,6 +4,7 @@ import copy
 import json
 import logging
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
@@ -22,6 +23,7 @@ from maxvit.export.verify import ALLOWED, NOISE, Verification
 from maxvit.storage import write_together
 from maxvit.tasks import task_for
 from maxvit.tasks.network import TaskNetwork
+from maxvit.tasks.task import Graph
 
 
 def export_task(
@@ -38,7 +40,7 @@ def export_task(
         path: Where to, ending in `.onnx`, `.pt2` or `.xml`; with OpenVINO a `.bin` file lies beside it.
         to: "onnx", "torch" or "openvino".
         image_size: (height, width) of the prepared images; None: that of the network's preprocessing.
-        batch: Images at once; None: any number.
+        batch: Images at once; None: any number, or one where the task's graph is for a fixed number.
 
     Raises:
         MaxViTError: If the task has no graph, a package is missing, or the file answers otherwise than the network.
@@ -52,10 +54,13 @@ def export_task(
     if to == "openvino":
         check_openvino(Form())
     size = image_size or network.preprocessing.image_size
-    module = task_for(network).exported(copy.deepcopy(network)).cpu().eval()
-    images = torch.randn(batch or NOISE, network.config.in_channels, *size, generator=torch.Generator().manual_seed(0))
+    graph = task_for(network).exported(copy.deepcopy(network))
+    graph.module.cpu().eval()
+    any_batch = batch is None and graph.any_batch
+    number = batch or (NOISE if any_batch else 1)
+    images = torch.randn(number, network.config.in_channels, *size, generator=torch.Generator().manual_seed(0))
     metadata = _description(network, size)
-    program = _trace(module, images, any_batch=batch is None)
+    program = _trace(graph.module, images, any_batch)
     checked: list[Verification] = []
 
     def write(temporary: Path) -> None:
@@ -63,10 +68,12 @@ def export_task(
             with open(temporary, "wb") as file:
                 torch.export.save(program, file, extra_files=metadata)
         elif to == "onnx":
-            _write_onnx(program, temporary, metadata)
+            _write_onnx(program, temporary, graph.outputs, metadata)
         else:
-            write_openvino(temporary, Form(), metadata, lambda graph: _write_onnx(program, graph, metadata))
-        checked.append(_compare(module, temporary, images))
+            write_openvino(
+                temporary, Form(), metadata, lambda onnx: _write_onnx(program, onnx, graph.outputs, metadata)
+            )
+        checked.append(_compare(graph, temporary, images))
 
     beside = path.with_suffix(".bin") if to == "openvino" else None
     write_together(path, beside, write)
@@ -81,18 +88,27 @@ def _description(network: TaskNetwork, size: Size) -> dict[str, str]:
 
 def _trace(module: nn.Module, images: Tensor, any_batch: bool) -> ExportedProgram:
     shapes = ({0: Dim.DYNAMIC} if any_batch else {},)
-    with torch.no_grad():
+    with torch.no_grad(), warnings.catch_warnings():
+        # of torchvision's non-maximum suppression, which names a size that depends on values by an older word
+        warnings.filterwarnings("ignore", message=".*create_unbacked_symint", category=FutureWarning)
         return torch.export.export(module, (images,), dynamic_shapes=shapes)
 
 
-def _write_onnx(program: ExportedProgram, path: Path, metadata: dict[str, str]) -> None:
+def _write_onnx(program: ExportedProgram, path: Path, outputs: Sequence[str], metadata: dict[str, str]) -> None:
     from onnx import helper
 
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # what it says is for its programmers
+    for name in ("torch.onnx", "onnx_ir._convenience"):
+        logging.getLogger(name).setLevel(logging.ERROR)  # what they say is for their programmers
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        names = {"input_names": ["images"], "output_names": ["answers"]}
-        made = torch.onnx.export(program, opset_version=ANY_OPSET, dynamo=True, verbose=False, **names)  # type: ignore[arg-type]
+        made = torch.onnx.export(
+            program,
+            input_names=["images"],
+            output_names=list(outputs),
+            opset_version=ANY_OPSET,
+            dynamo=True,
+            verbose=False,
+        )
     assert made is not None
     proto = made.model_proto  # a new one whenever it is asked for
     helper.set_model_props(proto, metadata)
@@ -100,17 +116,25 @@ def _write_onnx(program: ExportedProgram, path: Path, metadata: dict[str, str]) 
     check_onnx(path)
 
 
-def _compare(module: nn.Module, path: Path, images: Tensor) -> Verification:
+def _compare(graph: Graph, path: Path, images: Tensor) -> Verification:
     """Run the file and the module on the same images."""
     with torch.inference_mode():
-        expected = module(images)
+        answers = graph.module(images)
+    expected = [answers] if isinstance(answers, Tensor) else list(answers)
     file = open_file(path)
-    found = file(images)
-    largest = float((found - expected).abs().max())
-    relative = largest / max(float(expected.square().mean().sqrt()), 1e-30)
-    if not found.isfinite().all() or not relative <= ALLOWED:
+    found = file.all_outputs(images)
+    largest = max(float((f - e).abs().max()) for f, e in zip(found, expected, strict=True))
+    measure = graph.difference or _relative
+    relative = measure(found, expected)
+    if not all(f.isfinite().all() for f in found) or not relative <= ALLOWED:
         raise MaxViTError(
             f"the file answers otherwise than the network: the relative difference is {relative:.1e} in {file.name}, "
             f"where {ALLOWED:.1e} is allowed; nothing was written: please report this"
         )
     return Verification(largest, relative, ALLOWED, len(images), 0, file.name)
+
+
+def _relative(found: Sequence[Tensor], expected: Sequence[Tensor]) -> float:
+    """The largest difference over the root mean square of what is expected."""
+    pairs = zip(found, expected, strict=True)
+    return max(float((f - e).abs().max()) / max(float(e.square().mean().sqrt()), 1e-30) for f, e in pairs)

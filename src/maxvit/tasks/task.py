@@ -2,7 +2,8 @@
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -51,6 +52,24 @@ class Metric(Protocol):
     def rows(self) -> list[dict[str, str | int | float]]:
         """A table, a row a class, with the same columns in each; empty where there is nothing to tell."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """What an exported file computes.
+
+    Attributes:
+        module: From images (B, C, H, W) to a tensor, or to a tuple of them.
+        outputs: Their names.
+        any_batch: It takes any number of images; else the number is part of the file.
+        difference: How far what a file gives is from what the module gives, 0: not at all; None: the largest difference
+            of two numbers over the root mean square of the module's.
+    """
+
+    module: nn.Module
+    outputs: tuple[str, ...] = ("answers",)
+    any_batch: bool = True
+    difference: Callable[[Sequence[Tensor], Sequence[Tensor]], float] | None = None
 
 
 class Task(ABC):
@@ -194,7 +213,7 @@ class Task(ABC):
 
     # export
 
-    def exported(self, network: nn.Module) -> nn.Module:
+    def exported(self, network: nn.Module) -> Graph:
         """What `maxvit export` writes: from prepared images (B, C, H, W) to tensors whose batch is that of the images.
 
         Raises:

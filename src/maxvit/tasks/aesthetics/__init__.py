@@ -23,7 +23,7 @@ from maxvit.tasks.aesthetics.metric import AestheticsMetric
 from maxvit.tasks.aesthetics.network import AestheticsHead, Shares
 from maxvit.tasks.aesthetics.picture import draw_scores
 from maxvit.tasks.aesthetics.settings import AestheticsSettings
-from maxvit.tasks.task import Task
+from maxvit.tasks.task import Graph, Task
 
 
 class Aesthetics(Task):
@@ -112,9 +112,9 @@ class Aesthetics(Task):
         """A CSV file: see `write_csv`."""
         write_csv(answers, out, class_names)
 
-    def exported(self, network: nn.Module) -> nn.Module:
+    def exported(self, network: nn.Module) -> Graph:
         """From images to shares (B, 10)."""
-        return Shares(network)
+        return Graph(Shares(network))
 
 
 def _shares(logits: Tensor) -> list[Tensor]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from PIL import Image
 from torch import Tensor, nn
@@ -18,7 +18,8 @@ from maxvit.tasks.detection.metric import AveragePrecision
 from maxvit.tasks.detection.objects import Objects
 from maxvit.tasks.detection.picture import draw_objects
 from maxvit.tasks.detection.settings import DetectionSettings
-from maxvit.tasks.task import Answer, Task, Truth
+from maxvit.tasks.network import TaskNetwork
+from maxvit.tasks.task import Answer, Graph, Task, Truth
 
 
 class Detection(Task):
@@ -101,6 +102,13 @@ class Detection(Task):
     def write(self, answers: Iterable[tuple[str, Size, Answer]], out: Path, class_names: Sequence[str]) -> None:
         """See `Task.write`; `out` is a .json file of COCO's results."""
         said.write_results(answers, out, class_names)
+
+    def exported(self, network: nn.Module) -> Graph:
+        """From images to boxes, labels, scores and perhaps masks, of a fixed number: see `DetectionGraph`."""
+        from maxvit.tasks.detection.graph import DetectionGraph, difference
+
+        module = DetectionGraph(cast(TaskNetwork, network), self.settings)
+        return Graph(module, module.outputs, any_batch=False, difference=difference)
 
 
 TASK = Detection

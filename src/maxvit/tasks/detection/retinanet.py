@@ -54,7 +54,7 @@ class RetinaNet(nn.Module):
             assert truths is not None
             return self._losses(said, torch.cat(anchors), truths)
         return [
-            self._answer(logits, offsets, anchors, size)
+            best(*self.candidates(logits, offsets, anchors, size), self.settings)  # without what better ones overlap
             for logits, offsets in zip(said["cls_logits"], said["bbox_regression"], strict=True)
         ]
 
@@ -72,10 +72,10 @@ class RetinaNet(nn.Module):
         losses: dict[str, Tensor] = self.head.compute_loss(shifted, said, [anchors] * len(truths), matched)
         return losses
 
-    def _answer(
+    def candidates(
         self, logits: Tensor, offsets: Tensor, anchors: Sequence[Tensor], size: tuple[int, int]
-    ) -> dict[str, Tensor]:
-        """Of one image: the best anchors of each level, moved, without those that better ones overlap."""
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Of one image the best anchors of each level, moved: boxes (n, 4), scores (n,) and labels (n,)."""
         number = logits.shape[1]
         found = []
         lengths = [len(level) for level in anchors]
@@ -85,4 +85,4 @@ class RetinaNet(nn.Module):
             boxes = self.coder.decode_single(moves[rows], level[rows])
             found.append((clip_boxes_to_image(boxes, size), scores, places % number + 1))
         boxes, scores, labels = (torch.cat(parts) for parts in zip(*found, strict=True))
-        return best(boxes, scores, labels, self.settings)
+        return boxes, scores, labels

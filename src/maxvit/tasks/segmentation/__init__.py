@@ -22,7 +22,7 @@ from maxvit.tasks.segmentation.masks import MaskFile, read_mask
 from maxvit.tasks.segmentation.metric import SegmentationMetric
 from maxvit.tasks.segmentation.network import SegmentationHead
 from maxvit.tasks.segmentation.settings import SegmentationSettings
-from maxvit.tasks.task import Task, TaskSettings
+from maxvit.tasks.task import Graph, Task, TaskSettings
 
 MOST_WINDOWS = 16  # pixels of an image for sliding windows, of those of a window: a strip must not fill the memory
 
@@ -114,9 +114,9 @@ class Segmentation(Task):
         """A folder of masks."""
         picture.write_masks(answers, out, class_names)
 
-    def exported(self, network: nn.Module) -> nn.Module:
+    def exported(self, network: nn.Module) -> Graph:
         """The network itself: from images to logits (B, classes, H, W), of a window where windows slide."""
-        return network
+        return Graph(network)
 
     def _logits(self, network: nn.Module, images: Tensor) -> Tensor:
         if self.settings.inference == "whole":

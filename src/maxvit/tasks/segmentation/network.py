@@ -10,6 +10,14 @@ from maxvit.errors import MaxViTError
 from maxvit.tasks.segmentation.settings import SegmentationSettings
 
 COARSEST = 32  # stride of the last map
+_STRIDES = {  # of the maps that a decoder takes, by the finest that is asked for; FPN takes four, whichever
+    ("unet", 4): (2, 4, 8, 16, 32),
+    ("unet", 2): (2, 4, 8, 16, 32),
+    ("upernet", 4): (4, 8, 16, 32),
+    ("upernet", 2): (2, 4, 8, 16, 32),
+    ("fpn", 4): (4, 8, 16, 32),
+    ("fpn", 2): (2, 4, 8, 16),
+}
 
 
 class SegmentationHead(nn.Module):
@@ -29,8 +37,9 @@ class SegmentationHead(nn.Module):
 
     def __init__(self, channels: dict[int, int], num_classes: int, settings: SegmentationSettings) -> None:
         super().__init__()
-        self.strides = (2, 4, 8, 16, 32) if settings.decoder == "unet" else (4, 8, 16, 32)
-        self.stride = 1 if settings.decoder == "unet" else 4  # of what the decoder gives
+        self.strides = _STRIDES[settings.decoder, settings.finest]
+        self.stride = 1 if settings.decoder == "unet" else settings.finest  # of what the decoder gives
+        self.unread = 1 if settings.decoder == "unet" else 2  # decoders count image and stem, but take no channel
         self.pools_to_one_pixel = settings.decoder == "upernet"
         self.decoder, self.classifier = _make_decoder([channels[s] for s in self.strides], num_classes, settings)
         self.dropout = nn.Dropout2d(settings.dropout)
@@ -49,8 +58,8 @@ class SegmentationHead(nn.Module):
             )
         height, width = (-(-side // COARSEST) * COARSEST for side in size)
         levels = [_pad(x, height // s, width // s) for x, s in zip(maps, self.strides, strict=True)]
-        unread = levels[0].new_empty((batch, 0, height, width))  # decoders count image and stem, but take no channel
-        x = self.decoder([unread] * (6 - len(levels)) + levels)  # (B, decoder_channels, H/stride, W/stride)
+        unread = levels[0].new_empty((batch, 0, height, width))
+        x = self.decoder([unread] * self.unread + levels)  # (B, decoder_channels, H/stride, W/stride)
         logits = self.classifier(self.dropout(x))  # (B, classes, H/stride, W/stride)
         if self.stride > 1:
             logits = F.interpolate(logits, scale_factor=self.stride, mode="bilinear")
@@ -72,7 +81,7 @@ def _make_decoder(channels: list[int], num_classes: int, settings: SegmentationS
         from segmentation_models_pytorch.decoders.upernet.decoder import UPerNetDecoder
     except ImportError as error:
         raise MaxViTError(f"segmentation needs {error.name}: pip install 'maxvit[segmentation]'") from error
-    levels = [0] * (6 - len(channels)) + channels
+    levels = [0] * (1 if settings.decoder == "unet" else 2) + channels
     wide = settings.decoder_channels
     decoder: nn.Module
     if settings.decoder == "upernet":
