@@ -9,6 +9,7 @@ A data set is a folder with `counts.csv` (image, count, and split: train, val or
 import csv
 import io
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +101,8 @@ class Counting(Task):
         """The part test, else val, else all."""
         images, splits = _read(path)
         part = next(part for part in ("test", "val", "train") if part in splits)
-        return images.subset([i for i, s in enumerate(splits) if s == part])
+        chosen = images.subset([i for i, s in enumerate(splits) if s == part])
+        return replace(chosen, part="all" if part == "train" else part)
 
     def augment(self, spec: Preprocessing, source: ImageLike, annotation: int) -> tuple[Tensor, Tensor]:
         """The whole image, as a crop could lose an object; half of them are mirrored."""

@@ -51,6 +51,20 @@ def test_export_replaces_a_file_only_when_it_is_told_to(run, trained, tmp_path):
     assert run("export", trained.checkpoint, "--out", file, "--force")[0] == 0
 
 
+def test_weights_beside_an_openvino_file_are_replaced_only_where_it_is_told_to_and_never_the_checkpoint(
+    run, trained, tmp_path
+):
+    (tmp_path / "m.bin").write_text("mine")
+    code, _, err = run("export", trained.checkpoint, "--to", "openvino", "--out", tmp_path / "m.xml")
+    assert (code, (tmp_path / "m.bin").read_text()) == (2, "mine")
+    assert err.startswith(f"error: {tmp_path / 'm.bin'} exists already")
+    checkpoint = tmp_path / "pytorch_model.bin"
+    checkpoint.write_bytes(trained.checkpoint.read_bytes())
+    code, _, err = run("export", checkpoint, "--to", "openvino", "--force")
+    assert (code, checkpoint.read_bytes()) == (2, trained.checkpoint.read_bytes())
+    assert err.startswith(f"error: {checkpoint} is the checkpoint")
+
+
 def test_evaluate_says_its_engine_and_exports_for_it_once(run, trained, images):
     code, out, err = run("evaluate", trained.checkpoint, images, "--engine", "onnxruntime", "--json")
     assert (code, json.loads(out)["engine"]) == (0, "ONNX Runtime")

@@ -111,6 +111,8 @@ def test_evaluation_says_what_the_report_says(done, tmp_path):
     assert json.loads((tmp_path / "evaluation.json").read_text())["figures"].keys() == said["figures"].keys()
     people = asked(done, "evaluate", done.checkpoint, done.data)[1]
     assert next(iter(said["figures"])).replace("_", " ") in people
+    assert said["part"] == "test"
+    assert f"on {said['images']} of {said['images']} images (test)" in people.splitlines()
 
 
 def test_answers_are_printed_drawn_and_written(done, tmp_path):
@@ -216,6 +218,21 @@ def test_one_name_in_several_folders_is_drawn_for_each(done, tmp_path):
         file.write_bytes(done.images[0].read_bytes())
     assert asked(done, "predict", done.checkpoint, *files, "--pictures", tmp_path / "drawn")[0] == 0
     assert len(list((tmp_path / "drawn").iterdir())) == 3
+
+
+def test_pictures_are_not_drawn_over_the_images(done, tmp_path):
+    image = tmp_path / "x.png"
+    decode(done.images[0]).save(image)
+    before = image.read_bytes()
+    code, _, err = asked(done, "predict", done.checkpoint, image, "--pictures", tmp_path / "." / "")
+    assert (code, "holds images to predict" in err, image.read_bytes()) == (2, True, before), err
+
+
+def test_a_folder_that_cannot_be_written_to_is_refused_before_the_evaluation(done, tmp_path, monkeypatch):
+    (tmp_path / "busy").write_text("mine")
+    monkeypatch.setattr("maxvit.inference.judging.judge", None)
+    code, _, err = asked(done, "evaluate", done.checkpoint, done.data, "--out", tmp_path / "busy")
+    assert (code, "busy is a file" in err) == (2, True), err
 
 
 @pytest.mark.full

@@ -172,6 +172,20 @@ def test_a_line_of_pixels_does_not_fill_the_memory(brightest, monkeypatch):
         assert client.post("/predict", content=night(20, 320, 9, 1), headers=PNG).status_code == 200
 
 
+def test_an_image_that_a_task_cannot_prepare_does_not_keep_the_others_from_their_answers(brightest, monkeypatch):
+    def refuse(_, size):
+        if size == (2, 400):
+            raise MaxViTError("that is a strip")
+        return 64, 64
+
+    monkeypatch.setattr(brightest.task, "prepared_size", refuse)
+    with TestClient(create_app({"brightest": brightest})) as client:
+        images = [night(37, 43, 30, 9), night(2, 400, 9, 1)]
+        results = client.post("/v1/models/brightest/predict", files=forms(images)).json()["results"]
+    assert results[0]["answer"] is not None
+    assert results[1]["error"] == "that is a strip"
+
+
 def test_where_it_is_too_busy_or_too_slow_it_is_503(brightest, monkeypatch):
     limits = Limits(timeout_s=1, queue=2, max_images=2)
     with TestClient(create_app({"brightest": brightest}, limits=limits)) as client:

@@ -71,6 +71,16 @@ def test_boxes_are_cut_at_the_border_and_those_without_area_are_left_out_and_cou
     assert objects.boxes.tolist() == [[0, 0, 5, 7], [50, 30, 61, 37], [9, 8, 10, 9]]
     assert objects.areas.tolist() == [35, 77, 1]  # the file says none
     assert "4 objects are left out" in caplog.text
+    assert "4 objects reach beyond their image" in caplog.text
+
+
+@pytest.mark.parametrize("area", [0, -5, None, "12"])
+def test_an_area_that_is_none_is_that_of_the_box(tmp_path, area):
+    data = describe()
+    data["annotations"][0]["area"] = area
+    objects = read(tmp_path, data).annotations[0]
+    width, height = data["annotations"][0]["bbox"][2:]
+    assert objects.areas[0] == pytest.approx(width * height)
 
 
 def test_a_polygon_without_pixels_is_left_out(tmp_path, caplog):
@@ -120,6 +130,7 @@ BROKEN = {
     "id a list": (lambda d: d["images"][1].update(id=[1]), 'entry 1 of "images" has no integer as its id'),
     "id twice": (lambda d: d["annotations"][1].update(id=100), 'entry 1 of "annotations" has the id 100, as another'),
     "name twice": (lambda d: d["categories"][0].update(name="red"), "categories 3 and 7 are both called 'red'"),
+    "no name": (lambda d: d["categories"][0].pop("name"), "category 7 has no name"),
     "no file name": (lambda d: d["images"][0].pop("file_name"), "image 11 has no file_name"),
     "no height": (lambda d: d["images"][0].pop("height"), "image 11 has height None and width 61"),
     "image unknown": (lambda d: d["annotations"][0].update(image_id=99), "annotation 100 is of image 99"),

@@ -5,10 +5,12 @@ import pickle
 import pytest
 import torch
 from segmented import COLOURS, some_classes, write_folder
+from torchvision import tv_tensors
 
 from maxvit import MaxViTError, Preprocessing
 from maxvit.data.transforms import denormalise
 from maxvit.tasks import make_task
+from maxvit.tasks.segmentation.augment import _Photometric
 
 SPEC = Preprocessing(image_size=(64, 96), fit="squash", crop_fraction=1.0)
 
@@ -76,6 +78,12 @@ def test_colours_vary_only_where_it_is_set(folder):
     plain, varied = draw(False), draw(True)
     assert (plain[0].int() - varied[0].int()).abs().max() > 10
     assert torch.equal(plain[1], varied[1])
+
+
+def test_colours_are_not_exchanged():
+    red, draw = tv_tensors.Image(torch.tensor([200, 60, 40], dtype=torch.uint8)[:, None, None]), _Photometric()
+    for _ in range(60):
+        assert draw(red)[:, 0, 0].argmax() == 0
 
 
 def test_the_same_random_numbers_give_the_same_sample(folder):

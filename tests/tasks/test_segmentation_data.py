@@ -1,5 +1,7 @@
 """Every layout is read as it is meant, and what is wrong is named."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -27,6 +29,18 @@ def test_a_split_folder_has_its_parts(tmp_path):
     assert torch.equal(truth(splits.train, 2), torch.from_numpy(some_classes(2)))
     held_out = TASK.load_held_out(tmp_path, ["red", "green", "blue"])
     assert [str(s) for s in held_out.sources] == [str(tmp_path / "test/images/0.png")]
+    for removed, left in (("test", "val"), ("val", "all")):
+        assert held_out.part == removed
+        shutil.rmtree(tmp_path / removed)
+        held_out = TASK.load_held_out(tmp_path, ["red", "green", "blue"])
+        assert held_out.part == left
+    assert len(held_out) == 3
+
+
+def test_a_mark_before_the_names_of_classes_is_no_part_of_them(tmp_path):
+    write_folder(tmp_path, "images", "masks", 2)
+    (tmp_path / "classes.txt").write_text("red\ngreen\nblue\n", "utf-8-sig")
+    assert TASK.load(tmp_path, 0.5, 0).train.class_names == ["red", "green", "blue"]
 
 
 def test_one_folder_is_split_by_the_seed_and_classes_are_counted(tmp_path):

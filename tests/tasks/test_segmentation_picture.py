@@ -94,6 +94,17 @@ def test_masks_are_written_so_that_they_can_be_read_as_masks(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out"]
 
 
+def test_a_folder_that_is_there_is_filled_and_not_replaced(tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "out").symlink_to(tmp_path / "disk")
+    TASK.write([("a/x.jpg", (90, 150), an_answer())], tmp_path / "out", NAMES)
+    assert (tmp_path / "out").is_symlink()
+    assert sorted(str(p.relative_to(tmp_path / "disk")) for p in (tmp_path / "disk").rglob("*.*")) == [
+        "a/x.png",
+        "classes.txt",
+    ]
+
+
 @pytest.mark.parametrize("name", ["/somewhere/else/x.jpg", "../../x.jpg", "..\\x.jpg"])
 def test_nothing_is_written_outside_the_folder(tmp_path, name):
     TASK.write([(name, (90, 150), an_answer())], tmp_path / "deep" / "out", NAMES)

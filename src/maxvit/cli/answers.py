@@ -61,6 +61,8 @@ def predict_task(
     from maxvit.inference.device import best_device
     from maxvit.inference.progress import track
 
+    if pictures is not None and any(file.absolute().parent.resolve() == pictures.resolve() for file in files):
+        raise MaxViTError(f"--pictures {pictures} holds images to predict, and would write over them: name another")
     predictor = TaskPredictor(network, batch_size, best_device())
     failed: list[str] = []
     answers = track(predictor.stream(files), "predicting", show=len(files) > batch_size, total=len(files))
@@ -113,6 +115,7 @@ def evaluate_task(
     """Print figures and a table of classes, and write them where wanted."""
     from maxvit.inference.device import best_device
     from maxvit.inference.judging import judge
+    from maxvit.inference.records import check_folder
     from maxvit.storage import write_text
     from maxvit.tasks import task_for
 
@@ -121,11 +124,13 @@ def evaluate_task(
         raise MaxViTError(f"no data is given: maxvit evaluate CHECKPOINT DATA, with the annotations of {task.name}")
     if not Path(data).exists():
         raise MaxViTError(f"{data} does not exist: check the path")
+    if out is not None:
+        check_folder(out)
     images = task.load_held_out(Path(data), network.class_names)
     result = judge(network.to(best_device()), images, batch_size, workers, show_progress=True)
     for sentence in result.skipped:
         complain(f"left out: {sentence}")
-    answer = {"task": task.name, "images": result.images, "skipped": len(result.skipped)}
+    answer = {"task": task.name, "part": images.part, "images": result.images, "skipped": len(result.skipped)}
     rows = [{key: plain(value) for key, value in row.items()} for row in result.rows]
     figures = {name: plain(value) for name, value in result.figures.items()}
     text = json.dumps({**answer, "figures": figures, "classes": rows})
@@ -137,7 +142,8 @@ def evaluate_task(
         return
     for name, value in result.figures.items():
         typer.echo(f"{name.replace('_', ' ')} {value:.4f}")
-    typer.echo(f"on {result.images} images")
+    part = "all there are: those of training may be among them" if images.part == "all" else images.part
+    typer.echo(f"on {result.images} of {len(images)} images ({part})")
     if result.rows:
         typer.echo("")
         cells = [tuple(_cell(value) for value in row.values()) for row in result.rows]

@@ -22,7 +22,8 @@ def evaluate(
         Path, typer.Argument(help="What maxvit train wrote, RUN/best.safetensors; or an exported file.")
     ],
     data: Annotated[
-        str | None, typer.Argument(help="A folder of class folders, shards, or a list; without it, held-out digits.")
+        str | None,
+        typer.Argument(help="As for maxvit train. Without it, a classifier's held-out digits."),
     ] = None,
     size: Annotated[
         list[str] | None,
@@ -35,7 +36,8 @@ def evaluate(
         str, typer.Option(help="none; or flip: averaged with the mirror image, not for characters.")
     ] = "none",
     out: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Write evaluation.json and predictions.csv there.")
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Write evaluation.json there, and a classifier's predictions.csv."),
     ] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Default: 64, of other tasks 8.")] = None,
     workers: Annotated[int, typer.Option(min=0, help="Processes that decode images.")] = 0,

@@ -55,7 +55,7 @@ def export(
 ) -> None:
     """Write a network as a file for other programs, compared with PyTorch before it is put in place.
 
-    The file brings classes and preprocessing: maxvit predict FILE IMAGE.
+    The file brings classes and preprocessing; a classifier's is run by maxvit predict FILE IMAGE.
     """
     from maxvit.config import check_known
     from maxvit.create import load_model
@@ -78,8 +78,11 @@ def export(
         opset=opset,
     )
     path = out or checkpoint.with_suffix(ENDINGS[to])
-    if path.exists() and not force:
-        raise MaxViTError(f"{path} exists already: choose another name with --out, or replace it with --force")
+    for target in (path, path.with_suffix(".bin")) if to == "openvino" else (path,):
+        if target.exists() and target.samefile(checkpoint):
+            raise MaxViTError(f"{target} is the checkpoint, and would be written over: choose another name with --out")
+        if target.exists() and not force:
+            raise MaxViTError(f"{target} exists already: choose another name with --out, or replace it with --force")
     if (network := open_task(checkpoint, task, None)) is not None:
         if form != Form(image_size=form.image_size, batch=form.batch) or scale_windows or images:
             raise MaxViTError(

@@ -28,7 +28,8 @@ def predict(
     out: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="Write .parquet, .csv or .jsonl; the same command goes on if it was stopped."
+            metavar="PATH",
+            help="Write .parquet, .csv or .jsonl, and go on if it was stopped; of other tasks what they write.",
         ),
     ] = None,
     embeddings: Annotated[bool, typer.Option("--embeddings", help="With --out: also features.")] = False,
@@ -51,7 +52,7 @@ def predict(
 ) -> None:
     """Classify images; with the checkpoint of another task give its answers, and with --out in the format of its field.
 
-    What cannot be read is named and the others are done; the exit code is then 2. With --out it is listed in
+    What cannot be read is named and the others are done; the exit code is then 2. A classifier's --out lists it in
     NAME.errors.csv, and the exit code is 0.
     """
     given = {"--embeddings": embeddings, "--workers": workers, "--devices": devices, "--part-size": part_size}

@@ -19,12 +19,14 @@ class AnnotatedImages:
         annotations: One an image; what it is, the task says: the path of a mask, a list of boxes, ten shares.
         class_names: What the annotations tell apart, in order.
         names: What to call each image in messages and reports.
+        part: Of the data set: "train", "val", "test", or "all" of it.
     """
 
     sources: Sequence[ImageLike]
     annotations: Sequence[Any]
     class_names: list[str]
     names: Sequence[str]
+    part: str = "all"
 
     def __len__(self) -> int:
         return len(self.annotations)
@@ -32,7 +34,7 @@ class AnnotatedImages:
     def subset(self, indices: Sequence[int]) -> "AnnotatedImages":
         """Some of the images, in the order of `indices`."""
         sources, annotations, names = (Picked(s, indices) for s in (self.sources, self.annotations, self.names))
-        return AnnotatedImages(sources, annotations, self.class_names, names)
+        return AnnotatedImages(sources, annotations, self.class_names, names, self.part)
 
 
 @dataclass(frozen=True, slots=True)

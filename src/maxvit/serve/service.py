@@ -236,6 +236,8 @@ class Service:
                 return served.model.prepare(decode_sent(data, self.limits.max_pixels))
             except Refusal as refusal:
                 return refusal
+            except MaxViTError as error:  # the task's own, of an image that it cannot take
+                return Refusal(422, str(error))
 
     def _tell(self, model: OtherTask, picture: bool, upload: Upload, answer: Any) -> TaskPredicted:
         """Decoded anew for a picture: as many images are in memory as there are threads that decode."""

@@ -4,6 +4,7 @@ import csv
 import io
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -48,7 +49,7 @@ def load_held_out_scores(path: Path) -> AnnotatedImages:
     images, parts = read_scores(path)
     for part in ("test", "val"):
         if part in parts:
-            return images.subset([i for i, p in enumerate(parts) if p == part])
+            return replace(images.subset([i for i, p in enumerate(parts) if p == part]), part=part)
     return images
 
 

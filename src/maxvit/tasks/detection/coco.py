@@ -17,6 +17,7 @@ from maxvit.tasks.detection.masks import is_numbers, read_segmentation
 from maxvit.tasks.detection.objects import Objects
 
 logger = logging.getLogger(__name__)
+SLACK = 2  # pixels that a box may lie beyond its image without a warning
 _TRIED = 100  # images that are looked for on the disk: if none is there, the folder is the wrong one
 
 
@@ -72,11 +73,7 @@ def read_coco(file: Path, folder: Path, with_masks: bool, class_names: Sequence[
     data = _load(file)
     images = _index(file, data, "images")
     categories = _index(file, data, "categories")
-    names = {i: str(category.get("name")) for i, category in sorted(categories.items())}
-    twice = [name for name, number in Counter(names.values()).items() if number > 1]
-    if twice:
-        ids = [i for i, name in names.items() if name == twice[0]]
-        raise MaxViTError(f"{file}: the categories {ids[0]} and {ids[1]} are both called {twice[0]!r}: rename one")
+    names = _names(file, categories)
     per_image: dict[int, list[dict[str, Any]]] = {i: [] for i in images}
     for i, annotation in _index(file, data, "annotations").items():
         image, category = annotation.get("image_id"), annotation.get("category_id")
@@ -97,7 +94,21 @@ def read_coco(file: Path, folder: Path, with_masks: bool, class_names: Sequence[
     ]
     if lost := sum(map(len, per_image.values())) - sum(len(found.labels) for found in objects):
         logger.warning("%s: %d objects are left out: they have no area within their image", file, lost)
+    sizes = [found.size for found in objects]
+    beyond = sum(_goes_beyond(a["bbox"], size) for size, i in zip(sizes, images, strict=True) for a in per_image[i])
+    if beyond:
+        logger.warning(
+            "%s: %d objects reach beyond their image and are cut at its border: bbox takes [x, y, width, height]",
+            file,
+            beyond,
+        )
     return AnnotatedImages([folder / name for name in file_names], objects, list(class_names), file_names)
+
+
+def _goes_beyond(box: list[float], size: Size) -> bool:
+    """By more than inaccurate drawing makes it."""
+    left, top, width, height = box
+    return left < -SLACK or top < -SLACK or left + width > size[1] + SLACK or top + height > size[0] + SLACK
 
 
 def _load(file: Path) -> dict[str, Any]:
@@ -126,6 +137,21 @@ def _index(file: Path, data: dict[str, Any], section: str) -> dict[int, dict[str
             raise MaxViTError(f'{file}: entry {number} of "{section}" has {reason}; give each an id of its own')
         found[i] = entry
     return found
+
+
+def _names(file: Path, categories: dict[int, dict[str, Any]]) -> dict[int, str]:
+    """Of the categories by their ids, in whose order they are."""
+    names: dict[int, str] = {}
+    for i, category in sorted(categories.items()):
+        name = category.get("name")
+        if not isinstance(name, str) or not name:
+            raise MaxViTError(f"{file}: category {i} has no name")
+        names[i] = name
+    twice = [name for name, number in Counter(names.values()).items() if number > 1]
+    if twice:
+        ids = [i for i, name in names.items() if name == twice[0]]
+        raise MaxViTError(f"{file}: the categories {ids[0]} and {ids[1]} are both called {twice[0]!r}: rename one")
+    return names
 
 
 def _file_name(file: Path, i: int, image: dict[str, Any]) -> str:
@@ -173,8 +199,8 @@ def _read_objects(
             if mask is None:
                 continue
             masks.append(mask)
-        area = annotation.get("area")
-        area = area if is_numbers([area]) else (right - left) * (bottom - top)
+        area: Any = annotation.get("area")
+        area = area if is_numbers([area]) and area > 0 else (right - left) * (bottom - top)
         found.append((left, top, right, bottom, labels[annotation["category_id"]], crowd, area))
     table = np.array(found, np.float64).reshape(-1, 7)
     return Objects(

@@ -1,6 +1,7 @@
 """The parts of a data set: what to learn from, to choose by and to report on."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from maxvit.data.annotated import AnnotatedImages, AnnotatedSplits, draw_out
@@ -39,4 +40,4 @@ def load_held_out(path: Path, class_names: Sequence[str], with_masks: bool) -> A
     """
     parts = find_parts(path)
     part = next(name for name in ("test", "val", "train", "all") if name in parts)
-    return read_coco(*parts[part], with_masks, class_names)
+    return replace(read_coco(*parts[part], with_masks, class_names), part="all" if part == "train" else part)

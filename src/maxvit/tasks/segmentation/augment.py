@@ -1,5 +1,7 @@
 """What training makes of an image and its mask: another scale, a piece, a mirror image, other colours."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torchvision import tv_tensors
@@ -41,5 +43,13 @@ def _transform(settings: SegmentationSettings, spec: Preprocessing) -> v2.Compos
     if settings.flip:
         steps.append(v2.RandomHorizontalFlip())
     if settings.photometric:
-        steps.append(v2.RandomPhotometricDistort())
+        steps.append(_Photometric())
     return v2.Compose(steps)
+
+
+class _Photometric(v2.RandomPhotometricDistort):
+    """Without torchvision's exchange of colour channels: a blue sky stays blue."""
+
+    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
+        """What one image gets."""
+        return super().make_params(flat_inputs) | {"channel_permutation": None}

@@ -1,7 +1,7 @@
 """Data sets of images and masks: a folder of your own, ADE20K, COCO-Stuff."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -77,9 +77,9 @@ def load_held_out(path: Path, class_names: Sequence[str]) -> AnnotatedImages:
         found = list(class_names)
     refuse_unknown(found, class_names, lambda name: f"{name!r} of {path}")
     key = Key.of([list(class_names).index(name) for name in found], layout.zero_is_ignored)
-    parts = [*([layout.test] if layout.test else []), *layout.val]
-    part = next((part for part in parts if (path / part[0]).is_dir()), layout.train)
-    return _pair(path, part, key, list(class_names))
+    parts = [("test", part) for part in [layout.test] if part] + [("val", part) for part in layout.val]
+    name, part = next(((name, part) for name, part in parts if (path / part[0]).is_dir()), ("all", layout.train))
+    return replace(_pair(path, part, key, list(class_names)), part=name)
 
 
 def _find_layout(path: Path) -> _Layout:
@@ -163,7 +163,7 @@ def _named_classes(path: Path, layout: _Layout) -> list[str] | None:
     if file is None:
         return None
     try:
-        lines = [line.strip() for line in file.read_text("utf-8").splitlines() if line.strip()]
+        lines = [line.strip() for line in file.read_text("utf-8-sig").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise MaxViTError(f"{file} cannot be read as text: {error}") from error
     if file.name == "objectInfo150.txt":  # a heading, then columns of which the last holds synonyms

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from maxvit.config import Size
 from maxvit.errors import MaxViTError
+from maxvit.storage import write_text
 from maxvit.tasks.segmentation.masks import IGNORED
 
 BACKGROUND = "background"
@@ -76,7 +77,7 @@ def _legend(drawn: Image.Image, found: list[tuple[str, float]], class_names: Seq
 
 
 def write_masks(answers: Iterable[tuple[str, Size, Tensor]], out: Path, class_names: Sequence[str]) -> None:
-    """A folder of palette PNGs whose values are the classes, and `classes.txt`; it is there once all are.
+    """A folder of palette PNGs whose values are the classes, which get there once all are made; last `classes.txt`.
 
     Args:
         answers: Name of the image, its size, its classes (height, width) uint8.
@@ -92,9 +93,11 @@ def write_masks(answers: Iterable[tuple[str, Size, Tensor]], out: Path, class_na
         )
     if out.is_dir() and any(out.iterdir()):
         raise MaxViTError(f"folder {out} is not empty: choose a new one, or empty it")
+    out = out.resolve()
+    home = out if out.is_dir() else out.parent  # what is there may be another disk, and then cannot be replaced
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+        home.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=home))
     except OSError as error:
         raise MaxViTError(f"cannot write {out}: {error.strerror}; choose a folder that can be written to") from error
     try:
@@ -105,9 +108,10 @@ def write_masks(answers: Iterable[tuple[str, Size, Tensor]], out: Path, class_na
             mask = Image.fromarray(classes.numpy())
             mask.putpalette(palette().tobytes())  # from grey to a palette, values as they are
             mask.save(file, "PNG")
-        (folder / "classes.txt").write_text("".join(f"{name}\n" for name in class_names), "utf-8")
-        folder.chmod(0o755)  # mkdtemp makes private folders; this one is for sharing
-        os.replace(folder, out)
+        out.mkdir(exist_ok=True)
+        for entry in sorted(folder.iterdir()):
+            os.replace(entry, out / entry.name)
+        write_text(out / "classes.txt", "".join(f"{name}\n" for name in class_names))
     except OSError as error:
         raise MaxViTError(f"cannot write {out}: {error.strerror or error}; choose another folder") from error
     finally:
