@@ -75,6 +75,24 @@ def test_a_data_folder_that_is_empty(refused_training, tmp_path):
     assert sentence.endswith("it holds nothing")
 
 
+def test_a_run_folder_that_would_be_a_class_of_the_next_run(refused, images, small, monkeypatch):
+    sentence = refused("train", images, *small, "--out", images / "runs" / "one")
+    assert sentence.startswith(f"{images / 'runs' / 'one'} lies in {images}, where each folder is a class")
+    monkeypatch.chdir(images)
+    assert "runs/" in refused("train", ".", *small)
+    assert not (images / "runs").exists()
+
+
+def test_a_folder_of_one_s_own_that_is_called_digits(refused, images, small, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(images, "digits")
+    assert "write ./digits for the folder" in refused("train", "digits", *small, "--out", tmp_path / "run")
+
+
+def test_a_path_of_any_characters_is_that_path(refused_training, tmp_path):
+    assert refused_training(tmp_path / "p\U0001f600").startswith(f"{tmp_path / 'p'}\U0001f600 does not exist")
+
+
 def test_a_data_folder_of_loose_files(refused_training, images):
     assert refused_training(images / "red").endswith("it holds only loose files")
 

@@ -157,3 +157,11 @@ def test_a_model_is_judged_by_the_part_that_training_did_not_see(tmp_path, parts
     for part in parts:
         (tmp_path / part).mkdir()
     assert held_out_folder(tmp_path) == tmp_path / wanted
+
+
+@pytest.mark.parametrize("names", [("Training", "Testing"), ("Train", "Val"), ("val", "test")])
+def test_parts_under_other_names_are_no_classes(tmp_path, names):
+    for name in names:
+        fill(tmp_path / name, cat=1, dog=1)
+    with pytest.raises(MaxViTError, match="look like parts of the data: rename them to train, val and test"):
+        load_folder(tmp_path)

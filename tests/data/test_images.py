@@ -11,7 +11,8 @@ import skimage
 import sklearn
 from PIL import Image, ImageDraw
 
-from maxvit.data.images import EXTENSIONS, decode, find_images
+from maxvit.data.images import EXTENSIONS, decode, find_images, read_size
+from maxvit.data.reduced import RandomPiece
 from maxvit.errors import MaxViTError
 
 H, W = 13, 7
@@ -356,3 +357,12 @@ def test_what_an_extension_promises_can_be_read_in_either_case(tmp_path, extensi
 def test_what_is_no_image_at_all_is_named():
     with pytest.raises(MaxViTError, match="a NoneType is no image; give a path"):
         decode(None)
+
+
+@pytest.mark.parametrize("tags", [b"Exif\0\0MM\0*\0\0\0", b"Exif\0\0" + bytes(10)], ids=["cut off", "empty"])
+def test_a_picture_with_damaged_exif_tags_is_as_it_is_stored(tmp_path, tags):
+    path, pixels = tmp_path / "a.jpg", np.tile(np.uint8([250, 20, 20]), (24, 40, 1))
+    Image.fromarray(pixels).save(path, exif=tags, dpi=(72, 72))
+    assert read_size(path) == (24, 40)
+    assert np.asarray(decode(path)).shape == (24, 40, 3)
+    assert RandomPiece((8, 8), (0.5, 1.0), (1.0, 1.0))(path).shape == (3, 8, 8)

@@ -4,6 +4,7 @@ import pytest
 
 from maxvit.data import shards
 from maxvit.data.shards import read_shards
+from maxvit.data.sources import load_images
 from maxvit.errors import MaxViTError
 from shard_samples import picture, sample, two_splits, write_foreign, write_tar
 
@@ -185,3 +186,20 @@ def test_numbers_that_cannot_be_classes_are_refused(tmp_path):
         MaxViTError, match=r"has labels up to 123456789012: number the classes from 0 on, and delete ind"
     ):
         read_shards(two_splits(tmp_path / "foreign", *sample("a", 123456789012)))
+
+
+def test_a_table_of_somebody_else_is_not_written_over(tmp_path):
+    folder = write_foreign(tmp_path / "foreign")
+    (folder / "train.npz").write_bytes(b"mine")
+    assert len(read_shards(folder).train) == 12
+    assert (folder / "train.npz").read_bytes() == b"mine"
+    assert not (folder / "index.json").exists()
+
+
+def test_an_index_of_another_program_makes_no_shards(tmp_path):
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        for i in range(2):
+            (tmp_path / name / f"{i}.jpg").write_bytes(picture(i))
+    (tmp_path / "index.json").write_text('{"title": "photographs"}')
+    assert load_images(str(tmp_path), 0.5, 0).train.class_names == ["a", "b"]

@@ -80,3 +80,14 @@ def test_balanced_classes_count_alike_and_a_mean_image_counts_one():
     weights = balanced_weights(labels, 4)
     assert weights.tolist() == pytest.approx([10 / 14, 0, 10 / 6, 0])
     assert float(weights[labels].mean()) == pytest.approx(1)
+
+
+def test_mixed_labels_have_the_weights_of_their_classes():
+    weights = torch.tensor([0.5, 1.0, 2.0], dtype=torch.float64)
+    shares = torch.tensor([[0.25, 0.75, 0.0], [0.0, 0.5, 0.5]], dtype=torch.float64)
+    losses = [
+        Classification(lambda _, x=x: x[None], loss="sigmoid")(None, y[None])["loss"]
+        for x, y in zip(LOGITS, shares, strict=True)
+    ]
+    found = task(loss="sigmoid", class_weights=weights).train()(None, shares)["loss"]
+    torch.testing.assert_close(found, (losses[0] * (0.25 * 0.5 + 0.75) + losses[1] * 1.5) / 2)

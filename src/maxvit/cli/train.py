@@ -15,6 +15,7 @@ from maxvit.cli.errors import INTERRUPTED, REQUEUE, complain
 from maxvit.errors import MaxViTError
 
 if TYPE_CHECKING:
+    from maxvit.training.recipe import Recipe
     from maxvit.training.run import Outcome
 
 
@@ -67,9 +68,9 @@ def train(
         if model is not None:
             overrides.insert(0, f"model.name={model}")
         if data is not None:
-            overrides.insert(0, f"data.path={json.dumps(data)}")
+            overrides.insert(0, f"data.path={json.dumps(data, ensure_ascii=False)}")
         if task is not None:
-            overrides.insert(0, f"task.name={json.dumps(task)}")
+            overrides.insert(0, f"task.name={json.dumps(task, ensure_ascii=False)}")
         name = recipe or _default_recipe(task, data)
         chosen = load_recipe(name, overrides)
         if show_recipe:
@@ -78,6 +79,7 @@ def train(
         if out is None and (go_on or processes().started):
             raise MaxViTError("give --out, the run folder: all processes, and the next start, must know it")
         out = out or _new_folder(Path(chosen.data.path or name).resolve().name)
+        _check_outside(out, chosen)
         words = ["--recipe", name, "--out", str(out), *(word for o in overrides for word in ("--set", o))]
         words += ["--continue"] if go_on else []
     folder = resume or out
@@ -97,6 +99,18 @@ def train(
         _finish(outcome, as_json)
     elif not outcome.finished:
         raise typer.Exit(_code(outcome))
+
+
+def _check_outside(run: Path, recipe: "Recipe") -> None:
+    """Refuse a run folder that would be a class of the next run."""
+    from maxvit.tasks import CLASSIFICATION
+
+    data = Path(recipe.data.path or "")
+    if recipe.data.path is None or not data.is_dir() or recipe.task.get("name") != CLASSIFICATION:
+        return
+    classes = data / "train" if (data / "train").is_dir() else data
+    if run.resolve().is_relative_to(classes.resolve()):
+        raise MaxViTError(f"{run} lies in {classes}, where each folder is a class: choose one outside with --out")
 
 
 def _default_recipe(task: str | None, data: str | None) -> str:

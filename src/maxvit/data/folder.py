@@ -7,6 +7,7 @@ from maxvit.data.labelled import LabelledImages, Splits, refuse_unknown, split
 from maxvit.errors import MaxViTError
 
 _VAL_NAMES = ("val", "valid", "validation")
+_PARTS = {"train", "training", "test", "testing", *_VAL_NAMES}
 
 
 def load_folder(folder: Path, val_fraction: float = 0.2, seed: int = 0) -> Splits:
@@ -60,6 +61,9 @@ def read_classes(folder: Path, class_names: list[str] | None = None) -> Labelled
     if class_names is None:
         if len(folders) == 1:
             raise MaxViTError(f"{wanted}; it holds one class only, {folders[0].name!r}: add a second one")
+        if all(p.name.lower() in _PARTS for p in folders):
+            names = " and ".join(p.name for p in folders)
+            raise MaxViTError(f"{names} of {folder} look like parts of the data: rename them to train, val and test")
         class_names = [p.name for p in folders]
     else:
         refuse_unknown([p.name for p in folders], class_names, lambda name: str(folder / name))

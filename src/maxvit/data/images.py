@@ -1,6 +1,7 @@
 """Decode anything that a person would call an image, as a person sees it: upright, RGB, 8 bits."""
 
 import io
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,19 @@ ImageLike = str | Path | bytes | Image.Image | npt.NDArray[np.generic]
 _COMMON = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 _RARE = (".jpe", ".jfif", ".avif", ".jp2", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".ico")
 EXTENSIONS = frozenset((*_COMMON, *_RARE))
+
+# what Pillow's decoders raise on damaged files
+DAMAGED = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    EOFError,
+    IndexError,
+    TypeError,
+    RuntimeError,
+    AttributeError,
+    struct.error,
+)
 
 
 def decode(source: ImageLike) -> Image.Image:
@@ -69,8 +83,7 @@ def opened(source: ImageLike) -> Iterator[Image.Image]:
         raise MaxViTError(f"{name} cannot be opened: {error.strerror}") from error
     except Image.DecompressionBombError as error:
         raise MaxViTError(f"{name} has too many pixels to be a picture: {error}") from error
-    except (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, RuntimeError, AttributeError) as error:
-        # the types that Pillow's decoders raise on damaged files
+    except DAMAGED as error:
         raise MaxViTError(f"{name} is damaged: {error}") from error
 
 
@@ -87,7 +100,7 @@ def read_size(source: ImageLike) -> tuple[int, int]:
     try:
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
             return upright_size(image)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except (*DAMAGED, Image.DecompressionBombError) as error:
         raise MaxViTError(f"the size of {source!s:.200} cannot be read: {error}") from error
 
 
@@ -96,8 +109,17 @@ def upright_size(image: Image.Image) -> tuple[int, int]:
     if image.format == "TIFF":  # of which some Pillow versions turn the size on opening, and others on loading
         image = ImageOps.exif_transpose(image)
         return image.height, image.width
-    turned = image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
+    turned = orientation(image) in (5, 6, 7, 8)
     return (image.width, image.height) if turned else (image.height, image.width)
+
+
+def orientation(image: Image.Image) -> int:
+    """How an image is to be turned, by its EXIF tag: 1 to 8; 1, as it is, where the tags are damaged."""
+    try:
+        found = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except (struct.error, SyntaxError, ValueError, TypeError, KeyError, OSError):
+        return 1
+    return found if type(found) is int and 1 <= found <= 8 else 1
 
 
 def find_images(folder: Path) -> list[Path]:
@@ -127,7 +149,8 @@ def _from_array(array: npt.NDArray[Any]) -> Image.Image:
 def upright(image: Image.Image) -> Image.Image:
     """As a person sees it: turned by its EXIF tag, without transparency, in 8-bit RGB."""
     image.load()
-    image = ImageOps.exif_transpose(image)
+    if orientation(image) != 1:
+        image = ImageOps.exif_transpose(image)
     if image.mode.startswith(("I", "F")):
         image = _to_8_bits(image)
     if image.has_transparency_data:

@@ -3,13 +3,13 @@
 from math import ceil, floor
 
 import torch
-from PIL import ExifTags, Image
+from PIL import Image
 from torch import Tensor, nn
 from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.v2 import functional as F
 
 from maxvit.config import Size
-from maxvit.data.images import ImageLike, opened, upright, upright_size
+from maxvit.data.images import ImageLike, opened, orientation, upright, upright_size
 
 Box = tuple[int, int, int, int]  # top, left, height, width
 
@@ -43,7 +43,7 @@ class RandomPiece(nn.Module):
             box = self.draw(whole)
             yours = isinstance(source, Image.Image)  # and stays as it is
             factor = 1 if yours else shrink(image, shrink_factor(box, self.size))
-            turned = image.getexif().get(ExifTags.Base.Orientation, 1)
+            turned = orientation(image)
             picture = upright(image)
         # sides are rounded up, so the last stored row and column may lie partly outside; turned, they are the first
         down = picture.height - whole[0] / factor if turned in (3, 4, 7, 8) else 0.0

@@ -7,6 +7,7 @@ import zlib
 from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple, overload
 
 import numpy as np
@@ -111,6 +112,17 @@ def write_index(index: Index, write: Callable[[str, bytes], object]) -> None:
         write(f"{split}.npz", content.getvalue())
     head = {"format": FORMAT, "version": VERSION, "class_names": index.class_names, "splits": splits}
     write(FILE, json.dumps(head, indent=1).encode())
+
+
+def is_index(file: Path) -> bool:
+    """Whether a file is an index of ours, even a damaged one, and not another program's index.json."""
+    try:
+        head = json.loads(file.read_bytes())
+    except OSError:
+        return False
+    except (ValueError, RecursionError):
+        return True
+    return isinstance(head, dict) and "splits" in head
 
 
 def read_index(read: Callable[[str], bytes | None], place: str) -> Index | None:

@@ -107,7 +107,8 @@ def open_shards(
                 f"{place.name} is unfinished: call maxvit shard again with the same folder, it starts over"
             )
         index = scan_shards(place)
-        write_index(index, place.write)
+        if all(place.read(f"{split}.npz") is None for split in SPLITS):  # else they are somebody's
+            write_index(index, place.write)
     names, numbers = _classes(index, class_names, place.name)
     there = [split for split in SPLITS if split in index.tables]
     return {split: _open_split(place, index.tables[split], names, numbers) for split in there}

@@ -5,7 +5,7 @@ from pathlib import Path
 from maxvit.data.folder import held_out_folder, load_folder, read_classes
 from maxvit.data.labelled import LabelledImages, Splits, in_classes
 from maxvit.data.lists import KINDS, load_list, read_list
-from maxvit.data.shard_index import FILE
+from maxvit.data.shard_index import FILE, is_index
 from maxvit.data.shards import UNFINISHED, read_shards
 
 
@@ -53,6 +53,6 @@ def load_held_out(path: str, class_names: list[str] | None) -> LabelledImages:
 
 def holds_shards(folder: Path) -> bool:
     """An index; or tar files without class folders, beside which tar files are leftovers of a download."""
-    if (folder / FILE).is_file() or (folder / UNFINISHED).is_file():
+    if is_index(folder / FILE) or (folder / UNFINISHED).is_file():
         return True
     return any(folder.glob("*.tar")) and not any(path.is_dir() for path in folder.iterdir())

@@ -55,7 +55,8 @@ class Classification(nn.Module):
             exact = torch.promote_types(logits.dtype, torch.float32)  # smoothing by 1e-4 is lost in 16 bits
             targets = targets.to(exact) * (1 - smoothing) + smoothing / logits.shape[1]
             losses = F.binary_cross_entropy_with_logits(logits.to(exact), targets, reduction="none").sum(1)
-            losses = losses if weights is None else losses * weights[labels]
+            if weights is not None:  # mixed labels have a share of each
+                losses = losses * (weights[labels] if labels.ndim == 1 else labels.to(exact) @ weights.to(exact))
         return {"loss": losses.mean(), "accuracy": _is_right(logits, labels).double().mean()}
 
 

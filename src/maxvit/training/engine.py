@@ -61,6 +61,8 @@ class Engine:
             raise MaxViTError("engine.precision is bf16, which this device computes many times slower: use fp32")
         if settings.sync_batch_norm and not on_gpu:
             raise MaxViTError("engine.sync_batch_norm needs GPUs: PyTorch has it for them alone; set it to false")
+        if on_gpu and started.local_world > torch.cuda.device_count():
+            raise MaxViTError(f"{started.local_world} processes for {torch.cuda.device_count()} GPUs: give --devices")
         self.rank, self.world = started.rank, started.world
         self.nodes = started.world // started.local_world
         self.device = torch.device("cuda", started.rank % started.local_world) if on_gpu else torch.device("cpu")

@@ -34,6 +34,10 @@ def load_data(recipe: Recipe) -> Splits:
             "no data is given: maxvit train DATA, or data.path; digits is scikit-learn's handwritten ones"
         )
     if recipe.data.path == DIGITS:
+        if Path(DIGITS).is_dir():
+            raise MaxViTError(
+                "digits is scikit-learn's, and there is a folder of that name: write ./digits for the folder"
+            )
         return load_digits()
     data = load_images(recipe.data.path, recipe.data.val_fraction, recipe.seed)
     _check_readable(data.train, "training", at_least=2)  # batch norm needs two values

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from maxvit.config import VARIANTS, Size, check_known
 from maxvit.data.augmentation import Augmentation
@@ -63,7 +63,9 @@ class DataSection(_Section):
     )
     augmentation: Augmentation = "photos"
     val_fraction: float = Field(0.2, gt=0, lt=1, description="held out where the folder has no val of its own")
-    rand_augment: tuple[int, int] = Field((2, 15), description="layers and magnitude, of the photos' augmentation")
+    rand_augment: tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0, le=30)]] = Field(
+        (2, 15), description="layers and magnitude, 0 to 30, of the photos' augmentation"
+    )
     mixup: float = Field(0, ge=0, description="alpha of MixUp; 0: none")
     batch_size: int = Field(64, ge=2, description="images of one update, over all devices")
     device_batch_size: int | None = Field(
@@ -99,6 +101,15 @@ class OptimizationSection(_Section):
     class_weights: Literal["equal", "balanced"] = Field("equal", description="balanced: rare classes count as much")
     ema_decay: float = Field(0.9999, ge=0, lt=1, description="of the averaged weights, which are the result")
     patience: int | None = Field(None, ge=1, description="epochs without a better accuracy before the end; null: all")
+
+    @model_validator(mode="after")
+    def _check_rates(self) -> Self:
+        if self.schedule != "constant" and self.min_learning_rate > self.learning_rate:
+            raise ValueError(
+                f"learning_rate is {self.learning_rate:g}, and min_learning_rate, where it ends, is larger: "
+                f"{self.min_learning_rate:g}"
+            )
+        return self
 
 
 class EngineSection(_Section):

@@ -148,6 +148,8 @@ def _fit(recipe: Recipe, run: Path, show_progress: bool, command: str, resuming:
     files = RunFiles(run, {**provenance(recipe, command), "devices": engine.describe()}, purpose.judged_by)
     bar = ProgressBar(epochs, updates, show_progress and engine.is_first)
     bar.say(f"training by {f'plain PyTorch: {reason}' if reason else KERNELS[backend]}")
+    if recipe.optimization.warmup_epochs >= epochs:
+        bar.say("warm-up takes all epochs, so that the rate never falls: lower optimization.warmup_epochs")
     engine.on_first(lambda: _prepare(run, recipe))
     with stop_request() as stop:
         loop = Loop(learner, engine, train_batches, val_batches, data.train.names, files, bar, stop)
