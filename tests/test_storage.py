@@ -167,3 +167,9 @@ def test_folders_that_were_being_written_are_leftovers(tmp_path):
     (tmp_path / ".a.xml.12345678" / "a.xml").touch()
     storage.remove_leftovers(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_exported_file_is_told_from_a_damaged_one(tmp_path):
+    (tmp_path / "model.onnx").write_bytes(b"no safetensors at all")
+    with pytest.raises(MaxViTError, match="is an exported file: give the checkpoint"):
+        storage.load(tmp_path / "model.onnx")

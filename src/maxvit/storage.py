@@ -41,6 +41,19 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         Path(name).unlink(missing_ok=True)
 
 
+def check_folder(folder: Path) -> None:
+    """Refuse a folder that cannot be written to, before hours are spent on what was to lie there.
+
+    Raises:
+        MaxViTError: If it, or one above it, is a file or may not be written to.
+    """
+    nearest = next(place for place in (folder, *folder.absolute().parents) if place.exists() or place.is_symlink())
+    if not nearest.is_dir():
+        raise MaxViTError(f"{nearest} is a file, and a folder to write to is wanted: choose another name")
+    if not os.access(nearest, os.W_OK):
+        raise MaxViTError(f"{nearest} may not be written to: choose another folder")
+
+
 def write_together(path: Path, rest: Path | None, write: Callable[[Path], object]) -> None:
     """Write a file and what it needs beside it, under their own names in a temporary folder; then move them out.
 
@@ -162,9 +175,10 @@ def _open(path: Path) -> Any:
     try:
         return safe_open(path, framework="pt")
     except (SafetensorError, OSError) as error:
-        raise MaxViTError(
-            f"{path} is not a complete safetensors file ({error}); it may be truncated, copy it again"
-        ) from error
+        reason = f"is not a complete safetensors file ({error}); it may be truncated, copy it again"
+        if path.suffix in (".onnx", ".xml", ".pt2"):
+            reason = "is an exported file: give the checkpoint that it was made from"
+        raise MaxViTError(f"{path} {reason}") from error
 
 
 def decode(metadata: Mapping[str, str] | None) -> dict[str, Any]:

@@ -113,3 +113,6 @@ def test_a_record_without_numbers_is_still_written(record, tmp_path):
 def test_a_folder_is_no_prefix(tmp_path):
     with pytest.raises(MaxViTError, match="is a folder; give the start of a file's name"):
         check_prefix(tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(MaxViTError, match="file is a file, and a folder to write to is wanted"):
+        check_prefix(tmp_path / "file" / "speed")

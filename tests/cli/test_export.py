@@ -51,6 +51,12 @@ def test_export_replaces_a_file_only_when_it_is_told_to(run, trained, tmp_path):
     assert run("export", trained.checkpoint, "--out", file, "--force")[0] == 0
 
 
+def test_a_checkpoint_that_is_not_there_is_named_also_where_the_file_is(run, tmp_path):
+    (tmp_path / "m.onnx").write_text("mine")
+    code, _, err = run("export", tmp_path / "missing.safetensors", "--out", tmp_path / "m.onnx", "--force")
+    assert (code, err) == (2, f"error: {tmp_path / 'missing.safetensors'} does not exist: check the path\n")
+
+
 def test_weights_beside_an_openvino_file_are_replaced_only_where_it_is_told_to_and_never_the_checkpoint(
     run, trained, tmp_path
 ):

@@ -1,6 +1,7 @@
 """maxvit predict --out."""
 
 import csv
+import io
 import json
 import os
 import shutil
@@ -52,6 +53,28 @@ def test_predict_says_what_it_wrote_in_json_also_when_it_is_there_already(run, t
         code, said, _ = run(*words, "--workers", 1)
         assert (code, json.loads(said)) == (0, wanted)
     assert pq.read_table(tmp_path / "a.parquet").column_names[-1] == "embedding"
+
+
+def test_a_list_of_somebody_else_is_not_written_over_and_one_that_is_gone_is_no_mistake(run, trained, images, tmp_path):
+    out, errors = tmp_path / "a.csv", tmp_path / "a.errors.csv"
+    errors.write_text("mine")
+    code, _, err = run("predict", trained.checkpoint, images, "--out", out)
+    assert (code, errors.read_text(), out.exists()) == (2, "mine", False)
+    assert err.startswith(f"error: {errors}, where the errors would go, exists already")
+    errors.unlink()
+    assert run("predict", trained.checkpoint, images, "--out", out)[0] == 0
+    errors.unlink()
+    assert run("predict", trained.checkpoint, images, "--out", out)[1] == f"wrote {out}: 24 images\n"
+
+
+def test_a_name_that_is_no_text_is_printed_with_escapes(trained, images, tmp_path, monkeypatch):
+    file = os.fsencode(tmp_path) + b"/caf\xe9.png"
+    shutil.copy(next(images.rglob("*.png")), file)
+    out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="strict")
+    monkeypatch.setattr(sys, "stdout", out)
+    code = main(["predict", str(trained.checkpoint), os.fsdecode(file)])
+    out.flush()
+    assert (code, b"caf\\udce9.png" in out.buffer.getvalue()) == (0, True)
 
 
 @pytest.mark.parametrize("option", [["--embeddings"], ["--workers", 0], ["--devices", 1], ["--part-size", 3]])

@@ -220,6 +220,18 @@ def test_one_name_in_several_folders_is_drawn_for_each(done, tmp_path):
     assert len(list((tmp_path / "drawn").iterdir())) == 3
 
 
+def test_what_is_there_is_not_written_over(done, tmp_path):
+    out = tmp_path / WRITTEN.get(done.task, "answers.csv")
+    for words, said in (
+        (["--out", out], "exists already" if out.suffix else "is a file"),
+        (["--out", tmp_path / "new", "--pictures", tmp_path / "new"], "give each a place of its own"),
+    ):
+        out.write_text("mine")
+        code, _, err = asked(done, "predict", done.checkpoint, done.images[0], *words)
+        assert (code, said in err or "exists already" in err, out.read_text()) == (2, True, "mine"), err
+    assert sorted(path.name for path in tmp_path.iterdir()) == [out.name]
+
+
 def test_pictures_are_not_drawn_over_the_images(done, tmp_path):
     image = tmp_path / "x.png"
     decode(done.images[0]).save(image)

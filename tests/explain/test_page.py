@@ -103,6 +103,16 @@ def test_nothing_is_written_where_something_is_wrong(model, photo, tmp_path, opt
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("name", ["picture.png", "rollout.png", "point.png"])
+def test_the_image_is_not_written_over(model, photo, tmp_path, name):
+    image = photo.rename(tmp_path / name)
+    before = image.read_bytes()
+    with pytest.raises(MaxViTError, match="would be written over"):
+        explain_image(model, image, tmp_path, point=(3, 3))
+    assert [image.read_bytes()] == [before]
+    assert list(tmp_path.iterdir()) == [image]
+
+
 def test_the_command_says_the_answer_and_its_files(command, tmp_path):
     code, out, err = command("--method", "rollout", "--class", "bee", "--score")
     assert (code, err) == (0, "")

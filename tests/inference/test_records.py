@@ -10,7 +10,8 @@ import pytest
 from maxvit.data.labelled import LabelledImages
 from maxvit.errors import MaxViTError
 from maxvit.inference.evaluation import Evaluation, average
-from maxvit.inference.records import as_dict, check_folder, versions, write_records
+from maxvit.inference.records import as_dict, versions, write_records
+from maxvit.storage import check_folder
 
 NAMES = ["ant", "b,ee", 'c"at', "döe", "eel", "fox", "gnu"]
 FILES = ["a.png", "with, comma.png", 'with "quotes".png', "line\nbreak.png", "=1+1.png", os.fsdecode(b"caf\xe9.png")]
@@ -113,6 +114,12 @@ def test_a_folder_that_is_or_lies_below_a_file_is_refused(tmp_path, below):
     (tmp_path / "file").touch()
     with pytest.raises(MaxViTError, match=r"file is a file, and a folder to write to is wanted"):
         check_folder(tmp_path / below)
+
+
+def test_a_link_to_nothing_is_no_folder(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "gone")
+    with pytest.raises(MaxViTError, match=r"link is a file, and a folder to write to is wanted"):
+        check_folder(tmp_path / "link")
 
 
 def test_a_folder_that_may_not_be_written_to_is_refused(tmp_path, monkeypatch):

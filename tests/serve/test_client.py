@@ -1,5 +1,6 @@
 """The client gets what the predictor gives, and says who is at fault if it does not."""
 
+import io
 import time
 from types import SimpleNamespace
 
@@ -36,6 +37,17 @@ def test_every_kind_of_image_gets_the_predictor_s_answer(url, predictor, tmp_pat
     for answer, wanted in zip(answers, predictor(images), strict=True):
         assert [name for name, _ in answer.classes] == [name for name, _ in wanted.classes[:3]]
         np.testing.assert_allclose([p for _, p in answer.classes], [p for _, p in wanted.classes[:3]], rtol=1e-5)
+
+
+def test_an_opened_photograph_is_sent_as_a_person_sees_it():
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by a quarter
+    buffer = io.BytesIO()
+    Image.fromarray(np.tile(np.uint8([250, 20, 20]), (20, 40, 1))).convert("CMYK").save(buffer, "JPEG", exif=exif)
+    with Image.open(buffer) as photograph:
+        name, content = client._file(photograph, 3)
+    with Image.open(io.BytesIO(content)) as sent:
+        assert (name, sent.mode, sent.size) == ("image 3", "RGB", (20, 40))
 
 
 def test_one_image_needs_no_list(url):

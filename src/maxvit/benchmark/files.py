@@ -8,13 +8,14 @@ from maxvit.benchmark.chart import chart
 from maxvit.benchmark.page import page
 from maxvit.benchmark.record import Record
 from maxvit.errors import MaxViTError
-from maxvit.storage import write_atomically, write_text
+from maxvit.storage import check_folder, write_atomically, write_text
 
 
 def check_prefix(prefix: Path) -> None:
     """Refuse before a long run what could not be written after it. Raises `MaxViTError`."""
     if prefix.is_dir() or not prefix.name:
         raise MaxViTError(f"{prefix} is a folder; give the start of a file's name, such as {prefix / 'speed'}")
+    check_folder(prefix.parent)
     if find_spec("matplotlib") is None:
         raise MaxViTError("the chart needs matplotlib: pip install matplotlib")
 

@@ -1,5 +1,7 @@
 """The command line: one file per command, each parses, calls one function and prints."""
 
+import io
+import sys
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -69,4 +71,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0 done, 2 a mistake in what was given, 1 a mistake of ours, 130 interrupted.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be text
     return exit_code(lambda: app(arguments, prog_name="maxvit", standalone_mode=False))

@@ -63,6 +63,10 @@ def predict_task(
 
     if pictures is not None and any(file.absolute().parent.resolve() == pictures.resolve() for file in files):
         raise MaxViTError(f"--pictures {pictures} holds images to predict, and would write over them: name another")
+    if out is not None and out.is_file():
+        raise MaxViTError(f"{out} exists already: choose another name, or remove it")
+    if out is not None and pictures is not None and out.resolve() == pictures.resolve():
+        raise MaxViTError(f"--out and --pictures are both {out}: give each a place of its own")
     predictor = TaskPredictor(network, batch_size, best_device())
     failed: list[str] = []
     answers = track(predictor.stream(files), "predicting", show=len(files) > batch_size, total=len(files))
@@ -115,8 +119,7 @@ def evaluate_task(
     """Print figures and a table of classes, and write them where wanted."""
     from maxvit.inference.device import best_device
     from maxvit.inference.judging import judge
-    from maxvit.inference.records import check_folder
-    from maxvit.storage import write_text
+    from maxvit.storage import check_folder, write_text
     from maxvit.tasks import task_for
 
     task = task_for(network)

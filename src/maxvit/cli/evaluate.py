@@ -59,7 +59,8 @@ def evaluate(
     from maxvit.inference.device import best_device
     from maxvit.inference.engines import open_sizes
     from maxvit.inference.evaluate import evaluate_sizes, size_name
-    from maxvit.inference.records import as_dict, check_folder, write_records
+    from maxvit.inference.records import as_dict, write_records
+    from maxvit.storage import check_folder
 
     sizes = [read_size(text) for text in size or []]
     if scale_windows and not sizes:

@@ -79,7 +79,7 @@ def export(
     )
     path = out or checkpoint.with_suffix(ENDINGS[to])
     for target in (path, path.with_suffix(".bin")) if to == "openvino" else (path,):
-        if target.exists() and target.samefile(checkpoint):
+        if target.exists() and checkpoint.exists() and target.samefile(checkpoint):
             raise MaxViTError(f"{target} is the checkpoint, and would be written over: choose another name with --out")
         if target.exists() and not force:
             raise MaxViTError(f"{target} exists already: choose another name with --out, or replace it with --force")

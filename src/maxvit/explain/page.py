@@ -22,7 +22,7 @@ from maxvit.explain.methods import METHODS, Map
 from maxvit.explain.target import check_target, class_name
 from maxvit.layers.modes import evaluating
 from maxvit.model import MaxViT
-from maxvit.storage import write_atomically
+from maxvit.storage import check_folder, write_atomically
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ def explain_image(
     Args:
         model: The network; it is run in evaluation mode and left as it was.
         image: Anything that `maxvit.data.images.decode` reads.
-        out: A folder, made where there is none; files of these names are replaced.
+        out: A folder, made where there is none; files of these names are replaced, but not `image`.
         target: The class to explain, from 0; None: the most probable one.
         point: (x, y) in pixels of the preprocessed image: what its token attends to, in every layer; None: no point.
         methods: Of `METHODS`, in order.
@@ -77,6 +77,10 @@ def explain_image(
     if not methods and point is None:
         raise MaxViTError(f"nothing was asked for: give a point, or some of the methods {', '.join(METHODS)}")
     check_target(model, target or 0)
+    check_folder(out)
+    drawings = [out / f"{name}.png" for name in ("picture", "point", *methods)]
+    if isinstance(image, str | Path) and Path(image).resolve() in [path.resolve() for path in drawings]:
+        raise MaxViTError(f"{image} would be written over: choose another folder with --out, or rename the image")
     tensor = preprocess(model.preprocessing, image)
     if point is not None:
         check_point(point, tensor)

@@ -16,7 +16,7 @@ from maxvit.export.quantize import Quantization, quantized
 from maxvit.export.runtimes import in_onnxruntime, in_openvino
 from maxvit.export.verify import Verification, verify
 from maxvit.model import MaxViT
-from maxvit.storage import write_together
+from maxvit.storage import check_folder, write_together
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -72,6 +72,7 @@ def export_model(
     check_known("format", [to], get_args(Format))
     if path.suffix != ENDINGS[to]:
         check_known("ending", [path.suffix], [ENDINGS[to]])
+    check_folder(path.parent)
     form.check(model)
     {
         "onnx": lambda: onnx.check_form(form),

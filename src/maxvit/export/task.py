@@ -20,7 +20,7 @@ from maxvit.export.onnx import ANY_OPSET, check_onnx, check_packages
 from maxvit.export.openvino import check_openvino, write_openvino
 from maxvit.export.runtimes import open_file
 from maxvit.export.verify import ALLOWED, NOISE, Verification
-from maxvit.storage import write_together
+from maxvit.storage import check_folder, write_together
 from maxvit.tasks import task_for
 from maxvit.tasks.network import TaskNetwork
 from maxvit.tasks.task import Graph
@@ -49,6 +49,7 @@ def export_task(
     check_known("format", [to], get_args(Format))
     if path.suffix != ENDINGS[to]:
         check_known("ending", [path.suffix], [ENDINGS[to]])
+    check_folder(path.parent)
     if to != "torch":
         check_packages()
     if to == "openvino":

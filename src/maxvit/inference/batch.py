@@ -101,6 +101,7 @@ def predict_to_file(
         "images (sha256 of their names)": _digest_names(found),
         "top_k": predictor.top_k,
         "embeddings": embeddings,
+        "labels": found.labels is not None,
         "part size": part_size,
     }
     about = {
@@ -113,6 +114,8 @@ def predict_to_file(
         predictor.top_k, found.labels is not None, predictor.engine.config.channels[-1] if embeddings else None
     )
     errors = out.with_name(f"{out.stem}.errors.csv")
+    if errors.exists() and not out.with_name(f"{out.name}.plan.json").exists():
+        raise MaxViTError(f"{errors}, where the errors would go, exists already: choose another name, or remove it")
     with Parts(out, len(found), part_size, plan, about) as parts:
         with counting("predicting", len(found), show_progress) as tell:
             for claimed in parts.rounds():
@@ -129,8 +132,10 @@ def predict_to_file(
             return {failures: errors, rows: out}
 
         parts.join(write)
-    with errors.open(encoding="utf-8", newline="") as file:
-        failed = sum(1 for _ in csv.reader(file)) - 1
+    failed = 0
+    if errors.exists():  # it may have been removed since
+        with errors.open(encoding="utf-8", newline="") as file:
+            failed = sum(1 for _ in csv.reader(file)) - 1
     return Written(out, errors, len(found), failed, predictor.engine.name)
 
 

@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import os
 import platform
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -12,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from maxvit.data.labelled import LabelledImages
-from maxvit.errors import MaxViTError
 from maxvit.inference.evaluate import TOGETHER
 from maxvit.inference.evaluation import Evaluation
 from maxvit.storage import write_text
@@ -44,19 +42,6 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
-
-
-def check_folder(folder: Path) -> None:
-    """Refuse a folder that cannot be written to, before hours are spent on what was to lie there.
-
-    Raises:
-        MaxViTError: If it, or one above it, is a file or may not be written to.
-    """
-    nearest = next(place for place in (folder, *folder.absolute().parents) if place.exists())
-    if not nearest.is_dir():
-        raise MaxViTError(f"{nearest} is a file, and a folder to write to is wanted: choose another name")
-    if not os.access(nearest, os.W_OK):
-        raise MaxViTError(f"{nearest} may not be written to: choose another folder")
 
 
 def write_records(

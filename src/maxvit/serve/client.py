@@ -182,8 +182,7 @@ def _file(image: ImageLike, place: int) -> tuple[str, bytes]:
         except OSError as error:
             raise MaxViTError(f"{image} cannot be read ({error.strerror}): check the path") from error
     buffer = io.BytesIO()
-    picture = image if isinstance(image, Image.Image) else decode(image)
-    picture.save(buffer, "PNG")
+    decode(image).save(buffer, "PNG")
     return f"image {place}", buffer.getvalue()
 
 
