@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import save_file
 
 from maxvit import storage
 from maxvit.cli import main
+from maxvit.cli.train import _as_yaml
 from maxvit.create import load_model
 from maxvit.data import folder as data_folder
 from maxvit.inference.device import best_device
@@ -87,10 +89,15 @@ def test_a_folder_of_one_s_own_that_is_called_digits(refused, images, small, tmp
     monkeypatch.chdir(tmp_path)
     shutil.copytree(images, "digits")
     assert "write ./digits for the folder" in refused("train", "digits", *small, "--out", tmp_path / "run")
+    (tmp_path / "digits" / "config.yaml").touch()  # a run of that name is none
+    assert "--out" in refused("train", "digits", *small, "--out", tmp_path / "digits")
 
 
 def test_a_path_of_any_characters_is_that_path(refused_training, tmp_path):
     assert refused_training(tmp_path / "p\U0001f600").startswith(f"{tmp_path / 'p'}\U0001f600 does not exist")
+    for name in ("p\U0001f600", os.fsdecode(b"caf\xe9"), "a\x85b #: 'c'", "2024", 200 * "long "):
+        assert yaml.safe_load(_as_yaml(name)) == name
+        assert "\n" not in _as_yaml(name)
 
 
 def test_a_data_folder_of_loose_files(refused_training, images):

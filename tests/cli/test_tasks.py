@@ -238,6 +238,9 @@ def test_pictures_are_not_drawn_over_the_images(done, tmp_path):
     before = image.read_bytes()
     code, _, err = asked(done, "predict", done.checkpoint, image, "--pictures", tmp_path / "." / "")
     assert (code, "holds images to predict" in err, image.read_bytes()) == (2, True, before), err
+    decode(done.images[0]).save(tmp_path / "y.jpg")
+    assert asked(done, "predict", done.checkpoint, tmp_path / "y.jpg", "--pictures", tmp_path)[0] == 0
+    assert (tmp_path / "y.png").is_file()
 
 
 def test_a_folder_that_cannot_be_written_to_is_refused_before_the_evaluation(done, tmp_path, monkeypatch):

@@ -196,6 +196,14 @@ def test_a_table_of_somebody_else_is_not_written_over(tmp_path):
     assert not (folder / "index.json").exists()
 
 
+def test_an_index_that_was_removed_is_made_again(tmp_path):
+    folder = write_foreign(tmp_path / "foreign")
+    read_shards(folder)
+    (folder / "index.json").unlink()
+    read_shards(folder)
+    assert (folder / "index.json").is_file()
+
+
 def test_an_index_of_another_program_makes_no_shards(tmp_path):
     for name in "ab":
         (tmp_path / name).mkdir()

@@ -115,6 +115,13 @@ def test_classes_are_those_of_the_network_by_name(tmp_path):
         read(tmp_path, class_names=["red"])
 
 
+def test_names_of_classes_may_be_numbers(tmp_path):
+    data = describe()
+    for number, category in enumerate(data["categories"]):
+        category["name"] = number
+    assert sorted(read(tmp_path, data).class_names) == ["0", "1"]
+
+
 def test_a_category_without_objects_may_be_unknown_to_the_network(tmp_path):
     data = describe(["000000000012.png"])
     assert read(tmp_path, data, class_names=["red"]).annotations[0].labels.tolist() == [1]

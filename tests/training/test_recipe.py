@@ -212,12 +212,6 @@ def test_a_missing_file_is_an_error(tmp_path):
     assert refusal(recipe=tmp_path / "none.yaml") == f"recipe {tmp_path / 'none.yaml'} does not exist: check the path"
 
 
-def test_a_rate_does_not_end_above_its_peak():
-    assert "learning_rate is 1e-06, and min_learning_rate, where it ends, is larger: 1e-05" in refusal(
-        "optimization.learning_rate=1e-6", "optimization.min_learning_rate=1e-5"
-    )
-
-
 @pytest.mark.parametrize("value", ["[2,31]", "[-1,5]"])
 def test_the_magnitude_of_augmentation_has_an_end(value):
     assert "data.rand_augment" in refusal(f"data.rand_augment={value}")

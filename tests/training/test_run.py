@@ -361,6 +361,13 @@ def test_what_a_killed_process_was_writing_is_removed(copy):
     assert not any(path.exists() for path in leftovers)
 
 
+def test_a_rate_that_would_rise_to_its_end_is_refused(small_recipe, tmp_path):
+    recipe = small_recipe("optimization.learning_rate=1e-6")
+    with pytest.raises(MaxViTError, match=r"is 1e-06, below optimization\.min_learning_rate, where it ends, 1e-05"):
+        train(recipe, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_without_a_path_the_data_are_the_digits():
     data = load_data(load_recipe("digits"))
     assert data.test is not None

@@ -61,7 +61,8 @@ def predict_task(
     from maxvit.inference.device import best_device
     from maxvit.inference.progress import track
 
-    if pictures is not None and any(file.absolute().parent.resolve() == pictures.resolve() for file in files):
+    drawn = [file for file in files if file.suffix.lower() == ".png"]  # as pictures are
+    if pictures is not None and any(file.absolute().parent.resolve() == pictures.resolve() for file in drawn):
         raise MaxViTError(f"--pictures {pictures} holds images to predict, and would write over them: name another")
     if out is not None and out.is_file():
         raise MaxViTError(f"{out} exists already: choose another name, or remove it")

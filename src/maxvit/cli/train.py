@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+import yaml
 
 from maxvit.cli.answers import plain
 from maxvit.cli.errors import INTERRUPTED, REQUEUE, complain
@@ -55,6 +56,7 @@ def train(
     ... --out RUN --continue.
     """
     from maxvit.training import run as runs
+    from maxvit.training.preparation import DIGITS
     from maxvit.training.processes import processes
     from maxvit.training.recipe import load_recipe
 
@@ -68,9 +70,13 @@ def train(
         if model is not None:
             overrides.insert(0, f"model.name={model}")
         if data is not None:
-            overrides.insert(0, f"data.path={json.dumps(data, ensure_ascii=False)}")
+            overrides.insert(0, f"data.path={_as_yaml(data)}")
         if task is not None:
-            overrides.insert(0, f"task.name={json.dumps(task, ensure_ascii=False)}")
+            overrides.insert(0, f"task.name={_as_yaml(task)}")
+        if data == DIGITS and Path(DIGITS).is_dir() and not (Path(DIGITS) / runs.CONFIG).exists():
+            raise MaxViTError(
+                "digits are scikit-learn's, and there is a folder of that name: write ./digits for the folder"
+            )
         name = recipe or _default_recipe(task, data)
         chosen = load_recipe(name, overrides)
         if show_recipe:
@@ -101,12 +107,19 @@ def train(
         raise typer.Exit(_code(outcome))
 
 
+def _as_yaml(text: str) -> str:
+    """On one line, whatever characters it has: no UTF-8 either, which a path may be."""
+    return yaml.safe_dump(text, default_style='"', width=float("inf")).strip()
+
+
 def _check_outside(run: Path, recipe: "Recipe") -> None:
     """Refuse a run folder that would be a class of the next run."""
+    from maxvit.data.sources import holds_shards
     from maxvit.tasks import CLASSIFICATION
+    from maxvit.training.preparation import DIGITS
 
-    data = Path(recipe.data.path or "")
-    if recipe.data.path is None or not data.is_dir() or recipe.task.get("name") != CLASSIFICATION:
+    data = Path(recipe.data.path or DIGITS)
+    if str(data) == DIGITS or not data.is_dir() or holds_shards(data) or recipe.task["name"] != CLASSIFICATION:
         return
     classes = data / "train" if (data / "train").is_dir() else data
     if run.resolve().is_relative_to(classes.resolve()):

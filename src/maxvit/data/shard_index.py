@@ -114,6 +114,15 @@ def write_index(index: Index, write: Callable[[str, bytes], object]) -> None:
     write(FILE, json.dumps(head, indent=1).encode())
 
 
+def is_table(content: bytes) -> bool:
+    """Whether a file SPLIT.npz is one of `write_index`'s, and not another program's."""
+    try:
+        with np.load(io.BytesIO(content)) as arrays:
+            return set(arrays.files) == {"shard", "offset", "size", "label", "text", "ends"}
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile):
+        return False
+
+
 def is_index(file: Path) -> bool:
     """Whether a file is an index of ours, even a damaged one, and not another program's index.json."""
     try:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from maxvit.data.labelled import LabelledImages, Picked, Splits, refuse_unknown
 from maxvit.data.shard_cache import CACHE_BYTES, OpenFile
 from maxvit.data.shard_folder import ShardFolder, open_folder
-from maxvit.data.shard_index import FILE, REMAKE, SPLITS, Index, Table, read_index, write_index
+from maxvit.data.shard_index import FILE, REMAKE, SPLITS, Index, Table, is_table, read_index, write_index
 from maxvit.data.shard_scan import scan_shards
 from maxvit.errors import MaxViTError
 
@@ -107,7 +107,8 @@ def open_shards(
                 f"{place.name} is unfinished: call maxvit shard again with the same folder, it starts over"
             )
         index = scan_shards(place)
-        if all(place.read(f"{split}.npz") is None for split in SPLITS):  # else they are somebody's
+        tables = [place.read(f"{split}.npz") for split in SPLITS]
+        if all(table is None or is_table(table) for table in tables):  # else they are somebody's
             write_index(index, place.write)
     names, numbers = _classes(index, class_names, place.name)
     there = [split for split in SPLITS if split in index.tables]

@@ -29,7 +29,7 @@ def accelerate(model: MaxViT, *, backend: TrainingBackend = "native") -> MaxViT:
         model: Where the kernels cannot be used it comes back as it is, with a warning that says why.
         backend: "native": on the CPU, in float32 without autocast; from this call on the process keeps the memory that
             it frees, for the tensors of the next step. "triton": on an NVIDIA GPU, in float32, bfloat16 or float16 or
-            under autocast, also with `DistributedDataParallel` and `torch.compile`; less memory, not less time.
+            under autocast, also with `DistributedDataParallel` and `torch.compile`.
 
     Returns:
         The network to call in training; what is saved and evaluated is `model`.

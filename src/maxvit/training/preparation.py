@@ -34,10 +34,6 @@ def load_data(recipe: Recipe) -> Splits:
             "no data is given: maxvit train DATA, or data.path; digits is scikit-learn's handwritten ones"
         )
     if recipe.data.path == DIGITS:
-        if Path(DIGITS).is_dir():
-            raise MaxViTError(
-                "digits is scikit-learn's, and there is a folder of that name: write ./digits for the folder"
-            )
         return load_digits()
     data = load_images(recipe.data.path, recipe.data.val_fraction, recipe.seed)
     _check_readable(data.train, "training", at_least=2)  # batch norm needs two values
@@ -172,6 +168,16 @@ def make_task_network(recipe: Recipe, task: Task, class_names: Sequence[str]) ->
     changed = dataclasses.replace(backbone.preprocessing, fit=fit, crop_fraction=1.0, interpolation="bicubic")
     backbone.preprocessing = changed
     return make_network_of(task, backbone, list(class_names)).train()
+
+
+def check_rates(recipe: Recipe) -> None:
+    """Refuse a learning rate that would rise to its end. Raises `MaxViTError`."""
+    settings = recipe.optimization
+    if settings.schedule != "constant" and settings.min_learning_rate > settings.learning_rate:
+        raise MaxViTError(
+            f"optimization.learning_rate is {settings.learning_rate:g}, below optimization.min_learning_rate, where it "
+            f"ends, {settings.min_learning_rate:g}: lower that too"
+        )
 
 
 def check_fit(recipe: Recipe, images: LabelledImages) -> None:

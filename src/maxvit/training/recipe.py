@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from maxvit.config import VARIANTS, Size, check_known
 from maxvit.data.augmentation import Augmentation
@@ -101,15 +101,6 @@ class OptimizationSection(_Section):
     class_weights: Literal["equal", "balanced"] = Field("equal", description="balanced: rare classes count as much")
     ema_decay: float = Field(0.9999, ge=0, lt=1, description="of the averaged weights, which are the result")
     patience: int | None = Field(None, ge=1, description="epochs without a better accuracy before the end; null: all")
-
-    @model_validator(mode="after")
-    def _check_rates(self) -> Self:
-        if self.schedule != "constant" and self.min_learning_rate > self.learning_rate:
-            raise ValueError(
-                f"learning_rate is {self.learning_rate:g}, and min_learning_rate, where it ends, is larger: "
-                f"{self.min_learning_rate:g}"
-            )
-        return self
 
 
 class EngineSection(_Section):

@@ -19,7 +19,7 @@ from maxvit.training.engine import Engine
 from maxvit.training.files import RunFiles, read_metrics
 from maxvit.training.learner import Learner
 from maxvit.training.loop import Loop, Stopped, is_finished
-from maxvit.training.preparation import DIGITS
+from maxvit.training.preparation import DIGITS, check_rates
 from maxvit.training.processes import processes
 from maxvit.training.progress import ProgressBar
 from maxvit.training.purpose import Network, purpose_of
@@ -123,6 +123,7 @@ def read_epochs(run: Path) -> int:
 
 
 def _fit(recipe: Recipe, run: Path, show_progress: bool, command: str, resuming: bool) -> Outcome:
+    check_rates(recipe)
     purpose = purpose_of(recipe)
     data = purpose.load()
     network = purpose.make_network(data.train.class_names)

@@ -144,6 +144,7 @@ def _names(file: Path, categories: dict[int, dict[str, Any]]) -> dict[int, str]:
     names: dict[int, str] = {}
     for i, category in sorted(categories.items()):
         name = category.get("name")
+        name = str(name) if type(name) is int else name  # digits
         if not isinstance(name, str) or not name:
             raise MaxViTError(f"{file}: category {i} has no name")
         names[i] = name

@@ -91,13 +91,14 @@ def write_masks(answers: Iterable[tuple[str, Size, Tensor]], out: Path, class_na
         raise MaxViTError(
             f"{out} is a file, and masks are written to a folder: give one, such as {out.with_suffix('')}"
         )
-    if out.is_dir() and any(out.iterdir()):
-        raise MaxViTError(f"folder {out} is not empty: choose a new one, or empty it")
     out = out.resolve()
+    temporary = f".{out.name}."
+    if out.is_dir() and not all(entry.name.startswith(temporary) for entry in out.iterdir()):  # of a killed call
+        raise MaxViTError(f"folder {out} is not empty: choose a new one, or empty it")
     home = out if out.is_dir() else out.parent  # what is there may be another disk, and then cannot be replaced
     try:
         home.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=home))
+        folder = Path(tempfile.mkdtemp(prefix=temporary, dir=home))
     except OSError as error:
         raise MaxViTError(f"cannot write {out}: {error.strerror}; choose a folder that can be written to") from error
     try:
