@@ -13,6 +13,7 @@ RUN is what `maxvit train` left; its commands stand in the table.
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -163,7 +164,7 @@ def main(arguments: list[str] | None = None) -> None:
             "",
             f"{run.network.count_parameters():,} parameters, {len(run.data.train)} images to learn from, "
             f"{len(run.history)} epochs in {run.minutes:.1f} min, the best {best}, {run.trained.images} test images.",
-            f"`{str(run.network.provenance.get('command', '')).split(' --out ')[0]}`",
+            f"`{re.sub(r' --out [^ ]+', '', str(run.network.provenance.get('command', '')))}`",
             "",
             *table(["", *(name.replace("_", " ") for name in run.trained.figures)], rows_of(run)),
             "",
