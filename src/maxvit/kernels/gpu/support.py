@@ -62,7 +62,7 @@ def operator(name: str) -> Callable[[Callable[..., Any]], Any]:
         @functools.wraps(function)
         def launch(*arguments: Any) -> Any:
             x = arguments[0]
-            with torch.cuda.device_of(x), torch.autocast(x.device.type, enabled=False):
+            with torch.cuda.device_of(x), torch.autocast("cuda" if x.is_cuda else "cpu", enabled=False):
                 return function(*arguments)
 
         return torch.library.custom_op(name, launch, mutates_args=())
