@@ -16,7 +16,7 @@ from maxvit.data.loading import Batch, part_loader
 from maxvit.errors import MaxViTError
 from maxvit.hub.download import sha256
 from maxvit.inference.engines import TorchEngine
-from maxvit.inference.parts import Parts
+from maxvit.inference.parts import Parts, plan_file
 from maxvit.inference.predictor import Predictor
 from maxvit.inference.progress import counting
 from maxvit.inference.records import versions
@@ -114,7 +114,7 @@ def predict_to_file(
         predictor.top_k, found.labels is not None, predictor.engine.config.channels[-1] if embeddings else None
     )
     errors = out.with_name(f"{out.stem}.errors.csv")
-    if errors.exists() and not out.with_name(f"{out.name}.plan.json").exists():
+    if errors.exists() and not plan_file(out).exists():
         raise MaxViTError(f"{errors}, where the errors would go, exists already: choose another name, or remove it")
     with Parts(out, len(found), part_size, plan, about) as parts:
         with counting("predicting", len(found), show_progress) as tell:

@@ -22,6 +22,11 @@ WAIT = 0.5  # seconds between two looks at what others are doing
 _ALL = 0  # the lock on the whole; part i has lock i + 1
 
 
+def plan_file(out: Path) -> Path:
+    """Where the plan of a file lies."""
+    return out.with_name(f"{out.name}.plan.json")
+
+
 class Parts:
     """The parts of `out`, in OUT.parts beside it, and OUT.plan.json, which says what they are of and stays.
 
@@ -38,7 +43,7 @@ class Parts:
 
     def __init__(self, out: Path, images: int, size: int, plan: Mapping[str, Any], about: Mapping[str, Any]) -> None:
         self.out, self.images, self.size = out, images, size
-        self.folder, self.plan_file = out.with_name(f"{out.name}.parts"), out.with_name(f"{out.name}.plan.json")
+        self.folder, self.plan_file = out.with_name(f"{out.name}.parts"), plan_file(out)
         self.count = -(-images // size)
         self._locks = self._begin(plan, about)
 

@@ -41,7 +41,8 @@ class SegmentationHead(nn.Module):
         self.stride = 1 if settings.decoder == "unet" else settings.finest  # of what the decoder gives
         self.unread = 1 if settings.decoder == "unet" else 2  # decoders count image and stem, but take no channel
         self.pools_to_one_pixel = settings.decoder == "upernet"
-        self.decoder, self.classifier = _make_decoder([channels[s] for s in self.strides], num_classes, settings)
+        levels = [0] * self.unread + [channels[s] for s in self.strides]
+        self.decoder, self.classifier = _make_decoder(levels, num_classes, settings)
         self.dropout = nn.Dropout2d(settings.dropout)
 
     def forward(self, maps: Sequence[Tensor], size: Size, truths: object = None) -> Tensor:
@@ -72,8 +73,8 @@ def _pad(x: Tensor, height: int, width: int) -> Tensor:
     return F.pad(x, (0, right, 0, below), mode="replicate") if below or right else x
 
 
-def _make_decoder(channels: list[int], num_classes: int, settings: SegmentationSettings) -> tuple[nn.Module, nn.Module]:
-    """The decoder, and what makes logits of its channels."""
+def _make_decoder(levels: list[int], num_classes: int, settings: SegmentationSettings) -> tuple[nn.Module, nn.Module]:
+    """The decoder of maps with these channels, and what makes logits of its channels."""
     try:
         from segmentation_models_pytorch.base import initialization
         from segmentation_models_pytorch.decoders.fpn.decoder import FPNDecoder
@@ -81,7 +82,6 @@ def _make_decoder(channels: list[int], num_classes: int, settings: SegmentationS
         from segmentation_models_pytorch.decoders.upernet.decoder import UPerNetDecoder
     except ImportError as error:
         raise MaxViTError(f"segmentation needs {error.name}: pip install 'maxvit[segmentation]'") from error
-    levels = [0] * (1 if settings.decoder == "unet" else 2) + channels
     wide = settings.decoder_channels
     decoder: nn.Module
     if settings.decoder == "upernet":
