@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 DEMO   := runs/demo
+# by file: the tests of a file share what its fixtures make
+PYTEST := $(BIN)/python -m pytest -q -n auto --dist loadfile
 
 .PHONY: help demo test test-full lint clean
 help:
@@ -27,11 +29,11 @@ demo: $(VENV)/.installed-train
 
 test: $(VENV)/.installed-dev
 	@echo "==> tests"
-	@$(BIN)/python -m pytest -q
+	@$(PYTEST) --durations=10
 
 test-full: $(VENV)/.installed-dev lint
 	@echo "==> all tests, the heavy ones too"
-	@$(BIN)/python -m pytest -q -m ""
+	@$(PYTEST) --durations=30 -m ""
 
 lint: $(VENV)/.installed-dev
 	@$(BIN)/ruff check src tests examples benchmarks

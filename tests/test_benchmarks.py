@@ -37,6 +37,7 @@ def test_network_scaling_writes_a_row_for_each_side(tmp_path):
     assert rows[2][2].strip() == "1.00 (1.00 to 1.00)"
 
 
+@pytest.mark.full
 def test_a_detector_of_the_paper_s_authors_is_as_large_as_the_paper_says():
     size = script("detection_size")
     for variant, (operations, parameters) in size.PAPER.items():
@@ -162,6 +163,7 @@ def ablate(architecture, tmp_path):
     return lambda: architecture.main(["--quick", "--work", str(tmp_path / "work"), "--out", str(tmp_path / "record")])
 
 
+@pytest.mark.full
 def test_the_architecture_experiment_goes_on_where_it_stopped(architecture, ablate, tmp_path, monkeypatch):
     trained = []
     plain = architecture.train

@@ -31,6 +31,7 @@ def run_dry(gpu, out, only=ONE, minutes="9"):
     return json.loads(out.with_name(f"{out.name}.json").read_text())
 
 
+@pytest.mark.full
 def test_a_dry_run_checks_times_and_writes_and_another_goes_on(gpu, tmp_path, monkeypatch):
     out = tmp_path / "record"
     first = run_dry(gpu, out)

@@ -99,6 +99,7 @@ def test_a_process_that_ends_while_it_is_timed_is_told_and_the_others_go_on(why,
     assert len(case.entries) == 3
 
 
+@pytest.mark.full
 def test_a_process_starts_anew_after_some_rounds(monkeypatch):
     monkeypatch.setattr(run, "ROUNDS_OF_A_PROCESS", 1)
     plan = Plan(model="maxvit_micro", ours=[DIES], theirs=[], batches=[3], sizes=[(64, 96)], rounds=3, threads=1)

@@ -22,7 +22,10 @@ def test_table_names_every_variable_of_the_checkpoint_once():
     assert set(theirs) == stored
 
 
-@pytest.mark.parametrize("name", ["maxvit_micro", "maxvit_tiny", "maxvit_small"])
+LARGER = [pytest.param(f"maxvit_{name}", marks=pytest.mark.full) for name in ("tiny", "small")]
+
+
+@pytest.mark.parametrize("name", ["maxvit_micro", *LARGER])
 def test_there_and_back_is_exact(name):
     config = VARIANTS[name]
     state = MaxViT(config).state_dict()
@@ -40,7 +43,15 @@ def test_back_to_official_gives_the_stored_arrays():
         assert np.array_equal(array, bundle.read(name)), name
 
 
-@pytest.mark.parametrize(("name", "variables"), [("tiny", 614), ("small", 616), ("base", 1318), ("xlarge", 1316)])
+@pytest.mark.parametrize(
+    ("name", "variables"),
+    [
+        ("tiny", 614),
+        pytest.param("small", 616, marks=pytest.mark.full),
+        pytest.param("base", 1318, marks=pytest.mark.full),
+        pytest.param("xlarge", 1316, marks=pytest.mark.full),
+    ],
+)
 def test_configuration_follows_from_names_and_shapes(name, variables):
     config = VARIANTS[f"maxvit_{name}"]
     with torch.device("meta"):

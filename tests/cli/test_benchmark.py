@@ -7,6 +7,8 @@ import re
 import subprocess
 import sys
 
+import pytest
+
 from maxvit.benchmark.ours import OURS
 from maxvit.benchmark.peers import PEERS
 from maxvit.benchmark.record import Record
@@ -16,6 +18,7 @@ from maxvit.cli.benchmark import DEFAULT_AGAINST, DEFAULT_OURS
 SMALL = ["--model", "maxvit_micro", "--batch", "2", "--rounds", "2", "--threads", "1", "--ours", "eager"]
 
 
+@pytest.mark.full
 def test_training_steps_are_measured_and_written(capsys, tmp_path):
     options = ["--size", "64", "--what", "training", "--against", "torchvision", "--profile"]
     assert main(["benchmark", *SMALL, *options, "--out", str(tmp_path / "speed")]) == 0

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from combinations import pairwise
 from maxvit import Form, MaxViT, MaxViTConfig
 from maxvit.config import TORCHVISION, Preprocessing
 from maxvit.data.transforms import normalise
@@ -41,9 +42,14 @@ def answers(path, values):
     return torch.from_numpy(session.run(None, {session.get_inputs()[0].name: values.numpy()})[0])
 
 
-@pytest.mark.parametrize("opset", [None, 17, 19, 20, 22, 23])
-@pytest.mark.parametrize("changes", [{}, {"arithmetic": TORCHVISION, "pool": "max"}])
-@pytest.mark.parametrize("size", [(64, 96), (33, 211), (32, 32)])
+@pytest.mark.parametrize(
+    ("opset", "changes", "size"),
+    pairwise(
+        [None, 17, 19, 20, 22, 23],
+        [{}, {"arithmetic": TORCHVISION, "pool": "max"}],
+        [(64, 96), (33, 211), (32, 32)],
+    ),
+)
 def test_every_set_gives_the_network_s_answers_with_operators_that_tensorrt_lists(tmp_path, opset, changes, size):
     model, path = trained(**changes), tmp_path / "model.onnx"
     write_onnx(model, path, Form(image_size=size, opset=opset))

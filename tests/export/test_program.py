@@ -30,17 +30,23 @@ def test_fixed_size_takes_any_number_of_images(model):
         agree(program, model, number, 3, 64, 96)
 
 
-def test_any_size_takes_sizes_that_divide_and_sizes_that_do_not(model):
-    program = export_program(model, any_size=True).module()
-    for shape in ((2, 3, 64, 96), (1, 3, 33, 33), (3, 3, 37, 101), (2, 3, 192, 61), (1, 3, 211, 33)):
-        agree(program, model, *shape)
-
-
-def test_the_network_is_left_as_it_is(model):
+@pytest.fixture(scope="module")
+def any_size(model):
+    """Exported from training mode, with the tensors of the network as they were before."""
     before = {name: t.clone() for name, t in model.state_dict().items()}
-    model.train()
-    export_program(model, any_batch=False, any_size=True)
-    assert model.training
+    program = export_program(model.train(), any_batch=True, any_size=True).module()
+    was_training = model.training
+    model.eval()
+    return program, before, was_training
+
+
+def test_any_size_takes_sizes_that_divide_and_sizes_that_do_not(model, any_size):
+    for shape in ((2, 3, 64, 96), (1, 3, 33, 33), (3, 3, 37, 101), (2, 3, 192, 61), (1, 3, 211, 33)):
+        agree(any_size[0], model, *shape)
+
+
+def test_the_network_is_left_as_it_is(model, any_size):
+    _, before, was_training = any_size
+    assert was_training
     assert not model.stages[0][0].block_attention.attention.any_size
     assert all(torch.equal(t, before[name]) for name, t in model.state_dict().items())
-    model.eval()

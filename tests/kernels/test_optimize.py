@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import healthy
+from combinations import pairwise
 from maxvit import MaxViT, MaxViTConfig, MaxViTError, accelerate, load_model, optimize
 from maxvit.config import OFFICIAL, TORCHVISION, Arithmetic
 from maxvit.data.digits import load_digits
@@ -72,9 +73,16 @@ def wide(request) -> bool:
     return request.param
 
 
-@pytest.mark.parametrize("arithmetic", [OFFICIAL, TORCHVISION], ids=["official", "torchvision"])
-@pytest.mark.parametrize("size", [(96, 128), (97, 130), (33, 61), (32, 32), (200, 40)], ids=str)
-@pytest.mark.parametrize("number", [1, 3])
+@pytest.mark.parametrize(
+    ("backend", "wide", "arithmetic", "size", "number"),
+    pairwise(
+        ["native", "torch"],
+        [False, True],
+        [OFFICIAL, TORCHVISION],
+        [(96, 128), (97, 130), (33, 61), (32, 32), (200, 40)],
+        [1, 3],
+    ),
+)
 def test_every_stage_is_the_originals(backend, wide, arithmetic, size, number):
     assert worst(*pair(backend, arithmetic, wide), torch.randn(number, 3, *size)) < 2e-5
 

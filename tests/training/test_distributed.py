@@ -25,7 +25,7 @@ LOSSES = Path(__file__).with_name("losses.py")
 # float64; nothing random but the order; statistics that stay
 EXACT = ["engine.precision=fp64", "model.drop_path_rate=0", "model.frozen_batch_norm=true", "data.augmentation=none"]
 EXACT += ["optimization.schedule=constant"]  # so that a shorter run is the beginning of a longer one
-EPOCHS = 17  # of 3 updates
+EPOCHS = 5  # of 3 updates
 
 
 def start(*words, processes=2, script=LOSSES):
@@ -39,7 +39,7 @@ def start(*words, processes=2, script=LOSSES):
 
 @pytest.fixture(scope="module")
 def losses_of(images, tmp_path_factory):
-    """The losses of every update of a run of 51, over all processes."""
+    """The losses of every update of a run, over all processes, and the run."""
 
     def measure(*settings, processes=1, epochs=EPOCHS):
         folder = tmp_path_factory.mktemp("losses")
@@ -84,15 +84,26 @@ def test_two_processes_learn_what_one_does(alone, two):
     assert scores[0] == pytest.approx(scores[1], abs=1e-6)  # sums in fixed point
 
 
-@pytest.mark.parametrize("epochs", [3, pytest.param(EPOCHS, marks=pytest.mark.full)])
-def test_sharded_weights_learn_what_whole_ones_do(two, losses_of, epochs):
-    sharded = losses_of("engine.strategy=fsdp2", processes=2, epochs=epochs)
+def test_sharded_weights_learn_what_whole_ones_do(two, losses_of):
+    sharded = losses_of("engine.strategy=fsdp2", processes=2)
     assert furthest(two, sharded) < 1e-9
-    ours, theirs = (storage.load(run / "last.safetensors")[0] for run in (sharded[1], two[1]))
-    assert {n: t.shape for n, t in ours.items()} == {n: t.shape for n, t in theirs.items()}
-    if epochs == EPOCHS:  # else one learned for longer
-        for name in theirs:
-            torch.testing.assert_close(ours[name], theirs[name], rtol=1e-5, atol=1e-6)
+    assert_same_weights(sharded[1], two[1])
+
+
+def assert_same_weights(run, other):
+    ours, theirs = (storage.load(folder / "last.safetensors")[0] for folder in (run, other))
+    assert ours.keys() == theirs.keys()
+    for name in theirs:
+        torch.testing.assert_close(ours[name], theirs[name], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.full
+def test_one_process_two_and_two_that_shard_learn_the_same_for_50_updates(losses_of):
+    alone, two = losses_of(epochs=17), losses_of(processes=2, epochs=17)
+    sharded = losses_of("engine.strategy=fsdp2", processes=2, epochs=17)
+    assert furthest(alone, two) < 1e-9
+    assert furthest(two, sharded) < 1e-9
+    assert_same_weights(sharded[1], two[1])
 
 
 def test_accumulated_steps_learn_what_a_whole_batch_does(alone, losses_of):

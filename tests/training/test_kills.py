@@ -59,7 +59,7 @@ def assert_whole(folder):
 
 
 @pytest.mark.parametrize(
-    ("kills", "seed"), [(2, 0), pytest.param(20, 1, marks=[pytest.mark.full, pytest.mark.timeout(1800)])]
+    ("kills", "seed"), [(1, 0), pytest.param(20, 1, marks=[pytest.mark.full, pytest.mark.timeout(1800)])]
 )
 def test_a_run_killed_again_and_again_is_the_run_that_was_never_killed(unharmed, command, tmp_path, kills, seed):
     chance, died, through = random.Random(seed), 0, 0

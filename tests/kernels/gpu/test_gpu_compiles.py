@@ -40,6 +40,7 @@ def second_stage(tmp_path_factory):
     return compiled(tmp_path_factory.mktemp("compiled"), *shape)
 
 
+@pytest.mark.full
 def test_kernels_compile_and_do_not_spill(second_stage):
     check(second_stage)
 
@@ -49,6 +50,7 @@ def test_kernels_compile_and_do_not_spill_at_any_stage_of_tiny_and_base(tmp_path
     check(compiled(tmp_path))
 
 
+@pytest.mark.full
 def test_bytes_and_operations_of_a_launch_are_those_of_its_tensors(second_stage):
     forward, backward = (
         next(launch for launch in second_stage if launch["kernel"] == f"attention.{name}")
