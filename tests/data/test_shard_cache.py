@@ -5,6 +5,7 @@ import os
 import shutil
 
 import pytest
+from filelock import FileLock
 
 from maxvit.data import shard_cache, shards
 from maxvit.data.shard_cache import cache_folder
@@ -99,7 +100,7 @@ def test_what_another_process_is_fetching_is_left_alone(memory, made):
     wanted = cache_folder() / "ab12.part"
     wanted.write_bytes(bytes(10_000))
     os.utime(wanted, (0, 0))
-    with shard_cache._locked(shard_cache._lock_of(wanted)):
+    with FileLock(shard_cache._lock_of(wanted)):
         read_shards(url, cache_bytes=12_000).train.sources[0]
         read_shards(url, cache_bytes=12_000).train.sources[26]
     assert wanted.exists()

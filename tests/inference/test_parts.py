@@ -13,10 +13,12 @@ from maxvit.inference import parts as module
 from maxvit.inference.parts import Parts
 
 HOLDING = """
-import fcntl, os, sys, time
-handle = os.open(sys.argv[1], os.O_RDWR)
-for number in sys.argv[2:]:
-    fcntl.lockf(handle, fcntl.LOCK_EX, 1, int(number))
+import sys, time
+from pathlib import Path
+from filelock import FileLock
+locks = [FileLock(Path(sys.argv[1]) / f"lock-{int(part):06d}") for part in sys.argv[2:]]
+for lock in locks:
+    lock.acquire()
 print("held", flush=True)
 time.sleep(600)
 """
@@ -24,11 +26,11 @@ time.sleep(600)
 
 @pytest.fixture
 def hold():
-    """Have another process claim parts, numbered from 1: process = hold(parts, 2, 4)."""
+    """Have another process claim parts: process = hold(parts, 1, 3)."""
     with contextlib.ExitStack() as ends:
 
         def call(parts, *numbers):
-            words = [sys.executable, "-c", HOLDING, str(parts.folder / "locks"), *map(str, numbers)]
+            words = [sys.executable, "-c", HOLDING, str(parts.folder), *map(str, numbers)]
             process = ends.enter_context(subprocess.Popen(words, stdout=subprocess.PIPE, text=True))
             ends.callback(process.kill)
             assert process.stdout.readline() == "held\n"
@@ -63,7 +65,7 @@ def test_parts_cover_every_image_once_and_the_last_is_the_rest(tmp_path):
 def test_a_part_that_another_process_has_is_left_to_it_and_taken_over_when_it_dies(tmp_path, monkeypatch, hold):
     monkeypatch.setattr(module, "WAIT", 0.01)
     with start(tmp_path) as parts:
-        other = hold(parts, 2, 4)
+        other = hold(parts, 1, 3)
         rounds = parts.rounds()
         taken = []
         for images in next(rounds):

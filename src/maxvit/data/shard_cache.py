@@ -2,15 +2,16 @@
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import os
 import shutil
+import threading
 import time
 import weakref
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 CACHE_BYTES = 64 * 2**30
 WAITS = (1.0, 5.0, 25.0)  # seconds before an answer that failed is asked for again
@@ -21,12 +22,17 @@ class OpenFile:
     """A file that is read at any place, also by several threads and after a fork; closed when nobody holds it."""
 
     def __init__(self, path: Path) -> None:
-        self.number = os.open(path, os.O_RDONLY)
+        self.number = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        self._lock = threading.Lock()
         weakref.finalize(self, os.close, self.number)
 
     def read(self, offset: int, size: int) -> bytes:
         """`size` bytes from `offset` on; fewer where the file ends before."""
-        return os.pread(self.number, size, offset)
+        if hasattr(os, "pread"):
+            return os.pread(self.number, size, offset)
+        with self._lock:  # Windows, where nothing forks and only threads share the position
+            os.lseek(self.number, offset, os.SEEK_SET)
+            return os.read(self.number, size)
 
 
 def cache_folder() -> Path:
@@ -58,43 +64,31 @@ def fetch(filesystem: Any, path: str, size: int, limit: int) -> OpenFile:
     with contextlib.suppress(FileNotFoundError):
         return _use(file)
     folder.mkdir(parents=True, exist_ok=True)
-    with _locked(_lock_of(part)):
+    with FileLock(_lock_of(part)):
         with contextlib.suppress(FileNotFoundError):
             return _use(file)  # another process has fetched it meanwhile
-        with _locked(folder / "lock"):
+        with FileLock(folder / "lock"):
             _make_room(folder, size, limit)
             part.touch()
             os.truncate(part, size)  # takes its place in the sum before its bytes come
         try:
             _patiently(lambda: _copy(filesystem, path, size, part))
-            opened = OpenFile(part)  # before others see it, who may remove it
-            os.replace(part, file)
-            return opened
+            with FileLock(folder / "lock"):  # so that nobody removes it before it is open
+                os.replace(part, file)
+                return _use(file)
         finally:
             part.unlink(missing_ok=True)
 
 
 def _use(file: Path) -> OpenFile:
     opened = OpenFile(file)
-    os.utime(opened.number)  # the file used last is the last to be removed
+    os.utime(file)  # the file used last is the last to be removed
     return opened
 
 
 def _lock_of(part: Path) -> Path:
     """One of 256, so that they need not be tidied away: two shards that share one wait for each other at worst."""
     return part.with_name(f"lock-{part.name[:2]}")
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Wait until no other process holds this lock; one that dies lets go of it."""
-    number = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        fcntl.flock(number, fcntl.LOCK_EX)
-        yield
-    finally:
-        fcntl.flock(number, fcntl.LOCK_UN)  # also for a child that was forked meanwhile and inherited the file
-        os.close(number)
 
 
 def _make_room(folder: Path, size: int, limit: int) -> None:
@@ -109,20 +103,18 @@ def _make_room(folder: Path, size: int, limit: int) -> None:
         if total + size <= limit:
             return
         if path.suffix == ".tar" or _is_abandoned(path):
-            path.unlink(missing_ok=True)
-            total -= length
+            with contextlib.suppress(PermissionError):  # Windows removes no file that is open
+                path.unlink(missing_ok=True)
+                total -= length
 
 
 def _is_abandoned(part: Path) -> bool:
     """Whether the process that was fetching it has died."""
-    number = os.open(_lock_of(part), os.O_RDWR | os.O_CREAT, 0o666)
     try:
-        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        with FileLock(_lock_of(part), timeout=0):
+            return True
+    except Timeout:
         return False
-    finally:
-        os.close(number)
-    return True
 
 
 def _copy(filesystem: Any, path: str, size: int, part: Path) -> None:

@@ -5,9 +5,8 @@ system takes back when the process ends, however it ends; no claim outlives its 
 process joins them, and the joined file gets its name in one step.
 """
 
-import fcntl
+import contextlib
 import json
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -15,11 +14,12 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Self
 
+from filelock import FileLock, Timeout
+
 from maxvit.errors import MaxViTError
 from maxvit.storage import put_in_place, write_atomically, write_text
 
 WAIT = 0.5  # seconds between two looks at what others are doing
-_ALL = 0  # the lock on the whole; part i has lock i + 1
 
 
 def plan_file(out: Path) -> Path:
@@ -87,7 +87,7 @@ class Parts:
     def write(self, part: int, write: Callable[[Path], object]) -> None:
         """Write a part that was claimed, see `write_atomically`."""
         write_atomically(self.path(part), write)
-        self._locks.release(part + 1)
+        self._locks.release(part)
 
     def join(self, write: Callable[[list[Path]], Mapping[Path, Path]]) -> None:
         """Make the file of all parts, unless another process has done so.
@@ -96,14 +96,11 @@ class Parts:
             write: Is given the parts in order, and writes what they make together into the folder of parts. It says
                 where each of its files belongs; the last becomes `out`.
         """
-        self._locks.wait(_ALL)
-        try:
+        with contextlib.suppress(_Gone), self._locks.whole():  # gone: another process has joined and tidied
             if not self.out.exists():
                 for file, place in write([self.path(part) for part in range(self.count)]).items():
                     put_in_place(file, place)
-                self._tidy()
-        finally:
-            self._locks.release(_ALL)
+        self._tidy()  # after the lock: Windows removes no file that is open
 
     def _begin(self, plan: Mapping[str, Any], about: Mapping[str, Any]) -> "_Locks":
         """Read or write the plan, and give the locks."""
@@ -112,27 +109,23 @@ class Parts:
                 self._compare(plan)
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
-                locks = _Locks(self.folder / "locks")
-                break
-            except FileNotFoundError:  # another process has finished, and removed the folder, this very moment
-                continue
             except OSError as error:
                 reason = f"{error.strerror}; choose a place that can be written to"
                 raise MaxViTError(f"{self.folder} cannot be made: {reason}") from error
-        locks.wait(_ALL)
-        try:
-            if self.plan_file.exists() or self.out.exists():
-                self._compare(plan)
-            else:
-                for leftover in self.folder.glob("part-*.parquet"):
-                    leftover.unlink()  # of a plan that somebody has removed, to begin anew
-                write_text(self.plan_file, json.dumps({**plan, "about": about}, indent=2) + "\n")
-            if self.out.exists():
-                self._tidy()
-        except MaxViTError:
-            locks.close()
-            raise
-        locks.release(_ALL)
+            locks = _Locks(self.folder)
+            try:
+                with locks.whole():
+                    if self.plan_file.exists() or self.out.exists():
+                        self._compare(plan)
+                    else:
+                        for leftover in self.folder.glob("part-*.parquet"):
+                            leftover.unlink()  # of a plan that somebody has removed, to begin anew
+                        write_text(self.plan_file, json.dumps({**plan, "about": about}, indent=2) + "\n")
+                break
+            except _Gone:  # another process has finished this very moment
+                continue
+        if self.out.exists():
+            self._tidy()
         return locks
 
     def _compare(self, plan: Mapping[str, Any]) -> None:
@@ -156,10 +149,10 @@ class Parts:
 
     def _claims(self, parts: list[int]) -> Iterator[range]:
         for part in parts:
-            if not self._locks.take(part + 1):
+            if not self._locks.take(part):
                 continue
             if self.path(part).exists() or self.out.exists():  # in this order, for the parts go when the file has come
-                self._locks.release(part + 1)
+                self._locks.release(part)
                 continue
             yield self._range(part)
 
@@ -167,37 +160,51 @@ class Parts:
         return range(part * self.size, min((part + 1) * self.size, self.images))
 
 
-class _Locks:
-    """Numbered locks in one file, of POSIX: also between machines that share a folder, and not inherited by a fork."""
+class _Gone(Exception):
+    """The folder of the parts is not there any more: the file is done."""
 
-    def __init__(self, file: Path) -> None:
-        self.file, self._handle = file, os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
+
+class _Locks:
+    """A lock on each part and one on the whole, files of the folder; the system frees those of a dead process."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self._held = folder, dict[int, FileLock]()
 
     def close(self) -> None:
         """Let go of all."""
-        os.close(self._handle)
+        for part in list(self._held):
+            self.release(part)
 
-    def take(self, number: int) -> bool:
+    def take(self, part: int) -> bool:
         """Whether it was free; it is ours then."""
         try:
-            self._lock(fcntl.LOCK_EX | fcntl.LOCK_NB, number)
-        except (BlockingIOError, PermissionError):
+            self._held[part] = self._lock(f"lock-{part:06d}", blocking=False)
+        except (Timeout, _Gone):
             return False
         return True
 
-    def wait(self, number: int) -> None:
-        """Have it, as soon as nobody else does."""
-        self._lock(fcntl.LOCK_EX, number)
-
-    def release(self, number: int) -> None:
+    def release(self, part: int) -> None:
         """Let go of one."""
-        self._lock(fcntl.LOCK_UN, number)
+        self._held.pop(part).release()
 
-    def _lock(self, how: int, number: int) -> None:
+    @contextlib.contextmanager
+    def whole(self) -> Iterator[None]:
+        """Have the whole, as soon as nobody else does. Raises `_Gone` where the folder is gone."""
+        lock = self._lock("lock", blocking=True)
         try:
-            fcntl.lockf(self._handle, how, 1, number)
-        except (BlockingIOError, PermissionError):
+            yield
+        finally:
+            lock.release()
+
+    def _lock(self, name: str, blocking: bool) -> FileLock:
+        lock = FileLock(self.folder / name)
+        try:
+            lock.acquire(blocking=blocking)
+        except Timeout:
             raise
+        except FileNotFoundError as error:
+            raise _Gone from error
         except OSError as error:
             reason = f"{error.strerror}; choose a place on a file system with locks"
-            raise MaxViTError(f"{self.file} cannot be locked: {reason}") from error
+            raise MaxViTError(f"{self.folder} cannot be locked: {reason}") from error
+        return lock
