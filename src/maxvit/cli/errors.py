@@ -16,6 +16,10 @@ REQUEUE = 75  # the system's "temporary failure": start the same command again
 _REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _EXTRAS = {"onnx": "export", "onnxruntime": "export", "onnxscript": "export"}  # what is in which; others: train
 _EXTRAS |= dict.fromkeys(("fastapi", "fastapi_offline", "prometheus_client", "python_multipart", "uvicorn"), "serve")
+_ROOM = (
+    "memory may be full; use fewer workers (data.workers, --workers), or give a container more shared memory, such as "
+    "docker run --shm-size=8g"
+)
 _UsageError: type = typer.BadParameter.__mro__[1]  # typer may carry its own click, and names this class nowhere
 
 
@@ -41,10 +45,15 @@ def exit_code(command: Callable[[], object]) -> int:
         complain(f"error: this command needs {error.name}, which is not installed: pip install 'maxvit[{extra}]'")
         return USER_MISTAKE
     except KeyboardInterrupt:
+        _kill_workers()
         return INTERRUPTED
     except Exception as error:
         if isinstance(error, _UsageError):
             return _explain_usage(error)
+        if isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker (pid"):
+            _kill_workers()
+            complain(f"error: a process that reads images ended before its time ({str(error).split('. ')[0]}): {_ROOM}")
+            return USER_MISTAKE
         if isinstance(error, OSError) and error.errno in _REFUSED:
             place = f"{error.filename}: " if error.filename else ""
             complain(f"error: {place}{error.strerror}; check permissions and free space")
@@ -60,3 +69,10 @@ def _explain_usage(error: Any) -> int:
         help_of = f"; see {error.ctx.command_path} --help" if error.ctx else ""
         complain(f"error: {sentence.rstrip('.')}{help_of}")
     return USER_MISTAKE
+
+
+def _kill_workers() -> None:
+    """Those of PyTorch ignore the signal by which they would be ended at exit, which would wait for them."""
+    from maxvit.data.workers import kill_workers
+
+    kill_workers()

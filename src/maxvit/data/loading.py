@@ -1,6 +1,5 @@
 """Batches of images and their truth, the same for the same seed whatever the number of workers."""
 
-import signal
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -15,6 +14,7 @@ from maxvit.data.bucketing import find_buckets
 from maxvit.data.examples import Examples, LabelledExamples
 from maxvit.data.labelled import LabelledImages, Picked
 from maxvit.data.sampling import EvaluationBatches, Share, Step, TrainingBatches, part_batches
+from maxvit.data.workers import bounded, prepare_worker
 from maxvit.errors import MaxViTError
 
 ATTEMPTS = 10  # to find an image in place of one that cannot be read
@@ -54,6 +54,7 @@ class _Images(Dataset[Batch]):
 
 
 class _EvaluationImages(_Images):
+    @bounded()
     def __getitem__(self, keys: list[int]) -> Batch:
         tensors, truths, indices, broken = [], [], [], {}
         for index in keys:
@@ -75,6 +76,7 @@ class _TrainingImages(_Images):
         super().__init__(examples)
         self.sizes = sizes
 
+    @bounded()
     def __getitem__(self, step: Step) -> Batch:
         found, indices, broken = [], [], {}
         for first, seed in step.keys:
@@ -108,13 +110,6 @@ def _batch(
     return Batch(images, truths, places, list(broken.values()), weight, list(broken))
 
 
-def _leave_signals_to_the_main_process(worker: int) -> None:
-    """A scheduler signals all processes; workers end when the one that they work for does."""
-    for name in ("SIGINT", "SIGTERM", "SIGUSR1"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
-
-
 def training_batches(
     examples: Examples, batch_size: int, workers: int, seed: int, share: Share | None = None
 ) -> DataLoader[Batch]:
@@ -126,7 +121,7 @@ def training_batches(
         sampler=TrainingBatches(sizes, batch_size, seed, share, examples.shards),
         num_workers=workers,
         persistent_workers=workers > 0,
-        worker_init_fn=_leave_signals_to_the_main_process,
+        worker_init_fn=prepare_worker,
         pin_memory=torch.cuda.is_available(),
     )
 
@@ -141,7 +136,7 @@ def evaluation_batches(
         sampler=EvaluationBatches(examples.sizes(training=False), batch_size, rank, world),
         num_workers=workers,
         persistent_workers=workers > 0,
-        worker_init_fn=_leave_signals_to_the_main_process,
+        worker_init_fn=prepare_worker,
         pin_memory=torch.cuda.is_available(),
     )
 
@@ -181,6 +176,6 @@ def part_loader(
         batch_size=None,
         sampler=part_batches(parts, lambda part: find_buckets(spec, Picked(images.sources, part)), batch_size),
         num_workers=workers,
-        worker_init_fn=_leave_signals_to_the_main_process,
+        worker_init_fn=prepare_worker,
         pin_memory=torch.cuda.is_available(),
     )

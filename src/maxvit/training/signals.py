@@ -1,13 +1,19 @@
 """Requests to stop: Ctrl-C, and the signals by which schedulers announce the end."""
 
+import multiprocessing
+import os
 import signal
+import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from maxvit.training.processes import processes
+
 SIGNALS = ("SIGINT", "SIGTERM", "SIGUSR1")  # the last is what Slurm is told to send ahead of the end
+APART_S = 5.0  # a scheduler signals all processes, and torchrun passes that on: one request, though it comes twice
 
 
 class StopRequest:
@@ -20,22 +26,43 @@ class StopRequest:
 
 @contextmanager
 def stop_request() -> Iterator[StopRequest]:
-    """The first signal asks to stop; a second Ctrl-C is an ordinary interrupt."""
+    """The first signal asks to stop; the second ends the process at once, whatever it is waiting for."""
     stop = StopRequest()
     if threading.current_thread() is not threading.main_thread():
         yield stop  # only the main thread may handle signals
         return
-    numbers = [int(getattr(signal, name)) for name in SIGNALS if hasattr(signal, name)]
-    before = {number: signal.getsignal(number) for number in numbers}
 
     def handle(number: int, frame: FrameType | None) -> None:
         stop.number, stop.at = number, time.monotonic()
-        signal.signal(signal.SIGINT, before[signal.SIGINT])
 
-    for number in before:
-        signal.signal(number, handle)
+    numbers = [int(getattr(signal, name)) for name in SIGNALS if hasattr(signal, name)]
+    before = {number: signal.signal(number, handle) for number in numbers}
+    ours, theirs = socket.socketpair()
+    theirs.setblocking(False)
+    told_before = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
+    threading.Thread(target=_end_at_the_second, args=(ours, numbers), daemon=True).start()
     try:
         yield stop
     finally:
+        signal.set_wakeup_fd(told_before)
+        theirs.close()  # and the thread ends
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _end_at_the_second(signals: socket.socket, numbers: Collection[int]) -> None:
+    """In a thread of its own: the main one may be waiting in other code than Python's, where no handler is called."""
+    first = None
+    with signals:
+        while received := signals.recv(64):
+            now = time.monotonic()
+            for number in received:
+                if number not in numbers:
+                    continue
+                if first is not None and now - first >= (APART_S if processes().started else 0):
+                    for process in multiprocessing.active_children():
+                        process.kill()
+                    if os.isatty(2):
+                        os.write(2, b"\x1b[?25h\n")  # a progress bar hides the cursor
+                    os._exit(128 + number)
+                first = now if first is None else first
