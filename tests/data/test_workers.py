@@ -77,3 +77,18 @@ def test_a_small_file_system_of_shared_memory_is_enough(size):
     done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout == "[0.0, 1.0, 2.0, 3.0, 4.0, 5.0]\n"
     assert done.stderr.count("--shm-size") == 1
+
+
+ABANDONED = """
+from torch.utils.data import DataLoader
+from maxvit.data.workers import prepare_worker
+
+batches = iter(DataLoader(range(6), None, num_workers=1, worker_init_fn=prepare_worker))
+next(batches)
+import sys
+sys.modules["kept"] = batches  # as a traceback keeps it
+"""
+
+
+def test_a_program_ends_though_a_worker_is_still_there():
+    subprocess.run([sys.executable, "-c", ABANDONED], timeout=30, check=True)

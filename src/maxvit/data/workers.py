@@ -1,5 +1,6 @@
 """Processes that read images for another: what they do with signals, full shared memory and a file that never comes."""
 
+import atexit
 import contextlib
 import faulthandler
 import functools
@@ -36,7 +37,7 @@ def prepare_worker(number: int) -> None:
 def _share_or_copy(storage: torch.UntypedStorage) -> tuple[Callable[..., Any], tuple[Any, ...]]:
     """How a tensor's numbers travel: in shared memory; once there is no more of it, through the pipe."""
     try:
-        return reduce_storage(storage)  # type: ignore[no-any-return]
+        return reduce_storage(storage)
     except (RuntimeError, OSError) as error:
         copy = functools.partial(_copy, reason=str(error).rpartition(": ")[2])
         ForkingPickler.register(torch.UntypedStorage, copy)  # for good: each failure costs PyTorch an open file
@@ -44,7 +45,7 @@ def _share_or_copy(storage: torch.UntypedStorage) -> tuple[Callable[..., Any], t
 
 
 def _copy(storage: torch.UntypedStorage, reason: str) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-    numbers = torch.empty(0, dtype=torch.uint8).set_(storage)  # type: ignore[call-overload]
+    numbers = torch.empty(0, dtype=torch.uint8).set_(storage)
     return _copied, (numbers.numpy(), reason)
 
 
@@ -69,7 +70,7 @@ def bounded() -> Iterator[None]:
     if get_worker_info() is None:
         yield
         return
-    faulthandler.dump_traceback_later(LONGEST_S, exit=True)
+    faulthandler.dump_traceback_later(LONGEST_S, exit=True, file=2)  # sys.stderr need not be a file
     try:
         yield
     finally:
@@ -77,8 +78,12 @@ def bounded() -> Iterator[None]:
 
 
 def kill_workers() -> None:
-    """End all processes that this one has started by `multiprocessing`, at once: they hold nothing to be kept."""
+    """End the workers of this process at once: they hold nothing to be kept, and ignore the signal that Python sends."""
     if hasattr(signal, "SIGCHLD") and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch's handler would raise an error for each
     for process in multiprocessing.active_children():
-        process.kill()
+        if process.daemon:
+            process.kill()
+
+
+atexit.register(kill_workers)  # before multiprocessing's own, which would wait for them for ever
