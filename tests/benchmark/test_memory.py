@@ -18,9 +18,10 @@ def hold() -> None:
 
 
 def test_the_peak_counts_what_was_held_and_is_free_again():
-    before = memory.peak_bytes()
+    if not memory.forget_peak():  # a test before this one may have held more
+        pytest.skip("this system does not let a process forget its peak")
     hold()
-    assert memory.peak_bytes() > max(before, memory.resident_bytes() + SIZE // 2)
+    assert memory.peak_bytes() > memory.resident_bytes() + SIZE // 2
 
 
 def test_a_peak_can_be_forgotten():

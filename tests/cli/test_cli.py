@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 import torch
+import typer.main
 import yaml
 
 import maxvit
-from maxvit.cli import main
+from maxvit.cli import app, main
 from maxvit.data.folder import read_classes
 from maxvit.inference.device import best_device
 from maxvit.kernels.optimize import optimize
@@ -324,6 +325,9 @@ def test_every_command_explains_itself(run, command):
     code, out, err = run(command, "--help")
     assert (code, err) == (0, "")
     assert f"maxvit {command}" in out
+    described = typer.main.get_command(app).commands[command]
+    texts = [described.help, *(parameter.help for parameter in described.params)]
+    assert [text for text in texts if "".join(text.split()) not in "".join(out.split())] == []  # [brackets] too
 
 
 def test_without_a_command_the_help_is_shown(run):

@@ -1,6 +1,7 @@
 """What the loop does when numbers, disks or images go wrong, and how it counts."""
 
 import math
+import re
 
 import pytest
 import torch
@@ -83,6 +84,15 @@ def test_saving_at_the_start_takes_no_step(small_recipe, tmp_path):
     assert moved.abs().max().item() == pytest.approx(1e-3, rel=1e-3)
     steps = {float(s["step"]) for s in first["optimizer"]["state"].values()}
     assert steps == {1.0}
+
+
+def test_an_epoch_of_one_update_is_shown_at_the_speed_that_it_had(small_recipe, tmp_path, capsys):
+    train(small_recipe("data.batch_size=64", "optimization.epochs=1"), tmp_path / "run", show_progress=True)
+    shown = re.search(r"images/s (\d+)  waiting (\d+)%", capsys.readouterr().err)
+    (row,) = read_metrics(tmp_path / "run")
+    assert row["images_per_second"] <= int(shown[1]) + 1 < 10 * row["images_per_second"]  # a little later in the row
+    assert int(shown[2]) <= 100
+    assert row["waiting"] <= 1
 
 
 def test_as_many_states_as_wanted_are_kept(small_recipe, tmp_path):

@@ -4,6 +4,7 @@ import pytest
 
 from maxvit.errors import MaxViTError
 from maxvit.training.files import METRICS, read_metrics
+from maxvit.training.progress import ProgressBar
 
 
 def test_metrics_are_read_as_numbers_row_by_row(tmp_path):
@@ -28,6 +29,11 @@ def test_without_a_terminal_progress_is_a_line_an_epoch(finished):
     first, *lines = finished.stderr.splitlines()
     assert first.startswith("training by ")
     assert [line[:9] for line in lines] == ["epoch 1/2", "epoch 2/2"]
+
+
+def test_what_is_said_beside_the_bar_is_no_markup(capsys):
+    ProgressBar(1, 1, show=True).say("[red]/a.png, data[0] and :smile: are told as they are")
+    assert capsys.readouterr().err == "[red]/a.png, data[0] and :smile: are told as they are\n"
 
 
 def test_a_line_of_progress_says_loss_speed_and_validation_accuracy(finished):

@@ -29,8 +29,9 @@ app = typer.Typer(
     epilog="Start with: maxvit train (real handwritten digits, a few minutes on a laptop)",
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode=None,  # texts are shown as they are: rich would take [explain] for a style
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
 )
 app.command()(train)
 app.command()(plan)

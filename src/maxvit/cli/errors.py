@@ -64,8 +64,10 @@ def exit_code(command: Callable[[], object]) -> int:
 
 
 def _explain_usage(error: Any) -> int:
-    """Say what typer found wrong with an option or argument; without any at all it has printed the help."""
-    if sentence := error.format_message():
+    """Say what typer found wrong with an option or argument; without any at all it gives the help."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        typer.echo(error.format_message())
+    elif sentence := error.format_message():
         help_of = f"; see {error.ctx.command_path} --help" if error.ctx else ""
         complain(f"error: {sentence.rstrip('.')}{help_of}")
     return USER_MISTAKE

@@ -35,5 +35,5 @@ def counting(what: str, total: int, show: bool) -> Iterator[Callable[[int], None
 
 def _bar(show: bool) -> Progress:
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     return Progress(*columns, console=console, disable=not (show and console.is_terminal), transient=True)

@@ -93,6 +93,7 @@ class Loop:
         self._recent: list[tuple[int, Tensor, Tensor]] = []  # update, loss and norm, indices: not yet looked at
         self._problem = ""  # with the data: it ends the run, of all processes at once
         self._saved_at, self._noted_at = time.monotonic(), 0
+        self._counted = time.perf_counter()  # until when the epoch's time is counted
 
     def run(self) -> None:
         """Train.
@@ -233,17 +234,21 @@ class Loop:
     def _timed(self, batches: DataLoader[Batch]) -> Iterator[Batch]:
         """The batches, counting the time that they take to come and that of everything."""
         source = self._readable(batches)
-        before = time.perf_counter()
+        self._counted = time.perf_counter()
         while True:
             batch = next(source, None)
-            ready = time.perf_counter()
-            self.at.waited += ready - before
+            self.at.waited += self._count_time()
             if batch is None:
                 return
             yield batch
-            now = time.perf_counter()
-            self.at.seconds += now - before
-            before = now
+            self._count_time()
+
+    def _count_time(self) -> float:
+        """Add the time since the last call to the epoch's."""
+        now = time.perf_counter()
+        passed, self._counted = now - self._counted, now
+        self.at.seconds += passed
+        return passed
 
     def _usable(self, batch: Batch) -> Batch:
         """Note broken images. A batch of nothing else is exchanged for one that counts nothing, and ends the run."""
@@ -304,10 +309,10 @@ class Loop:
         self.learner.rate = LOWER
 
     def _show(self, scores: dict[str, Tensor], rate: float) -> None:
-        seconds = max(self.at.seconds, 1e-9)
+        self._count_time()
         values = {name: float(value) for name, value in scores.items()}
-        values |= {"learning_rate": rate, "images_per_second": self.at.images / seconds}
-        values |= {"waiting": self.at.waited / seconds}
+        values |= {"learning_rate": rate, "images_per_second": self.at.images / self.at.seconds}
+        values |= {"waiting": self.at.waited / self.at.seconds}
         self.bar.update(self.at.epoch, self.at.update, values)
         if self.engine.is_first and self.learner.updates - self._noted_at >= NOTE_EVERY:
             self.files.note(self.learner.updates, {f"update/{name}": value for name, value in values.items()})

@@ -16,7 +16,7 @@ class ProgressBar:
 
     def __init__(self, epochs: int, updates: int, show: bool) -> None:
         self.epochs, self.updates, self.show = epochs, updates, show
-        self.console = Console(stderr=True)
+        self.console = Console(stderr=True, markup=False, emoji=False)  # names of files hold brackets and colons
         self.bar = Progress(
             TextColumn("epoch {task.fields[epoch]}"),
             BarColumn(),
