@@ -1,6 +1,7 @@
 """maxvit plan: what it prints, and what it refuses."""
 
 import json
+import shlex
 import subprocess
 import sys
 
@@ -43,6 +44,11 @@ def test_a_program_reads_json(run):
     assert [way["strategy"] for way in answer["ways"]] == ["DDP", "DDP", "FSDP2", "FSDP2"]
     assert [way["gradient_checkpointing"] for way in answer["ways"]] == [False, True, False, True]
     assert all(way["fits"] and way["images"] == 8 for way in answer["ways"])
+
+
+def test_the_recipe_says_how_many_images_a_device_takes_at_once(run):
+    _, out, _ = run(*MICRO, "H100", "--set", "data.device_batch_size=8", "--json")
+    assert [(way["images"], way["accumulation"]) for way in json.loads(out)["ways"]] == [(8, 8)] * 4
 
 
 def test_people_read_a_table_and_what_it_rests_on(run):
@@ -135,7 +141,10 @@ def test_help_states_the_cost_model_and_needs_no_torch():
     assert "2 (n - 1) / n" in said
 
 
-def test_a_task_whose_head_is_not_counted_has_no_plan(run):
+def test_a_task_whose_head_is_not_counted_has_no_plan_but_its_backbone_has(run):
     code, out, err = run("plan", "--recipe", "aesthetics", "--devices", "8xH100")
     assert (code, out) == (2, "")
-    assert "recipe aesthetics is for aesthetics, whose head no plan counts" in err
+    assert "recipe aesthetics is for aesthetics, and what its head computes and keeps is not counted yet: " in err
+    advice = shlex.split(err[err.index("--recipe folder") : err.index(" --images N")])
+    code, out, _ = run("plan", *advice, "--images", "100", "--devices", "8xH100", "--json")
+    assert (code, json.loads(out)["image_size"]) == (0, [128, 128])

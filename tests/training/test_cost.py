@@ -106,6 +106,15 @@ def test_a_batch_that_does_not_fit_is_accumulated():
     assert ways(count=1, device=one_less)[0].images == 1
 
 
+def test_the_images_that_a_device_takes_at_once_are_those_of_the_recipe():
+    assert [(way.images, way.accumulation) for way in ways(count=1, device_batch_size=5)] == [(4, 3)] * 4  # 12 images
+    assert ways(count=1, device_batch_size=5)[0].memory.activations == 4 * 6007
+    small = replace(DEVICE, memory_bytes=3e4)
+    assert ways(count=1, device_batch_size=5, device=small)[0].advice == (
+        "4 images at once need 0.0 of 0.0 GB: lower data.device_batch_size, or leave it out for as many as fit"
+    )
+
+
 def test_fsdp2_gathers_for_each_forward_of_an_accumulated_step():
     small = replace(DEVICE, memory_bytes=4e4)
     fsdp2 = ways(count=3, device=small)[2]

@@ -65,7 +65,12 @@ def plan(
     overrides = [*([f"model.name={model}"] if model else []), *(settings or [])]
     chosen = load_recipe(recipe, overrides)
     if chosen.task["name"] != CLASSIFICATION:
-        raise MaxViTError(f"recipe {recipe} is for {chosen.task['name']}, whose head no plan counts: give another")
+        sides = chosen.data.image_size
+        size = f" --set 'data.image_size={list(sides)}'" if sides else ""
+        raise MaxViTError(
+            f"recipe {recipe} is for {chosen.task['name']}, and what its head computes and keeps is not counted yet: "
+            f"plan the backbone alone by --recipe folder --model {chosen.model.name}{size} --images N"
+        )
     on = parse_devices(devices, _cpu(devices, peak))
     found = training_images(recipe, chosen.data.path, images, chosen.data.val_fraction)
     chosen_precision = cast("Precision", precision or ("fp32" if on.device.bf16_flops is None else "bf16"))

@@ -78,7 +78,7 @@ def bounded() -> Iterator[None]:
 
 
 def kill_workers() -> None:
-    """End the workers of this process at once: they hold nothing to be kept, and ignore the signal that Python sends."""
+    """End the workers of this process at once: they hold nothing to be kept, and ignore what Python would send."""
     if hasattr(signal, "SIGCHLD") and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch's handler would raise an error for each
     for process in multiprocessing.active_children():

@@ -33,6 +33,7 @@ class Schedule:
         warmup_epochs: Of these, how many the learning rate rises.
         gradient_checkpointing: Whether the recipe says so.
         image_bytes: Of one stored image.
+        device_batch_size: Most images of one forward on one device; None: as many as fit.
     """
 
     images: int
@@ -41,6 +42,7 @@ class Schedule:
     warmup_epochs: float
     gradient_checkpointing: bool
     image_bytes: float
+    device_batch_size: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -184,15 +186,19 @@ def _way(
     strategy: Strategy,
     again: bool,
 ) -> Way:
-    """One way, with as few forwards a step as the memory allows."""
+    """One way, with the forwards a step that the schedule says, else as few as the memory allows."""
     n, device = devices.count, devices.device
     together = schedule.batch_size // n
-    for images in (together // k for k in range(1, together + 1) if together % k == 0):
+    if schedule.device_batch_size is None:
+        ways = [k for k in range(1, together + 1) if together % k == 0]
+    else:
+        ways = [ceil(together / schedule.device_batch_size)]
+    for accumulation in ways:
+        images = ceil(together / accumulation)
         needed = memory(summary, images, devices, precision, strategy, again)
         fits = needed.total <= USABLE * device.memory_bytes
         if fits:
             break
-    accumulation = together // images
     flops = 2.0 * summary.multiply_adds * PASSES[again] * schedule.batch_size
     rounds = 2 if strategy == "DDP" else 3 * accumulation
     traffic = rounds * (n - 1) / n * FP32 * summary.parameters
@@ -224,7 +230,10 @@ def _advice(way: Way, ways: Sequence[Way], devices: Devices) -> str:
     """What to change so that it fits, the least first."""
     if way.fits:
         return ""
-    needs = f"one image needs {way.memory.total / 1e9:.1f} of {USABLE * devices.device.memory_bytes / 1e9:.1f} GB: "
+    what = "one image needs" if way.images == 1 else f"{way.images:,} images at once need"
+    needs = f"{what} {way.memory.total / 1e9:.1f} of {USABLE * devices.device.memory_bytes / 1e9:.1f} GB: "
+    if way.images > 1:
+        return f"{needs}lower data.device_batch_size, or leave it out for as many as fit"
     others = [other for other in ways if other.fits]
     others.sort(key=lambda other: (other.strategy != way.strategy, other.gradient_checkpointing))
     if not others:

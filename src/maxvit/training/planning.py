@@ -62,6 +62,7 @@ def plan_recipe(
         warmup_epochs=recipe.optimization.warmup_epochs,
         gradient_checkpointing=recipe.model.gradient_checkpointing,
         image_bytes=images.bytes_each,
+        device_batch_size=recipe.data.device_batch_size,
     )
     summary = summarize(network)
     return make_plan(summary, schedule, devices, precision, images_per_core), summary
