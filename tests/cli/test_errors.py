@@ -8,6 +8,8 @@ import pytest
 
 from maxvit.cli.errors import INTERRUPTED, USER_MISTAKE, exit_code
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+
 
 @pytest.fixture
 def worker():

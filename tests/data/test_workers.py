@@ -1,6 +1,7 @@
 """Nobody waits for ever for a process that reads images."""
 
 import logging
+import multiprocessing
 import subprocess
 import sys
 import time
@@ -15,7 +16,16 @@ from maxvit.data.labelled import LabelledImages
 from maxvit.data.loading import evaluation_loader
 
 SPEC = Preprocessing(image_size=(32, 41))
-pytestmark = pytest.mark.timeout(60)
+pytestmark = [pytest.mark.timeout(60), pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")]
+
+
+@pytest.fixture
+def forked():
+    """Workers begin with what a test has put in place."""
+    before = multiprocessing.get_start_method()
+    multiprocessing.set_start_method("fork", force=True)
+    yield
+    multiprocessing.set_start_method(before, force=True)
 
 
 def images(count=4):
@@ -25,7 +35,7 @@ def images(count=4):
     )
 
 
-def test_batches_for_which_there_is_no_shared_memory_come_all_the_same(monkeypatch, caplog):
+def test_batches_for_which_there_is_no_shared_memory_come_all_the_same(monkeypatch, caplog, forked):
     def refuse(storage):
         raise RuntimeError("unable to allocate shared memory(shm) for file </torch_1>: No space left on device (28)")
 
@@ -42,7 +52,7 @@ def test_batches_for_which_there_is_no_shared_memory_come_all_the_same(monkeypat
     ]
 
 
-def test_a_process_that_reads_for_too_long_ends_and_is_missed(monkeypatch):
+def test_a_process_that_reads_for_too_long_ends_and_is_missed(monkeypatch, forked):
     monkeypatch.setattr(workers, "LONGEST_S", 0.1)
     monkeypatch.setattr(loading.LabelledExamples, "evaluation", lambda self, index: time.sleep(600))
     with pytest.raises(RuntimeError, match=r"DataLoader worker \(pid.* exited unexpectedly"):
