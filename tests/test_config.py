@@ -1,11 +1,13 @@
 """Configuration: what is allowed, and the way to JSON and back."""
 
+import copy
 import dataclasses
 import json
+import pickle
 
 import pytest
 
-from maxvit.config import VARIANTS, MaxViTConfig, Preprocessing, check_known, official_preprocessing
+from maxvit.config import OFFICIAL, VARIANTS, MaxViTConfig, Preprocessing, check_known, official_preprocessing
 from maxvit.errors import MaxViTError
 
 
@@ -24,6 +26,29 @@ def test_variants_cannot_be_changed_by_accident():
         VARIANTS["maxvit_tiny"] = MaxViTConfig()
     with pytest.raises(dataclasses.FrozenInstanceError):
         VARIANTS["maxvit_tiny"].head_dim = 16
+
+
+@pytest.mark.parametrize(
+    "frozen", [VARIANTS["maxvit_tiny"], Preprocessing(), OFFICIAL], ids=lambda it: type(it).__name__
+)
+@pytest.mark.parametrize("change", [lambda it: setattr(it, "other", 1), lambda it: delattr(it, "other")])
+def test_frozen_data_refuses_an_unknown_name_in_a_sentence(frozen, change):
+    with pytest.raises(
+        dataclasses.FrozenInstanceError, match=r"^other cannot be set: .* make another with dataclasses"
+    ):
+        change(frozen)
+
+
+def test_configuration_bears_what_the_trainer_of_transformers_does_to_it():
+    config = MaxViTConfig()
+    config.use_cache = False  # its constructor, on every network
+    assert config == MaxViTConfig()
+    assert MaxViTConfig.from_dict(json.loads(config.to_json_string())) == config  # its TensorBoard callback
+
+
+def test_frozen_data_can_be_copied_and_pickled():
+    config = MaxViTConfig(depths=(1, 2, 3, 4))
+    assert copy.deepcopy(config) == pickle.loads(pickle.dumps(config)) == config
 
 
 @pytest.mark.parametrize(("size", "window"), [(224, (7, 7)), (384, (12, 12)), ((512, 225), (16, 8)), (32, (1, 1))])

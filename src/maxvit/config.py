@@ -2,11 +2,12 @@
 
 import dataclasses
 import difflib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import FrozenInstanceError, dataclass
 from math import ceil
 from types import MappingProxyType
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 from maxvit.errors import MaxViTError
 
@@ -14,7 +15,33 @@ Size = tuple[int, int]  # (height, width)
 
 SMALLEST_SIDE = 32  # pixels; the network halves the image five times
 
+Class = TypeVar("Class", bound=type)
 
+
+def plainly_frozen(*ignored: str) -> Callable[[Class], Class]:
+    """Answer any assignment to a frozen dataclass with a sentence.
+
+    With slots, CPython answers that to an unknown name with a TypeError about super().
+
+    Args:
+        ignored: Names that other libraries set on every configuration, and that mean nothing to a MaxViT.
+    """
+
+    def refuse(self: object, name: str, value: object = None) -> None:
+        if name not in ignored:
+            kind = type(self).__name__
+            raise FrozenInstanceError(
+                f"{name} cannot be set: a {kind} is frozen; make another with dataclasses.replace"
+            )
+
+    def apply(cls: Class) -> Class:
+        cls.__setattr__ = cls.__delattr__ = refuse  # type: ignore[assignment]
+        return cls
+
+    return apply
+
+
+@plainly_frozen()
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Arithmetic:
     """Where published networks compute otherwise than the official one, whose ways are the defaults.
@@ -39,6 +66,7 @@ OFFICIAL = Arithmetic()
 TORCHVISION = Arithmetic(gelu="erf", padding="symmetric", shortcut_pool="3x3", shortcut_projection="stride")
 
 
+@plainly_frozen("use_cache")  # transformers.Trainer sets it, for networks that write text
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MaxViTConfig:
     """Shape of a MaxViT network (paper, Table 1). `channels` and `depths` have one entry per stage.
@@ -119,6 +147,10 @@ class MaxViTConfig:
         """Plain values, for JSON."""
         return dataclasses.asdict(self)
 
+    def to_json_string(self) -> str:
+        """`to_dict` as JSON: what the callbacks of transformers.Trainer write into a log."""
+        return json.dumps(self.to_dict(), indent=2)
+
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "MaxViTConfig":
         """Undo `to_dict`.
@@ -136,6 +168,7 @@ class MaxViTConfig:
         return cls(**known)
 
 
+@plainly_frozen()
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Preprocessing:
     """What the weights expect of an image: cut or squeeze it to a size, then normalise.
