@@ -159,6 +159,35 @@ def test_pushing_writes_weights_configuration_and_card(model, tmp_path, monkeypa
     assert_same(MaxViT.load(tmp_path / "back.safetensors"), model)
 
 
+def test_saving_can_push_as_well(model, tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.hub_mixin.HfApi", FakeApi)
+    answer = model.save_pretrained(
+        tmp_path, push_to_hub=True, repo_id="owner/trees", private=True, token="t", branch="v2", commit_message="Trees"
+    )
+    assert answer == "https://huggingface.co/owner/trees/commit/1"
+    said = FakeApi.calls
+    assert (said["repo_id"], said["private"], said["token"]) == ("owner/trees", True, "t")
+    assert (said["revision"], said["create_pr"], said["commit_message"]) == ("v2", False, "Trees")
+    assert sorted(said["files"]) == sorted(path.name for path in tmp_path.iterdir())
+    assert b'from_pretrained("owner/trees")' in said["files"]["README.md"]
+    assert said["files"]["README.md"] == (tmp_path / "README.md").read_bytes()
+
+
+def test_saving_pushes_to_the_name_of_the_folder_where_no_other_is_given(model, tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.hub_mixin.HfApi", FakeApi)
+    model.save_pretrained(tmp_path / "trees", push_to_hub=True)
+    assert FakeApi.calls["repo_id"] == "trees"
+
+
+def test_saving_pushes_nothing_unless_it_is_told_to(model, tmp_path, hub_cache):
+    assert model.save_pretrained(tmp_path, repo_id="owner/trees") is None
+
+
+def test_configuration_of_ones_own_is_refused(model, tmp_path):
+    with pytest.raises(MaxViTError, match=r"config\.json is a copy of what the weights file says .*: leave config out"):
+        model.save_pretrained(tmp_path, config={"depths": 7})
+
+
 def test_pushing_without_a_network_is_one_sentence(model, hub_cache):
     with pytest.raises(MaxViTError, match=r"HF_HUB_OFFLINE is set\), and owner/trees is as it was") as raised:
         model.push_to_hub("owner/trees", token="t")

@@ -7,11 +7,13 @@ from typing import Any, ClassVar, Self
 from huggingface_hub import ModelCard, ModelHubMixin
 
 from maxvit import storage
+from maxvit.errors import MaxViTError
 from maxvit.hub.card import model_card
 from maxvit.hub.download import download, plain_errors
 
 WEIGHTS = "model.safetensors"  # the names that the hub knows
 CONFIG = "config.json"
+COMMIT_MESSAGE = "MaxViT weights"
 
 
 class HubModel(ModelHubMixin):
@@ -91,6 +93,51 @@ class HubModel(ModelHubMixin):
         self.save(save_directory / WEIGHTS)
         storage.write_text(save_directory / CONFIG, json.dumps(self.metadata(), indent=2) + "\n")
 
+    def save_pretrained(  # type: ignore[override]  # no **kwargs
+        self,
+        save_directory: str | Path,
+        *,
+        repo_id: str | None = None,
+        push_to_hub: bool = False,
+        private: bool | None = None,
+        token: str | None = None,
+        branch: str | None = None,
+        create_pr: bool = False,
+        commit_message: str = COMMIT_MESSAGE,
+        config: None = None,
+        model_card_kwargs: dict[str, Any] | None = None,
+    ) -> str | None:
+        """Write a folder that `from_pretrained` reads: weights, a copy of their configuration, and a README.md.
+
+        Args:
+            save_directory: The folder; made if it does not exist.
+            repo_id: "owner/name": for the README.md, and where to push; None: the name of the folder.
+            push_to_hub: Also write it into that repository of the hub.
+            private: Of `push_to_hub`, as are `token`, `branch`, `create_pr` and `commit_message`.
+            config: Only None, which the library's own methods pass: config.json is a copy of what the weights say.
+            model_card_kwargs: Of `generate_model_card`; None: `repo_id`, where it is given.
+
+        Returns:
+            The address of the commit, if it was pushed.
+
+        Raises:
+            MaxViTError: If the folder cannot be written, a configuration is given, or the hub refuses.
+        """
+        if config is not None:
+            raise MaxViTError("config.json is a copy of what the weights file says of itself: leave config out")
+        card = model_card_kwargs or ({"repo_id": repo_id} if repo_id else {})
+        super().save_pretrained(save_directory, model_card_kwargs=card)
+        if not push_to_hub:
+            return None
+        return self.push_to_hub(
+            repo_id or Path(save_directory).name,
+            private=private,
+            token=token,
+            branch=branch,
+            create_pr=create_pr,
+            commit_message=commit_message,
+        )
+
     def generate_model_card(self, repo_id: str = "owner/name") -> ModelCard:
         """The README.md that `save_pretrained` writes where there is none."""
         return ModelCard(model_card(self.metadata(), repo_id))
@@ -103,7 +150,7 @@ class HubModel(ModelHubMixin):
         token: str | None = None,
         branch: str | None = None,
         create_pr: bool = False,
-        commit_message: str = "MaxViT weights",
+        commit_message: str = COMMIT_MESSAGE,
     ) -> str:
         """Write the network into a repository of the hub, which is made if it does not exist.
 
