@@ -37,6 +37,30 @@ def test_options_reach_the_configuration():
     assert model(torch.randn(1, 1, 64, 97)).shape == (1, 7)
 
 
+@pytest.mark.parametrize(
+    ("filter", "sizes"),
+    [
+        ("*tiny*", ["tiny"]),
+        ("maxvit_*a*", ["small", "base", "large", "xlarge"]),
+        (["*large", "*micro"], ["micro", "large", "xlarge"]),
+        ("tiny", []),
+        ("", ["micro", "tiny", "small", "base", "large", "xlarge"]),
+    ],
+)
+def test_models_that_fit_a_pattern_are_listed(filter, sizes):
+    assert list_models(filter) == [f"maxvit_{size}" for size in sizes]
+
+
+def test_pattern_and_published_weights_are_both_asked_for():
+    assert list_models("*mi*", pretrained=True) == []
+    assert list_models("*t*y", pretrained=True) == ["maxvit_tiny"]
+
+
+def test_filter_that_is_no_text_is_refused():
+    with pytest.raises(MaxViTError, match=r"filter is True; it takes a pattern such as '\*tiny\*'"):
+        list_models(True)
+
+
 def test_misspelt_name_is_answered_with_the_right_one():
     with pytest.raises(MaxViTError, match="unknown model 'maxvit_tinny': did you mean 'maxvit_tiny'"):
         create_model("maxvit_tinny")

@@ -2,6 +2,8 @@
 
 import dataclasses
 import re
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from maxvit.checkpoints.detect import read_checkpoint
@@ -16,13 +18,21 @@ from maxvit.model import MaxViT
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".tar", ".index")  # of files, not of names on the hub
 
 
-def list_models(pretrained: bool = False) -> list[str]:
+def list_models(filter: str | Sequence[str] = "*", pretrained: bool = False) -> list[str]:
     """Names of the variants, smallest first.
 
     Args:
+        filter: Only those that fit this pattern of a shell, such as "*tiny*", or one of several.
         pretrained: Only those that have published weights.
+
+    Raises:
+        MaxViTError: If the filter is no text.
     """
-    return [name for name in VARIANTS if published(name) or not pretrained]
+    patterns = [filter] if isinstance(filter, str) else filter
+    if not isinstance(patterns, Sequence) or not all(isinstance(p, str) for p in patterns):
+        raise MaxViTError(f"filter is {filter!r}; it takes a pattern such as '*tiny*', or several of them")
+    fitting = [name for name in VARIANTS if any(fnmatchcase(name, pattern or "*") for pattern in patterns)]
+    return [name for name in fitting if published(name) or not pretrained]
 
 
 def create_model(
