@@ -58,7 +58,7 @@ def test_configuration_file_is_a_copy_that_nobody_reads(model, tmp_path):
 
 
 def test_changes_after_construction_are_saved(model, tmp_path):
-    model.reset_classifier(2, ["elm", "fir"])
+    model.reset_classifier(2, class_names=["elm", "fir"])
     model.set_image_size(128)
     model.save_pretrained(tmp_path)
     assert_same(MaxViT.from_pretrained(tmp_path), model)

@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeVar, get_args
 from maxvit.errors import MaxViTError
 
 Size = tuple[int, int]  # (height, width)
+Pool = Literal["avg", "max", ""]  # of the last map; "": none, the network gives a map
 
 SMALLEST_SIDE = 32  # pixels; the network halves the image five times
 
@@ -85,7 +86,7 @@ class MaxViTConfig:
     expansion: int = 4  # of MBConv and of the feed-forward network
     se_ratio: float = 0.25  # squeezed channels over the block's output channels
     drop_path_rate: float = 0.0  # stochastic depth; block b of N drops with rate * b / N
-    pool: Literal["avg", "max"] = "avg"
+    pool: Pool = "avg"
     in_channels: int = 3
     num_classes: int = 1000  # 0: no classifier, the network returns the features before it
     image_size: Size = (224, 224)  # the size it is made for; any other from 32 pixels up works too
@@ -117,8 +118,14 @@ class MaxViTConfig:
             fits = 0 <= value < 1 if name == "drop_path_rate" else 0 < value <= 1
             if isinstance(value, bool) or not isinstance(value, int | float) or not fits:
                 raise MaxViTError(f"{name} is {value!r}; it takes a number {top}")
-        if self.pool not in ("avg", "max"):
-            raise MaxViTError(f"pool is {self.pool!r}; choose 'avg' or 'max'")
+        if self.pool not in get_args(Pool):
+            raise MaxViTError(
+                f"pool is {self.pool!r}; choose 'avg' or 'max', or '' for none where there is no classifier"
+            )
+        if self.num_classes and not self.pool:
+            raise MaxViTError(
+                f"{self.num_classes} classes need a pool before them: choose 'avg' or 'max', or 0 classes"
+            )
         if min(self.image_size) < SMALLEST_SIDE:
             raise MaxViTError(f"image_size is {self.image_size}; the smallest side is {SMALLEST_SIDE} pixels")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from maxvit.checkpoints.detect import read_checkpoint
 from maxvit.checkpoints.published import fetch, find, published
 from maxvit.checkpoints.tensorflow import is_checkpoint
-from maxvit.config import VARIANTS, Size, check_known, variant_name
+from maxvit.config import VARIANTS, Pool, Size, check_known, variant_name
 from maxvit.errors import MaxViTError
 from maxvit.hub.download import download
 from maxvit.hub.mixin import WEIGHTS
@@ -42,6 +42,7 @@ def create_model(
     image_size: int | Size | None = None,
     pretrained: bool | str | Path | None = None,
     drop_path_rate: float | None = None,
+    global_pool: Pool | None = None,
 ) -> MaxViT:
     """Make a network: freshly initialised in training mode, or with published weights in evaluation mode.
 
@@ -58,6 +59,7 @@ def create_model(
             repository of the Hugging Face Hub that holds a model.safetensors.
         drop_path_rate: Stochastic depth of the deepest block; None: the paper's for this variant, or what the weights
             say.
+        global_pool: As `MaxViT.set_pool` takes it; None: "avg", or what the weights say.
 
     Raises:
         MaxViTError: If the name is unknown, a value out of range, or the weights cannot be had, are damaged or
@@ -71,6 +73,8 @@ def create_model(
         config = dataclasses.replace(config, drop_path_rate=drop_path_rate)
     if image_size is not None:
         config = config.resized(image_size)
+    if global_pool is not None:
+        config = dataclasses.replace(config, pool=global_pool)
     if pretrained is None or pretrained is False:
         return MaxViT(config)
     path, source = _find_weights(name, pretrained)
@@ -82,6 +86,8 @@ def create_model(
         model.set_image_size(image_size)
     if num_classes not in (None, model.config.num_classes):
         model.reset_classifier(config.num_classes)
+    if global_pool is not None:
+        model.set_pool(global_pool)
     return model
 
 

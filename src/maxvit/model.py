@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from maxvit import storage
-from maxvit.config import SMALLEST_SIDE, MaxViTConfig, Preprocessing, Size, official_preprocessing
+from maxvit.config import SMALLEST_SIDE, MaxViTConfig, Pool, Preprocessing, Size, official_preprocessing
 from maxvit.errors import MaxViTError
 from maxvit.hub.mixin import HubModel
 from maxvit.layers.attention import GroupAttention, RelativePositionBias
@@ -69,7 +69,9 @@ class Head(nn.Module):
         self.classifier = nn.Linear(channels, num_classes) if num_classes else nn.Identity()
 
     def forward(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """(B, C, H, W) -> (B, num_classes), or the (B, C) that the classifier sees."""
+        """(B, C, H, W) -> (B, num_classes), or the (B, C) that the classifier sees; with no pool (B, C, H, W)."""
+        if not self.pool:
+            return self.dense(self.norm(x.movedim(1, -1))).tanh().movedim(-1, 1)  # each position by itself
         x = x.mean((2, 3)) if self.pool == "avg" else x.amax((2, 3))
         x = self.dense(self.norm(x)).tanh()
         return x if pre_logits else self.classifier(x)
@@ -123,7 +125,8 @@ class MaxViT(nn.Module, HubModel):
             images: (B, in_channels, H, W), floating point, normalised; H and W from 32 up, any other number.
 
         Returns:
-            Logits (B, num_classes); with no classifier, the features before it.
+            Logits (B, num_classes); with no classifier, the features before it: (B, C), or (B, C, H / 32, W / 32) with
+            no pool either.
 
         Raises:
             MaxViTError: If the shape or the type does not fit.
@@ -176,14 +179,32 @@ class MaxViT(nn.Module, HubModel):
                 x = recompute(block, x) if self.gradient_checkpointing and self.training else block(x)
             yield x
 
-    def reset_classifier(self, num_classes: int, class_names: Sequence[str] | None = None) -> None:
-        """Put a new classifier on top, freshly initialised; 0 removes it. Everything else keeps its weights."""
-        config = dataclasses.replace(self.config, num_classes=num_classes)
+    def reset_classifier(
+        self, num_classes: int, global_pool: Pool | None = None, class_names: Sequence[str] | None = None
+    ) -> None:
+        """Put a new classifier on top, freshly initialised. Everything else keeps its weights.
+
+        Args:
+            num_classes: 0 removes the classifier.
+            global_pool: As `set_pool` takes it; None: as it is.
+            class_names: One per class; None where they are not known.
+
+        Raises:
+            MaxViTError: If a value is out of range, or there are classes and no pool.
+        """
+        pool = self.config.pool if global_pool is None else global_pool
+        config = dataclasses.replace(self.config, num_classes=num_classes, pool=pool)
         names = _checked_names(class_names, num_classes)
         like = self.head.dense.weight
         classifier = nn.Linear(config.channels[-1], num_classes) if num_classes else nn.Identity()
         self.head.classifier = classifier.apply(initialize).to(like.device, like.dtype)
+        self.head.pool = pool
         self.config, self.class_names = config, names
+
+    def set_pool(self, pool: Pool) -> None:
+        """Make one position of the last map's: by "avg" or "max", or "" for none, which allows no classifier."""
+        self.config = dataclasses.replace(self.config, pool=pool)
+        self.head.pool = pool
 
     def set_in_channels(self, in_channels: int) -> None:
         """Take images of another number of channels, by adapting the weights of the first convolution.

@@ -72,7 +72,7 @@ def _start(model: MaxViT, looks: Looks) -> Tensor:
     features = looks.features[0].float()  # (C, H, W)
     if looks.gradient is not None:
         relevance = (features * looks.gradient[0].float()).sum(0).clamp(min=0)
-    elif model.config.pool == "avg":
+    elif model.config.pool != "max":
         relevance = torch.ones_like(features[0])
     else:
         winners = features.flatten(1).argmax(1)  # (C,)

@@ -86,11 +86,13 @@ class Form:
         """Refuse a network that cannot be exported so.
 
         Raises:
-            MaxViTError: If it is optimised already. Of pixels, if they cannot be normalised or it has no classes; of
-                one size, if its images keep their shapes.
+            MaxViTError: If it is optimised already or has no pool. Of pixels, if they cannot be normalised or it has no
+                classes; of one size, if its images keep their shapes.
         """
         if is_optimized(model):
             raise MaxViTError("the network is optimised already: export the original")
+        if not model.config.pool:
+            raise MaxViTError("the network has no pool, and its files hold one: choose one with set_pool('avg')")
         if self.from_pixels and (model.config.in_channels not in (1, 3) or not model.config.num_classes):
             reason = f"{model.config.in_channels} channels" if model.config.num_classes else "no classifier"
             raise MaxViTError(f"the network has {reason}, and pixels to probabilities needs 1 or 3, and classes")

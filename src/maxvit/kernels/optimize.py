@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.cuda import is_current_stream_capturing
 
-from maxvit.config import Size
+from maxvit.config import Pool, Size
 from maxvit.errors import MaxViTError
 from maxvit.kernels.folding import fold_batch_norms
 from maxvit.kernels.gpu.support import obstacle
@@ -132,8 +132,14 @@ class OptimizedMaxViT(MaxViT):
         """The stem's weights are packed."""
         self._refuse()
 
-    def reset_classifier(self, num_classes: int, class_names: Sequence[str] | None = None) -> NoReturn:
+    def reset_classifier(
+        self, num_classes: int, global_pool: Pool | None = None, class_names: Sequence[str] | None = None
+    ) -> NoReturn:
         """A classifier is trained in the original."""
+        self._refuse()
+
+    def set_pool(self, pool: Pool) -> NoReturn:
+        """So is what it sees."""
         self._refuse()
 
     def save(self, path: object) -> NoReturn:

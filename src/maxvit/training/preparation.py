@@ -71,7 +71,7 @@ def make_network(recipe: Recipe, class_names: Sequence[str]) -> MaxViT:
     if settings.new_classifier or network.class_names != list(
         class_names
     ):  # also where the weights have as many classes, but others
-        network.reset_classifier(len(class_names), class_names)
+        network.reset_classifier(len(class_names), class_names=class_names)
     _set_preprocessing(network, recipe)
     return network.train()
 
