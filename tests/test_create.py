@@ -170,6 +170,15 @@ def test_published_weights_are_found_by_tag(published):
     torch.testing.assert_close(model(images), published(images))
 
 
+def test_published_weights_are_found_by_the_name_that_timm_gives_them(published):
+    model = create_model("maxvit_tiny_tf_384.in1k", pretrained=True)
+    assert_equal(model.state_dict(), published.state_dict())
+    assert model.config == published.config
+    grey = create_model("maxvit_tiny_tf_384", pretrained=True, in_chans=1, num_classes=0, global_pool="max")
+    assert (grey.config.in_channels, grey.config.num_classes, grey.config.pool) == (1, 0, "max")
+    assert_equal(create_model("maxvit_t", pretrained="in1k-384").state_dict(), published.state_dict())
+
+
 def test_true_means_the_default_and_a_miss_says_what_to_download(published, hub_cache):
     with pytest.raises(MaxViTError) as raised:
         create_model("maxvit_tiny", pretrained=True)

@@ -7,13 +7,14 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from maxvit.checkpoints.detect import read_checkpoint
-from maxvit.checkpoints.published import fetch, find, published
+from maxvit.checkpoints.published import fetch, find, find_by_their_name, published
 from maxvit.checkpoints.tensorflow import is_checkpoint
-from maxvit.config import VARIANTS, Pool, Size, check_known, variant_name
+from maxvit.config import VARIANTS, Pool, Size, variant_name
 from maxvit.errors import MaxViTError
 from maxvit.hub.download import download
 from maxvit.hub.mixin import WEIGHTS
 from maxvit.model import MaxViT
+from maxvit.timm_names import timm_words
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".tar", ".index")  # of files, not of names on the hub
 
@@ -35,6 +36,7 @@ def list_models(filter: str | Sequence[str] = "*", pretrained: bool = False) -> 
     return [name for name in fitting if published(name) or not pretrained]
 
 
+@timm_words
 def create_model(
     name: str,
     num_classes: int | None = None,
@@ -46,8 +48,11 @@ def create_model(
 ) -> MaxViT:
     """Make a network: freshly initialised in training mode, or with published weights in evaluation mode.
 
+    Arguments of `timm.create_model` are understood as well, by name: see `maxvit.timm_names`.
+
     Args:
-        name: One of `list_models()`.
+        name: One of `list_models()`. Or a name of timm's ("maxvit_tiny_tf_384.in1k") or torchvision's ("maxvit_t"):
+            the variant with their image size, classes and arithmetic, and with `pretrained=True` those weights.
         num_classes: 0 for no classifier; None: the variant's or the weights' own. Another number than the weights'
             puts a fresh classifier on top of them, without class names.
         in_channels: Channels of the images. Weights for another number are adapted, see `MaxViT.set_in_channels`.
@@ -65,8 +70,11 @@ def create_model(
         MaxViTError: If the name is unknown, a value out of range, or the weights cannot be had, are damaged or
             belong to another variant.
     """
-    check_known("model", [name], VARIANTS)
-    config = dataclasses.replace(VARIANTS[name], in_channels=in_channels)
+    theirs = None if name in VARIANTS else find_by_their_name(name)
+    if theirs and pretrained is True:
+        pretrained = theirs.tag
+    name, config = (theirs.variant, theirs.config) if theirs else (name, VARIANTS[name])
+    config = dataclasses.replace(config, in_channels=in_channels)
     if num_classes is not None:
         config = dataclasses.replace(config, num_classes=num_classes)
     if drop_path_rate is not None:

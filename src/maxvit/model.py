@@ -22,6 +22,7 @@ from maxvit.layers.attention import GroupAttention, RelativePositionBias
 from maxvit.layers.mbconv import MBConv, SameConv2d, batch_norm
 from maxvit.layers.multiaxis import LN_EPS, BlockAttention, GridAttention
 from maxvit.layers.recompute import recompute
+from maxvit.timm_names import TimmNames
 
 FORMAT = "maxvit"  # how our own files call themselves
 FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)  # types that weights may have
@@ -77,7 +78,7 @@ class Head(nn.Module):
         return x if pre_logits else self.classifier(x)
 
 
-class MaxViT(nn.Module, HubModel):
+class MaxViT(nn.Module, HubModel, TimmNames):
     """MaxViT, as `config` describes it.
 
     Args:

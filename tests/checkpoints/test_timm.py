@@ -8,14 +8,13 @@ import timm
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from timm.models.maxxvit import MaxxVit, MaxxVitCfg, MaxxVitConvCfg, MaxxVitTransformerCfg
 
 from healthy import fill
 from maxvit import MaxViT, MaxViTConfig, MaxViTError, load_model
 from maxvit.checkpoints.timm import from_timm, infer_config, save_for_timm, timm_call, to_timm
 from maxvit.config import TORCHVISION, VARIANTS, Preprocessing
-from maxvit.model import describe
-from official import CHECKPOINT, MICRO, difference, golden, images
+from official import CHECKPOINT, difference, golden, images
+from timm_micro import micro_of_timm, ours_of, small
 
 OFFICIAL = timm.list_models("maxvit*_tf_*")
 OTHERS = sorted(
@@ -30,34 +29,6 @@ HALF = (0.5, 0.5, 0.5)
 
 def some(names, normal):
     return [name if name in normal else pytest.param(name, marks=pytest.mark.full) for name in names]
-
-
-def ours_of(theirs):
-    """Our network, on the same memory."""
-    config, preprocessing, state = from_timm(theirs.state_dict())
-    return MaxViT.restore(state, describe(config, preprocessing, None, {}), "timm")
-
-
-def small(image_size=(64, 96)):
-    """A network of timm's kind that takes milliseconds."""
-    return fill(micro_of_timm(image_size))
-
-
-def micro_of_timm(image_size):
-    """timm's network of the golden checkpoint's shape."""
-    config = MaxxVitCfg(
-        embed_dim=MICRO.channels,
-        depths=MICRO.depths,
-        block_type=("M",) * 4,
-        stem_width=MICRO.stem_channels,
-        stem_bias=True,
-        head_hidden_size=MICRO.channels[-1],
-        conv_cfg=MaxxVitConvCfg(norm_eps=1e-3, act_layer="gelu_tanh", padding="same"),
-        transformer_cfg=MaxxVitTransformerCfg(
-            norm_eps=1e-5, act_layer="gelu_tanh", head_first=False, rel_pos_type="bias_tf"
-        ),
-    )
-    return MaxxVit(config, img_size=image_size, num_classes=10).eval()
 
 
 NORMAL = {"maxvit_tiny_tf_224", "maxvit_tiny_tf_384"}

@@ -5,10 +5,19 @@ Top-1 on ImageNet-1K in per cent, as published: for 1K the official description,
 for torchvision its own metadata; none is published for the 21K checkpoints.
 """
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from maxvit.config import Preprocessing, Size
+from maxvit.config import (
+    OFFICIAL,
+    TORCHVISION,
+    VARIANTS,
+    MaxViTConfig,
+    Preprocessing,
+    Size,
+    check_known,
+)
 from maxvit.errors import MaxViTError
 from maxvit.hub.download import TIMEOUT_S, download, sha256
 
@@ -60,6 +69,18 @@ class PublishedWeights:
     def is_on_hub(self) -> bool:
         """Whether `place` is a repository of the Hugging Face Hub."""
         return not self.place.startswith("https://")
+
+    @property
+    def their_name(self) -> str:
+        """What timm or torchvision call these weights: "maxvit_tiny_tf_224.in1k", "maxvit_t"."""
+        return self.place.removeprefix("timm/") if self.is_on_hub else self.filename.rpartition("-")[0]
+
+    @property
+    def config(self) -> MaxViTConfig:
+        """The network that these weights are of: windows, bias tables and arithmetic are theirs."""
+        resized = VARIANTS[self.variant].resized(self.resolution)
+        arithmetic = OFFICIAL if self.is_on_hub else TORCHVISION
+        return replace(resized, bias_table_size=None, num_classes=self.classes, arithmetic=arithmetic)
 
     @property
     def address(self) -> str:
@@ -141,6 +162,27 @@ def find(variant: str, tag: str | bool = True) -> PublishedWeights:
     if tag not in rows:
         raise MaxViTError(f"no weights {tag!r} of {variant} are published; there are {', '.join(rows)}")
     return rows[str(tag)]
+
+
+_THEIRS = {name: row for row in reversed(PUBLISHED) for name in (row.their_name.partition(".")[0], row.their_name)}
+
+
+def find_by_their_name(name: str) -> PublishedWeights:
+    """Look up what timm or torchvision call so; where timm's name has no data in it ("maxvit_base_tf_384"), the first.
+
+    Args:
+        name: None of our own.
+
+    Raises:
+        MaxViTError: If it is none of the official networks.
+    """
+    bare = re.sub(r"^(hf[-_]hub:)?(timm/)?", "", name)
+    if re.search("_(rw|rmlp|pm)_|^(maxxvit|coat)", bare):
+        official = ", ".join(dict.fromkeys(row.variant for row in PUBLISHED))
+        raise MaxViTError(f"{bare} is a network of timm's own, which is not read; the official ones are {official}")
+    if bare not in _THEIRS:
+        check_known("model", [name], _THEIRS if "_tf_" in bare else VARIANTS)
+    return _THEIRS[bare]
 
 
 def fetch(row: PublishedWeights) -> Path:
