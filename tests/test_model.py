@@ -137,6 +137,16 @@ def test_max_pooling_takes_the_largest():
     torch.testing.assert_close(model.forward_head(features), model.forward_head(largest))
 
 
+def test_without_a_pool_each_position_is_answered_by_itself():
+    model, features = MaxViT(dataclasses.replace(TINY, num_classes=0)).eval(), torch.randn(2, 32, 3, 5)
+    alone = [model.forward_head(features[:, :, i, j, None, None]) for i in range(3) for j in range(5)]
+    model.set_pool("")
+    torch.testing.assert_close(model.forward_head(features), torch.stack(alone, 2).unflatten(2, (3, 5)))
+    with pytest.raises(MaxViTError, match="7 classes need a pool before them"):
+        model.reset_classifier(7)
+    assert (model.config.num_classes, model.config.pool) == (0, "")
+
+
 def test_new_classifier_keeps_the_rest():
     model, images = MaxViT(TINY, class_names=list("abcde")).eval(), torch.randn(1, 3, 32, 48)
     before = model.forward_head(model.forward_features(images), pre_logits=True)
