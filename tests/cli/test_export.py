@@ -34,7 +34,7 @@ def test_an_exported_file_answers_as_its_checkpoint(run, trained, images, tmp_pa
     assert wrote == f"wrote {file}"
     wanted = [json.loads(line) for line in run("predict", trained.checkpoint, images, "--json")[1].splitlines()]
     code, out, err = run("predict", file, images, "--json", "--batch-size", "5")
-    assert (code, err) == (0, "engine: ONNX Runtime\n")
+    assert (code, err) == (0, "data: 24 images\nengine: ONNX Runtime\n")
     for answer, right in zip(map(json.loads, out.splitlines()), wanted, strict=True):
         assert answer["image"] == right["image"]
         assert [c["class"] for c in answer["classes"]] == [c["class"] for c in right["classes"]]
@@ -74,9 +74,9 @@ def test_weights_beside_an_openvino_file_are_replaced_only_where_it_is_told_to_a
 def test_evaluate_says_its_engine_and_exports_for_it_once(run, trained, images):
     code, out, err = run("evaluate", trained.checkpoint, images, "--engine", "onnxruntime", "--json")
     assert (code, json.loads(out)["engine"]) == (0, "ONNX Runtime")
-    assert [line.split()[0] for line in err.splitlines()] == ["exporting", "engine:"]
+    assert [line.split()[0] for line in err.splitlines()] == ["exporting", "data:", "judged", "engine:"]
     again = run("evaluate", trained.checkpoint, images, "--engine", "onnxruntime", "--json")
-    assert again == (0, out, "engine: ONNX Runtime\n")
+    assert again == (0, out, err.partition("\n")[2])
 
 
 def test_an_engine_or_format_that_is_unknown_is_a_mistake(run, trained, images):
@@ -94,14 +94,14 @@ def test_an_engine_or_format_that_is_unknown_is_a_mistake(run, trained, images):
 def test_int8_is_calibrated_on_a_folder_and_says_how_many_answers_agree(run, trained, images, tmp_path):
     file = tmp_path / "model.onnx"
     code, out, err = run("export", trained.checkpoint, "--int8", "--calibrate", images, "--out", file)
-    assert (code, err) == (0, "")
+    assert (code, err) == (0, "data: 24 images\n")
     said, difference, wrote = out.splitlines()
     assert difference.endswith(" on 2 random and 4 real images, in ONNX Runtime")
     assert said.startswith("the first answer is that of fp32 for ")
     assert "% of 12 images" in said  # half of 24
     assert wrote == f"wrote {file}"
     code, _, err = run("predict", file, images)
-    assert (code, err) == (0, "engine: ONNX Runtime, int8\n")
+    assert (code, err) == (0, "data: 24 images\nengine: ONNX Runtime, int8\n")
 
 
 def test_int8_needs_images_of_the_networks_kind(run, trained, tmp_path):
@@ -117,12 +117,12 @@ def test_a_form_is_read_from_the_options_and_the_answer_is_json(run, trained, im
     file = tmp_path / "model.xml"
     options = ["--to", "openvino", "--pixels", "--size", "45x64", "--batch", "2", "--precision", "fp16"]
     code, out, err = run("export", trained.checkpoint, *options, "--images", images, "--out", file, "--json")
-    assert (code, err) == (0, "")
+    assert (code, err) == (0, "data: 24 images\n")
     answer = json.loads(out)
     assert (answer["file"], answer["beside"], answer["quantization"]) == (str(file), str(tmp_path / "model.bin"), None)
     assert (answer["verification"]["real"], answer["verification"]["engine"]) == (4, "OpenVINO")
     code, out, err = run("predict", file, images, "--json")
-    assert (code, err) == (0, "engine: OpenVINO, fp16\n")
+    assert (code, err) == (0, "data: 24 images\nengine: OpenVINO, fp16\n")
     assert len(out.splitlines()) == 24
     code, out, err = run("evaluate", file, images, "--json")
     assert (code, json.loads(out)["engine"]) == (0, "OpenVINO, fp16")

@@ -37,7 +37,8 @@ def test_predict_writes_a_file_and_lists_what_cannot_be_read(run, trained, photo
     out = tmp_path / "a.csv"
     code, said, err = run("predict", trained.checkpoint, photos, "--out", out, "--top-k", 2, "--batch-size", 5)
     assert (code, said) == (0, f"wrote {out}: 23 images\n")
-    assert err.splitlines()[1:] == [f"1 of 24 images could not be read: see {tmp_path / 'a.errors.csv'}"]
+    assert err.splitlines()[0] == "data: 24 images"
+    assert err.splitlines()[2:] == [f"1 of 24 images could not be read: see {tmp_path / 'a.errors.csv'}"]
     with out.open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == ["path", "class_1", "probability_1", "class_2", "probability_2"]

@@ -27,7 +27,7 @@ def test_a_folder_becomes_shards_and_what_was_written_is_said(run, images, tmp_p
     out = tmp_path / "out"
     code, said, err = run("shard", images, out)
     size = sum(path.stat().st_size for path in out.glob("*.tar")) / 2**20
-    assert (code, err) == (0, "")
+    assert (code, err) == (0, "data: 24 images of 3 classes (19 training, 5 validation)\n")
     assert said == f"train 19 images in 1 shards\nval   5 images in 1 shards\nwrote {out}: {size:.1f} MB\n"
     assert len(read_shards(out).train) == 19
 
@@ -63,7 +63,7 @@ def test_images_that_cannot_be_read_are_named_on_standard_error(run, tmp_path):
     assert code == 0
     assert json.loads(said)["skipped"] == 12
     assert sum(json.loads(said)["images"].values()) == 24
-    lines = err.splitlines()
+    lines = err.splitlines()[1:]
     assert len(lines) == 11
     assert all(line.startswith("left out: ") and ".jpg is damaged" in line for line in lines[:10])
     assert lines[10] == "12 of the images could not be read and were left out"
@@ -89,8 +89,8 @@ def test_a_mistake_is_one_sentence_and_changes_nothing(run, images, tmp_path, op
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "index.json").write_text("mine")
     code, said, err = run("shard", images, tmp_path / "out", *options)
-    assert (code, said, err.count("\n")) == (2, "", 1)
-    assert says in err
+    assert (code, said) == (2, "")
+    assert says in err.splitlines()[-1]
     assert [path.read_text() for path in (tmp_path / "out").iterdir()] == ["mine"]
 
 

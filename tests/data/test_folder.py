@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from maxvit.data.folder import held_out_folder, load_folder, read_classes
+from maxvit.data.folder import find_parts, load_folder, read_classes, read_held_out
 from maxvit.errors import MaxViTError
 
 
@@ -113,11 +113,12 @@ def test_the_split_is_a_function_of_the_seed(tmp_path):
     assert set(load_folder(tmp_path, seed=3).val.names) != set(load_folder(tmp_path, seed=4).val.names)
 
 
-@pytest.mark.parametrize("val", ["val", "valid", "validation"])
-def test_a_folder_that_is_split_is_taken_as_it_is(tmp_path, val):
-    fill(tmp_path / "train", cat=5, dog=7)
+@pytest.mark.parametrize("val", ["val", "valid", "validation", "dev", "eval", "Val", "VAL"])
+@pytest.mark.parametrize(("train", "test"), [("train", "test"), ("Training", "TESTING")])
+def test_a_folder_that_is_split_is_taken_as_it_is(tmp_path, train, val, test):
+    fill(tmp_path / train, cat=5, dog=7)
     fill(tmp_path / val, cat=2, dog=1)
-    fill(tmp_path / "test", dog=3)  # a class may be missing here
+    fill(tmp_path / test, dog=3)  # a class may be missing here
     splits = load_folder(tmp_path)
     assert Counter(splits.train.labels) == {0: 5, 1: 7}
     assert Counter(splits.val.labels) == {0: 2, 1: 1}
@@ -144,24 +145,87 @@ def test_a_class_that_train_lacks_is_named(tmp_path, part):
 
 
 @pytest.mark.parametrize(
-    ("parts", "wanted"),
+    ("parts", "wanted", "number"),
     [
-        (["train", "val", "test"], "test"),
-        (["train", "val"], "val"),
-        (["train", "validation"], "validation"),
-        (["train"], "."),
-        (["val", "test"], "."),  # without train these are classes with odd names
+        (["train", "val", "test"], "test", 3),
+        (["train", "val"], "val", 2),
+        (["Train", "DEV"], "val", 2),
+        (["train"], "all", 1),
+        (["val", "test"], "test", 2),
+        (["."], "all", 1),
     ],
 )
-def test_a_model_is_judged_by_the_part_that_training_did_not_see(tmp_path, parts, wanted):
-    for part in parts:
-        (tmp_path / part).mkdir()
-    assert held_out_folder(tmp_path) == tmp_path / wanted
+def test_a_model_is_judged_by_the_part_that_training_did_not_see(tmp_path, parts, wanted, number):
+    for count, part in enumerate(parts, 1):
+        fill(tmp_path / part, cat=count)
+    held_out = read_held_out(tmp_path, ["cat", "dog"])
+    assert (held_out.part, len(held_out)) == (wanted, number)
 
 
-@pytest.mark.parametrize("names", [("Training", "Testing"), ("Train", "Val"), ("val", "test")])
-def test_parts_under_other_names_are_no_classes(tmp_path, names):
-    for name in names:
-        fill(tmp_path / name, cat=1, dog=1)
-    with pytest.raises(MaxViTError, match="look like parts of the data: rename them to train, val and test"):
+def test_a_class_called_train_is_a_class(tmp_path):
+    fill(tmp_path, car=2, plane=2, train=2)
+    assert find_parts(tmp_path) == {}
+    assert load_folder(tmp_path).train.class_names == ["car", "plane", "train"]
+
+
+@pytest.mark.parametrize("inside", ["cat", "."])
+def test_a_folder_of_images_beside_the_parts_is_named(tmp_path, inside):
+    fill(tmp_path / "train", cat=2, dog=2)
+    fill(tmp_path / "holdout", **{inside: 2})
+    with pytest.raises(
+        MaxViTError, match=r"holdout holds images and lies beside train.*: rename holdout to val or test"
+    ):
         load_folder(tmp_path)
+
+
+def test_a_folder_without_images_beside_the_parts_does_no_harm(tmp_path):
+    fill(tmp_path / "train", cat=5, dog=5)
+    fill(tmp_path / "notes", old=0)
+    assert len(load_folder(tmp_path).train) == 8
+
+
+def test_two_folders_that_are_one_part_are_named(tmp_path):
+    for part in ("train", "val", "dev"):
+        fill(tmp_path / part, cat=2, dog=2)
+    with pytest.raises(MaxViTError, match=r"dev and val of .* are both names of the val part: keep one"):
+        load_folder(tmp_path)
+
+
+def test_parts_without_one_to_learn_from_are_named(tmp_path):
+    for name in ("val", "test"):
+        fill(tmp_path / name, cat=1, dog=1)
+    with pytest.raises(MaxViTError, match="has val and test, and no part to learn from: add a folder train"):
+        load_folder(tmp_path)
+
+
+def test_parts_that_hold_no_classes_are_named(tmp_path):
+    with pytest.raises(MaxViTError, match=r"test and train of .* look like parts of the data, and none holds class"):
+        load_folder(fill(tmp_path, train=2, test=2))
+
+
+def test_a_class_is_known_in_either_unicode_form(tmp_path):
+    fill(tmp_path, **{"cafe\u0301": 2, "the": 1})  # as macOS writes it
+    assert read_classes(tmp_path).class_names == ["caf\u00e9", "the"]
+    for known in ("caf\u00e9", "cafe\u0301"):
+        assert read_classes(tmp_path, ["the", known]).labels == [1, 1, 0]
+
+
+def test_one_class_in_two_unicode_forms_is_one_class(tmp_path):
+    fill(tmp_path, **{"cafe\u0301": 2, "caf\u00e9": 3, "the": 1})
+    assert Counter(read_classes(tmp_path).labels) == {0: 5, 1: 1}
+
+
+def test_what_is_passed_over_is_kept_with_the_images(tmp_path):
+    fill(tmp_path, cat=3, dog=3)
+    (tmp_path / "cat" / "notes.txt").touch()
+    (tmp_path / "loose.png").touch()
+    passed = {(tmp_path / "cat" / "notes.txt", ".txt"), (tmp_path / "loose.png", "in no class folder")}
+    splits = load_folder(tmp_path)
+    assert set(read_classes(tmp_path).passed_over) == set(splits.train.passed_over) == passed
+
+
+def test_an_empty_class_says_what_was_passed_over(tmp_path):
+    fill(tmp_path, cat=2, dog=0)
+    (tmp_path / "dog" / "1.txt").touch()
+    with pytest.raises(MaxViTError, match=r"fill it or remove it; passed over: 1 \.txt \(.*dog.1\.txt\)$"):
+        read_classes(tmp_path)

@@ -8,8 +8,9 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
+from maxvit.data.finding import MISSING, PassedOver
 from maxvit.data.labelled import LabelledImages, split
-from maxvit.data.lists import load_list
+from maxvit.data.lists import load_list, read_list
 from maxvit.data.sources import load_held_out, load_images
 from maxvit.errors import MaxViTError
 from shard_samples import two_splits, write_small
@@ -266,12 +267,30 @@ def test_what_is_wrong_is_named_with_its_line(write, lines, says):
     assert says.format(file) in str(error.value)
 
 
-def test_images_that_do_not_exist_are_counted_and_the_first_is_named(write, tmp_path):
-    file = write("path,label", "1.jpg,a", "2.jpg,b", "3.jpg,b", images=["2.jpg"])
+def test_images_that_do_not_exist_are_left_out_and_counted(write, tmp_path):
+    file = write("path,label", *rows(9, "a", "b"), "gone.jpg,c", images=[f"{i}.jpg" for i in range(9)])
+    splits = load_list(file)
+    assert len(splits.train) + len(splits.val) == 9
+    assert splits.train.class_names == ["a", "b", "c"]  # what the list says does not hang on the disk
+    assert splits.train.passed_over == [PassedOver(tmp_path / "gone.jpg", MISSING)]
+
+
+def test_a_list_of_which_no_image_exists_is_refused(write, tmp_path):
+    file = write("path,label", "1.jpg,a", "2.jpg,b", images=[])
     with pytest.raises(
-        MaxViTError, match=rf"2 of the 3 images of .*list\.csv do not exist, the first is {tmp_path}/1\.jpg"
+        MaxViTError, match=rf"none of the 2 images of {file} exists: {tmp_path} does not hold 1\.jpg, 2"
     ):
         load_list(file)
+
+
+def test_names_in_either_unicode_form_are_the_same(write, tmp_path):
+    nfc, nfd = "caf\u00e9", "cafe\u0301"
+    file = write("path,label,split", f"{nfd}.jpg,{nfc},train", f"2.jpg,{nfd},train", "3.jpg,tea,val")
+    assert load_list(file).train.labels == [0, 0]
+    assert load_list(file).train.class_names == [nfc, "tea"]
+    assert load_held_out(str(file), ["tea", nfd]).labels == [0]
+    file = write("path,label", f"{nfc}.jpg,a", "2.jpg,b", images=["2.jpg"])  # it lies there as macOS wrote it
+    assert read_list(file)["all"].sources[0] == tmp_path / f"{nfd}.jpg"
 
 
 def test_a_text_that_is_not_utf_8_is_named(write):

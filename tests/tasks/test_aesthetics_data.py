@@ -1,3 +1,5 @@
+import shutil
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -117,7 +119,7 @@ def test_ava_without_a_list_has_no_test_part(ava):
         (f"b.png,{votes('many')}", "not all numbers"),
         (f",{votes(1)}", "names no image"),
         (f'"b.png,{votes(1)}', "cannot be read"),
-        (f"x.png,{votes(1)}", r"1 of the 2 images of .*scores.csv are not in .*images: x.png; put"),
+        (f"x.png,{votes(1)}", r"has 1 image\(s\) to learn from: .*; passed over: 1 missing \(.*x\.png\)"),
     ],
 )
 def test_a_wrong_line_is_named_and_explained(table, line, said):
@@ -159,11 +161,15 @@ def test_a_wrong_line_of_ava_is_explained(ava):
         load(ava(AVA[0], AVA[1].removesuffix(" 1396")))
 
 
-def test_missing_images_are_counted_and_the_first_few_named(ava):
+def test_missing_images_are_left_out_and_counted(ava):
     path = ava(*AVA)
     for i in range(11, 16):
         (path / "images" / f"{i}.jpg").unlink()
-    with pytest.raises(MaxViTError, match=r"5 of the 8 images .*: 11.jpg, 12.jpg, 13.jpg, ...; put"):
+    data = load(path)
+    assert {*data.train.names, *data.val.names} == {"16.jpg", "17.jpg", "18.jpg"}
+    assert [passed.path.name for passed in data.train.passed_over] == [f"{i}.jpg" for i in range(11, 16)]
+    shutil.rmtree(path / "images")
+    with pytest.raises(MaxViTError, match=r"none of the 8 images of .*AVA\.txt exists: .* does not hold 11\.jpg, 12"):
         load(path)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from coco_samples import IMAGES, describe, write_coco, write_images
+from maxvit.data.finding import MISSING, PassedOver
 from maxvit.data.images import decode as decode_image
 from maxvit.errors import MaxViTError
 from maxvit.tasks.detection.coco import read_coco
@@ -152,7 +153,8 @@ BROKEN = {
     "odd polygon": (lambda d: d["annotations"][0].update(segmentation=[[1, 2, 3]]), "a polygon is a list [x, y"),
     "far polygon": (lambda d: d["annotations"][0].update(segmentation=[[1, 2, 3, 1e9, 4, 4]]), "a polygon is a list"),
     "polygon of text": (lambda d: d["annotations"][0].update(segmentation=["12"]), "a polygon is a list"),
-    "no images there": (lambda d: [i.update(file_name="no.png") for i in d["images"]], "does not hold the images that"),
+    "no images there": (lambda d: [i.update(file_name="no.png") for i in d["images"]], "none of the 4 images of"),
+    "boxes of shares": (lambda d: [a.update(bbox=[0.1, 0.2, 0.5, 1]) for a in d["annotations"]], "within 0 to 1, such"),
 }
 
 
@@ -162,6 +164,32 @@ def test_what_is_wrong_in_a_file_is_named(tmp_path, kind):
     data = describe()
     spoil(data)
     assert words in refusal(tmp_path, data)
+
+
+def test_whole_numbers_may_be_written_with_a_point(tmp_path):
+    data = describe()
+    for entry in (*data["images"], *data["annotations"], *data["categories"]):
+        entry |= {k: float(v) for k, v in entry.items() if k in ("id", "image_id", "category_id", "height", "iscrowd")}
+    pointed, plain = read(tmp_path, data), read(tmp_path)
+    assert pointed.class_names == plain.class_names
+    for one, other in zip(pointed.annotations, plain.annotations, strict=True):
+        assert (one.size, one.labels.tolist()) == (other.size, other.labels.tolist())
+        assert one.boxes.tolist() == other.boxes.tolist()
+
+
+def test_images_that_do_not_exist_are_left_out_and_counted(tmp_path):
+    write_coco(tmp_path)
+    (tmp_path / "images" / FIRST).unlink()
+    images = read_coco(tmp_path / "annotations.json", tmp_path / "images", False)
+    assert list(images.names) == [SECOND, EMPTY, LAST]
+    assert [objects.name for objects in images.annotations] == [SECOND, EMPTY, LAST]
+    assert images.passed_over == [PassedOver(tmp_path / "images" / FIRST, MISSING)]
+
+
+def test_categories_are_known_in_either_unicode_form(tmp_path):
+    data = describe()
+    data["categories"][0]["name"] = "cafe\u0301"
+    assert read(tmp_path, data, class_names=["caf\u00e9", "red"]).annotations[0].labels.tolist() == [1, 2]
 
 
 @pytest.mark.parametrize("text", ["", "[", "[" * 100_000, "3", "[]", "\xff"])
@@ -213,10 +241,10 @@ def test_folders_without_what_is_needed_are_refused(tmp_path):
             load_splits(folder, 0.2, 0, with_masks=False)
         return str(caught.value)
 
-    assert "is no folder" in words(tmp_path / "missing")
+    assert "is not a folder" in words(tmp_path / "missing")
     assert "there are no annotations" in words(tmp_path)
     (tmp_path / "annotations.json").write_text(json.dumps(describe()))
-    assert "lacks the images: put them into" in words(tmp_path)
+    assert words(tmp_path).endswith(f"lacks the images: put them into {tmp_path / 'images'}")
     assert "none to learn from: add instances_train" in words(official(tmp_path / "a", {"val": [FIRST]}))
     assert "no object to learn from" in words(official(tmp_path / "b", {"train": [EMPTY, EMPTY][:1], "val": [FIRST]}))
     assert "a single image" in words(official(tmp_path / "c", {"train": [FIRST]}))

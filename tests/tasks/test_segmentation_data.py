@@ -1,6 +1,8 @@
 """Every layout is read as it is meant, and what is wrong is named."""
 
 import shutil
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -9,7 +11,9 @@ from PIL import Image
 from segmented import some_classes, write_folder, write_pair
 
 from maxvit import MaxViTError
+from maxvit.data.finding import PassedOver
 from maxvit.tasks import make_task
+from maxvit.tasks.segmentation.masks import read_values
 
 TASK = make_task({"name": "segmentation"})
 SIZE = (37, 29)
@@ -125,7 +129,7 @@ def break_16_bits(folder):
     [
         (break_size, r"0.png has 29 x 37 pixels \(height x width\) and its image, upright, 37 x 29"),
         (break_value, "0.png has the value 9 at 4 pixels; values are 0 to 2, and 255"),
-        (break_colours, "0.png is of mode RGB"),
+        (break_colours, "^mask .*0.png is of mode RGB, and a mask has one channel"),
         (break_file, "0.png is not an image"),
         (break_16_bits, "0.png has values from 300 to 300"),
     ],
@@ -142,7 +146,7 @@ def test_a_mask_that_cannot_be_used_is_named(tmp_path, damage, message):
 @pytest.mark.parametrize(
     ("layout", "remove", "message"),
     [
-        (("images", "masks"), "masks/1.png", "images/1.png has no mask .*masks/1.png"),
+        (("images", "masks"), "masks/*.png", "masks holds no masks"),
         (("images", "masks"), "masks", "the folder .*masks does not exist"),
         (("images", "masks"), "images/*.png", "images holds no images"),
         (("images/training", "annotations/training"), "annotations", "annotations/training does not exist"),
@@ -179,6 +183,58 @@ def test_masks_of_fewer_than_two_classes_are_refused(tmp_path, values, number):
     write_pair(tmp_path / "images/0.png", tmp_path / "masks/0.png", classes)
     with pytest.raises(MaxViTError, match=f"have {number} beside what is ignored.* take 0 and 1"):
         TASK.load(tmp_path, 0.2, 0)
+
+
+def test_images_without_a_mask_and_masks_without_an_image_are_left_out_and_counted(tmp_path):
+    write_folder(tmp_path, "images", "masks", 4)
+    (tmp_path / "masks/1.png").unlink()
+    (tmp_path / "images/2.png").unlink()
+    held_out = TASK.load_held_out(tmp_path, ["a", "b", "c"])
+    assert list(held_out.names) == ["0.png", "3.png"]
+    assert list(held_out.passed_over) == [
+        PassedOver(tmp_path / "images/1.png", "without a mask"),
+        PassedOver(tmp_path / "masks/2.png", "without an image"),
+    ]
+
+
+def test_masks_of_other_names_than_the_images_are_refused(tmp_path):
+    write_folder(tmp_path, "images", "masks", 2)
+    for i in range(2):
+        (tmp_path / f"masks/{i}.png").rename(tmp_path / f"masks/{i}_mask.png")
+    with pytest.raises(MaxViTError, match=r"no image of .* has a mask; .*images/0\.png takes .*masks/0\.png"):
+        TASK.load(tmp_path, 0.5, 0)
+
+
+def test_an_image_and_its_mask_may_be_named_in_two_unicode_forms(tmp_path):
+    write_pair(tmp_path / "images/caf\u00e9.png", tmp_path / "masks/cafe\u0301.png", some_classes(0))
+    assert len(TASK.load_held_out(tmp_path, ["a", "b", "c"])) == 1
+
+
+def test_masks_with_a_gap_between_their_values_are_refused(tmp_path):
+    write_folder(tmp_path, "images", "masks", 2)
+    for i in range(2):
+        Image.fromarray(np.where(some_classes(i) == 1, 100, 0).astype(np.uint8)).save(tmp_path / f"masks/{i}.png")
+    with pytest.raises(
+        MaxViTError, match=r"hold the values 0, 100, and no 1, .* give the classes the values 0, 1, \.\.\."
+    ):
+        TASK.load(tmp_path, 0.5, 0)
+    (tmp_path / "classes.txt").write_text("".join(f"class {i}\n" for i in range(101)))
+    assert len(TASK.load(tmp_path, 0.5, 0).train.class_names) == 101
+
+
+def test_a_mask_that_is_damaged_does_not_hide_the_classes_of_the_others(tmp_path):
+    write_folder(tmp_path, "images", "masks", 3)
+    break_file(tmp_path)
+    assert TASK.load(tmp_path, 0.3, 0).train.class_names == ["class 0", "class 1", "class 2"]
+
+
+@pytest.mark.parametrize(("bits", "row", "values"), [(2, b"\x1b", [0, 1, 2, 3]), (4, b"\x0f\x71", [0, 15, 7, 1])])
+def test_grey_of_a_few_bits_is_read_by_its_indices(tmp_path, bits, row, values):
+    head = struct.pack(">IIBBBBB", 4, 1, bits, 0, 0, 0, 0)
+    parts = [(b"IHDR", head), (b"IDAT", zlib.compress(b"\0" + row)), (b"IEND", b"")]
+    chunks = [struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in parts]
+    (tmp_path / "mask.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunks))
+    assert read_values(tmp_path / "mask.png").tolist() == [values]
 
 
 def test_a_file_of_names_of_another_data_set_s_form_is_not_read(tmp_path):

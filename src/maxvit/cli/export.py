@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from maxvit.cli.answers import open_task
+from maxvit.cli.errors import complain
 from maxvit.cli.sizes import read_size
 
 if TYPE_CHECKING:
@@ -102,16 +103,19 @@ def export(
 
 def _images(model: "MaxViT", checkpoint: Path, folder: Path | None, int8: bool) -> "list[ImageLike]":
     """Spread over what there is: the folder; for int8 digits; else two photographs."""
-    from maxvit.data.images import find_images
+    from maxvit.data.describing import describe_images
+    from maxvit.data.finding import find_images, say_passed_over
     from maxvit.data.samples import photographs
     from maxvit.errors import MaxViTError
 
     if folder is not None:
         if not folder.is_dir():
             raise MaxViTError(f"{folder} is no folder: check the path")
-        found: list[ImageLike] = list(find_images(folder))
-        if not found:
-            raise MaxViTError(f"folder {folder} holds no images: choose another")
+        there = find_images(folder)
+        if not there.images:
+            raise MaxViTError(f"folder {folder} holds no images{say_passed_over(there.passed_over)}")
+        complain(describe_images(len(there.images), there.passed_over))
+        found: list[ImageLike] = list(there.images)
     elif int8:
         from maxvit.data.digits import load_digits
 

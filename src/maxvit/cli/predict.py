@@ -3,13 +3,16 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
 from maxvit.cli.answers import open_task, predict_task
 from maxvit.cli.errors import REQUEUE, USER_MISTAKE, complain
 from maxvit.errors import MaxViTError
+
+if TYPE_CHECKING:
+    from maxvit.data.finding import Found
 
 
 def predict(
@@ -69,9 +72,10 @@ def predict(
         _write(checkpoint, images, options, devices, as_json)
         return
     _refuse(given, "a file of answers: add --out FILE")
-    files, empty = _find([Path(image) for image in images])
-    for folder in empty:
-        complain(f"error: folder {folder} holds no images")
+    found, empty = _find([Path(image) for image in images])
+    for sentence in empty:
+        complain(f"error: {sentence}")
+    files = found.images
     if not files:
         raise typer.Exit(USER_MISTAKE)
     from maxvit.inference.device import best_device
@@ -79,6 +83,7 @@ def predict(
     from maxvit.inference.progress import track
 
     predictor = Predictor(checkpoint, top_k, batch_size, best_device(), engine)
+    _say(found, images)
     failed = 0
     for answer in track(predictor.stream(files), "predicting", show=len(files) > batch_size, total=len(files)):
         if answer.error:
@@ -105,26 +110,34 @@ def _refuse(given: Mapping[str, object], what: str) -> None:
 
 def _files(images: list[str]) -> list[Path]:
     """All images; a folder without any is a mistake."""
-    files, empty = _find([Path(image) for image in images])
+    found, empty = _find([Path(image) for image in images])
     if empty:
-        raise MaxViTError(f"folder {empty[0]} holds no images: choose another")
-    return files
+        raise MaxViTError(empty[0])
+    _say(found, images)
+    return found.images
 
 
-def _find(paths: list[Path]) -> tuple[list[Path], list[Path]]:
-    """The images, and the folders without any."""
-    from maxvit.data.images import find_images
+def _say(found: "Found", images: list[str]) -> None:
+    """What folders hold."""
+    from maxvit.data.describing import describe_images
 
-    files: list[Path] = []
-    empty: list[Path] = []
+    if any(Path(image).is_dir() for image in images):
+        complain(describe_images(len(found.images), found.passed_over))
+
+
+def _find(paths: list[Path]) -> "tuple[Found, list[str]]":
+    """The images, and a sentence for each folder without any."""
+    from maxvit.data.finding import Found, find_images, say_passed_over
+
+    everything, empty = Found(), []
     for path in paths:
-        if not path.is_dir():
-            files.append(path)  # one that does not exist is named when its turn comes
-        elif found := find_images(path):
-            files += found
-        else:
-            empty.append(path)
-    return files, empty
+        found = find_images(path) if path.is_dir() else Found([path])  # a missing file is named when its turn comes
+        if not found.images:
+            empty.append(f"folder {path} holds no images{say_passed_over(found.passed_over)}")
+            continue
+        everything.images += found.images
+        everything.passed_over += found.passed_over
+    return everything, empty
 
 
 class _Options(NamedTuple):

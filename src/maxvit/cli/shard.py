@@ -22,16 +22,20 @@ def shard(
     JPEG, PNG and WebP files are copied as they are, other formats become PNG; images that cannot be read are left out.
     The tar files have WebDataset's layout. If it is interrupted, the same command starts over.
     """
+    from maxvit.data.describing import describe
     from maxvit.data.folder import load_folder
     from maxvit.data.sharding import write_shards
     from maxvit.errors import MaxViTError
     from maxvit.inference.progress import track
+    from maxvit.tasks import refuse_other_tasks
 
     if not 0 < val_fraction < 1:
         raise MaxViTError(f"--val-fraction is {val_fraction}: give a share between 0 and 1")
+    refuse_other_tasks(folder)
     splits = load_folder(folder, val_fraction, seed)
     if out.resolve().is_relative_to(folder.resolve()):
         raise MaxViTError(f"{out} lies in {folder}, where each folder is a class: choose one outside")
+    complain(describe(splits))
     done = write_shards(
         splits, out, shard_size * 2**20, seed, lambda order, split: track(order, f"writing {split}", show=True)
     )

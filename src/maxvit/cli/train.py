@@ -114,6 +114,7 @@ def _as_yaml(text: str) -> str:
 
 def _check_outside(run: Path, recipe: "Recipe") -> None:
     """Refuse a run folder that would be a class of the next run."""
+    from maxvit.data.folder import find_parts
     from maxvit.data.sources import holds_shards
     from maxvit.tasks import CLASSIFICATION
     from maxvit.training.preparation import DIGITS
@@ -121,7 +122,7 @@ def _check_outside(run: Path, recipe: "Recipe") -> None:
     data = Path(recipe.data.path or DIGITS)
     if str(data) == DIGITS or not data.is_dir() or holds_shards(data) or recipe.task["name"] != CLASSIFICATION:
         return
-    classes = data / "train" if (data / "train").is_dir() else data
+    classes = find_parts(data).get("train", data)
     if run.resolve().is_relative_to(classes.resolve()):
         raise MaxViTError(f"{run} lies in {classes}, where each folder is a class: choose one outside with --out")
 

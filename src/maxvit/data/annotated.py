@@ -1,11 +1,12 @@
 """Images with annotations of any kind as a list; an annotation is read when it is asked for."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from maxvit.data.finding import PassedOver
 from maxvit.data.images import ImageLike
 from maxvit.data.labelled import Picked
 
@@ -20,6 +21,7 @@ class AnnotatedImages:
         class_names: What the annotations tell apart, in order.
         names: What to call each image in messages and reports.
         part: Of the data set: "train", "val", "test", or "all" of it.
+        passed_over: What lies there, or is named there, and is not among them.
     """
 
     sources: Sequence[ImageLike]
@@ -27,6 +29,7 @@ class AnnotatedImages:
     class_names: list[str]
     names: Sequence[str]
     part: str = "all"
+    passed_over: Sequence[PassedOver] = ()
 
     def __len__(self) -> int:
         return len(self.annotations)
@@ -34,7 +37,7 @@ class AnnotatedImages:
     def subset(self, indices: Sequence[int]) -> "AnnotatedImages":
         """Some of the images, in the order of `indices`."""
         sources, annotations, names = (Picked(s, indices) for s in (self.sources, self.annotations, self.names))
-        return AnnotatedImages(sources, annotations, self.class_names, names, self.part)
+        return replace(self, sources=sources, annotations=annotations, names=names)
 
 
 @dataclass(frozen=True, slots=True)

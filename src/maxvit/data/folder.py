@@ -1,13 +1,19 @@
 """A folder with one folder of images per class, split already or not."""
 
+import os
 from pathlib import Path
 
-from maxvit.data.images import find_images
-from maxvit.data.labelled import LabelledImages, Splits, refuse_unknown, split
+from maxvit.data.finding import PassedOver, find_images, normal, say_passed_over
+from maxvit.data.images import EXTENSIONS
+from maxvit.data.labelled import LabelledImages, Splits, class_numbers, refuse_unknown, split
 from maxvit.errors import MaxViTError
 
-_VAL_NAMES = ("val", "valid", "validation")
-_PARTS = {"train", "training", "test", "testing", *_VAL_NAMES}
+_NAMES = {
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation", "dev", "eval"),
+    "test": ("test", "testing"),
+}
+_PARTS = {name: part for part, names in _NAMES.items() for name in names}
 
 
 def load_folder(folder: Path, val_fraction: float = 0.2, seed: int = 0) -> Splits:
@@ -19,63 +25,126 @@ def load_folder(folder: Path, val_fraction: float = 0.2, seed: int = 0) -> Split
         seed: Of that split.
 
     Raises:
-        MaxViTError: If the folder is missing or empty, or has one class or an empty one.
+        MaxViTError: If the folder is missing or empty, has one class or an empty one, or parts that are not clear.
     """
-    if not (_check_folder(folder) / "train").is_dir():
-        train, val = split(read_classes(folder), val_fraction, seed)
-        return Splits(train, val)
-    train = read_classes(folder / "train")
-    found = [folder / name for name in _VAL_NAMES if (folder / name).is_dir()]
-    if found:
-        val = read_classes(found[0], train.class_names)
+    parts = find_parts(folder)
+    if not parts:
+        return Splits(*split(read_classes(folder), val_fraction, seed))
+    if "train" not in parts:
+        names = " and ".join(path.name for path in parts.values())
+        raise MaxViTError(f"{folder} has {names}, and no part to learn from: add a folder train")
+    train = read_classes(parts["train"], part="train")
+    if "val" in parts:
+        val = read_classes(parts["val"], train.class_names, "val")
     else:
         train, val = split(train, val_fraction, seed)
-    test = read_classes(folder / "test", train.class_names) if (folder / "test").is_dir() else None
-    return Splits(train, val, test)
+    return Splits(train, val, read_classes(parts["test"], train.class_names, "test") if "test" in parts else None)
 
 
-def held_out_folder(folder: Path) -> Path:
-    """Where the images to judge a model by lie: `test`, else `val`, of a folder that is split; else all of it."""
-    if (folder / "train").is_dir():
-        for name in ("test", *_VAL_NAMES):
-            if (folder / name).is_dir():
-                return folder / name
-    return folder
+def find_parts(folder: Path) -> dict[str, Path]:
+    """The folders "train", "val" and "test" of a data set that is split, by their usual names in any case.
+
+    Its structure decides, for a class may be called "train" too: that one holds images, a part holds class folders.
+
+    Returns:
+        Those that there are; none, if the data set is not split.
+
+    Raises:
+        MaxViTError: If the folder is missing; if two folders are the same part; if images lie beside the parts.
+    """
+    folders = _folders(_check_folder(folder))
+    named: dict[str, list[Path]] = {}
+    for path in folders:
+        if part := _PARTS.get(path.name.lower()):
+            named.setdefault(part, []).append(path)
+    others = [path for path in folders if path.name.lower() not in _PARTS]
+    deciding = named.get("train", []) if others else [path for paths in named.values() for path in paths]
+    if not any(_holds_folders(path) for path in deciding):
+        return {}
+    for part, paths in named.items():
+        if len(paths) > 1:
+            both = " and ".join(path.name for path in paths)
+            raise MaxViTError(f"{both} of {folder} are both names of the {part} part: keep one, or join them")
+    for path in others:
+        if find_images(path).images:
+            raise MaxViTError(
+                f"{path} holds images and lies beside {deciding[0].name}, which holds folders as a training part does: "
+                f"rename {path.name} to val or test, or move it elsewhere; if {deciding[0].name} is a class like "
+                f"{path.name}, put its images straight into it"
+            )
+    return {part: named[part][0] for part in _NAMES if part in named}
 
 
-def read_classes(folder: Path, class_names: list[str] | None = None) -> LabelledImages:
+def read_held_out(folder: Path, class_names: list[str] | None) -> LabelledImages:
+    """The images to judge a model by: those of `test`, else `val`, of a folder that is split; else all of it.
+
+    Raises:
+        MaxViTError: As `find_parts` and `read_classes`.
+    """
+    parts = find_parts(folder)
+    name = next((name for name in ("test", "val") if name in parts), "all")
+    return read_classes(parts.get(name) or parts.get("train", folder), class_names, name)
+
+
+def read_classes(folder: Path, class_names: list[str] | None = None, part: str = "all") -> LabelledImages:
     """Every image of every class folder.
 
     Args:
         folder: Holds a folder per class.
         class_names: The classes that a model knows: the folders must be among them. None: the folders define them.
+        part: What the folder is of the data set.
 
     Raises:
         MaxViTError: If the folder is missing or empty, has an empty class, one class only, or one the model lacks.
     """
-    folders = sorted(p for p in _check_folder(folder).iterdir() if p.is_dir() and not p.name.startswith("."))
+    folders = _folders(_check_folder(folder))
     wanted = f"{folder} must hold a folder of images for each class, such as {folder}/cat and {folder}/dog"
     if not folders:
         what = "only loose files" if any(folder.iterdir()) else "nothing"
         raise MaxViTError(f"{wanted}; it holds {what}")
     if class_names is None:
-        if len(folders) == 1:
+        class_names = sorted({normal(p.name) for p in folders})
+        if len(class_names) == 1:
             raise MaxViTError(f"{wanted}; it holds one class only, {folders[0].name!r}: add a second one")
         if all(p.name.lower() in _PARTS for p in folders):
             names = " and ".join(p.name for p in folders)
-            raise MaxViTError(f"{names} of {folder} look like parts of the data: rename them to train, val and test")
-        class_names = [p.name for p in folders]
+            raise MaxViTError(
+                f"{names} of {folder} look like parts of the data, and none holds class folders: put the images of "
+                f"each class into a folder, such as {folders[0]}/cat"
+            )
     else:
         refuse_unknown([p.name for p in folders], class_names, lambda name: str(folder / name))
+    numbers = class_numbers(class_names)
     sources: list[Path] = []
     labels: list[int] = []
+    loose = [p for p in sorted(folder.iterdir()) if p.suffix.lower() in EXTENSIONS and p.is_file()]
+    passed_over = [PassedOver(p, "in no class folder") for p in loose if not p.name.startswith(".")]
     for class_folder in folders:
-        images = find_images(class_folder)
-        if not images:
-            raise MaxViTError(f"class folder {class_folder} holds no images: fill it or remove it")
-        sources += images
-        labels += [class_names.index(class_folder.name)] * len(images)
-    return LabelledImages(sources, labels, class_names, [str(p.relative_to(folder)) for p in sources])
+        found = find_images(class_folder)
+        if not found.images:
+            why = say_passed_over(found.passed_over)
+            raise MaxViTError(f"class folder {class_folder} holds no images: fill it or remove it{why}")
+        sources += found.images
+        passed_over += found.passed_over
+        labels += [numbers[normal(class_folder.name)]] * len(found.images)
+    called = [str(p.relative_to(folder)) for p in sources]
+    return LabelledImages(sources, labels, class_names, called, part=part, passed_over=passed_over)
+
+
+def _folders(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+
+
+def _holds_folders(folder: Path) -> bool:
+    """Whether it holds folders, and no image of its own: as a part does, and no class."""
+    found = False
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if not entry.name.startswith("."):
+                found |= entry.is_dir()
+                if Path(entry.name).suffix.lower() in EXTENSIONS:
+                    return False
+    return found
 
 
 def _check_folder(folder: Path) -> Path:

@@ -9,7 +9,8 @@ from typing import TypeVar, overload
 
 import numpy as np
 
-from maxvit.data.images import ImageLike, find_images
+from maxvit.data.finding import Found, PassedOver, find_images, say_passed_over
+from maxvit.data.images import ImageLike
 from maxvit.data.labelled import LabelledImages, Picked
 from maxvit.data.lists import KINDS, read_paths
 from maxvit.data.shards import open_shards
@@ -27,11 +28,13 @@ class Gathered:
         sources: Paths, or the bytes of files, read when an item is asked for.
         names: What to call each, no two alike.
         labels: What the source says that each shows; None: it does not.
+        passed_over: What else lies in the folders.
     """
 
     sources: Sequence[ImageLike]
     names: Sequence[str]
     labels: Sequence[str] | None = None
+    passed_over: Sequence[PassedOver] = ()
 
     def __len__(self) -> int:
         return len(self.names)
@@ -56,8 +59,10 @@ def gather(places: Sequence[str | Path]) -> Gathered:
     if special:
         found = _list(Path(places[0])) if _is_list(places[0]) else _shards(places[0])
     else:
-        paths = list(dict.fromkeys(path for place in places for path in _files(Path(place))))  # each once
-        found = Gathered(paths, [str(path) for path in paths])
+        of_each = [_files(Path(place)) for place in places]
+        paths = list(dict.fromkeys(path for files in of_each for path in files.images))  # each once
+        passed_over = [passed for files in of_each for passed in files.passed_over]
+        found = Gathered(paths, [str(path) for path in paths], passed_over=passed_over)
     if not len(found):
         raise MaxViTError("there are no images to predict: give files, folders, a list or shards")
     return found
@@ -75,11 +80,11 @@ def _is_url(place: str | Path) -> bool:
     return "://" in str(place)
 
 
-def _files(place: Path) -> list[Path]:
+def _files(place: Path) -> Found:
     if not place.is_dir():
-        return [place]
-    if not (found := find_images(place)):
-        raise MaxViTError(f"folder {place} holds no images")
+        return Found([place])
+    if not (found := find_images(place)).images:
+        raise MaxViTError(f"folder {place} holds no images{say_passed_over(found.passed_over)}")
     return found
 
 

@@ -122,12 +122,6 @@ def orientation(image: Image.Image) -> int:
     return found if type(found) is int and 1 <= found <= 8 else 1
 
 
-def find_images(folder: Path) -> list[Path]:
-    """Every image file below a folder by its extension, in order of name; hidden files and folders are left out."""
-    found = (p for p in folder.rglob("*") if p.suffix.lower() in EXTENSIONS and p.is_file())
-    return sorted(p for p in found if not any(part.startswith(".") for part in p.relative_to(folder).parts))
-
-
 def _from_array(array: npt.NDArray[Any]) -> Image.Image:
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]

@@ -1,13 +1,14 @@
 """Labelled images as a list: where each is, its class, and how to split them."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import TypeVar, overload
 
 import numpy as np
 import numpy.typing as npt
 
+from maxvit.data.finding import PassedOver, normal
 from maxvit.data.images import ImageLike
 from maxvit.errors import MaxViTError
 
@@ -45,6 +46,8 @@ class LabelledImages:
         class_names: The classes, in order.
         names: What to call each image in messages and reports.
         shards: Which file each image lies in; the sampler keeps neighbours together. None: each is a file of its own.
+        part: Of the data set: "train", "val", "test", or "all" of it.
+        passed_over: What lies there, or is named there, and is not among them.
     """
 
     sources: Sequence[ImageLike]
@@ -52,6 +55,8 @@ class LabelledImages:
     class_names: list[str]
     names: Sequence[str]
     shards: Sequence[int] | None = None
+    part: str = "all"
+    passed_over: Sequence[PassedOver] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -62,12 +67,12 @@ class LabelledImages:
             labels: Labels = self.labels[np.asarray(indices, np.int64)]
         else:
             labels = [self.labels[i] for i in indices]
-        return LabelledImages(
-            _pick(self.sources, indices),
-            labels,
-            self.class_names,
-            _pick(self.names, indices),
-            None if self.shards is None else [self.shards[i] for i in indices],
+        return replace(
+            self,
+            sources=_pick(self.sources, indices),
+            labels=labels,
+            names=_pick(self.names, indices),
+            shards=None if self.shards is None else [self.shards[i] for i in indices],
         )
 
 
@@ -141,9 +146,15 @@ def refuse_unknown(found: Sequence[str], class_names: Sequence[str], call: Calla
     Raises:
         MaxViTError: If it lacks one.
     """
-    if unknown := [name for name in found if name not in class_names]:
+    numbers = class_numbers(class_names)
+    if unknown := [name for name in found if normal(name) not in numbers]:
         known = ", ".join(class_names[:8]) + (", ..." if len(class_names) > 8 else "")
         raise MaxViTError(f"{call(unknown[0])} is no class of the model; its {len(class_names)} classes are {known}")
+
+
+def class_numbers(class_names: Iterable[str]) -> dict[str, int]:
+    """The number of each class by the normal form of its name: see `normal`."""
+    return {normal(name): i for i, name in enumerate(class_names)}
 
 
 def in_classes(images: LabelledImages, class_names: list[str] | None, where: str) -> LabelledImages:
@@ -160,11 +171,12 @@ def in_classes(images: LabelledImages, class_names: list[str] | None, where: str
     if class_names is None or class_names == images.class_names:
         return images
     refuse_unknown(images.class_names, class_names, lambda name: f"{where}: {name!r}")
-    numbers = [class_names.index(name) for name in images.class_names]
+    known = class_numbers(class_names)
+    numbers = [known[normal(name)] for name in images.class_names]
     labels: Labels
     if isinstance(images.labels, np.ndarray):
         labels = np.zeros((len(images), len(class_names)), np.float32)
         labels[:, numbers] = images.labels
     else:
         labels = [numbers[label] for label in images.labels]
-    return LabelledImages(images.sources, labels, class_names, images.names, images.shards)
+    return replace(images, labels=labels, class_names=class_names)

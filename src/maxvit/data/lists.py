@@ -4,12 +4,13 @@ import csv
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
 from pathlib import Path
 
 import numpy as np
 
+from maxvit.data.finding import locate, locate_all, normal
 from maxvit.data.labelled import LabelledImages, Labels, Splits, split
 from maxvit.data.shard_index import SPLITS
 from maxvit.errors import MaxViTError
@@ -56,26 +57,35 @@ def load_list(file: Path, val_fraction: float = 0.2, seed: int = 0) -> Splits:
 
     Raises:
         MaxViTError: If the list is missing, empty or unreadable, has other columns, a row that is not as described,
-            a path twice, or one that does not exist.
+            or a path twice, or if no image exists.
     """
-    everything, members = read_list(file)
-    if members is None:
-        return Splits(*split(everything, val_fraction, seed))
-    test = everything.subset(members["test"]) if members["test"] else None
-    if members["val"]:
-        return Splits(everything.subset(members["train"]), everything.subset(members["val"]), test)
-    return Splits(*split(everything.subset(members["train"]), val_fraction, seed), test)
+    parts = read_list(file)
+    if "all" in parts:
+        return Splits(*split(parts["all"], val_fraction, seed))
+    if "train" not in parts:
+        raise MaxViTError(f"no row of {file} is of the split train: training needs some")
+    if "val" in parts:
+        return Splits(parts["train"], parts["val"], parts.get("test"))
+    return Splits(*split(parts["train"], val_fraction, seed), parts.get("test"))
 
 
-def read_list(file: Path) -> tuple[LabelledImages, dict[str, list[int]] | None]:
-    """Every image of a list, and which are train, val and test; None: it does not say. Raises as `load_list` does."""
+def read_list(file: Path) -> dict[str, LabelledImages]:
+    """The images of a list that exist: of "train", "val" and "test" as far as there are any, or "all" alone.
+
+    Raises as `load_list` does, but for a list without training images.
+    """
     rows = _read(file)
     kind = _kind(rows)
-    names, paths = rows.columns["path"], _paths(rows)
+    _check_once(rows)
     read_labels = {"label": _single, "labels": _several, "probability": _soft}[kind]
     labels, class_names = read_labels(rows)
-    everything = LabelledImages(paths, labels, class_names, list(names))
-    return everything, _members(rows) if "split" in rows.columns else None
+    members = _members(rows) if "split" in rows.columns else {"all": range(len(rows))}
+    names = list(rows.columns["path"])
+    paths, missing = locate_all(file.parent, names, str(file))
+    sources = [path or file.parent / name for path, name in zip(paths, names, strict=True)]
+    everything = LabelledImages(sources, labels, class_names, names, passed_over=missing)
+    there = {part: [i for i in found if paths[i] is not None] for part, found in members.items()}
+    return {part: replace(everything.subset(found), part=part) for part, found in there.items() if found}
 
 
 def read_paths(file: Path) -> tuple[list[Path], list[str], list[str] | None]:
@@ -90,8 +100,10 @@ def read_paths(file: Path) -> tuple[list[Path], list[str], list[str] | None]:
     rows = _read(file)
     if "path" not in rows.columns:
         raise MaxViTError(f"{file} has no column 'path' among {_found(rows)}: name the column of the images so")
-    labels = rows.columns.get("label", rows.columns.get("labels"))
-    return _places(rows), list(rows.columns["path"]), None if labels is None else list(labels)
+    _check_once(rows)
+    names, labels = rows.columns["path"], rows.columns.get("label", rows.columns.get("labels"))
+    places = [locate(file.parent, name) or file.parent / name for name in names]
+    return places, list(names), None if labels is None else list(labels)
 
 
 def _read(file: Path) -> _Rows:
@@ -130,7 +142,7 @@ def _read_text(file: Path) -> _Rows:
         raise MaxViTError(f"line {reader.line_num} of {file} cannot be read: {error}") from error
     except OSError as error:
         raise MaxViTError(f"{file} cannot be read: {error.strerror}") from error
-    return _Rows(file, _unique([name.strip() for name in header], cells, file), rows)
+    return _Rows(file, _unique(header, cells, file), rows)
 
 
 def _read_parquet(file: Path) -> _Rows:
@@ -157,6 +169,7 @@ def _text(value: object) -> str:
 
 
 def _unique(names: Sequence[str], cells: Sequence[list[str]], file: Path) -> dict[str, list[str]]:
+    names = [normal(name.strip()) for name in names]
     if twice := [name for i, name in enumerate(names) if name in names[:i]]:
         raise MaxViTError(f"{file} has two columns {twice[0]!r}: remove or rename one")
     return dict(zip(names, cells, strict=True))
@@ -181,32 +194,20 @@ def _found(rows: _Rows) -> str:
     return ", ".join(repr(name) for name in list(rows.columns)[:8])
 
 
-def _paths(rows: _Rows) -> list[Path]:
-    """The images, each there and once."""
-    paths = _places(rows)
-    if missing := [path for path in paths if not os.path.exists(path)]:
-        raise MaxViTError(
-            f"{len(missing)} of the {len(paths)} images of {rows.file} do not exist, the first is {missing[0]}: "
-            "paths are relative to the list's folder, or absolute"
-        )
-    return paths
-
-
-def _places(rows: _Rows) -> list[Path]:
-    """The images, each once."""
+def _check_once(rows: _Rows) -> None:
+    """Refuse a row without a path, and a path that was on another row."""
     first: dict[str, int] = {}
     for i, name in enumerate(rows.columns["path"]):
         if not name:
             raise rows.wrong(i, "path is empty: give the path of an image, or remove the line")
-        path = os.path.normpath(rows.file.parent / name)
+        path = normal(os.path.normpath(rows.file.parent / name))
         if path in first:
             raise rows.wrong(i, f"{name} was on {rows.rows[first[path]]} already: give each image once")
         first[path] = i
-    return [Path(path) for path in first]
 
 
 def _single(rows: _Rows) -> tuple[Labels, list[str]]:
-    column = rows.columns["label"]
+    column = [normal(name) for name in rows.columns["label"]]
     if "" in column:
         raise rows.wrong(column.index(""), "label is empty: give a class, or remove the line")
     class_names = _sorted(set(column))
@@ -217,7 +218,7 @@ def _single(rows: _Rows) -> tuple[Labels, list[str]]:
 
 
 def _several(rows: _Rows) -> tuple[Labels, list[str]]:
-    sets = [[name.strip() for name in cell.split("|")] if cell else [] for cell in rows.columns["labels"]]
+    sets = [[normal(name.strip()) for name in cell.split("|")] if cell else [] for cell in rows.columns["labels"]]
     for i, names in enumerate(sets):
         if "" in names:
             raise rows.wrong(i, f"labels {rows.columns['labels'][i]!r} hold an empty class: write cat|dog, or nothing")
@@ -257,13 +258,11 @@ def _sorted(names: set[str]) -> list[str]:
     return sorted(names)
 
 
-def _members(rows: _Rows) -> dict[str, list[int]]:
+def _members(rows: _Rows) -> Mapping[str, Sequence[int]]:
     """The rows of each split."""
     members: dict[str, list[int]] = {name: [] for name in SPLITS}
     for i, name in enumerate(rows.columns["split"]):
         if name not in members:
             raise rows.wrong(i, f"split is {name!r}: give train, val or test")
         members[name].append(i)
-    if not members["train"]:
-        raise MaxViTError(f"no row of {rows.file} is of the split train: training needs some")
     return members

@@ -12,7 +12,8 @@ from typing import Any, overload
 import numpy as np
 import numpy.typing as npt
 
-from maxvit.data.labelled import LabelledImages, Picked, Splits, refuse_unknown
+from maxvit.data.finding import normal
+from maxvit.data.labelled import LabelledImages, Picked, Splits, class_numbers, refuse_unknown
 from maxvit.data.shard_cache import CACHE_BYTES, OpenFile
 from maxvit.data.shard_folder import ShardFolder, open_folder
 from maxvit.data.shard_index import FILE, REMAKE, SPLITS, Index, Table, is_table, read_index, write_index
@@ -112,13 +113,16 @@ def open_shards(
             write_index(index, place.write)
     names, numbers = _classes(index, class_names, place.name)
     there = [split for split in SPLITS if split in index.tables]
-    return {split: _open_split(place, index.tables[split], names, numbers) for split in there}
+    return {split: _open_split(place, split, index.tables[split], names, numbers) for split in there}
 
 
-def _open_split(place: ShardFolder, table: Table, names: list[str], numbers: npt.NDArray[np.int64]) -> LabelledImages:
+def _open_split(
+    place: ShardFolder, split: str, table: Table, names: list[str], numbers: npt.NDArray[np.int64]
+) -> LabelledImages:
     # arrays and not lists: a worker process shares their memory
     labels = array("q", numbers[table.label].tobytes())
-    return LabelledImages(ShardImages(place, table), labels, names, table.names, array("q", table.shard.tobytes()))
+    shards = array("q", table.shard.tobytes())
+    return LabelledImages(ShardImages(place, table), labels, names, table.names, shards, split)
 
 
 def _classes(index: Index, wanted: list[str] | None, where: str) -> tuple[list[str], npt.NDArray[np.int64]]:
@@ -133,4 +137,5 @@ def _classes(index: Index, wanted: list[str] | None, where: str) -> tuple[list[s
     if wanted is None:
         return index.class_names, np.arange(len(index.class_names))
     refuse_unknown(index.class_names, wanted, lambda name: f"{where}: {name!r}")
-    return wanted, np.array([wanted.index(name) for name in index.class_names])
+    known = class_numbers(wanted)
+    return wanted, np.array([known[normal(name)] for name in index.class_names])

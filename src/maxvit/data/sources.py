@@ -1,8 +1,9 @@
 """A data set by its path or URL, whatever kind it is."""
 
+from dataclasses import replace
 from pathlib import Path
 
-from maxvit.data.folder import held_out_folder, load_folder, read_classes
+from maxvit.data.folder import load_folder, read_held_out
 from maxvit.data.labelled import LabelledImages, Splits, in_classes
 from maxvit.data.lists import KINDS, load_list, read_list
 from maxvit.data.shard_index import FILE, is_index
@@ -37,18 +38,21 @@ def load_held_out(path: str, class_names: list[str] | None) -> LabelledImages:
         path: As `load_images` takes it.
         class_names: The classes that the model knows, which give the numbers of the labels; None: the data's.
 
+    Returns:
+        Their `part` says which they are.
+
     Raises:
         MaxViTError: As `load_images`, or if the data has a class that the model lacks.
     """
     place = Path(path)
     if "://" in path or holds_shards(place):
         shards = read_shards(path, class_names)
-        return shards.test or shards.val
+        return shards.val if shards.test is None else shards.test
     if place.suffix.lower() in KINDS and not place.is_dir():
-        images, members = read_list(place)
-        chosen = members and (members["test"] or members["val"])
-        return in_classes(images.subset(chosen) if chosen else images, class_names, path)
-    return read_classes(held_out_folder(place), class_names)
+        parts = read_list(place)
+        part = next(part for part in ("test", "val", "train", "all") if part in parts)
+        return in_classes(replace(parts[part], part="all" if part == "train" else part), class_names, path)
+    return read_held_out(place, class_names)
 
 
 def holds_shards(folder: Path) -> bool:

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 import torch
 
 from maxvit.config import check_known
+from maxvit.data.describing import describe_images
 from maxvit.data.gathering import Gathered, gather
 from maxvit.data.loading import Batch, part_loader
 from maxvit.errors import MaxViTError
 from maxvit.hub.download import sha256
-from maxvit.inference.engines import TorchEngine
+from maxvit.inference.engines import TorchEngine, say
 from maxvit.inference.parts import Parts, plan_file
 from maxvit.inference.predictor import Predictor
 from maxvit.inference.progress import counting
@@ -117,6 +118,8 @@ def predict_to_file(
     if errors.exists() and not plan_file(out).exists():
         raise MaxViTError(f"{errors}, where the errors would go, exists already: choose another name, or remove it")
     with Parts(out, len(found), part_size, plan, about) as parts:
+        if show_progress:
+            say(describe_images(len(found), found.passed_over))
         with counting("predicting", len(found), show_progress) as tell:
             for claimed in parts.rounds():
                 loader = part_loader(found.unlabelled(), predictor.engine.preprocessing, batch_size, workers, claimed)

@@ -69,6 +69,22 @@ def _exists(module: str) -> bool:
         return False
 
 
+def refuse_other_tasks(path: Path) -> None:
+    """Refuse a data set that is laid out for another task than classification, by `MaxViTError` that names the task."""
+    for name in list_tasks():
+        if name == CLASSIFICATION:
+            continue
+        try:
+            task = find_task(name)
+        except MaxViTError:
+            continue  # its libraries are not installed
+        if task.recognizes(path):
+            raise MaxViTError(
+                f"{path} is laid out for {name}: add --task {name}; to classify, it takes a folder of images for each "
+                "class"
+            )
+
+
 def task_for(network: TaskNetwork) -> Task:
     """The task that a network was made for."""
     return find_task(network.settings.name)(network.settings)

@@ -101,6 +101,11 @@ class Task(ABC):
 
     # the data format
 
+    @classmethod
+    def recognizes(cls, path: Path) -> bool:
+        """Whether a path looks like a data set of this task, at a glance: a classifier then asks for the task."""
+        return False
+
     @abstractmethod
     def load(self, path: Path, val_fraction: float, seed: int) -> AnnotatedSplits:
         """Read a data set: what to learn from, to choose the best epoch by, and to report on.

@@ -6,8 +6,10 @@ from typing import NamedTuple
 import torch
 
 from maxvit.create import create_model
+from maxvit.data.describing import describe
 from maxvit.data.sources import load_images
 from maxvit.errors import MaxViTError
+from maxvit.inference.engines import say
 from maxvit.inference.summary import Summary, summarize
 from maxvit.training.cost import IMAGES_PER_CORE, Plan, Schedule, make_plan
 from maxvit.training.hardware import Devices, Precision
@@ -99,7 +101,9 @@ def _published(name: str) -> TrainingImages | None:
 
 def _count(path: str, val_fraction: float) -> TrainingImages:
     """The training part of a folder, of shards or of a list."""
-    train = load_images(path, val_fraction).train
+    data = load_images(path, val_fraction)
+    say(describe(data))
+    train = data.train
     sizes = [float(source.stat().st_size) for source in train.sources if isinstance(source, Path)] or [BYTES_OF_A_JPEG]
     return TrainingImages(
         len(train), len(train.class_names), sum(sizes) / len(sizes), f"counted in {path}, without what is held out"

@@ -13,12 +13,14 @@ from maxvit.config import VARIANTS, Preprocessing
 from maxvit.create import create_model
 from maxvit.data.annotated import AnnotatedImages, AnnotatedSplits
 from maxvit.data.digits import load_digits
+from maxvit.data.finding import LOST
 from maxvit.data.images import decode, read_size
 from maxvit.data.labelled import LabelledImages, Splits
 from maxvit.data.sources import load_images
 from maxvit.errors import MaxViTError
 from maxvit.model import MaxViT
 from maxvit.tasks import make_network as make_network_of
+from maxvit.tasks import refuse_other_tasks
 from maxvit.tasks.classification import balanced_weights
 from maxvit.tasks.network import TaskNetwork
 from maxvit.tasks.task import Task
@@ -35,12 +37,27 @@ def load_data(recipe: Recipe) -> Splits:
         )
     if recipe.data.path == DIGITS:
         return load_digits()
+    if "://" not in recipe.data.path:
+        refuse_other_tasks(Path(recipe.data.path))
     data = load_images(recipe.data.path, recipe.data.val_fraction, recipe.seed)
+    _check_lost(recipe, data)
     _check_readable(data.train, "training", at_least=2)  # batch norm needs two values
     _check_readable(data.val, "validation")
     if data.test is not None:
         _check_readable(data.test, "test")
     return data
+
+
+def _check_lost(recipe: Recipe, data: Splits | AnnotatedSplits) -> None:
+    """Refuse data of which too much is missing, as if it could not be read."""
+    parts = [part for part in (data.train, data.val, data.test) if part is not None]
+    lost = [passed for passed in dict.fromkeys(p for part in parts for p in part.passed_over) if passed.why in LOST]
+    number, limit = len(lost) + sum(map(len, parts)), recipe.data.broken_limit
+    if len(lost) > limit * number:
+        raise MaxViTError(
+            f"{len(lost):,} of the {number:,} images are {lost[0].why}, more than data.broken_limit ({limit:.0%}) "
+            f"allows; the first: {lost[0].path}"
+        )
 
 
 def _check_readable(
@@ -59,8 +76,11 @@ def _check_readable(
             problems.append(str(error))
         if number - len(problems) == at_least:
             return
+    first = f"; the first: {problems[0]}" if problems else ""
+    if len(images) < at_least:
+        raise MaxViTError(f"{len(images)} {part} image is too few, at least {at_least} are needed: add some{first}")
     found = f"{len(images) - len(problems)} of the {len(images)} {part} images can be read"
-    raise MaxViTError(f"{found}, at least {at_least} must be" + (f"; the first: {problems[0]}" if problems else ""))
+    raise MaxViTError(f"{found}, at least {at_least} must be{first}")
 
 
 def make_network(recipe: Recipe, class_names: Sequence[str]) -> MaxViT:
@@ -123,6 +143,7 @@ def load_annotated(recipe: Recipe, task: Task) -> AnnotatedSplits:
     if not path.exists():
         raise MaxViTError(f"{path} does not exist: check the path")
     data = task.load(path, recipe.data.val_fraction, recipe.seed)
+    _check_lost(recipe, data)
     for images, part, at_least in ((data.train, "training", 2), (data.val, "validation", 1), (data.test, "test", 1)):
         if images is not None:
             _check_readable(images, part, at_least, partial(_look_at_truth, task, images))

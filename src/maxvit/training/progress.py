@@ -59,7 +59,7 @@ class ProgressBar:
     def say(self, sentence: str) -> None:
         """A line above the bar."""
         if self.show:
-            self.console.print(sentence, highlight=False, soft_wrap=True)
+            self.console.print(sentence, markup=False, highlight=False, soft_wrap=True)
 
     def stop(self) -> None:
         """Leave the bar as it is."""

@@ -8,6 +8,7 @@ import torch
 
 import maxvit
 from maxvit.create import load_model
+from maxvit.data.describing import describe
 from maxvit.data.images import decode
 from maxvit.data.labelled import LabelledImages
 from maxvit.data.transforms import preprocess
@@ -15,6 +16,7 @@ from maxvit.errors import MaxViTError
 from maxvit.explain.received import AttentionMap, attention_maps
 from maxvit.explain.rollout import rollout
 from maxvit.inference.device import best_device
+from maxvit.inference.engines import say
 from maxvit.inference.evaluate import evaluate
 from maxvit.inference.evaluation import Evaluation
 from maxvit.inference.report import Explained, Mistake, Report, write_report
@@ -46,6 +48,8 @@ def report_run(run: Path, show_progress: bool = False) -> tuple[Path, Report | T
     if recipe.task["name"] != CLASSIFICATION:
         return report_task(run, recipe, history, show_progress)
     data, model = load_data(recipe), load_model(run / "best.safetensors").to(best_device())
+    if show_progress:
+        say(describe(data))
     images = data.test or data.val
     at_once = recipe.data.device_batch_size or min(64, recipe.data.batch_size)
     result = evaluate(model, images, at_once, recipe.data.workers, show_progress)

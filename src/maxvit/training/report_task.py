@@ -5,8 +5,10 @@ from pathlib import Path
 
 from maxvit import tasks
 from maxvit.data.annotated import AnnotatedImages
+from maxvit.data.describing import describe
 from maxvit.data.images import decode
 from maxvit.inference.device import best_device
+from maxvit.inference.engines import say
 from maxvit.inference.judging import Judged, judge
 from maxvit.inference.task_report import Picture, TaskReport, write_task_report
 from maxvit.tasks.network import TaskNetwork
@@ -24,6 +26,8 @@ def report_task(
     task = tasks.make_task(recipe.task)
     data, network = load_annotated(recipe, task), tasks.load_network(run / "best.safetensors").to(best_device())
     assert isinstance(network, TaskNetwork)
+    if show_progress:
+        say(describe(data))
     images = data.test or data.val
     at_once = recipe.data.device_batch_size or min(8, recipe.data.batch_size)
     judgement = judge(network, images, at_once, recipe.data.workers, show_progress, keep=SHOWN)

@@ -17,7 +17,7 @@ from maxvit.errors import MaxViTError
 from maxvit.model import MaxViT
 from maxvit.tasks.aesthetics.answers import plain, short, write_csv
 from maxvit.tasks.aesthetics.augmentation import random_piece
-from maxvit.tasks.aesthetics.data import load_held_out_scores, load_scores
+from maxvit.tasks.aesthetics.data import load_held_out_scores, load_scores, recognizes_scores
 from maxvit.tasks.aesthetics.loss import earth_movers_distance
 from maxvit.tasks.aesthetics.metric import AestheticsMetric
 from maxvit.tasks.aesthetics.network import AestheticsHead, Shares
@@ -36,6 +36,11 @@ class Aesthetics(Task):
     losses_in_validation: ClassVar[tuple[str, ...]] = ("loss",)
     fits: ClassVar[tuple[str, ...]] = ("aspect", "squash")
     settings: AestheticsSettings
+
+    @classmethod
+    def recognizes(cls, path: Path) -> bool:
+        """AVA.txt, or a table with a column for each score."""
+        return recognizes_scores(path)
 
     def load(self, path: Path, val_fraction: float, seed: int) -> AnnotatedSplits:
         """Read a CSV file, AVA.txt or the folder of one: see `load_scores`."""

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from maxvit.data.annotated import AnnotatedImages, AnnotatedSplits, draw_out
+from maxvit.data.finding import locate_all, normal, say_passed_over
 from maxvit.errors import MaxViTError
 
 SCORES = [str(score) for score in range(1, 11)]
@@ -38,7 +39,8 @@ def load_scores(path: Path, val_fraction: float, seed: int) -> AnnotatedSplits:
     images, parts = read_scores(path)
     train, val, test = (images.subset([i for i, p in enumerate(parts) if p == part]) for part in _PARTS)
     if len(train) < (1 if len(val) else 2):
-        raise MaxViTError(f"{path} has {len(train)} image(s) to learn from: it takes 2, or 1 and a split val")
+        missing = say_passed_over(images.passed_over)
+        raise MaxViTError(f"{path} has {len(train)} image(s) to learn from: it takes 2, or 1 and a split val{missing}")
     if not len(val):
         train, val = draw_out(train, val_fraction, seed)
     return AnnotatedSplits(train, val, test if len(test) else None)
@@ -54,7 +56,10 @@ def load_held_out_scores(path: Path) -> AnnotatedImages:
 
 
 def read_scores(path: Path) -> tuple[AnnotatedImages, list[str]]:
-    """Every image, with its ten shares (float32, they sum to 1), and its part. Raises as `load_scores` does."""
+    """Every image that exists, with its ten shares (float32, they sum to 1), and its part.
+
+    Raises as `load_scores` does.
+    """
     file = _find(path)
     rows = _read_ava(file) if file.suffix.lower() == ".txt" else _read_csv(file)
     names, counts, parts, places = [], [], [], []
@@ -62,7 +67,7 @@ def read_scores(path: Path) -> tuple[AnnotatedImages, list[str]]:
     for place, name, cells, part in rows:
         if not name:
             raise MaxViTError(f"{place} names no image: give its file name, or remove the line")
-        if (same := os.path.normpath(name)) in first:
+        if (same := normal(os.path.normpath(name))) in first:
             earlier = first[same].partition(" of ")[0]
             raise MaxViTError(f"{place}: {name} was on {earlier} already; give each image once")
         if part not in ("", *_PARTS):
@@ -75,7 +80,11 @@ def read_scores(path: Path) -> tuple[AnnotatedImages, list[str]]:
     if not names:
         raise MaxViTError(f"{file} holds no image: a line each is wanted")
     shares = cast(Sequence[Any], _shares(places, np.array(counts)))
-    return AnnotatedImages(_sources(file, names), shares, list(SCORES), names), parts
+    folder = file.parent / "images" if (file.parent / "images").is_dir() else file.parent
+    paths, missing = locate_all(folder, names, str(file))
+    images = AnnotatedImages([p or folder for p in paths], shares, list(SCORES), names, passed_over=missing)
+    there = [i for i, p in enumerate(paths) if p is not None]
+    return images.subset(there), [parts[i] for i in there]
 
 
 def _find(path: Path) -> Path:
@@ -92,6 +101,20 @@ def _find(path: Path) -> Path:
         what = what.format(f"{_FILES[0]} (columns {_WANTED})", _FILES[1])
         raise MaxViTError(f"{path} holds {what}: keep or give one file")
     return found[0]
+
+
+def recognizes_scores(path: Path) -> bool:
+    """Whether there is AVA.txt, or a table whose first line has a column for each score."""
+    files = [path / name for name in _FILES] if path.is_dir() else [path]
+    return any(file.is_file() and (file.name == _FILES[1] or _has_scores(file)) for file in files)
+
+
+def _has_scores(file: Path) -> bool:
+    if file.suffix.lower() != ".csv":
+        return False
+    with file.open(encoding="utf-8-sig", errors="replace") as lines:
+        header = [name.strip() for name in lines.readline().split(",")]
+    return {"image", *SCORES} <= set(header)
 
 
 def _text(file: Path) -> str:
@@ -156,16 +179,3 @@ def _shares(places: Sequence[str], counts: npt.NDArray[np.float64]) -> npt.NDArr
         place, row = places[right.argmin()], ", ".join(f"{count:g}" for count in counts[right.argmin()])
         raise MaxViTError(f"{place}: the scores {row} are no counts: give numbers from 0 up, not all 0")
     return (counts / sums).astype(np.float32)
-
-
-def _sources(file: Path, names: Sequence[str]) -> list[Path]:
-    """Where the images lie, each of which is there."""
-    folder = file.parent / "images" if (file.parent / "images").is_dir() else file.parent
-    paths = [folder / name for name in names]
-    if missing := [name for name, path in zip(names, paths, strict=True) if not os.path.exists(path)]:
-        few = ", ".join(missing[:3]) + ", ..." * (len(missing) > 3)
-        raise MaxViTError(
-            f"{len(missing)} of the {len(names)} images of {file} are not in {folder}: {few}; put them there, or "
-            "remove their lines"
-        )
-    return paths

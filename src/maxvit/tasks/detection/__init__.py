@@ -13,6 +13,7 @@ from maxvit.data.images import ImageLike, decode
 from maxvit.model import MaxViT
 from maxvit.tasks.detection import answers as said
 from maxvit.tasks.detection.augment import jitter
+from maxvit.tasks.detection.coco import find_annotations
 from maxvit.tasks.detection.data import load_held_out, load_splits
 from maxvit.tasks.detection.metric import AveragePrecision
 from maxvit.tasks.detection.objects import Objects
@@ -38,6 +39,11 @@ class Detection(Task):
     def with_masks(self) -> bool:
         """Whether the detector learns masks."""
         return "mask" in self.settings.detector
+
+    @classmethod
+    def recognizes(cls, path: Path) -> bool:
+        """Annotations in COCO's format, where they should be."""
+        return bool(find_annotations(path))
 
     def load(self, path: Path, val_fraction: float, seed: int) -> AnnotatedSplits:
         """See `Task.load`."""

@@ -11,14 +11,15 @@ import numpy as np
 
 from maxvit.config import Size
 from maxvit.data.annotated import AnnotatedImages
-from maxvit.data.labelled import refuse_unknown
+from maxvit.data.finding import locate_all, normal
+from maxvit.data.labelled import class_numbers, refuse_unknown
 from maxvit.errors import MaxViTError
 from maxvit.tasks.detection.masks import is_numbers, read_segmentation
 from maxvit.tasks.detection.objects import Objects
 
 logger = logging.getLogger(__name__)
+_ALL = "annotations.json"
 SLACK = 2  # pixels that a box may lie beyond its image without a warning
-_TRIED = 100  # images that are looked for on the disk: if none is there, the folder is the wrong one
 
 
 def find_parts(folder: Path) -> dict[str, tuple[Path, Path]]:
@@ -32,23 +33,30 @@ def find_parts(folder: Path) -> dict[str, tuple[Path, Path]]:
         "or annotations.json and images/"
     )
     if not folder.is_dir():
-        raise MaxViTError(f"{folder} is no folder. " + wanted)
-    if (folder / "annotations.json").is_file():
-        return {"all": (folder / "annotations.json", _images_folder(folder, "images"))}
-    found = {}
-    for part in ("train", "val", "test"):
-        files = sorted((folder / "annotations").glob(f"instances_{part}*.json"))
-        if len(files) > 1:
-            raise MaxViTError(f"there are {files[0]} and {files[1].name}: keep one of them, the other elsewhere")
-        if files:
-            found[part] = (files[0], _images_folder(folder, files[0].stem.removeprefix("instances_")))
-    if not found:
+        raise MaxViTError(f"{folder} is not a folder. " + wanted)
+    files = find_annotations(folder)
+    if not files:
         raise MaxViTError(f"{wanted}; there are no annotations")
-    return found
+    for of_part in files.values():
+        if len(of_part) > 1:
+            raise MaxViTError(f"there are {of_part[0]} and {of_part[1].name}: keep one of them, the other elsewhere")
+    return {part: (file, _images_folder(folder, file)) for part, (file, *_) in files.items()}
 
 
-def _images_folder(folder: Path, name: str) -> Path:
-    places = list(dict.fromkeys((folder / name, folder / "images" / name, folder / "images")))
+def find_annotations(folder: Path) -> dict[str, list[Path]]:
+    """The files of annotations of each part; where there is one for "all", of that alone."""
+    if (folder / _ALL).is_file():
+        return {"all": [folder / _ALL]}
+    found = {
+        part: sorted((folder / "annotations").glob(f"instances_{part}*.json")) for part in ("train", "val", "test")
+    }
+    return {part: files for part, files in found.items() if files}
+
+
+def _images_folder(folder: Path, file: Path) -> Path:
+    """Of a file of annotations."""
+    name = file.stem.removeprefix("instances_")
+    places = [folder / "images"] if file.name == _ALL else [folder / name, folder / "images" / name, folder / "images"]
     for place in places:
         if place.is_dir():
             return place
@@ -76,18 +84,23 @@ def read_coco(file: Path, folder: Path, with_masks: bool, class_names: Sequence[
     names = _names(file, categories)
     per_image: dict[int, list[dict[str, Any]]] = {i: [] for i in images}
     for i, annotation in _index(file, data, "annotations").items():
-        image, category = annotation.get("image_id"), annotation.get("category_id")
+        image, category = _whole(annotation.get("image_id")), _whole(annotation.get("category_id"))
         for kind, given, known in (("image", image, images), ("category", category, categories)):
-            if type(given) is not int or given not in known:
-                raise MaxViTError(f"{file}: annotation {i} is of {kind} {given!r:.40}, which the file does not have")
-        per_image[annotation["image_id"]].append(annotation)
+            if given is None or given not in known:
+                said = annotation.get(f"{kind}_id")
+                raise MaxViTError(f"{file}: annotation {i} is of {kind} {said!r:.40}, which the file does not have")
+        assert image is not None
+        annotation["category_id"] = category
+        per_image[image].append(annotation)
     if class_names is None:
         class_names = list(names.values())
+    _refuse_shares(file, per_image)
     used = {a["category_id"] for annotations in per_image.values() for a in annotations}
     refuse_unknown([names[i] for i in sorted(used)], class_names, lambda name: f"{file}: category {name!r}")
-    labels = {i: class_names.index(names[i]) + 1 for i in used}
+    numbers = class_numbers(class_names)
+    labels = {i: numbers[normal(names[i])] + 1 for i in used}
     file_names = [_file_name(file, i, image) for i, image in images.items()]
-    _check_some(file, folder, file_names)
+    paths, missing = locate_all(folder, file_names, str(file))
     objects = [
         _read_objects(file, name, _size(file, i, image), per_image[i], labels, with_masks)
         for name, (i, image) in zip(file_names, images.items(), strict=True)
@@ -102,7 +115,24 @@ def read_coco(file: Path, folder: Path, with_masks: bool, class_names: Sequence[
             file,
             beyond,
         )
-    return AnnotatedImages([folder / name for name in file_names], objects, list(class_names), file_names)
+    there = [i for i, path in enumerate(paths) if path is not None]
+    return AnnotatedImages(
+        [path for path in paths if path is not None],
+        [objects[i] for i in there],
+        list(class_names),
+        [file_names[i] for i in there],
+        passed_over=missing,
+    )
+
+
+def _refuse_shares(file: Path, per_image: dict[int, list[dict[str, Any]]]) -> None:
+    """Boxes as shares of their image would be taken for ones of a pixel."""
+    boxes = [a["bbox"] for annotations in per_image.values() for a in annotations if is_numbers(a.get("bbox"))]
+    if boxes and all(0 <= value <= 1 for box in boxes for value in box):
+        raise MaxViTError(
+            f"{file}: every bbox lies within 0 to 1, such as {boxes[0]!r:.60}: bbox takes [x, y, width, height] in "
+            "pixels; multiply x and width by the width of the image, y and height by its height"
+        )
 
 
 def _goes_beyond(box: list[float], size: Size) -> bool:
@@ -131,12 +161,19 @@ def _index(file: Path, data: dict[str, Any], section: str) -> dict[int, dict[str
         raise MaxViTError(f'{file}: "{section}" {what}; COCO\'s format has lists of images, annotations and categories')
     found: dict[int, dict[str, Any]] = {}
     for number, entry in enumerate(entries):
-        i = entry.get("id") if isinstance(entry, dict) else None
-        if type(i) is not int or i in found:
-            reason = f"the id {i}, as another one has" if type(i) is int else "no integer as its id"
+        i = _whole(entry.get("id")) if isinstance(entry, dict) else None
+        if i is None or i in found:
+            reason = "no integer as its id" if i is None else f"the id {i}, as another one has"
             raise MaxViTError(f'{file}: entry {number} of "{section}" has {reason}; give each an id of its own')
         found[i] = entry
     return found
+
+
+def _whole(value: Any) -> int | None:
+    """A number without a fraction, which some programs write as 1.0; None: it is something else."""
+    if type(value) is float and value.is_integer():
+        return int(value)
+    return value if type(value) is int else None
 
 
 def _names(file: Path, categories: dict[int, dict[str, Any]]) -> dict[int, str]:
@@ -163,17 +200,11 @@ def _file_name(file: Path, i: int, image: dict[str, Any]) -> str:
 
 
 def _size(file: Path, i: int, image: dict[str, Any]) -> Size:
-    height, width = image.get("height"), image.get("width")
-    if type(height) is not int or type(width) is not int or min(height, width) < 1:
-        raise MaxViTError(f"{file}: image {i} has height {height!r:.20} and width {width!r:.20}; both are pixels")
+    height, width = _whole(image.get("height")), _whole(image.get("width"))
+    if height is None or width is None or min(height, width) < 1:
+        said = f"height {image.get('height')!r:.20} and width {image.get('width')!r:.20}"
+        raise MaxViTError(f"{file}: image {i} has {said}; both are pixels")
     return height, width
-
-
-def _check_some(file: Path, folder: Path, names: list[str]) -> None:
-    """Some images may be missing; that the first hundred are means another folder."""
-    if not any((folder / name).is_file() for name in names[:_TRIED]):
-        some = ", ".join(names[:3])
-        raise MaxViTError(f"{folder} does not hold the images that {file} lists ({some}): move them there")
 
 
 def _read_objects(

@@ -37,6 +37,11 @@ class Segmentation(Task):
     losses_in_validation: ClassVar[tuple[str, ...]] = ("loss",)
     settings: SegmentationSettings
 
+    @classmethod
+    def recognizes(cls, path: Path) -> bool:
+        """Folders of images and of masks, in one of the layouts."""
+        return data.recognizes(path)
+
     def load(self, path: Path, val_fraction: float, seed: int) -> AnnotatedSplits:
         """A folder of images and masks; see `data.load`."""
         return data.load(path, val_fraction, seed)

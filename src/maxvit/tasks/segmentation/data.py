@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from maxvit.data.annotated import AnnotatedImages, AnnotatedSplits, draw_out
-from maxvit.data.images import find_images
-from maxvit.data.labelled import refuse_unknown
+from maxvit.data.finding import NO_MASK, PassedOver, find_images, normal, say_passed_over
+from maxvit.data.labelled import class_numbers, refuse_unknown
 from maxvit.errors import MaxViTError
 from maxvit.tasks.segmentation.masks import IGNORED, Key, MaskFile, read_values
 
@@ -42,6 +42,7 @@ _COCO_STUFF = _Layout(
     names="labels.txt",
 )
 _UNSPLIT = _Layout(train=("images", "masks"), val=())
+_LAYOUTS = (_OWN, _ADE20K, _COCO_STUFF, _UNSPLIT)
 
 
 def load(path: Path, val_fraction: float, seed: int) -> AnnotatedSplits:
@@ -76,17 +77,26 @@ def load_held_out(path: Path, class_names: Sequence[str]) -> AnnotatedImages:
     if found is None:  # the masks hold indices, and no more is said
         found = list(class_names)
     refuse_unknown(found, class_names, lambda name: f"{name!r} of {path}")
-    key = Key.of([list(class_names).index(name) for name in found], layout.zero_is_ignored)
+    numbers = class_numbers(class_names)
+    key = Key.of([numbers[normal(name)] for name in found], layout.zero_is_ignored)
     parts = [("test", part) for part in [layout.test] if part] + [("val", part) for part in layout.val]
     name, part = next(((name, part) for name, part in parts if (path / part[0]).is_dir()), ("all", layout.train))
     return replace(_pair(path, part, key, list(class_names)), part=name)
+
+
+def recognizes(path: Path) -> bool:
+    """Whether a folder has images and masks as one of the layouts has them."""
+    return any(
+        (path / layout.train[0]).is_dir() and any((path / masks).is_dir() for masks in layout.train[1:])
+        for layout in _LAYOUTS
+    )
 
 
 def _find_layout(path: Path) -> _Layout:
     """By the folder of images that it has."""
     if not path.is_dir():
         raise MaxViTError(f"{path} is a file, and a folder is wanted" if path.exists() else f"{path} does not exist")
-    for layout in (_OWN, _ADE20K, _COCO_STUFF, _UNSPLIT):
+    for layout in _LAYOUTS:
         if (path / layout.train[0]).is_dir():
             return layout
     raise MaxViTError(
@@ -99,17 +109,35 @@ def _pair(path: Path, part: Sequence[str], key: Key, class_names: list[str]) -> 
     """Every image of a folder with the mask of its name."""
     images_folder = path / part[0]
     masks_folder = _masks_folder(path, part)
-    images = find_images(images_folder)
-    if not images:
-        raise MaxViTError(f"{images_folder} holds no images: fill it or remove it")
-    masks = [masks_folder / image.relative_to(images_folder).with_suffix(".png") for image in images]
-    there = set(masks_folder.rglob("*.png"))
-    missing = [(i, m) for i, m in zip(images, masks, strict=True) if m not in there]
-    if missing:
-        more = f" ({len(missing)} images have none)" if len(missing) > 1 else ""
-        raise MaxViTError(f"{missing[0][0]} has no mask {missing[0][1]}{more}: add the mask or remove the image")
-    names = [str(image.relative_to(images_folder)) for image in images]
-    return AnnotatedImages(images, [MaskFile(mask, key) for mask in masks], class_names, names)
+    found = find_images(images_folder)
+    if not found.images:
+        why = say_passed_over(found.passed_over)
+        raise MaxViTError(f"{images_folder} holds no images: fill it or remove it{why}")
+    masks = {_stem(mask, masks_folder): mask for mask in _masks(masks_folder)}
+    stems = [_stem(image, images_folder) for image in found.images]
+    pairs = [(image, masks[stem]) for stem, image in zip(stems, found.images, strict=True) if stem in masks]
+    if not pairs:
+        first = found.images[0]
+        wanted = masks_folder / first.relative_to(images_folder).with_suffix(".png")
+        raise MaxViTError(f"no image of {images_folder} has a mask; {first} takes {wanted}: give masks such names")
+    passed_over = [
+        *found.passed_over,
+        *(PassedOver(i, NO_MASK) for stem, i in zip(stems, found.images, strict=True) if stem not in masks),
+        *(PassedOver(masks[stem], "without an image") for stem in sorted(masks.keys() - set(stems))),
+    ]
+    names = [str(image.relative_to(images_folder)) for image, _ in pairs]
+    files = [MaskFile(mask, key) for _, mask in pairs]
+    return AnnotatedImages([image for image, _ in pairs], files, class_names, names, passed_over=passed_over)
+
+
+def _masks(folder: Path) -> list[Path]:
+    """Every PNG below a folder, in order of name."""
+    return [path for path in find_images(folder).images if path.suffix.lower() == ".png"]
+
+
+def _stem(path: Path, folder: Path) -> str:
+    """What an image and its mask have in common."""
+    return normal(str(path.relative_to(folder).with_suffix("")))
 
 
 def _masks_folder(path: Path, part: Sequence[str]) -> Path:
@@ -123,37 +151,47 @@ def _masks_folder(path: Path, part: Sequence[str]) -> Path:
 def _class_names(path: Path, layout: _Layout) -> list[str]:
     """From a file, else "class 0", ... up to the highest value of the training masks."""
     named = _named_classes(path, layout)
-    masks = sorted(_masks_folder(path, layout.train).rglob("*.png"))
+    folder = _masks_folder(path, layout.train)
+    masks = _masks(folder)
     if not masks:
-        raise MaxViTError(f"{_masks_folder(path, layout.train)} holds no masks (.png): fill it")
+        raise MaxViTError(f"{folder} holds no masks (.png): fill it")
+    values = _values(masks if named is None else masks[:SAMPLE])
     if named is not None:
-        _refuse_black_and_white(masks)
+        if values == {0, IGNORED}:
+            raise MaxViTError(
+                f"the masks of {folder} hold 0 and 255 alone, and 255 is ignored: masks in black and white take 0 and 1"
+            )
         return named
-    highest = -1
-    for mask in masks:
-        highest = max([highest, *(int(value) for value in np.unique(read_values(mask)) if value != IGNORED)])
-    number = highest if layout.zero_is_ignored else highest + 1
-    if number < 2:
+    first = 1 if layout.zero_is_ignored else 0
+    classes = sorted(value for value in values - {IGNORED} if value >= first)
+    if len(classes) < 2:
         raise MaxViTError(
-            f"the masks of {_masks_folder(path, layout.train)} have {max(number, 0)} classes "
-            "beside what is ignored, and two are wanted: 255 is ignored, so masks in black and white take 0 and 1"
+            f"the masks of {folder} have {len(classes)} classes beside what is ignored, and two are wanted: 255 is "
+            "ignored, so masks in black and white take 0 and 1"
         )
-    return [f"class {i}" for i in range(number)]
+    if classes[-1] - first >= len(classes):
+        gap = next(value for value in range(first, IGNORED) if value not in classes)
+        few = ", ".join(map(str, classes[:6])) + ", ..." * (len(classes) > 6)
+        raise MaxViTError(
+            f"the masks of {folder} hold the values {few}, and no {gap}, so the number of classes is not clear: give "
+            f"the classes the values {first}, {first + 1}, ... without a gap, or name all in {path / 'classes.txt'}, a "
+            "line for each value, also for those that no mask holds"
+        )
+    return [f"class {i}" for i in range(len(classes))]
 
 
-def _refuse_black_and_white(masks: Sequence[Path]) -> None:
-    """Masks whose only classes are 0 and white, which is what is ignored."""
+def _values(masks: Sequence[Path]) -> set[int]:
+    """That masks hold; one that cannot be read is named when its turn comes. Raises `MaxViTError` if none can be."""
     values: set[int] = set()
-    for mask in masks[:SAMPLE]:
+    problems = []
+    for mask in masks:
         try:
             values |= {int(value) for value in np.unique(read_values(mask))}
-        except MaxViTError:
-            continue  # it is named when its turn comes
-    if values == {0, IGNORED}:
-        raise MaxViTError(
-            f"the masks of {masks[0].parent} hold 0 and 255 alone, and 255 is ignored: masks in black and white take "
-            "0 and 1"
-        )
+        except MaxViTError as error:
+            problems.append(error)
+    if len(problems) == len(masks):
+        raise problems[0]
+    return values
 
 
 def _named_classes(path: Path, layout: _Layout) -> list[str] | None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from maxvit.config import Size
@@ -68,16 +69,22 @@ def read_mask(annotation: MaskFile, size: Size) -> Tensor:
     return classes.to(torch.uint8)
 
 
+def _step(image: Image.Image) -> int:
+    """From one value to the next: Pillow spreads grey of 2 and 4 bits over 0 to 255 when it loads the pixels."""
+    stored = [tile[3] for tile in getattr(image, "tile", ())]  # of an image that is open, and not loaded
+    return 85 if stored == ["L;2"] else 17 if stored == ["L;4"] else 1
+
+
 def read_values(path: Path) -> np.ndarray:
     """What a mask's file holds, (height, width) uint8; of a palette image its indices. Raises `MaxViTError`."""
     with opened(path) as image:
-        if image.mode not in ("P", "L", "1") and not image.mode.startswith("I"):
-            raise MaxViTError(
-                f"mask {path} is of mode {image.mode}: it takes one channel (grey or palette) of class indices"
-            )
+        mode, step = image.mode, _step(image)
         values = np.asarray(image)
-    if values.dtype == np.bool_:
-        return values.astype(np.uint8)
+    if mode not in ("P", "L", "1") and not mode.startswith("I"):
+        raise MaxViTError(
+            f"mask {path} is of mode {mode}, and a mask has one channel, grey or palette, of class indices: save it so"
+        )
+    values = values // step
     if values.size and not 0 <= values.min() <= values.max() <= IGNORED:
         raise MaxViTError(
             f"mask {path} has values from {values.min()} to {values.max()}; classes are 0 to 254, and 255 is ignored"

@@ -1,0 +1,147 @@
+"""Where images lie: those of a folder, what is passed over there and why, and names in either Unicode form."""
+
+import os
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NamedTuple
+
+from maxvit.data.images import EXTENSIONS, opened
+from maxvit.errors import MaxViTError
+
+MISSING, NO_MASK = "missing", "without a mask"
+LOST = (MISSING, NO_MASK)  # reasons why an image is passed over that was to be used
+_HEIF = (".heic", ".heif")
+_SHOWN = 5  # reasons in a sentence
+
+
+class PassedOver(NamedTuple):
+    """A file or folder that lies in the data, or is named by it, and is not used.
+
+    Attributes:
+        path: Which.
+        why: In words that follow a number: "without an ending".
+    """
+
+    path: Path
+    why: str
+
+
+@dataclass(slots=True)
+class Found:
+    """What lies below a folder.
+
+    Attributes:
+        images: In order of name.
+        passed_over: What else lies there.
+    """
+
+    images: list[Path] = field(default_factory=list)
+    passed_over: list[PassedOver] = field(default_factory=list)
+
+
+def find_images(folder: Path) -> Found:
+    """Every image file below a folder: by its ending, and where it has none by its content.
+
+    Links are followed, and each folder is entered once. Hidden files and folders are left out without a word.
+    """
+    above = {os.path.realpath(p) for p in folder.absolute().parents} | {str(p) for p in folder.resolve().parents}
+    found = Found()
+    _walk(folder, above, found)
+    return found
+
+
+def _walk(folder: Path, seen: set[str], found: Found) -> None:
+    real = os.path.realpath(folder)
+    if real in seen:  # a link has led to it: going in again would not end, or count images twice
+        found.passed_over.append(PassedOver(folder, "linked to a folder that is read already"))
+        return
+    seen.add(real)
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError:
+        found.passed_over.append(PassedOver(folder, "unreadable"))
+        return
+    for entry in entries:
+        path = folder / entry.name
+        if entry.name.startswith("."):
+            continue
+        if os.path.isdir(path) if entry.is_symlink() else entry.is_dir():
+            _walk(path, seen, found)
+        elif why := _why_not(path, entry):
+            found.passed_over.append(PassedOver(path, why))
+        else:
+            found.images.append(path)
+
+
+def _why_not(path: Path, entry: "os.DirEntry[str]") -> str:
+    """Why a file is passed over; nothing: it is an image."""
+    if not (os.path.isfile(path) if entry.is_symlink() else entry.is_file()):
+        return "linked to nothing" if entry.is_symlink() else "not a file"
+    suffix = path.suffix.lower()
+    if suffix in EXTENSIONS:
+        return ""
+    if suffix in _HEIF:
+        return "" if find_spec("pillow_heif") else f"{suffix}, which need pillow-heif: pip install 'maxvit[heif]'"
+    return suffix or ("" if _is_image(path) else "without an ending")
+
+
+def _is_image(path: Path) -> bool:
+    try:
+        with opened(path):
+            return True
+    except MaxViTError:
+        return False
+
+
+def say_passed_over(passed_over: Iterable[PassedOver]) -> str:
+    """In words, as "; passed over: 6 .txt (the first: cat/a.txt), 1 unreadable (cat/b)"; none of them: no words."""
+    kinds: dict[str, list[Path]] = {}
+    for path, why in dict.fromkeys(passed_over):
+        kinds.setdefault(why, []).append(path)
+    if not kinds:
+        return ""
+    most = sorted(kinds.items(), key=lambda kind: -len(kind[1]))
+    said = [f"{len(paths):,} {why} ({'the first: ' * (len(paths) > 1)}{paths[0]})" for why, paths in most[:_SHOWN]]
+    rest = sum(len(paths) for _, paths in most[_SHOWN:])
+    return "; passed over: " + ", ".join(said) + (f", and {rest:,} for other reasons" if rest else "")
+
+
+def normal(name: str) -> str:
+    """A name in the one form in which names are compared: macOS writes "é" as two characters, others as one."""
+    return unicodedata.normalize("NFC", name)
+
+
+def locate(folder: Path, name: str) -> Path | None:
+    """The file of a name that was written in whichever Unicode form, as it lies there; None: it does not exist."""
+    for form in (name, normal(name), unicodedata.normalize("NFD", name)):
+        if os.path.exists(place := folder / form):
+            return place
+    return None
+
+
+def locate_all(folder: Path, names: Sequence[str], where: str) -> tuple[list[Path | None], list[PassedOver]]:
+    """Look for the images that a file names.
+
+    Args:
+        folder: That the names count from.
+        names: Of images; at least one.
+        where: What to call the file that names them.
+
+    Returns:
+        Where each is, None where it does not exist; and those that do not.
+
+    Raises:
+        MaxViTError: If none exists.
+    """
+    paths = [locate(folder, name) for name in names]
+    missing = [PassedOver(folder / name, MISSING) for name, path in zip(names, paths, strict=True) if path is None]
+    if len(missing) == len(names):
+        few = ", ".join(names[:3]) + ", ..." * (len(names) > 3)
+        raise MaxViTError(
+            f"none of the {len(names):,} images of {where} exists: {folder} does not hold {few}; names count from that "
+            "folder, unless they are absolute: move the images there, or correct the names"
+        )
+    return paths, missing
