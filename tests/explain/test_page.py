@@ -162,6 +162,13 @@ def test_a_class_whose_name_is_a_number_is_meant_by_its_name(model, photo, tmp_p
         find_class(model, "bee")
 
 
+def test_a_class_is_known_in_either_unicode_form(model):
+    from maxvit.explain.target import find_class
+
+    model.class_names = ["tea", "cafe\u0301", "x"]  # as macOS writes it
+    assert find_class(model, "caf\u00e9") == 1
+
+
 def test_a_half_precision_network_is_explained(model, photo, tmp_path):
     found = explain_image(model.to(torch.bfloat16), photo, tmp_path / "out", point=(3, 3))
     assert len(found.files) == 8

@@ -1,6 +1,8 @@
 """Which class and which stage are explained."""
 
 from maxvit.config import check_known
+from maxvit.data.finding import normal
+from maxvit.data.labelled import class_numbers
 from maxvit.errors import MaxViTError
 from maxvit.model import MaxViT
 
@@ -27,8 +29,8 @@ def find_class(model: MaxViT, wanted: str) -> int:
         MaxViTError: If there is none.
     """
     names = model.class_names or []
-    if wanted in names:
-        return names.index(wanted)
+    if (number := class_numbers(names).get(normal(wanted))) is not None:
+        return number
     if wanted.isdecimal():
         check_target(model, int(wanted))
         return int(wanted)
