@@ -48,7 +48,9 @@ def test_train_answers_in_json_with_the_names_of_what_it_wrote(trained):
 
 
 def test_train_says_each_epoch_on_standard_error(trained):
-    assert [line[:9] for line in trained.err.splitlines()] == ["training ", "epoch 1/1"]
+    first, *lines = trained.err.splitlines()
+    assert first == "data: 24 images of 3 classes (19 training, 5 validation)"
+    assert [line[:9] for line in lines] == ["training ", "epoch 1/1"]
 
 
 def test_train_without_json_says_accuracy_checkpoint_and_report(run, images, small, tmp_path):
@@ -113,7 +115,7 @@ def test_resume_goes_on_with_the_recipe_of_the_run(run, trained, tmp_path):
     code, out, err = run("train", "--resume", copy)
     assert code == 0
     assert out.startswith("accuracy ")
-    assert [line[:9] for line in err.splitlines()] == ["training ", "epoch 2/2"]
+    assert [line[:9] for line in err.splitlines()[1:]] == ["training ", "epoch 2/2"]
 
 
 @pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 75), (signal.SIGUSR1, 75)])
@@ -132,15 +134,15 @@ def test_a_run_that_is_stopped_exits_with_a_code_that_tells_by_whom(
     monkeypatch.setattr(Learner, "update", update_then_signal)
     code, out, err = run("train", images, *small, "--out", tmp_path / "my run")
     assert (code, out) == (expected, "")
-    begun, saved, stopped = err.splitlines()
+    _, begun, saved, stopped = err.splitlines()
     assert begun.startswith("training by ")
     assert re.fullmatch(r"saved after update 1, \d+\.\d s after the signal", saved)
     assert stopped == f"stopped; continue with: maxvit train --resume '{tmp_path / 'my run'}'"
 
 
 def test_evaluate_prints_accuracy_and_a_row_a_class(run, trained, images):
-    code, out, err = run("evaluate", trained.checkpoint, images)
-    assert (code, err) == (0, ENGINE)
+    code, out, err = run("evaluate", trained.checkpoint, images, "--all")
+    assert (code, err) == (0, "data: 24 images of 3 classes\n" + ENGINE)
     assert "on 24 images (95 % interval" in out
     assert [line.split()[:2] for line in out.splitlines()[-3:]] == [["blue", "8"], ["green", "8"], ["red", "8"]]
 
@@ -153,13 +155,23 @@ def test_evaluate_answers_in_json_what_the_library_measures(run, trained, images
     for path in sorted(images.rglob("*.png")):  # one by one
         with torch.inference_mode():
             right += model.class_names[model(maxvit.preprocess(model, path)).argmax()] == path.parent.name
-    code, out, _ = run("evaluate", trained.checkpoint, images, "--json", *options)
+    code, out, _ = run("evaluate", trained.checkpoint, images, "--all", "--json", *options)
     answer = json.loads(out)
     assert code == 0
     assert answer["accuracy"] == pytest.approx(right / 24)
     assert (answer["images"], answer["skipped"]) == (24, 0)
     assert answer["interval_95"][0] <= answer["accuracy"] <= answer["interval_95"][1]
     assert [row["name"] for row in answer["per_class"]] == ["blue", "green", "red"]
+
+
+def test_evaluate_judges_by_what_training_held_out(run, trained, images):
+    """Of a folder that is not split: the figure of the training's own report."""
+    code, out, err = run("evaluate", trained.checkpoint, images, "--json")
+    trained_on, answer = json.loads(trained.out), json.loads(out)
+    assert code == 0
+    assert (answer["images"], answer["accuracy"]) == (5, trained_on["accuracy"])
+    held_out = "judged by the 5 of 24 images that training held out: they chose the best epoch; --all judges by all"
+    assert err.splitlines()[:2] == ["data: 24 images of 3 classes", held_out]
 
 
 def test_evaluate_judges_by_the_test_folder_of_data_that_is_split(run, trained, images, tmp_path):
@@ -169,21 +181,21 @@ def test_evaluate_judges_by_the_test_folder_of_data_that_is_split(run, trained, 
 
 
 def test_evaluate_says_calibration_and_top_5_where_there_are_more_than_five(run, trained, images):
-    answer = json.loads(run("evaluate", trained.checkpoint, images, "--json")[1])
+    answer = json.loads(run("evaluate", trained.checkpoint, images, "--all", "--json")[1])
     low, high = answer["calibration_interval_95"]
     line = f"calibration error {answer['calibration_error']:.2%} (95 % interval {low:.2%} to {high:.2%})"
-    out = run("evaluate", trained.checkpoint, images)[1]
+    out = run("evaluate", trained.checkpoint, images, "--all")[1]
     assert line in out.splitlines()
     assert "top-5" not in out
 
 
 def test_evaluate_has_a_row_a_size_and_one_for_all_together(run, trained, images):
     sizes = ["--size", "32", "--size", "48x64"]
-    code, out, _ = run("evaluate", trained.checkpoint, images, *sizes)
+    code, out, _ = run("evaluate", trained.checkpoint, images, "--all", *sizes)
     table = out.split("\n\n")[0].splitlines()
     assert code == 0
     assert [line.split("  ")[0].strip() for line in table[2:]] == ["32 x 32", "48 x 64", "together"]
-    answer = json.loads(run("evaluate", trained.checkpoint, images, *sizes, "--json")[1])
+    answer = json.loads(run("evaluate", trained.checkpoint, images, "--all", *sizes, "--json")[1])
     assert [row["size"] for row in answer["sizes"]] == ["32 x 32", "48 x 64"]
     for line, row in zip(table[2:], [*answer["sizes"], answer], strict=True):
         assert f"{row['accuracy']:.2%}" in line
@@ -192,14 +204,16 @@ def test_evaluate_has_a_row_a_size_and_one_for_all_together(run, trained, images
 
 
 def test_evaluate_at_one_size_answers_as_that_size_of_several(run, trained, images):
-    several = json.loads(run("evaluate", trained.checkpoint, images, "--size", "32", "--size", "64", "--json")[1])
+    several = json.loads(
+        run("evaluate", trained.checkpoint, images, "--all", "--size", "32", "--size", "64", "--json")[1]
+    )
     for row, size in zip(several["sizes"], ["32", "64"], strict=True):
-        alone = json.loads(run("evaluate", trained.checkpoint, images, "--size", size, "--json")[1])
+        alone = json.loads(run("evaluate", trained.checkpoint, images, "--all", "--size", size, "--json")[1])
         assert {key: alone[key] for key in row if key != "size"} == {k: v for k, v in row.items() if k != "size"}
 
 
 def test_evaluate_scales_windows_where_it_is_told_to(run, trained, images):
-    given = ["evaluate", trained.checkpoint, images, "--size", "96", "--json"]
+    given = ["evaluate", trained.checkpoint, images, "--all", "--size", "96", "--json"]
     model = maxvit.load_model(trained.checkpoint)
     assert model.config.window_size != (3, 3)
     kept = json.loads(run(*given)[1])["loss"]
@@ -210,15 +224,15 @@ def test_evaluate_scales_windows_where_it_is_told_to(run, trained, images):
 
 
 def test_evaluate_with_mirror_images_answers_what_the_library_does(run, trained, images):
-    answer = json.loads(run("evaluate", trained.checkpoint, images, "--tta", "flip", "--json")[1])
+    answer = json.loads(run("evaluate", trained.checkpoint, images, "--all", "--tta", "flip", "--json")[1])
     wanted = maxvit.evaluate(maxvit.load_model(trained.checkpoint), read_classes(images), tta="flip")
     assert answer["tta"] == "flip"
     assert answer["loss"] == pytest.approx(wanted.loss, rel=1e-4)
-    assert answer["loss"] != json.loads(run("evaluate", trained.checkpoint, images, "--json")[1])["loss"]
+    assert answer["loss"] != json.loads(run("evaluate", trained.checkpoint, images, "--all", "--json")[1])["loss"]
 
 
 def test_evaluate_writes_what_it_prints_and_every_answer(run, trained, images, tmp_path):
-    given = ["evaluate", trained.checkpoint, images, "--size", "32", "--size", "64", "--json"]
+    given = ["evaluate", trained.checkpoint, images, "--all", "--size", "32", "--size", "64", "--json"]
     code, out, err = run(*given, "--out", tmp_path / "out")
     printed, record = json.loads(out), json.loads((tmp_path / "out" / "evaluation.json").read_text())
     assert code == 0
@@ -237,7 +251,7 @@ def test_evaluate_writes_what_it_prints_and_every_answer(run, trained, images, t
 def test_predict_names_the_classes_of_each_image_of_files_and_folders(run, trained, images):
     code, out, err = run("predict", trained.checkpoint, images / "red" / "3.png", images / "blue")
     lines = out.splitlines()
-    assert (code, err) == (0, ENGINE)
+    assert (code, err) == (0, "data: 9 images\n" + ENGINE)
     assert [line.split(": ")[0] for line in lines] == [
         str(images / "red" / "3.png"),
         *(str(images / "blue" / f"{i}.png") for i in range(8)),
@@ -261,7 +275,7 @@ def test_report_writes_the_page_again(run, trained, tmp_path):
     copy = shutil.copytree(trained.run, tmp_path / "copy")
     (copy / "report.html").unlink()
     code, out, err = run("report", copy)
-    assert (code, err) == (0, "")
+    assert (code, err) == (0, "data: 24 images of 3 classes (19 training, 5 validation)\n")
     assert out.endswith(f"report: {copy / 'report.html'}\n")
     assert (copy / "report.html").is_file()
 
@@ -367,14 +381,18 @@ def test_train_as_a_program(images, small, tmp_path):
     result = python("-m", "maxvit", "train", images, *small, "--out", tmp_path / "run", "--json")
     assert result.returncode == 0, result.stderr
     assert json.loads(result.stdout)["checkpoint"] == str(tmp_path / "run" / "best.safetensors")
-    assert [line[:9] for line in result.stderr.splitlines()] == ["training ", "epoch 1/1"]  # no warning of anybody
+    assert [line[:9] for line in result.stderr.splitlines()] == [
+        "data: 24 ",
+        "training ",
+        "epoch 1/1",
+    ]  # no warning of anybody
 
 
 @pytest.mark.parametrize("command", ["evaluate", "predict", "explain", "report", "info", "list", "convert", "--help"])
 def test_a_command_as_a_program(command, trained, images, tmp_path):
     run = shutil.copytree(trained.run, tmp_path / "run")
     arguments, said = {
-        "evaluate": ([run / "best.safetensors", images], "accuracy "),
+        "evaluate": ([run / "best.safetensors", images, "--all"], "accuracy "),
         "predict": ([run / "best.safetensors", images / "red"], str(images / "red" / "0.png")),
         "explain": ([run / "best.safetensors", images / "red" / "0.png", "--out", run / "seen"], "answer: "),
         "report": ([run], "accuracy "),
@@ -384,7 +402,12 @@ def test_a_command_as_a_program(command, trained, images, tmp_path):
         "--help": ([], ""),
     }[command]
     result = python("-m", "maxvit", command, *arguments)
-    assert (result.returncode, result.stderr) == (0, ENGINE if command in ("evaluate", "predict") else "")
+    heard = {
+        "evaluate": f"data: 24 images of 3 classes\n{ENGINE}",
+        "predict": f"data: 8 images\n{ENGINE}",
+        "report": "data: 24 images of 3 classes (19 training, 5 validation)\n",
+    }
+    assert (result.returncode, result.stderr) == (0, heard.get(command, ""))
     assert result.stdout.strip()
     assert result.stdout.startswith(said)
 

@@ -10,6 +10,7 @@ import torch
 import yaml
 
 from maxvit import Predictor, load_model, model, storage
+from maxvit.data.record import find_changes, fingerprint, write_record
 from maxvit.errors import MaxViTError
 from maxvit.kernels import native
 from maxvit.kernels.library import KernelsUnavailable
@@ -19,11 +20,12 @@ from maxvit.training.learner import Learner
 from maxvit.training.loop import Loop
 from maxvit.training.preparation import load_data, make_network
 from maxvit.training.recipe import load_recipe
-from maxvit.training.run import CONFIG, read_epochs, resume, train
+from maxvit.training.report_run import report_run
+from maxvit.training.run import CONFIG, IMAGES, read_epochs, resume, train
 from maxvit.training.states import find_states, read_state
 from small import CLASSES, SETTINGS, write_images, write_truncated_jpeg
 
-FILES = {"config.yaml", "metrics.csv", "best.safetensors", "last.safetensors", "states"}
+FILES = {"config.yaml", "images.csv.gz", "metrics.csv", "best.safetensors", "last.safetensors", "states"}
 SPEED = {"images_per_second", "seconds", "waiting"}
 
 
@@ -284,6 +286,27 @@ def test_a_run_whose_data_has_other_classes_now_says_so(copy, tmp_path):
     edit_config(copy, "data", "path", str(images))
     with pytest.raises(MaxViTError, match=r"began with the classes .*'red'.* now has \['blue', 'green'\]"):
         resume(copy)
+
+
+def test_a_run_whose_images_have_changed_is_refused_until_that_is_wanted(copy):
+    edit_config(copy, "optimization", "epochs", 3)
+    data = load_data(load_recipe(str(copy / CONFIG)))
+    begun = dataclasses.replace(data, train=data.train.subset(range(1, len(data.train))))  # one has come since
+    write_record(copy / IMAGES, begun)
+    new = data.train.names[0]
+    with pytest.raises(MaxViTError, match=rf"not as it was when .* began: 1 is new \({new}\)\. Restore it; .* delete"):
+        resume(copy)
+    with pytest.raises(MaxViTError, match=r"Restore it: else images of training would count as held out"):
+        report_run(copy)
+    (copy / IMAGES).unlink()
+    assert resume(copy).finished
+    assert find_changes(copy / IMAGES, data) == ""
+
+
+def test_a_checkpoint_knows_which_images_were_held_out(finished):
+    data = load_data(finished.recipe)
+    known = load_model(finished.run / "best.safetensors").provenance["images"]
+    assert known == {"train": fingerprint(data.train), "val": fingerprint(data.val)}
 
 
 @pytest.mark.parametrize("length", [0, 4, 5000])

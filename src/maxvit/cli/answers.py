@@ -3,6 +3,7 @@
 import itertools
 import json
 from collections.abc import Iterable, Iterator
+from functools import partial
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -115,10 +116,18 @@ def _draw(answered: "Answered", predictor: "TaskPredictor", path: Path) -> None:
 
 
 def evaluate_task(
-    network: "TaskNetwork", data: str | None, batch_size: int, workers: int, out: Path | None, as_json: bool
+    network: "TaskNetwork",
+    data: str | None,
+    batch_size: int,
+    workers: int,
+    out: Path | None,
+    as_json: bool,
+    everything: bool,
 ) -> None:
     """Print figures and a table of classes, and write them where wanted."""
+    from maxvit.data.describing import describe
     from maxvit.inference.device import best_device
+    from maxvit.inference.held_out import without_training
     from maxvit.inference.judging import judge
     from maxvit.storage import check_folder, write_text
     from maxvit.tasks import task_for
@@ -130,7 +139,11 @@ def evaluate_task(
         raise MaxViTError(f"{data} does not exist: check the path")
     if out is not None:
         check_folder(out)
-    images = task.load_held_out(Path(data), network.class_names)
+    found = task.load_held_out(Path(data), network.class_names)
+    complain(describe(found))
+    images, sentence = without_training(found, data, network.provenance, partial(task.load, Path(data)), everything)
+    if sentence:
+        complain(sentence)
     result = judge(network.to(best_device()), images, batch_size, workers, show_progress=True)
     for sentence in result.skipped:
         complain(f"left out: {sentence}")

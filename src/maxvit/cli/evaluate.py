@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -32,6 +33,9 @@ def evaluate(
     scale_windows: Annotated[
         bool, typer.Option("--scale-windows", help="Windows of ceil(side / 32) at each --size.")
     ] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Of data without a test or val part, also the images of training.")
+    ] = False,
     tta: Annotated[
         str, typer.Option(help="none; or flip: averaged with the mirror image, not for characters.")
     ] = "none",
@@ -48,17 +52,23 @@ def evaluate(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
-    """Measure accuracy and calibration, with their 95 % intervals, and each class; of other tasks their own figures."""
+    """Measure accuracy and calibration, with their 95 % intervals, and each class; of other tasks their own figures.
+
+    Judged by the test part of DATA, else by its validation part. Of data without these that the network was trained on,
+    by the images that training held out; of other data by all.
+    """
     if (network := open_task(checkpoint, task, settings)) is not None:
         if size or scale_windows or tta != "none" or engine != "auto":
             raise MaxViTError("--size, --scale-windows, --tta and --engine are for classifiers: leave them out")
-        evaluate_task(network, data, batch_size or 8, workers, out, as_json)
+        evaluate_task(network, data, batch_size or 8, workers, out, as_json, everything)
         return
+    from maxvit.data.describing import describe
     from maxvit.data.digits import load_digits
-    from maxvit.data.sources import load_held_out
+    from maxvit.data.sources import load_held_out, load_images
     from maxvit.inference.device import best_device
     from maxvit.inference.engines import open_sizes
     from maxvit.inference.evaluate import evaluate_sizes, size_name
+    from maxvit.inference.held_out import without_training
     from maxvit.inference.records import as_dict, write_records
     from maxvit.storage import check_folder
 
@@ -70,10 +80,16 @@ def evaluate(
     engines = open_sizes(checkpoint, sizes, scale_windows, engine, best_device())
     opened = next(iter(engines.values()))
     if data is None:
+        if everything:
+            raise MaxViTError("--all is for DATA, which was not given: leave it out")
         images = load_digits().test
         assert images is not None
     else:
-        images = load_held_out(data, opened.class_names)
+        found = load_held_out(data, opened.class_names)
+        complain(describe(found))
+        images, sentence = without_training(found, data, opened.provenance, partial(load_images, data), everything)
+        if sentence:
+            complain(sentence)
     batch_size = batch_size or 64
     results = evaluate_sizes(engines, images, batch_size, workers, show_progress=True, tta=tta)
     *_, final = results.values()

@@ -1,9 +1,9 @@
 """What computes logits: PyTorch, ONNX Runtime or OpenVINO. The file decides, and a user may."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -30,12 +30,14 @@ class Engine(Protocol):
         config: Of the network.
         preprocessing: What it expects of an image.
         class_names: One per class, or None.
+        provenance: Where the weights come from.
     """
 
     name: str
     config: MaxViTConfig
     preprocessing: Preprocessing
     class_names: list[str] | None
+    provenance: Mapping[str, Any]
 
     def __call__(self, images: Tensor) -> Tensor:
         """Logits, (B, classes) float32 on the CPU, of preprocessed images (B, C, H, W)."""
@@ -63,6 +65,7 @@ class TorchEngine:
         name = f"{model.engine}, optimised" if isinstance(model, OptimizedMaxViT) else "PyTorch"
         self.name = f"{name} on {next(model.parameters()).device.type}"
         self.config, self.preprocessing, self.class_names = model.config, model.preprocessing, model.class_names
+        self.provenance: Mapping[str, Any] = model.provenance
 
     def __call__(self, images: Tensor) -> Tensor:
         """See `Engine`."""
@@ -105,6 +108,7 @@ class FileEngine:
             self.config = MaxViTConfig.from_dict(metadata["config"])
             self.preprocessing = Preprocessing.from_dict(metadata["preprocessing"])
             self.class_names: list[str] | None = metadata["class_names"]
+            self.provenance: Mapping[str, Any] = metadata.get("provenance") or {}
             precision = metadata["precision"]
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise MaxViTError(f"the description in {path} cannot be used: {error}") from error

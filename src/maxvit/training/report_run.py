@@ -27,7 +27,7 @@ from maxvit.training.files import read_metrics
 from maxvit.training.preparation import DIGITS, load_data
 from maxvit.training.recipe import Recipe
 from maxvit.training.report_task import report_task
-from maxvit.training.run import read_recipe
+from maxvit.training.run import read_recipe, say_changes
 
 SHOWN_MISTAKES = 24
 SHOWN_EXPLAINED = 6
@@ -51,6 +51,8 @@ def report_run(run: Path, show_progress: bool = False) -> tuple[Path, Report | T
     if show_progress:
         say(describe(data))
     images = data.test or data.val
+    if data.test is None and (said := say_changes(run, data)):
+        raise MaxViTError(f"{said}: else images of training would count as held out")
     at_once = recipe.data.device_batch_size or min(64, recipe.data.batch_size)
     result = evaluate(model, images, at_once, recipe.data.workers, show_progress)
     part = "test" if data.test else "validation: they chose the best epoch"

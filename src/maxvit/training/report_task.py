@@ -7,6 +7,7 @@ from maxvit import tasks
 from maxvit.data.annotated import AnnotatedImages
 from maxvit.data.describing import describe
 from maxvit.data.images import decode
+from maxvit.errors import MaxViTError
 from maxvit.inference.device import best_device
 from maxvit.inference.engines import say
 from maxvit.inference.judging import Judged, judge
@@ -15,6 +16,7 @@ from maxvit.tasks.network import TaskNetwork
 from maxvit.training.files import best_epoch
 from maxvit.training.preparation import load_annotated
 from maxvit.training.recipe import Recipe
+from maxvit.training.run import say_changes
 
 SHOWN = 8  # pictures
 
@@ -29,6 +31,8 @@ def report_task(
     if show_progress:
         say(describe(data))
     images = data.test or data.val
+    if data.test is None and (said := say_changes(run, data)):
+        raise MaxViTError(f"{said}: else images of training would count as held out")
     at_once = recipe.data.device_batch_size or min(8, recipe.data.batch_size)
     judgement = judge(network, images, at_once, recipe.data.workers, show_progress, keep=SHOWN)
     part = "test" if data.test else "validation: they chose the best epoch"

@@ -10,13 +10,18 @@ import torch
 
 import maxvit
 from maxvit import storage
+from maxvit.data.annotated import AnnotatedSplits
+from maxvit.data.describing import describe
+from maxvit.data.labelled import Splits
 from maxvit.data.loading import evaluation_batches, training_batches
+from maxvit.data.record import find_changes, write_record
 from maxvit.errors import MaxViTError
 from maxvit.inference.engines import say
+from maxvit.inference.held_out import fingerprints
 from maxvit.kernels.accelerate import TrainingBackend, accelerate, obstacle
 from maxvit.tasks.network import TaskNetwork
 from maxvit.training.engine import Engine
-from maxvit.training.files import RunFiles, read_metrics
+from maxvit.training.files import LAST, RunFiles, read_metrics
 from maxvit.training.learner import Learner
 from maxvit.training.loop import Loop, Stopped, is_finished
 from maxvit.training.preparation import DIGITS, check_rates
@@ -27,7 +32,7 @@ from maxvit.training.recipe import Recipe, load_recipe
 from maxvit.training.signals import stop_request
 from maxvit.training.states import FOLDER, find_states, newest_state, read_state
 
-CONFIG = "config.yaml"
+CONFIG, IMAGES = "config.yaml", "images.csv.gz"
 KERNELS = {"native": "the native CPU kernels", "triton": "the Triton kernels"}
 
 
@@ -132,6 +137,7 @@ def _fit(recipe: Recipe, run: Path, show_progress: bool, command: str, resuming:
     state = _first_choice(engine, run) if resuming or engine.world > 1 else None
     if state is not None:
         _check_state(state, network, run)
+        engine.on_first(lambda: _check_images(run, data))
     settings, spec = recipe.data, network.preprocessing
     share = engine.share(settings.batch_size, settings.device_batch_size)
     at_once = -(-settings.batch_size // (share.world * share.accumulate))
@@ -146,12 +152,14 @@ def _fit(recipe: Recipe, run: Path, show_progress: bool, command: str, resuming:
     backend: TrainingBackend = "triton" if recipe.model.kernels == "triton" else "native"
     fast = None if reason else _accelerated(network, backend)
     learner = Learner(network, purpose, data.train, recipe, engine, epochs * updates, fast)
-    files = RunFiles(run, {**provenance(recipe, command), "devices": engine.describe()}, purpose.judged_by)
+    origin = {**provenance(recipe, command), "images": fingerprints(data), "devices": engine.describe()}
+    files = RunFiles(run, origin, purpose.judged_by)
     bar = ProgressBar(epochs, updates, show_progress and engine.is_first)
+    bar.say(describe(data))
     bar.say(f"training by {f'plain PyTorch: {reason}' if reason else KERNELS[backend]}")
     if recipe.optimization.warmup_epochs >= epochs:
         bar.say("warm-up takes all epochs, so that the rate never falls: lower optimization.warmup_epochs")
-    engine.on_first(lambda: _prepare(run, recipe))
+    engine.on_first(lambda: _prepare(run, recipe, data, going_on=state is not None))
     with stop_request() as stop:
         loop = Loop(learner, engine, train_batches, val_batches, data.train.names, files, bar, stop)
         if state is not None:
@@ -172,9 +180,11 @@ def _fit(recipe: Recipe, run: Path, show_progress: bool, command: str, resuming:
     return Outcome(run, True, sorted(loop.skipped), None)
 
 
-def _prepare(run: Path, recipe: Recipe) -> None:
-    """Write the configuration, and remove what a killed process was writing."""
+def _prepare(run: Path, recipe: Recipe, data: Splits | AnnotatedSplits, going_on: bool) -> None:
+    """Write the configuration and which images there are, and remove what a killed process was writing."""
     storage.write_text(run / CONFIG, recipe.to_yaml())
+    if not (going_on and (run / IMAGES).is_file()):
+        write_record(run / IMAGES, data)
     for folder in (run, run / FOLDER):
         storage.remove_leftovers(folder)
 
@@ -213,6 +223,21 @@ def _check_state(state: dict[str, Any], network: Network, run: Path) -> None:
             f"the state in {run} is of another network: {differs} is {found.get(differs)} there, and {CONFIG} makes it "
             f"{wanted.get(differs)}: restore {CONFIG}"
         )
+
+
+def _check_images(run: Path, data: Splits | AnnotatedSplits) -> None:
+    """Refuse to go on with other images: some that were learned from would be validated, or the other way round."""
+    if said := say_changes(run, data):
+        raise MaxViTError(
+            f"{said}; or begin a new run from these weights with model.pretrained={run / LAST}; or, to go on with the "
+            f"data as it is, delete {run / IMAGES}"
+        )
+
+
+def say_changes(run: Path, data: Splits | AnnotatedSplits) -> str:
+    """What is no longer as it was when a run began, as a sentence; nothing, if nothing is. Raises `MaxViTError`."""
+    changes = find_changes(run / IMAGES, data) if (run / IMAGES).is_file() else ""
+    return changes and f"the data is not as it was when {run} began: {changes}. Restore it"
 
 
 def _accelerated(network: Network, backend: TrainingBackend) -> Network:

@@ -1,0 +1,68 @@
+"""Which images to judge a network by: not those that it learned from, where its checkpoint knows which they are."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from maxvit.data.annotated import AnnotatedImages, AnnotatedSplits
+from maxvit.data.labelled import LabelledImages, Splits
+from maxvit.data.record import fingerprint
+from maxvit.errors import MaxViTError
+
+Images = TypeVar("Images", LabelledImages, AnnotatedImages)
+
+
+def without_training(
+    images: Images,
+    place: str,
+    provenance: Mapping[str, Any],
+    redraw: Callable[[float, int], Splits | AnnotatedSplits],
+    everything: bool = False,
+) -> tuple[Images, str]:
+    """Of data that has no test or validation part, the images that training held out, if it trained on this data.
+
+    Args:
+        images: What the data holds out itself, else all of it: as `load_held_out` gives them.
+        place: Of the data.
+        provenance: Of the network.
+        redraw: Reads the data and splits it as training does, from the share that is held out and the seed.
+        everything: Judge all images of such data.
+
+    Returns:
+        The images, and what a person should know of them; nothing, if there is nothing to know.
+
+    Raises:
+        MaxViTError: If `everything` is wanted of data that has a part of its own for this.
+    """
+    if images.part != "all":
+        if everything:
+            raise MaxViTError(
+                f"{place} has a part {images.part} to judge by, and --all is for data without: leave it out"
+            )
+        return images, ""
+    known, recipe = provenance.get("images"), provenance.get("recipe")
+    if everything or not known or not recipe:
+        return images, ""
+    try:
+        data = redraw(float(recipe["data"]["val_fraction"]), int(recipe["seed"]))
+    except MaxViTError:
+        data = None  # it cannot be split, so training was on other data
+    if data is not None and known == fingerprints(data):
+        held_out = set(data.val.names)
+        chosen = images.subset([i for i, name in enumerate(images.names) if name in held_out])
+        sentence = (
+            f"judged by the {len(chosen):,} of {len(images):,} images that training held out: they chose the best epoch"
+        )
+        return replace(chosen, part="val"), f"{sentence}; --all judges by all"
+    if Path(str(provenance.get("data"))).resolve() == Path(place).resolve():
+        return images, (
+            f"{place} has changed since the training, so it is not known which images were held out: judged by all "
+            f"{len(images):,}, those of training among them"
+        )
+    return images, ""
+
+
+def fingerprints(data: Splits | AnnotatedSplits) -> dict[str, str]:
+    """Of the training and the validation images, as a checkpoint keeps them."""
+    return {"train": fingerprint(data.train), "val": fingerprint(data.val)}
