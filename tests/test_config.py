@@ -3,9 +3,11 @@
 import copy
 import dataclasses
 import json
+import math
 import pickle
 
 import pytest
+import torch
 
 from maxvit.config import OFFICIAL, VARIANTS, MaxViTConfig, Preprocessing, check_known, official_preprocessing
 from maxvit.errors import MaxViTError
@@ -106,3 +108,33 @@ def test_preprocessing_that_cannot_be_done_is_refused(values, says):
 def test_unknown_name_with_nothing_near_lists_what_is_known():
     with pytest.raises(MaxViTError, match="unknown fruit 'zzz': known are apple, pear"):
         check_known("fruit", ["pear", "zzz"], ["apple", "pear"])
+
+
+def test_outputs_are_one_class_of_many_or_a_question_each():
+    logits = torch.tensor([[0.0, math.log(3.0), -math.log(3.0)]])
+    torch.testing.assert_close(MaxViTConfig().probabilities(logits), torch.tensor([[3.0, 9.0, 1.0]]) / 13)
+    torch.testing.assert_close(MaxViTConfig(multi_label=True).probabilities(logits), torch.tensor([[0.5, 0.75, 0.25]]))
+
+
+@pytest.mark.parametrize(
+    ("config", "answered"),
+    [
+        (MaxViTConfig(), [2]),
+        (MaxViTConfig(multi_label=True), [2, 1]),
+        (MaxViTConfig(multi_label=True, threshold=0.9), [2]),
+        (MaxViTConfig(multi_label=True, threshold=0.98), []),
+    ],
+)
+def test_answered_is_the_most_probable_or_what_reaches_the_threshold(config, answered):
+    assert config.answered(torch.tensor([0.25, 0.5, 0.9375])) == answered
+
+
+@pytest.mark.parametrize("threshold", [-0.1, 1.1, float("nan"), "0.5", True, None])
+def test_a_threshold_that_is_no_probability_is_refused(threshold):
+    with pytest.raises(MaxViTError, match=r"threshold is .*; it takes a probability from 0 to 1"):
+        MaxViTConfig(threshold=threshold)
+
+
+def test_multi_label_is_yes_or_no():
+    with pytest.raises(MaxViTError, match="multi_label is 'sigmoid'; it takes True or False"):
+        MaxViTConfig(multi_label="sigmoid")

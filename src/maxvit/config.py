@@ -7,14 +7,18 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import FrozenInstanceError, dataclass
 from math import ceil
 from types import MappingProxyType
-from typing import Any, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 from maxvit.errors import MaxViTError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Size = tuple[int, int]  # (height, width)
 Pool = Literal["avg", "max", ""]  # of the last map; "": none, the network gives a map
 
 SMALLEST_SIDE = 32  # pixels; the network halves the image five times
+THRESHOLD = 0.5  # probability from which yes is the likelier answer
 
 Class = TypeVar("Class", bound=type)
 
@@ -70,7 +74,9 @@ TORCHVISION = Arithmetic(gelu="erf", padding="symmetric", shortcut_pool="3x3", s
 @plainly_frozen("use_cache")  # transformers.Trainer sets it, for networks that write text
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MaxViTConfig:
-    """Shape of a MaxViT network (paper, Table 1). `channels` and `depths` have one entry per stage.
+    """Shape of a MaxViT network (paper, Table 1), and what its outputs mean.
+
+    `channels` and `depths` have one entry per stage.
 
     Raises:
         MaxViTError: If a value is out of range or two values do not fit together.
@@ -89,6 +95,8 @@ class MaxViTConfig:
     pool: Pool = "avg"
     in_channels: int = 3
     num_classes: int = 1000  # 0: no classifier, the network returns the features before it
+    multi_label: bool = False  # each class is a yes/no question (sigmoid); False: one class of many (softmax)
+    threshold: float = THRESHOLD  # with multi_label: the probability from which a class is answered
     image_size: Size = (224, 224)  # the size it is made for; any other from 32 pixels up works too
     arithmetic: Arithmetic = OFFICIAL
 
@@ -118,6 +126,10 @@ class MaxViTConfig:
             fits = 0 <= value < 1 if name == "drop_path_rate" else 0 < value <= 1
             if isinstance(value, bool) or not isinstance(value, int | float) or not fits:
                 raise MaxViTError(f"{name} is {value!r}; it takes a number {top}")
+        if type(self.multi_label) is not bool:
+            raise MaxViTError(f"multi_label is {self.multi_label!r}; it takes True or False")
+        if not _is_number(self.threshold) or not 0 <= self.threshold <= 1:
+            raise MaxViTError(f"threshold is {self.threshold!r}; it takes a probability from 0 to 1")
         if self.pool not in get_args(Pool):
             raise MaxViTError(
                 f"pool is {self.pool!r}; choose 'avg' or 'max', or '' for none where there is no classifier"
@@ -136,6 +148,25 @@ class MaxViTConfig:
             rates.append([self.drop_path_rate * (b + i) / total for i in range(depth)])
             b += depth
         return rates
+
+    def probabilities(self, logits: "Tensor") -> "Tensor":
+        """What logits (..., classes) mean: the probability of each class, in the type of the logits."""
+        return logits.sigmoid() if self.multi_label else logits.softmax(-1)
+
+    def answered(self, probabilities: "Tensor") -> list[int]:
+        """The classes that are the answer for one image, the most probable first.
+
+        Args:
+            probabilities: (classes).
+
+        Returns:
+            The most probable one; with `multi_label` all from `threshold` up, perhaps none.
+        """
+        if not self.multi_label:
+            return [int(probabilities.argmax())]
+        order = probabilities.sort(descending=True, stable=True)
+        found: list[int] = order.indices[order.values >= self.threshold].tolist()
+        return found
 
     def resized(self, image_size: int | Size) -> "MaxViTConfig":
         """The configuration for another image size: window = grid = ceil(side / 32), the bias tables stay.

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from maxvit import storage
-from maxvit.config import SMALLEST_SIDE, MaxViTConfig, Pool, Preprocessing, Size, official_preprocessing
+from maxvit.config import SMALLEST_SIDE, THRESHOLD, MaxViTConfig, Pool, Preprocessing, Size, official_preprocessing
 from maxvit.errors import MaxViTError
 from maxvit.hub.mixin import HubModel
 from maxvit.layers.attention import GroupAttention, RelativePositionBias
@@ -181,7 +181,11 @@ class MaxViT(nn.Module, HubModel, TimmNames):
             yield x
 
     def reset_classifier(
-        self, num_classes: int, global_pool: Pool | None = None, class_names: Sequence[str] | None = None
+        self,
+        num_classes: int,
+        global_pool: Pool | None = None,
+        class_names: Sequence[str] | None = None,
+        multi_label: bool = False,
     ) -> None:
         """Put a new classifier on top, freshly initialised. Everything else keeps its weights.
 
@@ -189,12 +193,16 @@ class MaxViT(nn.Module, HubModel, TimmNames):
             num_classes: 0 removes the classifier.
             global_pool: As `set_pool` takes it; None: as it is.
             class_names: One per class; None where they are not known.
+            multi_label: What it will learn, whatever the old one did: each class as a yes/no question; False: one class
+                of many.
 
         Raises:
             MaxViTError: If a value is out of range, or there are classes and no pool.
         """
         pool = self.config.pool if global_pool is None else global_pool
-        config = dataclasses.replace(self.config, num_classes=num_classes, pool=pool)
+        config = dataclasses.replace(
+            self.config, num_classes=num_classes, pool=pool, multi_label=multi_label, threshold=THRESHOLD
+        )
         names = _checked_names(class_names, num_classes)
         like = self.head.dense.weight
         classifier = nn.Linear(config.channels[-1], num_classes) if num_classes else nn.Identity()

@@ -1,5 +1,6 @@
 """One answer for each image, in order, whatever the batch and whatever the others are."""
 
+import dataclasses
 import io
 
 import numpy as np
@@ -200,3 +201,39 @@ def test_one_image_needs_no_list(tmp_path):
     assert predictor(pixels)[0].classes == predictor([pixels])[0].classes
     Image.fromarray(pixels).save(tmp_path / "a.png")
     assert [p.name for p in predictor(str(tmp_path / "a.png"))] == [str(tmp_path / "a.png")]
+
+
+def answering(*probabilities, **config):
+    """A multi-label network that gives these probabilities to every image."""
+    model = tiny(len(probabilities), NAMES[: len(probabilities)])
+    model.config = dataclasses.replace(model.config, multi_label=True, **config)
+    nn.init.zeros_(model.head.classifier.weight)
+    model.head.classifier.bias.data = torch.tensor(probabilities).logit()
+    return model
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "config", "sentence"),
+    [
+        ((0.97, 0.5), {}, "ant 97.0%, bee 50.0%"),
+        ((0.97, 0.5), {"threshold": 0.6}, "ant 97.0%"),
+        ((0.02, 0.04), {}, "none (highest: bee 4.0%)"),
+        ((0.04,), {}, "none (highest: ant 4.0%)"),
+    ],
+)
+def test_a_multi_label_network_answers_each_class_by_itself(probabilities, config, sentence):
+    (answer,) = Predictor(answering(*probabilities, **config))(arrays(1))
+    assert answer.sentence == sentence
+    assert [p for _, p in answer.classes] == pytest.approx(sorted(probabilities, reverse=True))
+
+
+def test_top_k_cuts_off_no_class_that_is_answered():
+    (answer,) = Predictor(answering(0.6, 0.1, 0.7), top_k=1)(arrays(1))
+    assert [name for name, _ in answer.classes] == ["cat", "ant"]
+    assert answer.answered == 2
+
+
+def test_one_class_of_many_names_the_most_probable_ones(model):
+    (answer,) = Predictor(model, top_k=2)(arrays(1))
+    assert answer.answered is None
+    assert answer.sentence == ", ".join(f"{name} {p:.1%}" for name, p in answer.classes)

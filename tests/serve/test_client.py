@@ -11,9 +11,11 @@ from PIL import Image
 from served import listening
 
 from maxvit.errors import MaxViTError
+from maxvit.inference.predictor import Prediction
 from maxvit.serve import client
 from maxvit.serve.client import Client, ServerError
 from maxvit.serve.limits import Limits
+from maxvit.serve.schemas import Predicted, class_probabilities
 from maxvit.serve.server import create_app
 
 
@@ -37,6 +39,12 @@ def test_every_kind_of_image_gets_the_predictor_s_answer(url, predictor, tmp_pat
     for answer, wanted in zip(answers, predictor(images), strict=True):
         assert [name for name, _ in answer.classes] == [name for name, _ in wanted.classes[:3]]
         np.testing.assert_allclose([p for _, p in answer.classes], [p for _, p in wanted.classes[:3]], rtol=1e-5)
+
+
+def test_what_a_multi_label_network_answers_comes_back_as_the_predictor_gives_it():
+    sent = class_probabilities([("red", 0.9375), ("blue", 0.25)], 1)
+    result = Predicted(image="a.png", classes=sent).model_dump(by_alias=True)
+    assert client._prediction(result) == Prediction("a.png", [("red", 0.9375), ("blue", 0.25)], answered=1)
 
 
 def test_an_opened_photograph_is_sent_as_a_person_sees_it():

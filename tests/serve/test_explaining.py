@@ -1,5 +1,7 @@
 """The end point that explains: the Python functions' own numbers, and sentences for what cannot be."""
 
+import copy
+import dataclasses
 import io
 from pathlib import Path
 
@@ -107,3 +109,18 @@ def test_without_originals_there_is_no_page(model, png):
     with TestClient(create_app({"micro": Predictor(model)})) as client:
         assert client.get("/").status_code == 404
         assert client.post(PATH, content=png, headers=PNG).status_code == 404
+
+
+def test_a_multi_label_network_says_which_classes_it_answers(model, png):
+    model = copy.deepcopy(model)
+    model.config = dataclasses.replace(model.config, multi_label=True, threshold=0.4)
+    torch.nn.init.zeros_(model.head.classifier.weight)
+    model.head.classifier.bias.data = torch.tensor([0.9, 0.8, 0.7, 0.6, 0.5, 0.45, 0.1, 0.1, 0.1, 0.1]).logit()
+    with TestClient(create_app({"micro": Predictor(model)}, originals={"micro": model})) as client:
+        asked = [client.post(path, content=png, headers=PNG).json() for path in (PATH, "/predict?top_k=2")]
+        described = client.get("/v1/models/micro").json()
+    for classes in (asked[0]["classes"], asked[1]["results"][0]["classes"]):
+        assert [c["class"] for c in classes] == [f"digit {i}" for i in range(6)]  # all that are answered
+        assert [c["probability"] for c in classes] == pytest.approx([0.9, 0.8, 0.7, 0.6, 0.5, 0.45])
+        assert all(c["answered"] for c in classes)
+    assert described["threshold"] == 0.4

@@ -132,7 +132,7 @@ def test_images_of_many_sizes_are_answered_alike(predictor):
 def test_a_mistake_of_ours_is_a_500_with_its_id_and_the_next_request_is_answered(predictor, monkeypatch):
     with TestClient(create_app({"small": predictor}), raise_server_exceptions=False) as client:
         with monkeypatch.context() as patch:
-            patch.setattr(Predictor, "name", lambda *_: 1 / 0)
+            patch.setattr(Predictor, "answer", lambda *_: 1 / 0)
             answer = client.post("/predict", content=encoded(), headers=PNG)
         assert answer.status_code == 500
         assert answer.headers["X-Request-ID"] in answer.json()["error"]

@@ -50,6 +50,10 @@ def test_the_sigmoid_loss_asks_about_each_class():
     torch.testing.assert_close(scores["loss"], wanted / 2)
 
 
+def test_several_labels_have_a_loss_and_no_accuracy():
+    assert list(task(loss="sigmoid", several=True)(None, torch.tensor([[1.0, 0, 1], [0, 0, 0]]))) == ["loss"]
+
+
 def test_with_several_labels_any_of_them_is_a_right_answer():
     labels = torch.tensor([[1.0, 0.0, 1.0], [0.0, 0.0, 0.0]], dtype=torch.float64)
     assert float(task(loss="sigmoid")(None, labels)["accuracy"]) == 0.5

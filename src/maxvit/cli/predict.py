@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -13,6 +13,7 @@ from maxvit.errors import MaxViTError
 
 if TYPE_CHECKING:
     from maxvit.data.finding import Found
+    from maxvit.inference.predictor import Prediction
 
 
 def predict(
@@ -90,16 +91,23 @@ def predict(
             failed += 1
             complain(f"error: {answer.error}")
         elif as_json:
-            classes = [{"class": name, "probability": p} for name, p in answer.classes]
-            typer.echo(json.dumps({"image": answer.name, "classes": classes}))
+            typer.echo(json.dumps({"image": answer.name, "classes": _classes(answer)}))
         else:
-            typer.echo(f"{answer.name}: " + ", ".join(f"{name} {p:.1%}" for name, p in answer.classes))
+            typer.echo(f"{answer.name}: {answer.sentence}")
     if failed < len(files):
         complain(f"engine: {predictor.engine.name}")
     if failed and len(files) > 1:
         complain(f"{failed} of {len(files)} images could not be read")
     if failed or empty:
         raise typer.Exit(USER_MISTAKE)
+
+
+def _classes(answer: "Prediction") -> list[dict[str, Any]]:
+    """As plain values; of a multi-label network with whether each class is answered."""
+    classes: list[dict[str, Any]] = [{"class": name, "probability": p} for name, p in answer.classes]
+    if answer.answered is None:
+        return classes
+    return [{**found, "answered": place < answer.answered} for place, found in enumerate(classes)]
 
 
 def _refuse(given: Mapping[str, object], what: str) -> None:

@@ -76,6 +76,12 @@ class LabelledImages:
         )
 
 
+def are_several(labels: Labels) -> bool:
+    """Whether images have any number of classes each: (n, classes) of 0 and 1, and not shares."""
+    values = np.asarray(labels)
+    return values.ndim == 2 and bool(((values == 0) | (values == 1)).all())
+
+
 def _pick(items: Sequence[T], indices: Sequence[int]) -> Sequence[T]:
     """A list where there is a list; what is read when it is asked for stays so."""
     return [items[i] for i in indices] if isinstance(items, list) else Picked(items, indices)

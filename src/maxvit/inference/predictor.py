@@ -50,11 +50,25 @@ class Prediction:
         name: The path, or "image 3" for what has none.
         classes: (class name, probability), the most probable first; empty if the image could not be read.
         error: A sentence, or None.
+        answered: Of a multi-label network: how many classes, the first ones, reach its threshold. None: one class of
+            many is the answer, the first.
     """
 
     name: str
     classes: list[tuple[str, float]]
     error: str | None = None
+    answered: int | None = None
+
+    @property
+    def sentence(self) -> str:
+        """The answer in a line: of a multi-label network the classes that reach its threshold, else the most probable.
+
+        "red 64.0%, blue 30.0%"; or where no class reaches the threshold "none (highest: red 4.0%)".
+        """
+        said = [f"{name} {p:.1%}" for name, p in self.classes]
+        if self.answered == 0:
+            return f"none (highest: {said[0]})"
+        return ", ".join(said[: self.answered])
 
 
 class Predictor:
@@ -62,7 +76,7 @@ class Predictor:
 
     Args:
         model: A network, which is moved to `device`; or the path of a checkpoint or exported file, see `open_engine`.
-        top_k: How many classes to give for each image.
+        top_k: How many classes to give for each image; a multi-label network also gives all that reach its threshold.
         batch_size: Images per forward.
         device: Where PyTorch computes; None: where the model is.
         engine: "auto": the file decides; or "torch" or "onnxruntime".
@@ -112,7 +126,7 @@ class Predictor:
         for batch in EvaluationBatches([(t.shape[1], t.shape[2]) for t in tensors.values()], self.batch_size):
             together = [readable[k] for k in batch]
             for i, row in zip(together, self.probabilities(torch.stack([tensors[i] for i in together])), strict=True):
-                results[i] = Prediction(names[i], self.name(row))
+                results[i] = self.answer(names[i], row)
         return [results[i] for i, _ in chunk]
 
     def prepare(self, image: ImageLike) -> Tensor:
@@ -121,10 +135,13 @@ class Predictor:
 
     def probabilities(self, images: Tensor) -> Tensor:
         """Of each class: prepared images of one size (B, C, H, W) -> (B, classes)."""
-        return self.engine(images).softmax(-1)
+        return self.engine.config.probabilities(self.engine(images))
 
-    def name(self, probabilities: Tensor, top_k: int | None = None) -> list[tuple[str, float]]:
-        """The most probable classes of one image, with their names: (classes) -> at most `top_k` of them."""
-        best = probabilities.topk(min(top_k or self.top_k, len(self.class_names)))
+    def answer(self, name: str, probabilities: Tensor, top_k: int | None = None) -> Prediction:
+        """What is said of the image of that name, from its probabilities (classes)."""
+        config = self.engine.config
+        answered = len(config.answered(probabilities)) if config.multi_label else None
+        best = probabilities.topk(min(max(top_k or self.top_k, answered or 0), len(self.class_names)))
         values, classes = best.values.tolist(), best.indices.tolist()
-        return [(self.class_names[c], p) for c, p in zip(classes, values, strict=True)]
+        pairs = [(self.class_names[c], p) for c, p in zip(classes, values, strict=True)]
+        return Prediction(name, pairs, answered=answered)

@@ -133,7 +133,11 @@ class OptimizedMaxViT(MaxViT):
         self._refuse()
 
     def reset_classifier(
-        self, num_classes: int, global_pool: Pool | None = None, class_names: Sequence[str] | None = None
+        self,
+        num_classes: int,
+        global_pool: Pool | None = None,
+        class_names: Sequence[str] | None = None,
+        multi_label: bool = False,
     ) -> NoReturn:
         """A classifier is trained in the original."""
         self._refuse()

@@ -82,7 +82,8 @@ class Client:
 
         Args:
             images: Paths, bytes of files, PIL images or arrays.
-            top_k: Of a classifier: classes to name for each; None: 5.
+            top_k: Of a classifier: classes to name for each; None: 5. A multi-label network also names all that it
+                answers.
             model: One of `models`; None: the server's first.
             pictures: Of a network of another task: whether to draw the answers.
 
@@ -100,10 +101,7 @@ class Client:
                 TaskPrediction(r["image"], r["answer"], r["sentence"], _picture(r["picture"]), r["error"])
                 for r in answer["results"]
             ]
-        return [
-            Prediction(r["image"], [(c["class"], c["probability"]) for c in r["classes"]], r["error"])
-            for r in answer["results"]
-        ]
+        return [_prediction(r) for r in answer["results"]]
 
     def embed(
         self, images: ImageLike | Sequence[ImageLike], model: str | None = None
@@ -166,6 +164,13 @@ def _sentence(error: urllib.error.HTTPError) -> str:
         return str(json.load(error)["error"])
     except (ValueError, KeyError, TypeError, OSError, HTTPException):
         return f"{error.code} {error.reason}"
+
+
+def _prediction(result: dict[str, Any]) -> Prediction:
+    classes = result["classes"]
+    flags = [c["answered"] for c in classes]
+    answered = None if not classes or flags[0] is None else sum(flags)
+    return Prediction(result["image"], [(c["class"], c["probability"]) for c in classes], result["error"], answered)
 
 
 def _picture(uri: str | None) -> Image.Image | None:

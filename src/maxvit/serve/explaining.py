@@ -18,10 +18,10 @@ from maxvit.explain.target import class_name, find_class
 from maxvit.layers.modes import evaluating
 from maxvit.model import MaxViT
 from maxvit.serve.limits import Refusal
-from maxvit.serve.schemas import ClassProbability
+from maxvit.serve.schemas import ClassProbability, class_probabilities
 from maxvit.serve.service import Service
 
-CLASSES = 5  # that are named
+CLASSES = 5  # that are named, and all that a multi-label network answers
 Corner = Annotated[list[int], Field(description="left, top, right, bottom, in pixels of the picture")]
 
 
@@ -98,25 +98,28 @@ def _explain(
             check_point(point, image)
         wanted = None if of is None else find_class(model, of)
         with evaluating(model), torch.inference_mode():
-            probabilities = model(image[None])[0].softmax(-1)
-        answered = time.perf_counter()
+            probabilities = model.config.probabilities(model(image[None])[0])
+        classified = time.perf_counter()
         target = int(probabilities.argmax()) if wanted is None else wanted
         relevance = METHODS[method](model, image, target)
         mapped = time.perf_counter()
         layers = [] if point is None else attended(model, image, point)
     except MaxViTError as error:
         raise Refusal(422, str(error)) from error
-    best = probabilities.topk(min(CLASSES, len(probabilities)))
-    moments = (("classify", begin, answered), (method, answered, mapped), ("attention", mapped, time.perf_counter()))
+    answered = len(model.config.answered(probabilities))
+    best = probabilities.topk(min(max(CLASSES, answered), len(probabilities)))
+    named = [(class_name(model, c), p) for p, c in zip(best.values.tolist(), best.indices.tolist(), strict=True)]
+    moments = (
+        ("classify", begin, classified),
+        (method, classified, mapped),
+        ("attention", mapped, time.perf_counter()),
+    )
     return Explained(
         model=name,
         picture=data_uri(picture_of(model.preprocessing, image)),
         height=image.shape[1],
         width=image.shape[2],
-        classes=[
-            ClassProbability(name=class_name(model, c), probability=p)
-            for p, c in zip(best.values.tolist(), best.indices.tolist(), strict=True)
-        ],
+        classes=class_probabilities(named, answered if model.config.multi_label else None),
         explained=class_name(model, target),
         method=method,
         map=relevance.tolist(),

@@ -49,6 +49,7 @@ class Classifier:
             classes=engine.config.num_classes,
             image_size=self.image_size,
             engine=engine.name,
+            threshold=engine.config.threshold if engine.config.multi_label else None,
             class_names=names,
         )
 

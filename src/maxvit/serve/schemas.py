@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+from collections.abc import Sequence
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -44,14 +45,27 @@ class ClassProbability(BaseModel):
 
     name: Annotated[str, Field(serialization_alias="class")]
     probability: float
+    answered: Annotated[
+        bool | None, Field(description="Of a multi-label network: whether it reaches the threshold; else null.")
+    ] = None
 
 
 class Predicted(BaseModel):
     """The most probable classes of one image, most probable first, or why it could not be read."""
 
     image: Annotated[str, Field(description="The name that came with it, or its place.")]
-    classes: list[ClassProbability] = []
+    classes: Annotated[
+        list[ClassProbability], Field(description="At most `top_k`, but all that a multi-label network answers.")
+    ] = []
     error: str | None = None
+
+
+def class_probabilities(classes: Sequence[tuple[str, float]], answered: int | None) -> list[ClassProbability]:
+    """The classes of an answer, of which a multi-label network answers the first so many; None: it is none."""
+    return [
+        ClassProbability(name=name, probability=p, answered=None if answered is None else place < answered)
+        for place, (name, p) in enumerate(classes)
+    ]
 
 
 class Predictions(BaseModel):
@@ -107,6 +121,9 @@ class ModelSummary(BaseModel):
     classes: int
     image_size: tuple[int, int]
     engine: str
+    threshold: Annotated[
+        float | None, Field(description="Of a multi-label network: the probability from which a class is answered.")
+    ] = None
 
 
 class ModelList(BaseModel):

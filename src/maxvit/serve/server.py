@@ -25,7 +25,6 @@ from maxvit.serve.logs import Watch
 from maxvit.serve.metrics import Metrics
 from maxvit.serve.models import Classifier
 from maxvit.serve.schemas import (
-    ClassProbability,
     Embedded,
     Embeddings,
     ModelDetail,
@@ -38,6 +37,7 @@ from maxvit.serve.schemas import (
     TaskPredicted,
     TaskPredictions,
     body_description,
+    class_probabilities,
 )
 from maxvit.serve.service import Service
 
@@ -162,10 +162,8 @@ def _guarded_routes(service: Service, keyed: bool) -> APIRouter:
             if isinstance(row, Refusal):
                 results.append(Predicted(image=name, error=row.sentence))
             else:
-                best = served.model.predictor.name(row, top_k)
-                results.append(
-                    Predicted(image=name, classes=[ClassProbability(name=c, probability=p) for c, p in best])
-                )
+                found = served.model.predictor.answer(name, row, top_k)
+                results.append(Predicted(image=name, classes=class_probabilities(found.classes, found.answered)))
         return _json(Predictions(model=served.name, results=results))
 
     async def embed(request: Request, model: str | None) -> Response:

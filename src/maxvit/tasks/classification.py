@@ -20,6 +20,7 @@ class Classification(nn.Module):
         loss: "softmax": cross-entropy; "sigmoid": binary cross-entropy, summed over classes, each of which is a
             question of its own (several labels, ImageNet-21K).
         class_weights: (classes,), of the images of each class in the training loss; None: all alike.
+        several: Images have any number of labels each, so that no first answer is right or wrong: the loss is all.
     """
 
     class_weights: Tensor | None
@@ -30,9 +31,10 @@ class Classification(nn.Module):
         label_smoothing: float = 0.0,
         loss: Loss = "softmax",
         class_weights: Tensor | None = None,
+        several: bool = False,
     ) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.several = network, several
         self.label_smoothing, self.loss = label_smoothing, loss
         self.register_buffer("class_weights", class_weights, persistent=False)
 
@@ -44,9 +46,12 @@ class Classification(nn.Module):
             labels: (B,) int64; or (B, classes) floating point, a share or 0 and 1 for each class.
 
         Returns:
-            "loss" and "accuracy", scalars. With several labels an answer is right if its class is among them.
+            "loss" and, but of several labels, "accuracy", scalars. Of shares the largest ones are right.
         """
-        logits = self.network(images)
+        return self.judge(self.network(images), labels)
+
+    def judge(self, logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """The same from what the network answers, (B, classes)."""
         smoothing, weights = (self.label_smoothing, self.class_weights) if self.training else (0.0, None)
         if self.loss == "softmax":
             losses = F.cross_entropy(logits, labels, weights, label_smoothing=smoothing, reduction="none")
@@ -57,7 +62,8 @@ class Classification(nn.Module):
             losses = F.binary_cross_entropy_with_logits(logits.to(exact), targets, reduction="none").sum(1)
             if weights is not None:  # mixed labels have a share of each
                 losses = losses * (weights[labels] if labels.ndim == 1 else labels.to(exact) @ weights.to(exact))
-        return {"loss": losses.mean(), "accuracy": _is_right(logits, labels).double().mean()}
+        scores = {"loss": losses.mean()}
+        return scores if self.several else {**scores, "accuracy": _is_right(logits, labels).double().mean()}
 
 
 def _is_right(logits: Tensor, labels: Tensor) -> Tensor:

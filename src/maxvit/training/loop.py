@@ -17,7 +17,7 @@ from maxvit.training.engine import Engine, Flag
 from maxvit.training.files import RunFiles, best_epoch
 from maxvit.training.learner import Learner
 from maxvit.training.progress import ProgressBar
-from maxvit.training.purpose import purpose_of
+from maxvit.training.purpose import judged_by
 from maxvit.training.recipe import Recipe
 from maxvit.training.signals import StopRequest
 from maxvit.training.states import newest_state, write_state
@@ -185,7 +185,7 @@ class Loop:
                 found, answers = self.learner.evaluate(batch)
                 tally.add(found, len(batch.labels))
                 if metric is not None:
-                    metric.add(answers, [truth for _, truth in batch.labels])
+                    metric.add(answers, self.purpose.truths(batch.labels))
             elif self.engine.sharded:  # the others need this process's part of the weights
                 self.learner.evaluate_nothing()
             mine = Flag.STOP if self.stop.number is not None else Flag(0)
@@ -221,6 +221,7 @@ class Loop:
             "seconds": self.at.seconds,
         }
         network = self.learner.result()
+        self.purpose.settle(network, val)
         self.files.rows.append(row)
         self.engine.on_first(lambda: self.files.end_epoch(network))
         self.at, self.tally = Position(self.at.epoch + 1), Tally(self.purpose.scores, self.engine.device)
@@ -379,4 +380,4 @@ def is_finished(recipe: Recipe, rows: Sequence[Mapping[str, float]]) -> bool:
     patience = recipe.optimization.patience
     if len(rows) >= recipe.optimization.epochs or not patience:
         return len(rows) >= recipe.optimization.epochs
-    return len(rows) - best_epoch(rows, purpose_of(recipe).judged_by) >= patience
+    return len(rows) - best_epoch(rows, judged_by(recipe, rows)) >= patience

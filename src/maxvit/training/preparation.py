@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from maxvit.config import VARIANTS, Preprocessing
+from maxvit.config import THRESHOLD, VARIANTS, Preprocessing
 from maxvit.create import create_model
 from maxvit.data.annotated import AnnotatedImages, AnnotatedSplits
 from maxvit.data.digits import load_digits
@@ -92,6 +92,8 @@ def make_network(recipe: Recipe, class_names: Sequence[str]) -> MaxViT:
         class_names
     ):  # also where the weights have as many classes, but others
         network.reset_classifier(len(class_names), class_names=class_names)
+    multi_label = recipe.optimization.loss == "sigmoid"
+    network.config = dataclasses.replace(network.config, multi_label=multi_label, threshold=THRESHOLD)
     _set_preprocessing(network, recipe)
     return network.train()
 

@@ -1,6 +1,7 @@
 """What a run is for: to classify, or another task. The loop, the learner and the files of a run know no more of it."""
 
-from collections.abc import Callable, Sequence
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -9,13 +10,14 @@ from torch import Tensor, nn
 from maxvit.config import Preprocessing
 from maxvit.data.annotated import AnnotatedImages, AnnotatedSplits
 from maxvit.data.examples import Examples, LabelledExamples
-from maxvit.data.labelled import LabelledImages, Splits
+from maxvit.data.labelled import LabelledImages, Splits, are_several
 from maxvit.data.loading import Batch
 from maxvit.errors import MaxViTError
 from maxvit.model import MaxViT
 from maxvit.tasks import CLASSIFICATION, make_task
 from maxvit.tasks.classification import Classification
 from maxvit.tasks.examples import TaskExamples
+from maxvit.tasks.multi_label import MEAN_AP, MultiLabelMetric
 from maxvit.tasks.network import TaskNetwork
 from maxvit.tasks.task import Metric, Task
 from maxvit.training.preparation import (
@@ -69,6 +71,14 @@ class Purpose(Protocol):
         """Of answers; None: the scores say all."""
         ...
 
+    def truths(self, labels: Any) -> Sequence[Any]:
+        """What the metric compares the answers for a validation batch with."""
+        ...
+
+    def settle(self, network: Any, val: Mapping[str, float]) -> None:
+        """Give the network what its validation has found, before it is saved."""
+        ...
+
     def nothing(self, network: Any, batch: Batch) -> Batch:
         """What stands in for a first batch of which no image can be read: the run ends."""
         ...
@@ -79,20 +89,29 @@ def purpose_of(recipe: Recipe) -> Purpose:
     return Classifying(recipe) if recipe.task["name"] == CLASSIFICATION else Tasking(recipe)
 
 
+def judged_by(recipe: Recipe, rows: Sequence[Mapping[str, float]]) -> str:
+    """The figure that chooses the best epoch of a run; its metrics alone tell whether images have several labels."""
+    several = recipe.task["name"] == CLASSIFICATION and rows and f"val_{MEAN_AP}" in rows[0]
+    return MEAN_AP if several else purpose_of(recipe).judged_by
+
+
 class Classifying:
-    """Learn classes; see `Purpose`."""
+    """Learn classes; see `Purpose`. Once the images are loaded it is known whether they have several labels each."""
 
     scores: tuple[str, ...] = ("loss", "accuracy")
     val_scores: tuple[str, ...] = ("loss", "accuracy")
     judged_by = "accuracy"
 
     def __init__(self, recipe: Recipe) -> None:
-        self.recipe = recipe
+        self.recipe, self.several = recipe, False
 
     def load(self) -> Splits:
         """See `Purpose`."""
         data = load_data(self.recipe)
         check_fit(self.recipe, data.train)
+        self.several = self.recipe.optimization.loss == "sigmoid" and are_several(data.train.labels)
+        if self.several:
+            self.scores, self.val_scores, self.judged_by = ("loss",), ("loss",), MEAN_AP
         return data
 
     def make_network(self, class_names: Sequence[str]) -> MaxViT:
@@ -108,15 +127,24 @@ class Classifying:
         """See `Purpose`."""
         settings, weights = self.recipe.optimization, class_weights(self.recipe, images)
         weights = None if weights is None else weights.to(next(network.parameters()))
-        return Classification(network, settings.label_smoothing, settings.loss, weights)
+        return Classification(network, settings.label_smoothing, settings.loss, weights, self.several)
 
     def judge(self, network: MaxViT) -> Judge:
         """See `Purpose`."""
-        return _Judged(Classification(network, loss=self.recipe.optimization.loss).eval())
+        return _Judged(Classification(network, loss=self.recipe.optimization.loss, several=self.several).eval())
 
     def metric(self, class_names: Sequence[str]) -> Metric | None:
-        """The scores say all."""
-        return None
+        """Of several labels; of one the scores say all."""
+        return MultiLabelMetric(class_names) if self.several else None
+
+    def truths(self, labels: Tensor) -> Sequence[Tensor]:
+        """See `Purpose`."""
+        return list(labels)
+
+    def settle(self, network: MaxViT, val: Mapping[str, float]) -> None:
+        """The threshold that is best for F1."""
+        if self.several:
+            network.config = dataclasses.replace(network.config, threshold=val["threshold"])
 
     def nothing(self, network: MaxViT, batch: Batch) -> Batch:
         """See `Purpose`."""
@@ -126,13 +154,14 @@ class Classifying:
 
 
 class _Judged:
-    """Scores of a classifier, and no answers."""
+    """Scores of a classifier, and the probabilities that it answers."""
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: Classification) -> None:
         self.module = module
 
-    def __call__(self, images: Tensor, labels: Tensor) -> tuple[dict[str, Tensor], None]:
-        return self.module(images, labels), None
+    def __call__(self, images: Tensor, labels: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        logits = self.module.network(images)
+        return self.module.judge(logits, labels), self.module.network.config.probabilities(logits.float())
 
 
 class Tasking:
@@ -167,6 +196,13 @@ class Tasking:
     def metric(self, class_names: Sequence[str]) -> Metric:
         """See `Purpose`."""
         return self.task.metric(class_names)
+
+    def truths(self, labels: Any) -> Sequence[Any]:
+        """See `Purpose`."""
+        return [truth for _, truth in labels]
+
+    def settle(self, network: TaskNetwork, val: Mapping[str, float]) -> None:
+        """Nothing is found."""
 
     def nothing(self, network: TaskNetwork, batch: Batch) -> Batch:
         """There is nothing: a blank image has no truth."""

@@ -96,11 +96,11 @@ class OptimizationSection(_Section):
     layer_decay: float = Field(1.0, gt=0, le=1, description="of the learning rate, block by block from head to stem")
     weight_decay: float = Field(0.05, ge=0, description="not on biases, norms and bias tables")
     clip_norm: float = Field(1.0, gt=0, description="largest global norm of the gradient")
-    loss: Loss = Field("softmax", description="sigmoid: each class is a question of its own")
+    loss: Loss = Field("softmax", description="sigmoid: each class is a yes/no question, in answers too")
     label_smoothing: float = Field(0.1, ge=0, lt=1)
     class_weights: Literal["equal", "balanced"] = Field("equal", description="balanced: rare classes count as much")
     ema_decay: float = Field(0.9999, ge=0, lt=1, description="of the averaged weights, which are the result")
-    patience: int | None = Field(None, ge=1, description="epochs without a better accuracy before the end; null: all")
+    patience: int | None = Field(None, ge=1, description="epochs without a better one before the end; null: all")
 
 
 class EngineSection(_Section):

@@ -143,11 +143,14 @@ function drawPicture(answer, picture) {
 }
 
 function drawClasses(answer) {
+  const flags = answer.classes.map((found) => found.answered);
+  const several = flags.includes(true) ? "✓: the class reaches the network's threshold. " : "No class reaches the network's threshold. ";
+  byId("classes-note").textContent = `${flags[0] === null ? "" : several}Choose a class to see what speaks for it.`;
   byId("classes").replaceChildren(...answer.classes.map((found) => {
     const button = document.createElement("button"), item = document.createElement("li");
-    const share = `${(100 * found.probability).toFixed(1)} %`;
+    const share = `${(100 * found.probability).toFixed(1)} %${found.answered ? " ✓" : ""}`;
     button.type = "button";
-    button.style.setProperty("--share", share.replace(" ", ""));
+    button.style.setProperty("--share", `${100 * found.probability}%`);
     button.setAttribute("aria-pressed", String(found.class === answer.explained));
     for (const text of [found.class, share]) button.append(Object.assign(document.createElement("span"), { textContent: text }));
     button.addEventListener("click", () => { state.class = found.class; ask(); });
