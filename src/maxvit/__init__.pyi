@@ -27,6 +27,7 @@ from .inference.evaluate import Evaluation as Evaluation
 from .inference.evaluate import evaluate as evaluate
 from .inference.judging import Judgement as Judgement
 from .inference.judging import judge as judge
+from .inference.multi_label import MultiLabelEvaluation as MultiLabelEvaluation
 from .inference.predictor import Prediction as Prediction
 from .inference.predictor import Predictor as Predictor
 from .inference.predictor import preprocess as preprocess

@@ -285,7 +285,9 @@ def test_the_largest_share_is_the_true_class(make):
 )
 def test_an_image_with_several_labels_is_named(row, total):
     data = dataclasses.replace(images(3), labels=np.array([[1.0, 0, 0], [0, 1, 0], row]))
-    with pytest.raises(MaxViTError, match=f"^2 has several labels per image: they sum to {total}, and shares"):
+    with pytest.raises(
+        MaxViTError, match=f"^the labels of 2 sum to {total}, and shares of classes sum to 1: .*loss=sigmoid"
+    ):
         evaluate(tiny(), data)
 
 

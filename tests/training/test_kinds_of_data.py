@@ -5,6 +5,9 @@ import json
 import pytest
 
 from maxvit.cli import main
+from maxvit.create import load_model
+from maxvit.training.files import read_metrics
+from several import write_list
 from small import CLASSES, SETTINGS
 
 SMALL = [word for s in [*SETTINGS, "optimization.epochs=1"] for word in ("--set", s)]
@@ -49,15 +52,24 @@ def test_soft_labels_are_learned_and_judged_by_their_largest_share(run, images, 
     assert 0 <= json.loads(out)["accuracy"] <= 1
 
 
-def test_several_labels_need_the_sigmoid_loss_and_get_no_report(run, images, tmp_path):
-    table = listed(images, tmp_path / "list.csv", "labels", lambda c: f"{c}|colour")
+def test_several_labels_need_the_sigmoid_loss_and_are_judged_by_mean_average_precision(run, tmp_path):
+    table = write_list(tmp_path / "data", 3)
     code, _, err = run("train", table, *SMALL, "--out", tmp_path / "run")
     assert code == 2
     assert err.startswith("error: images have several classes each, or none, and optimization.loss is softmax")
     assert not (tmp_path / "run").exists()
     code, out, err = run("train", table, *SMALL, "--set", "optimization.loss=sigmoid", "--out", tmp_path / "run")
     assert code == 0, err
-    assert "of first answers are among an image's classes" in out
+    assert out.startswith("mean average precision ")
+    assert (tmp_path / "run" / "report.html").is_file()
+    (row,) = read_metrics(tmp_path / "run")
+    assert "train_accuracy" not in row
+    best = load_model(tmp_path / "run" / "best.safetensors")
+    assert (best.config.multi_label, best.config.threshold) == (True, row["val_threshold"])
+    code, out, _ = run("evaluate", tmp_path / "run" / "best.safetensors", table, "--json")
+    found = json.loads(out)
+    assert (code, found["images"], found["threshold"]) == (0, 12, row["val_threshold"])
+    assert [c["positives"] for c in found["per_class"]] == [6, 6]
 
 
 def test_a_sentence_for_a_paper_ends_the_training(run, images, tmp_path):

@@ -16,6 +16,7 @@ from maxvit.errors import MaxViTError
 
 if TYPE_CHECKING:
     from maxvit.inference.evaluation import Evaluation
+    from maxvit.inference.multi_label import MultiLabelEvaluation
 
 
 def evaluate(
@@ -52,10 +53,12 @@ def evaluate(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
-    """Measure accuracy and calibration, with their 95 % intervals, and each class; of other tasks their own figures.
+    """Measure a network: accuracy and calibration, with their 95 % intervals, and each class.
 
-    Judged by the test part of DATA, else by its validation part. Of data without these that the network was trained on,
-    by the images that training held out; of other data by all.
+    Where images have several labels each, mean average precision and F1; for other tasks their own metrics.
+
+    It is judged by the test part of DATA, else by its validation part. If the network was trained on DATA without such
+    parts, by the images that training held out; on other data by all.
     """
     if (network := open_task(checkpoint, task, settings)) is not None:
         if size or scale_windows or tta != "none" or engine != "auto":
@@ -115,14 +118,25 @@ def evaluate(
         _print(results)
 
 
-def _print(results: Mapping[str, "Evaluation"]) -> None:
+def _print(results: Mapping[str, "Evaluation | MultiLabelEvaluation"]) -> None:
+    from maxvit.inference.multi_label import MultiLabelEvaluation
+
     *_, final = results.values()
+    several = isinstance(final, MultiLabelEvaluation)
     if len(results) > 1:
-        header = ("size", "accuracy", "95 % interval", "top-5", "loss", "calibration error")
-        print_table(header, [(name, *_row(result)) for name, result in results.items()])
+        header = ("accuracy", "95 % interval", "top-5", "loss", "calibration error")
+        header = ("mAP", "95 % interval", "micro F1", "macro F1", "loss") if several else header
+        print_table(("size", *header), [(name, *_row(result)) for name, result in results.items()])
         typer.echo("")
-    low, high = final.interval
     images = f"{len(final.labels)} images" + (", all sizes together" if len(results) > 1 else "")
+    if isinstance(final, MultiLabelEvaluation):
+        _print_several(final, images)
+    else:
+        _print_one(final, images)
+
+
+def _print_one(final: "Evaluation", images: str) -> None:
+    low, high = final.interval
     typer.echo(f"accuracy {final.accuracy:.2%} on {images} (95 % interval {low:.2%} to {high:.2%})")
     if len(final.class_names) > 5:
         low, high = final.top_k_interval(5)
@@ -137,7 +151,31 @@ def _print(results: Mapping[str, "Evaluation"]) -> None:
     print_table(("class", "images", "precision", "recall", "f1"), rows)
 
 
-def _row(result: "Evaluation") -> tuple[str, ...]:
+def _print_several(final: "MultiLabelEvaluation", images: str) -> None:
+    scores, ends = final.scores(), final.intervals()
+    low, high = ends["mAP"]
+    typer.echo(f"mean average precision {scores['mAP']:.2%} on {images} (95 % interval {low:.2%} to {high:.2%})")
+    low, high = ends["f1_micro"]
+    typer.echo(
+        f"at the network's threshold, {final.threshold:.3f}: F1 of all answers (micro) {scores['f1_micro']:.2%} (95 % "
+        f"interval {low:.2%} to {high:.2%}), mean of the classes' F1 (macro) {scores['f1_macro']:.2%}"
+    )
+    typer.echo(f"at 0.5: micro {scores['f1_micro_at_0.5']:.2%}, macro {scores['f1_macro_at_0.5']:.2%}")
+    typer.echo(f"loss {final.loss:.4f}\n")
+    rows = [
+        (str(r["name"]), str(r["positives"]), *(f"{r[key]:.1%}" for key in ("ap", "precision", "recall", "f1")))
+        for r in final.per_class()
+    ]
+    print_table(("class", "images", "AP", "precision", "recall", "F1"), rows)
+
+
+def _row(result: "Evaluation | MultiLabelEvaluation") -> tuple[str, ...]:
+    from maxvit.inference.multi_label import MultiLabelEvaluation
+
+    if isinstance(result, MultiLabelEvaluation):
+        scores, (low, high) = result.scores(), result.intervals()["mAP"]
+        f1s = f"{scores['f1_micro']:.2%}", f"{scores['f1_macro']:.2%}"
+        return f"{scores['mAP']:.2%}", f"{low:.2%} to {high:.2%}", *f1s, f"{result.loss:.4f}"
     low, high = result.interval
     shares = f"{result.accuracy:.2%}", f"{low:.2%} to {high:.2%}", f"{result.top_k_accuracy(5):.2%}"
     return *shares, f"{result.loss:.4f}", f"{result.calibration_error:.2%}"

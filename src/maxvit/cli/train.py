@@ -146,9 +146,8 @@ def _code(outcome: "Outcome") -> int:
 
 
 def _finish(outcome: "Outcome", as_json: bool) -> None:
-    from maxvit.inference.evaluate import SeveralLabels
+    from maxvit.inference.report import Report
     from maxvit.inference.task_report import TaskReport
-    from maxvit.training.files import read_metrics
     from maxvit.training.report_run import report_run
 
     for sentence in outcome.skipped[:10]:
@@ -159,25 +158,18 @@ def _finish(outcome: "Outcome", as_json: bool) -> None:
         complain(f"stopped; continue with: maxvit train --resume {shlex.quote(str(outcome.run))}")
         raise typer.Exit(_code(outcome))
     checkpoint = outcome.run / "best.safetensors"
-    try:
-        page, report = report_run(outcome.run)
-    except SeveralLabels:
-        best = max(row["val_accuracy"] for row in read_metrics(outcome.run))
-        answer = {"checkpoint": str(checkpoint), "val_accuracy": best, "skipped": len(outcome.skipped)}
-        sentence = f"{best:.2%} of first answers are among an image's classes (validation); no report of several labels"
-        typer.echo(json.dumps(answer) if as_json else f"{sentence}\ncheckpoint: {checkpoint}")
-        return
-    if isinstance(report, TaskReport):
-        figures = {name: plain(value) for name, value in report.judgement.figures.items()}
+    page, report = report_run(outcome.run)
+    if not isinstance(report, Report):
+        found = report.judgement.figures if isinstance(report, TaskReport) else report.evaluation.scores()
+        figures = {name: plain(value) for name, value in found.items()}
         answer = {
             "checkpoint": str(checkpoint),
             "report": str(page),
             "figures": figures,
             "skipped": len(outcome.skipped),
         }
-        typer.echo(
-            json.dumps(answer) if as_json else f"{report.headline}\ncheckpoint: {checkpoint}\nreport:     {page}"
-        )
+        said = report.headline if isinstance(report, TaskReport) else f"{report.headline}\n{report.summary}"
+        typer.echo(json.dumps(answer) if as_json else f"{said}\ncheckpoint: {checkpoint}\nreport:     {page}")
         return
     result = report.evaluation
     if as_json:

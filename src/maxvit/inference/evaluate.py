@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from maxvit.config import Preprocessing, Size, check_known
-from maxvit.data.labelled import LabelledImages
+from maxvit.data.labelled import LabelledImages, are_several
 from maxvit.data.loading import evaluation_loader
 from maxvit.errors import MaxViTError
 from maxvit.inference.engines import Engine, TorchEngine
 from maxvit.inference.evaluation import Evaluation, average
+from maxvit.inference.multi_label import MultiLabelEvaluation
 from maxvit.inference.progress import track
 from maxvit.model import MaxViT
 
@@ -30,13 +31,13 @@ def evaluate(
     size: Size | None = None,
     tta: str = "none",
     part: tuple[int, int] = (0, 1),
-) -> Evaluation:
+) -> Evaluation | MultiLabelEvaluation:
     """Run the network over labelled images, preprocessed as its weights expect.
 
     Args:
         model: A classifier, which is left in the mode that it was in; or an engine, see `open_engine`.
-        images: Of classes that the model has. Where labels are shares of classes, (n, classes), the largest is the
-            true class.
+        images: Of classes that the model has. Labels (n, classes) of 0 and 1 are several labels each, for a
+            multi-label network; where they are shares of classes, the largest is the true class.
         batch_size: Images per forward.
         workers: Processes that decode.
         show_progress: Draw a bar on standard error.
@@ -47,11 +48,12 @@ def evaluate(
         part: (rank, world): every world-th image from rank on, for one of several processes; see `merge`.
 
     Returns:
-        The answers in the order of the images. Those of a share may be none at all.
+        The answers in the order of the images, for several labels each as `MultiLabelEvaluation`. Those of a share may
+        be none at all.
 
     Raises:
-        MaxViTError: If the classes are not the model's, an image has several, an option is out of range, or no image
-            can be read.
+        MaxViTError: If the classes are not the model's, an image has several and the network answers one, an option is
+            out of range, or no image can be read.
     """
     engine = TorchEngine(model) if isinstance(model, MaxViT) else model
     check_known("test-time augmentation", [tta], TTA)
@@ -61,7 +63,8 @@ def evaluate(
         raise MaxViTError(f"part is {part}; it takes (rank, world) with rank from 0 up to world - 1")
     _check_classes(engine, images)
     positions = np.arange(rank, len(images), world)
-    share = with_one_class(images).subset(positions.tolist())
+    several = engine.config.multi_label and are_several(images.labels)
+    share = (images if several else with_one_class(images)).subset(positions.tolist())
     probabilities, labels, indices, skipped = [], [], [], []
     for batch in track(evaluation_loader(share, spec, batch_size, workers), "evaluating", show_progress):
         skipped += batch.skipped
@@ -72,16 +75,14 @@ def evaluate(
     if not labels and world == 1:
         raise MaxViTError(f"none of the {len(images)} images can be read; the first: {skipped[0]}")
     if not labels:
-        probabilities, labels = [torch.empty(0, len(images.class_names))], [torch.empty(0, dtype=torch.int64)]
-        indices = labels
+        probabilities, indices = [torch.empty(0, len(images.class_names))], [torch.empty(0, dtype=torch.int64)]
+        labels = probabilities if several else indices
     order = torch.cat(indices).argsort()  # batches come by size, answers in the order of the images
-    return Evaluation(
-        images.class_names,
-        torch.cat(labels)[order].numpy(),
-        torch.cat(probabilities)[order].numpy(),
-        positions[torch.cat(indices)[order].numpy()],
-        skipped,
-    )
+    truth, answer = torch.cat(labels)[order].numpy(), torch.cat(probabilities)[order].numpy()
+    places = positions[torch.cat(indices)[order].numpy()]
+    if several:
+        return MultiLabelEvaluation(images.class_names, truth > 0.5, answer, places, skipped, engine.config.threshold)
+    return Evaluation(images.class_names, truth, answer, places, skipped, engine.config.multi_label)
 
 
 def evaluate_sizes(
@@ -92,7 +93,7 @@ def evaluate_sizes(
     show_progress: bool = False,
     *,
     tta: str = "none",
-) -> dict[str, Evaluation]:
+) -> dict[str, Evaluation | MultiLabelEvaluation]:
     """`evaluate` at several sizes, and the answer of all together.
 
     Args:
@@ -129,29 +130,20 @@ def size_name(size: Size) -> str:
     return f"{size[0]} x {size[1]}"
 
 
-class SeveralLabels(MaxViTError):
-    """Images have several classes each, and no share of them."""
-
-
 def with_one_class(images: LabelledImages) -> LabelledImages:
     """The same images, each labelled with one class: the largest of its shares, where it has shares of classes.
 
     Raises:
-        SeveralLabels: If the shares of an image do not sum to 1.
-        MaxViTError: If they are not one a class.
+        MaxViTError: If those of an image do not sum to 1.
     """
     labels = np.asarray(images.labels)
     if labels.ndim == 1:
         return images
-    if labels.ndim != 2 or labels.shape[1] != len(images.class_names):
-        raise MaxViTError(
-            f"labels have shape {labels.shape}: give one number an image, or (images, {len(images.class_names)}) shares"
-        )
     sums = labels.sum(1)
     if len(wrong := np.flatnonzero(~(np.abs(sums - 1) < 1e-3))):  # NaN is wrong too
-        raise SeveralLabels(
-            f"{images.names[wrong[0]]} has several labels per image: they sum to {sums[wrong[0]]:g}, and shares of "
-            "classes sum to 1; evaluate on images of one class each"
+        raise MaxViTError(
+            f"the labels of {images.names[wrong[0]]} sum to {sums[wrong[0]]:g}, and shares of classes sum to 1: "
+            "evaluate on images of one class each, or train a network for several with optimization.loss=sigmoid"
         )
     return dataclasses.replace(images, labels=labels.argmax(1).tolist())
 
@@ -161,6 +153,11 @@ def _resized(spec: Preprocessing, size: Size | None) -> Preprocessing:
 
 
 def _check_classes(engine: Engine, images: LabelledImages) -> None:
+    shape = np.shape(images.labels)
+    if len(shape) != 1 and shape[1:] != (len(images.class_names),):
+        raise MaxViTError(
+            f"labels have shape {shape}: give one number an image, or (images, {len(images.class_names)}) shares"
+        )
     if engine.config.num_classes != len(images.class_names):
         raise MaxViTError(
             f"the model has {engine.config.num_classes} classes and the data {len(images.class_names)}: "
@@ -177,5 +174,6 @@ def _check_classes(engine: Engine, images: LabelledImages) -> None:
 
 def _answer(engine: Engine, images: Tensor, tta: str) -> Tensor:
     """Probabilities, (B, classes)."""
-    probabilities = engine(images).softmax(-1)
-    return (probabilities + engine(images.flip(-1)).softmax(-1)) / 2 if tta == "flip" else probabilities
+    meaning = engine.config.probabilities
+    probabilities = meaning(engine(images))
+    return (probabilities + meaning(engine(images.flip(-1)))) / 2 if tta == "flip" else probabilities

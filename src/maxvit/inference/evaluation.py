@@ -1,9 +1,10 @@
-"""What a classifier answered on every image, the figures that follow, and how several such become one."""
+"""What a classifier answered on images of one class each, the figures that follow, and how several become one."""
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +12,7 @@ import numpy.typing as npt
 from maxvit.errors import MaxViTError
 from maxvit.inference import calibration
 from maxvit.inference.calibration import Bin
+from maxvit.inference.multi_label import MultiLabelEvaluation
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,7 @@ class Evaluation:
         probabilities: (n, classes) float32.
         indices: (n,) int64, of each image in the data set, rising.
         skipped: A sentence for each image that could not be read, and does not count.
+        multi_label: Probabilities are those of a question for each class, and do not sum to 1.
     """
 
     class_names: list[str]
@@ -30,6 +33,7 @@ class Evaluation:
     probabilities: npt.NDArray[np.float32]
     indices: npt.NDArray[np.int64]
     skipped: list[str]
+    multi_label: bool = False
 
     @property
     def predictions(self) -> npt.NDArray[np.int64]:
@@ -70,9 +74,14 @@ class Evaluation:
 
     @property
     def loss(self) -> float:
-        """Mean cross-entropy in nats."""
-        own = self.probabilities[np.arange(len(self.labels)), self.labels]
-        return float(-np.log(np.maximum(own, 1e-12)).mean())
+        """Mean cross-entropy in nats; with `multi_label` binary cross-entropy, summed over the classes."""
+        rows = np.arange(len(self.labels))
+        own = self.probabilities[rows, self.labels]
+        losses = -np.log(np.maximum(own, 1e-12))
+        if self.multi_label:
+            no = -np.log(np.maximum(1 - self.probabilities.astype(np.float64), 1e-12))
+            losses = losses + no.sum(1) - no[rows, self.labels]
+        return float(losses.mean())
 
     @property
     def calibration_error(self) -> float:
@@ -134,7 +143,10 @@ def wilson_interval(share: float, n: int) -> tuple[float, float]:
     return max(0.0, low), min(1.0, high)  # rounding can step outside
 
 
-def merge(parts: Sequence[Evaluation]) -> Evaluation:
+Found = TypeVar("Found", bound=Evaluation | MultiLabelEvaluation)
+
+
+def merge(parts: Sequence[Found]) -> Found:
     """Put together what several processes answered, each on its share of one data set; see `evaluate`.
 
     Args:
@@ -156,16 +168,16 @@ def merge(parts: Sequence[Evaluation]) -> Evaluation:
     order = indices.argsort(kind="stable")
     if len(twice := indices[order][1:][np.diff(indices[order]) == 0]):
         raise MaxViTError(f"image {twice[0]} is in two parts: give each image to one, with part=(rank, world)")
-    return Evaluation(
-        parts[0].class_names,
-        np.concatenate([part.labels for part in parts])[order],
-        np.concatenate([part.probabilities for part in parts])[order],
-        indices[order],
-        [sentence for part in parts for sentence in part.skipped],
-    )
+    whole: dict[str, Any] = {
+        "labels": np.concatenate([part.labels for part in parts])[order],
+        "probabilities": np.concatenate([part.probabilities for part in parts])[order],
+        "indices": indices[order],
+        "skipped": [sentence for part in parts for sentence in part.skipped],
+    }
+    return dataclasses.replace(parts[0], **whole)
 
 
-def average(answers: Sequence[Evaluation]) -> Evaluation:
+def average(answers: Sequence[Found]) -> Found:
     """The answer of several together, such as of one network at several sizes: the mean of their probabilities.
 
     Raises:
@@ -178,5 +190,4 @@ def average(answers: Sequence[Evaluation]) -> Evaluation:
     total = np.zeros(first.probabilities.shape)
     for answer in answers:
         total += answer.probabilities
-    mean = (total / len(answers)).astype(np.float32)
-    return Evaluation(first.class_names, first.labels, mean, first.indices, first.skipped)
+    return dataclasses.replace(first, probabilities=(total / len(answers)).astype(np.float32))

@@ -87,7 +87,7 @@ def write_report(path: Path, report: Report) -> None:
         bins=report.evaluation.calibration_bins(),
         calibration_interval=report.evaluation.calibration_interval(),
         classes=sorted(report.evaluation.per_class(), key=lambda row: (not row["images"], row["f1"])),
-        mistakes=[(mistake, *_picture(mistake.image, 192)) for mistake in report.mistakes],
+        mistakes=[(mistake, *picture_uri(mistake.image, 192)) for mistake in report.mistakes],
         **_attention(report.explained),
     )
 
@@ -180,12 +180,12 @@ def _attention(explained: list[Explained]) -> dict[str, Any]:
             stages.setdefault(m.stage, []).append(
                 {"axis": m.axis, "height": height, "width": width, "low": low, "high": high, "uri": uri}
             )
-        cards.append((item, *_picture(item.image, 256), stages))
+        cards.append((item, *picture_uri(item.image, 256), stages))
     gradient = ", ".join(f"rgb({r:.0f} {g:.0f} {b:.0f})" for r, g, b in HEAT)
     return {"cards": cards, "heat": {"top": top, "clipped": peak > top, "gradient": gradient}}
 
 
-def _picture(image: Image.Image, longest: int) -> tuple[str, bool]:
+def picture_uri(image: Image.Image, longest: int) -> tuple[str, bool]:
     """A data URI, shrunk to `longest` pixels if larger, and whether it is so small that it should show its pixels."""
     small = image.copy()
     small.thumbnail((longest, longest), Image.Resampling.LANCZOS)

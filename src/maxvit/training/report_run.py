@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -19,6 +20,8 @@ from maxvit.inference.device import best_device
 from maxvit.inference.engines import say
 from maxvit.inference.evaluate import evaluate
 from maxvit.inference.evaluation import Evaluation
+from maxvit.inference.multi_label import MultiLabelEvaluation
+from maxvit.inference.multi_label_report import MultiLabelReport, WrongImage, write_multi_label_report
 from maxvit.inference.report import Explained, Mistake, Report, write_report
 from maxvit.inference.task_report import TaskReport
 from maxvit.model import MaxViT
@@ -33,7 +36,7 @@ SHOWN_MISTAKES = 24
 SHOWN_EXPLAINED = 6
 
 
-def report_run(run: Path, show_progress: bool = False) -> tuple[Path, Report | TaskReport]:
+def report_run(run: Path, show_progress: bool = False) -> tuple[Path, Report | MultiLabelReport | TaskReport]:
     """Write RUN/report.html.
 
     Returns:
@@ -55,7 +58,8 @@ def report_run(run: Path, show_progress: bool = False) -> tuple[Path, Report | T
         raise MaxViTError(f"{said}: else images of training would count as held out")
     at_once = recipe.data.device_batch_size or min(64, recipe.data.batch_size)
     result = evaluate(model, images, at_once, recipe.data.workers, show_progress)
-    part = "test" if data.test else "validation: they chose the best epoch"
+    chosen = "the best epoch" + " and the threshold" * isinstance(result, MultiLabelEvaluation)
+    part = "test" if data.test else f"validation: they chose {chosen}"
     best = model.provenance.get("epoch", 0)
     facts = {
         "model": recipe.model.name,
@@ -73,17 +77,25 @@ def report_run(run: Path, show_progress: bool = False) -> tuple[Path, Report | T
     if "devices" in model.provenance:
         facts["devices"] = str(model.provenance["devices"])
     path = run / "report.html"
+    shared: dict[str, Any] = {
+        "title": f"{recipe.model.name} on {facts['data']}",
+        "facts": facts,
+        "history": history,
+        "evaluation": result,
+        "evaluated_on": f"{len(result.labels)} held-out images ({part})",
+        "config": recipe.to_yaml(),
+        "command": shlex.join(["maxvit", "train", "--recipe", str(run / "config.yaml"), "--out", f"{run}-again"]),
+        "summary": _summary(facts, result, "test" if data.test else "validation", recipe),
+    }
+    rows = result.mistakes()[:SHOWN_MISTAKES]
+    if isinstance(result, MultiLabelEvaluation):
+        several = MultiLabelReport(mistakes=[_wrong_image(result, images, row) for row in rows], **shared)
+        write_multi_label_report(path, several)
+        return path, several
     report = Report(
-        title=f"{recipe.model.name} on {facts['data']}",
-        facts=facts,
-        history=history,
-        evaluation=result,
-        evaluated_on=f"{len(result.labels)} held-out images ({part})",
-        mistakes=[_mistake(result, images, row) for row in result.mistakes()[:SHOWN_MISTAKES]],
+        mistakes=[_mistake(result, images, row) for row in rows],
         explained=[_explain(model, result, images, row) for row in _one_per_class(result.labels.tolist())],
-        config=recipe.to_yaml(),
-        command=shlex.join(["maxvit", "train", "--recipe", str(run / "config.yaml"), "--out", f"{run}-again"]),
-        summary=_summary(facts, result, "test" if data.test else "validation", recipe),
+        **shared,
     )
     write_report(path, report)
     return path, report
@@ -106,6 +118,18 @@ def _mistake(result: Evaluation, images: LabelledImages, row: int) -> Mistake:
     )
 
 
+def _wrong_image(result: MultiLabelEvaluation, images: LabelledImages, row: int) -> WrongImage:
+    truth, answer, names = result.labels[row], result.answers[row], result.class_names
+    pairs = list(zip(names, result.probabilities[row].tolist(), strict=True))
+    return WrongImage(
+        image=decode(images.sources[result.indices[row]]),
+        name=images.names[result.indices[row]],
+        truth=[name for name, there in zip(names, truth, strict=True) if there],
+        missed=[pair for pair, gone in zip(pairs, truth & ~answer, strict=True) if gone],
+        wrong=[pair for pair, extra in zip(pairs, answer & ~truth, strict=True) if extra],
+    )
+
+
 def _explain(model: MaxViT, result: Evaluation, images: LabelledImages, row: int) -> Explained:
     index, answer = int(result.indices[row]), int(result.predictions[row])
     image = preprocess(model.preprocessing, images.sources[index])
@@ -121,12 +145,15 @@ def _explain(model: MaxViT, result: Evaluation, images: LabelledImages, row: int
     )
 
 
-def _summary(facts: dict[str, str], result: Evaluation, part: str, recipe: Recipe) -> str:
+def _summary(facts: dict[str, str], result: Evaluation | MultiLabelEvaluation, part: str, recipe: Recipe) -> str:
     """The result in a sentence that can be pasted into a paper."""
-    low, high = result.interval
+    if isinstance(result, MultiLabelEvaluation):
+        name, figure, (low, high) = "mAP", result.scores()["mAP"], result.intervals()["mAP"]
+    else:
+        name, figure, (low, high) = "top-1", result.accuracy, result.interval
     devices = f" on {facts['devices']}" if "devices" in facts else ""
     return (
-        f"{facts['model']} at {facts['image size']}, top-1 {result.accuracy:.2%} (95 % interval {low:.2%} to "
+        f"{facts['model']} at {facts['image size']}, {name} {figure:.2%} (95 % interval {low:.2%} to "
         f"{high:.2%}) on {len(result.labels):,} {part} images of {facts['data']}: {facts['epochs']} epochs, batch "
         f"{recipe.data.batch_size}, seed {recipe.seed}, averaged weights, {facts['training time']}{devices}, "
         f"maxvit {maxvit.__version__}, PyTorch {torch.__version__}"
