@@ -259,6 +259,9 @@ class Preprocessing:
         return cls(**values)
 
 
+IMAGENET_21K = 21_843  # classes; published weights with so many learned each as a question (paper, Table 12: sigmoid)
+
+
 def official_preprocessing(image_size: Size, imagenet_21k: bool = False) -> Preprocessing:
     """The official evaluation: crop s / (s + 32), their bicubic, and ImageNet's mean for ImageNet-1K models at 224.
 

@@ -1,5 +1,6 @@
 """The official names: one table, both directions."""
 
+import dataclasses
 import shutil
 
 import numpy as np
@@ -59,6 +60,15 @@ def test_configuration_follows_from_names_and_shapes(name, variables):
     shapes = {n: a.shape for n, a in to_official({n: torch.empty(t.shape) for n, t in state.items()}, config).items()}
     assert len(shapes) == variables
     assert infer_config(shapes) == config
+
+
+@pytest.mark.parametrize(("classes", "multi_label"), [(1000, False), (21843, True)])
+def test_imagenet_21k_learned_by_sigmoid(classes, multi_label):
+    config = dataclasses.replace(VARIANTS["maxvit_micro"], num_classes=classes)
+    with torch.device("meta"):
+        state = MaxViT(config).state_dict()
+    shapes = {n: a.shape for n, a in to_official({n: torch.empty(t.shape) for n, t in state.items()}, config).items()}
+    assert infer_config(shapes).multi_label is multi_label
 
 
 def test_unusual_settings_are_inferred_too():

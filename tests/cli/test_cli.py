@@ -1,4 +1,5 @@
 import ast
+import dataclasses
 import json
 import os
 import re
@@ -280,6 +281,19 @@ def test_report_writes_the_page_again(run, trained, tmp_path):
     assert (copy / "report.html").is_file()
 
 
+def test_predict_says_of_each_class_whether_a_multi_label_network_answers_it(run, images, tmp_path):
+    model, image = maxvit.create_model("maxvit_micro", num_classes=2), images / "red" / "0.png"
+    model.config = dataclasses.replace(model.config, multi_label=True, threshold=0.3)
+    torch.nn.init.zeros_(model.head.classifier.weight)
+    model.head.classifier.bias.data = torch.tensor([0.04, 0.5]).logit()
+    model.class_names = ["blue", "red"]
+    model.save(tmp_path / "several.safetensors")
+    assert run("predict", tmp_path / "several.safetensors", image)[1] == f"{image}: red 50.0%\n"
+    found = json.loads(run("predict", tmp_path / "several.safetensors", image, "--json")[1])["classes"]
+    assert [(c["class"], c["answered"]) for c in found] == [("red", True), ("blue", False)]
+    assert [c["probability"] for c in found] == pytest.approx([0.5, 0.04])
+
+
 def test_info_of_a_name_counts_its_parameters(run):
     code, out, _ = run("info", "maxvit_micro", "--json")
     answer = json.loads(out)
@@ -294,6 +308,13 @@ def test_info_of_a_size_scales_the_windows(run):
     assert (small["image_size"], large["image_size"]) == ([64, 64], [96, 96])
     assert small["parameters"] == large["parameters"]
     assert small["multiply_adds"] < large["multiply_adds"]
+
+
+def test_info_says_how_a_multi_label_network_answers(run, tmp_path):
+    model = maxvit.create_model("maxvit_micro")
+    model.config = dataclasses.replace(model.config, multi_label=True, threshold=0.35)
+    model.save(tmp_path / "several.safetensors")
+    assert "answers: each class by itself (sigmoid), from 0.35 up" in run("info", tmp_path / "several.safetensors")[1]
 
 
 def test_info_of_a_checkpoint_says_where_it_comes_from(run, trained, images):

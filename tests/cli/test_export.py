@@ -97,7 +97,7 @@ def test_int8_is_calibrated_on_a_folder_and_says_how_many_answers_agree(run, tra
     assert (code, err) == (0, "data: 24 images\n")
     said, difference, wrote = out.splitlines()
     assert difference.endswith(" on 2 random and 4 real images, in ONNX Runtime")
-    assert said.startswith("the first answer is that of fp32 for ")
+    assert said.startswith("the answer is that of fp32 for ")
     assert "% of 12 images" in said  # half of 24
     assert wrote == f"wrote {file}"
     code, _, err = run("predict", file, images)

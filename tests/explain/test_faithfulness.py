@@ -1,5 +1,7 @@
 """Deletion and insertion on a network whose answer rests on known pixels."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -96,3 +98,11 @@ def test_what_does_not_fit_is_refused():
         faithfulness(model, image, good * np.nan, 0)
     with pytest.raises(MaxViTError, match="steps is 0"):
         faithfulness(model, image, good, 0, steps=0)
+
+
+def test_scores_of_a_multi_label_network_follow_the_sigmoid(spot):
+    network, image = spot
+    network.config = dataclasses.replace(network.config, multi_label=True)
+    found = faithfulness(network, image, map_of(1.0), 0, steps=5)
+    top, bottom = (network(x[None]).sigmoid()[0, 0].item() for x in (image, blur(image)))
+    assert (found.deleted[0], found.deleted[-1]) == pytest.approx((top, bottom))

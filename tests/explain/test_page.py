@@ -1,5 +1,6 @@
 """One image explained in a folder, by the function and by the command."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -172,3 +173,17 @@ def test_a_class_is_known_in_either_unicode_form(model):
 def test_a_half_precision_network_is_explained(model, photo, tmp_path):
     found = explain_image(model.to(torch.bfloat16), photo, tmp_path / "out", point=(3, 3))
     assert len(found.files) == 8
+
+
+@pytest.mark.parametrize(
+    ("threshold", "line"), [(0.4, "answer: bee (75.0%), cat (50.0%)"), (0.8, "answer: none (highest: bee 75.0%)")]
+)
+def test_the_answer_of_a_multi_label_network_is_all_that_reaches_its_threshold(
+    model, command, threshold, line, tmp_path
+):
+    model.config = dataclasses.replace(model.config, multi_label=True, threshold=threshold)
+    torch.nn.init.zeros_(model.head.classifier.weight)
+    model.head.classifier.bias.data = torch.tensor([0.25, 0.75, 0.5]).logit()
+    model.save(tmp_path / "model.safetensors")
+    code, out, _ = command("--method", "attention")
+    assert (code, out.splitlines()[:2]) == (0, [line, "explained: bee (75.0%)"])

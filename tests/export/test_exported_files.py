@@ -1,5 +1,6 @@
 """export_model: what is put in place answers as the network; what does not is never put there."""
 
+import copy
 import dataclasses
 import sys
 
@@ -10,11 +11,12 @@ from torch import nn
 
 import maxvit
 from maxvit import Form, MaxViT, MaxViTConfig, MaxViTError, Preprocessing, export_model
-from maxvit.data.transforms import normalise, preprocess
-from maxvit.export import files
+from maxvit.data.transforms import denormalise, normalise, preprocess
+from maxvit.export import files, program, quantize
 from maxvit.export import onnx as onnx_files
 from maxvit.export.quantize import quantized
 from maxvit.export.runtimes import in_onnxruntime, in_openvino
+from maxvit.inference import engines
 from maxvit.inference.engines import open_engine
 
 onnx = pytest.importorskip("onnx")
@@ -219,3 +221,48 @@ def test_every_variant_is_exported_and_answers_as_in_pytorch(name, to, tmp_path)
 def test_published_sizes_are_exported_with_their_windows(size, to, tmp_path):
     network = maxvit.create_model("maxvit_tiny", image_size=size).eval()
     assert export_model(network, tmp_path / f"model{ENDINGS[to]}", to).verification.relative < 1e-4
+
+
+def several(model, **changes):
+    twin = copy.deepcopy(model)
+    twin.config = dataclasses.replace(model.config, multi_label=True, threshold=0.3, **changes)
+    return twin
+
+
+@pytest.mark.parametrize("to", ["onnx", "openvino"])
+def test_pixels_of_a_multi_label_network_become_sigmoids_and_its_file_says_so(model, arrays, tmp_path, to):
+    path = tmp_path / f"model{ENDINGS[to]}"
+    export_model(several(model), path, to, Form(from_pixels=True), arrays[5:7])
+    engine = open_engine(path)
+    assert (engine.config.multi_label, engine.config.threshold) == (True, 0.3)
+    images = torch.stack([preprocess(PREPROCESSING, array) for array in arrays[5:40:7]])
+    with torch.inference_mode():
+        expected = 1 / (1 + (-model(images)).exp())
+    pixels = denormalise(PREPROCESSING, images)
+    torch.testing.assert_close(engine.file(pixels), expected, atol=1e-4, rtol=0)
+    torch.testing.assert_close(engine(images).sigmoid(), expected, atol=1e-4, rtol=0)
+
+
+def test_a_program_of_a_multi_label_network_gives_sigmoids(model, arrays):
+    images = torch.stack([preprocess(PREPROCESSING, array) for array in arrays[5:7]])
+    with torch.inference_mode():
+        found = program._Whole(several(model), Form(from_pixels=True))(denormalise(PREPROCESSING, images))
+        torch.testing.assert_close(found, 1 / (1 + (-model(images)).exp()), atol=1e-4, rtol=0)
+
+
+def test_probabilities_that_are_0_or_1_still_have_logits():
+    config = MaxViTConfig(multi_label=True)
+    given = torch.tensor([[0.0, 1.0, 0.25]])
+    logits = engines._logits(given, config)
+    assert logits.isfinite().all()
+    torch.testing.assert_close(config.probabilities(logits), given)
+
+
+def test_int8_of_a_multi_label_network_is_judged_by_all_that_is_answered():
+    given = torch.tensor([[0.9, 0.2, 0.4], [0.2, 0.1, 0.0]])
+    config = MaxViTConfig(multi_label=True, threshold=0.3)
+    wanted = [[True, False, True], [False, False, False]]
+    assert quantize._answers(given, config, are_probabilities=True).tolist() == wanted
+    assert quantize._answers(given.logit(), config).tolist() == wanted
+    assert quantize._answers(given, MaxViTConfig()).tolist() == [[0], [0]]
+    assert quantize._agreement(torch.tensor(wanted), torch.tensor([[True, False, True], [False, True, False]])) == 0.5

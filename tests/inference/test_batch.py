@@ -104,6 +104,21 @@ def test_every_good_image_comes_once_with_the_answers_of_the_predictor(checkpoin
     assert all("damaged" in row["reason"] and row["path"] in row["reason"] for row in failures(unbroken.errors))
 
 
+def test_a_multi_label_network_has_a_column_of_all_that_it_answers(checkpoint, pictures, tmp_path):
+    model = maxvit.load_model(checkpoint)
+    with torch.no_grad():
+        model.head.classifier.bias -= model(torch.zeros(1, 3, 32, 32))[0].median()
+    model.config = dataclasses.replace(model.config, multi_label=True, threshold=0.5)
+    model.save(tmp_path / "several.safetensors")
+    written = predict_to_file(tmp_path / "several.safetensors", pictures[0][:9], tmp_path / "a.csv", top_k=2)
+    with written.out.open(newline="") as file:
+        found = list(csv.DictReader(file))
+    answers = maxvit.Predictor(model, top_k=2)(pictures[0][:9])
+    assert [row["answer"] for row in found] == ["|".join(n for n, _ in a.classes[: a.answered]) for a in answers]
+    assert len({row["answer"] for row in found}) > 1
+    assert [row["class_2"] for row in found] == [a.classes[1][0] for a in answers]
+
+
 @pytest.mark.parametrize(
     ("moment", "number"),
     [

@@ -2,7 +2,8 @@
 
 timm hosts the official network's weights on the Hugging Face Hub, one repository each; torchvision has one file.
 Top-1 on ImageNet-1K in per cent, as published: for 1K the official description, for 21K then 1K the paper's Table 3,
-for torchvision its own metadata; none is published for the 21K checkpoints.
+for torchvision its own metadata; none is published for the 21K checkpoints. Those learned by sigmoid, so that each of
+their outputs answers for its class alone; the others by softmax.
 """
 
 import re
@@ -10,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from maxvit.config import (
+    IMAGENET_21K,
     OFFICIAL,
     TORCHVISION,
     VARIANTS,
@@ -90,7 +92,7 @@ class PublishedWeights:
 
 def _on_hub(size: str, data: str, resolution: int, top1: float | None) -> PublishedWeights:
     theirs = {"in1k": "in1k", "in21k": "in21k", "in21k-in1k": "in21k_ft_in1k"}[data]
-    classes = 21843 if data == "in21k" else 1000
+    classes = IMAGENET_21K if data == "in21k" else 1000
     return PublishedWeights(
         variant=f"maxvit_{size}",
         tag=f"{data}-{resolution}",

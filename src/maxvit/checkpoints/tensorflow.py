@@ -12,7 +12,7 @@ from torch import Tensor
 
 from maxvit.checkpoints.renaming import shape_of
 from maxvit.checkpoints.tensorbundle import TensorBundle
-from maxvit.config import MaxViTConfig, with_published_drop_path
+from maxvit.config import IMAGENET_21K, MaxViTConfig, with_published_drop_path
 from maxvit.errors import MaxViTError
 
 Array = npt.NDArray[np.float32]
@@ -179,6 +179,7 @@ def infer_config(shapes: Mapping[str, tuple[int, ...]]) -> MaxViTConfig:
         raise MaxViTError(f"the checkpoint has {depths} blocks in its 4 stages, and a MaxViT has some in each")
     window = ((table[1] + 1) // 2, (table[2] + 1) // 2)
     classifier = "maxvit/cls_head/logit_dense/weight"
+    classes = shape_of(shapes, classifier, 2)[1] if classifier in shapes else 0
     config = MaxViTConfig(
         stem_channels=stem[3],
         in_channels=stem[2],
@@ -190,7 +191,8 @@ def infer_config(shapes: Mapping[str, tuple[int, ...]]) -> MaxViTConfig:
         window_size=window,
         grid_size=window,
         bias_table_size=(table[1], table[2]),
-        num_classes=shape_of(shapes, classifier, 2)[1] if classifier in shapes else 0,
+        num_classes=classes,
+        multi_label=classes == IMAGENET_21K,
         image_size=(window[0] * 32, window[1] * 32),
     )
     return with_published_drop_path(config)

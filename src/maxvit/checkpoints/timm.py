@@ -10,7 +10,7 @@ from torch import Tensor
 from maxvit import storage
 from maxvit.checkpoints.published import published, timm_preprocessing
 from maxvit.checkpoints.renaming import NameTable, Shapes, count_blocks, rename, shape_of
-from maxvit.config import OFFICIAL, MaxViTConfig, Preprocessing, variant_name, with_published_drop_path
+from maxvit.config import IMAGENET_21K, OFFICIAL, MaxViTConfig, Preprocessing, variant_name, with_published_drop_path
 from maxvit.errors import MaxViTError
 from maxvit.model import MaxViT
 
@@ -160,6 +160,7 @@ def infer_config(shapes: Shapes) -> MaxViTConfig:
             window_size=window,
             grid_size=window,
             num_classes=classes,
+            multi_label=classes == IMAGENET_21K,
             image_size=(window[0] * 32, window[1] * 32),
         )
     )

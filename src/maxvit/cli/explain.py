@@ -43,6 +43,7 @@ def explain(
             "image": str(image),
             "class": found.predicted,
             "probability": found.probability,
+            "answers": [{"class": name, "probability": p} for name, p in found.answers],
             "explained": found.explained,
             "explained_probability": found.explained_probability,
             "height": found.size[0],
@@ -52,7 +53,8 @@ def explain(
         }
         typer.echo(json.dumps(answer))
         return
-    typer.echo(f"answer: {found.predicted} ({found.probability:.1%})")
+    answers = ", ".join(f"{name} ({p:.1%})" for name, p in found.answers)
+    typer.echo(f"answer: {answers or f'none (highest: {found.predicted} {found.probability:.1%})'}")
     typer.echo(f"explained: {found.explained} ({found.explained_probability:.1%})")
     for name, s in found.scores.items():
         typer.echo(

@@ -142,7 +142,7 @@ def _as_dict(done: "Exported") -> dict[str, Any]:
 def _print(done: "Exported") -> None:
     if (result := done.quantization) is not None:
         kept = f"; {len(result.kept)} of {len(result.damage)} products stay in fp32" if result.kept else ""
-        typer.echo(f"the first answer is that of fp32 for {result.agreement:.1%} of {result.judged_on} images{kept}")
+        typer.echo(f"the answer is that of fp32 for {result.agreement:.1%} of {result.judged_on} images{kept}")
     found = done.verification
     typer.echo(
         f"largest difference from PyTorch {found.largest:.1e} (relative {found.relative:.1e}) on {found.random} random "

@@ -71,7 +71,9 @@ def _describe(network: "MaxViT") -> dict[str, Any]:
     known: dict[str, Any] = {}
     if network.class_names:
         known["classes"] = network.class_names
-    for key in ("epoch", "val_accuracy", "data", "date", "command", "converted_from", "assumed"):
+    if network.config.multi_label:
+        known["answers"] = f"each class by itself (sigmoid), from {network.config.threshold:.3g} up"
+    for key in ("epoch", "val_accuracy", "val_mAP", "data", "date", "command", "converted_from", "assumed"):
         if network.provenance.get(key) not in (None, ""):
             known[key] = network.provenance[key]
     return known

@@ -92,7 +92,7 @@ def blur(image: Tensor) -> Tensor:
 
 
 def _probabilities(model: MaxViT, images: Tensor, target: int) -> list[float]:
-    return model(images).float().softmax(-1)[:, target].tolist()
+    return model.config.probabilities(model(images).float())[:, target].tolist()
 
 
 def _area(probabilities: list[float]) -> float:

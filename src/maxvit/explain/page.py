@@ -32,6 +32,8 @@ class Explanation:
     Attributes:
         predicted: The most probable class.
         probability: Of it.
+        answers: What is answered, with its probability: the most probable class; of a multi-label network all that
+            reach its threshold, perhaps none.
         explained: The class that the maps are about.
         explained_probability: Of that.
         size: (height, width) of the preprocessed image, which the maps lie on.
@@ -41,6 +43,7 @@ class Explanation:
 
     predicted: str
     probability: float
+    answers: list[tuple[str, float]]
     explained: str
     explained_probability: float
     size: tuple[int, int]
@@ -97,6 +100,7 @@ def explain_image(
     return Explanation(
         class_name(model, predicted),
         float(probabilities[predicted]),
+        [(class_name(model, c), float(probabilities[c])) for c in model.config.answered(probabilities)],
         class_name(model, explained),
         float(probabilities[explained]),
         (tensor.shape[1], tensor.shape[2]),
@@ -121,4 +125,4 @@ def _write(out: Path, picture: Image.Image, panels: dict[str, list[Panel]], arra
 
 def _probabilities(model: MaxViT, image: Tensor) -> Tensor:
     with evaluating(model), torch.inference_mode():
-        return model(one_image(model, image))[0].float().softmax(-1).cpu()
+        return model.config.probabilities(model(one_image(model, image))[0].float()).cpu()

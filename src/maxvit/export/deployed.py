@@ -53,7 +53,9 @@ def deployed(
         images = images if form.dtype == torch.float32 else graph.cast(images, form.dtype)
         result = network.write(fold_batch_norms(model, share_weights=True).float().cpu(), size, images)
         result = result if form.dtype == torch.float32 else graph.cast(result, torch.float32)
-        result = graph.add("Softmax", result, axis=-1) if form.from_pixels else result
+        if form.from_pixels:  # `MaxViTConfig.probabilities`
+            multi_label = model.config.multi_label
+            result = graph.add("Sigmoid", result) if multi_label else graph.add("Softmax", result, axis=-1)
     width = model.config.num_classes or model.config.channels[-1]
     shape = (batch, *size, 3) if form.from_pixels else (batch, model.config.in_channels, *size)
     given = Value(form.input, shape, torch.uint8 if form.from_pixels else torch.float32)

@@ -33,7 +33,7 @@ class Exported:
         path: The file to open.
         beside: Its second file, with the weights; None: it needs none.
         verification: How far its answers are from the network's.
-        quantization: Of int8: what was quantised, and how many first answers are those of fp32.
+        quantization: Of int8: what was quantised, and how many answers are those of fp32.
     """
 
     path: Path
@@ -62,7 +62,7 @@ def export_model(
         to: "onnx", "torch" or "openvino".
         form: What the file takes and gives, and how it computes.
         images: Real ones: the file is compared on four of them, and int8 needs a few hundred to calibrate.
-        agreement: Of int8: the share of first answers that must be those of fp32, see `quantize_onnx`.
+        agreement: Of int8: the share of answers that must be those of fp32, see `quantize_onnx`.
 
     Raises:
         MaxViTError: If the form does not fit the network or the format, a package is missing, the file answers

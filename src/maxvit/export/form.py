@@ -28,8 +28,9 @@ class Form:
         any_size: It takes any height and width from 33 up instead; slower, and slow to make.
         precision: "fp32", "fp16" or "bf16": of weights and computation, in and out is float32 always. "int8": products
             of matrices in 8 bits, the rest in fp32.
-        from_pixels: Pixels (B, H, W, 3) uint8 in, probabilities out; else preprocessed images (B, C, H, W) in, logits
-            out. Resizing is not part of either: the preprocessing in the file says how it is done.
+        from_pixels: Pixels (B, H, W, 3) uint8 in, probabilities out (softmax; of a multi-label network sigmoid); else
+            preprocessed images (B, C, H, W) in, logits out. Resizing is not part of either: the preprocessing in the
+            file says how it is done.
         opset: ONNX operators of this set alone, 17 to 23, within what TensorRT documents; None: as ONNX Runtime is
             fastest with.
 

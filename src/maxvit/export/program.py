@@ -67,7 +67,7 @@ class _Whole(nn.Module):
             x = x.permute(0, 3, 1, 2) / 255.0
             x = ((x.mean(1, keepdim=True) if self.grey else x) - self.mean) / self.std
         y = self.network(x.to(self.dtype)).float()
-        return y.softmax(-1) if self.pixels else y
+        return self.network.config.probabilities(y) if self.pixels else y
 
 
 def trace(model: MaxViT, form: Form) -> ExportedProgram:

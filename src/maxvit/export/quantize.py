@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from maxvit.config import Preprocessing
+from maxvit.config import MaxViTConfig, Preprocessing
 from maxvit.data.images import ImageLike
 from maxvit.data.transforms import denormalise, preprocess
 from maxvit.errors import MaxViTError
@@ -35,7 +35,8 @@ class Quantization:
     """What was quantised, and what that did to the answers.
 
     Attributes:
-        agreement: Share of images whose first answer is that of the network in fp32, 0 to 1.
+        agreement: Share of images whose answer is that of the network in fp32, 0 to 1: the first class; of a
+            multi-label network all that reach its threshold.
         judged_on: Images that say so; none of them gave ranges.
         calibrated_on: Images that gave ranges.
         damage: Of each product: the relative error (root mean square) of its output when it alone is in 8 bits.
@@ -96,17 +97,19 @@ def quantized(
     worst = sorted(damage, key=lambda name: -damage[name])
     judges = _batches(spec, images[1::2])
     with torch.inference_mode():
-        answers = torch.cat([network(batch).argmax(1) for batch in judges])
+        answers = [_answers(network(batch), model.config) for batch in judges]
     shown = [denormalise(spec, batch) for batch in judges] if form.from_pixels else judges
     kept = 0
     while True:
         chosen = {name: ranges[name] for name in worst[kept:]}
         made = deployed(model, form, chosen)
-        share = _agreement(open_graph(made.SerializeToString()), shown, answers)
+        run = open_graph(made.SerializeToString())
+        found = [_answers(run(batch), model.config, form.from_pixels) for batch in shown]
+        share = _agreement(torch.cat(found), torch.cat(answers))
         if share >= agreement or not chosen:
             break
         kept += max(1, len(worst) // 16)
-    result = Quantization(share, len(answers), len(images[::2]), damage, worst[:kept])
+    result = Quantization(share, len(images[1::2]), len(images[::2]), damage, worst[:kept])
     made.metadata_props.add(key="quantization", value=json.dumps(dataclasses.asdict(result)))
     return made, result
 
@@ -165,7 +168,13 @@ def _damage(network: MaxViT, batches: Sequence[Tensor], ranges: dict[str, Range]
     return {name: (error[name] / max(size[name], 1e-30)) ** 0.5 for name in ranges}
 
 
-def _agreement(run: Callable[[Tensor], Tensor], batches: Sequence[Tensor], answers: Tensor) -> float:
-    """Share of images that a runtime answers so."""
-    found = torch.cat([run(batch).argmax(1) for batch in batches])
-    return float((found == answers).float().mean())
+def _answers(scores: Tensor, config: MaxViTConfig, are_probabilities: bool = False) -> Tensor:
+    """What is answered for each image, as rows to compare: the first class, or of each class whether it is answered."""
+    if not config.multi_label:
+        return scores.argmax(1, keepdim=True)
+    return (scores if are_probabilities else config.probabilities(scores)) >= config.threshold
+
+
+def _agreement(found: Tensor, wanted: Tensor) -> float:
+    """Share of images whose rows are the same."""
+    return float((found == wanted).all(1).float().mean())

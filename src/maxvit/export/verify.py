@@ -28,7 +28,7 @@ class Verification:
     Attributes:
         largest: Difference of two numbers that are given out (logits or probabilities).
         relative: The same over the root mean square of the network's numbers.
-        allowed: What `relative` may be; None: there is no bound, as of int8, whose first answers are counted instead.
+        allowed: What `relative` may be; None: there is no bound, as of int8, whose answers are counted instead.
         random: Images of random numbers.
         real: Real images.
         engine: What computed the file.
@@ -92,7 +92,7 @@ def _answers(network: MaxViT, model: MaxViT, form: Form, batch: Tensor) -> Tenso
         batch = torch.stack([normalise(model.preprocessing, pixels.numpy()) for pixels in batch])
     with torch.inference_mode():
         logits = network(batch.to(next(network.parameters()).dtype)).float()
-    return logits.softmax(-1) if form.from_pixels else logits
+    return model.config.probabilities(logits) if form.from_pixels else logits
 
 
 def _allowed(model: MaxViT, form: Form, batches: list[Tensor], expected: list[Tensor]) -> float | None:

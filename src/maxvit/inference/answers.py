@@ -30,6 +30,7 @@ class Answers:
     indices: list[Tensor] = field(default_factory=list)
     probabilities: list[Tensor] = field(default_factory=list)
     classes: list[Tensor] = field(default_factory=list)
+    answered: list[list[int]] = field(default_factory=list)  # of a multi-label network, an item an image
     embeddings: list[Tensor] = field(default_factory=list)
     errors: dict[int, str] = field(default_factory=dict)
 
@@ -39,9 +40,13 @@ class Answers:
         return sum(map(len, self.indices)) + len(self.errors)
 
 
-def schema(class_columns: int, labelled: bool, channels: int | None) -> pa.Schema:
-    """The columns: path, label where it is known, class_1 and probability_1 and so on, embedding where it is wanted."""
+def schema(class_columns: int, labelled: bool, channels: int | None, multi_label: bool = False) -> pa.Schema:
+    """The columns: path, label where it is known, class_1 and probability_1 and so on, embedding where it is wanted.
+
+    A multi-label network's answer is a column of its own: all classes that reach the threshold, joined by |.
+    """
     columns = {"path": pa.string(), **({"label": pa.string()} if labelled else {})}
+    columns |= {"answer": pa.string()} if multi_label else {}
     for i in range(1, class_columns + 1):
         columns |= {f"class_{i}": pa.string(), f"probability_{i}": pa.float32()}
     return pa.schema(columns | ({} if channels is None else {"embedding": pa.list_(pa.float32(), channels)}))
@@ -61,6 +66,8 @@ def as_table(answers: Answers, columns: pa.Schema, images: Gathered, class_names
         values["label"] = [as_utf8(images.labels[i]) for i in places]
     names = np.array([as_utf8(name) for name in class_names], dtype=object)
     classes, probabilities = (torch.cat(lumps)[order].numpy() for lumps in (answers.classes, answers.probabilities))
+    if answers.answered:
+        values["answer"] = ["|".join(names[answers.answered[i]]) for i in order.tolist()]
     for k in range(classes.shape[1]):
         values[f"class_{k + 1}"], values[f"probability_{k + 1}"] = names[classes[:, k]], probabilities[:, k].copy()
     if answers.embeddings:

@@ -72,8 +72,9 @@ def predict_to_file(
         checkpoint: As for `Predictor`.
         images: Files and folders; or one list, or shards: see `maxvit.data.gathering.gather`.
         out: The file to make, .parquet, .csv or .jsonl, with columns path, label (where a list or shards say it),
-            class_1, probability_1 and so on, the most probable first, and embedding. Beside it come OUT.plan.json and
-            the errors, NAME.errors.csv.
+            answer (of a multi-label network: the classes that reach its threshold, joined by |), class_1, probability_1
+            and so on, the most probable first, and embedding. Beside it come OUT.plan.json and the errors,
+            NAME.errors.csv.
         top_k: How many classes to name for each image.
         batch_size: Images per forward.
         workers: Processes that decode.
@@ -111,9 +112,9 @@ def predict_to_file(
         "engine": predictor.engine.name,
         "versions": versions(),
     }
-    columns = schema(
-        predictor.top_k, found.labels is not None, predictor.engine.config.channels[-1] if embeddings else None
-    )
+    config = predictor.engine.config
+    channels = config.channels[-1] if embeddings else None
+    columns = schema(predictor.top_k, found.labels is not None, channels, config.multi_label)
     errors = out.with_name(f"{out.stem}.errors.csv")
     if errors.exists() and not plan_file(out).exists():
         raise MaxViTError(f"{errors}, where the errors would go, exists already: choose another name, or remove it")
@@ -162,8 +163,11 @@ def _answer(
                 answers.embeddings.append(features)
             else:
                 logits = engine(batch.images)
-            best = logits.softmax(-1).topk(predictor.top_k)
+            probabilities = engine.config.probabilities(logits)
+            best = probabilities.topk(predictor.top_k)
             answers.indices.append(batch.indices)
+            if engine.config.multi_label:
+                answers.answered += [engine.config.answered(row) for row in probabilities]
             answers.probabilities.append(best.values)
             answers.classes.append(best.indices)
         tell(finished + answers.done)

@@ -20,6 +20,7 @@ from maxvit.model import FORMAT, MaxViT
 ENGINES = ("auto", "torch", "onnxruntime")
 EXPORTED = {".onnx": "ONNX Runtime", ".xml": "OpenVINO", ".pt2": "PyTorch as it is"}  # files, and where they run
 SMALLEST = torch.finfo(torch.float32).tiny  # probability, whose logarithm is finite
+BELOW_1 = 1 - 2**-24  # the largest float32 below 1
 
 
 class Engine(Protocol):
@@ -87,8 +88,8 @@ class TorchEngine:
 class FileEngine:
     """An exported file, in the runtime that its name says: `.onnx`, `.xml` (OpenVINO) or `.pt2` (PyTorch).
 
-    A file that takes pixels is given the pixels that are nearest to the preprocessed images, and its probabilities are
-    given as logarithms, which are logits too.
+    A file that takes pixels is given the pixels that are nearest to the preprocessed images, and of its probabilities
+    logits are made that have them.
 
     Args:
         path: The file.
@@ -128,12 +129,19 @@ class FileEngine:
             sizes = [" x ".join(map(str, shape)) for shape in (given, wanted)]
             raise MaxViTError(f"images are {sizes[0]}, and {self.path} is for {sizes[1]}: resize them, or export anew")
         if self.file.takes_pixels:
-            return self.file(denormalise(self.preprocessing, images.cpu())).clamp(min=SMALLEST).log()
+            return _logits(self.file(denormalise(self.preprocessing, images.cpu())), self.config)
         return self.file(images.float().cpu())
 
     def embed(self, images: Tensor) -> Tensor:
         """A file holds no output but its scores: raises `MaxViTError`."""
         raise MaxViTError(f"{self.path} gives class scores alone: take the checkpoint that it was made from")
+
+
+def _logits(probabilities: Tensor, config: MaxViTConfig) -> Tensor:
+    """What `config.probabilities` makes these of, finite."""
+    if config.multi_label:
+        return probabilities.clamp(SMALLEST, BELOW_1).logit()
+    return probabilities.clamp(min=SMALLEST).log()
 
 
 def say(sentence: str) -> None:
