@@ -82,7 +82,13 @@ class PublishedWeights:
         """The network that these weights are of: windows, bias tables and arithmetic are theirs."""
         resized = VARIANTS[self.variant].resized(self.resolution)
         arithmetic = OFFICIAL if self.is_on_hub else TORCHVISION
-        return replace(resized, bias_table_size=None, num_classes=self.classes, arithmetic=arithmetic)
+        return replace(
+            resized,
+            bias_table_size=None,
+            num_classes=self.classes,
+            multi_label=self.classes == IMAGENET_21K,
+            arithmetic=arithmetic,
+        )
 
     @property
     def address(self) -> str:
