@@ -106,7 +106,7 @@ class Counting(Task):
 
     def augment(self, spec: Preprocessing, source: ImageLike, annotation: int) -> tuple[Tensor, Tensor]:
         """The whole image, as a crop could lose an object; half of them are mirrored."""
-        image = decode(source).resize((spec.image_size[1], spec.image_size[0]), Image.Resampling.BICUBIC)
+        image = decode(source, spec).resize((spec.image_size[1], spec.image_size[0]), Image.Resampling.BICUBIC)
         pixels = np.asarray(image)[:, :: -1 if torch.rand(()) < 0.5 else 1]
         return normalise(spec, pixels), self.truth(annotation, spec.image_size)
 

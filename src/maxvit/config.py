@@ -217,6 +217,10 @@ class Preprocessing:
 
     `interpolation` "bicubic" and "bilinear" are Pillow's antialiased ones. "bicubic-tf1" is the official
     evaluation's (TensorFlow 1 rules: corners anchored, a = -0.75, no antialiasing).
+
+    `value_range` holds the values that are black and white in images of more than 8 bits: it is one for a data set,
+    so that the same value means the same in each of its images. None: what the type in the file can hold, 0 to 1 of
+    floats. `max_pixels` is the most that are decoded of one image.
     """
 
     image_size: Size = (224, 224)
@@ -225,19 +229,31 @@ class Preprocessing:
     interpolation: Literal["bicubic", "bilinear", "bicubic-tf1"] = "bicubic"
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)  # of pixels in 0..1, one per channel
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
+    value_range: tuple[float, float] | None = None
+    max_pixels: int = 210_000_000  # telephones make up to 201 million
 
     def __post_init__(self) -> None:
-        for name in ("image_size", "mean", "std"):
+        for name in ("image_size", "mean", "std", "value_range"):
             value = getattr(self, name)
+            if name == "value_range" and value is None:
+                continue
             if not isinstance(value, list | tuple):
                 raise MaxViTError(f"{name} is {value!r}; it takes numbers")
             object.__setattr__(self, name, tuple(value))
-        for name in ("mean", "std", "crop_fraction"):
-            value = getattr(self, name)
+        for name in ("mean", "std", "crop_fraction", "value_range"):
+            value = getattr(self, name) or ()
             if not all(_is_number(v) for v in (value if isinstance(value, tuple) else [value])):
                 raise MaxViTError(f"{name} is {value!r}; it takes numbers that are finite")
         if len(self.image_size) != 2 or not all(type(v) is int and v >= SMALLEST_SIDE for v in self.image_size):
             raise MaxViTError(f"image_size is {self.image_size}; it takes (height, width) from {SMALLEST_SIDE} up")
+        if self.value_range is not None and not (
+            len(self.value_range) == 2 and self.value_range[0] < self.value_range[1]
+        ):
+            raise MaxViTError(
+                f"value_range is {self.value_range}; it takes the value of black, then that of white above it"
+            )
+        if type(self.max_pixels) is not int or self.max_pixels < 1:
+            raise MaxViTError(f"max_pixels is {self.max_pixels!r}; it takes a whole number from 1 up")
         if not 0 < self.crop_fraction <= 1:
             raise MaxViTError(f"crop_fraction is {self.crop_fraction}; it takes a number above 0, up to 1")
         if self.fit not in ("crop", "squash", "aspect"):

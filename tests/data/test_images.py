@@ -9,11 +9,15 @@ import numpy.typing as npt
 import pytest
 import skimage
 import sklearn
+import torch
 from PIL import Image, ImageDraw
 
+from maxvit.config import Preprocessing
+from maxvit.data import transforms
 from maxvit.data.finding import find_images
-from maxvit.data.images import EXTENSIONS, decode, read_size
+from maxvit.data.images import EXTENSIONS, decode, read_size, upright
 from maxvit.data.reduced import RandomPiece
+from maxvit.data.transforms import preprocess
 from maxvit.errors import MaxViTError
 
 H, W = 13, 7
@@ -97,16 +101,27 @@ def test_a_16_bit_png_is_scaled_to_8_bits(value, seen):
     assert (found[1:] == seen).all()
 
 
-def test_a_32_bit_image_with_small_values_keeps_them():
-    array = noise(H, W).astype(np.int32)
-    assert np.array_equal(pixels(decode(encoded(Image.fromarray(array), "TIFF"))), grey_to_rgb(array.astype(np.uint8)))
+@pytest.mark.parametrize(
+    ("values", "held"),
+    [
+        (np.arange(91, dtype=np.int32), "0 to 90, and by its type black is -2147483648 and white 2147483647"),
+        (np.linspace(0, 200, 91, dtype=np.float32), "0 to 200, and by its type black is 0 and white 1"),
+    ],
+)
+def test_values_that_the_type_does_not_tell_the_range_of_are_refused_without_one(values, held):
+    data = encoded(Image.fromarray(values.reshape(H, W)), "TIFF")
+    with pytest.raises(MaxViTError, match=f"^the data holds values from {held}"):
+        decode(data)
+    top = float(values.max())
+    wanted = np.rint(values.astype(np.float64) * 255 / top).astype(np.uint8).reshape(H, W)
+    assert np.array_equal(pixels(decode(data, Preprocessing(value_range=(0, top)))), grey_to_rgb(wanted))
 
 
-@pytest.mark.parametrize(("low", "high", "scale"), [(0.0, 1.0, 255.0), (0.0, 200.0, 1.0)])
-def test_a_float_tiff_is_read_as_0_to_1_or_as_0_to_255(low, high, scale):
-    array = np.linspace(low, high, H * W, dtype=np.float32).reshape(H, W)
-    found = pixels(decode(encoded(Image.fromarray(array), "TIFF")))
-    assert np.array_equal(found, grey_to_rgb(np.rint(array.astype(np.float64) * scale).astype(np.uint8)))
+def test_a_float_tiff_is_read_as_0_to_1_though_one_pixel_is_beyond():
+    array = np.linspace(0, 1, H * W, dtype=np.float32).reshape(H, W)
+    wanted = np.rint(array.astype(np.float64) * 255).astype(np.uint8)
+    array[-1, -1] = 1.01
+    assert np.array_equal(pixels(decode(encoded(Image.fromarray(array), "TIFF"))), grey_to_rgb(wanted))
 
 
 def test_a_float_tiff_below_zero_is_black():
@@ -169,6 +184,15 @@ def test_a_rotated_photo_is_seen_upright(orientation):
     assert found.size == (40, 24)
     for (y, x), colour in corners.items():
         assert np.abs(pixels(found)[y + 6, x + 10].astype(int) - colour).max() <= 3  # a lossy format
+
+
+def test_a_heic_photograph_is_read_where_its_library_is_installed():
+    pytest.importorskip("pillow_heif").register_heif_opener()
+    halves = np.zeros((24, 40, 3), np.uint8)
+    halves[:12] = 255
+    found = pixels(decode(encoded(Image.fromarray(halves), "HEIF", quality=95))).astype(int)
+    np.testing.assert_allclose(found, halves, atol=4)  # a lossy format
+    assert {".heic", ".heif"} < EXTENSIONS
 
 
 def test_the_first_frame_of_an_animation_is_shown():
@@ -279,7 +303,6 @@ def test_a_pil_image_whose_file_is_truncated_is_damaged():
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, about damaged tags
-@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")  # of damaged sizes
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "AVIF", "JPEG2000", "PPM", "TGA", "ICO"])
 def test_random_damage_is_never_anything_but_damage(kind):
     skip_unless_written(kind)
@@ -296,10 +319,31 @@ def test_random_damage_is_never_anything_but_damage(kind):
             assert str(error).startswith("the data ")  # noqa: PT017
 
 
-def test_an_image_of_absurd_size_is_refused(monkeypatch):
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "JPEG", "BMP"])
+def test_the_limit_of_pixels_is_the_setting_and_not_pillow_s(monkeypatch, kind):
+    data = encoded(Image.new("RGB", (W, H)), kind)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 40)  # Pillow refuses twice that
-    with pytest.raises(MaxViTError, match="too many pixels to be a picture"):
-        decode(encoded(Image.new("RGB", (W, H)), "PNG"))
+    assert decode(data, Preprocessing(max_pixels=W * H)).size == (W, H)
+    with pytest.raises(MaxViTError, match=r"^the data has 7 x 13 pixels, and at most 90 are read: .* data.max_pixels"):
+        decode(data, Preprocessing(max_pixels=W * H - 1))
+
+
+def test_a_large_image_is_cropped_for_evaluation_whatever_pillow_s_limit(monkeypatch):
+    data = encoded(Image.fromarray(noise(90, 80, 3)), "PNG")
+    spec = Preprocessing(image_size=(32, 32), crop_fraction=0.9)
+    wanted = preprocess(spec, data)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 40)
+    assert torch.equal(preprocess(spec, data), wanted)
+
+
+def test_a_very_large_jpeg_is_evaluated_at_a_part_of_its_size(monkeypatch):
+    data = encoded(Image.linear_gradient("L").resize((1600, 1200)), "JPEG", quality=95)
+    spec = Preprocessing(image_size=(32, 48))
+    whole, drafts = preprocess(spec, data), []
+    monkeypatch.setattr(transforms, "_LARGE", 1_000_000)
+    monkeypatch.setattr(transforms, "upright", lambda image, spec: drafts.append(image.size) or upright(image, spec))
+    torch.testing.assert_close(preprocess(spec, data), whole, atol=0.02, rtol=0)
+    assert drafts == [(200, 150)]
 
 
 @pytest.mark.parametrize("path", [p for f in FOLDERS for p in sorted(f.iterdir()) if p.is_file()], ids=lambda p: p.name)

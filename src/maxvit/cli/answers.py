@@ -111,7 +111,8 @@ def _draw(answered: "Answered", predictor: "TaskPredictor", path: Path) -> None:
     from maxvit.data.images import decode
     from maxvit.storage import write_atomically
 
-    picture = predictor.task.picture(decode(answered.name), answered.answer, predictor.class_names)
+    image = decode(answered.name, predictor.preprocessing)
+    picture = predictor.task.picture(image, answered.answer, predictor.class_names)
     write_atomically(path, lambda p: picture.save(p, "png"))
 
 

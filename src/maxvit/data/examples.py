@@ -68,7 +68,9 @@ class LabelledExamples:
         self.labels = torch.as_tensor(np.asarray(images.labels))
         if augmentation is not None:
             self.buckets = find_buckets(spec, images.sources)
-            self.augment = {size: training_transform(size, augmentation, rand_augment) for size in set(self.buckets)}
+            self.augment = {
+                size: training_transform(size, augmentation, rand_augment, spec) for size in set(self.buckets)
+            }
 
     def sizes(self, training: bool) -> list[Size]:
         """See `Examples`."""

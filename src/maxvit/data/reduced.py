@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.v2 import functional as F
 
-from maxvit.config import Size
-from maxvit.data.images import ImageLike, opened, orientation, upright, upright_size
+from maxvit.config import Preprocessing, Size
+from maxvit.data.images import PLAIN, ImageLike, crop, opened, orientation, upright, upright_size
 
 Box = tuple[int, int, int, int]  # top, left, height, width
 
@@ -25,11 +25,14 @@ class RandomPiece(nn.Module):
         size: (height, width) to produce.
         area: Least and largest share of the picture.
         aspect: Least and largest width over height.
+        spec: As `maxvit.data.images.decode` takes it.
     """
 
-    def __init__(self, size: Size, area: tuple[float, float], aspect: tuple[float, float]) -> None:
+    def __init__(
+        self, size: Size, area: tuple[float, float], aspect: tuple[float, float], spec: Preprocessing = PLAIN
+    ) -> None:
         super().__init__()
-        self.size = size
+        self.size, self.spec = size, spec
         self.crop = v2.RandomResizedCrop(size, area, aspect, InterpolationMode.BICUBIC, antialias=True)
 
     def forward(self, source: ImageLike) -> Tensor:
@@ -44,7 +47,7 @@ class RandomPiece(nn.Module):
             yours = isinstance(source, Image.Image)  # and stays as it is
             factor = 1 if yours else shrink(image, shrink_factor(box, self.size))
             turned = orientation(image)
-            picture = upright(image)
+            picture = upright(image, self.spec)
         # sides are rounded up, so the last stored row and column may lie partly outside; turned, they are the first
         down = picture.height - whole[0] / factor if turned in (3, 4, 7, 8) else 0.0
         across = picture.width - whole[1] / factor if turned in (2, 3, 6, 7) else 0.0
@@ -77,7 +80,7 @@ def _resized(picture: Image.Image, edges: tuple[float, float, float, float], siz
     """What lies between the edges; nothing outside it is mixed in, but parts of pixels."""
     left, top, right, bottom = edges
     outer = floor(left), floor(top), ceil(right), ceil(bottom)
-    piece = picture.crop(outer)
+    piece = crop(picture, outer)
     if outer == edges:  # whole pixels: PyTorch resizes them faster
         return F.resize(F.pil_to_tensor(piece), list(size), InterpolationMode.BICUBIC, antialias=True)
     inside = (left - outer[0], top - outer[1], right - outer[0], bottom - outer[1])

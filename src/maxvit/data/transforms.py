@@ -9,7 +9,10 @@ from PIL import Image
 from torch import Tensor
 
 from maxvit.config import Preprocessing, Size
-from maxvit.data.images import ImageLike, decode
+from maxvit.data.images import ImageLike, crop, decode, opened, upright, upright_size
+from maxvit.data.reduced import shrink, shrink_factor
+
+_LARGE = 50_000_000  # pixels
 
 
 def preprocess(spec: Preprocessing, image: ImageLike) -> Tensor:
@@ -25,7 +28,7 @@ def preprocess(spec: Preprocessing, image: ImageLike) -> Tensor:
     Raises:
         MaxViTError: If it is no image.
     """
-    decoded = decode(image)
+    decoded = _decode(spec, image)
     size = target_size(spec, (decoded.height, decoded.width))
     piece = (decoded.height, decoded.width) if spec.fit == "squash" else size
     cropped = centre_crop(decoded, piece, spec.crop_fraction)
@@ -36,6 +39,17 @@ def preprocess(spec: Preprocessing, image: ImageLike) -> Tensor:
         method = Image.Resampling.BICUBIC if spec.interpolation == "bicubic" else Image.Resampling.BILINEAR
         pixels = np.asarray(cropped.resize((width, height), method), dtype=np.float32)
     return normalise(spec, pixels)
+
+
+def _decode(spec: Preprocessing, image: ImageLike) -> Image.Image:
+    """Whole; but of a file that is larger than cameras but few make, a JPEG is decoded at a part of its size."""
+    if isinstance(image, np.ndarray | Image.Image):
+        return decode(image, spec)
+    with opened(image) as stored:
+        if stored.width * stored.height > _LARGE:
+            height, width = upright_size(stored)
+            shrink(stored, shrink_factor((0, 0, height, width), (4 * spec.image_size[0], 4 * spec.image_size[1])))
+        return upright(stored, spec)
 
 
 def target_size(spec: Preprocessing, size: Size) -> Size:
@@ -75,7 +89,7 @@ def centre_crop(image: Image.Image, size: Size, fraction: float) -> Image.Image:
     scale = min(height / size[0], width / size[1]) * fraction
     crop_h, crop_w = max(1, int(size[0] * scale + 1e-6)), max(1, int(size[1] * scale + 1e-6))
     top, left = (height - crop_h + 1) // 2, (width - crop_w + 1) // 2
-    return image.crop((left, top, left + crop_w, top + crop_h))
+    return crop(image, (left, top, left + crop_w, top + crop_h))
 
 
 def resize_tf1(pixels: npt.NDArray[np.uint8], size: Size) -> npt.NDArray[np.float32]:

@@ -18,6 +18,8 @@ import torch
 from torch.multiprocessing.reductions import reduce_storage
 from torch.utils.data import get_worker_info
 
+from maxvit.data.formats import quiet_pillow
+
 LONGEST_S = 1800  # that a batch may take to read, then its process ends
 logger = logging.getLogger(__name__)
 
@@ -28,6 +30,7 @@ def prepare_worker(number: int) -> None:
     It leaves signals to the main process, for a scheduler signals all, and ends when that one does. Where a batch does
     not fit into shared memory, PyTorch would drop it and leave the main process waiting for ever; it is copied then.
     """
+    quiet_pillow()
     for name in ("SIGINT", "SIGTERM", "SIGUSR1"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)

@@ -68,7 +68,7 @@ class TaskPredictor:
 
     def prepare(self, image: ImageLike) -> tuple[Tensor, Size]:
         """One image as the network takes it, and its size as decoded. Raises `MaxViTError` if it cannot be read."""
-        decoded = decode(image)
+        decoded = decode(image, self.preprocessing)
         return self.task.prepare(self.preprocessing, decoded), (decoded.height, decoded.width)
 
     def answers(self, images: Tensor, sizes: list[Size]) -> list[Answer]:

@@ -25,6 +25,7 @@ class Classifier:
 
     Attributes:
         task: For clients.
+        preprocessing: What its weights expect of an image.
         image_size: Usual.
         computes: What can be asked for, as `Batcher` takes it.
     """
@@ -32,7 +33,8 @@ class Classifier:
     task = CLASSIFICATION
 
     def __init__(self, predictor: Predictor) -> None:
-        self.predictor, self.image_size = predictor, predictor.engine.preprocessing.image_size
+        self.predictor, self.preprocessing = predictor, predictor.engine.preprocessing
+        self.image_size = self.preprocessing.image_size
         self.computes = {"predict": self._probabilities, "embed": self._embeddings}
 
     def prepare(self, image: Image.Image) -> Tensor:
@@ -77,7 +79,7 @@ class OtherTask:
 
     def __init__(self, predictor: TaskPredictor) -> None:
         self.predictor, self.task = predictor, predictor.task.name
-        self.image_size = predictor.preprocessing.image_size
+        self.preprocessing, self.image_size = predictor.preprocessing, predictor.preprocessing.image_size
         self.computes = {"predict": self._answers}
 
     def prepare(self, image: Image.Image) -> Prepared:

@@ -233,7 +233,7 @@ class Service:
     def _prepare(self, served: Served, data: bytes) -> Item | Refusal:
         with self.metrics.decode_seconds.time():
             try:
-                return served.model.prepare(decode_sent(data, self.limits.max_pixels))
+                return served.model.prepare(decode_sent(data, self.limits.max_pixels, served.model.preprocessing))
             except Refusal as refusal:
                 return refusal
             except MaxViTError as error:  # the task's own, of an image that it cannot take
@@ -241,7 +241,7 @@ class Service:
 
     def _tell(self, model: OtherTask, picture: bool, upload: Upload, answer: Any) -> TaskPredicted:
         """Decoded anew for a picture: as many images are in memory as there are threads that decode."""
-        image = decode_sent(upload.data, self.limits.max_pixels) if picture else None
+        image = decode_sent(upload.data, self.limits.max_pixels, model.preprocessing) if picture else None
         return model.tell(upload.name, answer, image)
 
 

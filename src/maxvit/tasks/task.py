@@ -131,7 +131,7 @@ class Task(ABC):
 
     def prepare(self, spec: Preprocessing, image: ImageLike) -> Tensor:
         """What evaluation and prediction make of an image: all of it, as (C, H, W) of `prepared_size`, normalised."""
-        decoded = decode(image)
+        decoded = decode(image, spec)
         size = self.prepared_size(spec, (decoded.height, decoded.width))
         return preprocess(dataclasses.replace(spec, image_size=size, fit="squash", crop_fraction=1.0), decoded)
 

@@ -89,11 +89,11 @@ def report_run(run: Path, show_progress: bool = False) -> tuple[Path, Report | M
     }
     rows = result.mistakes()[:SHOWN_MISTAKES]
     if isinstance(result, MultiLabelEvaluation):
-        several = MultiLabelReport(mistakes=[_wrong_image(result, images, row) for row in rows], **shared)
+        several = MultiLabelReport(mistakes=[_wrong_image(model, result, images, row) for row in rows], **shared)
         write_multi_label_report(path, several)
         return path, several
     report = Report(
-        mistakes=[_mistake(result, images, row) for row in rows],
+        mistakes=[_mistake(model, result, images, row) for row in rows],
         explained=[_explain(model, result, images, row) for row in _one_per_class(result.labels.tolist())],
         **shared,
     )
@@ -106,10 +106,10 @@ def _one_per_class(labels: Sequence[int]) -> list[int]:
     return sorted(first.values())[:SHOWN_EXPLAINED]
 
 
-def _mistake(result: Evaluation, images: LabelledImages, row: int) -> Mistake:
+def _mistake(model: MaxViT, result: Evaluation, images: LabelledImages, row: int) -> Mistake:
     index, answer, truth = int(result.indices[row]), int(result.predictions[row]), int(result.labels[row])
     return Mistake(
-        image=decode(images.sources[index]),
+        image=decode(images.sources[index], model.preprocessing),
         name=images.names[index],
         truth=result.class_names[truth],
         answer=result.class_names[answer],
@@ -118,11 +118,11 @@ def _mistake(result: Evaluation, images: LabelledImages, row: int) -> Mistake:
     )
 
 
-def _wrong_image(result: MultiLabelEvaluation, images: LabelledImages, row: int) -> WrongImage:
+def _wrong_image(model: MaxViT, result: MultiLabelEvaluation, images: LabelledImages, row: int) -> WrongImage:
     truth, answer, names = result.labels[row], result.answers[row], result.class_names
     pairs = list(zip(names, result.probabilities[row].tolist(), strict=True))
     return WrongImage(
-        image=decode(images.sources[result.indices[row]]),
+        image=decode(images.sources[result.indices[row]], model.preprocessing),
         name=images.names[result.indices[row]],
         truth=[name for name, there in zip(names, truth, strict=True) if there],
         missed=[pair for pair, gone in zip(pairs, truth & ~answer, strict=True) if gone],
@@ -136,7 +136,7 @@ def _explain(model: MaxViT, result: Evaluation, images: LabelledImages, row: int
     maps = attention_maps(model, image)
     composed = enumerate(rollout(model, image, answer), start=1)
     return Explained(
-        image=decode(images.sources[index]),
+        image=decode(images.sources[index], model.preprocessing),
         name=images.names[index],
         truth=result.class_names[int(result.labels[row])],
         answer=result.class_names[answer],

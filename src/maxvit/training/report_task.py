@@ -62,7 +62,7 @@ def report_task(
 
 
 def _picture(task: tasks.Task, network: TaskNetwork, images: AnnotatedImages, judged: Judged) -> Picture:
-    image, names = decode(images.sources[judged.index]), network.class_names
+    image, names = decode(images.sources[judged.index], network.preprocessing), network.class_names
     return Picture(
         name=images.names[judged.index],
         image=image,

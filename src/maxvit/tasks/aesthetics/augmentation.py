@@ -19,7 +19,7 @@ def random_piece(source: ImageLike, spec: Preprocessing, area: tuple[float, floa
         area: Smallest and largest share of the largest such piece, of which one is drawn.
         flip: Mirror half of them.
     """
-    image = decode(source)
+    image = decode(source, spec)
     share, right, down, mirrored = torch.rand(4).tolist()
     shape = (image.height, image.width) if spec.fit == "squash" else spec.image_size
     scale = min(image.height / shape[0], image.width / shape[1]) * (area[0] + share * (area[1] - area[0])) ** 0.5

@@ -55,7 +55,7 @@ class Detection(Task):
 
     def augment(self, spec: Preprocessing, source: ImageLike, annotation: Objects) -> tuple[Tensor, Truth]:
         """See `Task.augment`."""
-        image = decode(source)
+        image = decode(source, spec)
         annotation.check_size((image.height, image.width))
         return jitter(spec, image, annotation.to_learn(), self.settings.scale, self.settings.flip)
 

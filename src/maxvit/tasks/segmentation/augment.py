@@ -24,7 +24,7 @@ def augment(
     Raises:
         MaxViTError: If image or mask cannot be read.
     """
-    decoded = decode(source)
+    decoded = decode(source, spec)
     mask = read_mask(annotation, (decoded.height, decoded.width))
     pixels, classes = _transform(settings, spec)(tv_tensors.Image(decoded), tv_tensors.Mask(mask))
     return normalise(spec, pixels.permute(1, 2, 0).numpy()), classes.as_subclass(Tensor).to(torch.uint8)
