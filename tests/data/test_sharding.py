@@ -10,12 +10,14 @@ import pytest
 from PIL import Image
 from webdataset.tariterators import group_by_keys, tar_file_expander
 
+from maxvit.config import Preprocessing
 from maxvit.data.digits import load_digits
 from maxvit.data.folder import load_folder
 from maxvit.data.images import decode
 from maxvit.data.labelled import LabelledImages, Splits
 from maxvit.data.sharding import unique_keys, write_shards
 from maxvit.data.shards import read_shards
+from maxvit.data.value_range import measure_range
 from maxvit.errors import MaxViTError
 from shard_samples import picture, write_folder, write_small
 from small import write_truncated_jpeg
@@ -113,6 +115,19 @@ def test_arrays_become_png_files_of_the_same_pixels(tmp_path):
     for source, content in zip(digits.test.sources, back.test.sources, strict=True):
         assert Image.open(io.BytesIO(content)).format == "PNG"
         assert np.array_equal(decode(content), decode(source))
+
+
+def test_values_above_8_bits_keep_their_file(tmp_path):
+    """Their range is measured over the data set, from shards as from files."""
+    paths = []
+    for number, kind in enumerate(("tif", "png")):
+        paths.append(tmp_path / f"{number}.{kind}")
+        Image.fromarray(np.full((4, 5), 300 + number, np.uint16)).save(paths[-1])
+    images = LabelledImages(paths, [0, 0], ["a"], [path.name for path in paths])
+    write_shards(Splits(images, images), tmp_path / "out")
+    found = by_webdataset(tmp_path / "out", "val")
+    assert found == {path.stem: (path.suffix[1:], path.read_bytes(), 0) for path in paths}
+    assert measure_range(read_shards(tmp_path / "out").val.sources, Preprocessing())[0] == (300, 301)
 
 
 def test_images_that_cannot_be_decoded_are_left_out_and_named(tmp_path):

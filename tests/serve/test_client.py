@@ -58,6 +58,14 @@ def test_an_opened_photograph_is_sent_as_a_person_sees_it():
         assert (name, sent.mode, sent.size) == ("image 3", "RGB", (20, 40))
 
 
+@pytest.mark.parametrize("dtype", [np.uint16, np.float32])
+def test_values_above_8_bits_are_sent_as_they_are(dtype):
+    values = (np.arange(20).reshape(4, 5) * 0.05 if dtype is np.float32 else np.arange(20).reshape(4, 5)).astype(dtype)
+    for image in (values, Image.fromarray(values)):
+        with Image.open(io.BytesIO(client._file(image, 0)[1])) as sent:
+            assert np.array_equal(np.asarray(sent), values)
+
+
 def test_one_image_needs_no_list(url):
     asking = Client(url, "k")
     assert asking.predict(pixels(1)) == asking.predict([pixels(1)])

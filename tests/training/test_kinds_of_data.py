@@ -2,11 +2,19 @@
 
 import json
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from maxvit import create_model, load_model
 from maxvit.cli import main
-from maxvit.create import load_model
+from maxvit.data.annotated import AnnotatedImages
+from maxvit.data.labelled import LabelledImages
+from maxvit.data.transforms import preprocess
+from maxvit.tasks import make_network as make_task_network
+from maxvit.tasks import make_task
 from maxvit.training.files import read_metrics
+from maxvit.training.preparation import make_network, settle_value_range
 from several import write_list
 from small import CLASSES, SETTINGS
 
@@ -106,3 +114,35 @@ def test_a_compiled_network_trains(run, images, tmp_path):
     code, _, err = run("train", images, *SMALL, "--set", "engine.compile=true", "--out", tmp_path / "run")
     assert code == 0, err
     assert "training by plain PyTorch: it is compiled" in err
+
+
+def test_the_range_of_12_bit_images_is_measured_once_and_used_by_every_later_command(run, tmp_path):
+    names = ("dark", "bright")
+    for number in range(4):
+        for name, top in zip(names, (1000, 4000), strict=True):
+            path = tmp_path / "data" / name / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.linspace(100 + number, top, 64 * 64).astype(np.uint16).reshape(64, 64)).save(path)
+    code, _, err = run("train", tmp_path / "data", *SMALL, "--out", tmp_path / "run")
+    assert code == 0, err
+    assert [line for line in err.splitlines() if "8 bits" in line] == [
+        "images of more than 8 bits: 100 is black and 4000 white; data.value_range=[BLACK,WHITE] sets others"
+    ]
+    spec = load_model(tmp_path / "run" / "best.safetensors").preprocessing
+    assert spec.value_range == (100, 4000)
+    assert preprocess(spec, path).max() - preprocess(spec, path.parents[1] / "dark" / "3.png").max() > 3  # of std
+
+
+def test_a_range_that_is_set_is_not_measured(small_recipe):
+    recipe = small_recipe("data.value_range=[0,4095]", "data.max_pixels=1000000")
+    network = make_network(recipe, ["a", "b"])
+    assert settle_value_range(network, LabelledImages([], [], [], [])) == ""
+    assert (network.preprocessing.value_range, network.preprocessing.max_pixels) == ((0, 4095), 1_000_000)
+
+
+def test_the_range_of_a_task_is_measured_too(tmp_path):
+    Image.fromarray(np.array([[300, 900]], np.uint16)).save(tmp_path / "a.png")
+    backbone = create_model("maxvit_micro", image_size=32, num_classes=2)
+    network = make_task_network(make_task({"name": "aesthetics"}), backbone, [str(score) for score in range(1, 11)])
+    assert settle_value_range(network, AnnotatedImages([tmp_path / "a.png"], [None], [], ["a"])).startswith("images of")
+    assert network.preprocessing.value_range == (300, 900)

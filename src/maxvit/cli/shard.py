@@ -19,7 +19,8 @@ def shard(
 ) -> None:
     """Write a data set as shards: tar files that training reads fast, from disk or object storage.
 
-    JPEG, PNG and WebP files are copied as they are, other formats become PNG; images that cannot be read are left out.
+    JPEG, PNG and WebP files, and all of more than 8 bits, are copied as they are, other formats become PNG; images that
+    cannot be read are left out.
     The tar files have WebDataset's layout. If it is interrupted, the same command starts over.
     """
     from maxvit.data.describing import describe

@@ -16,7 +16,9 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 
 from maxvit import storage
-from maxvit.data.images import EXTENSIONS, ImageLike, decode
+from maxvit.config import Preprocessing
+from maxvit.data.depth import is_deep
+from maxvit.data.images import EXTENSIONS, PLAIN, ImageLike, opened, upright
 from maxvit.data.labelled import LabelledImages, Splits
 from maxvit.data.shard_index import FILE, SPLITS, Index, Rows, write_index
 from maxvit.data.shard_scan import CLASSES
@@ -26,6 +28,9 @@ from maxvit.errors import MaxViTError
 SHARD_BYTES = 256 * 2**20
 _OURS = re.compile(r"\.?(train|val|test)(-\d{6}\.tar|\.npz)(\.\w+)?|classes\.txt")  # also under a temporary name
 _BLOCK = 512  # of a tar file
+_KEPT = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp"}
+_KEPT_IF_DEEP = {"TIFF": "tif", "PPM": "pgm", "JPEG2000": "jp2"}  # their range is the network's matter
+_ANY_RANGE = Preprocessing(value_range=(0, 1))  # to see whether they can be read
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +63,9 @@ def write_shards(
 ) -> Written:
     """Write shards and their index, the same bytes for the same images, classes and seed.
 
-    JPEG, PNG and WebP files are copied as they are; arrays and other formats become PNG. Training images lie in a
-    random order, so that each shard holds a mixture of classes. An image that cannot be decoded is left out. If it is
-    interrupted, the folder is known to be unfinished, and the next call starts over in it.
+    JPEG, PNG and WebP files, and all of more than 8 bits, are copied as they are; arrays and other formats become PNG.
+    Training images lie in a random order, so that each shard holds a mixture of classes. An image that cannot be
+    decoded is left out. If it is interrupted, the folder is known to be unfinished; the next call starts over in it.
 
     Args:
         splits: One class per image.
@@ -187,18 +192,14 @@ def _read_all(images: LabelledImages, order: Iterable[int], skipped: list[str]) 
 
 def _read(source: ImageLike) -> tuple[str, bytes]:
     """Extension and bytes of an image file. Raises `MaxViTError` if it cannot be decoded."""
-    image = decode(source)
-    if isinstance(source, str | Path | bytes):
+    with opened(source) as stored:
+        kind, deep = stored.format or "", is_deep(stored)
+        image = upright(stored, _ANY_RANGE if deep else PLAIN)
+    if isinstance(source, str | Path | bytes) and (kind in _KEPT or deep):
         try:
-            content = source if isinstance(source, bytes) else Path(source).read_bytes()
+            return (_KEPT | _KEPT_IF_DEEP)[kind], source if isinstance(source, bytes) else Path(source).read_bytes()
         except OSError as error:
             raise MaxViTError(f"{source!s} cannot be read: {error.strerror}") from error
-        if content.startswith(b"\xff\xd8\xff"):
-            return "jpg", content
-        if content.startswith(b"\x89PNG\r\n\x1a\n"):
-            return "png", content
-        if content.startswith(b"RIFF") and content[8:12] == b"WEBP":
-            return "webp", content
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
     return "png", buffer.getvalue()

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from maxvit.data.depth import is_deep
 from maxvit.data.images import ImageLike, decode
 from maxvit.errors import MaxViTError
 from maxvit.inference.predictor import Prediction
@@ -186,9 +187,16 @@ def _file(image: ImageLike, place: int) -> tuple[str, bytes]:
             return Path(image).name, Path(image).read_bytes()
         except OSError as error:
             raise MaxViTError(f"{image} cannot be read ({error.strerror}): check the path") from error
-    buffer = io.BytesIO()
-    decode(image).save(buffer, "PNG")
+    buffer, picture = io.BytesIO(), _picture_of(image)
+    picture.save(buffer, "TIFF" if is_deep(picture) else "PNG")
     return f"image {place}", buffer.getvalue()
+
+
+def _picture_of(image: Image.Image | npt.NDArray[Any]) -> Image.Image:
+    """Whole values of more than 8 bits as they are: what is black and white of them, the network knows."""
+    if isinstance(image, Image.Image):
+        return image if is_deep(image) else decode(image)
+    return Image.fromarray(image) if image.ndim == 2 and image.dtype in (np.uint16, np.float32) else decode(image)
 
 
 def _form(files: Sequence[tuple[str, bytes]]) -> tuple[bytes, str]:

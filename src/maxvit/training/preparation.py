@@ -17,6 +17,7 @@ from maxvit.data.finding import LOST
 from maxvit.data.images import decode, read_size
 from maxvit.data.labelled import LabelledImages, Splits
 from maxvit.data.sources import load_images
+from maxvit.data.value_range import measure_range
 from maxvit.errors import MaxViTError
 from maxvit.model import MaxViT
 from maxvit.tasks import make_network as make_network_of
@@ -41,10 +42,11 @@ def load_data(recipe: Recipe) -> Splits:
         refuse_other_tasks(Path(recipe.data.path))
     data = load_images(recipe.data.path, recipe.data.val_fraction, recipe.seed)
     _check_lost(recipe, data)
-    _check_readable(data.train, "training", at_least=2)  # batch norm needs two values
-    _check_readable(data.val, "validation")
+    spec = _any_range(recipe)
+    _check_readable(data.train, "training", spec, at_least=2)  # batch norm needs two values
+    _check_readable(data.val, "validation", spec)
     if data.test is not None:
-        _check_readable(data.test, "test")
+        _check_readable(data.test, "test", spec)
     return data
 
 
@@ -60,9 +62,16 @@ def _check_lost(recipe: Recipe, data: Splits | AnnotatedSplits) -> None:
         )
 
 
+def _any_range(recipe: Recipe) -> Preprocessing:
+    """To see whether an image can be read, which does not depend on its range; that may not be measured yet."""
+    spec = Preprocessing(value_range=(0, 1))
+    return spec if recipe.data.max_pixels is None else dataclasses.replace(spec, max_pixels=recipe.data.max_pixels)
+
+
 def _check_readable(
     images: LabelledImages | AnnotatedImages,
     part: str,
+    spec: Preprocessing,
     at_least: int = 1,
     look: Callable[[int], object] = lambda index: None,
 ) -> None:
@@ -70,7 +79,7 @@ def _check_readable(
     problems = []
     for number in range(1, len(images) + 1):
         try:
-            decode(images.sources[number - 1])
+            decode(images.sources[number - 1], spec)
             look(number - 1)
         except (MaxViTError, OSError) as error:
             problems.append(str(error))
@@ -128,8 +137,31 @@ def _set_preprocessing(network: MaxViT, recipe: Recipe) -> None:
         crop_fraction=data.crop_fraction or expected.crop_fraction,
         mean=data.mean or expected.mean,
         std=data.std or expected.std,
+        value_range=data.value_range or expected.value_range,
+        max_pixels=data.max_pixels or expected.max_pixels,
     )
     network.set_gradient_checkpointing(recipe.model.gradient_checkpointing)
+
+
+def settle_value_range(network: MaxViT | TaskNetwork, images: LabelledImages | AnnotatedImages) -> str:
+    """Where neither recipe nor weights say what is black and white above 8 bits, measure it over training images.
+
+    Returns:
+        A sentence that says so; empty where there was nothing to measure.
+
+    Raises:
+        MaxViTError: As `measure_range`.
+    """
+    backbone = network.backbone if isinstance(network, TaskNetwork) else network
+    if backbone.preprocessing.value_range is not None:
+        return ""
+    # shards are read one after another, and hold their images in a random order
+    sharded = isinstance(images, LabelledImages) and images.shards is not None
+    measured = measure_range(images.sources, backbone.preprocessing, spread=not sharded)
+    if measured is None:
+        return ""
+    backbone.preprocessing = dataclasses.replace(backbone.preprocessing, value_range=measured[0])
+    return measured[1]
 
 
 def load_annotated(recipe: Recipe, task: Task) -> AnnotatedSplits:
@@ -148,7 +180,7 @@ def load_annotated(recipe: Recipe, task: Task) -> AnnotatedSplits:
     _check_lost(recipe, data)
     for images, part, at_least in ((data.train, "training", 2), (data.val, "validation", 1), (data.test, "test", 1)):
         if images is not None:
-            _check_readable(images, part, at_least, partial(_look_at_truth, task, images))
+            _check_readable(images, part, _any_range(recipe), at_least, partial(_look_at_truth, task, images))
     return data
 
 

@@ -77,6 +77,10 @@ class DataSection(_Section):
         None, description="of pixels in 0..1; null: what the weights expect"
     )
     std: tuple[float, float, float] | None = None
+    value_range: tuple[float, float] | None = Field(
+        None, description="black and white in images of more than 8 bits; null: the weights' own, else measured"
+    )
+    max_pixels: int | None = Field(None, ge=1, description="most of one image; null: the weights' own, 210 million")
     crop_fraction: float | None = Field(
         None, gt=0, le=1, description="centre crop in evaluation; null: what the weights expect, else 0.875"
     )

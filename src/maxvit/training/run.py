@@ -24,7 +24,7 @@ from maxvit.training.engine import Engine
 from maxvit.training.files import LAST, RunFiles, read_metrics
 from maxvit.training.learner import Learner
 from maxvit.training.loop import Loop, Stopped, is_finished
-from maxvit.training.preparation import DIGITS, check_rates
+from maxvit.training.preparation import DIGITS, check_rates, settle_value_range
 from maxvit.training.processes import processes
 from maxvit.training.progress import ProgressBar
 from maxvit.training.purpose import Network, purpose_of
@@ -132,6 +132,9 @@ def _fit(recipe: Recipe, run: Path, show_progress: bool, command: str, resuming:
     purpose = purpose_of(recipe)
     data = purpose.load()
     network = purpose.make_network(data.train.class_names)
+    measured = settle_value_range(network, data.train)
+    if measured and processes().rank == 0:
+        say(measured)
     purpose.metric(data.train.class_names)  # what it needs is missed now, and not after an epoch
     engine = Engine(recipe.engine)
     state = _first_choice(engine, run) if resuming or engine.world > 1 else None
