@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+import torch
+
 from maxvit.checkpoints.detect import read_checkpoint
 from maxvit.checkpoints.published import fetch, find, find_by_their_name, published
 from maxvit.checkpoints.tensorflow import is_checkpoint
@@ -13,7 +15,7 @@ from maxvit.config import VARIANTS, Pool, Size, variant_name
 from maxvit.errors import MaxViTError
 from maxvit.hub.download import download
 from maxvit.hub.mixin import WEIGHTS
-from maxvit.model import MaxViT
+from maxvit.model import MaxViT, check_dtype
 from maxvit.timm_names import timm_words
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".tar", ".index")  # of files, not of names on the hub
@@ -45,6 +47,7 @@ def create_model(
     pretrained: bool | str | Path | None = None,
     drop_path_rate: float | None = None,
     global_pool: Pool | None = None,
+    dtype: torch.dtype = torch.float32,
 ) -> MaxViT:
     """Make a network: freshly initialised in training mode, or with published weights in evaluation mode.
 
@@ -60,16 +63,18 @@ def create_model(
             keep their size and are resized on use, as the official fine-tuning does. None: the variant's or the
             weights' own.
         pretrained: Weights to start from. True: the variant's default ("in1k-224" where that exists); a tag such as
-            "in1k-384", see `maxvit list --pretrained`; the path of a file that `load_model` reads; or "owner/name", a
+            "in1k-384", see `maxvit list --pretrained`; a path that `load_model` reads; or "owner/name", a
             repository of the Hugging Face Hub that holds a model.safetensors.
         drop_path_rate: Stochastic depth of the deepest block; None: the paper's for this variant, or what the weights
             say.
         global_pool: As `MaxViT.set_pool` takes it; None: "avg", or what the weights say.
+        dtype: Of the network, whatever the weights' own.
 
     Raises:
         MaxViTError: If the name is unknown, a value out of range, or the weights cannot be had, are damaged or
             belong to another variant.
     """
+    check_dtype(dtype)
     theirs = None if name in VARIANTS else find_by_their_name(name)
     if theirs and pretrained is True:
         pretrained = theirs.tag
@@ -84,9 +89,9 @@ def create_model(
     if global_pool is not None:
         config = dataclasses.replace(config, pool=global_pool)
     if pretrained is None or pretrained is False:
-        return MaxViT(config)
+        return MaxViT(config).to(dtype)
     path, source = _find_weights(name, pretrained)
-    model = _load_variant(name, path, drop_path_rate)
+    model = _load_variant(name, path, drop_path_rate, dtype)
     model.provenance = {**model.provenance, "pretrained": source}
     if in_channels != model.config.in_channels:
         model.set_in_channels(in_channels)
@@ -100,23 +105,30 @@ def create_model(
 
 
 def load_model(
-    path: str | Path, image_size: int | Size | None = None, num_classes: int | None = None, ema: bool = True
+    path: str | Path,
+    image_size: int | Size | None = None,
+    num_classes: int | None = None,
+    ema: bool = True,
+    dtype: torch.dtype = torch.float32,
 ) -> MaxViT:
     """Load a network, in evaluation mode, from any published format: the file's contents say which.
 
     Args:
-        path: Ours, timm's or torchvision's file; or an official TensorFlow checkpoint (its folder, its prefix or its
-            `.index` file).
+        path: Ours, timm's or torchvision's file, also as their training programs and Lightning leave it; the folder of
+            a run, or one that `save_pretrained` wrote; or an official TensorFlow checkpoint (its folder, its prefix or
+            its `.index` file).
         image_size: Scale windows to this size; None: as the file says. An official one says nothing: this is then what
             it was made for, and its preprocessing follows; None assumes 224, see `model.provenance["assumed"]`.
         num_classes: Replace the classifier by a fresh one with so many classes; None: keep it.
-        ema: Read the averaged weights of an official checkpoint, which are the model; False: the raw ones.
+        ema: Where a checkpoint holds averaged weights and raw ones, read the averaged, which are the model; False: the
+            raw ones.
+        dtype: Of the network, whatever the file's: float32, float16, bfloat16 or float64.
 
     Raises:
-        MaxViTError: If the file is missing, damaged or of another architecture.
+        MaxViTError: If the file is missing, damaged or of another architecture, or `dtype` is no such type.
     """
     state, metadata = read_checkpoint(Path(path), ema, image_size)
-    model = MaxViT.restore(state, metadata, source=str(path))
+    model = MaxViT.restore(state, metadata, str(path), dtype)
     if image_size is not None:
         model.set_image_size(image_size)
     if num_classes is not None:
@@ -141,12 +153,12 @@ def _find_weights(name: str, pretrained: bool | str | Path) -> tuple[Path, str]:
     )
 
 
-def _load_variant(name: str, path: Path, drop_path_rate: float | None) -> MaxViT:
+def _load_variant(name: str, path: Path, drop_path_rate: float | None, dtype: torch.dtype) -> MaxViT:
     """Weights of the variant asked for."""
     state, metadata = read_checkpoint(path)
     if drop_path_rate is not None and isinstance(metadata.get("config"), dict):
         metadata = {**metadata, "config": {**metadata["config"], "drop_path_rate": drop_path_rate}}
-    model = MaxViT.restore(state, metadata, source=str(path))
+    model = MaxViT.restore(state, metadata, str(path), dtype)
     found = variant_name(model.config)
     if found != name:
         todo = f"ask for create_model({found!r}, ...)" if found else "read them with load_model"

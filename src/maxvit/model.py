@@ -268,14 +268,18 @@ class MaxViT(nn.Module, HubModel, TimmNames):
         storage.save(path, self.state_dict(), self.metadata())
 
     @classmethod
-    def load(cls, path: str | Path) -> Self:
+    def load(cls, path: str | Path, dtype: torch.dtype = torch.float32) -> Self:
         """Read what `save` wrote, in evaluation mode. `maxvit.load_model` reads files of other programs too.
 
+        Args:
+            path: A file, or a folder that holds one, see `maxvit.load_model`.
+            dtype: Of the network, whatever the file's.
+
         Raises:
-            MaxViTError: If the file is missing, damaged or not ours.
+            MaxViTError: If the file is missing, damaged or not ours, or `dtype` is not a floating-point type.
         """
         state, metadata = storage.load(path)
-        return cls.restore(state, metadata, str(path))
+        return cls.restore(state, metadata, str(path), dtype)
 
     @classmethod
     def outline(cls, config: MaxViTConfig) -> Self:
@@ -295,17 +299,22 @@ class MaxViT(nn.Module, HubModel, TimmNames):
         return describe(self.config, self.preprocessing, self.class_names, self.provenance)
 
     @classmethod
-    def restore(cls, state: Mapping[str, Tensor], metadata: Mapping[str, Any], source: str) -> Self:
+    def restore(
+        cls, state: Mapping[str, Tensor], metadata: Mapping[str, Any], source: str, dtype: torch.dtype = torch.float32
+    ) -> Self:
         """Make the network that a checkpoint describes, with its weights, in evaluation mode.
 
         Args:
             state: As `state_dict` gives it.
             metadata: As `metadata` gives it.
             source: Where they come from, for messages.
+            dtype: Of the network; weights of another type are converted, those of this type are used as they are.
 
         Raises:
-            MaxViTError: If they are not ours, or an entry is missing, left over or of another shape.
+            MaxViTError: If they are not ours, or an entry is missing, left over or of another shape; or if `dtype` is
+                not a floating-point type.
         """
+        check_dtype(dtype)
         if isinstance(task := metadata.get("task"), dict):
             name = task.get("name")
             raise MaxViTError(f"{source} holds a network for {name} (see maxvit.load_network): a classifier is wanted")
@@ -327,7 +336,13 @@ class MaxViT(nn.Module, HubModel, TimmNames):
         model.load_state_dict(state, assign=True)
         provenance = metadata.get("provenance")
         model.provenance = provenance if isinstance(provenance, dict) else {}
-        return model.requires_grad_().eval()
+        return model.to(dtype).requires_grad_().eval()
+
+
+def check_dtype(dtype: torch.dtype) -> None:
+    """Refuse types that weights cannot have. Raises `MaxViTError`."""
+    if dtype not in FLOATS:
+        raise MaxViTError(f"dtype is {dtype!r}; choose one of {', '.join(map(str, FLOATS))}")
 
 
 def describe(

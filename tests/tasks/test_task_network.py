@@ -137,3 +137,10 @@ def test_tasks_are_found_by_name_and_misspelt_ones_are_told():
         find_task("aesthetic")
     with pytest.raises(TypeError, match="aesthetics takes AestheticsSettings"):
         find_task("aesthetics")(TaskSettings(name="aesthetics"))
+
+
+@pytest.mark.parametrize(("given", "found"), [({}, torch.float32), ({"dtype": torch.float16}, torch.float16)])
+def test_a_file_of_16_bits_is_a_network_of_float32_unless_another_type_is_asked_for(tmp_path, given, found):
+    aesthetics().bfloat16().save(tmp_path / "a.safetensors")
+    network = load_network(tmp_path / "a.safetensors", **given)
+    assert {p.dtype for p in network.parameters()} == {found}

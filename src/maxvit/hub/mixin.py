@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+import torch
 from huggingface_hub import ModelCard, ModelHubMixin
 
 from maxvit import storage
@@ -31,7 +32,7 @@ class HubModel(ModelHubMixin):
         raise NotImplementedError
 
     @classmethod
-    def load(cls, path: str | Path) -> Self:
+    def load(cls, path: str | Path, dtype: torch.dtype = torch.float32) -> Self:
         """Read what `save` wrote."""
         raise NotImplementedError
 
@@ -48,16 +49,18 @@ class HubModel(ModelHubMixin):
         token: str | None = None,
         cache_dir: str | Path | None = None,
         local_files_only: bool = False,
+        dtype: torch.dtype = torch.float32,
     ) -> Self:
         """Load a network that `save_pretrained` or `push_to_hub` wrote, in evaluation mode.
 
         Args:
-            source: "owner/name" on the hub, or a folder, or a file. Weights that other programs published are for
-                `maxvit.create_model(name, pretrained=...)`.
+            source: "owner/name" on the hub, or a folder (of a run too), or a file. Weights that other programs published
+                are for `maxvit.create_model(name, pretrained=...)`.
             revision: A branch, tag or commit; None: main.
             token: For private repositories; None: the one that `hf auth login` stored.
             cache_dir: Another cache than the hub's own.
             local_files_only: Ask nobody, take the cached file.
+            dtype: Of the network, whatever the file's.
 
         Raises:
             MaxViTError: If it cannot be found, is damaged, or `maxvit` did not write it.
@@ -68,6 +71,7 @@ class HubModel(ModelHubMixin):
             token=token,
             cache_dir=cache_dir,
             local_files_only=local_files_only,
+            dtype=dtype,
         )
 
     @classmethod
@@ -79,14 +83,15 @@ class HubModel(ModelHubMixin):
         token: str | None,
         cache_dir: str | Path | None,
         local_files_only: bool,
+        dtype: torch.dtype,
     ) -> Self:
         """The mixin's hook for reading."""
         path = Path(model_id)
         if path.is_dir():
-            return cls.load(path / WEIGHTS)
+            return cls.load(path / WEIGHTS, dtype)
         if path.exists() or path.suffix == ".safetensors":
-            return cls.load(path)
-        return cls.load(download(model_id, WEIGHTS, revision, token, cache_dir, local_files_only))
+            return cls.load(path, dtype)
+        return cls.load(download(model_id, WEIGHTS, revision, token, cache_dir, local_files_only), dtype)
 
     def _save_pretrained(self, save_directory: Path) -> None:
         """The mixin's hook for writing: weights, and a copy of their metadata."""

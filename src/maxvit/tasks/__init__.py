@@ -131,19 +131,22 @@ def task_of(path: str | Path) -> str:
     return str(said["name"]) if isinstance(said, dict) and "name" in said else CLASSIFICATION
 
 
-def load_network(path: str | Path, settings: Mapping[str, Any] | None = None) -> MaxViT | TaskNetwork:
+def load_network(
+    path: str | Path, settings: Mapping[str, Any] | None = None, dtype: torch.dtype = torch.float32
+) -> MaxViT | TaskNetwork:
     """Whatever network a checkpoint holds, in evaluation mode.
 
     Args:
         path: As `maxvit.load_model` takes it, or what `TaskNetwork.save` wrote.
         settings: Of the task, to be used in place of the checkpoint's.
+        dtype: Of the network, whatever the file's.
 
     Raises:
         MaxViTError: If the file is missing or damaged, its task is not installed, or a setting is not allowed.
     """
     if task_of(path) == CLASSIFICATION:
         state, metadata = read_checkpoint(Path(path))
-        return MaxViT.restore(state, metadata, source=str(path))
+        return MaxViT.restore(state, metadata, str(path), dtype)
     state, metadata = storage.load(path)
     try:
         config = MaxViTConfig.from_dict(metadata["config"])
@@ -155,7 +158,7 @@ def load_network(path: str | Path, settings: Mapping[str, Any] | None = None) ->
     network.backbone.preprocessing = preprocessing
     network.provenance = metadata.get("provenance") or {}
     try:
-        return network.take(state, str(path))
+        return network.take(state, str(path), dtype)
     except MaxViTError as error:
         if not settings:
             raise

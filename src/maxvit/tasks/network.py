@@ -5,12 +5,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+import torch
 from torch import Tensor, nn
 
 from maxvit import storage
 from maxvit.config import MaxViTConfig, Preprocessing
 from maxvit.errors import MaxViTError
-from maxvit.model import FORMAT, MaxViT, describe
+from maxvit.model import FORMAT, MaxViT, check_dtype, describe
 from maxvit.tasks.task import TaskSettings
 
 
@@ -81,8 +82,13 @@ class TaskNetwork(nn.Module):
         """Write one safetensors file. Raises `MaxViTError` as `MaxViT.save` does."""
         storage.save(path, self.state_dict(), self.metadata())
 
-    def take(self, state: Mapping[str, Tensor], source: str) -> Self:
-        """Use the tensors of a checkpoint as they are, in evaluation mode. Raises `MaxViTError` if they do not fit."""
+    def take(self, state: Mapping[str, Tensor], source: str, dtype: torch.dtype = torch.float32) -> Self:
+        """Use the tensors of a checkpoint, as they are if they have this type, in evaluation mode.
+
+        Raises:
+            MaxViTError: If they do not fit, or `dtype` is not a floating-point type.
+        """
+        check_dtype(dtype)
         wanted = {name: tensor.shape for name, tensor in self.state_dict().items()}
         wrong = sorted(n for n in wanted.keys() | state.keys() if n not in state or wanted.get(n) != state[n].shape)
         if wrong:
@@ -90,7 +96,7 @@ class TaskNetwork(nn.Module):
                 f"{source} does not hold the network that it describes: {', '.join(wrong[:3])} ({len(wrong)})"
             )
         self.load_state_dict(dict(state), assign=True)
-        self.requires_grad_()._freeze_what_is_not_used()
+        self.to(dtype).requires_grad_()._freeze_what_is_not_used()
         return self.eval()
 
     def count_parameters(self) -> int:
