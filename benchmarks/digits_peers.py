@@ -24,8 +24,8 @@ from maxvit.benchmark.note import table, write_note
 from maxvit.benchmark.peers import timm_network
 from maxvit.data.digits import load_digits
 from maxvit.inference.evaluate import evaluate
+from maxvit.storage import BEST
 from maxvit.training import run as runs
-from maxvit.training.files import BEST
 from maxvit.training.recipe import Recipe, load_recipe
 
 SIDE = 64

@@ -17,8 +17,9 @@ from unittest import mock
 from maxvit.benchmark.note import table, write_note
 from maxvit.data.digits import load_digits
 from maxvit.data.labelled import LabelledImages, Splits
+from maxvit.storage import BEST
 from maxvit.training import run as runs
-from maxvit.training.files import BEST, read_metrics
+from maxvit.training.files import read_metrics
 from maxvit.training.recipe import Recipe, load_recipe
 
 SOURCE = 40  # epochs of the first five digits

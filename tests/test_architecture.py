@@ -11,7 +11,8 @@ ROOT = Path(maxvit.__file__).parent
 ROOMS = {
     "errors": set(),
     "config": {"errors"},
-    "storage": {"errors"},
+    "signatures": set(),
+    "storage": {"errors", "signatures"},
     "hub": {"errors", "storage"},
     "layers": {"config", "errors"},
     "data": {"config", "errors", "storage"},
@@ -19,10 +20,10 @@ ROOMS = {
     "model": {"config", "errors", "hub", "layers", "storage", "timm_names"},
     "kernels": {"config", "errors", "layers", "model", "storage"},
     "checkpoints": {"config", "errors", "hub", "model", "storage"},
-    "create": {"checkpoints", "config", "errors", "hub", "model", "timm_names"},
+    "create": {"checkpoints", "config", "errors", "hub", "model", "storage", "timm_names"},
     "conversion": {"checkpoints", "config", "create", "errors"},
     "tasks": {"checkpoints", "config", "data", "errors", "model", "storage"},
-    "export": {"config", "data", "errors", "kernels", "layers", "model", "storage", "tasks"},
+    "export": {"config", "data", "errors", "kernels", "layers", "model", "signatures", "storage", "tasks"},
     "explain": {"config", "data", "errors", "layers", "model", "storage"},
     "inference": {
         "config",

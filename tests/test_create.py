@@ -94,7 +94,7 @@ def test_weights_that_do_not_fit_the_configuration_are_named(saved, change, says
 
 def test_weights_of_another_package_are_named(tmp_path):
     storage.save(tmp_path / "other.safetensors", {"conv.weight": torch.zeros(1)}, {})
-    with pytest.raises(MaxViTError, match=r"is no MaxViT that is known \(it holds conv\.weight\)"):
+    with pytest.raises(MaxViTError, match=r"is not a MaxViT that is known \(it holds conv\.weight\)"):
         load_model(tmp_path / "other.safetensors")
 
 

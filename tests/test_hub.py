@@ -110,7 +110,7 @@ def test_file_of_another_program_is_sent_to_its_reader(tmp_path):
 
 
 def test_missing_files_are_named(tmp_path, hub_cache):
-    with pytest.raises(MaxViTError, match=r"model\.safetensors does not exist"):
+    with pytest.raises(MaxViTError, match=r"is a folder without best\.safetensors or model\.safetensors"):
         MaxViT.from_pretrained(tmp_path)
     with pytest.raises(MaxViTError, match=r"nothing\.safetensors does not exist"):
         MaxViT.from_pretrained("runs/nothing.safetensors")

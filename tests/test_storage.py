@@ -83,8 +83,8 @@ def test_folder_that_cannot_be_made_is_named(tmp_path):
     ("content", "says"),
     [
         (None, "does not exist"),
-        (b"", "not a complete safetensors file"),
-        (b"garbage" * 99, "not a complete safetensors"),
+        (b"", "is empty, and not a file of weights: copy it again"),
+        (b"\1\2garbage" * 99, "is not a complete safetensors file; it may be truncated"),
     ],
 )
 def test_file_that_is_none_is_named(tmp_path, content, says):
@@ -104,7 +104,10 @@ def test_truncated_file_is_named(tmp_path, share):
 
 
 def test_folder_in_place_of_a_file_is_named(tmp_path):
-    with pytest.raises(MaxViTError, match=r"is a folder; give the \.safetensors file inside it"):
+    with pytest.raises(
+        MaxViTError,
+        match=r"is a folder without best\.safetensors or model\.safetensors; give the \.safetensors file inside it",
+    ):
         storage.load(tmp_path)
 
 
@@ -170,6 +173,6 @@ def test_folders_that_were_being_written_are_leftovers(tmp_path):
 
 
 def test_an_exported_file_is_told_from_a_damaged_one(tmp_path):
-    (tmp_path / "model.onnx").write_bytes(b"no safetensors at all")
+    (tmp_path / "model.onnx").write_bytes(b"\1\2no safetensors at all")
     with pytest.raises(MaxViTError, match="is an exported file: give the checkpoint"):
         storage.load(tmp_path / "model.onnx")

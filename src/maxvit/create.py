@@ -14,8 +14,8 @@ from maxvit.checkpoints.tensorflow import is_checkpoint
 from maxvit.config import VARIANTS, Pool, Size, variant_name
 from maxvit.errors import MaxViTError
 from maxvit.hub.download import download
-from maxvit.hub.mixin import WEIGHTS
 from maxvit.model import MaxViT, check_dtype
+from maxvit.storage import WEIGHTS
 from maxvit.timm_names import timm_words
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".tar", ".index")  # of files, not of names on the hub

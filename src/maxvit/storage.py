@@ -13,6 +13,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from maxvit.errors import MaxViTError
+from maxvit.signatures import other_kind
+
+BEST = "best.safetensors"  # of a run
+WEIGHTS, CONFIG = "model.safetensors", "config.json"  # the names that the hub knows
+INDEX = "model.safetensors.index.json"  # of weights in several files
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
@@ -143,42 +148,104 @@ def save_plain(path: str | Path, tensors: Mapping[str, Tensor], text: Mapping[st
     write_atomically(Path(path), lambda p: save_file(plain, p, dict(text)))
 
 
+def weights_of(path: str | Path) -> Path:
+    """The file of weights that a path stands for.
+
+    Args:
+        path: A file, which is its own; the folder of a run, whose best weights are meant; or a folder with
+            `model.safetensors` or `model.safetensors.index.json`, as `save_pretrained` and the hub have them. Any
+            other path is given back as it is.
+    """
+    path = Path(path)
+    return next((path / name for name in (BEST, WEIGHTS, INDEX) if (path / name).is_file()), path)
+
+
+def weight_files(path: str | Path) -> list[Path]:
+    """The files that hold the weights of a path, in order: one, or those of an index and the index itself.
+
+    Raises:
+        MaxViTError: If the index is damaged.
+    """
+    path = weights_of(path)
+    return [path, *_shards(path)] if _is_index(path) else [path]
+
+
 def load_metadata(path: str | Path) -> dict[str, Any]:
-    """Read the metadata alone: values that are JSON are decoded, others are given as text."""
-    with _open(Path(path)) as file:
-        return decode(file.metadata())
+    """Read the metadata alone, see `load`: values that are JSON are decoded, others are given as text."""
+    path = weights_of(path)
+    with _open(_shards(path)[0] if _is_index(path) else path) as file:
+        return _described(path, decode(file.metadata()))
 
 
 def load(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read a safetensors file: tensors on the CPU, and the metadata.
+    """Read a safetensors file, or several by their index: tensors on the CPU, and the metadata.
 
-    In the file tensors follow one another without a gap. They are copied to addresses as PyTorch allocates them:
+    In a file tensors follow one another without a gap. They are copied to addresses as PyTorch allocates them:
     some CPU kernels round otherwise where an address is odd, and a network would not answer as when it was saved.
+
+    Where weights have the hub's name and do not describe a network, as another program wrote them anew, what
+    `config.json` beside them says is their metadata.
+
+    Args:
+        path: As for `weights_of`.
 
     Raises:
         MaxViTError: If the file is missing, truncated or no safetensors file.
     """
-    path = Path(path)
-    with _open(path) as file:
-        try:
-            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
-            return tensors, decode(file.metadata())
-        except (SafetensorError, OSError) as error:
-            raise MaxViTError(f"{path} cannot be read: {error}; it may be damaged, copy it again") from error
+    path = weights_of(path)
+    tensors: dict[str, Tensor] = {}
+    metadata: dict[str, Any] = {}
+    for part in _shards(path) if _is_index(path) else [path]:
+        with _open(part) as file:
+            try:
+                tensors |= {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+                metadata |= decode(file.metadata())
+            except (SafetensorError, OSError) as error:
+                raise MaxViTError(f"{part} cannot be read: {error}; it may be damaged, copy it again") from error
+    return tensors, _described(path, metadata)
+
+
+def _is_index(path: Path) -> bool:
+    return path.name.endswith(".safetensors.index.json")
+
+
+def _shards(index: Path) -> list[Path]:
+    """The files that an index names, which lie beside it."""
+    try:
+        names = sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
+        if not names or any(Path(name).name != name for name in names):
+            raise ValueError(f"it names {names[:1]}")
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise MaxViTError(f"{index} is not an index of safetensors files: copy it again") from error
+    return [index.with_name(name) for name in names]
+
+
+def _described(path: Path, metadata: dict[str, Any]) -> dict[str, Any]:
+    if "config" in metadata or path.name not in (WEIGHTS, INDEX):
+        return metadata
+    try:
+        beside = json.loads(path.with_name(CONFIG).read_bytes())
+    except (OSError, ValueError, RecursionError):  # there is none, or none that can be used
+        return metadata
+    return beside if isinstance(beside, dict) else metadata
 
 
 def _open(path: Path) -> Any:
     if not path.exists():
         raise MaxViTError(f"{path} does not exist: check the path")
     if not path.is_file():
-        raise MaxViTError(f"{path} is a folder; give the .safetensors file inside it")
+        raise MaxViTError(f"{path} is a folder without {BEST} or {WEIGHTS}; give the .safetensors file inside it")
     try:
         return safe_open(path, framework="pt")
-    except (SafetensorError, OSError) as error:
-        reason = f"is not a complete safetensors file ({error}); it may be truncated, copy it again"
+    except SafetensorError as error:
+        if (sentence := other_kind(path, "a file of weights")) is not None:
+            raise MaxViTError(sentence) from error
+        reason = "is not a complete safetensors file; it may be truncated, copy it again"
         if path.suffix in (".onnx", ".xml", ".pt2"):
             reason = "is an exported file: give the checkpoint that it was made from"
         raise MaxViTError(f"{path} {reason}") from error
+    except OSError as error:
+        raise MaxViTError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
 def decode(metadata: Mapping[str, str] | None) -> dict[str, Any]:

@@ -2,15 +2,26 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 from torchvision.models import resnet18
 
-from maxvit import MaxViT, MaxViTConfig, MaxViTError, load_model, storage
-from maxvit.checkpoints.detect import read_checkpoint
-from maxvit.checkpoints.timm import save_for_timm
+from maxvit import (
+    MaxViT,
+    MaxViTConfig,
+    MaxViTError,
+    Predictor,
+    create_model,
+    export_model,
+    load_model,
+    load_network,
+    storage,
+)
+from maxvit.checkpoints.timm import save_for_timm, to_timm
 from maxvit.config import Preprocessing, official_preprocessing
+from maxvit.tasks.classification import Classification
 from official import CHECKPOINT
 
 CONFIG = MaxViTConfig(
@@ -56,21 +67,29 @@ def test_another_network_is_refused_by_the_first_names_it_holds(tmp_path):
     with pytest.raises(MaxViTError) as raised:
         load_model(tmp_path / "resnet18.pth")
     assert str(raised.value) == (
-        f"{tmp_path / 'resnet18.pth'} is no MaxViT that is known (it holds conv1.weight, bn1.weight, bn1.bias); "
+        f"{tmp_path / 'resnet18.pth'} is not a MaxViT that is known (it holds conv1.weight, bn1.weight, bn1.bias); "
         "readable are files that maxvit wrote, official TensorFlow checkpoints, and weights of timm and torchvision"
     )
 
 
 def test_a_file_without_tensors_is_refused(tmp_path):
     save_file({}, tmp_path / "empty.safetensors")
-    with pytest.raises(MaxViTError, match=r"is no MaxViT that is known \(it holds no tensors\)"):
+    with pytest.raises(MaxViTError, match=r"is not a MaxViT that is known \(it holds no tensors\)"):
         load_model(tmp_path / "empty.safetensors")
 
 
-def test_raw_weights_exist_in_official_checkpoints_only(tmp_path):
+def test_raw_weights_exist_beside_averaged_ones_only(tmp_path):
     MaxViT(CONFIG).save(tmp_path / "ours.safetensors")
-    with pytest.raises(MaxViTError, match="holds one set of weights; ema=False is for official TensorFlow checkpoints"):
-        read_checkpoint(tmp_path / "ours.safetensors", ema=False)
+    with pytest.raises(
+        MaxViTError, match=r"ours\.safetensors: it holds one set of weights, and not averaged and raw ones"
+    ):
+        load_model(tmp_path / "ours.safetensors", ema=False)
+    raw, averaged = MaxViT(CONFIG).state_dict(), MaxViT(CONFIG).state_dict()
+    torch.save({"state_dict": to_timm(raw, CONFIG), "state_dict_ema": to_timm(averaged, CONFIG)}, tmp_path / "timm.pth")
+    for ema, wanted, said in ((True, averaged, "averaged"), (False, raw, "raw")):
+        model = load_model(tmp_path / "timm.pth", ema=ema)
+        assert all(t.equal(wanted[name]) for name, t in model.state_dict().items())
+        assert model.provenance == {"converted_from": "timm timm.pth", "weights": said}
 
 
 @pytest.mark.parametrize("config", [{"depths": [1, 1, 10**9, 1]}, {"depths": [10**6] * 4}])
@@ -110,7 +129,40 @@ def test_weights_of_a_type_that_is_none_are_refused(tmp_path, dtype):
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
-def test_weights_of_another_precision_are_kept_as_they_are(tmp_path, dtype):
+@pytest.mark.parametrize("write", ["ours", "timm", "pickle"])
+def test_a_network_is_float32_whatever_its_file_is_unless_another_type_is_asked_for(tmp_path, dtype, write):
     model = MaxViT(CONFIG).to(dtype)
-    model.save(tmp_path / "f")
-    assert {p.dtype for p in load_model(tmp_path / "f").parameters()} == {dtype}
+    if write == "ours":
+        model.save(tmp_path / "f")
+    elif write == "timm":
+        save_for_timm(model, tmp_path / "f")
+    else:
+        torch.save({"model": model.state_dict()}, tmp_path / "f")
+    wanted = model.state_dict()
+    for given, found in (({}, torch.float32), ({"dtype": dtype}, dtype)):
+        state = load_model(tmp_path / "f", **given).state_dict()
+        assert {t.dtype for t in state.values()} == {found, torch.int64}
+        assert all(t.equal(wanted[name].to(t.dtype)) for name, t in state.items())
+
+
+@pytest.mark.parametrize(
+    "load", [load_model, load_network, MaxViT.load, MaxViT.from_pretrained,
+             lambda path, dtype: create_model("maxvit_micro", pretrained=path, dtype=dtype)],
+)  # fmt: skip
+def test_every_way_to_load_takes_a_type_and_refuses_what_is_no_type_of_weights(tmp_path, load):
+    create_model("maxvit_micro").bfloat16().save(tmp_path / "f.safetensors")
+    assert load(tmp_path / "f.safetensors", dtype=torch.float16).any_weight().dtype == torch.float16
+    with pytest.raises(MaxViTError, match=r"dtype is torch\.int8; choose one of torch\.float32, torch\.float16"):
+        load(tmp_path / "f.safetensors", dtype=torch.int8)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_network_of_a_16_bit_file_answers_is_exported_and_learns(tmp_path, dtype):
+    MaxViT(CONFIG).to(dtype).save(tmp_path / "f.safetensors")
+    (answer,) = Predictor(tmp_path / "f.safetensors")(np.zeros((40, 40, 3), np.uint8))
+    assert sum(p for _, p in answer.classes) == pytest.approx(1)
+    model = load_model(tmp_path / "f.safetensors")
+    assert export_model(model, tmp_path / "f.onnx").verification.relative < 1e-4
+    losses = Classification(model.train())(torch.randn(2, 3, 64, 64), torch.tensor([0, 1]))
+    losses["loss"].backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())

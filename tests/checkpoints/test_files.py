@@ -1,5 +1,6 @@
 """Files of PyTorch: what is inside counts, nothing inside is run, and what cannot be read is named."""
 
+import argparse
 import builtins
 import io
 import os
@@ -11,18 +12,19 @@ import torch
 from torch import nn
 
 from maxvit import MaxViT, MaxViTConfig, MaxViTError, load_model
-from maxvit.checkpoints.files import read_tensors
+from maxvit.checkpoints.files import read_weights
 from maxvit.checkpoints.timm import to_timm
 
 CONFIG = MaxViTConfig(
     stem_channels=4, channels=(4, 8, 8, 8), depths=(1, 1, 1, 1), head_dim=4, num_classes=3, image_size=(64, 64),
     window_size=(2, 2), grid_size=(2, 2),
 )  # fmt: skip
-TENSORS = {"a.weight": torch.randn(3, 5), "b": torch.arange(7)}
+FIRST = "stem.conv1.weight"
+TENSORS = {FIRST: torch.randn(3, 5), "b": torch.arange(7)}
 
 
-def read(path):
-    tensors, metadata = read_tensors(path)
+def read(path, averaged=True):
+    tensors, metadata, _ = read_weights(path, averaged)
     assert metadata == {}
     return tensors
 
@@ -31,19 +33,56 @@ def same(found, wanted=TENSORS):
     return found.keys() == wanted.keys() and all(torch.equal(found[n], wanted[n]) for n in wanted)
 
 
-@pytest.mark.parametrize("key", ["state_dict", "model", "state_dict_ema", "model_ema"])
-@pytest.mark.parametrize("prefix", ["", "module."])
+def under(prefix, tensors=TENSORS):
+    return {prefix + name: tensor for name, tensor in tensors.items()}
+
+
+OTHERS = {name: tensor + 1 for name, tensor in TENSORS.items()}  # weights that are not wanted
+WRAPPED = {  # what training programs leave, and whether averaged weights are among it
+    "plain": (TENSORS, False),
+    "timm": ({"epoch": 3, "state_dict": OTHERS, "optimizer": {0: torch.ones(1)}, "state_dict_ema": TENSORS}, True),
+    "torchvision": ({"model": OTHERS, "model_ema": {"n_averaged": torch.tensor(7), **under("module.")}}, True),
+    "Lightning": ({"state_dict": {"loss.weight": torch.ones(2), **under("model.")}, "loops": {"a": [1]}}, False),
+    "Lightning, averaged beside": ({"state_dict": {**under("net.", OTHERS), **under("ema_net.module.")}}, True),
+    "averaged in place": ({"current_model_state": under("net.", OTHERS), "state_dict": under("net.")}, False),
+    "compiled, on several GPUs": ({"model": under("module._orig_mod.")}, False),
+    "AveragedModel": ({"n_averaged": torch.tensor(7), **under("module.")}, False),
+    "in one another": ({"last": {"checkpoint": {"net": under("_orig_mod.module.model.")}}}, False),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRAPPED)
 @pytest.mark.parametrize("new_format", [True, False])
-def test_weights_are_found_where_training_scripts_put_them(tmp_path, key, prefix, new_format):
-    inside = {prefix + name: tensor for name, tensor in TENSORS.items()}
+def test_weights_are_found_where_training_programs_put_them_and_averaged_ones_first(tmp_path, name, new_format):
+    content, averaged = WRAPPED[name]
+    arguments = argparse.Namespace(lr=0.1, model="maxvit_t")
     path = tmp_path / "model.pth.tar"
-    torch.save({"epoch": 3, key: inside}, path, _use_new_zipfile_serialization=new_format)
-    assert same(read(path))
+    torch.save({**content, "args": arguments}, path, _use_new_zipfile_serialization=new_format)
+    found = read_weights(path)
+    assert same(found.tensors)
+    assert found.averaged == averaged
 
 
-def test_averaged_weights_come_before_the_others(tmp_path):
-    others = {name: tensor + 1 for name, tensor in TENSORS.items()}
-    torch.save({"state_dict": others, "state_dict_ema": TENSORS}, tmp_path / "model.pth")
+def test_the_raw_weights_beside_averaged_ones_are_read_where_they_are_wanted(tmp_path):
+    torch.save({"state_dict": OTHERS, "state_dict_ema": TENSORS}, tmp_path / "model.pth")
+    assert same(read(tmp_path / "model.pth", averaged=False), OTHERS)
+    torch.save(TENSORS, tmp_path / "model.pth")
+    with pytest.raises(MaxViTError, match=r"it holds one set of weights, and not averaged and raw ones: do not ask"):
+        read(tmp_path / "model.pth", averaged=False)
+
+
+def test_of_several_networks_none_is_chosen(tmp_path):
+    torch.save({"state_dict": {**under("student."), **under("teacher.")}}, tmp_path / "model.pth")
+    with pytest.raises(
+        MaxViTError, match=r"several networks \(state_dict\.student\., state_dict\.teacher\.\): save the"
+    ):
+        read(tmp_path / "model.pth")
+
+
+def test_a_file_that_holds_itself_is_read_once(tmp_path):
+    content = {"model": TENSORS}
+    content["again"] = content
+    torch.save(content, tmp_path / "model.pth")
     assert same(read(tmp_path / "model.pth"))
 
 
@@ -89,12 +128,12 @@ CALLS = {
 @pytest.mark.parametrize("name", ["model.pth", "model", "model.txt"])
 def test_a_pickle_that_would_run_code_is_never_run(tmp_path, call, write, name):
     canary, path = tmp_path / "canary", tmp_path / name
-    content = {"a.weight": TENSORS["b"], "b": CALLS[call](canary)}
+    content = {**TENSORS, "b": CALLS[call](canary), "args": argparse.Namespace(lr=0.1)}
     if write == "bare":
         path.write_bytes(pickle.dumps(content["b"]))
     else:
         torch.save(content, path, _use_new_zipfile_serialization=write == "zip")
-    with pytest.raises(MaxViTError, match=r"is not opened, because a pickle can run code .*as safetensors$"):
+    with pytest.raises(MaxViTError, match=r"is not opened, because a pickle can run code; .*as safetensors$"):
         load_model(path)
     assert [p.name for p in tmp_path.iterdir()] == [name]
 
@@ -114,8 +153,18 @@ def test_the_canary_does_sing_where_a_pickle_is_run(tmp_path):
 
 def test_a_whole_network_is_not_opened(tmp_path):
     torch.save(nn.Linear(2, 3), tmp_path / "model.pt")
-    with pytest.raises(MaxViTError, match="holds more than tensors, or is damaged, and is not opened"):
+    with pytest.raises(MaxViTError) as raised:
         load_model(tmp_path / "model.pt")
+    assert str(raised.value) == (
+        f"{tmp_path / 'model.pt'} holds more than tensors (torch.nn.modules.linear.Linear), and is not opened, because "
+        "a pickle can run code; save the weights alone, as safetensors"
+    )
+
+
+def test_a_class_in_the_arguments_of_a_program_is_not_opened(tmp_path):
+    torch.save({"model": TENSORS, "args": argparse.Namespace(act=nn.GELU)}, tmp_path / "model.pth")
+    with pytest.raises(MaxViTError, match=r"holds more than tensors \(torch\.nn\.modules\.activation\.GELU\), and is"):
+        load_model(tmp_path / "model.pth")
 
 
 def test_a_torchscript_program_is_named(tmp_path):
@@ -136,7 +185,7 @@ def test_a_real_torchscript_program_is_named(tmp_path):
 def test_an_archive_of_something_else_is_named(tmp_path):
     with zipfile.ZipFile(tmp_path / "model.pth", "w") as archive:
         archive.writestr("letter.txt", "Dear reader")
-    with pytest.raises(MaxViTError, match="is a zip archive, and none of PyTorch: unpack it"):
+    with pytest.raises(MaxViTError, match="is a zip archive, and not one of PyTorch: unpack it"):
         load_model(tmp_path / "model.pth")
 
 
@@ -154,9 +203,8 @@ def test_a_compressed_archive_is_not_unpacked(tmp_path):
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (b"", "model.pth is empty: it may be damaged, copy it again"),
-        (b"Dear reader", "model.pth is no file of PyTorch and no safetensors file: it may be damaged"),
-        (b"PK\3\4 and so on", "model.pth (cannot be read|holds more than tensors)"),
+        (b"", "model.pth is empty, and not a file of weights: copy it again"),
+        (b"PK\3\4 and so on", "model.pth cannot be read: it is truncated or damaged; copy it again"),
         (b"\x80\x02}.", "model.pth (cannot be read|holds more than tensors)"),
     ],
 )
@@ -179,12 +227,11 @@ def test_a_truncated_pickle_is_named(tmp_path, share, new_format):
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        ([torch.zeros(3)], "holds a list and no tensors by name"),
-        ({}, "holds a dict and no tensors by name"),
-        ({"state_dict": {"a": torch.zeros(1), "epoch": 3}}, "holds something that is no tensor under 'epoch'"),
-        ({"a": torch.zeros(1).expand(10**12)}, "holds no plain tensor under 'a'"),
-        ({"a": torch.zeros(3, device="meta")}, "holds no plain tensor under 'a'"),
-        ({"a": torch.eye(3).to_sparse()}, "holds no plain tensor under 'a'"),
+        ([torch.zeros(3)], "it holds no tensors"),
+        ({}, "it holds no tensors"),
+        ({FIRST: torch.zeros(1).expand(10**12)}, f"holds no plain tensor under '{FIRST}'"),
+        ({FIRST: torch.zeros(3, device="meta")}, f"holds no plain tensor under '{FIRST}'"),
+        ({FIRST: torch.eye(3).to_sparse()}, f"holds no plain tensor under '{FIRST}'"),
     ],
 )
 def test_contents_that_are_no_state_dict_are_named(tmp_path, content, says):

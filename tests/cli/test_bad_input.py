@@ -303,7 +303,10 @@ def test_a_checkpoint_that_is_missing(refused_checkpoint, tmp_path):
 
 
 def test_a_checkpoint_that_is_a_folder(refused_checkpoint, images):
-    assert refused_checkpoint(images) == f"{images} is a folder; give the .safetensors file inside it"
+    sentence = (
+        f"{images} is a folder without best.safetensors or model.safetensors; give the .safetensors file inside it"
+    )
+    assert refused_checkpoint(images) == sentence
 
 
 @pytest.mark.parametrize("length", [0, 7, 1000, 100_000, -1])
@@ -311,7 +314,7 @@ def test_a_checkpoint_that_is_truncated(refused, trained, tmp_path, length):
     path = tmp_path / "half.safetensors"
     path.write_bytes(trained.checkpoint.read_bytes()[:length])
     sentence = refused("info", path)
-    assert sentence.startswith(f"{path} is not a complete safetensors file")
+    assert sentence.startswith(f"{path} is " + ("not a complete safetensors file" if length else "empty"))
     assert sentence.endswith("copy it again")
 
 
@@ -325,7 +328,7 @@ def test_a_checkpoint_of_another_program(refused_checkpoint, tmp_path):
     path = tmp_path / "other.safetensors"
     save_file({"layer1.weight": torch.zeros(3)}, path)
     sentence = refused_checkpoint(path)
-    assert sentence.startswith(f"{path} is no MaxViT that is known (it holds layer1.weight); readable are ")
+    assert sentence.startswith(f"{path} is not a MaxViT that is known (it holds layer1.weight); readable are ")
 
 
 def test_a_checkpoint_that_describes_another_network_than_it_holds(refused_checkpoint, trained, tmp_path):
@@ -563,7 +566,7 @@ def test_a_disk_without_room_for_a_new_file_leaves_none(refused, trained, tmp_pa
         ("config.yaml", "- 1", ["holds no sections"]),
         ("config.yaml", "data: 3", ["data is 3", "section"]),
         ("metrics.csv", "epoch\nx\n", ["metrics.csv is damaged"]),
-        ("best.safetensors", "hello", ["best.safetensors is not a complete safetensors file"]),
+        ("best.safetensors", "hello", ["best.safetensors is text ('hello'), and not a file of weights"]),
     ],
 )
 def test_a_run_with_a_damaged_file_has_no_report(refused, trained, tmp_path, name, text, words):

@@ -6,13 +6,11 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from maxvit.checkpoints import tensorflow, timm, torchvision
-from maxvit.checkpoints.files import read_tensors
-from maxvit.config import Size, official_preprocessing
+from maxvit.checkpoints import plain, tensorflow, timm, torchvision
+from maxvit.checkpoints.files import READABLE, read_weights
+from maxvit.config import MaxViTConfig, Preprocessing, Size, official_preprocessing
 from maxvit.errors import MaxViTError
 from maxvit.model import FORMAT, describe
-
-READABLE = "readable are files that maxvit wrote, official TensorFlow checkpoints, and weights of timm and torchvision"
 
 
 class Checkpoint(NamedTuple):
@@ -31,10 +29,10 @@ def read_checkpoint(path: Path, ema: bool = True, image_size: int | Size | None 
     """Read weights of any format.
 
     Args:
-        path: A file, or the folder or prefix of an official checkpoint.
-        ema: The averaged weights of an official checkpoint; False: the raw ones.
-        image_size: What an official checkpoint was made for, which its files do not say; None: 224 is assumed. Files
-            of other formats say it themselves.
+        path: A file or a folder, see `maxvit.storage.weights_of`; or the folder or prefix of an official checkpoint.
+        ema: The averaged weights, of a checkpoint that holds averaged and raw ones; False: the raw ones.
+        image_size: What an official checkpoint was made for, which its files do not say; None: 224 is assumed. Our own
+            tensors without a description are then of this size. Files of other formats say it themselves.
 
     Raises:
         MaxViTError: If it is missing, damaged or of no format that is known.
@@ -49,26 +47,29 @@ def read_checkpoint(path: Path, ema: bool = True, image_size: int | Size | None 
             config = config.resized(image_size)
         preprocessing = official_preprocessing(config.image_size, imagenet_21k=config.num_classes > 1000)
         return Checkpoint(state, describe(config, preprocessing, None, provenance))
-    if not ema:
-        raise MaxViTError(f"{path} holds one set of weights; ema=False is for official TensorFlow checkpoints")
-    tensors, metadata = read_tensors(path)
+    tensors, metadata, averaged = read_weights(path, averaged=ema)
     if metadata.get("format") == FORMAT:
         return Checkpoint(tensors, metadata)
-    translate = _foreign(tensors)
-    if translate is None:
-        found = ", ".join(list(tensors)[:3])[:200] or "no tensors"
-        raise MaxViTError(f"{path} is no MaxViT that is known (it holds {found}); {READABLE}")
-    name, function = translate
     try:
-        config, preprocessing, state = function(tensors)
+        name, config, preprocessing, state = _translated(tensors, image_size)
     except MaxViTError as error:
         raise MaxViTError(f"{path}: {error}") from error
-    return Checkpoint(state, describe(config, preprocessing, None, {"converted_from": f"{name} {path.name}"}))
+    provenance = {"converted_from": f"{name} {path.name}"}
+    if averaged or not ema:
+        provenance["weights"] = "averaged" if averaged else "raw"
+    if name == FORMAT:
+        provenance["assumed"] = plain.ASSUMED
+    return Checkpoint(state, describe(config, preprocessing, None, provenance))
 
 
-def _foreign(tensors: Mapping[str, Tensor]) -> tuple[str, Any] | None:
+def _translated(
+    tensors: Mapping[str, Tensor], image_size: int | Size | None
+) -> tuple[str, MaxViTConfig, Preprocessing, dict[str, Tensor]]:
+    """Whose they are, the network, and its tensors by our names."""
     if timm.is_timm(tensors):
-        return "timm", timm.from_timm
+        return "timm", *timm.from_timm(tensors)
     if torchvision.is_torchvision(tensors):
-        return "torchvision", torchvision.from_torchvision
-    return None
+        return "torchvision", *torchvision.from_torchvision(tensors)
+    if plain.is_plain(tensors):
+        return FORMAT, *plain.from_plain(tensors, image_size)
+    raise MaxViTError(f"it is not a MaxViT that is known (it holds {', '.join(list(tensors)[:3])[:200]}); {READABLE}")

@@ -1,41 +1,61 @@
 """Tensors of any published file: safetensors, or a PyTorch pickle of which nothing is executed."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from maxvit import storage
 from maxvit.checkpoints.pickles import is_pickle, load_pickle
+from maxvit.checkpoints.wrapped import find_network, flatten
 from maxvit.errors import MaxViTError
+from maxvit.model import FORMAT
 
-_INSIDE = ("state_dict_ema", "model_ema", "state_dict", "model")  # where training scripts put the weights
+READABLE = "readable are files that maxvit wrote, official TensorFlow checkpoints, and weights of timm and torchvision"
 
 
-def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors by name, and the metadata (empty for a pickle). The file's first bytes say what it is, not its name.
+class Weights(NamedTuple):
+    """Of one network.
+
+    Attributes:
+        tensors: By the names of the network that was saved, without what a training program puts before them.
+        metadata: Of a file that describes its network; else what there is, of a pickle nothing.
+        averaged: They are the averaged ones of two sets.
+    """
+
+    tensors: dict[str, Tensor]
+    metadata: dict[str, Any]
+    averaged: bool = False
+
+
+def read_weights(path: Path, averaged: bool = True) -> Weights:
+    """Read the weights of a network. The file's first bytes say what it is, not its name.
+
+    Args:
+        path: As for `maxvit.storage.weights_of`.
+        averaged: Where a file holds averaged weights and others, the averaged ones; False: the others.
 
     Raises:
-        MaxViTError: If the file is missing, damaged, or holds more than tensors.
+        MaxViTError: If the file is missing, damaged, or holds no network, several, or code.
     """
-    if path.is_file() and is_pickle(path):
-        return _unwrap(load_pickle(path), path), {}
-    return storage.load(path)
-
-
-def _unwrap(loaded: Any, path: Path) -> dict[str, Tensor]:
-    for key in _INSIDE:
-        if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
-            loaded = loaded[key]
-            break
-    if not isinstance(loaded, dict) or not loaded:
-        raise MaxViTError(f"{path} holds a {type(loaded).__name__} and no tensors by name: save a state_dict")
-    odd = [str(name) for name, value in loaded.items() if not isinstance(value, Tensor)]
-    if odd:
-        raise MaxViTError(f"{path} holds something that is no tensor under {odd[0]!r}: save a state_dict")
-    length = path.stat().st_size
-    return {str(name).removeprefix("module."): _own(tensor, str(name), path, length) for name, tensor in loaded.items()}
+    path = storage.weights_of(path)
+    pickled = path.is_file() and is_pickle(path)
+    found, metadata = (flatten(load_pickle(path)), {}) if pickled else storage.load(path)
+    if metadata.get("format") == FORMAT and averaged:
+        return Weights(found, metadata)
+    try:
+        place = find_network(found, averaged)
+    except MaxViTError as error:
+        raise MaxViTError(f"{path}: {error}") from error
+    if place is None:
+        some = ", ".join(list(found)[:3])[:200] or "no tensors"
+        raise MaxViTError(f"{path} is not a MaxViT that is known (it holds {some}); {READABLE}")
+    tensors = {name.removeprefix(place.prefix): t for name, t in found.items() if name.startswith(place.prefix)}
+    if pickled:
+        length = path.stat().st_size
+        tensors = {name: _own(tensor, name, path, length) for name, tensor in tensors.items()}
+    return Weights(tensors, metadata, place.averaged)
 
 
 def _own(tensor: Tensor, name: str, path: Path, length: int) -> Tensor:

@@ -1,6 +1,8 @@
 """PyTorch's own files (`.pth`, `.bin`, ...): pickles, in a zip archive or bare, opened without running anything."""
 
+import argparse
 import pickle
+import re
 import struct
 import warnings
 import zipfile
@@ -12,7 +14,9 @@ import torch
 from maxvit.errors import MaxViTError
 
 _ZIP, _PICKLE = b"PK", b"\x80"
-_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".tar")
+_HARMLESS: list[Any] = [
+    argparse.Namespace
+]  # beside tensors and plain values: training programs store their arguments so
 _DAMAGED = (  # what readers of pickles and of zip archives raise on damaged files
     *(OSError, EOFError, ValueError, LookupError, RuntimeError, AttributeError, TypeError, AssertionError),
     *(OverflowError, MemoryError, ImportError, struct.error, zipfile.BadZipFile, zipfile.LargeZipFile),
@@ -23,21 +27,15 @@ def is_pickle(path: Path) -> bool:
     """Whether the first bytes are those of a zip archive or of a pickle, and not of a safetensors file.
 
     Raises:
-        MaxViTError: If it cannot be opened, or is named like a pickle and is none.
+        MaxViTError: If it cannot be opened.
     """
     try:
         with path.open("rb") as file:
             head = file.read(9)
     except OSError as error:
         raise MaxViTError(f"{path} cannot be read: {error.strerror}") from error
-    if head[8:] == b"{":  # safetensors: 8 bytes of length, then JSON
-        return False
-    if head.startswith((_ZIP, _PICKLE)):
-        return True
-    if path.suffix in _SUFFIXES:
-        what = "is empty" if not head else "is no file of PyTorch and no safetensors file"
-        raise MaxViTError(f"{path} {what}: it may be damaged, copy it again")
-    return False
+    # safetensors: 8 bytes of length, then JSON
+    return head[8:] != b"{" and head.startswith((_ZIP, _PICKLE))
 
 
 def load_pickle(path: Path) -> Any:
@@ -55,16 +53,19 @@ def load_pickle(path: Path) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of what the weights_only reader may not support: it says so by an error
             # mapped, a tensor cannot reach beyond the end of its file, whatever size it says it has
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=in_archive)
+            with torch.serialization.safe_globals(_HARMLESS):
+                return torch.load(path, map_location="cpu", weights_only=True, mmap=in_archive)
     except pickle.UnpicklingError as error:
+        found = re.search(r"GLOBAL ([\w.]+)", str(error))
+        what = f" ({found[1]})" if found else ", or is damaged"
         raise MaxViTError(
-            f"{path} holds more than tensors, or is damaged, and is not opened, because a pickle can run code "
-            f"({_reason(error)}); save the weights alone, as safetensors"
+            f"{path} holds more than tensors{what}, and is not opened, because a pickle can run code; save the "
+            "weights alone, as safetensors"
         ) from error
     except MaxViTError:
         raise
     except _DAMAGED as error:
-        raise MaxViTError(f"{path} cannot be read ({_reason(error)}); it may be damaged, copy it again") from error
+        raise MaxViTError(f"{path} cannot be read: it is truncated or damaged; copy it again") from error
 
 
 def _check_archive(path: Path) -> None:
@@ -72,15 +73,13 @@ def _check_archive(path: Path) -> None:
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
     names = [entry.filename.rpartition("/")[2] for entry in entries]
+    if "archive_version" in names:
+        raise MaxViTError(f"{path} is a program of torch.export: give the checkpoint that it was made from")
     if "constants.pkl" in names:
         raise MaxViTError(f"{path} is a TorchScript program, and not weights: save the state_dict of its module")
     if "data.pkl" not in names:
         raise MaxViTError(
-            f"{path} is a zip archive, and none of PyTorch: unpack it, and give the file of weights in it"
+            f"{path} is a zip archive, and not one of PyTorch: unpack it, and give the file of weights in it"
         )
     if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
         raise MaxViTError(f"{path} is a compressed archive, which PyTorch does not write: copy the original again")
-
-
-def _reason(error: BaseException) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]

@@ -11,9 +11,8 @@ from maxvit import storage
 from maxvit.errors import MaxViTError
 from maxvit.hub.card import model_card
 from maxvit.hub.download import download, plain_errors
+from maxvit.storage import CONFIG, WEIGHTS
 
-WEIGHTS = "model.safetensors"  # the names that the hub knows
-CONFIG = "config.json"
 COMMIT_MESSAGE = "MaxViT weights"
 
 
@@ -54,8 +53,8 @@ class HubModel(ModelHubMixin):
         """Load a network that `save_pretrained` or `push_to_hub` wrote, in evaluation mode.
 
         Args:
-            source: "owner/name" on the hub, or a folder (of a run too), or a file. Weights that other programs published
-                are for `maxvit.create_model(name, pretrained=...)`.
+            source: "owner/name" on the hub, or a folder (of a run too), or a file. Weights that other programs
+                published are for `maxvit.create_model(name, pretrained=...)`.
             revision: A branch, tag or commit; None: main.
             token: For private repositories; None: the one that `hf auth login` stored.
             cache_dir: Another cache than the hub's own.
@@ -87,8 +86,6 @@ class HubModel(ModelHubMixin):
     ) -> Self:
         """The mixin's hook for reading."""
         path = Path(model_id)
-        if path.is_dir():
-            return cls.load(path / WEIGHTS, dtype)
         if path.exists() or path.suffix == ".safetensors":
             return cls.load(path, dtype)
         return cls.load(download(model_id, WEIGHTS, revision, token, cache_dir, local_files_only), dtype)

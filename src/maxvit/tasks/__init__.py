@@ -124,8 +124,8 @@ def outline(task: Task, config: MaxViTConfig, class_names: list[str]) -> TaskNet
 
 def task_of(path: str | Path) -> str:
     """The task of a checkpoint, by its metadata; anything that is not ours is classification."""
-    path = Path(path)
-    if path.suffix != ".safetensors" or not path.is_file():
+    path = storage.weights_of(path)
+    if not path.name.endswith((".safetensors", ".safetensors.index.json")) or not path.is_file():
         return CLASSIFICATION
     said = storage.load_metadata(path).get("task")
     return str(said["name"]) if isinstance(said, dict) and "name" in said else CLASSIFICATION

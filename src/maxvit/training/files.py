@@ -13,7 +13,7 @@ from maxvit.model import MaxViT
 from maxvit.tasks.network import TaskNetwork
 
 METRICS = "metrics.csv"
-BEST, LAST = "best.safetensors", "last.safetensors"
+LAST = "last.safetensors"
 
 
 def read_metrics(run: Path) -> list[dict[str, float]]:
@@ -77,7 +77,7 @@ class RunFiles:
         scores = {name: value for name, value in row.items() if name.startswith(("train_", "val_")) and isfinite(value)}
         network.provenance = {**self.provenance, "epoch": row["epoch"], **scores}
         if best_epoch(self.rows, self.judged_by) == len(self.rows):
-            network.save(self.run / BEST)
+            network.save(self.run / storage.BEST)
         network.save(self.run / LAST)
 
     def finish_epoch(self, update: int) -> None:
