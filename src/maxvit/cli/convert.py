@@ -8,7 +8,10 @@ import typer
 
 def convert(
     source: Annotated[
-        Path, typer.Argument(metavar="SRC", help="Ours, timm's or torchvision's file; or an official checkpoint.")
+        Path,
+        typer.Argument(
+            metavar="SRC", help="Ours, timm's or torchvision's file, or the folder of a run; or an official checkpoint."
+        ),
     ],
     target: Annotated[Path, typer.Argument(metavar="DST", help="The .safetensors file to write.")],
     to: Annotated[str, typer.Option(help="native: our own file. timm: one that timm loads.")] = "native",
@@ -16,9 +19,7 @@ def convert(
         int | None, typer.Option(help="Windows for this size; official files do not say theirs.")
     ] = None,
     name: Annotated[str | None, typer.Option(help="Instead, which one it is: in1k-384, in21k-224, ...")] = None,
-    raw: Annotated[
-        bool, typer.Option("--raw", help="Of an official checkpoint the raw, not averaged weights.")
-    ] = False,
+    raw: Annotated[bool, typer.Option("--raw", help="Of averaged and raw weights the raw ones.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
 ) -> None:
     """Convert weights of any format; what SRC is, its contents say.

@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    checkpoint: Annotated[
-        Path, typer.Argument(help="What maxvit train wrote, RUN/best.safetensors; or an exported file.")
-    ],
+    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint, the folder of a run, or an exported file.")],
     data: Annotated[
         str | None,
         typer.Argument(help="As for maxvit train. Without it, a classifier's held-out digits."),

@@ -8,7 +8,7 @@ import typer
 
 
 def explain(
-    checkpoint: Annotated[Path, typer.Argument(help="What maxvit.load_model reads.")],
+    checkpoint: Annotated[Path, typer.Argument(help="What maxvit.load_model reads: a file, or the folder of a run.")],
     image: Annotated[Path, typer.Argument(help="An image file.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where to write pictures and maps.npz.")],
     wanted: Annotated[

@@ -20,9 +20,9 @@ MOST = 512  # images to calibrate on and to judge by
 
 
 def export(
-    checkpoint: Annotated[Path, typer.Argument(help="What maxvit.load_model reads.")],
+    checkpoint: Annotated[Path, typer.Argument(help="What maxvit.load_model reads: a file, or the folder of a run.")],
     out: Annotated[
-        Path | None, typer.Option(help="The file to write. Default: CHECKPOINT with .onnx, .pt2 or .xml.")
+        Path | None, typer.Option(help="The file to write. Default: the checkpoint's name with .onnx, .pt2 or .xml.")
     ] = None,
     to: Annotated[str, typer.Option(help="The format: onnx, torch (torch.export) or openvino.")] = "onnx",
     precision: Annotated[str, typer.Option(help="fp32, fp16, bf16 or int8.")] = "fp32",
@@ -64,6 +64,7 @@ def export(
     from maxvit.export.files import ENDINGS, Format, export_model
     from maxvit.export.form import Form, Precision
     from maxvit.export.task import export_task
+    from maxvit.storage import weights_of
 
     check_known("format", [to], ENDINGS)
     if int8 and precision not in ("fp32", "int8"):
@@ -78,7 +79,7 @@ def export(
         from_pixels=pixels,
         opset=opset,
     )
-    path = out or checkpoint.with_suffix(ENDINGS[to])
+    path = out or weights_of(checkpoint).with_suffix(ENDINGS[to])
     for target in (path, path.with_suffix(".bin")) if to == "openvino" else (path,):
         if target.exists() and checkpoint.exists() and target.samefile(checkpoint):
             raise MaxViTError(f"{target} is the checkpoint, and would be written over: choose another name with --out")

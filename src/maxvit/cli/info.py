@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 
 def info(
-    model: Annotated[str, typer.Argument(metavar="[MODEL|CHECKPOINT]", help="A name or a file.")] = "maxvit_tiny",
+    model: Annotated[
+        str, typer.Argument(metavar="[MODEL|CHECKPOINT]", help="A name, a file, or the folder of a run.")
+    ] = "maxvit_tiny",
     image_size: Annotated[int | None, typer.Option(help="Pixels a side, with windows of ceil(side / 32).")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:

@@ -17,9 +17,7 @@ if TYPE_CHECKING:
 
 
 def predict(
-    checkpoint: Annotated[
-        Path, typer.Argument(help="A checkpoint or exported file: it brings classes and preprocessing.")
-    ],
+    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint, the folder of a run, or an exported file.")],
     images: Annotated[
         list[str],
         typer.Argument(

@@ -20,7 +20,7 @@ def serve(
     checkpoints: Annotated[
         list[str],
         typer.Argument(
-            metavar="[NAME=]CHECKPOINT...", help="Checkpoints or .onnx files; named by NAME, or their file."
+            metavar="[NAME=]CHECKPOINT...", help="Checkpoints, folders of runs or .onnx files; by NAME, or their own."
         ),
     ],
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: one that is free.")] = 8000,

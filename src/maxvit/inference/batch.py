@@ -21,7 +21,7 @@ from maxvit.inference.parts import Parts, plan_file
 from maxvit.inference.predictor import Predictor
 from maxvit.inference.progress import counting
 from maxvit.inference.records import versions
-from maxvit.storage import write_atomically
+from maxvit.storage import weight_files, write_atomically
 
 if TYPE_CHECKING:
     from maxvit.inference.answers import Answers
@@ -192,7 +192,9 @@ def _check(out: Path, workers: int, embeddings: bool, part_size: int) -> None:
 
 def _digest(checkpoint: Path) -> str:
     """Of its content, whether it is one file, a folder, or several files with a common beginning."""
-    files = [checkpoint] if checkpoint.is_file() else sorted(p for p in checkpoint.rglob("*") if p.is_file())
+    files = weight_files(checkpoint)
+    if not files[0].is_file():
+        files = sorted(p for p in checkpoint.rglob("*") if p.is_file())
     files = files or sorted(p for p in checkpoint.parent.glob(f"{checkpoint.name}*") if p.is_file())
     return sha256(files[0]) if len(files) == 1 else hashlib.sha256("".join(map(sha256, files)).encode()).hexdigest()
 

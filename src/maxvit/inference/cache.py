@@ -10,6 +10,7 @@ from maxvit.errors import MaxViTError
 from maxvit.export.onnx import export_onnx
 from maxvit.hub.download import sha256
 from maxvit.kernels.library import cache_folder
+from maxvit.storage import weight_files
 
 
 def exported(checkpoint: Path, tell: Callable[[str], object]) -> Path:
@@ -25,11 +26,12 @@ def exported(checkpoint: Path, tell: Callable[[str], object]) -> Path:
         MaxViTError: If it cannot be read or exported, or its images have no common size.
     """
     model = load_model(checkpoint)
-    if not checkpoint.is_file():
+    file, *more = weight_files(checkpoint)
+    if more or not file.is_file():
         raise MaxViTError(f"{checkpoint} is several files: maxvit convert makes one of them, for --engine onnxruntime")
     if model.preprocessing.fit == "aspect":
         raise MaxViTError(f"images of {checkpoint} keep their shapes, and an ONNX file takes one: use --engine torch")
-    path = cache_folder() / f"{sha256(checkpoint)}-{_exporter()}.onnx"
+    path = cache_folder() / f"{sha256(file)}-{_exporter()}.onnx"
     if not path.exists():
         tell(f"exporting {checkpoint} to {path}: some seconds, once")
         export_onnx(model, path)

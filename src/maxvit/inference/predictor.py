@@ -75,7 +75,8 @@ class Predictor:
     """Classify images with a checkpoint and nothing else: names and preprocessing come from the file.
 
     Args:
-        model: A network, which is moved to `device`; or the path of a checkpoint or exported file, see `open_engine`.
+        model: A network, which is moved to `device`; or the path of a checkpoint, a run's folder or an exported
+            file, see `open_engine`.
         top_k: How many classes to give for each image; a multi-label network also gives all that reach its threshold.
         batch_size: Images per forward.
         device: Where PyTorch computes; None: where the model is.
