@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+ONNX, OPENVINO = "an ONNX file", "a network of OpenVINO"
 _UNPACK = "unpack it, and give the file inside"
 _AGAIN = "download the file itself"
 _EXPORTED = "give the checkpoint that it was made from"
@@ -39,13 +40,13 @@ def other_kind(path: Path, wanted: str) -> str | None:
         wanted: What it should be, such as "a file of weights".
 
     Returns:
-        One sentence without a full stop; None where its first bytes say nothing.
+        One sentence without a full stop; None where its first bytes say nothing, or just that.
     """
     with path.open("rb") as file:
         head = file.read(_READ)
-    if (found := _kind(head)) is None:
+    what, todo = _kind(head) or (wanted, "")
+    if what == wanted:
         return None
-    what, todo = found
     return f"{path} is {what}, and not {wanted}: {todo}"
 
 
@@ -62,12 +63,12 @@ def _kind(head: bytes) -> tuple[str, str] | None:
         return "nothing but zeros at its beginning, as a download that broke off leaves it", "copy it again"
     # the version of the format, which is small, then a field of text (who made it, or what for) or the graph
     if re.match(rb"\x08[\x01-\x1f][\x12\x1a\x22\x32\x3a\x42]", head):
-        return "an ONNX file", _EXPORTED
+        return ONNX, _EXPORTED
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if text.startswith((b"<!doctype html", b"<html")):
         return "a web page (HTML), perhaps one that asks to log in", _AGAIN
     if text.startswith(b"<?xml"):
-        return ("a network of OpenVINO", _EXPORTED) if b"<net" in text else ("an XML document", _AGAIN)
+        return (OPENVINO, _EXPORTED) if b"<net" in text else ("an XML document", _AGAIN)
     return _plain_text(head)
 
 

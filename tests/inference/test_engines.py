@@ -203,7 +203,7 @@ def test_a_damaged_onnx_file_is_refused(onnx_file, tmp_path):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(MaxViTError, match=r"gone\.onnx is no file"):
+    with pytest.raises(MaxViTError, match=r"gone\.onnx is not a file"):
         open_engine(tmp_path / "gone.onnx")
 
 

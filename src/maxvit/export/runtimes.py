@@ -1,16 +1,20 @@
 """Exported files, opened on the CPU: in ONNX Runtime, OpenVINO or PyTorch, as their names say."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
 from maxvit.errors import MaxViTError
+from maxvit.model import FORMAT
+from maxvit.signatures import ONNX, OPENVINO, other_kind
 from maxvit.storage import decode
+
+T = TypeVar("T")
 
 IN_CACHE = 224 * 224  # pixels of the images that one core computes at once: their maps stay in its cache
 KEYS = ("format", "task", "config", "preprocessing", "class_names", "provenance", "precision", "quantization")
@@ -44,11 +48,14 @@ def open_file(path: Path) -> Runtime:
     """Open an exported file: `.onnx`, `.xml` or `.pt2`.
 
     Raises:
-        MaxViTError: If it is missing or damaged, or the package that runs it is not installed.
+        MaxViTError: If it is missing, damaged or was not written by maxvit, or the package that runs it is not
+            installed.
     """
     if not path.is_file():
-        raise MaxViTError(f"{path} is no file: check the path")
+        raise MaxViTError(f"{path} is not a file: check the path")
     if path.suffix == ".xml":
+        if sentence := other_kind(path, OPENVINO):  # which OpenVINO would try to read as TensorFlow's, and say so
+            raise MaxViTError(sentence)
         return OpenVinoFile(path)
     if path.suffix == ".pt2":
         return ProgramFile(path)
@@ -67,8 +74,8 @@ class OnnxFile:
 
     def __init__(self, path: Path) -> None:
         self.path, self.threads, self.name = path, torch.get_num_threads(), "ONNX Runtime"
-        self.metadata = decode(self._together.get_modelmeta().custom_metadata_map)
-        (given,) = self._together.get_inputs()
+        self.metadata = _ours(path, self._together.get_modelmeta().custom_metadata_map)
+        given = _only(path, self._together.get_inputs())
         self.shape: list[int | str] = given.shape
         self.takes_pixels = given.type == "tensor(uint8)"
 
@@ -107,8 +114,8 @@ class OpenVinoFile:
         self.name = "OpenVINO"
         where = "framework" if path.suffix == ".onnx" else "maxvit"
         known = [key for key in KEYS if model.has_rt_info([where, key])]
-        self.metadata = decode({key: model.get_rt_info([where, key]).astype(str) for key in known})
-        (given,) = model.inputs
+        self.metadata = _ours(path, {key: model.get_rt_info([where, key]).astype(str) for key in known})
+        given = _only(path, model.inputs)
         self.shape = [d.get_length() if d.is_static else "any" for d in given.partial_shape]
         self.takes_pixels = given.element_type.get_type_name() == "u8"
 
@@ -130,11 +137,11 @@ class ProgramFile:
             with open(path, "rb") as file:
                 program = torch.export.load(file, extra_files=found)
         except Exception as error:  # of many types, which the zip file, JSON and PyTorch raise
-            reason = str(error).splitlines()[0]
-            raise MaxViTError(f"PyTorch cannot read {path} ({reason}): it may be damaged") from error
+            sentence = other_kind(path, "a program of torch.export") or f"{path} is damaged: copy it again"
+            raise MaxViTError(sentence) from error
         self.name = "PyTorch, exported"
-        self.metadata = decode({key: text for key, text in found.items() if text})
-        (name,) = program.graph_signature.user_inputs
+        self.metadata = _ours(path, {key: text for key, text in found.items() if text})
+        name = _only(path, program.graph_signature.user_inputs)
         given = next(node.meta["val"] for node in program.graph.nodes if node.name == name)
         self.shape = [side if isinstance(side, int) else str(side) for side in given.shape]
         self.takes_pixels = given.dtype == torch.uint8
@@ -150,6 +157,21 @@ class ProgramFile:
         """See `Runtime`."""
         answers = self._module(values)
         return [answers] if isinstance(answers, Tensor) else list(answers)
+
+
+def _ours(path: Path, said: Mapping[str, str]) -> dict[str, Any]:
+    """What a file says of itself. Raises `MaxViTError` if it was not written by maxvit."""
+    metadata = decode(said)
+    if metadata.get("format") != FORMAT:
+        raise MaxViTError(f"{path} was not written by maxvit, and does not say its classes: use maxvit export")
+    return metadata
+
+
+def _only(path: Path, inputs: Sequence[T]) -> T:
+    """The one input of a file. Raises `MaxViTError` if somebody has given it more."""
+    if len(inputs) != 1:
+        raise MaxViTError(f"{path} takes {len(inputs)} inputs, and maxvit writes files that take one: export it anew")
+    return inputs[0]
 
 
 Opener = Callable[[bytes], Callable[[Tensor], Tensor]]  # of an ONNX file's content
@@ -183,8 +205,9 @@ def _onnx_session(source: Path | bytes, name: object, threads: int) -> Any:
     except NoKernel as error:
         raise NotImplementedError(str(error)) from error
     except Exception as error:  # of onnxruntime's own types, which have no common base
-        reason = str(error).splitlines()[0]
-        raise MaxViTError(f"ONNX Runtime cannot read {name} ({reason}): it may be damaged") from error
+        sentence = other_kind(source, ONNX) if isinstance(source, Path) else None
+        *_, reason = str(error).splitlines()[0].split(" : ")
+        raise MaxViTError(sentence or f"ONNX Runtime cannot read {name} ({reason}): it may be damaged") from error
 
 
 def _compile(source: Path | bytes, name: object) -> tuple[Any, Any]:

@@ -15,7 +15,7 @@ from maxvit.errors import MaxViTError
 from maxvit.export.runtimes import open_file
 from maxvit.kernels.optimize import OptimizedMaxViT, optimize
 from maxvit.layers.modes import evaluating
-from maxvit.model import FORMAT, MaxViT
+from maxvit.model import MaxViT
 
 ENGINES = ("auto", "torch", "onnxruntime")
 EXPORTED = {".onnx": "ONNX Runtime", ".xml": "OpenVINO", ".pt2": "PyTorch as it is"}  # files, and where they run
@@ -101,8 +101,6 @@ class FileEngine:
     def __init__(self, path: str | Path) -> None:
         self.path, self.file = Path(path), open_file(Path(path))
         metadata = self.file.metadata
-        if metadata.get("format") != FORMAT:
-            raise MaxViTError(f"{path} was not written by maxvit, and does not say its classes: use maxvit export")
         if isinstance(task := metadata.get("task"), dict):
             raise MaxViTError(f"{path} is for {task.get('name')}: predict with the checkpoint that it was made from")
         try:
