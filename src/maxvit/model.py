@@ -262,10 +262,18 @@ class MaxViT(nn.Module, HubModel, TimmNames):
     def save(self, path: str | Path) -> None:
         """Write weights, configuration, preprocessing, class names and provenance into one safetensors file.
 
+        Another `head.classifier` is followed, see `metadata`.
+
         Raises:
-            MaxViTError: If the file cannot be written; a file that was there before is untouched.
+            MaxViTError: If a layer was put in the place of another, which no configuration describes, or the file
+                cannot be written; a file that was there before is untouched.
         """
+        self.check_savable()
         storage.save(path, self.state_dict(), self.metadata())
+
+    def check_savable(self) -> None:
+        """Refuse a network that could not be read back. Raises `MaxViTError` as `save` does."""
+        check_same(self, self.outline(self._described()[0]))
 
     @classmethod
     def load(cls, path: str | Path, dtype: torch.dtype = torch.float32) -> Self:
@@ -295,8 +303,26 @@ class MaxViT(nn.Module, HubModel, TimmNames):
             raise MaxViTError(f"the network is too large to exist ({str(error).splitlines()[0]})") from error
 
     def metadata(self) -> dict[str, Any]:
-        """What a checkpoint says beside its tensors."""
-        return describe(self.config, self.preprocessing, self.class_names, self.provenance)
+        """What a checkpoint says beside its tensors.
+
+        Where another `head.classifier` (`nn.Linear` or `nn.Identity`) was put in its place, its number of classes is
+        said. Names of another number of classes are left out if they are those of the classifier that was there.
+
+        Raises:
+            MaxViTError: If `class_names` are of another number of classes.
+        """
+        config, names = self._described()
+        return describe(config, self.preprocessing, names, self.provenance)
+
+    def _described(self) -> tuple[MaxViTConfig, list[str] | None]:
+        """Configuration and class names, of the classifier that is there."""
+        classifier, config, names = getattr(self.head, "classifier", None), self.config, self.class_names
+        if isinstance(classifier, nn.Linear | nn.Identity):
+            classes = classifier.out_features if isinstance(classifier, nn.Linear) else 0
+            config = dataclasses.replace(config, num_classes=classes)
+        if names is not None and len(names) == self.config.num_classes != config.num_classes:
+            names = None
+        return config, _checked_names(names, config.num_classes)
 
     @classmethod
     def restore(
@@ -359,6 +385,31 @@ def describe(
         "class_names": class_names,
         "provenance": provenance,
     }
+
+
+def check_same(network: nn.Module, wanted: nn.Module) -> None:
+    """Refuse a network that has not the layers and tensors of another, by name.
+
+    Args:
+        network: That is to be saved.
+        wanted: What its description makes, on any device.
+
+    Raises:
+        MaxViTError: If they differ.
+    """
+    problems = _misfits(network.state_dict(), wanted.state_dict())
+    kinds = {name: type(module) for name, module in network.named_modules() if name}
+    problems += [
+        f"{name} is {kinds[name].__name__}, wanted is {type(module).__name__}"
+        for name, module in wanted.named_modules()
+        if kinds.get(name, type(module)) is not type(module)
+    ]
+    if problems:
+        more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
+        raise MaxViTError(
+            f"the network has other layers than its configuration describes, and could not be read back: "
+            f"{'; '.join(problems[:3])}{more}; keep its state_dict with torch.save"
+        )
 
 
 def initialize(module: nn.Module) -> None:

@@ -39,6 +39,10 @@ class HubModel(ModelHubMixin):
         """What the file says beside its tensors."""
         raise NotImplementedError
 
+    def check_savable(self) -> None:
+        """Refuse, by `MaxViTError`, what could not be read back."""
+        raise NotImplementedError
+
     @classmethod
     def from_pretrained(  # type: ignore[override]  # no **kwargs, and no config.json needed
         cls,
@@ -168,8 +172,9 @@ class HubModel(ModelHubMixin):
             The address of the commit.
 
         Raises:
-            MaxViTError: If the hub refuses or cannot be reached.
+            MaxViTError: If the hub refuses or cannot be reached, or the network cannot be saved.
         """
+        self.check_savable()  # before there is a repository
         todo = f"{repo_id} is as it was: try again with a network, or write a folder with save_pretrained"
         with plain_errors(repo_id, WEIGHTS, todo):
             return str(

@@ -146,7 +146,7 @@ class OptimizedMaxViT(MaxViT):
         """So is what it sees."""
         self._refuse()
 
-    def save(self, path: object) -> NoReturn:
+    def check_savable(self) -> NoReturn:
         """The original is what can be saved."""
         self._refuse()
 

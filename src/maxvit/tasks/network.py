@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from maxvit import storage
 from maxvit.config import MaxViTConfig, Preprocessing
 from maxvit.errors import MaxViTError
-from maxvit.model import FORMAT, MaxViT, check_dtype, describe
+from maxvit.model import FORMAT, MaxViT, check_dtype, check_same, describe
 from maxvit.tasks.task import TaskSettings
 
 
@@ -80,6 +80,10 @@ class TaskNetwork(nn.Module):
 
     def save(self, path: str | Path) -> None:
         """Write one safetensors file. Raises `MaxViTError` as `MaxViT.save` does."""
+        from maxvit.tasks import make_task, outline  # which import this file
+
+        task = make_task(self.settings.model_dump(), imports=False)
+        check_same(self, outline(task, self.config, self.class_names))
         storage.save(path, self.state_dict(), self.metadata())
 
     def take(self, state: Mapping[str, Tensor], source: str, dtype: torch.dtype = torch.float32) -> Self:
