@@ -6,6 +6,7 @@ import pytest
 import torch
 from huggingface_hub import save_torch_state_dict
 from safetensors.torch import load_file, save_file
+from torch.optim.swa_utils import AveragedModel
 
 from maxvit import MaxViT, MaxViTConfig, MaxViTError, load_model, load_network
 from maxvit.checkpoints.plain import infer_config
@@ -129,3 +130,13 @@ def test_an_index_that_is_none_is_named(tmp_path, index):
     (tmp_path / "model.safetensors.index.json").write_text(index)
     with pytest.raises(MaxViTError, match=r"index\.json is not an index of safetensors files: copy it again"):
         load_model(tmp_path)
+
+
+def test_the_average_that_pytorch_keeps_comes_before_the_network(model, tmp_path):
+    average = AveragedModel(model)
+    for parameter in model.parameters():
+        torch.nn.init.ones_(parameter)
+    torch.save({"model": model.state_dict(), "model_ema": average.state_dict()}, tmp_path / "model.pth")
+    found = load_model(tmp_path / "model.pth")
+    assert same(found, average.module)
+    assert found.provenance["weights"] == "averaged"

@@ -154,3 +154,13 @@ def test_a_name_that_says_nothing_or_too_much_is_refused(run, tmp_path, options,
     assert code == 2
     assert says in err
     assert not (tmp_path / "a.safetensors").exists()
+
+
+def test_raw_weights_of_a_file_of_one_set_are_refused_in_words_of_the_command(run, tmp_path):
+    maxvit.create_model("maxvit_micro").save(tmp_path / "a.safetensors")
+    code, _, err = run("convert", tmp_path / "a.safetensors", tmp_path / "b.safetensors", "--raw")
+    assert (code, err) == (
+        2,
+        f"error: {tmp_path / 'a.safetensors'}: it holds one set of weights, and not averaged and raw ones: do not ask "
+        "for the raw ones\n",
+    )
