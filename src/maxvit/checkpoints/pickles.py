@@ -14,9 +14,7 @@ import torch
 from maxvit.errors import MaxViTError
 
 _ZIP, _PICKLE = b"PK", b"\x80"
-_HARMLESS: list[Any] = [
-    argparse.Namespace
-]  # beside tensors and plain values: training programs store their arguments so
+_HARMLESS: list[Any] = [argparse.Namespace]  # in which training programs store their arguments
 _DAMAGED = (  # what readers of pickles and of zip archives raise on damaged files
     *(OSError, EOFError, ValueError, LookupError, RuntimeError, AttributeError, TypeError, AssertionError),
     *(OverflowError, MemoryError, ImportError, struct.error, zipfile.BadZipFile, zipfile.LargeZipFile),
