@@ -4,16 +4,14 @@ import os
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
-from maxvit.data.images import EXTENSIONS, opened
+from maxvit.data.images import EXTENSIONS, HEIF, opened
 from maxvit.errors import MaxViTError
 
 MISSING, NO_MASK = "missing", "without a mask"
 LOST = (MISSING, NO_MASK)  # reasons why an image is passed over that was to be used
-_HEIF = (".heic", ".heif")
 _SHOWN = 5  # reasons in a sentence
 
 
@@ -83,8 +81,8 @@ def _why_not(path: Path, entry: "os.DirEntry[str]") -> str:
     suffix = path.suffix.lower()
     if suffix in EXTENSIONS:
         return ""
-    if suffix in _HEIF:
-        return "" if find_spec("pillow_heif") else f"{suffix}, which need pillow-heif: pip install 'maxvit[heif]'"
+    if suffix in HEIF:
+        return f"{suffix}, which need pillow-heif: pip install 'maxvit[heif]'"
     return suffix or ("" if _is_image(path) else "without an ending")
 
 

@@ -20,8 +20,8 @@ ImageLike = str | Path | bytes | Image.Image | npt.NDArray[np.generic]
 # what a folder of images is searched for; a single file is opened whatever its name
 _COMMON = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 _RARE = (".jpe", ".jfif", ".avif", ".jp2", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".ico")
-_HEIF = (".heic", ".heif", ".hif") if WITH_HEIF else ()
-EXTENSIONS = frozenset((*_COMMON, *_RARE, *_HEIF))
+HEIF = (".heic", ".heif", ".hif")
+EXTENSIONS = frozenset((*_COMMON, *_RARE, *(HEIF if WITH_HEIF else ())))
 
 PLAIN = Preprocessing()  # without a network
 _COLOUR_MAP = 320  # a tag of TIFF
