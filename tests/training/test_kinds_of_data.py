@@ -74,7 +74,7 @@ def test_several_labels_need_the_sigmoid_loss_and_are_judged_by_mean_average_pre
     assert "train_accuracy" not in row
     best = load_model(tmp_path / "run" / "best.safetensors")
     assert (best.config.multi_label, best.config.threshold) == (True, row["val_threshold"])
-    code, out, _ = run("evaluate", tmp_path / "run" / "best.safetensors", table, "--json")
+    code, out, _ = run("evaluate", tmp_path / "run" / "best.safetensors", table, "--all", "--json")
     found = json.loads(out)
     assert (code, found["images"], found["threshold"]) == (0, 12, row["val_threshold"])
     assert [c["positives"] for c in found["per_class"]] == [6, 6]
