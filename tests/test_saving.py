@@ -1,5 +1,6 @@
 """What `save` writes can be read back: another classifier is followed, any other change is refused by name."""
 
+import dataclasses
 import json
 
 import pytest
@@ -39,6 +40,15 @@ def test_another_classifier_is_followed(model, tmp_path, classifier, given, clas
     assert json.loads((tmp_path / "config.json").read_text())["config"]["num_classes"] == classes
     images = torch.randn(2, 3, 64, 96)
     torch.testing.assert_close(back(images), model(images), rtol=0, atol=0)
+
+
+def test_what_the_outputs_of_another_classifier_mean_is_what_reset_classifier_says(model, tmp_path):
+    model.config = dataclasses.replace(model.config, multi_label=True, threshold=0.3)
+    for classes, multi_label, threshold in ((2, True, 0.3), (3, False, 0.5)):
+        model.head.classifier = nn.Linear(12, classes)
+        model.save(tmp_path / "m.safetensors")
+        found = MaxViT.load(tmp_path / "m.safetensors").config
+        assert (found.num_classes, found.multi_label, found.threshold) == (classes, multi_label, threshold)
 
 
 @pytest.mark.parametrize("classifier", [nn.Linear(12, 3), None])

@@ -305,8 +305,8 @@ class MaxViT(nn.Module, HubModel, TimmNames):
     def metadata(self) -> dict[str, Any]:
         """What a checkpoint says beside its tensors.
 
-        Where another `head.classifier` (`nn.Linear` or `nn.Identity`) was put in its place, its number of classes is
-        said. Names of another number of classes are left out if they are those of the classifier that was there.
+        Where a `head.classifier` (`nn.Linear` or `nn.Identity`) of another number of classes was put in place, it says
+        what it would after `reset_classifier` with that number, and `class_names` if they were set anew.
 
         Raises:
             MaxViTError: If `class_names` are of another number of classes.
@@ -319,9 +319,9 @@ class MaxViT(nn.Module, HubModel, TimmNames):
         classifier, config, names = getattr(self.head, "classifier", None), self.config, self.class_names
         if isinstance(classifier, nn.Linear | nn.Identity):
             classes = classifier.out_features if isinstance(classifier, nn.Linear) else 0
-            config = dataclasses.replace(config, num_classes=classes)
-        if names is not None and len(names) == self.config.num_classes != config.num_classes:
-            names = None
+            if classes != config.num_classes:
+                names = None if names is not None and len(names) == config.num_classes else names
+                config = dataclasses.replace(config, num_classes=classes, multi_label=False, threshold=THRESHOLD)
         return config, _checked_names(names, config.num_classes)
 
     @classmethod

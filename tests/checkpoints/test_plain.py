@@ -50,6 +50,7 @@ def test_wrapped_by_compile_and_several_gpus_it_is_the_same(model, tmp_path):
     "change",
     [
         {"num_classes": 0},
+        {"num_classes": 21_843, "multi_label": True},  # ImageNet-21K's
         {"se_ratio": 0.1, "channels": (8, 20, 28, 36)},  # 0.8 channels of the first stage are one
         {"se_ratio": 0.5},
         {"head_dim": 2},

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from maxvit.checkpoints.renaming import NameTable, Shapes, count_blocks, shape_of
 from maxvit.config import (
+    IMAGENET_21K,
     OFFICIAL,
     TORCHVISION,
     VARIANTS,
@@ -60,6 +61,7 @@ def infer_config(shapes: Shapes) -> MaxViTConfig:
     heads, height, width = shape_of(shapes, f"{_FIRST}.block_attention.attention.bias.table", 3)
     window = ((height + 1) // 2, (width + 1) // 2)
     classifier = "head.classifier.weight"
+    classes = shape_of(shapes, classifier, 2)[0] if classifier in shapes else 0
     # torchvision's arithmetic alone has a layer there where the channels do not change
     widths = zip((stem[0], *channels[:3]), channels, strict=True)
     projects = [f"stages.{s}.0.mbconv.shortcut.conv.weight" in shapes for s, (a, b) in enumerate(widths) if a == b]
@@ -75,7 +77,8 @@ def infer_config(shapes: Shapes) -> MaxViTConfig:
             window_size=window,
             grid_size=window,
             bias_table_size=(height, width),
-            num_classes=shape_of(shapes, classifier, 2)[0] if classifier in shapes else 0,
+            num_classes=classes,
+            multi_label=classes == IMAGENET_21K,
             image_size=(window[0] * 32, window[1] * 32),
             arithmetic=TORCHVISION if any(projects) else OFFICIAL,
         )
