@@ -6,7 +6,9 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 from torch import nn
+from torch.distributed.fsdp import fully_shard
 
 from maxvit import MaxViT, MaxViTConfig, MaxViTError, create_model, load_model, preprocess
 from maxvit.config import OFFICIAL, TORCHVISION, VARIANTS
@@ -182,6 +184,46 @@ def test_gradient_checkpointing_keeps_less():
             model(torch.randn(2, 3, 64, 64))
         kept.append(sum(total))
     assert kept[1] < kept[0] / 3
+
+
+def test_a_hook_on_a_stage_sees_its_map():
+    model, images, seen = MaxViT(TINY).eval(), torch.randn(2, 3, 37, 53), []
+    for stage in model.stages:
+        stage.register_forward_hook(lambda module, given, x: seen.append(x))
+    maps = model.forward_pyramid(images)
+    assert len(seen) == 4
+    assert all(map(torch.equal, seen, maps))
+
+
+def test_what_is_put_in_a_stages_place_is_called():
+    class Doubled(nn.Module):
+        def __init__(self, stage: nn.Module) -> None:
+            super().__init__()
+            self.stage = stage
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return 2 * self.stage(x)
+
+    model, images = MaxViT(TINY).eval(), torch.randn(2, 3, 37, 53)
+    before = model.forward_features(images)
+    model.stages[3] = Doubled(model.stages[3])
+    assert torch.equal(model.forward_features(images), 2 * before)
+
+
+def test_stages_can_be_sharded_each():
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    try:
+        model, images = MaxViT(TINY), torch.randn(2, 3, 32, 48)
+        before = model(images)
+        mesh = dist.init_device_mesh("cpu", (1,))
+        for stage in model.stages:
+            fully_shard(stage, mesh=mesh)
+        after = model(images)
+        after.sum().backward()
+    finally:
+        dist.destroy_process_group()
+    torch.testing.assert_close(after, before)
+    assert all(p.grad is not None for p in model.parameters())
 
 
 def test_image_size_scales_windows_and_comes_back_exactly():

@@ -59,6 +59,18 @@ class MaxViTBlock(nn.Module):
         return self.grid_attention(self.block_attention(self.mbconv(x)))
 
 
+class Stage(nn.Sequential):
+    """Blocks, one after the other; with `gradient_checkpointing`, while training, each computed again in backward."""
+
+    gradient_checkpointing = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C_in, H, W) -> (B, C, ceil(H / 2), ceil(W / 2))."""
+        for block in self:
+            x = recompute(block, x) if self.gradient_checkpointing and self.training else block(x)
+        return x
+
+
 class Head(nn.Module):
     """Pool, layer norm, dense, tanh, then the classifier."""
 
@@ -102,13 +114,12 @@ class MaxViT(nn.Module, HubModel, TimmNames):
         self.preprocessing = _for_channels(preprocessing, config.in_channels)
         self.class_names = _checked_names(class_names, config.num_classes)
         self.provenance: dict[str, Any] = {}
-        self.gradient_checkpointing = False
 
         self.stem = Stem(config.in_channels, config.stem_channels, config.arithmetic.padding == "symmetric")
         self.stages = nn.ModuleList()
         width = config.stem_channels
         for channels, rates in zip(config.channels, config.drop_path_rates(), strict=True):
-            stage = nn.Sequential()
+            stage = Stage()
             for i, rate in enumerate(rates):
                 stage.append(MaxViTBlock(config, width, channels, stride=2 if i == 0 else 1, drop_path=rate))
                 width = channels
@@ -176,8 +187,7 @@ class MaxViT(nn.Module, HubModel, TimmNames):
         x = self.stem(images.contiguous(memory_format=torch.channels_last))
         yield x
         for stage in self.stages:
-            for block in stage.children():
-                x = recompute(block, x) if self.gradient_checkpointing and self.training else block(x)
+            x = stage(x)
             yield x
 
     def reset_classifier(
@@ -247,7 +257,9 @@ class MaxViT(nn.Module, HubModel, TimmNames):
 
     def set_gradient_checkpointing(self, enabled: bool = True) -> None:
         """While training, keep each block's input only and compute the rest again in backward: less memory."""
-        self.gradient_checkpointing = enabled
+        for stage in self.modules():
+            if isinstance(stage, Stage):
+                stage.gradient_checkpointing = enabled
 
     def set_any_size(self, enabled: bool = True) -> None:
         """Compute with one graph for every image size, for export: the same answers, more slowly."""
