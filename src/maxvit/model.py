@@ -19,6 +19,7 @@ from maxvit.config import SMALLEST_SIDE, THRESHOLD, MaxViTConfig, Pool, Preproce
 from maxvit.errors import MaxViTError
 from maxvit.hub.mixin import HubModel
 from maxvit.layers.attention import GroupAttention, RelativePositionBias
+from maxvit.layers.compiling import fix_sides
 from maxvit.layers.mbconv import MBConv, SameConv2d, batch_norm
 from maxvit.layers.multiaxis import LN_EPS, BlockAttention, GridAttention
 from maxvit.layers.recompute import recompute
@@ -176,15 +177,15 @@ class MaxViT(nn.Module, HubModel, TimmNames):
         return dict(zip((2, 4, 8, 16, 32), (self.config.stem_channels, *self.config.channels), strict=True))
 
     def any_weight(self) -> Tensor:
-        """One whose type and device speak for all, also where kernels hold the others or there is no head."""
-        if isinstance(self.head, Head):
-            return self.head.dense.weight
+        """One whose type and device speak for all, also where kernels hold most or layers are quantised."""
         return next(t for t in chain(self.parameters(), self.buffers()) if t.is_floating_point())
 
     def _maps(self, images: Tensor) -> Iterator[Tensor]:
         """The stem's output, then each stage's."""
         check_images(images, self.config.in_channels, self.any_weight().dtype)
-        x = self.stem(images.contiguous(memory_format=torch.channels_last))
+        fix_sides(images)
+        channels_last = images.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)  # in steps that vmap knows
+        x = self.stem(channels_last)
         yield x
         for stage in self.stages:
             x = stage(x)
@@ -459,6 +460,9 @@ def check_images(images: Tensor, in_channels: int, dtype: torch.dtype) -> None:
     if min(images.shape[2:]) < SMALLEST_SIDE:
         size = f"{images.shape[2]} x {images.shape[3]}"
         raise MaxViTError(f"images are {size} pixels; the smallest side is {SMALLEST_SIDE}: resize them")
+
+
+torch.fx.wrap("check_images")  # it decides by sides, which symbols of FX have not
 
 
 def _misfits(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> list[str]:

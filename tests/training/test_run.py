@@ -350,11 +350,6 @@ def test_a_signal_in_the_last_moment_of_a_run_finishes_it(small_recipe, tmp_path
     assert train(small_recipe(), tmp_path / "run").finished
 
 
-def test_compiling_and_recomputing_exclude_one_another(small_recipe, tmp_path):
-    with pytest.raises(MaxViTError, match="exclude one another"):
-        train(small_recipe("engine.compile=true", "model.gradient_checkpointing=true"), tmp_path / "run")
-
-
 def test_a_state_of_another_network_is_refused(copy):
     edit_config(copy, "optimization", "epochs", 3)
     edit_config(copy, "model", "name", "maxvit_tiny")

@@ -30,14 +30,7 @@ class RelativePositionBias(nn.Module):
 
     def forward(self) -> Tensor:
         """The bias of every (query, key) pair, (N, T, T)."""
-        height, width = self.size
-        table: Tensor = self.table  # (N, 2h-1, 2w-1), but for the resize
-        if table.shape[1:] != (2 * height - 1, 2 * width - 1):
-            wanted = (2 * height - 1, 2 * width - 1)
-            table = F.interpolate(table[:, None], wanted, mode="bilinear", align_corners=False)[:, 0]
-        windows = table.unfold(1, height, 1).unfold(2, width, 1)  # (N, h, w, h, w): offset of the first key, then key
-        bias = windows.flip(1, 2)  # (N, h, w, h, w): query, then key; the last query's first key is the lowest offset
-        return bias.flatten(3, 4).flatten(1, 2)  # (N, T, T)
+        return pair_biases(self.table, self.size)
 
 
 class GroupAttention(nn.Module):
@@ -71,23 +64,13 @@ class GroupAttention(nn.Module):
         """(B, H, W, C) -> (B, H, W, C)."""
         if self.any_size:
             return self._any_size(x)
-        hw = (x.shape[1], x.shape[2])
-        q, k, v = self._group(x).unbind(3)  # each (B, G, N, T, D)
-        out = _attend(q, k, v, self._bias_and_mask(hw, q))  # (B, G, N, T, D)
-        out = out.transpose(2, 3).flatten(3)  # (B, G, T, C)
-        out = unpartition(out, padded_size(hw, self.size), self.size, self.axis)
-        return self.proj(out[:, : hw[0], : hw[1]])
+        return self.proj(attend(self.qkv(x), self.bias(), self.size, self.axis))
 
     def weights(self, x: Tensor) -> Tensor:
         """How much each token attends to each other of its group: (B, H, W, C) -> (B, G, N, T, T), rows sum to 1."""
-        q, k, _ = self._group(x).unbind(3)
-        scores = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5 + self._bias_and_mask((x.shape[1], x.shape[2]), q)
-        return scores.softmax(-1)
-
-    def _group(self, x: Tensor) -> Tensor:
-        """Project, then group: (B, H, W, C) -> (B, G, N, 3, T, D), so that three maps are gathered in one pass."""
-        qkv = partition(pad(self.qkv(x), self.size), self.size, self.axis)  # (B, G, T, 3C)
-        return qkv.unflatten(3, (3, self.heads, -1)).permute(0, 1, 4, 3, 2, 5)
+        q, k, _ = _grouped(self.qkv(x), self.heads, self.size, self.axis).unbind(3)
+        bias = _masked(self.bias(), (x.shape[1], x.shape[2]), self.size, self.axis, q)
+        return (q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5 + bias).softmax(-1)
 
     def _any_size(self, x: Tensor) -> Tensor:
         """`forward` by index: always masked, and no decision depends on the sides."""
@@ -101,11 +84,42 @@ class GroupAttention(nn.Module):
         out = out.index_select(1, place_indices(hw, self.size, self.axis, x.device))  # (B, H * W, C)
         return self.proj(out.unflatten(1, hw))
 
-    def _bias_and_mask(self, hw: Size, q: Tensor) -> Tensor:
-        """(N, T, T), or (G, N, T, T) with -inf for keys that are padding."""
-        bias = self.bias().to(q.dtype)
-        real = real_tokens(hw, self.size, self.axis, q.device)
-        return bias if real is None else bias.where(real[:, None, None, :], float("-inf"))
+
+def pair_biases(table: Tensor, size: Size) -> Tensor:
+    """Of every (query, key) pair in a group of `size`, from a table of offsets: (N, any, any) -> (N, T, T)."""
+    height, width = size
+    if table.shape[1:] != (2 * height - 1, 2 * width - 1):
+        wanted = (2 * height - 1, 2 * width - 1)
+        table = F.interpolate(table[:, None], wanted, mode="bilinear", align_corners=False)[:, 0]
+    windows = table.unfold(1, height, 1).unfold(2, width, 1)  # (N, h, w, h, w): offset of the first key, then key
+    bias = windows.flip(1, 2)  # (N, h, w, h, w): query, then key; the last query's first key is the lowest offset
+    return bias.flatten(3, 4).flatten(1, 2)  # (N, T, T)
+
+
+def attend(qkv: Tensor, bias: Tensor, size: Size, axis: Axis) -> Tensor:
+    """Group, attend, and put back: (B, H, W, 3C), with a bias (N, T, T) -> (B, H, W, C)."""
+    hw = (qkv.shape[1], qkv.shape[2])
+    q, k, v = _grouped(qkv, bias.shape[0], size, axis).unbind(3)  # each (B, G, N, T, D)
+    out = _attend(q, k, v, _masked(bias, hw, size, axis, q))  # (B, G, N, T, D)
+    out = out.transpose(2, 3).flatten(3)  # (B, G, T, C)
+    out = unpartition(out, padded_size(hw, size), size, axis)
+    return out[:, : hw[0], : hw[1]]
+
+
+torch.fx.wrap("pair_biases")  # they decide by sides, which symbols of FX have not: there each is one step
+torch.fx.wrap("attend")
+
+
+def _grouped(qkv: Tensor, heads: int, size: Size, axis: Axis) -> Tensor:
+    """(B, H, W, 3C) -> (B, G, N, 3, T, D), so that three maps are gathered in one pass."""
+    qkv = partition(pad(qkv, size), size, axis)  # (B, G, T, 3C)
+    return qkv.unflatten(3, (3, heads, -1)).permute(0, 1, 4, 3, 2, 5)
+
+
+def _masked(bias: Tensor, hw: Size, size: Size, axis: Axis, q: Tensor) -> Tensor:
+    """A bias in q's type, (N, T, T); or (G, N, T, T) with -inf for keys that are padding."""
+    bias, real = bias.to(q.dtype), real_tokens(hw, size, axis, q.device)
+    return bias if real is None else bias.where(real[:, None, None, :], float("-inf"))
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:

@@ -4,12 +4,15 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 
+import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 
 def recompute(block: nn.Module, x: Tensor) -> Tensor:
     """Run a block without keeping its activations; backward runs it again, counting batch statistics once."""
+    if torch.compiler.is_compiling():  # what is computed again there is pure: it takes statistics in by itself, once
+        return checkpoint(block, x, use_reentrant=False)
     contexts: Callable[[], tuple[AbstractContextManager[None], AbstractContextManager[None]]] = partial(
         lambda b: (nullcontext(), _statistics_untouched(b)), block
     )

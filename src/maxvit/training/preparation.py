@@ -236,12 +236,7 @@ def check_rates(recipe: Recipe) -> None:
 
 
 def check_fit(recipe: Recipe, images: LabelledImages) -> None:
-    """Refuse, by `MaxViTError`, settings that exclude one another, and a loss that does not fit the labels."""
-    if recipe.engine.compile and recipe.model.gradient_checkpointing:
-        raise MaxViTError(
-            "engine.compile and model.gradient_checkpointing exclude one another (batch norm's statistics would count "
-            "twice): set one to false"
-        )
+    """Refuse, by `MaxViTError`, a loss that does not fit the labels."""
     labels = np.asarray(images.labels)
     if labels.ndim == 2 and recipe.optimization.loss == "softmax" and (abs(labels.sum(1) - 1) > 1e-3).any():
         raise MaxViTError(
