@@ -22,11 +22,13 @@ from onnx import ModelProto
 from torch import Tensor, nn
 
 from maxvit.config import Preprocessing, Size
+from maxvit.errors import MaxViTError
 from maxvit.export import operators
 from maxvit.export.form import OPSETS, Form, description
 from maxvit.export.graph import Graph, Value
 from maxvit.export.levels import Range, quantize_weight
 from maxvit.kernels.folding import fold_batch_norms
+from maxvit.kernels.known import network_change
 from maxvit.layers.attention import GroupAttention
 from maxvit.layers.gather import group_indices, place_indices
 from maxvit.layers.mbconv import MBConv, SameConv2d, Shortcut, SqueezeExcite
@@ -44,7 +46,11 @@ def deployed(
         form: What goes in and comes out, for one size of images.
         int8: The products of matrices to compute in 8 bits, by the names of their modules: the range of their inputs.
         data: Where large weights are written to as they come; None: they are part of the model.
+
+    Raises:
+        MaxViTError: If a part of the network was changed, see `check_unchanged`.
     """
+    check_unchanged(model)
     size, batch = form.size(model), form.batch or "batch"
     network = _Writer(form, int8 or {}, data)
     graph = network.graph
@@ -61,6 +67,15 @@ def deployed(
     given = Value(form.input, shape, torch.uint8 if form.from_pixels else torch.float32)
     wanted = Value(form.output, (batch, width), torch.float32)
     return graph.finish(given, result, wanted, description(model, form))
+
+
+def check_unchanged(model: MaxViT) -> None:
+    """Refuse, by `MaxViTError`, a network with layers of someone's own: what they do is not written here."""
+    if reason := network_change(model, "stem", "stages", "head"):
+        raise MaxViTError(
+            f"the graph for one size is of MaxViT alone, and {reason}: export for any size, or for PyTorch, where the"
+            " graph is traced"
+        )
 
 
 class _Writer:

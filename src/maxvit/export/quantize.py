@@ -87,8 +87,9 @@ def quantized(
         raise MaxViTError(f"{len(images)} images were given to calibrate on; give some hundred, at least {FEWEST}")
     form.check(model)
     check_packages()
-    from maxvit.export.deployed import deployed
+    from maxvit.export.deployed import check_unchanged, deployed
 
+    check_unchanged(model)
     network = fold_batch_norms(model).float().cpu()
     spec = form.spec(model)
     batches = _batches(spec, images[::2])

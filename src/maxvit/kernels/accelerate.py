@@ -6,14 +6,15 @@ import warnings
 from types import ModuleType
 from typing import Literal, get_args
 
-import torch
-from torch import Tensor, nn
-
 from maxvit.errors import MaxViTError
 from maxvit.kernels import training as native
 from maxvit.kernels.allocator import keep_freed_memory
+from maxvit.kernels.comparison import BLAME, step_difference
+from maxvit.kernels.dispatch import either
 from maxvit.kernels.folding import is_optimized
 from maxvit.kernels.gpu import support
+from maxvit.kernels.known import layer_change, untouched
+from maxvit.layers.sharing import made_by_hooks
 from maxvit.model import MaxViT
 
 TrainingBackend = Literal["native", "triton"]
@@ -42,14 +43,29 @@ def accelerate(model: MaxViT, *, backend: TrainingBackend = "native") -> MaxViT:
         return model
     if backend == "native":
         keep_freed_memory()
-    kinds = _kernels(backend).FORWARDS
-    shared = {id(t): t for t in (*model.parameters(), *model.buffers())}
+    kernels = _kernels(backend)
+    shared = {id(t): t for t in (*model.parameters(), *model.buffers())} | made_by_hooks(model)
     fast = copy.deepcopy(model, shared)
-    for layer in fast.modules():
-        for kind in kinds:
-            if isinstance(layer, kind):
-                layer.forward = functools.partial(_either, backend, kind, layer)
-    return fast
+    forwards = {
+        name: forward
+        for name, part in untouched(model.config).items()
+        for kind, forward in kernels.FORWARDS.items()
+        if isinstance(part, kind)
+    }
+    left: list[str] = []
+    for name, forward in forwards.items():
+        if reason := layer_change(model, name):
+            left.append(reason)
+            continue
+        layer = fast.get_submodule(name)
+        if reason := step_difference(layer, forward):
+            left.append(f"of {name} {reason}; {BLAME}")
+        else:
+            layer.forward = functools.partial(either, kernels.serves, forward, layer)
+    if left:
+        what = "the network is" if len(left) == len(forwards) else f"{len(left)} of {len(forwards)} layers are"
+        warnings.warn(f"{what} trained by plain PyTorch: {left[0]}", stacklevel=2)
+    return fast if len(left) < len(forwards) else model
 
 
 def obstacle(model: MaxViT, backend: TrainingBackend = "native") -> str:
@@ -72,12 +88,3 @@ def _kernels(backend: TrainingBackend) -> ModuleType:
     from maxvit.kernels.gpu import training  # imports Triton
 
     return training
-
-
-def _either(backend: TrainingBackend, kind: type[nn.Module], layer: nn.Module, x: Tensor) -> Tensor:
-    """The fast way while training, the layer's own otherwise."""
-    kernels = _kernels(backend)
-    fast = torch.is_grad_enabled() and kernels.serves(layer, x)
-    fast = fast and all(m.training for m in layer.modules()) and all(p.requires_grad for p in layer.parameters())
-    result: Tensor = kernels.FORWARDS[kind](layer, x) if fast else type(layer).forward(layer, x)
-    return result

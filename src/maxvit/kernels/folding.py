@@ -5,20 +5,22 @@ import copy
 from torch import Tensor, nn
 
 from maxvit.errors import MaxViTError
+from maxvit.kernels.known import layer_change, untouched
 from maxvit.layers.mbconv import MBConv
-from maxvit.layers.sharing import sharing_copy
+from maxvit.layers.sharing import made_by_hooks, sharing_copy
 from maxvit.model import MaxViT, Stem
 
 
 def is_optimized(model: MaxViT) -> bool:
-    """Whether it is no original any more, but what `fold_batch_norms` or `optimize` made of one."""
-    return not isinstance(model.stem, Stem) or isinstance(model.stem.norm, nn.Identity)
+    """Whether it is what `fold_batch_norms` or `optimize` made of a network."""
+    return getattr(model, "norms_are_folded", False)
 
 
 def fold_batch_norms(model: MaxViT, share_weights: bool = False) -> MaxViT:
     """A copy for inference whose convolutions hold the batch norms' scales and shifts; the norms are identities.
 
-    The norm before a 1 x 1 convolution is folded too, which is exact as a 1 x 1 sees no padding.
+    The norm before a 1 x 1 convolution is folded too, which is exact as a 1 x 1 sees no padding. Layers that were
+    changed, see `maxvit.kernels.known`, stay as they are.
 
     Args:
         model: It is left as it is. Its running statistics are used.
@@ -32,8 +34,15 @@ def fold_batch_norms(model: MaxViT, share_weights: bool = False) -> MaxViT:
     """
     if is_optimized(model):
         raise MaxViTError("the network is optimised already: optimise or export the original")
-    model = (sharing_copy(model) if share_weights else copy.deepcopy(model)).eval().requires_grad_(False)
-    for part in model.modules():
+    folded = (
+        (sharing_copy(model) if share_weights else copy.deepcopy(model, made_by_hooks(model)))
+        .eval()
+        .requires_grad_(False)
+    )
+    for name, known in untouched(model.config).items():
+        if not isinstance(known, Stem | MBConv) or layer_change(model, name):
+            continue
+        part = folded.get_submodule(name)
         if isinstance(part, Stem):
             _fold_after(part.conv1, part.norm)
             part.norm = nn.Identity()  # type: ignore[assignment]
@@ -42,7 +51,8 @@ def fold_batch_norms(model: MaxViT, share_weights: bool = False) -> MaxViT:
             _fold_after(part.expand, part.expand_norm)
             _fold_after(part.depthwise, part.depthwise_norm)
             part.pre_norm = part.expand_norm = part.depthwise_norm = nn.Identity()  # type: ignore[assignment]
-    return model
+    folded.norms_are_folded = True  # type: ignore[assignment]
+    return folded
 
 
 def _fold_after(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from maxvit.errors import MaxViTError
+from maxvit.kernels.gradients import refuse_gradients
 from maxvit.kernels.library import load, widths
 from maxvit.kernels.packing import Packing, attention_weights, mbconv_weights, packed, transformed
 from maxvit.layers.gather import group_indices
@@ -69,6 +70,7 @@ class NativeStem(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, C_in, H, W) -> (B, C, ceil(H / 2), ceil(W / 2))."""
+        refuse_gradients(images)
         return torch.ops.maxvit.native_stem(images, list(self.buffers()), self.erf, self.symmetric, self.width)
 
 
@@ -94,6 +96,7 @@ class NativeBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C_in, H, W) -> (B, C, H', W'), sides halved (rounded up) if the block strides."""
+        refuse_gradients(x)
         weights = [list(part.buffers()) for part in (self.mbconv, self.block, self.grid)]
         return torch.ops.maxvit.native_block(
             x,

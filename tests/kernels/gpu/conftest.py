@@ -37,3 +37,10 @@ def poisoned() -> Iterator[None]:
     with np.errstate(over="ignore"):  # of the interpreter's exponentials, which are infinite on a GPU without a word
         yield
     torch.use_deterministic_algorithms(False)
+
+
+@pytest.fixture(autouse=True)
+def uncompared(monkeypatch) -> None:
+    """Without a GPU the step that `accelerate` compares would take most of the time of these tests."""
+    if not torch.cuda.is_available():
+        monkeypatch.setattr("maxvit.kernels.accelerate.step_difference", lambda *_: "")

@@ -13,8 +13,12 @@ from torch.nn.parallel import DistributedDataParallel
 import healthy
 from maxvit import MaxViT, MaxViTConfig, accelerate, optimize
 from maxvit.config import OFFICIAL, TORCHVISION
+from maxvit.kernels.comparison import step_difference
 from maxvit.kernels.gpu import support
-from maxvit.kernels.gpu.training import serves
+from maxvit.kernels.gpu.training import FORWARDS, serves
+from maxvit.layers.mbconv import MBConv
+from maxvit.layers.multiaxis import AttentionLayer
+from maxvit.model import Stem
 from one_step import saved_bytes, step
 
 SMALL = MaxViTConfig(
@@ -91,6 +95,15 @@ def test_one_step_is_the_plain_networks(device, arithmetic):
     plain = off(step(copy.deepcopy(model), images), truth)
     ours = off(step(accelerate(model, backend="triton"), images), truth)
     assert {name: (ours[name], plain[name]) for name in truth if ours[name] > 3 * plain[name] + 2e-5} == {}
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_the_step_that_is_compared_before_use_agrees(device, dtype):
+    model = make(device).to(dtype)
+    block = model.stages[0][0]
+    for kind, layer in ((Stem, model.stem), (MBConv, block.mbconv), (AttentionLayer, block.grid_attention)):
+        assert step_difference(layer, FORWARDS[kind]) == ""
 
 
 @pytest.mark.full

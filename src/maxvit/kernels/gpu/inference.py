@@ -8,6 +8,7 @@ from maxvit.kernels.gpu.feedforward import feedforward
 from maxvit.kernels.gpu.linear import normed_linear
 from maxvit.kernels.gpu.mbconv import hidden_map
 from maxvit.kernels.gpu.product import projected
+from maxvit.kernels.gradients import refuse_gradients
 from maxvit.layers.mbconv import MBConv
 from maxvit.layers.multiaxis import AttentionLayer
 from maxvit.model import MaxViTBlock
@@ -23,6 +24,7 @@ class TritonBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C_in, H, W) -> (B, C, H', W'), channels_last."""
+        refuse_gradients(x)
         x = mbconv(self.mbconv, x)
         for layer in (self.block_attention, self.grid_attention):
             x = attention_layer(layer, x)

@@ -1,0 +1,128 @@
+"""Whether a part of a network is the one that kernels and graphs were written for.
+
+They read the parameters of a layer and compute its formula by themselves. What someone has put into it since, or around
+its forward, they would leave out without a word. So they are used for parts in which nothing was changed.
+"""
+
+import functools
+
+from torch import Tensor, nn
+
+from maxvit.config import MaxViTConfig
+from maxvit.kernels.dispatch import either
+from maxvit.layers.attention import GroupAttention, RelativePositionBias
+from maxvit.layers.drop_path import DropPath
+from maxvit.layers.feedforward import FeedForward
+from maxvit.layers.mbconv import MBConv, SameConv2d, Shortcut, SqueezeExcite
+from maxvit.layers.multiaxis import BlockAttention, GridAttention
+from maxvit.model import MaxViT, MaxViTBlock, Stem
+
+HOOKS = {
+    "forward hook": ("_forward_hooks", "_forward_pre_hooks"),
+    "backward hook": ("_backward_hooks", "_backward_pre_hooks"),
+}
+CONV, LINEAR, GELU, NORM = nn.Conv2d, nn.Linear, nn.GELU, nn.BatchNorm2d
+LAYER = {"norm1": nn.LayerNorm, "attention": GroupAttention, "norm2": nn.LayerNorm, "ffn": FeedForward}
+LAYER |= {"drop_path": DropPath}
+# What the kernels know: the modules of each class. It is said here once more, as they would not follow an edit there.
+PARTS: dict[type[nn.Module], dict[str, type[nn.Module]]] = {
+    Stem: {"conv1": SameConv2d, "norm": NORM, "act": GELU, "conv2": SameConv2d},
+    MaxViTBlock: {"mbconv": MBConv, "block_attention": BlockAttention, "grid_attention": GridAttention},
+    MBConv: {"pre_norm": NORM, "expand": CONV, "expand_norm": NORM, "depthwise": SameConv2d, "depthwise_norm": NORM}
+    | {"act": GELU, "se": SqueezeExcite, "project": CONV, "drop_path": DropPath, "shortcut": Shortcut},
+    SqueezeExcite: {"reduce": CONV, "act": nn.SiLU, "expand": CONV},
+    BlockAttention: LAYER,
+    GridAttention: LAYER,
+    GroupAttention: {"qkv": LINEAR, "bias": RelativePositionBias, "proj": LINEAR},
+    RelativePositionBias: {},
+    FeedForward: {"expand": LINEAR, "act": GELU, "project": LINEAR},
+    DropPath: {},
+}
+FREE = {"training", "any_size", "gradient_checkpointing", "momentum"}  # attributes that kernels read, or need not
+
+
+@functools.lru_cache(maxsize=4)
+def untouched(config: MaxViTConfig) -> dict[str, nn.Module]:
+    """The modules of the network that a configuration describes by name, on the meta device."""
+    return dict(MaxViT.outline(config).named_modules())
+
+
+def layer_change(model: MaxViT, name: str) -> str:
+    """What was changed in a part of a network, in a few words; nothing where it is as it was made.
+
+    Args:
+        model: The network.
+        name: Of a module that its configuration describes.
+    """
+    try:
+        part = model.get_submodule(name)
+    except AttributeError:
+        return f"the network has no {name}"
+    return _change(part, untouched(model.config)[name], name, model.any_weight())
+
+
+def network_change(model: MaxViT, *parts: str) -> str:
+    """The same of a network: of its own forward, and of all that is in the parts that are named."""
+    reasons = (_own_change(model, untouched(model.config)[""], "the network"), *(layer_change(model, p) for p in parts))
+    return next(filter(None, reasons), "")
+
+
+def _change(part: nn.Module, known: nn.Module, name: str, like: Tensor) -> str:
+    if reason := _own_change(part, known, name) or _tensor_change(part, known, name, like):
+        return reason
+    classes = PARTS.get(type(known), {})
+    for child, wanted in known.named_children():
+        own, path = part.get_submodule(child), f"{name}.{child}"
+        if child in classes and type(own) is not classes[child]:
+            return f"{path} is {_title(type(own), classes[child])} instead of {_title(classes[child], type(own))}"
+        if reason := _change(own, wanted, path, like):
+            return reason
+    return ""
+
+
+def _own_change(part: nn.Module, known: nn.Module, name: str) -> str:
+    """Of what a module is and holds, but not of what its parts hold."""
+    if type(part) is not type(known):
+        return f"{name} is {_title(type(part), type(known))} instead of {_title(type(known), type(part))}"
+    own = vars(part).get("forward")
+    if own is not None and getattr(own, "func", None) is not either:
+        return f"{name} has another forward"
+    for kind, places in HOOKS.items():
+        if any(getattr(part, place) for place in places):
+            return f"{name} has a {kind}"
+    for kind, place in (("module", "_modules"), ("parameter", "_parameters"), ("buffer", "_buffers")):
+        given, wanted = ({n for n, x in getattr(m, place).items() if x is not None} for m in (part, known))
+        if type(known) in PARTS:
+            wanted = set(PARTS[type(known)]) if kind == "module" else wanted & {"table"}
+        if given != wanted:
+            extra = sorted(given - wanted)
+            return f"{name} has an added {kind} {extra[0]!r}" if extra else f"{name} has no {min(wanted - given)!r}"
+    for fact, value in {} if isinstance(known, MaxViT) else vars(known).items():
+        free = fact.startswith("_") or fact in FREE
+        free = free or (isinstance(known, DropPath) and fact == "rate")
+        free = free or (isinstance(known, nn.BatchNorm2d) and fact == "eps")
+        if not free and vars(part).get(fact) != value:
+            return f"{name}.{fact} is {vars(part).get(fact)} instead of {value}"
+    return ""
+
+
+def _tensor_change(part: nn.Module, known: nn.Module, name: str, like: Tensor) -> str:
+    """Of the parameters and buffers of a module, but for their values; `like` has the type and place of all."""
+    wanted = {**known._parameters, **known._buffers}
+    for place, kind in ((part._parameters, nn.Parameter), (part._buffers, Tensor)):
+        for n, tensor in place.items():
+            if tensor is None:
+                continue
+            shape = wanted[n].shape  # type: ignore[union-attr]
+            if type(tensor) is not kind:
+                return f"{name}.{n} is a {type(tensor).__name__}"
+            if tensor.shape != shape:
+                return f"{name}.{n} has shape {tuple(tensor.shape)} instead of {tuple(shape)}"
+            if tensor.device != like.device or (tensor.is_floating_point() and tensor.dtype != like.dtype):
+                return f"{name}.{n} is {tensor.dtype} on {tensor.device}, others are {like.dtype} on {like.device}"
+    return ""
+
+
+def _title(kind: type[nn.Module], other: type[nn.Module]) -> str:
+    """A class; with where it comes from, if the other has the same name."""
+    return f"{kind.__module__}.{kind.__qualname__}" if kind.__name__ == other.__name__ else kind.__name__
