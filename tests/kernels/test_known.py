@@ -155,6 +155,14 @@ def test_a_changed_network_is_not_written_as_a_graph_of_the_unchanged_one(change
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.full
+@pytest.mark.parametrize("name", ["gated", "hook", "adapter"])
+def test_a_program_of_a_changed_network_is_traced_and_answers_as_it_does(name, tmp_path):
+    model = make()
+    CHANGES[name][0](model, model.get_submodule(LAYER))
+    assert export_model(model, tmp_path / "model.pt2", "torch").verification.relative < 1e-5
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
@@ -295,3 +303,13 @@ def test_a_batch_of_no_image_is_as_in_pytorch():
     images = torch.randn(0, 3, 32, 48)
     assert accelerate(model)(images).shape == model(images).shape == (0, 7)
     assert optimize(model, backend="native")(images).shape == (0, 7)
+
+
+def test_hooks_of_parameters_are_called_once():
+    model = make().train()
+    for parameter in model.parameters():
+        parameter.register_hook(lambda gradient: 2 * gradient)
+    images = torch.randn(3, 3, 32, 45)
+    plain, ours = step(copy.deepcopy(model), images), step(accelerate(model), images)
+    name = "gradient of stages.0.0.mbconv.se.reduce.weight"
+    torch.testing.assert_close(ours[name], 2 * plain[name], rtol=1e-3, atol=1e-6)

@@ -104,25 +104,27 @@ class _ExciteProject(Function):
         mean = sums.sum(1)[:, :, None, None] / pixels  # (B, C, 1, 1)
         scale = se.scale(mean)
         call("apply", Maps(batch, pixels, channels, code, address(norm), address(scale)), x, y)
-        ctx.code, ctx.se = code, se
-        ctx.save_for_backward(x, weight, bias, project, found, mean)
+        ctx.code = code
+        ctx.save_for_backward(x, weight, bias, project, found, mean, *excite)
         return F.linear(y, project, project_bias)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, bias, project, found, mean = ctx.saved_tensors
+        x, weight, bias, project, found, *leaves = ctx.saved_tensors
         batch, pixels, channels = x.shape[0], x.shape[1:3].numel(), x.shape[3]
         rows, inner = grad.flatten(0, 2), grad @ project  # (M, C), (B, H, W, 4C)
         norm, y, sums = affine(found, weight, bias), torch.empty_like(x), x.new_empty(batch, blocks(x), channels)
+        leaves = [t.detach().requires_grad_() for t in leaves]  # a parameter's own hooks would be called here and again
         with torch.enable_grad():
-            scale = ctx.se.scale(mean.requires_grad_())  # (B, C, 1, 1)
+            mean, reduce, reduce_bias, expand, expand_bias = leaves
+            scale = F.conv2d(F.silu(F.conv2d(mean, reduce, reduce_bias)), expand, expand_bias).sigmoid()  # (B, C, 1, 1)
         call(
             "scale_gradient", Maps(batch, pixels, channels, ctx.code, address(norm), address(scale)), x, inner, y, sums
         )
         of_project = rows.t() @ y.flatten(0, 2), rows.sum(0)
         del y
-        pull, *of_excite = torch.autograd.grad(scale, [mean, *ctx.se.parameters()], sums.sum(1)[:, :, None, None])
+        pull, *of_excite = torch.autograd.grad(scale, leaves, sums.sum(1)[:, :, None, None])
         pull = pull / pixels
         maps = Maps(batch, pixels, channels, ctx.code, address(norm), address(scale), address(pull))
         sums = x.new_empty(batch * blocks(x), 2, channels)

@@ -42,7 +42,8 @@ def optimize(
             seconds; kept in a cache). "torch": PyTorch's operators, on any device and in any type, with batch norms
             folded and position biases computed beforehand. "auto": native where it can serve. "triton": fused kernels
             for NVIDIA GPUs, with a CUDA graph for each shape of images, by name alone (docs/gpu.md). Where they
-            cannot serve, PyTorch computes, with a warning that says why.
+            cannot serve, PyTorch computes, with a warning that says why. Kernels serve networks whose layers nobody
+            changed, see `maxvit.kernels.known`.
         precision: "int8", with the native kernels alone: the products of blocks in 8-bit integers. Rows are scaled
             as they come, which needs no calibration; answers differ, so measure the agreement on your images.
         compile: Let `torch.compile` have it too: the first call at each size then takes minutes with "torch".
