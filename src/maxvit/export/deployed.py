@@ -27,7 +27,7 @@ from maxvit.export import operators
 from maxvit.export.form import OPSETS, Form, description
 from maxvit.export.graph import Graph, Value
 from maxvit.export.levels import Range, quantize_weight
-from maxvit.kernels.folding import fold_batch_norms
+from maxvit.kernels.folding import fold_batch_norms, is_optimized
 from maxvit.kernels.known import network_change
 from maxvit.layers.attention import GroupAttention
 from maxvit.layers.gather import group_indices, place_indices
@@ -71,7 +71,7 @@ def deployed(
 
 def check_unchanged(model: MaxViT) -> None:
     """Refuse, by `MaxViTError`, a network with layers of someone's own: what they do is not written here."""
-    if reason := network_change(model, "stem", "stages", "head"):
+    if not is_optimized(model) and (reason := network_change(model, "stem", "stages", "head")):  # folding says the other
         raise MaxViTError(
             f"the graph for one size is of MaxViT alone, and {reason}: export for any size, or for PyTorch, where the"
             " graph is traced"
