@@ -22,7 +22,7 @@ ROOMS = {
     "checkpoints": {"config", "errors", "hub", "model", "storage"},
     "create": {"checkpoints", "config", "errors", "hub", "model", "storage", "timm_names"},
     "conversion": {"checkpoints", "config", "create", "errors"},
-    "tasks": {"checkpoints", "config", "data", "errors", "model", "storage"},
+    "tasks": {"checkpoints", "config", "data", "errors", "layers", "model", "storage"},
     "export": {"config", "data", "errors", "kernels", "layers", "model", "signatures", "storage", "tasks"},
     "explain": {"config", "data", "errors", "layers", "model", "storage"},
     "inference": {
@@ -48,6 +48,7 @@ ROOMS = {
         "explain",
         "inference",
         "kernels",
+        "layers",
         "model",
         "storage",
         "tasks",

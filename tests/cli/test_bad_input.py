@@ -17,7 +17,7 @@ from maxvit.cli import main
 from maxvit.cli.train import _as_yaml
 from maxvit.create import load_model
 from maxvit.data import folder as data_folder
-from maxvit.inference.device import best_device
+from maxvit.inference.device import choose_device
 from maxvit.kernels.optimize import optimize
 from small import write_images, write_truncated_jpeg
 
@@ -194,7 +194,7 @@ def test_a_folder_without_images(refused, trained, tmp_path):
 def test_the_other_images_are_answered(trained, images, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     (tmp_path / "text.png").write_text("hello")
-    good = [images / "red" / "0.png", images / "blue" / "1.png"]
+    good, here = [images / "red" / "0.png", images / "blue" / "1.png"], choose_device()
     given = [good[0], tmp_path / "text.png", tmp_path / "empty", "none.png", good[1]]
     code = main(["predict", str(trained.checkpoint), *map(str, given)])
     out, err = capsys.readouterr()
@@ -205,7 +205,7 @@ def test_the_other_images_are_answered(trained, images, tmp_path, capsys):
         "data: 4 images",
         f"error: {tmp_path / 'text.png'} is not an image that can be read",
         "error: none.png does not exist: check the path",
-        f"engine: {optimize(load_model(trained.checkpoint).to(best_device())).engine}, optimised on {best_device()}",
+        f"engine: {optimize(load_model(trained.checkpoint).to(here)).engine}, optimised on {here.type}",
         "2 of 4 images could not be read",
     ]
 

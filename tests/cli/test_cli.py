@@ -17,12 +17,11 @@ import yaml
 import maxvit
 from maxvit.cli import app, main
 from maxvit.data.folder import read_classes
-from maxvit.inference.device import best_device
+from maxvit.inference.device import choose_device
 from maxvit.kernels.optimize import optimize
 
-ENGINE = (
-    f"engine: {optimize(maxvit.create_model('maxvit_micro').to(best_device())).engine}, optimised on {best_device()}\n"
-)
+HERE = choose_device()
+ENGINE = f"engine: {optimize(maxvit.create_model('maxvit_micro').to(HERE)).engine}, optimised on {HERE.type}\n"
 COMMANDS = ["train", "evaluate", "predict", "explain", "report", "info", "list", "convert", "export", "shard"]
 
 

@@ -1,6 +1,7 @@
 """The command line: one file per command, each parses, calls one function and prints."""
 
 import io
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -73,6 +74,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0 done, 2 a mistake in what was given, 1 a mistake of ours, 130 interrupted.
     """
+    if sys.platform == "darwin":  # read once, when PyTorch is imported: what MPS lacks is computed on the CPU
+        os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be text
     warnings.filterwarnings("ignore", module=r"PIL\b")  # of odd tags; workers do so themselves, see quiet_pillow

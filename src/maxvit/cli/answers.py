@@ -55,11 +55,17 @@ def open_task(checkpoint: Path, task: str | None, settings: list[str] | None) ->
 
 
 def predict_task(
-    network: "TaskNetwork", files: list[Path], batch_size: int, pictures: Path | None, out: Path | None, as_json: bool
+    network: "TaskNetwork",
+    files: list[Path],
+    batch_size: int,
+    device: str,
+    pictures: Path | None,
+    out: Path | None,
+    as_json: bool,
 ) -> None:
     """Print answers, and write pictures and answers where wanted."""
     from maxvit.inference.answering import TaskPredictor
-    from maxvit.inference.device import best_device
+    from maxvit.inference.device import choose_device
     from maxvit.inference.progress import track
 
     drawn = [file for file in files if file.suffix.lower() == ".png"]  # as pictures are
@@ -69,7 +75,7 @@ def predict_task(
         raise MaxViTError(f"{out} exists already: choose another name, or remove it")
     if out is not None and pictures is not None and out.resolve() == pictures.resolve():
         raise MaxViTError(f"--out and --pictures are both {out}: give each a place of its own")
-    predictor = TaskPredictor(network, batch_size, best_device())
+    predictor = TaskPredictor(network, batch_size, choose_device(device))
     failed: list[str] = []
     answers = track(predictor.stream(files), "predicting", show=len(files) > batch_size, total=len(files))
     good = _told(answers, predictor, pictures, as_json, failed)
@@ -121,13 +127,14 @@ def evaluate_task(
     data: str | None,
     batch_size: int,
     workers: int,
+    device: str,
     out: Path | None,
     as_json: bool,
     everything: bool,
 ) -> None:
     """Print figures and a table of classes, and write them where wanted."""
     from maxvit.data.describing import describe
-    from maxvit.inference.device import best_device
+    from maxvit.inference.device import choose_device
     from maxvit.inference.held_out import without_training
     from maxvit.inference.judging import judge
     from maxvit.storage import check_folder, write_text
@@ -145,7 +152,7 @@ def evaluate_task(
     images, sentence = without_training(found, data, network.provenance, partial(task.load, Path(data)), everything)
     if sentence:
         complain(sentence)
-    result = judge(network.to(best_device()), images, batch_size, workers, show_progress=True)
+    result = judge(network.to(choose_device(device)), images, batch_size, workers, show_progress=True)
     for sentence in result.skipped:
         complain(f"left out: {sentence}")
     answer = {"task": task.name, "part": images.part, "images": result.images, "skipped": len(result.skipped)}

@@ -51,7 +51,7 @@ def benchmark(
     ] = None,
     rounds: Annotated[int, typer.Option(help="Timed runs of each contender.")] = 15,
     precision: Annotated[str, typer.Option(help="fp32 or bf16 (autocast).")] = "fp32",
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    device: Annotated[str, typer.Option(help="cpu, cuda, or auto: cuda where there is a GPU.")] = "cpu",
     threads: Annotated[int | None, typer.Option(help="On the CPU. Default: as many as PyTorch takes.")] = None,
     profile: Annotated[bool, typer.Option("--profile", help="Where the time goes, by PyTorch's operators.")] = False,
     out: Annotated[
@@ -67,7 +67,10 @@ def benchmark(
     from maxvit.benchmark.files import check_prefix, write_record
     from maxvit.benchmark.plan import Plan, find_ours, find_peers, read_size
     from maxvit.benchmark.run import benchmark
+    from maxvit.inference.device import choose_device
 
+    if device == "auto":
+        device = "cuda" if choose_device().type == "cuda" else "cpu"
     what = what or ["inference"]
     plan = Plan(
         model=model,

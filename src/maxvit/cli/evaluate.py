@@ -10,6 +10,7 @@ import typer
 
 from maxvit.cli.answers import evaluate_task, open_task
 from maxvit.cli.errors import complain
+from maxvit.cli.options import Device
 from maxvit.cli.sizes import read_size
 from maxvit.cli.tables import print_table
 from maxvit.errors import MaxViTError
@@ -45,6 +46,7 @@ def evaluate(
     batch_size: Annotated[int | None, typer.Option(min=1, help="Default: 64, of other tasks 8.")] = None,
     workers: Annotated[int, typer.Option(min=0, help="Processes that decode images.")] = 0,
     engine: Annotated[str, typer.Option(help="auto: the file decides. torch or onnxruntime: that one.")] = "auto",
+    device: Device = "auto",
     task: Annotated[str | None, typer.Option(help="Needed where the task is a module of yours.")] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Of other tasks: a setting of the task.")
@@ -61,12 +63,12 @@ def evaluate(
     if (network := open_task(checkpoint, task, settings)) is not None:
         if size or scale_windows or tta != "none" or engine != "auto":
             raise MaxViTError("--size, --scale-windows, --tta and --engine are for classifiers: leave them out")
-        evaluate_task(network, data, batch_size or 8, workers, out, as_json, everything)
+        evaluate_task(network, data, batch_size or 8, workers, device, out, as_json, everything)
         return
     from maxvit.data.describing import describe
     from maxvit.data.digits import load_digits
     from maxvit.data.sources import load_held_out, load_images
-    from maxvit.inference.device import best_device
+    from maxvit.inference.device import choose_device
     from maxvit.inference.engines import open_sizes
     from maxvit.inference.evaluate import evaluate_sizes, size_name
     from maxvit.inference.held_out import without_training
@@ -78,7 +80,7 @@ def evaluate(
         raise MaxViTError("--scale-windows is for --size, which was not given: add it, or leave --scale-windows out")
     if out is not None:
         check_folder(out)
-    engines = open_sizes(checkpoint, sizes, scale_windows, engine, best_device())
+    engines = open_sizes(checkpoint, sizes, scale_windows, engine, choose_device(device))
     opened = next(iter(engines.values()))
     if data is None:
         if everything:

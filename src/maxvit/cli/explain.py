@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from maxvit.cli.options import Device
+
 
 def explain(
     checkpoint: Annotated[Path, typer.Argument(help="What maxvit.load_model reads: a file, or the folder of a run.")],
@@ -23,6 +25,7 @@ def explain(
     score: Annotated[
         bool, typer.Option("--score", help="Measure each map: blur what it shows, and see the answer change.")
     ] = False,
+    device: Device = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
     """Show what an answer rests on: maps over the image as PNG and SVG, and their numbers.
@@ -32,9 +35,10 @@ def explain(
     from maxvit.create import load_model
     from maxvit.explain.page import explain_image
     from maxvit.explain.target import find_class
+    from maxvit.inference.device import choose_device
 
     place = _parse(point) if point is not None else None
-    model = load_model(checkpoint)
+    model = load_model(checkpoint).to(choose_device(device))
     target = find_class(model, wanted) if wanted is not None else None
     methods = [name for name in method.split(",") if name]
     found = explain_image(model, image, out, target, place, methods, score)

@@ -9,6 +9,7 @@ import typer
 
 from maxvit.cli.answers import open_task, predict_task
 from maxvit.cli.errors import REQUEUE, USER_MISTAKE, complain
+from maxvit.cli.options import Device
 from maxvit.errors import MaxViTError
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ def predict(
     top_k: Annotated[int | None, typer.Option(min=1, help="Classes to name for each image. Default: 3.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Default: 32, of other tasks 8.")] = None,
     engine: Annotated[str, typer.Option(help="auto: the file decides. torch or onnxruntime: that one.")] = "auto",
+    device: Device = "auto",
     out: Annotated[
         Path | None,
         typer.Option(
@@ -61,13 +63,13 @@ def predict(
     if (network := open_task(checkpoint, task, settings)) is not None:
         other = None if engine in ("auto", "torch") else engine
         _refuse({**given, "--top-k": top_k, "--engine": other}, "classifiers: take another checkpoint")
-        predict_task(network, _files(images), batch_size or 8, pictures, out, as_json)
+        predict_task(network, _files(images), batch_size or 8, device, pictures, out, as_json)
         return
     top_k, batch_size = top_k or 3, batch_size or 32
     if pictures is not None:
         raise MaxViTError("--pictures is for other tasks than classification: leave it out, or see maxvit explain")
     if out is not None:
-        options = _Options(out, top_k, batch_size, engine, embeddings, workers or 0, part_size)
+        options = _Options(out, top_k, batch_size, engine, device, embeddings, workers or 0, part_size)
         _write(checkpoint, images, options, devices, as_json)
         return
     _refuse(given, "a file of answers: add --out FILE")
@@ -77,11 +79,11 @@ def predict(
     files = found.images
     if not files:
         raise typer.Exit(USER_MISTAKE)
-    from maxvit.inference.device import best_device
+    from maxvit.inference.device import choose_device
     from maxvit.inference.predictor import Predictor
     from maxvit.inference.progress import track
 
-    predictor = Predictor(checkpoint, top_k, batch_size, best_device(), engine)
+    predictor = Predictor(checkpoint, top_k, batch_size, choose_device(device), engine)
     _say(found, images)
     failed = 0
     for answer in track(predictor.stream(files), "predicting", show=len(files) > batch_size, total=len(files)):
@@ -153,6 +155,7 @@ class _Options(NamedTuple):
     top_k: int
     batch_size: int
     engine: str
+    device: str
     embeddings: bool
     workers: int
     part_size: int | None
@@ -166,25 +169,25 @@ class _Options(NamedTuple):
 
 def _write(checkpoint: Path, images: list[str], options: _Options, devices: int | None, as_json: bool) -> None:
     """Have the file made, by this process or by one for each device."""
-    import torch
-
+    from maxvit.inference.device import choose_device, how_many
     from maxvit.training.processes import processes
 
     place = processes()
-    if not place.started and (number := devices or max(1, torch.cuda.device_count())) > 1:
+    if not place.started and (number := how_many(devices, options.device)) > 1:
         from maxvit.training.launch import launch
 
         words = ["predict", *options.words(), *["--json"] * as_json, "--", str(checkpoint), *images]
         raise typer.Exit(launch(words, number, REQUEUE))
     from maxvit.inference.batch import PART, predict_to_file
-    from maxvit.inference.device import best_device
 
+    given = options._asdict()
+    given |= {"part_size": options.part_size or PART}
+    given |= {"device": choose_device(options.device, place.rank % place.local_world, place.local_world)}
     written = predict_to_file(
         checkpoint,
         images,
-        device=best_device(place.rank % place.local_world if place.started else None),
         show_progress=place.rank == 0,
-        **options._replace(part_size=options.part_size or PART)._asdict(),
+        **given,
     )
     if place.rank:
         return

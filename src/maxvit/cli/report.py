@@ -5,9 +5,12 @@ from typing import Annotated
 
 import typer
 
+from maxvit.cli.options import Device
+
 
 def report(
     run: Annotated[Path, typer.Argument(help="The folder that maxvit train wrote.")],
+    device: Device = "auto",
     open_it: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
 ) -> None:
     """Write a run's report, one HTML file.
@@ -17,7 +20,7 @@ def report(
     """
     from maxvit.training.report_run import report_run
 
-    page, content = report_run(run, show_progress=True)
+    page, content = report_run(run, show_progress=True, device=device)
     typer.echo(f"{content.headline}\nreport: {page}")
     if open_it:
         typer.launch(page.resolve().as_uri())

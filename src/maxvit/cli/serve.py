@@ -8,6 +8,7 @@ import typer
 
 from maxvit.cli.answers import open_task
 from maxvit.cli.errors import complain
+from maxvit.cli.options import Device
 from maxvit.errors import MaxViTError
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ def serve(
         str | None, typer.Option(envvar="MAXVIT_API_KEY", help="What clients have to send. Better in the variable.")
     ] = None,
     engine: Annotated[str, typer.Option(help="auto: the file decides. torch or onnxruntime: that one.")] = "auto",
+    device: Device = "auto",
     decoders: Annotated[int, typer.Option(min=1, help="Threads that decode images.")] = 2,
     max_batch: Annotated[int, typer.Option(min=1, help="Images computed at once.")] = 8,
     max_delay_ms: Annotated[float, typer.Option(min=0, help="The longest wait for others of a batch.")] = 5,
@@ -65,7 +67,7 @@ def serve(
     )
     paths = _named(checkpoints)
     with bind(host, port) as listening:
-        models, originals = _open(paths, engine, task or [], page)
+        models, originals = _open(paths, engine, device, task or [], page)
         app = create_app(models, limits=limits, api_key=api_key, originals=originals if page else None)
         if host not in ("127.0.0.1", "::1", "localhost") and not api_key:
             complain("no API key is set, and other machines may reach this one: anybody who does gets answers")
@@ -73,13 +75,13 @@ def serve(
 
 
 def _open(
-    paths: dict[str, Path], engine: str, modules: list[str], page: bool
+    paths: dict[str, Path], engine: str, device: str, modules: list[str], page: bool
 ) -> tuple[dict[str, "Predictor | TaskPredictor"], dict[str, "MaxViT"]]:
     """The networks, and for a page the classifiers among them as they are."""
     from maxvit import tasks
     from maxvit.create import load_model
     from maxvit.inference.answering import TaskPredictor
-    from maxvit.inference.device import best_device
+    from maxvit.inference.device import choose_device
     from maxvit.inference.predictor import Predictor
 
     found = {tasks.task_of(path) for path in paths.values()}
@@ -88,17 +90,18 @@ def _open(
             raise MaxViTError(f"--task {module} was given, and the checkpoints are for {', '.join(sorted(found))}")
         if module != tasks.CLASSIFICATION:
             tasks.find_task(module)  # imports it
+    place = choose_device(device)
     models: dict[str, Predictor | TaskPredictor] = {}
     originals = {}
     for name, path in paths.items():
         if (network := open_task(path, None, None)) is not None:
             if engine not in ("auto", "torch"):
                 raise MaxViTError(f"--engine {engine} is for classifiers, and {path} is not one: leave it out")
-            models[name] = TaskPredictor(network, device=best_device())
+            models[name] = TaskPredictor(network, device=place)
             continue
-        models[name] = Predictor(path, device=best_device(), engine=engine)
+        models[name] = Predictor(path, device=place, engine=engine)
         if page:
-            originals[name] = load_model(path)
+            originals[name] = load_model(path).to(place)
     return models, originals
 
 

@@ -13,6 +13,7 @@ import yaml
 
 from maxvit.cli.answers import plain
 from maxvit.cli.errors import INTERRUPTED, REQUEUE, complain
+from maxvit.cli.options import Device
 from maxvit.errors import MaxViTError
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def train(
     devices: Annotated[
         int | None, typer.Option(min=1, help="Processes on this machine. Default: one for each GPU, else one.")
     ] = None,
+    device: Device = "auto",
     show_recipe: Annotated[bool, typer.Option("--show-recipe", help="Print the complete recipe and stop.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="The result as JSON.")] = False,
 ) -> None:
@@ -55,6 +57,7 @@ def train(
     Several GPUs are used by themselves. On several machines: torchrun --nnodes N --nproc-per-node 8 ... -m maxvit train
     ... --out RUN --continue.
     """
+    from maxvit.inference.device import how_many
     from maxvit.training import run as runs
     from maxvit.training.preparation import DIGITS
     from maxvit.training.processes import processes
@@ -90,19 +93,20 @@ def train(
         words += ["--continue"] if go_on else []
     folder = resume or out
     assert folder is not None
-    if (number := _devices(devices)) > 1 and not processes().started:
+    words += ["--device", device]
+    if not processes().started and (number := how_many(devices, device)) > 1:
         from maxvit.training.launch import launch
 
         raise typer.Exit(launch(["train", *words, *(["--json"] if as_json else [])], number, REQUEUE))
     command = shlex.join(["maxvit", *sys.argv[1:]])
     if resume is not None:
-        outcome = runs.resume(folder, show_progress=True, command=command)
+        outcome = runs.resume(folder, show_progress=True, command=command, device=device)
     elif go_on or processes().restarts:
-        outcome = runs.train_or_resume(chosen, folder, show_progress=True, command=command)
+        outcome = runs.train_or_resume(chosen, folder, show_progress=True, command=command, device=device)
     else:
-        outcome = runs.train(chosen, folder, show_progress=True, command=command)
+        outcome = runs.train(chosen, folder, show_progress=True, command=command, device=device)
     if processes().rank == 0:
-        _finish(outcome, as_json)
+        _finish(outcome, device, as_json)
     elif not outcome.finished:
         raise typer.Exit(_code(outcome))
 
@@ -135,17 +139,11 @@ def _default_recipe(task: str | None, data: str | None) -> str:
     return find_task(task).recipe
 
 
-def _devices(wanted: int | None) -> int:
-    import torch
-
-    return wanted or max(1, torch.cuda.device_count())
-
-
 def _code(outcome: "Outcome") -> int:
     return INTERRUPTED if outcome.signal == signal.SIGINT else REQUEUE
 
 
-def _finish(outcome: "Outcome", as_json: bool) -> None:
+def _finish(outcome: "Outcome", device: str, as_json: bool) -> None:
     from maxvit.inference.report import Report
     from maxvit.inference.task_report import TaskReport
     from maxvit.training.report_run import report_run
@@ -158,7 +156,7 @@ def _finish(outcome: "Outcome", as_json: bool) -> None:
         complain(f"stopped; continue with: maxvit train --resume {shlex.quote(str(outcome.run))}")
         raise typer.Exit(_code(outcome))
     checkpoint = outcome.run / "best.safetensors"
-    page, report = report_run(outcome.run)
+    page, report = report_run(outcome.run, device=device)
     if not isinstance(report, Report):
         found = report.judgement.figures if isinstance(report, TaskReport) else report.evaluation.scores()
         figures = {name: plain(value) for name, value in found.items()}

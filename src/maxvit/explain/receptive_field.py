@@ -44,7 +44,7 @@ def receptive_field(model: MaxViT, images: Tensor, stage: int, seed: int = 0) ->
             token = features[:, features.shape[1] // 2, features.shape[2] // 2]
             direction = torch.randn(len(token), generator=generator).to(token)
             (gradient,) = torch.autograd.grad(token @ direction, image)
-            total += gradient[0].double().square().sum(0).cpu()
+            total += gradient[0].cpu().double().square().sum(0)
     field = total.sqrt()
     return (field / field.max().clamp(min=torch.finfo(field.dtype).tiny)).float().numpy()
 

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from maxvit.errors import MaxViTError
 from maxvit.kernels.known import layer_change, untouched
+from maxvit.layers.exact import widest
 from maxvit.layers.mbconv import MBConv
 from maxvit.layers.sharing import made_by_hooks, sharing_copy
 from maxvit.model import MaxViT, Stem
@@ -58,24 +59,24 @@ def fold_batch_norms(model: MaxViT, share_weights: bool = False) -> MaxViT:
 def _fold_after(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
     """norm(conv(x)) as one convolution."""
     scale, shift = _affine(norm)
-    bias = 0.0 if conv.bias is None else conv.bias.double()
-    _set(conv, conv.weight.double() * scale[:, None, None, None], bias * scale + shift)
+    bias = 0.0 if conv.bias is None else widest(conv.bias)
+    _set(conv, widest(conv.weight) * scale[:, None, None, None], bias * scale + shift)
 
 
 def _fold_before(norm: nn.BatchNorm2d, conv: nn.Conv2d) -> None:
     """conv(norm(x)) as one 1 x 1 convolution."""
     scale, shift = _affine(norm)
-    weight = conv.weight.double()  # (C_out, C_in, 1, 1)
-    bias = 0.0 if conv.bias is None else conv.bias.double()
+    weight = widest(conv.weight)  # (C_out, C_in, 1, 1)
+    bias = 0.0 if conv.bias is None else widest(conv.bias)
     _set(conv, weight * scale[:, None, None], weight[:, :, 0, 0] @ shift + bias)
 
 
 def _affine(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """Scale and shift (C,) of a norm with its running statistics, in float64: what is folded is rounded once."""
+    """Scale and shift (C,) of a norm with its running statistics; what is folded is rounded once."""
     assert norm.running_mean is not None
     assert norm.running_var is not None
-    scale = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
-    return scale, norm.bias.double() - norm.running_mean.double() * scale
+    scale = widest(norm.weight) / (widest(norm.running_var) + norm.eps).sqrt()
+    return scale, widest(norm.bias) - widest(norm.running_mean) * scale
 
 
 def _set(conv: nn.Conv2d, weight: Tensor, bias: Tensor) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor
 from maxvit.errors import MaxViTError
 from maxvit.explain.attended import attended, check_point
 from maxvit.explain.figures import data_uri, picture_of
+from maxvit.explain.looking import one_image
 from maxvit.explain.methods import METHODS
 from maxvit.explain.target import class_name, find_class
 from maxvit.layers.modes import evaluating
@@ -98,7 +99,7 @@ def _explain(
             check_point(point, image)
         wanted = None if of is None else find_class(model, of)
         with evaluating(model), torch.inference_mode():
-            probabilities = model.config.probabilities(model(image[None])[0])
+            probabilities = model.config.probabilities(model(one_image(model, image))[0].float()).cpu()
         classified = time.perf_counter()
         target = int(probabilities.argmax()) if wanted is None else wanted
         relevance = METHODS[method](model, image, target)

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from maxvit.layers.exact import widest
 from maxvit.model import MaxViT
 
 Loss = Literal["softmax", "sigmoid"]
@@ -63,7 +64,7 @@ class Classification(nn.Module):
             if weights is not None:  # mixed labels have a share of each
                 losses = losses * (weights[labels] if labels.ndim == 1 else labels.to(exact) @ weights.to(exact))
         scores = {"loss": losses.mean()}
-        return scores if self.several else {**scores, "accuracy": _is_right(logits, labels).double().mean()}
+        return scores if self.several else {**scores, "accuracy": widest(_is_right(logits, labels)).mean()}
 
 
 def _is_right(logits: Tensor, labels: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from torch.optim import Optimizer
 
 from maxvit.data.sampling import Share
 from maxvit.errors import MaxViTError
+from maxvit.inference.device import choose_device
 from maxvit.model import MaxViTBlock
 from maxvit.training.processes import processes
 from maxvit.training.recipe import EngineSection
@@ -41,6 +42,7 @@ class Engine:
 
     Args:
         settings: Of the recipe.
+        device: As for `choose_device`.
 
     Attributes:
         rank: Number of this process.
@@ -52,20 +54,18 @@ class Engine:
         MaxViTError: If the settings need what is not there.
     """
 
-    def __init__(self, settings: EngineSection) -> None:
+    def __init__(self, settings: EngineSection, device: str = "auto") -> None:
         self.settings, started = settings, processes()
-        on_gpu = torch.cuda.is_available()
+        self.device = choose_device(device, started.rank % started.local_world, started.local_world)
+        on_gpu = self.device.type == "cuda"
         if settings.precision == "bf16" and not (
             torch.cuda.is_bf16_supported(including_emulation=False) if on_gpu else _cpu_has_bf16()
         ):
             raise MaxViTError("engine.precision is bf16, which this device computes many times slower: use fp32")
         if settings.sync_batch_norm and not on_gpu:
             raise MaxViTError("engine.sync_batch_norm needs GPUs: PyTorch has it for them alone; set it to false")
-        if on_gpu and started.local_world > torch.cuda.device_count():
-            raise MaxViTError(f"{started.local_world} processes for {torch.cuda.device_count()} GPUs: give --devices")
         self.rank, self.world = started.rank, started.world
         self.nodes = started.world // started.local_world
-        self.device = torch.device("cuda", started.rank % started.local_world) if on_gpu else torch.device("cpu")
         self.sharded = settings.strategy == "fsdp2" and self.world > 1
         self._control: Any = None  # a process group
         if on_gpu:
@@ -91,6 +91,8 @@ class Engine:
         """The devices, in words."""
         if self.device.type == "cuda":
             return f"{self.world} x {torch.cuda.get_device_name(self.device)}"
+        if self.device.type == "mps":
+            return "an Apple GPU"
         return f"{self.world} x {torch.get_num_threads()} CPU threads"
 
     def share(self, batch_size: int, device_batch_size: int | None) -> Share:

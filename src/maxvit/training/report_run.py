@@ -16,7 +16,7 @@ from maxvit.data.transforms import preprocess
 from maxvit.errors import MaxViTError
 from maxvit.explain.received import AttentionMap, attention_maps
 from maxvit.explain.rollout import rollout
-from maxvit.inference.device import best_device
+from maxvit.inference.device import choose_device
 from maxvit.inference.engines import say
 from maxvit.inference.evaluate import evaluate
 from maxvit.inference.evaluation import Evaluation
@@ -36,8 +36,15 @@ SHOWN_MISTAKES = 24
 SHOWN_EXPLAINED = 6
 
 
-def report_run(run: Path, show_progress: bool = False) -> tuple[Path, Report | MultiLabelReport | TaskReport]:
+def report_run(
+    run: Path, show_progress: bool = False, device: str = "auto"
+) -> tuple[Path, Report | MultiLabelReport | TaskReport]:
     """Write RUN/report.html.
+
+    Args:
+        run: A run folder.
+        show_progress: Draw a bar on standard error.
+        device: As for `choose_device`.
 
     Returns:
         The page and what it shows: the test images, where there are none the validation images.
@@ -49,8 +56,8 @@ def report_run(run: Path, show_progress: bool = False) -> tuple[Path, Report | M
     if not history:
         raise MaxViTError(f"{run} has no finished epoch yet: nothing to report")
     if recipe.task["name"] != CLASSIFICATION:
-        return report_task(run, recipe, history, show_progress)
-    data, model = load_data(recipe), load_model(run / "best.safetensors").to(best_device())
+        return report_task(run, recipe, history, show_progress, device)
+    data, model = load_data(recipe), load_model(run / "best.safetensors").to(choose_device(device))
     if show_progress:
         say(describe(data))
     images = data.test or data.val

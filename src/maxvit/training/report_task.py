@@ -8,7 +8,7 @@ from maxvit.data.annotated import AnnotatedImages
 from maxvit.data.describing import describe
 from maxvit.data.images import decode
 from maxvit.errors import MaxViTError
-from maxvit.inference.device import best_device
+from maxvit.inference.device import choose_device
 from maxvit.inference.engines import say
 from maxvit.inference.judging import Judged, judge
 from maxvit.inference.task_report import Picture, TaskReport, write_task_report
@@ -22,11 +22,11 @@ SHOWN = 8  # pictures
 
 
 def report_task(
-    run: Path, recipe: Recipe, history: list[dict[str, float]], show_progress: bool = False
+    run: Path, recipe: Recipe, history: list[dict[str, float]], show_progress: bool = False, device: str = "auto"
 ) -> tuple[Path, TaskReport]:
     """Write RUN/report.html of a run whose task is not classification; see `report_run`."""
     task = tasks.make_task(recipe.task)
-    data, network = load_annotated(recipe, task), tasks.load_network(run / "best.safetensors").to(best_device())
+    data, network = load_annotated(recipe, task), tasks.load_network(run / "best.safetensors").to(choose_device(device))
     assert isinstance(network, TaskNetwork)
     if show_progress:
         say(describe(data))

@@ -53,7 +53,7 @@ class Outcome:
     signal: int | None
 
 
-def train(recipe: Recipe, run: Path, show_progress: bool = False, command: str = "") -> Outcome:
+def train(recipe: Recipe, run: Path, show_progress: bool = False, command: str = "", device: str = "auto") -> Outcome:
     """Train into a new folder.
 
     Args:
@@ -61,19 +61,26 @@ def train(recipe: Recipe, run: Path, show_progress: bool = False, command: str =
         run: The folder to make; it must not exist, or be empty.
         show_progress: Draw a bar on standard error.
         command: What the user typed; it travels with the checkpoints.
+        device: As for `maxvit.inference.device.choose_device`.
 
     Raises:
         MaxViTError: If the folder is taken or cannot be written to, the data cannot be used, or training diverges.
     """
     if processes().rank == 0 and run.exists() and (not run.is_dir() or any(run.iterdir())):
         raise MaxViTError(f"{run} exists already: choose another --out, or continue that run with --resume {run}")
-    return _fit(recipe, run, show_progress, command, resuming=False)
+    return _fit(recipe, run, show_progress, command, device, resuming=False)
 
 
-def resume(run: Path, show_progress: bool = False, command: str = "") -> Outcome:
+def resume(run: Path, show_progress: bool = False, command: str = "", device: str = "auto") -> Outcome:
     """Continue a run that stopped, from its last state; the result is that of a run never stopped.
 
     That is so bit by bit on as many devices with as many threads; otherwise it goes on at the same image, and says so.
+
+    Args:
+        run: Its folder.
+        show_progress: As for `train`.
+        command: As for `train`.
+        device: As for `train`.
 
     Raises:
         MaxViTError: If the folder holds no run, one that is finished or damaged, or one of other classes.
@@ -85,21 +92,23 @@ def resume(run: Path, show_progress: bool = False, command: str = "") -> Outcome
         raise MaxViTError(f"{run} is finished: {how}; see its report with maxvit report {run}")
     if read_metrics(run) and not find_states(run):
         raise MaxViTError(f"{run} has metrics but none of the {FOLDER}/ that it could go on from: copy them again")
-    return _fit(recipe, run, show_progress, command, resuming=True)
+    return _fit(recipe, run, show_progress, command, device, resuming=True)
 
 
-def train_or_resume(recipe: Recipe, run: Path, show_progress: bool = False, command: str = "") -> Outcome:
+def train_or_resume(
+    recipe: Recipe, run: Path, show_progress: bool = False, command: str = "", device: str = "auto"
+) -> Outcome:
     """Go on if the folder holds a run of this recipe, begin one otherwise; one that is finished stays as it is.
 
     Raises:
         MaxViTError: As `train` and `resume`, or if the run began with another recipe.
     """
     if not (run / CONFIG).is_file():
-        return train(recipe, run, show_progress, command)
+        return train(recipe, run, show_progress, command, device)
     _check_same(recipe, read_recipe(run), run)
     if is_finished(recipe, read_metrics(run)):
         return Outcome(run, True, [], None)
-    return resume(run, show_progress, command)
+    return resume(run, show_progress, command, device)
 
 
 def _check_same(recipe: Recipe, begun: Recipe, run: Path) -> None:
@@ -127,7 +136,7 @@ def read_epochs(run: Path) -> int:
     return int(rows[-1]["epoch"]) if rows else 0
 
 
-def _fit(recipe: Recipe, run: Path, show_progress: bool, command: str, resuming: bool) -> Outcome:
+def _fit(recipe: Recipe, run: Path, show_progress: bool, command: str, device: str, resuming: bool) -> Outcome:
     check_rates(recipe)
     purpose = purpose_of(recipe)
     data = purpose.load()
@@ -136,7 +145,7 @@ def _fit(recipe: Recipe, run: Path, show_progress: bool, command: str, resuming:
     if measured and processes().rank == 0:
         say(measured)
     purpose.metric(data.train.class_names)  # what it needs is missed now, and not after an epoch
-    engine = Engine(recipe.engine)
+    engine = Engine(recipe.engine, device)
     state = _first_choice(engine, run) if resuming or engine.world > 1 else None
     if state is not None:
         _check_state(state, network, run)
@@ -259,7 +268,7 @@ def _why_plain(recipe: Recipe, network: Network, engine: Engine) -> str:
     if recipe.model.kernels == "triton":
         return "the weights are sharded" if engine.sharded else obstacle(backbone, "triton")
     if engine.device.type != "cpu":
-        return "there is a GPU"
+        return "it is on a GPU"
     if engine.sharded or settings.compile:
         return "the weights are sharded" if engine.sharded else "it is compiled"
     return f"it is in {settings.precision}" if settings.precision != "fp32" else obstacle(backbone)

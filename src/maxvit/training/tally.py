@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
+from maxvit.layers.exact import widest
+
 COUNTS = ("images", "infinite")  # the second: batches whose scores are no finite numbers
 _ONE = 2.0**24  # sums of whole numbers are exact in any order
 
@@ -28,7 +30,7 @@ class Tally:
         self.sums[-2] += images
         if not self.names:
             return
-        means = torch.stack([scores[name].detach().double() for name in self.names])
+        means = torch.stack([widest(scores[name].detach()) for name in self.names])
         finite = means.isfinite().all()
         self.sums[:-2] += torch.where(finite, means * (images * _ONE), 0.0).round().long()
         self.sums[-1] += ~finite
