@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from maxvit.errors import MaxViTError
+from maxvit.errors import MaxViTError, is_out_of_memory
 
 OK, OUR_MISTAKE, USER_MISTAKE, INTERRUPTED = 0, 1, 2, 130
 REQUEUE = 75  # the system's "temporary failure": start the same command again
@@ -58,9 +58,17 @@ def exit_code(command: Callable[[], object]) -> int:
             place = f"{error.filename}: " if error.filename else ""
             complain(f"error: {place}{error.strerror}; check permissions and free space")
             return USER_MISTAKE
+        if is_out_of_memory(error):
+            complain(f"error: {_without_memory(error)}")
+            return USER_MISTAKE
         traceback.print_exc()
         complain("error: this is a mistake in maxvit; please report it with the lines above")
         return OUR_MISTAKE
+
+
+def _without_memory(error: Exception) -> str:
+    said = (str(error).splitlines() or ["the machine has no more"])[0]
+    return f"out of memory: take smaller images or batches, a smaller network, or another --device ({said})"
 
 
 def _explain_usage(error: Any) -> int:

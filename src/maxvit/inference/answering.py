@@ -13,6 +13,8 @@ from maxvit.config import Size
 from maxvit.data.images import ImageLike, decode
 from maxvit.data.sampling import EvaluationBatches
 from maxvit.errors import MaxViTError
+from maxvit.inference.engines import say
+from maxvit.inference.portions import Portions
 from maxvit.inference.predictor import LOOK_AHEAD, is_one
 from maxvit.kernels.optimize import optimize
 from maxvit.tasks import task_for
@@ -55,6 +57,7 @@ class TaskPredictor:
         self.network, self.preprocessing = network.with_backbone(fast).requires_grad_(False), network.preprocessing
         self.name = f"{fast.engine} on {next(network.parameters()).device.type}"
         self.device = next(network.parameters()).device
+        self._portions = Portions(self.device, say)
 
     def __call__(self, images: ImageLike | Iterable[ImageLike]) -> list[Answered]:
         """Answer for one image or several, in order. For one that cannot be read, `error` says why."""
@@ -73,6 +76,10 @@ class TaskPredictor:
 
     def answers(self, images: Tensor, sizes: list[Size]) -> list[Answer]:
         """Of prepared images of one size (B, C, H, W), which had these sizes."""
+        parts = self._portions(lambda part: self._answers(images[part], sizes[part]), images)
+        return [answer for part in parts for answer in part]
+
+    def _answers(self, images: Tensor, sizes: list[Size]) -> list[Answer]:
         with torch.inference_mode():
             return self.task.answers(self.network, images.to(self.device), sizes)
 

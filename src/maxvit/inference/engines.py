@@ -13,6 +13,7 @@ from maxvit.create import load_model
 from maxvit.data.transforms import denormalise
 from maxvit.errors import MaxViTError
 from maxvit.export.runtimes import open_file
+from maxvit.inference.portions import Portions
 from maxvit.kernels.optimize import OptimizedMaxViT, optimize
 from maxvit.layers.modes import evaluating
 from maxvit.model import MaxViT
@@ -53,8 +54,13 @@ class Engine(Protocol):
         ...
 
 
+def say(sentence: str) -> None:
+    """One line on standard error."""
+    print(sentence, file=sys.stderr)
+
+
 class TorchEngine:
-    """A network in PyTorch, as it is.
+    """A network in PyTorch, as it is; batches that its device's memory does not take are computed in portions.
 
     Args:
         model: It answers in evaluation mode, and its parts are left in the modes that they were in.
@@ -64,14 +70,15 @@ class TorchEngine:
     def __init__(self, model: MaxViT, device: torch.device | str | None = None) -> None:
         self.model = model.to(device)
         name = f"{model.engine}, optimised" if isinstance(model, OptimizedMaxViT) else "PyTorch"
-        self.name = f"{name} on {next(model.parameters()).device.type}"
+        self.device = next(model.parameters()).device
+        self.name = f"{name} on {self.device.type}"
+        self._portions = Portions(self.device, say)
         self.config, self.preprocessing, self.class_names = model.config, model.preprocessing, model.class_names
         self.provenance: Mapping[str, Any] = model.provenance
 
     def __call__(self, images: Tensor) -> Tensor:
         """See `Engine`."""
-        with evaluating(self.model), torch.inference_mode():
-            return self.model(images.to(next(self.model.parameters()).device)).float().cpu()
+        return torch.cat(self._portions(lambda part: self._logits(images[part]), images))
 
     def embed(self, images: Tensor) -> Tensor:
         """See `Engine`."""
@@ -79,8 +86,16 @@ class TorchEngine:
 
     def with_embeddings(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """The same logits, and the (B, C) float32 on the CPU that the classifier sees."""
+        logits, embeddings = zip(*self._portions(lambda part: self._embeddings(images[part]), images), strict=True)
+        return torch.cat(logits), torch.cat(embeddings)
+
+    def _logits(self, images: Tensor) -> Tensor:
         with evaluating(self.model), torch.inference_mode():
-            features = self.model.forward_features(images.to(next(self.model.parameters()).device))
+            return self.model(images.to(self.device)).float().cpu()
+
+    def _embeddings(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        with evaluating(self.model), torch.inference_mode():
+            features = self.model.forward_features(images.to(self.device))
             embeddings = self.model.forward_head(features, pre_logits=True)
             return self.model.head.classifier(embeddings).float().cpu(), embeddings.float().cpu()
 
@@ -100,6 +115,7 @@ class FileEngine:
 
     def __init__(self, path: str | Path) -> None:
         self.path, self.file = Path(path), open_file(Path(path))
+        self._portions = Portions(torch.device("cpu"), say)
         metadata = self.file.metadata
         if isinstance(task := metadata.get("task"), dict):
             raise MaxViTError(f"{path} is for {task.get('name')}: predict with the checkpoint that it was made from")
@@ -126,6 +142,9 @@ class FileEngine:
         if [g if isinstance(w, str) else w for w, g in zip(wanted, given, strict=False)] != given:
             sizes = [" x ".join(map(str, shape)) for shape in (given, wanted)]
             raise MaxViTError(f"images are {sizes[0]}, and {self.path} is for {sizes[1]}: resize them, or export anew")
+        return torch.cat(self._portions(lambda part: self._run(images[part]), images))
+
+    def _run(self, images: Tensor) -> Tensor:
         if self.file.takes_pixels:
             return _logits(self.file(denormalise(self.preprocessing, images.cpu())), self.config)
         return self.file(images.float().cpu())
@@ -140,11 +159,6 @@ def _logits(probabilities: Tensor, config: MaxViTConfig) -> Tensor:
     if config.multi_label:
         return probabilities.clamp(SMALLEST, BELOW_1).logit()
     return probabilities.clamp(min=SMALLEST).log()
-
-
-def say(sentence: str) -> None:
-    """One line on standard error."""
-    print(sentence, file=sys.stderr)
 
 
 def open_engine(

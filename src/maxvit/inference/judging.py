@@ -6,11 +6,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from maxvit.config import Size
 from maxvit.data.annotated import AnnotatedImages
 from maxvit.data.loading import Batch, evaluation_batches
 from maxvit.errors import MaxViTError
+from maxvit.inference.engines import say
+from maxvit.inference.portions import Portions
 from maxvit.inference.progress import track
 from maxvit.layers.modes import evaluating
 from maxvit.tasks import task_for
@@ -85,6 +88,12 @@ def judge(
     metric, skipped, kept, count = task.metric(network.class_names), [], [], 0
     wanted = set(np.linspace(0, len(images) - 1, min(keep, len(images))).round().astype(int).tolist())
     device = next(network.parameters()).device
+    portions = Portions(device, say)
+
+    def answer(some: Tensor, sizes: Sequence[Size]) -> list[Answer]:
+        parts = portions(lambda part: task.answers(network, some[part].to(device), sizes[part]), some)
+        return [answer for part in parts for answer in part]
+
     loader = evaluation_batches(TaskExamples(task, images, network.preprocessing), batch_size, workers)
     with evaluating(network), torch.inference_mode():
         for batch in track(loader, "evaluating", show_progress):
@@ -92,7 +101,7 @@ def judge(
             if not len(batch.labels):
                 continue
             sizes, truths = _apart(batch)
-            answers = task.answers(network, batch.images.to(device), sizes)
+            answers = answer(batch.images, sizes)
             metric.add(answers, truths)
             count += len(answers)
             rows = zip(batch.indices.tolist(), sizes, answers, truths, strict=True)

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from starlette.requests import ClientDisconnect, Request
 
-from maxvit.errors import MaxViTError
+from maxvit.errors import MaxViTError, is_out_of_memory
 from maxvit.inference.answering import TaskPredictor
 from maxvit.inference.predictor import Predictor
 from maxvit.serve.batching import SMOOTHING, Batcher, Item
@@ -176,6 +176,10 @@ class Service:
             except TimeoutError as error:
                 sentence = f"no answer within {self.limits.timeout_s:g} s: try again later"
                 raise Refusal(503, sentence, self.images.wait_s) from error
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                raise Refusal(422, "the image is too much for the server's memory: send a smaller one") from error
 
     async def _read(self, request: Request, deadline: float) -> bytes:
         try:

@@ -35,6 +35,7 @@ class Flag(IntFlag):
     SAVE = 2
     DIVERGED = 4
     BROKEN = 8
+    MEMORY = 16
 
 
 class Engine:
@@ -86,6 +87,11 @@ class Engine:
     def is_first(self) -> bool:
         """Whether this process writes the files and talks."""
         return self.rank == 0
+
+    @property
+    def tries_out(self) -> bool:
+        """Whether processes share the work and can compute a step alone: they exchange nothing before its end."""
+        return self.world > 1 and not self.sharded and not self.settings.sync_batch_norm
 
     def describe(self) -> str:
         """The devices, in words."""

@@ -1,6 +1,8 @@
 """A network that learns: its optimiser, the average of its weights, one step, and the whole state of it."""
 
 import copy
+import itertools
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -8,6 +10,9 @@ from torch import Tensor, nn
 from torchvision.transforms.v2 import MixUp
 
 from maxvit.data.loading import Batch
+from maxvit.errors import MaxViTError, is_out_of_memory
+from maxvit.inference.engines import say
+from maxvit.inference.portions import Portions, free_memory, give_back
 from maxvit.model import MaxViT
 from maxvit.tasks.network import TaskNetwork
 from maxvit.training.average import Average
@@ -35,8 +40,10 @@ class Learner:
         engine: Where it computes.
         updates: In the whole run.
         fast: The same parameters on faster layers, called in training; None: the network itself.
+        tell: Called with a sentence when fewer images are computed at once.
 
     Attributes:
+        at_once: Most images of a step that are computed at once; None: all.
         rate: What the recipe's learning rate is multiplied by; below 1 after a divergence.
     """
 
@@ -49,10 +56,14 @@ class Learner:
         engine: Engine,
         updates: int,
         fast: Network | None = None,
+        tell: Callable[[str], object] = say,
     ) -> None:
         self.purpose = purpose
         self.recipe, self.engine, self.total = recipe, engine, updates
         self.updates, self.rate = 0, 1.0
+        self.at_once: int | None = None
+        self.tell, self._portions = tell, Portions(engine.device, tell)  # those of evaluation
+        self._statistics: list[Tensor] = []  # before the update
         settings = recipe.optimization
         freeze(network, recipe.model.frozen_stages, recipe.model.linear_probe)
         self.average = Average(network, settings.ema_decay)
@@ -95,18 +106,73 @@ class Learner:
     def step(self, batch: Batch, turn: int, accumulate: int) -> dict[str, Tensor]:
         """Compute gradients of one of `accumulate` parts of this process's batch, and add them to the others.
 
-        Stochastic depth and MixUp draw from random numbers that are a function of (seed, update, turn, rank).
+        Stochastic depth and MixUp draw from random numbers that are a function of (seed, update, turn, rank). Where
+        memory ends, `undo` leaves nothing of the update.
         """
+        if turn == 0:
+            self._statistics = [buffer.clone() for buffer in self.network.buffers()]
         number = (self.updates * accumulate + turn) * self.engine.world + self.engine.rank
         torch.manual_seed(self.recipe.seed * 1_000_003 + number)
         images, labels = self._to_device(batch)
         if self.mixup is not None:
             images, labels = self.mixup(images, labels)
-        with self.engine.accumulating(self.scores, turn + 1 < accumulate):
-            with self.engine.autocast():
-                scores: dict[str, Tensor] = self.scores(images, labels)
-            (scores["loss"] * (batch.weight / accumulate)).backward()
-        return {name: value.detach() for name, value in scores.items()}
+        means: dict[str, Tensor] = {}
+        for part in self._parts(len(images)):
+            more = turn + 1 < accumulate or part.stop < len(images)
+            share = (part.stop - part.start) / len(images)
+            with self.engine.accumulating(self.scores, more):
+                with self.engine.autocast():
+                    scores: dict[str, Tensor] = self.scores(images[part], _cut(labels, part))
+                (scores["loss"] * (share * batch.weight / accumulate)).backward()
+            for name, value in scores.items():
+                mean = share * value.detach()
+                means[name] = means[name] + mean if name in means else mean
+        return means
+
+    def fits(self, batch: Batch) -> bool:
+        """Whether the memory takes a step with these images, of which nothing remains and nothing is exchanged."""
+        try:
+            self.step(batch, turn=0, accumulate=2)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            return False
+        finally:
+            self.undo()
+        return True
+
+    def undo(self) -> None:
+        """Take back the steps since the last update."""
+        self.optimizer.zero_grad(set_to_none=True)
+        for buffer, before in zip(self.network.buffers(), self._statistics, strict=True):
+            buffer.copy_(before)
+
+    def take_less(self, batch: Batch) -> None:
+        """Compute half as many images at once, from now on.
+
+        Raises:
+            MaxViTError: If they are so few already that a batch norm would see one.
+        """
+        height, width = batch.images.shape[-2:]
+        largest = max(part.stop - part.start for part in self._parts(len(batch.images)))
+        if largest < 4:
+            raise MaxViTError(
+                f"{largest} images of {height} x {width} are too much for the memory of {self.engine.device}"
+                f"{free_memory(self.engine.device)}: set model.gradient_checkpointing=true, a smaller data.image_size "
+                "or another model.name"
+            )
+        self.at_once = -(-largest // 2)
+        self.tell(
+            f"out of memory with {largest} images at once: going on with {self.at_once}, whose gradients are added up; "
+            f"batch norms see {self.at_once} images"
+        )
+        give_back(self.engine.device)
+
+    def _parts(self, images: int) -> list[slice]:
+        """A step's images in equal parts; none is a single image, as batch norm needs two values."""
+        number = 1 if self.at_once is None else max(1, min(-(-images // self.at_once), images // 2))
+        bounds = [-(-images * i // number) for i in range(number + 1)]
+        return [slice(*pair) for pair in itertools.pairwise(bounds)]
 
     def update(self) -> Tensor:
         """Change the weights. Returns the norm of the gradient before it was clipped."""
@@ -124,7 +190,16 @@ class Learner:
         """Scores and answers of the averaged weights."""
         images, labels = self._to_device(batch)
         with self.engine.autocast():
-            return self.judge(images, labels)
+            if self.engine.sharded:  # the others would wait for this process
+                return self.judge(images, labels)
+            parts = self._portions(
+                lambda part: (len(images[part]), *self.judge(images[part], _cut(labels, part))), images
+            )
+        (_, scores, answers), *rest = parts
+        if not rest:
+            return scores, answers
+        means = {name: torch.stack([n * found[name] for n, found, _ in parts]).sum(0) / len(images) for name in scores}
+        return means, None if answers is None else [answer for *_, some in parts for answer in some]
 
     def evaluate_nothing(self) -> None:
         """Take part in the forward of the others: where weights are sharded, each needs all."""
@@ -163,6 +238,7 @@ class Learner:
             "averaged": self.average.updates,
             "updates": self.updates,
             "rate": self.rate,
+            "at_once": self.at_once,
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
@@ -170,6 +246,7 @@ class Learner:
         self.engine.set_state(self.network, state["network"], self.optimizer, state["optimizer"])
         self.engine.set_state(self.average.network, state["average"])
         self.average.updates, self.updates, self.rate = state["averaged"], state["updates"], state["rate"]
+        self.at_once = state["at_once"]
 
     def _to_device(self, batch: Batch) -> tuple[Tensor, Any]:
         dtype = next(self.average.network.parameters()).dtype
@@ -186,6 +263,15 @@ def _moved(truths: Any, device: torch.device, dtype: torch.dtype) -> Any:
     if isinstance(truths, list | tuple):
         return type(truths)(_moved(value, device, dtype) for value in truths)
     return truths
+
+
+def _cut(truths: Any, part: slice) -> Any:
+    """The truths of some images of a batch, in whatever a task keeps them."""
+    if isinstance(truths, dict):
+        return {name: _cut(value, part) for name, value in truths.items()}
+    if isinstance(truths, tuple):
+        return tuple(_cut(value, part) for value in truths)
+    return truths[part]
 
 
 class _Scores(nn.Module):

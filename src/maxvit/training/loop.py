@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 
 from maxvit.data.loading import Batch
 from maxvit.data.sampling import TrainingBatches
-from maxvit.errors import MaxViTError
+from maxvit.errors import MaxViTError, is_out_of_memory
 from maxvit.training.engine import Engine, Flag
 from maxvit.training.files import RunFiles, best_epoch
 from maxvit.training.learner import Learner
@@ -91,6 +91,7 @@ class Loop:
         self._broken: set[str] = set()  # those of training
         self._last: Batch | None = None  # that could be read
         self._recent: list[tuple[int, Tensor, Tensor]] = []  # update, loss and norm, indices: not yet looked at
+        self._sizes: set[tuple[int, ...]] = set()  # of images that were tried out
         self._problem = ""  # with the data: it ends the run, of all processes at once
         self._saved_at, self._noted_at = time.monotonic(), 0
         self._counted = time.perf_counter()  # until when the epoch's time is counted
@@ -124,22 +125,57 @@ class Loop:
     def _train_epoch(self) -> None:
         self.learner.train()
         self.order.set_epoch(self.at.epoch, self.at.update * self.accumulate)
-        turn, parts = 0, []
+        batches: list[Batch] = []
+        scores: list[dict[str, Tensor]] = []
         for batch in self._timed(self.train):
-            batch = self._usable(batch)
-            parts.append((batch, self._step(batch, turn)))
-            turn = (turn + 1) % self.accumulate
-            if turn == 0:
-                self._update(parts)
-                parts = []
+            batches.append(self._usable(batch))
+            self._try_out(batches)
+            scores = self._compute(batches, scores)
+            if len(batches) == self.accumulate:
+                self._update(list(zip(batches, scores, strict=True)))
+                batches, scores = [], []
 
-    def _step(self, batch: Batch, turn: int) -> dict[str, Tensor]:
-        scores = self.learner.step(batch, turn, self.accumulate)
-        self.tally.add(scores, len(batch.labels))
+    def _compute(self, batches: list[Batch], scores: list[dict[str, Tensor]]) -> list[dict[str, Tensor]]:
+        """The scores of an update's batches so far, of which all but the last are known; all anew if memory ends."""
+        while len(scores) < len(batches):
+            batch = batches[len(scores)]
+            try:
+                scores = [*scores, self.learner.step(batch, len(scores), self.accumulate)]
+                continue
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                if self.engine.world > 1:  # the others are in the middle of the update
+                    raise MaxViTError(
+                        f"process {self.engine.rank} is out of memory with {len(batch.images)} images at once: set "
+                        f"data.device_batch_size: {max(1, len(batch.images) // 2)} in config.yaml of the run, and go "
+                        "on with --resume"
+                    ) from error
+            self.learner.undo()  # out here, nothing holds on to what was computed
+            self.learner.take_less(batch)
+            scores = []
         return scores
+
+    def _try_out(self, batches: list[Batch]) -> None:
+        """Where processes share the work: compute images of a new size for nothing first, until all have the memory.
+
+        In the middle of an update a process cannot end without leaving the others waiting.
+        """
+        several = bool(self.order.buckets.any())  # sizes
+        if not self.engine.tries_out or len(batches) > 1 or (self._sizes and not several):
+            return
+        size = tuple(batches[0].images.shape[-2:])
+        new = Flag(0) if size in self._sizes else Flag.MEMORY
+        self._sizes.add(size)
+        if Flag.MEMORY not in self.engine.agree(new):
+            return
+        while Flag.MEMORY in self.engine.agree(Flag(0) if self.learner.fits(batches[0]) else Flag.MEMORY):
+            self.learner.take_less(batches[0])
 
     def _update(self, parts: list[tuple[Batch, dict[str, Tensor]]]) -> None:
         """Change the weights, then see to what this process or another wants."""
+        for batch, scores in parts:
+            self.tally.add(scores, len(batch.labels))
         rate, norm = self.learner.learning_rate, self.learner.update()
         self.at.update += 1
         self.at.images += sum(len(batch.labels) for batch, _ in parts) * self.engine.world

@@ -163,10 +163,10 @@ def _fit(recipe: Recipe, run: Path, show_progress: bool, command: str, device: s
     reason = _why_plain(recipe, network, engine)
     backend: TrainingBackend = "triton" if recipe.model.kernels == "triton" else "native"
     fast = None if reason else _accelerated(network, backend)
-    learner = Learner(network, purpose, data.train, recipe, engine, epochs * updates, fast)
+    bar = ProgressBar(epochs, updates, show_progress and engine.is_first)
+    learner = Learner(network, purpose, data.train, recipe, engine, epochs * updates, fast, bar.say)
     origin = {**provenance(recipe, command), "images": fingerprints(data), "devices": engine.describe()}
     files = RunFiles(run, origin, purpose.judged_by)
-    bar = ProgressBar(epochs, updates, show_progress and engine.is_first)
     bar.say(describe(data))
     bar.say(f"training by {f'plain PyTorch: {reason}' if reason else KERNELS[backend]}")
     if recipe.optimization.warmup_epochs >= epochs:
