@@ -59,6 +59,7 @@ def predict_task(
     files: list[Path],
     batch_size: int,
     device: str,
+    precision: str,
     pictures: Path | None,
     out: Path | None,
     as_json: bool,
@@ -75,7 +76,7 @@ def predict_task(
         raise MaxViTError(f"{out} exists already: choose another name, or remove it")
     if out is not None and pictures is not None and out.resolve() == pictures.resolve():
         raise MaxViTError(f"--out and --pictures are both {out}: give each a place of its own")
-    predictor = TaskPredictor(network, batch_size, choose_device(device))
+    predictor = TaskPredictor(network, batch_size, choose_device(device), precision)
     failed: list[str] = []
     answers = track(predictor.stream(files), "predicting", show=len(files) > batch_size, total=len(files))
     good = _told(answers, predictor, pictures, as_json, failed)
@@ -128,6 +129,7 @@ def evaluate_task(
     batch_size: int,
     workers: int,
     device: str,
+    precision: str,
     out: Path | None,
     as_json: bool,
     everything: bool,
@@ -152,7 +154,8 @@ def evaluate_task(
     images, sentence = without_training(found, data, network.provenance, partial(task.load, Path(data)), everything)
     if sentence:
         complain(sentence)
-    result = judge(network.to(choose_device(device)), images, batch_size, workers, show_progress=True)
+    network = network.to(choose_device(device))
+    result = judge(network, images, batch_size, workers, show_progress=True, precision=precision)
     for sentence in result.skipped:
         complain(f"left out: {sentence}")
     answer = {"task": task.name, "part": images.part, "images": result.images, "skipped": len(result.skipped)}

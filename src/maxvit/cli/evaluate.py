@@ -10,7 +10,7 @@ import typer
 
 from maxvit.cli.answers import evaluate_task, open_task
 from maxvit.cli.errors import complain
-from maxvit.cli.options import Device
+from maxvit.cli.options import Device, Precision
 from maxvit.cli.sizes import read_size
 from maxvit.cli.tables import print_table
 from maxvit.errors import MaxViTError
@@ -47,6 +47,7 @@ def evaluate(
     workers: Annotated[int, typer.Option(min=0, help="Processes that decode images.")] = 0,
     engine: Annotated[str, typer.Option(help="auto: the file decides. torch or onnxruntime: that one.")] = "auto",
     device: Device = "auto",
+    precision: Precision = "auto",
     task: Annotated[str | None, typer.Option(help="Needed where the task is a module of yours.")] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Of other tasks: a setting of the task.")
@@ -63,7 +64,7 @@ def evaluate(
     if (network := open_task(checkpoint, task, settings)) is not None:
         if size or scale_windows or tta != "none" or engine != "auto":
             raise MaxViTError("--size, --scale-windows, --tta and --engine are for classifiers: leave them out")
-        evaluate_task(network, data, batch_size or 8, workers, device, out, as_json, everything)
+        evaluate_task(network, data, batch_size or 8, workers, device, precision, out, as_json, everything)
         return
     from maxvit.data.describing import describe
     from maxvit.data.digits import load_digits
@@ -80,7 +81,7 @@ def evaluate(
         raise MaxViTError("--scale-windows is for --size, which was not given: add it, or leave --scale-windows out")
     if out is not None:
         check_folder(out)
-    engines = open_sizes(checkpoint, sizes, scale_windows, engine, choose_device(device))
+    engines = open_sizes(checkpoint, sizes, scale_windows, engine, choose_device(device), precision)
     opened = next(iter(engines.values()))
     if data is None:
         if everything:

@@ -9,7 +9,7 @@ import typer
 
 from maxvit.cli.answers import open_task, predict_task
 from maxvit.cli.errors import REQUEUE, USER_MISTAKE, complain
-from maxvit.cli.options import Device
+from maxvit.cli.options import Device, Precision
 from maxvit.errors import MaxViTError
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ def predict(
     batch_size: Annotated[int | None, typer.Option(min=1, help="Default: 32, of other tasks 8.")] = None,
     engine: Annotated[str, typer.Option(help="auto: the file decides. torch or onnxruntime: that one.")] = "auto",
     device: Device = "auto",
+    precision: Precision = "auto",
     out: Annotated[
         Path | None,
         typer.Option(
@@ -63,13 +64,13 @@ def predict(
     if (network := open_task(checkpoint, task, settings)) is not None:
         other = None if engine in ("auto", "torch") else engine
         _refuse({**given, "--top-k": top_k, "--engine": other}, "classifiers: take another checkpoint")
-        predict_task(network, _files(images), batch_size or 8, device, pictures, out, as_json)
+        predict_task(network, _files(images), batch_size or 8, device, precision, pictures, out, as_json)
         return
     top_k, batch_size = top_k or 3, batch_size or 32
     if pictures is not None:
         raise MaxViTError("--pictures is for other tasks than classification: leave it out, or see maxvit explain")
     if out is not None:
-        options = _Options(out, top_k, batch_size, engine, device, embeddings, workers or 0, part_size)
+        options = _Options(out, top_k, batch_size, engine, device, precision, embeddings, workers or 0, part_size)
         _write(checkpoint, images, options, devices, as_json)
         return
     _refuse(given, "a file of answers: add --out FILE")
@@ -83,7 +84,7 @@ def predict(
     from maxvit.inference.predictor import Predictor
     from maxvit.inference.progress import track
 
-    predictor = Predictor(checkpoint, top_k, batch_size, choose_device(device), engine)
+    predictor = Predictor(checkpoint, top_k, batch_size, choose_device(device), engine, precision)
     _say(found, images)
     failed = 0
     for answer in track(predictor.stream(files), "predicting", show=len(files) > batch_size, total=len(files)):
@@ -156,6 +157,7 @@ class _Options(NamedTuple):
     batch_size: int
     engine: str
     device: str
+    precision: str
     embeddings: bool
     workers: int
     part_size: int | None

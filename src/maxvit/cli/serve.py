@@ -8,7 +8,7 @@ import typer
 
 from maxvit.cli.answers import open_task
 from maxvit.cli.errors import complain
-from maxvit.cli.options import Device
+from maxvit.cli.options import Device, Precision
 from maxvit.errors import MaxViTError
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def serve(
     ] = None,
     engine: Annotated[str, typer.Option(help="auto: the file decides. torch or onnxruntime: that one.")] = "auto",
     device: Device = "auto",
+    precision: Precision = "auto",
     decoders: Annotated[int, typer.Option(min=1, help="Threads that decode images.")] = 2,
     max_batch: Annotated[int, typer.Option(min=1, help="Images computed at once.")] = 8,
     max_delay_ms: Annotated[float, typer.Option(min=0, help="The longest wait for others of a batch.")] = 5,
@@ -67,7 +68,7 @@ def serve(
     )
     paths = _named(checkpoints)
     with bind(host, port) as listening:
-        models, originals = _open(paths, engine, device, task or [], page)
+        models, originals = _open(paths, engine, device, precision, task or [], page)
         app = create_app(models, limits=limits, api_key=api_key, originals=originals if page else None)
         if host not in ("127.0.0.1", "::1", "localhost") and not api_key:
             complain("no API key is set, and other machines may reach this one: anybody who does gets answers")
@@ -75,7 +76,7 @@ def serve(
 
 
 def _open(
-    paths: dict[str, Path], engine: str, device: str, modules: list[str], page: bool
+    paths: dict[str, Path], engine: str, device: str, precision: str, modules: list[str], page: bool
 ) -> tuple[dict[str, "Predictor | TaskPredictor"], dict[str, "MaxViT"]]:
     """The networks, and for a page the classifiers among them as they are."""
     from maxvit import tasks
@@ -97,9 +98,9 @@ def _open(
         if (network := open_task(path, None, None)) is not None:
             if engine not in ("auto", "torch"):
                 raise MaxViTError(f"--engine {engine} is for classifiers, and {path} is not one: leave it out")
-            models[name] = TaskPredictor(network, device=place)
+            models[name] = TaskPredictor(network, device=place, precision=precision)
             continue
-        models[name] = Predictor(path, device=place, engine=engine)
+        models[name] = Predictor(path, device=place, engine=engine, precision=precision)
         if page:
             originals[name] = load_model(path).to(place)
     return models, originals

@@ -15,6 +15,7 @@ from maxvit.data.sampling import EvaluationBatches
 from maxvit.errors import MaxViTError
 from maxvit.inference.engines import say
 from maxvit.inference.portions import Portions
+from maxvit.inference.precision import Arithmetic, choose_precision
 from maxvit.inference.predictor import LOOK_AHEAD, is_one
 from maxvit.kernels.optimize import optimize
 from maxvit.tasks import task_for
@@ -46,18 +47,32 @@ class TaskPredictor:
         network: It is left as it is; its backbone is optimised in a copy.
         batch_size: Images per forward.
         device: Where PyTorch computes; None: where the network is.
+        precision: As for `Predictor`.
     """
 
-    def __init__(self, network: TaskNetwork, batch_size: int = 8, device: torch.device | str | None = None) -> None:
+    def __init__(
+        self,
+        network: TaskNetwork,
+        batch_size: int = 8,
+        device: torch.device | str | None = None,
+        precision: str = "auto",
+    ) -> None:
         if batch_size < 1:
             raise MaxViTError(f"batch_size is {batch_size}; it takes whole numbers from 1 up")
         self.task, self.batch_size, self.class_names = task_for(network), batch_size, network.class_names
         network = copy.deepcopy(network).to(device).eval()
-        fast = optimize(network.backbone)
+        weight = next(network.parameters())
+        precision = choose_precision(precision, weight.device)
+        fast = optimize(network.backbone, backend="auto" if precision == "fp32" else "torch")
         self.network, self.preprocessing = network.with_backbone(fast).requires_grad_(False), network.preprocessing
-        self.name = f"{fast.engine} on {next(network.parameters()).device.type}"
-        self.device = next(network.parameters()).device
+        self.device, self._arithmetic = weight.device, Arithmetic(precision, weight, say)
+        self._name = f"{fast.engine} on {self.device.type}"
         self._portions = Portions(self.device, say)
+
+    @property
+    def name(self) -> str:
+        """What computes, in a few words."""
+        return self._name if self._arithmetic.precision == "fp32" else f"{self._name}, {self._arithmetic.precision}"
 
     def __call__(self, images: ImageLike | Iterable[ImageLike]) -> list[Answered]:
         """Answer for one image or several, in order. For one that cannot be read, `error` says why."""
@@ -80,8 +95,11 @@ class TaskPredictor:
         return [answer for part in parts for answer in part]
 
     def _answers(self, images: Tensor, sizes: list[Size]) -> list[Answer]:
+        images = images.to(self.device)
         with torch.inference_mode():
-            return self.task.answers(self.network, images.to(self.device), sizes)
+            self._arithmetic.compare(self.network.maps, images)
+            with self._arithmetic.autocast():
+                return self.task.answers(self.network, images, sizes)
 
     def _chunk(self, chunk: list[tuple[int, ImageLike]]) -> list[Answered]:
         results: dict[int, Answered] = {}

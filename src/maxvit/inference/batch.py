@@ -61,6 +61,7 @@ def predict_to_file(
     part_size: int = PART,
     device: torch.device | str | None = None,
     engine: str = "auto",
+    precision: str = "auto",
     show_progress: bool = False,
 ) -> Written:
     """Classify images, and write a row for each: in parts, so that the same call goes on where it was killed.
@@ -82,6 +83,7 @@ def predict_to_file(
         part_size: Images that are written at a time.
         device: As for `Predictor`.
         engine: As for `Predictor`.
+        precision: As for `Predictor`.
         show_progress: Draw a bar on standard error.
 
     Raises:
@@ -94,7 +96,7 @@ def predict_to_file(
 
     places = [images] if isinstance(images, str | Path) else images
     found = gather(places)
-    predictor = Predictor(checkpoint, top_k, batch_size, device, engine)
+    predictor = Predictor(checkpoint, top_k, batch_size, device, engine, precision)
     if embeddings and not isinstance(predictor.engine, TorchEngine):
         raise MaxViTError(f"{predictor.engine.name} gives no embeddings: use the checkpoint, with engine torch")
     plan = {

@@ -14,6 +14,7 @@ from maxvit.data.transforms import denormalise
 from maxvit.errors import MaxViTError
 from maxvit.export.runtimes import open_file
 from maxvit.inference.portions import Portions
+from maxvit.inference.precision import Arithmetic, choose_precision
 from maxvit.kernels.optimize import OptimizedMaxViT, optimize
 from maxvit.layers.modes import evaluating
 from maxvit.model import MaxViT
@@ -28,18 +29,21 @@ class Engine(Protocol):
     """A classifier that is ready to answer.
 
     Attributes:
-        name: What computes, in a few words.
         config: Of the network.
         preprocessing: What it expects of an image.
         class_names: One per class, or None.
         provenance: Where the weights come from.
     """
 
-    name: str
     config: MaxViTConfig
     preprocessing: Preprocessing
     class_names: list[str] | None
     provenance: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """What computes, in a few words."""
+        ...
 
     def __call__(self, images: Tensor) -> Tensor:
         """Logits, (B, classes) float32 on the CPU, of preprocessed images (B, C, H, W)."""
@@ -65,16 +69,23 @@ class TorchEngine:
     Args:
         model: It answers in evaluation mode, and its parts are left in the modes that they were in.
         device: Where it is moved to; None: it stays.
+        precision: As for `choose_precision`.
     """
 
-    def __init__(self, model: MaxViT, device: torch.device | str | None = None) -> None:
+    def __init__(self, model: MaxViT, device: torch.device | str | None = None, precision: str = "fp32") -> None:
         self.model = model.to(device)
         name = f"{model.engine}, optimised" if isinstance(model, OptimizedMaxViT) else "PyTorch"
         self.device = next(model.parameters()).device
-        self.name = f"{name} on {self.device.type}"
+        self._arithmetic = Arithmetic(precision, next(model.parameters()), say)
+        self._name = f"{name} on {self.device.type}"
         self._portions = Portions(self.device, say)
         self.config, self.preprocessing, self.class_names = model.config, model.preprocessing, model.class_names
         self.provenance: Mapping[str, Any] = model.provenance
+
+    @property
+    def name(self) -> str:
+        """See `Engine`."""
+        return self._name if self._arithmetic.precision == "fp32" else f"{self._name}, {self._arithmetic.precision}"
 
     def __call__(self, images: Tensor) -> Tensor:
         """See `Engine`."""
@@ -90,14 +101,19 @@ class TorchEngine:
         return torch.cat(logits), torch.cat(embeddings)
 
     def _logits(self, images: Tensor) -> Tensor:
+        images = images.to(self.device)
         with evaluating(self.model), torch.inference_mode():
-            return self.model(images.to(self.device)).float().cpu()
+            self._arithmetic.compare(lambda few: [self.model(few)], images)
+            with self._arithmetic.autocast():
+                return self.model(images).float().cpu()
 
     def _embeddings(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        images = images.to(self.device)
         with evaluating(self.model), torch.inference_mode():
-            features = self.model.forward_features(images.to(self.device))
-            embeddings = self.model.forward_head(features, pre_logits=True)
-            return self.model.head.classifier(embeddings).float().cpu(), embeddings.float().cpu()
+            self._arithmetic.compare(lambda few: [self.model(few)], images)
+            with self._arithmetic.autocast():
+                embeddings = self.model.forward_head(self.model.forward_features(images), pre_logits=True)
+                return self.model.head.classifier(embeddings).float().cpu(), embeddings.float().cpu()
 
 
 class FileEngine:
@@ -166,6 +182,7 @@ def open_engine(
     engine: str = "auto",
     device: torch.device | str | None = None,
     tell: Callable[[str], object] = say,
+    precision: str = "auto",
 ) -> Engine:
     """What answers for a network or a checkpoint.
 
@@ -176,6 +193,7 @@ def open_engine(
             into a cache, and `tell` is told.
         device: Where PyTorch computes; None: where the network is.
         tell: Called with a sentence before work that takes long.
+        precision: In PyTorch, as for `choose_precision`; a file has its own.
 
     Raises:
         MaxViTError: If the file cannot be read, or not by this engine.
@@ -184,17 +202,32 @@ def open_engine(
     if isinstance(source, MaxViT):
         if engine == "onnxruntime":
             raise MaxViTError("a network in memory runs in PyTorch: write it with export_onnx, and give that file")
-        return TorchEngine(source, device)
+        return TorchEngine(source, device, precision)
     path = Path(source)
     if (runtime := EXPORTED.get(path.suffix)) and not path.is_dir():
         if engine != "auto" and engine != {".onnx": "onnxruntime", ".pt2": "torch"}.get(path.suffix):
             raise MaxViTError(f"{path} runs in {runtime}: give the checkpoint that it was made from to {engine}")
+        _refuse_precision(precision, f"{path} computes in its own: export the checkpoint anew with --precision")
         return FileEngine(path)
     if engine == "onnxruntime":
+        _refuse_precision(
+            precision, "ONNX Runtime computes in the file's: export the checkpoint with --precision, and give that file"
+        )
         from maxvit.inference.cache import exported
 
         return FileEngine(exported(path, tell))
-    return TorchEngine(optimize(load_model(path).to(device)))
+    return _optimized(load_model(path).to(device), precision)
+
+
+def _optimized(model: MaxViT, precision: str) -> TorchEngine:
+    """On the native kernels where they serve, which compute in fp32."""
+    chosen = choose_precision(precision, next(model.parameters()).device)
+    return TorchEngine(optimize(model, backend="auto" if chosen == "fp32" else "torch"), None, chosen)
+
+
+def _refuse_precision(precision: str, why: str) -> None:
+    if precision != "auto":
+        raise MaxViTError(f"precision is {precision}, and {why}")
 
 
 def open_sizes(
@@ -203,6 +236,7 @@ def open_sizes(
     scale_windows: bool = False,
     engine: str = "auto",
     device: torch.device | str | None = None,
+    precision: str = "auto",
 ) -> dict[Size, Engine]:
     """What answers for a checkpoint at several image sizes.
 
@@ -213,6 +247,7 @@ def open_sizes(
             size then has a network of its own. False: one network, with its own windows, for all sizes.
         engine: As for `open_engine`.
         device: As for `open_engine`.
+        precision: As for `open_engine`.
 
     Raises:
         MaxViTError: As `open_engine`; or if a size is given twice, or windows are to be scaled that cannot be.
@@ -220,7 +255,7 @@ def open_sizes(
     if twice := [size for i, size in enumerate(sizes) if size in sizes[:i]]:
         raise MaxViTError(f"size {twice[0][0]} x {twice[0][1]} is given twice: give each size once")
     if not scale_windows:
-        opened = open_engine(path, engine, device)
+        opened = open_engine(path, engine, device, precision=precision)
         return dict.fromkeys(sizes or [opened.preprocessing.image_size], opened)
     if not sizes:
         raise MaxViTError("windows are to be scaled, and no size to scale them to was given: give one or more")
@@ -231,5 +266,5 @@ def open_sizes(
     for size in sizes:
         model = load_model(path)
         model.set_image_size(size)
-        engines[size] = TorchEngine(optimize(model.to(device)))
+        engines[size] = _optimized(model.to(device), precision)
     return engines

@@ -14,6 +14,7 @@ from maxvit.data.loading import Batch, evaluation_batches
 from maxvit.errors import MaxViTError
 from maxvit.inference.engines import say
 from maxvit.inference.portions import Portions
+from maxvit.inference.precision import Arithmetic
 from maxvit.inference.progress import track
 from maxvit.layers.modes import evaluating
 from maxvit.tasks import task_for
@@ -65,6 +66,7 @@ def judge(
     workers: int = 0,
     show_progress: bool = False,
     keep: int = 0,
+    precision: str = "fp32",
 ) -> Judgement:
     """Compare a network's answers with the annotations.
 
@@ -75,6 +77,7 @@ def judge(
         workers: Processes that decode.
         show_progress: Draw a bar on standard error.
         keep: How many answers to keep, of images spread evenly over the data set.
+        precision: As for `choose_precision`.
 
     Raises:
         MaxViTError: If the classes are others, or no image can be read.
@@ -88,11 +91,16 @@ def judge(
     metric, skipped, kept, count = task.metric(network.class_names), [], [], 0
     wanted = set(np.linspace(0, len(images) - 1, min(keep, len(images))).round().astype(int).tolist())
     device = next(network.parameters()).device
-    portions = Portions(device, say)
+    portions, arithmetic = Portions(device, say), Arithmetic(precision, next(network.parameters()), say)
 
-    def answer(some: Tensor, sizes: Sequence[Size]) -> list[Answer]:
-        parts = portions(lambda part: task.answers(network, some[part].to(device), sizes[part]), some)
-        return [answer for part in parts for answer in part]
+    def answer(images: Tensor, sizes: Sequence[Size]) -> list[Answer]:
+        images = images.to(device)
+        arithmetic.compare(network.maps, images)
+        with arithmetic.autocast():
+            return task.answers(network, images, sizes)
+
+    def answer_all(images: Tensor, sizes: Sequence[Size]) -> list[Answer]:
+        return [a for some in portions(lambda part: answer(images[part], sizes[part]), images) for a in some]
 
     loader = evaluation_batches(TaskExamples(task, images, network.preprocessing), batch_size, workers)
     with evaluating(network), torch.inference_mode():
@@ -101,7 +109,7 @@ def judge(
             if not len(batch.labels):
                 continue
             sizes, truths = _apart(batch)
-            answers = answer(batch.images, sizes)
+            answers = answer_all(batch.images, sizes)
             metric.add(answers, truths)
             count += len(answers)
             rows = zip(batch.indices.tolist(), sizes, answers, truths, strict=True)

@@ -81,6 +81,7 @@ class Predictor:
         batch_size: Images per forward.
         device: Where PyTorch computes; None: where the model is.
         engine: "auto": the file decides; or "torch" or "onnxruntime".
+        precision: "auto": bf16 or fp16 on a GPU, fp32 elsewhere; or one of these. See `choose_precision`.
 
     Raises:
         MaxViTError: If the file cannot be read, or not by this engine, or the network has no classifier.
@@ -93,10 +94,11 @@ class Predictor:
         batch_size: int = 32,
         device: torch.device | str | None = None,
         engine: str = "auto",
+        precision: str = "auto",
     ) -> None:
         if top_k < 1 or batch_size < 1:
             raise MaxViTError(f"top_k is {top_k} and batch_size {batch_size}; both take whole numbers from 1 up")
-        self.engine = open_engine(model, engine, device)
+        self.engine = open_engine(model, engine, device, precision=precision)
         num_classes = self.engine.config.num_classes
         if num_classes == 0:
             raise MaxViTError("the network has no classifier: give it one with reset_classifier, or load another file")

@@ -47,8 +47,11 @@ class TaskNetwork(nn.Module):
 
     def forward(self, images: Tensor, truths: Any = None) -> Any:
         """What the head makes of the maps of images (B, C, H, W), normalised."""
-        maps = self.backbone.forward_pyramid(images, self.head.strides)  # type: ignore[arg-type]
-        return self.head(maps, (images.shape[2], images.shape[3]), truths)
+        return self.head(self.maps(images), (images.shape[2], images.shape[3]), truths)
+
+    def maps(self, images: Tensor) -> list[Tensor]:
+        """What the head sees of images (B, C, H, W)."""
+        return self.backbone.forward_pyramid(images, self.head.strides)  # type: ignore[arg-type]
 
     @property
     def config(self) -> MaxViTConfig:

@@ -19,6 +19,7 @@ from torch.optim import Optimizer
 from maxvit.data.sampling import Share
 from maxvit.errors import MaxViTError
 from maxvit.inference.device import choose_device
+from maxvit.inference.precision import autocast, choose_precision
 from maxvit.model import MaxViTBlock
 from maxvit.training.processes import processes
 from maxvit.training.recipe import EngineSection
@@ -50,6 +51,7 @@ class Engine:
         world: Number of processes; each has a device of its own.
         nodes: Machines that they run on.
         device: Of this process.
+        precision: What the recipe's means there.
 
     Raises:
         MaxViTError: If the settings need what is not there.
@@ -59,15 +61,14 @@ class Engine:
         self.settings, started = settings, processes()
         self.device = choose_device(device, started.rank % started.local_world, started.local_world)
         on_gpu = self.device.type == "cuda"
-        if settings.precision == "bf16" and not (
-            torch.cuda.is_bf16_supported(including_emulation=False) if on_gpu else _cpu_has_bf16()
-        ):
-            raise MaxViTError("engine.precision is bf16, which this device computes many times slower: use fp32")
+        self.precision = choose_precision(settings.precision, self.device)
         if settings.sync_batch_norm and not on_gpu:
             raise MaxViTError("engine.sync_batch_norm needs GPUs: PyTorch has it for them alone; set it to false")
         self.rank, self.world = started.rank, started.world
         self.nodes = started.world // started.local_world
         self.sharded = settings.strategy == "fsdp2" and self.world > 1
+        if self.sharded and self.precision == "fp16":
+            raise MaxViTError("engine.precision is fp16, whose losses are not scaled with fsdp2: use bf16, fp32 or ddp")
         self._control: Any = None  # a process group
         if on_gpu:
             torch.cuda.set_device(self.device)
@@ -114,7 +115,7 @@ class Engine:
 
     def place(self, network: N) -> N:
         """Move a network to the device, in the recipe's precision, and shard it if it is to be sharded."""
-        network = network.to(self.device, torch.float64 if self.settings.precision == "fp64" else None)
+        network = network.to(self.device, torch.float64 if self.precision == "fp64" else None)
         if self.settings.sync_batch_norm and self.world > 1:
             network = nn.SyncBatchNorm.convert_sync_batchnorm(network, self._norm_group())
         if self.sharded:
@@ -140,8 +141,12 @@ class Engine:
         return module.no_sync() if enabled and isinstance(module, DistributedDataParallel) else contextlib.nullcontext()
 
     def autocast(self) -> AbstractContextManager[Any]:
-        """The recipe's precision."""
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.precision == "bf16")
+        """Where the network computes in the precision."""
+        return autocast(self.device, self.precision)
+
+    def scaler(self) -> torch.amp.GradScaler:
+        """What keeps small gradients from being lost in fp16; in other precisions it does nothing."""
+        return torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
 
     def agree(self, flags: Flag) -> Flag:
         """What any process has to tell, on all of them."""
@@ -226,7 +231,3 @@ class Engine:
             raise MaxViTError(f"engine.sync_batch_norm is {size}, which does not divide {self.world} devices")
         groups = [dist.new_group(list(range(start, start + size))) for start in range(0, self.world, size)]
         return groups[self.rank // size]
-
-
-def _cpu_has_bf16() -> bool:
-    return bool(torch.cpu._is_avx512_bf16_supported())

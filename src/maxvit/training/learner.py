@@ -76,6 +76,7 @@ class Learner:
             network.compile(dynamic=False)
         self.judge = purpose.judge(self.average.network)
         self.optimizer = make_optimizer(network, self.peak, settings.weight_decay, settings.layer_decay)
+        self.scaler = engine.scaler()
         self.mixup = (
             MixUp(alpha=recipe.data.mixup, num_classes=network.config.num_classes) if recipe.data.mixup else None
         )
@@ -123,7 +124,7 @@ class Learner:
             with self.engine.accumulating(self.scores, more):
                 with self.engine.autocast():
                     scores: dict[str, Tensor] = self.scores(images[part], _cut(labels, part))
-                (scores["loss"] * (share * batch.weight / accumulate)).backward()
+                self.scaler.scale(scores["loss"] * (share * batch.weight / accumulate)).backward()
             for name, value in scores.items():
                 mean = share * value.detach()
                 means[name] = means[name] + mean if name in means else mean
@@ -175,10 +176,15 @@ class Learner:
         return [slice(*pair) for pair in itertools.pairwise(bounds)]
 
     def update(self) -> Tensor:
-        """Change the weights. Returns the norm of the gradient before it was clipped."""
+        """Change the weights. Returns the norm of the gradient before it was clipped.
+
+        In fp16 losses are scaled; where that was too much, the norm is no finite number and the weights stay.
+        """
         set_learning_rate(self.optimizer, self.learning_rate)
+        self.scaler.unscale_(self.optimizer)
         norm = clip_gradients(self.network, self.recipe.optimization.clip_norm)
-        self.optimizer.step()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
         self.engine.average_statistics(self.network)
         self.average.update(self.network)
@@ -239,6 +245,7 @@ class Learner:
             "updates": self.updates,
             "rate": self.rate,
             "at_once": self.at_once,
+            "scaler": self.scaler.state_dict(),
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
@@ -247,6 +254,8 @@ class Learner:
         self.engine.set_state(self.average.network, state["average"])
         self.average.updates, self.updates, self.rate = state["averaged"], state["updates"], state["rate"]
         self.at_once = state["at_once"]
+        if state["scaler"]:  # there is none of another precision
+            self.scaler.load_state_dict(state["scaler"])
 
     def _to_device(self, batch: Batch) -> tuple[Tensor, Any]:
         dtype = next(self.average.network.parameters()).dtype

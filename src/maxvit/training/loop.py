@@ -25,6 +25,7 @@ from maxvit.training.tally import Tally, means
 
 LOWER = 0.5  # times the learning rate, after a divergence
 NOTE_EVERY = 50  # updates between points in TensorBoard's charts
+MOST_SKIPPED = 30  # updates in a row without a finite gradient in fp16: the scale has become 1e-9 times what it was
 LOOK_EVERY = 16  # updates between looks at a GPU's numbers, which wait for it
 
 
@@ -91,6 +92,7 @@ class Loop:
         self._broken: set[str] = set()  # those of training
         self._last: Batch | None = None  # that could be read
         self._recent: list[tuple[int, Tensor, Tensor]] = []  # update, loss and norm, indices: not yet looked at
+        self._skipped = 0  # updates in a row
         self._sizes: set[tuple[int, ...]] = set()  # of images that were tried out
         self._problem = ""  # with the data: it ends the run, of all processes at once
         self._saved_at, self._noted_at = time.monotonic(), 0
@@ -321,11 +323,16 @@ class Loop:
         raise MaxViTError(f"{problem}{named}: mend them, or raise the limit" if broken else problem)
 
     def _find_bad(self) -> str:
-        """The first update since the last look whose loss or gradient is no finite number, and its images."""
-        numbers = torch.stack([values for _, values, _ in self._recent]).isfinite().all(1).tolist()
+        """The first update since the last look whose loss or gradient is no finite number, and its images.
+
+        In fp16 a gradient may be so now and then: the update was left out, and the losses are scaled less.
+        """
+        numbers = torch.stack([values for _, values, _ in self._recent]).isfinite().tolist()
         recent, self._recent = self._recent, []
-        for finite, (update, values, indices) in zip(numbers, recent, strict=True):
-            if not finite:
+        for (loss_is, norm_is), (update, values, indices) in zip(numbers, recent, strict=True):
+            self._skipped = 0 if norm_is else self._skipped + 1
+            left_out = self.engine.precision == "fp16" and self._skipped <= MOST_SKIPPED
+            if not loss_is or not (norm_is or left_out):
                 names = ", ".join(self.names[i] for i in indices.tolist()[:4])
                 return f"update {update}: the loss is {float(values[0]):.4g}, the norm of the gradient " + (
                     f"{float(values[1]):.4g}; the images were {names}" + (", ..." if len(indices) > 4 else "")
@@ -335,9 +342,10 @@ class Loop:
     def _restore(self, problem: str) -> None:
         """Go back to the last good state, with a lower learning rate; a second time is once too often."""
         if self.learner.rate < 1:
+            wider = " or engine.precision=fp32" if self.engine.precision == "fp16" else ""
             raise MaxViTError(
                 f"training diverged again with {LOWER:g} times the learning rate, at {problem}; the last good state is "
-                "kept: look at these images, or begin anew with a lower optimization.learning_rate"
+                f"kept: look at these images, or begin anew with a lower optimization.learning_rate{wider}"
             )
         self.bar.say(f"diverged at {problem}\ngoing back to the last good state, with {LOWER:g} times the rate")
         found = newest_state(self.files.run, self.bar.say)
@@ -394,6 +402,7 @@ class Loop:
             "device type": self.engine.device.type,
             "threads": torch.get_num_threads(),
             "strategy": self.engine.settings.strategy,
+            "precision": self.engine.precision,
             "kernels": "PyTorch's" if self.learner.fast is None else "native",
             "training images": len(self.names),
             "PyTorch": str(torch.__version__),
@@ -404,7 +413,7 @@ class Loop:
         self.at = Position(**state["position"])
         self.learner.set_state(state["learner"])
         self.tally = Tally(self.purpose.scores, self.engine.device, state["tally"] if self.engine.is_first else None)
-        self._recent = []
+        self._recent, self._skipped = [], 0
         if self.engine.is_first:
             self.files.set_state(state["files"])
         else:

@@ -204,7 +204,7 @@ def _refuse_settings_of_classification(recipe: Recipe, task: Task) -> None:
             "model.new_classifier, engine.compile and engine.strategy fsdp2 are for classification: leave them out"
         )
     if recipe.engine.precision == "fp64":
-        raise MaxViTError("engine.precision fp64 is for classification: choose fp32 or bf16")
+        raise MaxViTError("engine.precision fp64 is for classification: choose auto")
     if (recipe.data.fit or "aspect") not in task.fits:
         raise MaxViTError(f"data.fit is {recipe.data.fit}, and {task.name} takes {' or '.join(task.fits)}")
     if recipe.data.crop_fraction not in (None, 1.0):

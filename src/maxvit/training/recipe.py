@@ -111,7 +111,9 @@ class EngineSection(_Section):
     """How it is computed; none of it is meant to change the result."""
 
     strategy: Literal["ddp", "fsdp2"] = Field("ddp", description="of several devices; fsdp2: each keeps a part")
-    precision: Literal["fp32", "bf16", "fp64"] = "fp32"
+    precision: Literal["auto", "fp32", "bf16", "fp16", "fp64"] = Field(
+        "auto", description="auto: bf16 on a GPU that has it, fp16 with loss scaling on another, fp32 on a CPU"
+    )
     compile: bool = Field(False, description="torch.compile; minutes at the start, faster on a GPU")
     sync_batch_norm: bool | Annotated[int, Field(ge=2)] = Field(
         False, description="statistics over all GPUs, or groups of so many; the official code: 8"

@@ -168,7 +168,8 @@ def _fit(recipe: Recipe, run: Path, show_progress: bool, command: str, device: s
     origin = {**provenance(recipe, command), "images": fingerprints(data), "devices": engine.describe()}
     files = RunFiles(run, origin, purpose.judged_by)
     bar.say(describe(data))
-    bar.say(f"training by {f'plain PyTorch: {reason}' if reason else KERNELS[backend]}")
+    how = "" if engine.precision == "fp32" else f", in {engine.precision}"
+    bar.say(f"training by {f'plain PyTorch: {reason}' if reason else KERNELS[backend]}{how}")
     if recipe.optimization.warmup_epochs >= epochs:
         bar.say("warm-up takes all epochs, so that the rate never falls: lower optimization.warmup_epochs")
     engine.on_first(lambda: _prepare(run, recipe, data, going_on=state is not None))
@@ -271,7 +272,7 @@ def _why_plain(recipe: Recipe, network: Network, engine: Engine) -> str:
         return "it is on a GPU"
     if engine.sharded or settings.compile:
         return "the weights are sharded" if engine.sharded else "it is compiled"
-    return f"it is in {settings.precision}" if settings.precision != "fp32" else obstacle(backbone)
+    return f"it is in {engine.precision}" if engine.precision != "fp32" else obstacle(backbone)
 
 
 def provenance(recipe: Recipe, command: str) -> dict[str, Any]:
