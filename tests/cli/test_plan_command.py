@@ -105,8 +105,8 @@ def test_a_cpu_has_the_peak_that_is_given_or_measured(run):
     assert measured["peak_flops"] > 1e8
 
 
-def test_v100_trains_in_fp32_by_itself(run):
-    assert json.loads(run(*MICRO, "V100", "--json")[1])["precision"] == "fp32"
+def test_v100_trains_in_fp16_by_itself(run):
+    assert json.loads(run(*MICRO, "V100", "--json")[1])["precision"] == "fp16"
 
 
 @pytest.mark.parametrize(
@@ -114,8 +114,8 @@ def test_v100_trains_in_fp32_by_itself(run):
     [
         ([*MICRO, "8xH101"], "unknown device 'H101': known are B200, H200, H100, "),
         ([*MICRO, "3xH100"], "a batch of 64 cannot be shared evenly by 3 devices: use --set data.batch_size=66"),
-        ([*MICRO, "V100", "--precision", "bf16"], "V100 has no bf16 matrix products: use --precision fp32"),
-        ([*MICRO, "H100", "--precision", "int8"], "precision is 'int8'; choose bf16 or fp32"),
+        ([*MICRO, "V100", "--precision", "bf16"], "V100 has no bf16 matrix products: use --precision fp16"),
+        ([*MICRO, "H100", "--precision", "int8"], "unknown precision 'int8': known are bf16, fp16, fp32"),
         ([*MICRO, "H100", "--peak", "5"], "--peak is that of cpu, and H100 was given: leave it out"),
         ([*MICRO, "cpu", "--peak", "0"], "the peak is 0 operations a second"),
         ([*MICRO, "H100", "--images-per-core", "0"], "images per core: 0 were given"),

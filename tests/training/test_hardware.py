@@ -49,14 +49,16 @@ def test_the_share_of_the_peak_is_where_memory_bandwidth_ends_it():
     low, high = DEVICES["H100"].share_of_peak
     assert high == pytest.approx(11.1e9 / 286e6 * 3.35e12 / 989e12, rel=0.01)
     assert low == high / 2
-    assert DEVICES["V100"].share_of_peak == (0.3, 0.6)  # in fp32 arithmetic ends it first
+    assert DEVICES["V100"].share_of_peak[1] == pytest.approx(38.8 * 0.9 / 125)  # of its products in fp16
 
 
 def test_a_precision_that_a_device_lacks_is_refused():
     assert DEVICES["H100"].peak_flops("bf16") == 2 * DEVICES["H100"].peak_flops("fp32") + 1e12  # 989 and 494 TFLOP/s
-    with pytest.raises(MaxViTError, match="V100 has no bf16 matrix products: use --precision fp32"):
+    assert (DEVICES["V100"].precision, DEVICES["V100"].peak_flops("fp16")) == ("fp16", 125e12)
+    assert DEVICES["H100"].peak_flops("fp16") == DEVICES["H100"].peak_flops("bf16")
+    with pytest.raises(MaxViTError, match="V100 has no bf16 matrix products: use --precision fp16"):
         DEVICES["V100"].peak_flops("bf16")
-    with pytest.raises(MaxViTError, match="precision is 'fp64'; choose bf16 or fp32"):
+    with pytest.raises(MaxViTError, match="unknown precision 'fp64'"):
         DEVICES["V100"].peak_flops("fp64")
 
 

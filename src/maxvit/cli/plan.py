@@ -35,7 +35,8 @@ def plan(
         typer.Option(min=1, help="Training images. Default: counted in the recipe's data.path, or ImageNet's."),
     ] = None,
     precision: Annotated[
-        str | None, typer.Option(help="bf16 (autocast) or fp32 (TF32 on GPUs that have it). Default: bf16 on GPUs.")
+        str | None,
+        typer.Option(help="bf16, fp16 (autocast) or fp32 (TF32 where a GPU has it). Default: as auto trains."),
     ] = None,
     images_per_core: Annotated[
         float | None,
@@ -73,7 +74,7 @@ def plan(
         )
     on = parse_devices(devices, _cpu(devices, peak))
     found = training_images(recipe, chosen.data.path, images, chosen.data.val_fraction)
-    chosen_precision = cast("Precision", precision or ("fp32" if on.device.bf16_flops is None else "bf16"))
+    chosen_precision = cast("Precision", precision or on.device.precision)
     per_core = IMAGES_PER_CORE[0] if images_per_core is None else images_per_core
     made, summary = plan_recipe(chosen, found, on, chosen_precision, per_core)
     if as_json:

@@ -92,7 +92,7 @@ class Plan:
         devices: As "64xH100".
         count: Of devices.
         nodes: Machines.
-        precision: "bf16" or "fp32".
+        precision: "bf16", "fp16" or "fp32".
         peak_flops: Of one device.
         share_of_peak: Assumed, (lowest, highest).
         usable_bytes: Memory of one device that a way may fill.
@@ -134,7 +134,7 @@ def make_plan(
         summary: The network in figures, at the size it is trained at.
         schedule: On what it is trained, how often.
         devices: What on.
-        precision: Of the arithmetic: "bf16" under autocast, or "fp32".
+        precision: Of the arithmetic: "bf16" or "fp16" under autocast, or "fp32".
         images_per_core: That one core decodes and augments in a second.
 
     Raises:

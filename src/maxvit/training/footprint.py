@@ -11,7 +11,11 @@ if TYPE_CHECKING:
 
 Strategy = Literal["DDP", "FSDP2"]
 FP32 = 4  # bytes of a weight, a gradient, one of AdamW's two moments: fp32 at either precision, as under autocast
-SHARE_KEPT = {"fp32": 1.0, "bf16": 0.6}  # of fp32 activations; counted 0.55 under autocast on a CPU, CUDA keeps more
+SHARE_KEPT = {
+    "fp32": 1.0,
+    "bf16": 0.6,
+    "fp16": 0.6,
+}  # of fp32 activations; counted 0.55 under autocast on a CPU, CUDA keeps more
 TRANSIENTS = 3  # of the largest activation's size live at once in backward: two gradients and a result
 UNITS = 3  # blocks that FSDP2 holds whole: one in use, the next one on its way, one's gradient
 
@@ -26,7 +30,7 @@ class Memory:
         optimizer: AdamW's two moments.
         average: The exponential moving average of the weights.
         activations: What backward needs of the images of one forward.
-        workspace: What comes and goes: gradients of activations, weights in bf16, DDP's buckets or FSDP2's whole
+        workspace: What comes and goes: gradients of activations, weights in 16 bits, DDP's buckets or FSDP2's whole
             blocks, libraries.
         total: All of these.
     """
@@ -64,7 +68,7 @@ def memory(
     weights = ceil(parameters / shards) + summary.weight_bytes - parameters  # statistics are not shared out
     kept = summary.checkpointed_bytes if gradient_checkpointing else summary.training_bytes
     workspace = TRANSIENTS * SHARE_KEPT[precision] * summary.largest_bytes * images + devices.device.reserved_bytes
-    if precision == "bf16":
+    if precision != "fp32":
         workspace += 2 * summary.parameters
     if n > 1 and strategy == "DDP":
         workspace += parameters

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, get_args
 
+from maxvit.config import check_known
 from maxvit.errors import MaxViTError
 
-Precision = Literal["bf16", "fp32"]
+Precision = Literal["bf16", "fp16", "fp32"]
 OPERATIONS_PER_BYTE = (
     38.8  # of MaxViT-T at 224 in bf16: 11.1 GFLOP forward over 286 MB read and written, counted unfused
 )
@@ -28,7 +29,8 @@ class Device:
     Attributes:
         name: As a user writes it.
         memory_bytes: Published; a GB is taken as 1e9 bytes.
-        bf16_flops: Published peak of matrix products a second, dense; None: it has no bf16 matrix products.
+        half: The 16-bit type that it trains in by itself; "bf16": its products in fp16 are as fast. None: it has none.
+        half_flops: Published peak of matrix products a second, dense, in that type.
         fp32_flops: The same of fp32, in TF32 where the device has it.
         link_bytes_per_s: To other devices of its node, one way: half of what is published for both ways.
         network_bytes_per_s: From a node to others, one way, all adapters together. Assumed: that of the vendor's own
@@ -40,7 +42,8 @@ class Device:
 
     name: str
     memory_bytes: float
-    bf16_flops: float | None
+    half: Literal["bf16", "fp16"] | None
+    half_flops: float | None
     fp32_flops: float
     link_bytes_per_s: float
     network_bytes_per_s: float
@@ -50,13 +53,17 @@ class Device:
 
     def peak_flops(self, precision: Precision) -> float:
         """Operations a second at most. Raises `MaxViTError` where the device has no such products."""
-        if precision not in ("bf16", "fp32"):
-            raise MaxViTError(f"precision is {precision!r}; choose bf16 or fp32")
+        check_known("precision", [precision], get_args(Precision))
         if precision == "fp32":
             return self.fp32_flops
-        if self.bf16_flops is None:
-            raise MaxViTError(f"{self.name} has no bf16 matrix products: use --precision fp32")
-        return self.bf16_flops
+        if self.half_flops is None or (precision, self.half) == ("bf16", "fp16"):
+            raise MaxViTError(f"{self.name} has no {precision} matrix products: use --precision {self.precision}")
+        return self.half_flops
+
+    @property
+    def precision(self) -> Precision:
+        """What engine.precision auto means on it."""
+        return self.half or "fp32"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,20 +92,19 @@ def _gpu(
     name: str,
     memory_gb: float,
     memory_tb_per_s: float,
-    tflops: tuple[float | None, float],
+    tflops: tuple[float, float],
     link_gb_per_s: float,
     network_gb_per_s: float,
+    half: Literal["bf16", "fp16"] = "bf16",
 ) -> Device:
     """The highest share of the peak is where memory bandwidth ends it without fused kernels, the lowest half of it."""
-    bf16, fp32 = tflops
-    reachable = (
-        OPERATIONS_PER_BYTE * memory_tb_per_s / bf16 if bf16 else OPERATIONS_PER_BYTE / 2 * memory_tb_per_s / fp32
-    )
-    share = min(MOST_OF_THE_PEAK, reachable)
+    half_tflops, fp32 = tflops
+    share = min(MOST_OF_THE_PEAK, OPERATIONS_PER_BYTE * memory_tb_per_s / half_tflops)
     return Device(
         name=name,
         memory_bytes=memory_gb * 1e9,
-        bf16_flops=bf16 and bf16 * 1e12,
+        half=half,
+        half_flops=half_tflops * 1e12,
         fp32_flops=fp32 * 1e12,
         link_bytes_per_s=link_gb_per_s * 1e9,
         network_bytes_per_s=network_gb_per_s * 1e9,
@@ -115,7 +121,7 @@ DEVICES: Mapping[str, Device] = MappingProxyType(
     {
         device.name: device
         for device in (
-            #                  GB, TB/s, (bf16, fp32 or TF32), link one way, network one way
+            #                  GB, TB/s, (half, fp32 or TF32), link one way, network one way
             _gpu("B200", 180, 8.0, (2250, 1100), 900, 400),
             _gpu("H200", 141, 4.8, (989, 494), 450, 400),
             _gpu("H100", 80, 3.35, (989, 494), 450, 400),
@@ -123,7 +129,7 @@ DEVICES: Mapping[str, Device] = MappingProxyType(
             _gpu("A100-40", 40, 1.555, (312, 156), 300, 200),
             _gpu("L4", 24, 0.3, (121, 60), 32, 12.5),
             _gpu("RTX4090", 24, 1.008, (165.2, 82.6), 32, 12.5),
-            _gpu("V100", 32, 0.9, (None, 15.7), 150, 50),
+            _gpu("V100", 32, 0.9, (125, 15.7), 150, 50, half="fp16"),
         )
     }
 )
@@ -144,7 +150,8 @@ def this_cpu(peak_flops: float, memory_bytes: float) -> Device:
     return Device(
         name="cpu",
         memory_bytes=memory_bytes,
-        bf16_flops=None,
+        half=None,
+        half_flops=None,
         fp32_flops=peak_flops,
         link_bytes_per_s=1.25e9,
         network_bytes_per_s=1.25e9,
