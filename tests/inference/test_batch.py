@@ -295,7 +295,7 @@ def test_what_cannot_be_done_is_refused_before_anything_is_written(
 
 def test_an_engine_without_embeddings_is_refused(checkpoint, folder, tmp_path, monkeypatch):
     class Other:
-        def __init__(self, path, top_k, batch_size, device, engine):
+        def __init__(self, path, top_k, batch_size, device, engine, precision):
             self.engine, self.top_k, self.class_names = self, top_k, NAMES
             self.name = "ONNX Runtime"
 

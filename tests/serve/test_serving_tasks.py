@@ -222,10 +222,10 @@ def test_checkpoints_of_several_tasks_are_opened_and_only_classifiers_kept_as_th
     network().save(tmp_path / "small.safetensors")
     task_network("brightest", ["star"]).save(tmp_path / "stars.safetensors")
     paths = {name: tmp_path / f"{name}.safetensors" for name in ("stars", "small")}
-    models, originals = _open(paths, "auto", ["brightest"], True)
+    models, originals = _open(paths, "auto", "auto", "auto", ["brightest"], True)
     assert list(models) == ["stars", "small"]
     assert list(originals) == ["small"]
-    assert _open(paths, "torch", [], False)[1] == {}
+    assert _open(paths, "torch", "auto", "auto", [], False)[1] == {}
     data = night(37, 43, 30, 9)
     assert models["stars"]([data]) == brightest([data])
     with TestClient(create_app(models, originals=originals)) as client:
@@ -234,8 +234,11 @@ def test_checkpoints_of_several_tasks_are_opened_and_only_classifiers_kept_as_th
         assert answer.json()["error"].startswith("stars is a network for brightest, and classifiers are explained")
         assert client.post("/v1/models/small/explain", content=data, headers=PNG).status_code == 200
     for options, sentence in (
-        (("auto", ["segmentation"], False), "--task segmentation was given, and the checkpoints are for brightest"),
-        (("onnxruntime", [], False), "--engine onnxruntime is for classifiers"),
+        (
+            ("auto", "auto", "auto", ["segmentation"], False),
+            "--task segmentation was given, and the checkpoints are for brightest",
+        ),
+        (("onnxruntime", "auto", "auto", [], False), "--engine onnxruntime is for classifiers"),
     ):
         with pytest.raises(MaxViTError, match=sentence):
             _open(paths, *options)
