@@ -71,7 +71,9 @@ def deployed(
 
 def check_unchanged(model: MaxViT) -> None:
     """Refuse, by `MaxViTError`, a network with layers of someone's own: what they do is not written here."""
-    if not is_optimized(model) and (reason := network_change(model, "stem", "stages", "head")):  # folding says the other
+    if is_optimized(model):  # folding says so
+        return
+    if reason := network_change(model, "stem", "stages", "head"):
         raise MaxViTError(
             f"the graph for one size is of MaxViT alone, and {reason}: export for any size, or for PyTorch, where the"
             " graph is traced"
