@@ -168,14 +168,19 @@ def test_a_class_called_train_is_a_class(tmp_path):
     assert load_folder(tmp_path).train.class_names == ["car", "plane", "train"]
 
 
-@pytest.mark.parametrize("inside", ["cat", "."])
-def test_a_folder_of_images_beside_the_parts_is_named(tmp_path, inside):
+def test_an_unknown_folder_of_class_folders_beside_the_parts_is_named(tmp_path):
     fill(tmp_path / "train", cat=2, dog=2)
-    fill(tmp_path / "holdout", **{inside: 2})
-    with pytest.raises(
-        MaxViTError, match=r"holdout holds images and lies beside train.*: rename holdout to val or test"
-    ):
+    fill(tmp_path / "holdout", cat=2)
+    with pytest.raises(MaxViTError, match=r"holdout holds folders of images, .*: rename holdout to val or test"):
         load_folder(tmp_path)
+
+
+def test_loose_images_in_a_folder_beside_the_parts_are_passed_over_and_said(tmp_path):
+    fill(tmp_path / "train", cat=5, dog=5)
+    fill(tmp_path, fresh=2)
+    train = load_folder(tmp_path).train
+    assert len(train) == 8
+    assert [(p.path.name, p.why) for p in train.passed_over] == [("fresh", "beside the parts")]
 
 
 def test_a_folder_without_images_beside_the_parts_does_no_harm(tmp_path):

@@ -1,6 +1,7 @@
 """A folder with one folder of images per class, split already or not."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from maxvit.data.finding import PassedOver, find_images, normal, say_passed_over
@@ -34,6 +35,8 @@ def load_folder(folder: Path, val_fraction: float = 0.2, seed: int = 0) -> Split
         names = " and ".join(path.name for path in parts.values())
         raise MaxViTError(f"{folder} has {names}, and no part to learn from: add a folder train")
     train = read_classes(parts["train"], part="train")
+    others = [PassedOver(p, "beside the parts") for p in _folders(folder) if p not in parts.values()]
+    train = replace(train, passed_over=[*train.passed_over, *(p for p in others if find_images(p.path).images)])
     if "val" in parts:
         val = read_classes(parts["val"], train.class_names, "val")
     else:
@@ -50,7 +53,7 @@ def find_parts(folder: Path) -> dict[str, Path]:
         Those that there are; none, if the data set is not split.
 
     Raises:
-        MaxViTError: If the folder is missing; if two folders are the same part; if images lie beside the parts.
+        MaxViTError: If the folder is missing; if two folders are the same part; if another folder looks like a part.
     """
     folders = _folders(_check_folder(folder))
     named: dict[str, list[Path]] = {}
@@ -66,11 +69,10 @@ def find_parts(folder: Path) -> dict[str, Path]:
             both = " and ".join(path.name for path in paths)
             raise MaxViTError(f"{both} of {folder} are both names of the {part} part: keep one, or join them")
     for path in others:
-        if find_images(path).images:
+        if _holds_folders(path) and find_images(path).images:
             raise MaxViTError(
-                f"{path} holds images and lies beside {deciding[0].name}, which holds folders as a training part does: "
-                f"rename {path.name} to val or test, or move it elsewhere; if {deciding[0].name} is a class like "
-                f"{path.name}, put its images straight into it"
+                f"{path} holds folders of images, as the part {deciding[0].name} beside it does: rename {path.name} to "
+                "val or test, or move it elsewhere"
             )
     return {part: named[part][0] for part in _NAMES if part in named}
 

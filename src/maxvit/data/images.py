@@ -10,11 +10,12 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, ImagePalette, UnidentifiedImageError
 
-from maxvit.config import Preprocessing
+from maxvit.config import Preprocessing, Size
 from maxvit.data.depth import Range, Unfit, is_deep, read_deep, scale
 from maxvit.data.formats import WITH_HEIF, identify, make_room
 from maxvit.errors import MaxViTError
 
+Box = tuple[int, int, int, int]  # top, left, height, width
 ImageLike = str | Path | bytes | Image.Image | npt.NDArray[np.generic]
 
 # what a folder of images is searched for; a single file is opened whatever its name
@@ -139,6 +140,21 @@ def _stored_size(image: Any) -> tuple[int, int]:
     """(width, height) in the file."""
     size: tuple[int, int] = (image.tag_v2[256], image.tag_v2[257]) if _is_unread_tiff(image) else image.size
     return size
+
+
+def shrink_factor(box: Box, size: Size) -> int:
+    """By how much a picture may shrink, 1, 2, 4 or 8, so that what is in the box keeps `size` pixels."""
+    return max(s for s in (1, 2, 4, 8) if s == 1 or (box[2] >= s * size[0] and box[3] >= s * size[1]))
+
+
+def shrink(image: Image.Image, factor: int) -> int:
+    """Have a JPEG that is not yet read decoded at 1 / `factor` of its size, rounded up.
+
+    Returns:
+        The factor; 1 of an image that is no JPEG, which stays as it is.
+    """
+    small = factor > 1 and image.draft(None, (image.width // factor, image.height // factor))
+    return factor if small else 1
 
 
 def crop(image: Image.Image, box: tuple[int, int, int, int]) -> Image.Image:

@@ -9,9 +9,18 @@ from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.v2 import functional as F
 
 from maxvit.config import Preprocessing, Size
-from maxvit.data.images import PLAIN, ImageLike, crop, opened, orientation, upright, upright_size
-
-Box = tuple[int, int, int, int]  # top, left, height, width
+from maxvit.data.images import (
+    PLAIN,
+    Box,
+    ImageLike,
+    crop,
+    opened,
+    orientation,
+    shrink,
+    shrink_factor,
+    upright,
+    upright_size,
+)
 
 
 class RandomPiece(nn.Module):
@@ -59,21 +68,6 @@ class RandomPiece(nn.Module):
         """The box of one crop, in pixels of the picture as a person sees it."""
         drawn = self.crop.make_params([torch.empty(1, *whole, device="meta")])
         return drawn["top"], drawn["left"], drawn["height"], drawn["width"]
-
-
-def shrink_factor(box: Box, size: Size) -> int:
-    """By how much a picture may shrink, 1, 2, 4 or 8, so that what is in the box keeps `size` pixels."""
-    return max(s for s in (1, 2, 4, 8) if s == 1 or (box[2] >= s * size[0] and box[3] >= s * size[1]))
-
-
-def shrink(image: Image.Image, factor: int) -> int:
-    """Have a JPEG that is not yet read decoded at 1 / `factor` of its size, rounded up.
-
-    Returns:
-        The factor; 1 of an image that is no JPEG, which stays as it is.
-    """
-    small = factor > 1 and image.draft(None, (image.width // factor, image.height // factor))
-    return factor if small else 1
 
 
 def _resized(picture: Image.Image, edges: tuple[float, float, float, float], size: Size) -> Tensor:

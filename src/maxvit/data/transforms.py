@@ -9,8 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from maxvit.config import Preprocessing, Size
-from maxvit.data.images import ImageLike, crop, decode, opened, upright, upright_size
-from maxvit.data.reduced import shrink, shrink_factor
+from maxvit.data.images import ImageLike, crop, decode, opened, shrink, shrink_factor, upright, upright_size
 
 _LARGE = 50_000_000  # pixels
 

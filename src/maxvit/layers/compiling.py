@@ -17,7 +17,10 @@ def fix_sides(images: Tensor) -> None:
             torch._dynamo.mark_static(images, axis)
 
 
-@torch.compiler.assume_constant_result
 def _dynamic() -> bool:
     """Whether the graph at hand is compiled with `dynamic=True`."""
     return not torch._dynamo.config.assume_static_by_default
+
+
+# What `torch.compiler.assume_constant_result` does, without its import of the compiler, which takes a second.
+_dynamic._dynamo_marked_constant = True  # type: ignore[attr-defined]
