@@ -408,7 +408,12 @@ def test_train_as_a_program(images, small, tmp_path):
     ]  # no warning of anybody
 
 
-@pytest.mark.parametrize("command", ["evaluate", "predict", "explain", "report", "info", "list", "convert", "--help"])
+OTHERS = [
+    pytest.param(name, marks=pytest.mark.full) for name in ("evaluate", "explain", "report", "info", "list", "convert")
+]
+
+
+@pytest.mark.parametrize("command", ["predict", "--help", *OTHERS])
 def test_a_command_as_a_program(command, trained, images, tmp_path):
     run = shutil.copytree(trained.run, tmp_path / "run")
     arguments, said = {

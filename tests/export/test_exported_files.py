@@ -59,7 +59,7 @@ FORMS = [
     ("openvino", Form(batch=3, from_pixels=True)),
     ("openvino", Form(precision="fp16", image_size=(32, 32))),
     ("openvino", Form(precision="int8")),
-    ("torch", Form(image_size=(45, 71), from_pixels=True)),
+    pytest.param("torch", Form(image_size=(45, 71), from_pixels=True), marks=pytest.mark.full),
     pytest.param("torch", Form(precision="bf16", batch=3), marks=pytest.mark.full),
 ]
 
