@@ -5,9 +5,11 @@ import os
 import shutil
 import signal
 
+import numpy as np
 import pytest
 import torch
 import yaml
+from PIL import Image
 
 from maxvit import Predictor, load_model, model, storage
 from maxvit.data.record import find_changes, fingerprint, write_record
@@ -39,6 +41,11 @@ def edit_config(run, section, key, value):
     config = yaml.safe_load((run / CONFIG).read_text())
     config[section][key] = value
     (run / CONFIG).write_text(yaml.safe_dump(config))
+
+
+def write_12_bits(path, highest):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.linspace(100, highest, 32 * 32).astype(np.uint16).reshape(32, 32)).save(path)
 
 
 @pytest.fixture
@@ -301,6 +308,20 @@ def test_a_run_whose_images_have_changed_is_refused_until_that_is_wanted(copy):
     (copy / IMAGES).unlink()
     assert resume(copy).finished
     assert find_changes(copy / IMAGES, data) == ""
+
+
+def test_a_run_that_goes_on_keeps_its_range_of_values_whatever_the_images_hold_now(small_recipe, tmp_path, capsys):
+    for name in ("a/0", "a/1", "a/2", "b/0", "b/1", "b/2"):
+        write_12_bits(tmp_path / "data" / f"{name}.png", 4000)
+    run = tmp_path / "run"
+    train(small_recipe(f"data.path={tmp_path / 'data'}", "optimization.epochs=1"), run, show_progress=True)
+    assert "100 is black and 4000 white" in capsys.readouterr().err
+    edit_config(run, "optimization", "epochs", 2)
+    for name in ("a/0", "a/1", "a/2"):
+        write_12_bits(tmp_path / "data" / f"{name}.png", 60000)
+    assert resume(run, show_progress=True).finished
+    assert "black" not in capsys.readouterr().err
+    assert load_model(run / "last.safetensors").preprocessing.value_range == (100, 4000)
 
 
 def test_a_checkpoint_knows_which_images_were_held_out(finished):

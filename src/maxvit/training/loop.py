@@ -393,6 +393,7 @@ class Loop:
             "files": self.files.state(),
             "setting": self.setting(),
             "classes": self.learner.network.class_names,
+            "value range": self.learner.network.preprocessing.value_range,
         }
 
     def setting(self) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from torch import nn
 from maxvit.config import THRESHOLD, VARIANTS, Preprocessing
 from maxvit.create import create_model
 from maxvit.data.annotated import AnnotatedImages, AnnotatedSplits
+from maxvit.data.depth import Range
 from maxvit.data.digits import load_digits
 from maxvit.data.finding import LOST
 from maxvit.data.images import decode, read_size
@@ -152,16 +153,21 @@ def settle_value_range(network: MaxViT | TaskNetwork, images: LabelledImages | A
     Raises:
         MaxViTError: As `measure_range`.
     """
-    backbone = network.backbone if isinstance(network, TaskNetwork) else network
-    if backbone.preprocessing.value_range is not None:
+    if network.preprocessing.value_range is not None:
         return ""
     # shards are read one after another, and hold their images in a random order
     sharded = isinstance(images, LabelledImages) and images.shards is not None
-    measured = measure_range(images.sources, backbone.preprocessing, spread=not sharded)
+    measured = measure_range(images.sources, network.preprocessing, spread=not sharded)
     if measured is None:
         return ""
-    backbone.preprocessing = dataclasses.replace(backbone.preprocessing, value_range=measured[0])
+    set_value_range(network, measured[0])
     return measured[1]
+
+
+def set_value_range(network: MaxViT | TaskNetwork, value_range: Range | None) -> None:
+    """Make these values black and white in images of more than 8 bits; None: what their type can hold."""
+    backbone = network.backbone if isinstance(network, TaskNetwork) else network
+    backbone.preprocessing = dataclasses.replace(backbone.preprocessing, value_range=value_range)
 
 
 def load_annotated(recipe: Recipe, task: Task) -> AnnotatedSplits:

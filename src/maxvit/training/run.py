@@ -24,7 +24,7 @@ from maxvit.training.engine import Engine
 from maxvit.training.files import LAST, RunFiles, read_metrics
 from maxvit.training.learner import Learner
 from maxvit.training.loop import Loop, Stopped, is_finished
-from maxvit.training.preparation import DIGITS, check_rates, settle_value_range
+from maxvit.training.preparation import DIGITS, check_rates, set_value_range, settle_value_range
 from maxvit.training.processes import processes
 from maxvit.training.progress import ProgressBar
 from maxvit.training.purpose import Network, purpose_of
@@ -141,15 +141,16 @@ def _fit(recipe: Recipe, run: Path, show_progress: bool, command: str, device: s
     purpose = purpose_of(recipe)
     data = purpose.load()
     network = purpose.make_network(data.train.class_names)
-    measured = settle_value_range(network, data.train)
-    if measured and processes().rank == 0:
-        say(measured)
     purpose.metric(data.train.class_names)  # what it needs is missed now, and not after an epoch
     engine = Engine(recipe.engine, device)
     state = _first_choice(engine, run) if resuming or engine.world > 1 else None
-    if state is not None:
+    measured = ""
+    if state is None:
+        measured = settle_value_range(network, data.train)
+    else:
         _check_state(state, network, run)
         engine.on_first(lambda: _check_images(run, data))
+        set_value_range(network, state["value range"])  # of the images that the weights have learned from
     settings, spec = recipe.data, network.preprocessing
     share = engine.share(settings.batch_size, settings.device_batch_size)
     at_once = -(-settings.batch_size // (share.world * share.accumulate))
@@ -168,6 +169,8 @@ def _fit(recipe: Recipe, run: Path, show_progress: bool, command: str, device: s
     origin = {**provenance(recipe, command), "images": fingerprints(data), "devices": engine.describe()}
     files = RunFiles(run, origin, purpose.judged_by)
     bar.say(describe(data))
+    if measured:
+        bar.say(measured)
     how = "" if engine.precision == "fp32" else f", in {engine.precision}"
     bar.say(f"training by {f'plain PyTorch: {reason}' if reason else KERNELS[backend]}{how}")
     if recipe.optimization.warmup_epochs >= epochs:
