@@ -70,8 +70,8 @@ def test_whatever_pillow_raises_concerns_the_one_file(monkeypatch, raised):
         raise raised
 
     monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", load)
-    reason = {"": "AssertionError", "x": "x"}.get(str(raised), "too large to be")
-    with pytest.raises(MaxViTError, match=f"^the data is damaged: {reason}$"):
+    reason = {"": "", "x": ": x"}.get(str(raised), ": too large to be")
+    with pytest.raises(MaxViTError, match=f"^the data is damaged{reason}$"):
         decode(READ["PNG, RGB"][0])
 
 

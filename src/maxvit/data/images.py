@@ -98,8 +98,8 @@ def opened(source: ImageLike) -> Iterator[Image.Image]:
     except (PermissionError, NotADirectoryError) as error:
         raise MaxViTError(f"{name} cannot be opened: {error.strerror}") from error
     except Exception as error:  # Pillow's readers raise all sorts of them on damaged files
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise MaxViTError(f"{name} is damaged: {reason}") from error
+        reason = " ".join(str(error).split())  # of an assertion there is none
+        raise MaxViTError(f"{name} is damaged{reason and f': {reason}'}") from error
 
 
 def read_size(source: ImageLike) -> tuple[int, int]:
