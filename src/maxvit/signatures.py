@@ -1,6 +1,7 @@
 """What a file is, by its first bytes: for the sentence about a file that is not what its name or its place says."""
 
 import re
+import zipfile
 from pathlib import Path
 
 ONNX, OPENVINO = "an ONNX file", "a network of OpenVINO"
@@ -44,6 +45,8 @@ def other_kind(path: Path, wanted: str) -> str | None:
     """
     with path.open("rb") as file:
         head = file.read(_READ)
+    if head.startswith(b"PK") and not zipfile.is_zipfile(path):  # its table of contents stands at its end
+        return f"{path} is a part of a zip archive, as a copy that broke off leaves it: copy it again"
     what, todo = _kind(head) or (wanted, "")
     if what == wanted:
         return None

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import logging
 import sys
 
 import numpy as np
@@ -188,6 +189,15 @@ def test_a_damaged_file_is_refused(tmp_path, ending):
     (tmp_path / f"model{ending}").write_bytes(b"\1\2damaged" * 100)
     with pytest.raises(MaxViTError, match=rf"model\{ending}.* (it may be|is) damaged"):
         open_engine(tmp_path / f"model{ending}")
+
+
+def test_a_program_whose_copy_broke_off_ends_in_one_sentence(tmp_path, caplog):
+    write_sum_for_torch(path := tmp_path / "model.pt2", 1)
+    path.write_bytes(path.read_bytes()[:2000])
+    caplog.clear()
+    with pytest.raises(MaxViTError, match=r"model\.pt2 is a part of a zip archive, .*: copy it again"):
+        open_engine(path)
+    assert [record.name for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Exported files, opened on the CPU: in ONNX Runtime, OpenVINO or PyTorch, as their names say."""
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
@@ -133,6 +134,7 @@ class ProgramFile:
 
     def __init__(self, path: Path) -> None:
         found = dict.fromkeys(KEYS, "")
+        logging.getLogger("torch.export").setLevel(logging.ERROR)  # of a damaged file it logs a traceback
         try:
             with open(path, "rb") as file:
                 program = torch.export.load(file, extra_files=found)
