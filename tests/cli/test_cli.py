@@ -316,6 +316,13 @@ def test_info_says_how_a_multi_label_network_answers(run, tmp_path):
     assert "answers: each class by itself (sigmoid), from 0.35 up" in run("info", tmp_path / "several.safetensors")[1]
 
 
+def test_info_says_what_is_black_and_white_above_8_bits(run, tmp_path):
+    network = maxvit.create_model("maxvit_micro")
+    network.preprocessing = dataclasses.replace(network.preprocessing, value_range=(0, 4095))
+    network.save(tmp_path / "deep.safetensors")
+    assert "above 8 bits: 0 is black and 4095 white" in run("info", tmp_path / "deep.safetensors")[1]
+
+
 def test_info_of_a_checkpoint_says_where_it_comes_from(run, trained, images):
     answer = json.loads(run("info", trained.checkpoint, "--json")[1])
     assert answer["classes"] == ["blue", "green", "red"]

@@ -5,6 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from maxvit.data.describing import describe
 from maxvit.data.labelled import LabelledImages, split
 from maxvit.errors import MaxViTError
 
@@ -62,3 +63,7 @@ def test_every_class_is_on_both_sides_however_rare(counts, held_out):
 def test_a_class_with_one_image_is_named():
     with pytest.raises(MaxViTError, match="class 'b' has a single image; give at least two"):
         split(images(5, 1, 7), 0.2, seed=0)
+
+
+def test_one_image_of_one_class_is_said_so():
+    assert describe(LabelledImages([""], [0], ["cat"], ["a.png"])) == "data: 1 image of 1 class"

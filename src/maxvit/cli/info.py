@@ -75,6 +75,9 @@ def _describe(network: "MaxViT") -> dict[str, Any]:
         known["classes"] = network.class_names
     if network.config.multi_label:
         known["answers"] = f"each class by itself (sigmoid), from {network.config.threshold:.3g} up"
+    if (value_range := network.preprocessing.value_range) is not None:
+        low, high = value_range
+        known["above_8_bits"] = f"{low:.10g} is black and {high:.10g} white"
     for key in ("epoch", "val_accuracy", "val_mAP", "data", "date", "command", "converted_from", "assumed"):
         if network.provenance.get(key) not in (None, ""):
             known[key] = network.provenance[key]
