@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from PIL import Image
 
 from maxvit.cli import main
 from maxvit.data.folder import load_folder
@@ -106,3 +107,12 @@ def test_a_folder_that_is_missing_is_named(run, tmp_path):
     code, _, err = run("shard", tmp_path / "gone", tmp_path / "out")
     assert (code, err) == (2, f"error: {tmp_path / 'gone'} does not exist: check the path\n")
     assert not (tmp_path / "out").exists()
+
+
+def test_data_of_another_task_is_not_sharded_and_the_advice_is_a_command_that_there_is(run, tmp_path):
+    for name in ("images/0.png", "masks/0.png"):
+        (tmp_path / "data" / name).parent.mkdir(parents=True)
+        Image.new("L", (8, 8)).save(tmp_path / "data" / name)
+    code, _, err = run("shard", tmp_path / "data", tmp_path / "out")
+    assert code == 2
+    assert err.endswith("shards are for classification; maxvit train takes it as it is, with --task segmentation\n")

@@ -32,7 +32,7 @@ def shard(
 
     if not 0 < val_fraction < 1:
         raise MaxViTError(f"--val-fraction is {val_fraction}: give a share between 0 and 1")
-    refuse_other_tasks(folder)
+    refuse_other_tasks(folder, "shards are for classification; maxvit train takes it as it is, with --task {task}")
     splits = load_folder(folder, val_fraction, seed)
     if out.resolve().is_relative_to(folder.resolve()):
         raise MaxViTError(f"{out} lies in {folder}, where each folder is a class: choose one outside")

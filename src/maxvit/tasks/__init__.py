@@ -21,6 +21,7 @@ from maxvit.tasks.network import TaskNetwork
 from maxvit.tasks.task import Task
 
 CLASSIFICATION = "classification"
+_ADD = "add --task {task}; to classify, it takes a folder of images for each class"
 
 
 def list_tasks() -> list[str]:
@@ -69,8 +70,16 @@ def _exists(module: str) -> bool:
         return False
 
 
-def refuse_other_tasks(path: Path) -> None:
-    """Refuse a data set that is laid out for another task than classification, by `MaxViTError` that names the task."""
+def refuse_other_tasks(path: Path, advice: str = _ADD) -> None:
+    """Refuse a data set that is laid out for another task than classification.
+
+    Args:
+        path: Of the data set.
+        advice: What to do, in which "{task}" stands for the name of its task.
+
+    Raises:
+        MaxViTError: If it is; the message names the task.
+    """
     for name in list_tasks():
         if name == CLASSIFICATION:
             continue
@@ -79,10 +88,7 @@ def refuse_other_tasks(path: Path) -> None:
         except MaxViTError:
             continue  # its libraries are not installed
         if task.recognizes(path):
-            raise MaxViTError(
-                f"{path} is laid out for {name}: add --task {name}; to classify, it takes a folder of images for each "
-                "class"
-            )
+            raise MaxViTError(f"{path} is laid out for {name}: {advice.format(task=name)}")
 
 
 def task_for(network: TaskNetwork) -> Task:
