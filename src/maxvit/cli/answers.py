@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from maxvit.cli.errors import USER_MISTAKE, complain
-from maxvit.cli.tables import print_table
+from maxvit.cli.tables import as_text, print_table
 from maxvit.errors import MaxViTError
 
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ def evaluate_task(
         typer.echo(text)
         return
     for name, value in result.figures.items():
-        typer.echo(f"{name.replace('_', ' ')} {value:.4f}")
+        typer.echo(f"{name.replace('_', ' ')} {as_text(value, '.4f')}")
     part = "all there are: those of training may be among them" if images.part == "all" else images.part
     typer.echo(f"on {result.images} of {len(images)} images ({part})")
     if result.rows:
@@ -184,4 +184,4 @@ def plain(value: str | int | float) -> str | int | float | None:
 
 
 def _cell(value: str | int | float) -> str:
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
+    return as_text(value, ".3f") if isinstance(value, float) else str(value)

@@ -12,7 +12,7 @@ from maxvit.cli.answers import evaluate_task, open_task
 from maxvit.cli.errors import complain
 from maxvit.cli.options import Device, Precision
 from maxvit.cli.sizes import read_size
-from maxvit.cli.tables import print_table
+from maxvit.cli.tables import as_text, print_table
 from maxvit.errors import MaxViTError
 
 if TYPE_CHECKING:
@@ -164,7 +164,11 @@ def _print_several(final: "MultiLabelEvaluation", images: str) -> None:
     typer.echo(f"at 0.5: micro {scores['f1_micro_at_0.5']:.2%}, macro {scores['f1_macro_at_0.5']:.2%}")
     typer.echo(f"loss {final.loss:.4f}\n")
     rows = [
-        (str(r["name"]), str(r["positives"]), *(f"{r[key]:.1%}" for key in ("ap", "precision", "recall", "f1")))
+        (
+            str(r["name"]),
+            str(r["positives"]),
+            *(as_text(float(r[key]), ".1%") for key in ("ap", "precision", "recall", "f1")),
+        )
         for r in final.per_class()
     ]
     print_table(("class", "images", "AP", "precision", "recall", "F1"), rows)

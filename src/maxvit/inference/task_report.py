@@ -1,6 +1,7 @@
 """One self-contained HTML page about a run that trained a task."""
 
 from dataclasses import dataclass
+from math import isnan
 from pathlib import Path
 
 from PIL import Image
@@ -39,8 +40,10 @@ class TaskReport:
     @property
     def headline(self) -> str:
         """The result in a line."""
-        figures = ", ".join(f"{name} {value:.3f}" for name, value in self.judgement.figures.items())
-        return f"{figures} on {self.evaluated_on}"
+        figures = [
+            f"{name} {'-' if isnan(value) else f'{value:.3f}'}" for name, value in self.judgement.figures.items()
+        ]
+        return f"{', '.join(figures)} on {self.evaluated_on}"
 
 
 def write_task_report(path: Path, report: TaskReport) -> None:
