@@ -450,6 +450,11 @@ def test_the_native_kernels_train_as_plain_pytorch_does(small_recipe, tmp_path, 
     assert any(not torch.equal(states[0][n], states[1][n]) for n in states[0])  # they are two ways
 
 
+def test_a_precision_that_is_the_reason_is_said_once(small_recipe, tmp_path, capsys):
+    train(small_recipe("engine.precision=bf16", "optimization.epochs=1"), tmp_path / "run", show_progress=True)
+    assert "training by plain PyTorch: it is in bf16\n" in capsys.readouterr().err
+
+
 @pytest.mark.full
 @pytest.mark.skipif(torch.cuda.is_available(), reason="is for Triton's interpreter; a GPU has benchmarks")
 @pytest.mark.filterwarnings("ignore:overflow encountered")  # by an exponential whose reciprocal is zero

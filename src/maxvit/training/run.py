@@ -171,7 +171,7 @@ def _fit(recipe: Recipe, run: Path, show_progress: bool, command: str, device: s
     bar.say(describe(data))
     if measured:
         bar.say(measured)
-    how = "" if engine.precision == "fp32" else f", in {engine.precision}"
+    how = "" if engine.precision == "fp32" or engine.precision in reason else f", in {engine.precision}"
     bar.say(f"training by {f'plain PyTorch: {reason}' if reason else KERNELS[backend]}{how}")
     if recipe.optimization.warmup_epochs >= epochs:
         bar.say("warm-up takes all epochs, so that the rate never falls: lower optimization.warmup_epochs")
