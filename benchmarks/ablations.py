@@ -37,8 +37,8 @@ from maxvit.benchmark.statistics import paired_ratio, spread
 from maxvit.benchmark.weights import fill
 from maxvit.export.onnx import export_onnx
 from maxvit.inference.engines import FileEngine
-from maxvit.kernels import library, native, training
-from maxvit.kernels.calls import activation_code, call
+from maxvit.kernels.cpu import build, inference, training
+from maxvit.kernels.cpu.ctypes_calls import activation_code, call
 from maxvit.kernels.folding import fold_batch_norms
 from maxvit.layers.attention import RelativePositionBias
 from maxvit.layers.mbconv import MBConv
@@ -107,21 +107,21 @@ def table(title: str, runs: dict[str, Run], rounds: int) -> list[str]:
 def compiled_without(changes: list[tuple[str, str, str]], width: int, folder: Path) -> ctypes.CDLL:
     """The kernels with changes undone in their source."""
     folder.mkdir()
-    for source in library.SOURCES.iterdir():
+    for source in build.SOURCES.iterdir():
         (folder / source.name).write_text(source.read_text())
     for name, now, without in changes:
         text = (folder / name).read_text()
         assert now in text, f"{name} has no {now!r} any more: bring this script up to date"
         (folder / name).write_text(text.replace(now, without))
-    with mock.patch.multiple(library, SOURCES=folder, cache_folder=lambda: folder):
-        return library.load.__wrapped__(width)
+    with mock.patch.multiple(build, SOURCES=folder, cache_folder=lambda: folder):
+        return build.load.__wrapped__(width)
 
 
 def forward(network: nn.Module, images: Tensor, kernels: ctypes.CDLL | None = None) -> Run:
     """Runs a network, on other kernels if some are given."""
 
     def run() -> Tensor:
-        swap: Any = mock.patch.object(native, "load", return_value=kernels) if kernels else contextlib.nullcontext()
+        swap: Any = mock.patch.object(inference, "load", return_value=kernels) if kernels else contextlib.nullcontext()
         with torch.inference_mode(), swap:
             return network(images)
 
@@ -131,12 +131,12 @@ def forward(network: nn.Module, images: Tensor, kernels: ctypes.CDLL | None = No
 def native_runs(model: MaxViT, images: Tensor, folder: Path) -> Iterator[tuple[str, Run]]:
     """The native kernels, and what they are without one of their ideas."""
     whole = optimize(model, backend="native")
-    width = native.width_for(model)
+    width = inference.width_for(model)
     yield "all of it", forward(whole, images)
     for i, (name, changes) in enumerate(UNDONE.items()):
         yield name, forward(whole, images, compiled_without(changes, width, folder / str(i)))
-    if len(library.widths()) > 1:
-        with mock.patch.object(native, "widths", return_value=(16,)):
+    if len(build.widths()) > 1:
+        with mock.patch.object(inference, "widths", return_value=(16,)):
             yield "vectors of 8 floats, not 16", forward(optimize(model, backend="native"), images)
 
 

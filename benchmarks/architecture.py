@@ -42,8 +42,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from maxvit import MaxViT, accelerate
 from maxvit.benchmark.note import circumstances
 from maxvit.config import MaxViTConfig, Preprocessing
-from maxvit.data.digits import load_digits
-from maxvit.data.labelled import LabelledImages
+from maxvit.data.builtin import load_digits
+from maxvit.data.dataset import LabelledImages
 from maxvit.data.transforms import preprocess
 from maxvit.kernels.accelerate import obstacle
 from maxvit.storage import write_text

@@ -19,9 +19,9 @@ import torch
 from PIL import Image
 
 import maxvit
-from maxvit.data.gathering import gather
+from maxvit.data.inputs import gather
 from maxvit.data.loading import part_loader
-from maxvit.inference.batch import PART
+from maxvit.inference.bulk.predict import PART
 
 
 def write_pictures(folder: Path, number: int) -> None:

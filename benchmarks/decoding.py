@@ -35,7 +35,7 @@ from maxvit.benchmark.page import written
 from maxvit.benchmark.statistics import paired_ratio, spread
 from maxvit.config import Preprocessing
 from maxvit.data.images import decode
-from maxvit.data.reduced import RandomPiece, shrink_factor
+from maxvit.data.random_crop import RandomPiece, shrink_factor
 from maxvit.data.transforms import normalise
 from maxvit.storage import write_text
 

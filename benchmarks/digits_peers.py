@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from maxvit import MaxViT, MaxViTConfig, Preprocessing, load_model, storage
 from maxvit.benchmark.note import table, write_note
 from maxvit.benchmark.peers import timm_network
-from maxvit.data.digits import load_digits
+from maxvit.data.builtin import load_digits
 from maxvit.inference.evaluate import evaluate
 from maxvit.storage import BEST
 from maxvit.training import run as runs

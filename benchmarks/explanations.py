@@ -37,11 +37,11 @@ from torch.optim.swa_utils import update_bn
 from maxvit import MaxViT, accelerate, create_model
 from maxvit.benchmark.note import circumstances, table, write_note
 from maxvit.config import Preprocessing
-from maxvit.data.digits import load_digits
+from maxvit.data.builtin import load_digits
+from maxvit.explain.attention_maps import attention_maps
 from maxvit.explain.attribution import grad_cam, integrated_gradients
 from maxvit.explain.faithfulness import faithfulness
-from maxvit.explain.placing import enlarge
-from maxvit.explain.received import attention_maps
+from maxvit.explain.geometry import enlarge
 from maxvit.explain.rollout import rollout
 from maxvit.kernels.accelerate import obstacle
 from maxvit.storage import write_atomically, write_text

@@ -22,7 +22,7 @@ from maxvit.benchmark.memory import peak_bytes
 from maxvit.benchmark.note import table, write_note
 from maxvit.cli.sizes import read_size
 from maxvit.data.samples import photographs
-from maxvit.export.files import ENDINGS
+from maxvit.export.export import ENDINGS
 
 VARIANTS = ["micro", "tiny", "small", "base", "large", "xlarge"]
 JOBS = [

@@ -15,8 +15,8 @@ from statistics import mean
 from unittest import mock
 
 from maxvit.benchmark.note import table, write_note
-from maxvit.data.digits import load_digits
-from maxvit.data.labelled import LabelledImages, Splits
+from maxvit.data.builtin import load_digits
+from maxvit.data.dataset import LabelledImages, Splits
 from maxvit.storage import BEST
 from maxvit.training import run as runs
 from maxvit.training.files import read_metrics

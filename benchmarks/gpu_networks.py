@@ -22,8 +22,8 @@ from maxvit.benchmark.job import Job
 from maxvit.benchmark.ours import plain
 from maxvit.benchmark.peers import PEERS
 from maxvit.benchmark.weights import write_weights
-from maxvit.inference.summary import summarize
 from maxvit.model import MaxViT
+from maxvit.summary import summarize
 
 OURS, EAGER = "maxvit, Triton", "maxvit, PyTorch"
 CLOSE, CLOSE_GRADIENTS = 0.1, 0.3  # of dozens of layers in bfloat16; the kernels' own tests judge them more strictly

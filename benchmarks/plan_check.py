@@ -29,11 +29,11 @@ from maxvit import create_model
 from maxvit.benchmark.memory import forget_peak, peak_bytes, resident_bytes
 from maxvit.benchmark.note import circumstances
 from maxvit.errors import MaxViTError
-from maxvit.inference.summary import summarize
-from maxvit.training.average import Average
-from maxvit.training.cost import PASSES
-from maxvit.training.footprint import Memory, memory
-from maxvit.training.hardware import Devices, machine_memory_bytes, this_cpu
+from maxvit.plan.cost import PASSES
+from maxvit.plan.devices import Devices, machine_memory_bytes, this_cpu
+from maxvit.plan.memory import Memory, memory
+from maxvit.summary import summarize
+from maxvit.training.ema import Average
 from maxvit.training.optim import make_optimizer
 
 

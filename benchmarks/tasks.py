@@ -34,8 +34,8 @@ from maxvit.storage import write_atomically, write_text
 from maxvit.tasks.network import TaskNetwork
 from maxvit.tasks.task import Answer, Task
 from maxvit.training.files import best_epoch, read_metrics
-from maxvit.training.preparation import load_annotated, make_task_network
 from maxvit.training.run import read_recipe
+from maxvit.training.setup import load_annotated, make_task_network
 
 SHOWN = 3  # pictures of a run
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torchvision.models import resnet18
 
 from maxvit import MaxSA, Preprocessing
-from maxvit.data.digits import load_digits
+from maxvit.data.builtin import load_digits
 from maxvit.data.loading import training_loader
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from maxvit.data.digits import load_digits
+from maxvit.data.builtin import load_digits
 
 folder = Path(sys.argv[1])
 folder.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,7 @@ import webdataset
 from PIL import Image
 
 from maxvit.data.folder import load_folder
-from maxvit.data.sharding import write_shards
+from maxvit.data.shards.write import write_shards
 
 
 def picture(seed=0, kind="JPEG"):

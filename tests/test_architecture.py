@@ -21,6 +21,7 @@ ROOMS = {
     "kernels": {"config", "errors", "layers", "model", "storage"},
     "checkpoints": {"config", "errors", "hub", "model", "storage"},
     "create": {"checkpoints", "config", "errors", "hub", "model", "storage", "timm_names"},
+    "summary": {"config", "model"},
     "conversion": {"checkpoints", "config", "create", "errors"},
     "tasks": {"checkpoints", "config", "data", "errors", "layers", "model", "storage"},
     "export": {"config", "data", "errors", "kernels", "layers", "model", "signatures", "storage", "tasks"},
@@ -30,7 +31,6 @@ ROOMS = {
         "create",
         "data",
         "errors",
-        "explain",
         "export",
         "hub",
         "kernels",
@@ -39,21 +39,21 @@ ROOMS = {
         "storage",
         "tasks",
     },
-    "training": {
+    "training": {"config", "create", "data", "errors", "inference", "kernels", "layers", "model", "storage", "tasks"},
+    "plan": {"config", "create", "data", "errors", "inference", "summary", "training"},
+    "report": {"create", "data", "errors", "explain", "inference", "model", "storage", "tasks", "training"},
+    "benchmark": {
         "checkpoints",
         "config",
         "create",
-        "data",
         "errors",
-        "explain",
+        "export",
         "inference",
         "kernels",
-        "layers",
         "model",
         "storage",
-        "tasks",
+        "summary",
     },
-    "benchmark": {"checkpoints", "config", "create", "errors", "export", "inference", "kernels", "model", "storage"},
     "serve": {"config", "data", "errors", "explain", "inference", "layers", "model", "tasks"},
     "cli": {
         "benchmark",
@@ -67,8 +67,11 @@ ROOMS = {
         "export",
         "inference",
         "model",
+        "plan",
+        "report",
         "serve",
         "storage",
+        "summary",
         "tasks",
         "training",
     },
@@ -113,4 +116,4 @@ def test_no_room_reaches_itself_through_others():
 
 def test_only_the_engine_and_its_launcher_know_of_other_processes():
     knowing = [str(p.relative_to(ROOT)) for p in FILES if "torch.distributed" in p.read_text()]
-    assert knowing == ["training/engine.py", "training/launch.py"]
+    assert knowing == ["training/distributed.py", "training/launch.py"]

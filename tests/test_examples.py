@@ -13,8 +13,8 @@ from PIL import Image
 
 import maxvit
 from maxvit.cli import main
-from maxvit.data.digits import load_digits
-from maxvit.data.labelled import Splits
+from maxvit.data.builtin import load_digits
+from maxvit.data.dataset import Splits
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 

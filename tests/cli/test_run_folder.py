@@ -9,7 +9,7 @@ import torch
 from maxvit import Predictor, create_model, load_model, load_network
 from maxvit.cli import main
 from maxvit.cli.serve import _named, _open
-from maxvit.inference.batch import predict_to_file
+from maxvit.inference.bulk.predict import predict_to_file
 
 
 @pytest.fixture(scope="module")

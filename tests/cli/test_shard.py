@@ -7,8 +7,8 @@ from PIL import Image
 
 from maxvit.cli import main
 from maxvit.data.folder import load_folder
-from maxvit.data.sharding import write_shards
-from maxvit.data.shards import read_shards
+from maxvit.data.shards.read import read_shards
+from maxvit.data.shards.write import write_shards
 from small import write_images, write_truncated_jpeg
 
 
@@ -40,7 +40,7 @@ def test_options_reach_what_they_name(run, tmp_path, monkeypatch):
         got.append((len(splits.val), shard_bytes, seed))
         return write_shards(splits, out, shard_bytes, seed, watch)
 
-    monkeypatch.setattr("maxvit.data.sharding.write_shards", record)
+    monkeypatch.setattr("maxvit.data.shards.write.write_shards", record)
     code, said, _ = run(
         "shard", folder, tmp_path / "out", "--shard-size", 3, "--val-fraction", 0.3, "--seed", 7, "--json"
     )

@@ -5,7 +5,7 @@ import shutil
 import fsspec
 import pytest
 
-from maxvit.data import shard_cache
+from maxvit.data.shards import cache as shard_cache
 from shard_samples import write_small
 
 

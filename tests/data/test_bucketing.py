@@ -7,8 +7,8 @@ from PIL import Image
 
 from maxvit.config import MaxViTConfig, Preprocessing
 from maxvit.data.bucketing import find_buckets
+from maxvit.data.dataset import LabelledImages
 from maxvit.data.images import decode, read_size
-from maxvit.data.labelled import LabelledImages
 from maxvit.data.loading import evaluation_loader, training_loader
 from maxvit.data.transforms import preprocess, target_size
 from maxvit.errors import MaxViTError

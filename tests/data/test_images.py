@@ -16,7 +16,7 @@ from maxvit.config import Preprocessing
 from maxvit.data import transforms
 from maxvit.data.finding import find_images
 from maxvit.data.images import EXTENSIONS, decode, read_size, upright
-from maxvit.data.reduced import RandomPiece
+from maxvit.data.random_crop import RandomPiece
 from maxvit.data.transforms import preprocess
 from maxvit.errors import MaxViTError
 

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from maxvit.config import Preprocessing
-from maxvit.data.labelled import LabelledImages
+from maxvit.data.dataset import LabelledImages
 from maxvit.data.loading import evaluation_loader, training_loader
 from maxvit.data.transforms import normalise, preprocess
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from maxvit.data.annotated import AnnotatedImages, AnnotatedSplits
-from maxvit.data.labelled import LabelledImages, Splits
+from maxvit.data.dataset import LabelledImages, Splits
 from maxvit.data.record import find_changes, fingerprint, write_record
 from maxvit.errors import MaxViTError
 

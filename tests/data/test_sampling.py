@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from maxvit.config import Preprocessing
-from maxvit.data.labelled import LabelledImages, Splits
+from maxvit.data.dataset import LabelledImages, Splits
 from maxvit.data.loading import evaluation_loader, training_loader
 from maxvit.data.sampling import WINDOW, EvaluationBatches, Share, TrainingBatches
-from maxvit.data.sharding import write_shards
-from maxvit.data.shards import read_shards
+from maxvit.data.shards.read import read_shards
+from maxvit.data.shards.write import write_shards
 
 BUCKETS = [(1, 1)] * 11 + [(1, 2)] * 5 + [(2, 1)] * 2
 ONE = [(1, 1)] * 101

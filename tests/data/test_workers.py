@@ -12,7 +12,7 @@ import torch
 
 from maxvit.config import Preprocessing
 from maxvit.data import loading, workers
-from maxvit.data.labelled import LabelledImages
+from maxvit.data.dataset import LabelledImages
 from maxvit.data.loading import evaluation_loader
 
 SPEC = Preprocessing(image_size=(32, 41))

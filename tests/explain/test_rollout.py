@@ -7,7 +7,7 @@ from networks import given_to, tiny
 from torch import nn
 
 from maxvit.errors import MaxViTError
-from maxvit.explain.looking import look
+from maxvit.explain.capture import look
 from maxvit.explain.rollout import rollout, spread, unpool, weight_gradients
 from maxvit.layers.attention import GroupAttention
 from slow_attention import project, slow_weights

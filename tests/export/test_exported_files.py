@@ -13,8 +13,9 @@ from torch import nn
 import maxvit
 from maxvit import Form, MaxViT, MaxViTConfig, MaxViTError, Preprocessing, export_model
 from maxvit.data.transforms import denormalise, normalise, preprocess
-from maxvit.export import files, program, quantize
+from maxvit.export import export as files
 from maxvit.export import onnx as onnx_files
+from maxvit.export import quantize, torch_export
 from maxvit.export.quantize import quantized
 from maxvit.export.runtimes import in_onnxruntime, in_openvino
 from maxvit.inference import engines
@@ -322,7 +323,7 @@ def test_pixels_of_a_multi_label_network_become_sigmoids_and_its_file_says_so(mo
 def test_a_program_of_a_multi_label_network_gives_sigmoids(model, arrays):
     images = torch.stack([preprocess(PREPROCESSING, array) for array in arrays[5:7]])
     with torch.inference_mode():
-        found = program._Whole(several(model), Form(from_pixels=True))(denormalise(PREPROCESSING, images))
+        found = torch_export._Whole(several(model), Form(from_pixels=True))(denormalise(PREPROCESSING, images))
         torch.testing.assert_close(found, 1 / (1 + (-model(images)).exp()), atol=1e-4, rtol=0)
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from maxvit import MaxViT, MaxViTConfig, MaxViTError, Preprocessing
-from maxvit.export.levels import Range, find_range, quantize_weight, rounded
+from maxvit.export.int8 import Range, find_range, quantize_weight, rounded
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")

@@ -16,7 +16,7 @@ from maxvit.inference.device import choose_device, how_many
 from maxvit.kernels import folding
 from maxvit.layers.exact import widest
 from maxvit.tasks import classification
-from maxvit.training import tally
+from maxvit.training import exact_mean
 
 SWITCH = "PYTORCH_ENABLE_MPS_FALLBACK"
 
@@ -114,14 +114,14 @@ class NoDoubles(TorchDispatchMode):
 def test_nothing_computes_in_float64_where_there_is_none(monkeypatch):
     with FakeTensorMode():
         assert widest(torch.empty(1, device="mps")).dtype == torch.float32
-    for module in (classification, folding, tally):
+    for module in (classification, folding, exact_mean):
         monkeypatch.setattr(module, "widest", torch.Tensor.float)
     network = create_model("maxvit_micro", num_classes=3, image_size=32).train()
     with NoDoubles():
         scores = classification.Classification(network)(torch.randn(2, 3, 32, 32), torch.tensor([0, 1]))
         scores["loss"].backward()
-        sums = tally.Tally(("loss", "accuracy"), torch.device("cpu"))
+        sums = exact_mean.Tally(("loss", "accuracy"), torch.device("cpu"))
         sums.add(scores, 2)
         fast = folding.fold_batch_norms(network)
         torch.testing.assert_close(fast(torch.ones(1, 3, 32, 32)), network.eval()(torch.ones(1, 3, 32, 32)))
-    assert tally.means(sums.totals(lambda s: s))["loss"] == pytest.approx(scores["loss"].item(), abs=1e-6)
+    assert exact_mean.means(sums.totals(lambda s: s))["loss"] == pytest.approx(scores["loss"].item(), abs=1e-6)

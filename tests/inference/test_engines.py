@@ -10,7 +10,7 @@ from torch import nn
 
 import maxvit
 from maxvit import MaxViT, MaxViTConfig, MaxViTError, Preprocessing
-from maxvit.data.labelled import LabelledImages
+from maxvit.data.dataset import LabelledImages
 from maxvit.export import runtimes
 from maxvit.export.onnx import export_onnx
 from maxvit.inference.engines import FileEngine, TorchEngine, open_engine, open_sizes

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from maxvit.config import MaxViTConfig, Preprocessing
-from maxvit.data.labelled import LabelledImages
+from maxvit.data.dataset import LabelledImages
 from maxvit.data.transforms import preprocess
 from maxvit.errors import MaxViTError
 from maxvit.inference.engines import TorchEngine

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from maxvit.data.annotated import AnnotatedImages, AnnotatedSplits, draw_out
-from maxvit.data.labelled import LabelledImages, Splits, split
+from maxvit.data.dataset import LabelledImages, Splits, split
 from maxvit.errors import MaxViTError
 from maxvit.inference.held_out import fingerprints, without_training
 

@@ -11,15 +11,15 @@ import torch
 from PIL import Image
 
 from maxvit.config import MaxViTConfig, Preprocessing
-from maxvit.data.labelled import LabelledImages
+from maxvit.data.dataset import LabelledImages
 from maxvit.data.transforms import preprocess
 from maxvit.errors import MaxViTError
 from maxvit.inference.evaluate import evaluate
 from maxvit.inference.evaluation import Evaluation, average, merge
 from maxvit.inference.multi_label import MultiLabelEvaluation
-from maxvit.inference.multi_label_report import MultiLabelReport, WrongImage, write_multi_label_report
 from maxvit.inference.records import as_dict, write_records
 from maxvit.model import MaxViT
+from maxvit.report.multi_label_page import MultiLabelReport, WrongImage, write_multi_label_report
 
 NAMES = ["ant", "bee", "cat"]
 LABELS = np.array([[1, 0, 1], [0, 0, 0], [0, 1, 0], [1, 1, 0]], np.float32)

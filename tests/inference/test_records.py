@@ -7,7 +7,7 @@ import os
 import numpy as np
 import pytest
 
-from maxvit.data.labelled import LabelledImages
+from maxvit.data.dataset import LabelledImages
 from maxvit.errors import MaxViTError
 from maxvit.inference.evaluation import Evaluation, average
 from maxvit.inference.records import as_dict, versions, write_records

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 import healthy
 from maxvit import MaxViT, MaxViTConfig, accelerate
 from maxvit.config import OFFICIAL, TORCHVISION
-from maxvit.kernels import library, native
-from maxvit.kernels.calls import call
-from maxvit.kernels.grouping import attend
+from maxvit.kernels.cpu import build, inference
+from maxvit.kernels.cpu.attention_training import attend
+from maxvit.kernels.cpu.ctypes_calls import call
 from maxvit.layers.attention import GroupAttention
 from one_step import error, saved_bytes, step
 
@@ -139,11 +139,11 @@ def test_one_value_is_no_batch():
 
 
 def no_compiler(width: int) -> None:
-    raise library.KernelsUnavailable("no C++ compiler was found")
+    raise build.KernelsUnavailable("no C++ compiler was found")
 
 
 def test_without_a_compiler_the_network_is_as_it_was(monkeypatch):
-    monkeypatch.setattr(native, "load", no_compiler)
+    monkeypatch.setattr(inference, "load", no_compiler)
     model = make()
     with pytest.warns(UserWarning, match=r"plain PyTorch: no C\+\+ compiler"):
         assert accelerate(model) is model

@@ -13,9 +13,9 @@ from torch.nn.utils import parametrizations
 
 import healthy
 from maxvit import MaxViT, MaxViTConfig, MaxViTError, accelerate, optimize
-from maxvit.export.files import export_model
-from maxvit.export.form import Form
-from maxvit.kernels import packing, training
+from maxvit.export.export import export_model
+from maxvit.export.options import Form
+from maxvit.kernels.cpu import packing, training
 from maxvit.kernels.known import network_change, untouched
 from maxvit.layers.drop_path import DropPath
 from maxvit.layers.feedforward import FeedForward
@@ -275,7 +275,7 @@ def test_comparing_leaves_the_network_and_random_numbers_alone():
 def test_int8_that_leaves_something_out_is_caught(monkeypatch):
     correct = packing.attention_weights
     monkeypatch.setattr(
-        "maxvit.kernels.native.attention_weights",
+        "maxvit.kernels.cpu.inference.attention_weights",
         lambda layer, how: [t.zero_() if i in (7, 10) else t for i, t in enumerate(correct(layer, how))],
     )
     with pytest.raises(MaxViTError, match=r"of its last map .* \(allowed are 0.25\)"):

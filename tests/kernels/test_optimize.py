@@ -12,11 +12,11 @@ import healthy
 from combinations import pairwise
 from maxvit import MaxViT, MaxViTConfig, MaxViTError, accelerate, load_model, optimize
 from maxvit.config import OFFICIAL, TORCHVISION, Arithmetic
-from maxvit.data.digits import load_digits
+from maxvit.data.builtin import load_digits
 from maxvit.data.transforms import preprocess
-from maxvit.explain.received import attention_maps
+from maxvit.explain.attention_maps import attention_maps
 from maxvit.export.onnx import export_onnx
-from maxvit.kernels import library, native, packing
+from maxvit.kernels.cpu import build, inference, packing
 from maxvit.kernels.folding import fold_batch_norms
 from maxvit.training.recipe import load_recipe
 from maxvit.training.run import train
@@ -212,31 +212,31 @@ def test_channels_that_fill_no_vector_take_pytorch():
 
 
 def test_channels_choose_the_width_of_the_kernels():
-    assert [native.width_for(make()), native.width_for(make(**WIDE))] == [16, library.widths()[0]]
+    assert [inference.width_for(make()), inference.width_for(make(**WIDE))] == [16, build.widths()[0]]
 
 
 def test_without_a_compiler_pytorch_takes_over(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.delenv("CXX", raising=False)
-    monkeypatch.setattr(library, "COMPILERS", ("no-such-compiler",))
-    library.load.cache_clear()
+    monkeypatch.setattr(build, "COMPILERS", ("no-such-compiler",))
+    build.load.cache_clear()
     try:
         assert "no C++ compiler" in optimize(make()).engine
         with pytest.raises(MaxViTError, match="no C\\+\\+ compiler was found"):
             optimize(make(), backend="native")
     finally:
-        library.load.cache_clear()
+        build.load.cache_clear()
 
 
 def test_a_compiler_that_fails_is_said_and_leaves_nothing(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("CXX", "false")
-    library.load.cache_clear()
+    build.load.cache_clear()
     try:
         assert "could not compile" in optimize(make()).engine
         assert list(tmp_path.rglob("*.so")) == []
     finally:
-        library.load.cache_clear()
+        build.load.cache_clear()
 
 
 def test_a_wrong_kernel_is_caught(monkeypatch):
@@ -307,11 +307,11 @@ def test_what_is_optimised_is_not_optimised_again(backend, tmp_path):
 def test_a_cache_that_cannot_be_written_leaves_it_to_pytorch(monkeypatch, tmp_path):
     (tmp_path / "maxvit").write_text("a file where a folder should be")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    library.load.cache_clear()
+    build.load.cache_clear()
     try:
         assert "cannot be kept or loaded" in optimize(make()).engine
     finally:
-        library.load.cache_clear()
+        build.load.cache_clear()
 
 
 @pytest.mark.skipif(not hasattr(torch.backends.cuda.matmul, "fp32_precision"), reason="PyTorch before 2.9 has one")

@@ -6,8 +6,8 @@ from starlette.testclient import TestClient
 
 from maxvit.inference.answering import TaskPredictor
 from maxvit.inference.predictor import Predictor
+from maxvit.serve.app import create_app
 from maxvit.serve.limits import Limits
-from maxvit.serve.server import create_app
 
 
 @pytest.fixture(scope="session")

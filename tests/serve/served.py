@@ -10,7 +10,7 @@ import uvicorn
 from healthy import fill
 from maxvit.config import MaxViTConfig, Preprocessing
 from maxvit.model import MaxViT
-from maxvit.serve.run import _protocol, bind
+from maxvit.serve.process import _protocol, bind
 from maxvit.tasks import make_network, make_task
 
 NAMES = ["ant", "bee", "cat", "dog", "elk"]

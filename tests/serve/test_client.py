@@ -13,10 +13,10 @@ from served import listening
 from maxvit.errors import MaxViTError
 from maxvit.inference.predictor import Prediction
 from maxvit.serve import client
+from maxvit.serve.app import create_app
 from maxvit.serve.client import Client, ServerError
 from maxvit.serve.limits import Limits
 from maxvit.serve.schemas import Predicted, class_probabilities
-from maxvit.serve.server import create_app
 
 
 @pytest.fixture(scope="module")

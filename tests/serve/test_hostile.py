@@ -14,8 +14,8 @@ from hostile import exchange
 from pictures import encoded
 from served import listening
 
+from maxvit.serve.app import create_app
 from maxvit.serve.limits import Limits
-from maxvit.serve.server import create_app
 
 opened: list[str] = []
 watched: list[str] = []

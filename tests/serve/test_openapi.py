@@ -3,8 +3,8 @@
 import pytest
 from served import listening
 
+from maxvit.serve.app import create_app
 from maxvit.serve.limits import Limits
-from maxvit.serve.server import create_app
 
 
 def test_each_end_point_describes_its_body_its_answer_and_its_refusals(predictor):

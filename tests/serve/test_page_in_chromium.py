@@ -17,7 +17,7 @@ from served import task_network
 import healthy
 from maxvit import MaxViT, Predictor
 from maxvit.config import VARIANTS
-from maxvit.explain.attended import attended
+from maxvit.explain.token_attention import attended
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs Playwright: pip install playwright")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

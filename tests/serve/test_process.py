@@ -19,7 +19,7 @@ from served import NAMES, network
 
 from maxvit.cli import main
 from maxvit.serve.client import Client, ServerError
-from maxvit.serve.run import bind
+from maxvit.serve.process import bind
 
 
 @pytest.fixture(scope="module")

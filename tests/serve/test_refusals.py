@@ -9,8 +9,8 @@ from pictures import bomb, encoded
 from starlette.testclient import TestClient
 
 from maxvit.errors import MaxViTError
+from maxvit.serve.app import create_app
 from maxvit.serve.limits import Limits
-from maxvit.serve.server import create_app
 
 PNG = {"Content-Type": "image/png"}
 

@@ -15,8 +15,8 @@ from starlette.testclient import TestClient
 
 from maxvit.cli.serve import _open
 from maxvit.errors import MaxViTError
+from maxvit.serve.app import create_app
 from maxvit.serve.limits import Limits
-from maxvit.serve.server import create_app
 
 PNG = {"Content-Type": "image/png"}
 

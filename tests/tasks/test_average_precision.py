@@ -14,10 +14,10 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from coco_samples import NAMES, describe, write_coco
-from maxvit.tasks.detection.answers import write_results
 from maxvit.tasks.detection.coco import read_coco
 from maxvit.tasks.detection.masks import as_coco, encode
 from maxvit.tasks.detection.metric import AveragePrecision
+from maxvit.tasks.detection.predictions import write_results
 
 SQUARES = [(0, 0, 10, 10), (50, 50, 70, 70)]
 NOTHING: list[tuple[int, int, int, int]] = []

@@ -11,8 +11,8 @@ from maxvit import MaxViT, MaxViTConfig, MaxViTError
 from maxvit.export.runtimes import open_file
 from maxvit.export.task import _compare, _trace, export_task
 from maxvit.tasks import task_for
-from maxvit.tasks.detection import selection
-from maxvit.tasks.detection.graph import DetectionGraph, _pool, best, difference, proposals
+from maxvit.tasks.detection import nms
+from maxvit.tasks.detection.export import DetectionGraph, _pool, best, difference, proposals
 from maxvit.tasks.detection.network import make_head
 from maxvit.tasks.detection.settings import DetectionSettings
 from maxvit.tasks.network import TaskNetwork
@@ -125,7 +125,7 @@ def test_the_best_boxes_are_those_that_the_network_chooses(number, threshold):
     settings = DetectionSettings(detections=number, score_threshold=threshold, nms_threshold=0.4)
     for _ in range(20):
         boxes, scores, labels = make_candidates()
-        expected = selection.best(boxes, scores, labels, settings)
+        expected = nms.best(boxes, scores, labels, settings)
         found = best(boxes, scores, labels, settings)
         kept = len(expected["scores"])
         assert 10 <= kept < 100

@@ -13,9 +13,9 @@ from coco_samples import IMAGES, write_coco
 from maxvit.config import Preprocessing
 from maxvit.errors import MaxViTError
 from maxvit.tasks import find_task, make_task
-from maxvit.tasks.detection.answers import category_ids, sure, to_answer
+from maxvit.tasks.detection.draw import colour_of, draw_objects
 from maxvit.tasks.detection.masks import as_coco, decode, encode
-from maxvit.tasks.detection.picture import colour_of, draw_objects
+from maxvit.tasks.detection.predictions import category_ids, sure, to_answer
 
 SPEC = Preprocessing(image_size=(64, 96), fit="aspect", crop_fraction=1.0)
 NAMES = ["red", "blue"]

@@ -6,8 +6,8 @@ from segmented import write_folder
 from coco_samples import describe, write_coco, write_images
 from maxvit.errors import MaxViTError
 from maxvit.tasks import refuse_other_tasks
-from maxvit.training.preparation import load_data
 from maxvit.training.recipe import load_recipe
+from maxvit.training.setup import load_data
 from small import write_images as write_classes
 
 SCORES = "image," + ",".join(map(str, range(1, 11)))

@@ -7,7 +7,7 @@ from torch import nn
 
 from maxvit import Preprocessing, create_model
 from maxvit.tasks import make_network, make_task
-from maxvit.tasks.segmentation.answers import classes_and_loss_at, classes_at, covering_size, slide
+from maxvit.tasks.segmentation.predictions import classes_and_loss_at, classes_at, covering_size, slide
 
 
 class Slope(nn.Module):

@@ -7,7 +7,7 @@ from PIL import Image
 
 from maxvit import MaxViTError
 from maxvit.tasks import make_task
-from maxvit.tasks.segmentation.picture import palette
+from maxvit.tasks.segmentation.draw import palette
 
 TASK = make_task({"name": "segmentation"})
 NAMES = ["road", "sky", "tree", "person"]

@@ -16,9 +16,9 @@ from maxvit import storage
 from maxvit.cli import main
 from maxvit.data.sampling import Share
 from maxvit.errors import MaxViTError
-from maxvit.training.engine import Engine, Flag
+from maxvit.training.checkpoints import find_states, read_state
+from maxvit.training.distributed import Engine, Flag
 from maxvit.training.recipe import EngineSection
-from maxvit.training.states import find_states, read_state
 from small import SETTINGS
 
 LOSSES = Path(__file__).with_name("losses.py")

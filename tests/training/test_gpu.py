@@ -7,14 +7,14 @@ import pytest
 import torch
 
 from maxvit.create import create_model
-from maxvit.data.labelled import LabelledImages
-from maxvit.training.engine import Engine
+from maxvit.data.dataset import LabelledImages
+from maxvit.training.checkpoints import find_states, read_state
+from maxvit.training.distributed import Engine
 from maxvit.training.files import read_metrics
 from maxvit.training.learner import Learner
 from maxvit.training.purpose import Classifying
 from maxvit.training.recipe import EngineSection
 from maxvit.training.run import resume, train
-from maxvit.training.states import find_states, read_state
 from small import SETTINGS
 
 pytestmark = [

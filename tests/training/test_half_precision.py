@@ -7,14 +7,14 @@ import torch
 
 from maxvit import storage
 from maxvit.errors import MaxViTError
-from maxvit.training import engine, loop
-from maxvit.training.engine import Engine
+from maxvit.training import distributed, loop
+from maxvit.training.checkpoints import find_states, read_state
+from maxvit.training.distributed import Engine
 from maxvit.training.files import read_metrics
 from maxvit.training.learner import Learner
-from maxvit.training.processes import Processes
+from maxvit.training.ranks import Processes
 from maxvit.training.recipe import EngineSection
 from maxvit.training.run import resume, train
-from maxvit.training.states import find_states, read_state
 
 FP16 = "engine.precision=fp16"
 ONE_EPOCH = ["optimization.epochs=1", "model.drop_path_rate=0", "model.kernels=none"]
@@ -99,6 +99,6 @@ def test_a_cpu_trains_in_fp32_unless_asked():
 
 
 def test_sharded_weights_refuse_fp16(monkeypatch):
-    monkeypatch.setattr(engine, "processes", lambda: Processes(world=2, local_world=2))
+    monkeypatch.setattr(distributed, "processes", lambda: Processes(world=2, local_world=2))
     with pytest.raises(MaxViTError, match=r"engine.precision is fp16, whose losses are not scaled with fsdp2"):
         Engine(EngineSection(precision="fp16", strategy="fsdp2"), "cpu")

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from maxvit import storage
-from maxvit.training.states import find_states, read_state
+from maxvit.training.checkpoints import find_states, read_state
 from small import SETTINGS
 
 DYING = Path(__file__).with_name("dying.py")

@@ -9,12 +9,12 @@ from PIL import Image
 from maxvit import create_model, load_model
 from maxvit.cli import main
 from maxvit.data.annotated import AnnotatedImages
-from maxvit.data.labelled import LabelledImages
+from maxvit.data.dataset import LabelledImages
 from maxvit.data.transforms import preprocess
 from maxvit.tasks import make_network as make_task_network
 from maxvit.tasks import make_task
 from maxvit.training.files import read_metrics
-from maxvit.training.preparation import make_network, settle_value_range
+from maxvit.training.setup import make_network, settle_value_range
 from several import write_list
 from small import CLASSES, SETTINGS
 

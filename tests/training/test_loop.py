@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from maxvit.errors import MaxViTError
+from maxvit.training.checkpoints import find_states, read_state
+from maxvit.training.exact_mean import Tally, means
 from maxvit.training.files import read_metrics
 from maxvit.training.learner import Learner
 from maxvit.training.loop import LOWER
 from maxvit.training.run import resume, train
-from maxvit.training.states import find_states, read_state
-from maxvit.training.tally import Tally, means
 
 NAMES, CPU = ("loss", "accuracy"), torch.device("cpu")
 

@@ -6,10 +6,10 @@ import torch
 from maxvit import storage
 from maxvit.errors import MaxViTError
 from maxvit.model import MaxViT
-from maxvit.training.engine import Engine, Flag
+from maxvit.training.checkpoints import find_states, read_state
+from maxvit.training.distributed import Engine, Flag
 from maxvit.training.files import read_metrics
 from maxvit.training.run import train
-from maxvit.training.states import find_states, read_state
 
 # 19 training images in 3 updates of 6 or 7, and so that a whole batch is what its parts are
 ALIKE = ["data.val_fraction=0.2", "model.drop_path_rate=0", "optimization.epochs=1", "model.kernels=none"]

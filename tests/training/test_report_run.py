@@ -5,8 +5,8 @@ import torch
 
 from maxvit import Predictor, load_model
 from maxvit.errors import MaxViTError
-from maxvit.training.preparation import load_data
-from maxvit.training.report_run import report_run
+from maxvit.report.run import report_run
+from maxvit.training.setup import load_data
 
 
 @pytest.fixture(scope="module")

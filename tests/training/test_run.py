@@ -14,17 +14,17 @@ from PIL import Image
 from maxvit import Predictor, load_model, model, storage
 from maxvit.data.record import find_changes, fingerprint, write_record
 from maxvit.errors import MaxViTError
-from maxvit.kernels import native
-from maxvit.kernels.library import KernelsUnavailable
+from maxvit.kernels.cpu import inference
+from maxvit.kernels.cpu.build import KernelsUnavailable
 from maxvit.layers.recompute import recompute
+from maxvit.report.run import report_run
+from maxvit.training.checkpoints import find_states, read_state
 from maxvit.training.files import RunFiles, read_metrics
 from maxvit.training.learner import Learner
 from maxvit.training.loop import Loop
-from maxvit.training.preparation import load_data, make_network
 from maxvit.training.recipe import load_recipe
-from maxvit.training.report_run import report_run
 from maxvit.training.run import CONFIG, IMAGES, read_epochs, resume, train
-from maxvit.training.states import find_states, read_state
+from maxvit.training.setup import load_data, make_network
 from small import CLASSES, SETTINGS, write_images, write_truncated_jpeg
 
 FILES = {"config.yaml", "images.csv.gz", "metrics.csv", "best.safetensors", "last.safetensors", "states"}
@@ -470,7 +470,7 @@ def test_the_triton_kernels_train_as_plain_pytorch_does(small_recipe, tmp_path, 
 
 
 def test_a_run_without_a_compiler_says_so(small_recipe, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(native, "load", no_compiler)
+    monkeypatch.setattr(inference, "load", no_compiler)
     assert train(small_recipe("optimization.epochs=1"), tmp_path / "run", show_progress=True).finished
     assert "training by plain PyTorch: no compiler" in capsys.readouterr().err
 

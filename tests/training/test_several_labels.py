@@ -5,13 +5,13 @@ import dataclasses
 import pytest
 import torch
 
-from maxvit.data.labelled import are_several
+from maxvit.data.dataset import are_several
 from maxvit.model import MaxViT
 from maxvit.tasks.multi_label import MultiLabelMetric
 from maxvit.training.loop import is_finished
-from maxvit.training.preparation import make_network
 from maxvit.training.purpose import Classifying
 from maxvit.training.recipe import load_recipe
+from maxvit.training.setup import make_network
 from several import write_list
 from small import SETTINGS
 

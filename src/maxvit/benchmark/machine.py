@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from maxvit.kernels.library import KernelsUnavailable, load, widths
+from maxvit.kernels.cpu.build import KernelsUnavailable, load, widths
 
 # instruction sets on which the speed of matrix products depends, as /proc/cpuinfo names them
 X86 = ("avx2", "fma", "avx512f", "avx512_bf16", "avx512_vnni", "avx_vnni", "amx_bf16", "amx_int8")

@@ -24,7 +24,7 @@ from maxvit.benchmark.worker import ROUNDS_OF_A_PROCESS, Failure, Worker
 from maxvit.config import MaxViTConfig, Size
 from maxvit.create import create_model
 from maxvit.errors import MaxViTError
-from maxvit.inference.summary import summarize
+from maxvit.summary import summarize
 
 PAUSE_S = 0.1  # between two runs: threads that wait for work by spinning have gone to sleep then
 INEXACT_IMAGES = 32  # to compare contenders whose answers may differ

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from maxvit.checkpoints.renaming import NameTable, Shapes, count_blocks, shape_of
+from maxvit.checkpoints.name_table import NameTable, Shapes, count_blocks, shape_of
 from maxvit.config import (
     IMAGENET_21K,
     OFFICIAL,

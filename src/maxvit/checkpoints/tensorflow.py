@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from maxvit.checkpoints.renaming import shape_of
+from maxvit.checkpoints.name_table import shape_of
 from maxvit.checkpoints.tensorbundle import TensorBundle
 from maxvit.config import IMAGENET_21K, MaxViTConfig, with_published_drop_path
 from maxvit.errors import MaxViTError

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from maxvit import storage
+from maxvit.checkpoints.name_table import NameTable, Shapes, count_blocks, rename, shape_of
 from maxvit.checkpoints.published import published, timm_preprocessing
-from maxvit.checkpoints.renaming import NameTable, Shapes, count_blocks, rename, shape_of
 from maxvit.config import IMAGENET_21K, OFFICIAL, MaxViTConfig, Preprocessing, variant_name, with_published_drop_path
 from maxvit.errors import MaxViTError
 from maxvit.model import MaxViT

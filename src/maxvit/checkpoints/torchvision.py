@@ -6,8 +6,8 @@ from math import isqrt
 import torch
 from torch import Tensor
 
+from maxvit.checkpoints.name_table import NameTable, Shapes, count_blocks, rename, shape_of
 from maxvit.checkpoints.published import torchvision_preprocessing
-from maxvit.checkpoints.renaming import NameTable, Shapes, count_blocks, rename, shape_of
 from maxvit.config import TORCHVISION, MaxViTConfig, Preprocessing, Size, with_published_drop_path
 from maxvit.errors import MaxViTError
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from maxvit.cli.console import as_text, print_table
 from maxvit.cli.errors import USER_MISTAKE, complain
-from maxvit.cli.tables import as_text, print_table
 from maxvit.errors import MaxViTError
 
 if TYPE_CHECKING:

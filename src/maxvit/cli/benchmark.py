@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from maxvit.cli.console import print_table
 from maxvit.cli.errors import complain
-from maxvit.cli.tables import print_table
 
 if TYPE_CHECKING:
     from maxvit.benchmark.job import Precision, What

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from maxvit.cli.answers import evaluate_task, open_task
+from maxvit.cli.console import as_text, print_table
 from maxvit.cli.errors import complain
 from maxvit.cli.options import Device, Precision
 from maxvit.cli.sizes import read_size
-from maxvit.cli.tables import as_text, print_table
 from maxvit.errors import MaxViTError
 
 if TYPE_CHECKING:
@@ -66,9 +66,9 @@ def evaluate(
             raise MaxViTError("--size, --scale-windows, --tta and --engine are for classifiers: leave them out")
         evaluate_task(network, data, batch_size or 8, workers, device, precision, out, as_json, everything)
         return
+    from maxvit.data.builtin import load_digits
     from maxvit.data.describing import describe
-    from maxvit.data.digits import load_digits
-    from maxvit.data.sources import load_held_out, load_images
+    from maxvit.data.load import load_held_out, load_images
     from maxvit.inference.device import choose_device
     from maxvit.inference.engines import open_sizes
     from maxvit.inference.evaluate import evaluate_sizes, size_name

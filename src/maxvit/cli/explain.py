@@ -33,7 +33,7 @@ def explain(
     gradcam and gradients (integrated gradients) need captum: pip install 'maxvit[explain]'.
     """
     from maxvit.create import load_model
-    from maxvit.explain.page import explain_image
+    from maxvit.explain.explain_image import explain_image
     from maxvit.explain.target import find_class
     from maxvit.inference.device import choose_device
 

@@ -13,7 +13,7 @@ from maxvit.cli.sizes import read_size
 
 if TYPE_CHECKING:
     from maxvit.data.images import ImageLike
-    from maxvit.export.files import Exported
+    from maxvit.export.export import Exported
     from maxvit.model import MaxViT
 
 MOST = 512  # images to calibrate on and to judge by
@@ -61,8 +61,8 @@ def export(
     from maxvit.config import check_known
     from maxvit.create import load_model
     from maxvit.errors import MaxViTError
-    from maxvit.export.files import ENDINGS, Format, export_model
-    from maxvit.export.form import Form, Precision
+    from maxvit.export.export import ENDINGS, Format, export_model
+    from maxvit.export.options import Form, Precision
     from maxvit.export.task import export_task
     from maxvit.storage import weights_of
 
@@ -118,7 +118,7 @@ def _images(model: "MaxViT", checkpoint: Path, folder: Path | None, int8: bool) 
         complain(describe_images(len(there.images), there.passed_over))
         found: list[ImageLike] = list(there.images)
     elif int8:
-        from maxvit.data.digits import load_digits
+        from maxvit.data.builtin import load_digits
 
         digits = load_digits().train
         if model.class_names != digits.class_names:

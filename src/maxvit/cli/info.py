@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from maxvit.cli.tables import print_table
+from maxvit.cli.console import print_table
 from maxvit.config import VARIANTS
 from maxvit.errors import MaxViTError
 
 if TYPE_CHECKING:
-    from maxvit.inference.summary import Summary
     from maxvit.model import MaxViT
+    from maxvit.summary import Summary
 
 
 def info(
@@ -24,7 +24,7 @@ def info(
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
     """Say how large a network is: parameters, multiply-adds and memory, stage by stage."""
-    from maxvit.inference.summary import summarize
+    from maxvit.summary import summarize
 
     if (task := _task(model)) is not None:
         if image_size is not None:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from maxvit.cli.tables import print_table
+from maxvit.cli.console import print_table
 from maxvit.config import VARIANTS
 
 

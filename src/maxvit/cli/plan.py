@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from maxvit.cli.tables import print_table
+from maxvit.cli.console import print_table
 from maxvit.errors import MaxViTError
 
 if TYPE_CHECKING:
-    from maxvit.inference.summary import Summary
-    from maxvit.training.cost import Plan, Way
-    from maxvit.training.hardware import Device, Precision
+    from maxvit.plan.cost import Plan, Way
+    from maxvit.plan.devices import Device, Precision
+    from maxvit.summary import Summary
 
 DAY_S = 86400
 
@@ -57,10 +57,10 @@ def plan(
     and a workspace. A ring sends 2 (n - 1) / n of the gradients (DDP) or 3 (n - 1) / n of the weights (FSDP2).
     Formulae, and how far they are from measurements: docs/plan.md.
     """
+    from maxvit.plan.cost import IMAGES_PER_CORE
+    from maxvit.plan.devices import parse_devices
+    from maxvit.plan.recipe import plan_recipe, training_images
     from maxvit.tasks import CLASSIFICATION
-    from maxvit.training.cost import IMAGES_PER_CORE
-    from maxvit.training.hardware import parse_devices
-    from maxvit.training.planning import plan_recipe, training_images
     from maxvit.training.recipe import load_recipe
 
     overrides = [*([f"model.name={model}"] if model else []), *(settings or [])]
@@ -91,7 +91,7 @@ def _cpu(devices: str, peak: float | None) -> "Device | None":
             raise MaxViTError(f"--peak is that of cpu, and {devices} was given: leave it out")
         return None
     from maxvit.benchmark.machine import matrix_product_flops
-    from maxvit.training.hardware import machine_memory_bytes, this_cpu
+    from maxvit.plan.devices import machine_memory_bytes, this_cpu
 
     return this_cpu(matrix_product_flops("cpu", "fp32") if peak is None else peak * 1e9, machine_memory_bytes())
 

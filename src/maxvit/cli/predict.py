@@ -172,7 +172,7 @@ class _Options(NamedTuple):
 def _write(checkpoint: Path, images: list[str], options: _Options, devices: int | None, as_json: bool) -> None:
     """Have the file made, by this process or by one for each device."""
     from maxvit.inference.device import choose_device, how_many
-    from maxvit.training.processes import processes
+    from maxvit.training.ranks import processes
 
     place = processes()
     if not place.started and (number := how_many(devices, options.device)) > 1:
@@ -180,7 +180,7 @@ def _write(checkpoint: Path, images: list[str], options: _Options, devices: int 
 
         words = ["predict", *options.words(), *["--json"] * as_json, "--", str(checkpoint), *images]
         raise typer.Exit(launch(words, number, REQUEUE))
-    from maxvit.inference.batch import PART, predict_to_file
+    from maxvit.inference.bulk.predict import PART, predict_to_file
 
     given = options._asdict()
     given |= {"part_size": options.part_size or PART}

@@ -18,7 +18,7 @@ def report(
     Curves, accuracy, confusion matrix, calibration, worst mistakes, attention maps, configuration; of other tasks their
     figures and pictures of answers.
     """
-    from maxvit.training.report_run import report_run
+    from maxvit.report.run import report_run
 
     page, content = report_run(run, show_progress=True, device=device)
     typer.echo(f"{content.headline}\nreport: {page}")

@@ -52,9 +52,9 @@ def serve(
     The log is JSON, one line a request. SIGTERM: requests in hand are answered, then it ends with code 0.
     """
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # of NumPy, read at its import: decoders are threads already
+    from maxvit.serve.app import create_app
     from maxvit.serve.limits import Limits
-    from maxvit.serve.run import bind, run
-    from maxvit.serve.server import create_app
+    from maxvit.serve.process import bind, run
 
     limits = Limits(
         max_bytes=max_bytes,

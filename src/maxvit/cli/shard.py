@@ -25,7 +25,7 @@ def shard(
     """
     from maxvit.data.describing import describe
     from maxvit.data.folder import load_folder
-    from maxvit.data.sharding import write_shards
+    from maxvit.data.shards.write import write_shards
     from maxvit.errors import MaxViTError
     from maxvit.inference.progress import track
     from maxvit.tasks import refuse_other_tasks

@@ -59,9 +59,9 @@ def train(
     """
     from maxvit.inference.device import how_many
     from maxvit.training import run as runs
-    from maxvit.training.preparation import DIGITS
-    from maxvit.training.processes import processes
+    from maxvit.training.ranks import processes
     from maxvit.training.recipe import load_recipe
+    from maxvit.training.setup import DIGITS
 
     if resume is not None:
         given = {"DATA": data, "--task": task, "--recipe": recipe, "--model": model, "--set": settings, "--out": out}
@@ -119,9 +119,9 @@ def _as_yaml(text: str) -> str:
 def _check_outside(run: Path, recipe: "Recipe") -> None:
     """Refuse a run folder that would be a class of the next run."""
     from maxvit.data.folder import find_parts
-    from maxvit.data.sources import holds_shards
+    from maxvit.data.load import holds_shards
     from maxvit.tasks import CLASSIFICATION
-    from maxvit.training.preparation import DIGITS
+    from maxvit.training.setup import DIGITS
 
     data = Path(recipe.data.path or DIGITS)
     if str(data) == DIGITS or not data.is_dir() or holds_shards(data) or recipe.task["name"] != CLASSIFICATION:
@@ -144,9 +144,9 @@ def _code(outcome: "Outcome") -> int:
 
 
 def _finish(outcome: "Outcome", device: str, as_json: bool) -> None:
-    from maxvit.inference.report import Report
-    from maxvit.inference.task_report import TaskReport
-    from maxvit.training.report_run import report_run
+    from maxvit.report.page import Report
+    from maxvit.report.run import report_run
+    from maxvit.report.task_page import TaskReport
 
     for sentence in outcome.skipped[:10]:
         complain(f"left out: {sentence}")

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from maxvit.data.dataset import Picked
 from maxvit.data.finding import PassedOver
 from maxvit.data.images import ImageLike
-from maxvit.data.labelled import Picked
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from torchvision.transforms import InterpolationMode, v2
 
 from maxvit.config import Preprocessing, Size
 from maxvit.data.images import PLAIN, ImageLike, decode
-from maxvit.data.reduced import RandomPiece
+from maxvit.data.random_crop import RandomPiece
 
 Augmentation = Literal["none", "characters", "photos"]
 

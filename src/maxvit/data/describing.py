@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 
 from maxvit.data.annotated import AnnotatedImages, AnnotatedSplits
+from maxvit.data.dataset import LabelledImages, Splits
 from maxvit.data.finding import PassedOver, say_passed_over
-from maxvit.data.labelled import LabelledImages, Splits
 
 _IN_WORDS = {"train": "training", "val": "validation", "test": "test"}
 

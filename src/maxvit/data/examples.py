@@ -10,7 +10,7 @@ from torch import Tensor
 from maxvit.config import Preprocessing, Size
 from maxvit.data.augmentation import Augmentation, training_transform
 from maxvit.data.bucketing import find_buckets
-from maxvit.data.labelled import LabelledImages
+from maxvit.data.dataset import LabelledImages
 from maxvit.data.transforms import normalise, preprocess
 
 

@@ -4,9 +4,9 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+from maxvit.data.dataset import LabelledImages, Splits, class_numbers, refuse_unknown, split
 from maxvit.data.finding import PassedOver, find_images, normal, say_passed_over
 from maxvit.data.images import EXTENSIONS
-from maxvit.data.labelled import LabelledImages, Splits, class_numbers, refuse_unknown, split
 from maxvit.errors import MaxViTError
 
 _NAMES = {

@@ -11,8 +11,8 @@ from torch.utils.data import DataLoader, Dataset
 from maxvit.config import Preprocessing, Size
 from maxvit.data.augmentation import Augmentation
 from maxvit.data.bucketing import find_buckets
+from maxvit.data.dataset import LabelledImages, Picked
 from maxvit.data.examples import Examples, LabelledExamples
-from maxvit.data.labelled import LabelledImages, Picked
 from maxvit.data.sampling import EvaluationBatches, Share, Step, TrainingBatches, part_batches
 from maxvit.data.workers import bounded, prepare_worker
 from maxvit.errors import MaxViTError

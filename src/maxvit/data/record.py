@@ -18,7 +18,7 @@ import numpy as np
 
 from maxvit import storage
 from maxvit.data.annotated import AnnotatedImages, AnnotatedSplits
-from maxvit.data.labelled import LabelledImages, Splits
+from maxvit.data.dataset import LabelledImages, Splits
 from maxvit.errors import MaxViTError
 
 _PLAIN = (bool, int, float, str)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from maxvit.errors import MaxViTError
-from maxvit.explain.looking import one_image
+from maxvit.explain.capture import one_image
 from maxvit.explain.target import check_stage, check_target
 from maxvit.layers.modes import evaluating
 from maxvit.model import MaxViT

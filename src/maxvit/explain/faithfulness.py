@@ -9,8 +9,8 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as tv
 
 from maxvit.errors import MaxViTError
-from maxvit.explain.looking import one_image
-from maxvit.explain.placing import enlarge
+from maxvit.explain.capture import one_image
+from maxvit.explain.geometry import enlarge
 from maxvit.explain.target import check_target
 from maxvit.layers.modes import evaluating
 from maxvit.model import MaxViT

@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from maxvit.explain.attention_maps import attention_maps
 from maxvit.explain.attribution import grad_cam, integrated_gradients
-from maxvit.explain.received import attention_maps
 from maxvit.explain.rollout import rollout
 from maxvit.model import MaxViT
 

@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from maxvit.config import check_known
-from maxvit.explain.looking import Look, Looks, look
+from maxvit.explain.capture import Look, Looks, look
 from maxvit.explain.target import check_target
 from maxvit.layers.attention import GroupAttention
 from maxvit.layers.partition import Size, pad, padded_size, partition, unpartition

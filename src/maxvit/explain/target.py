@@ -1,8 +1,8 @@
 """Which class and which stage are explained."""
 
 from maxvit.config import check_known
+from maxvit.data.dataset import class_numbers
 from maxvit.data.finding import normal
-from maxvit.data.labelled import class_numbers
 from maxvit.errors import MaxViTError
 from maxvit.model import MaxViT
 

@@ -9,8 +9,8 @@ import torch
 
 from maxvit.config import Size
 from maxvit.errors import MaxViTError
-from maxvit.export.form import DTYPES, Form, description
-from maxvit.export.program import trace
+from maxvit.export.options import DTYPES, Form, description
+from maxvit.export.torch_export import trace
 from maxvit.model import MaxViT
 from maxvit.storage import write_together
 
@@ -85,7 +85,7 @@ def write_onnx(model: MaxViT, path: Path, form: Form) -> None:
     if form.any_size:
         path.write_bytes(_any_size(model, form).SerializeToString())
         return
-    from maxvit.export.deployed import deployed
+    from maxvit.export.onnx_network import deployed
 
     if beside := weights_beside(model, path, form):
         with open(beside, "wb") as data:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from maxvit.errors import MaxViTError
-from maxvit.export.form import Form
+from maxvit.export.options import Form
 
 SECTION = "maxvit"  # of the file's rt_info, where its metadata are
 

@@ -15,9 +15,9 @@ from maxvit.config import MaxViTConfig, Preprocessing
 from maxvit.data.images import ImageLike
 from maxvit.data.transforms import denormalise, preprocess
 from maxvit.errors import MaxViTError
-from maxvit.export.form import Form
-from maxvit.export.levels import Range, find_range, quantize_weight, rounded
+from maxvit.export.int8 import Range, find_range, quantize_weight, rounded
 from maxvit.export.onnx import check_packages
+from maxvit.export.options import Form
 from maxvit.export.runtimes import Opener, in_onnxruntime
 from maxvit.kernels.folding import fold_batch_norms
 from maxvit.model import MaxViT
@@ -87,7 +87,7 @@ def quantized(
         raise MaxViTError(f"{len(images)} images were given to calibrate on; give some hundred, at least {FEWEST}")
     form.check(model)
     check_packages()
-    from maxvit.export.deployed import check_unchanged, deployed
+    from maxvit.export.onnx_network import check_unchanged, deployed
 
     check_unchanged(model)
     network = fold_batch_norms(model).float().cpu()

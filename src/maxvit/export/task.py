@@ -14,10 +14,10 @@ from torch.export import Dim, ExportedProgram
 
 from maxvit.config import Size, check_known
 from maxvit.errors import MaxViTError
-from maxvit.export.files import ENDINGS, Exported, Format
-from maxvit.export.form import Form
+from maxvit.export.export import ENDINGS, Exported, Format
 from maxvit.export.onnx import ANY_OPSET, check_onnx, check_packages
 from maxvit.export.openvino import check_openvino, write_openvino
+from maxvit.export.options import Form
 from maxvit.export.runtimes import open_file
 from maxvit.export.verify import ALLOWED, NOISE, Verification
 from maxvit.storage import check_folder, write_together

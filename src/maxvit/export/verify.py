@@ -10,7 +10,7 @@ from torch import Tensor
 from maxvit.data.images import ImageLike
 from maxvit.data.transforms import denormalise, normalise, preprocess
 from maxvit.errors import MaxViTError
-from maxvit.export.form import Form
+from maxvit.export.options import Form
 from maxvit.export.runtimes import open_file
 from maxvit.layers.sharing import sharing_copy
 from maxvit.model import MaxViT

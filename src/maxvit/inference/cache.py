@@ -9,7 +9,7 @@ from maxvit.create import load_model
 from maxvit.errors import MaxViTError
 from maxvit.export.onnx import export_onnx
 from maxvit.hub.download import sha256
-from maxvit.kernels.library import cache_folder
+from maxvit.kernels.cpu.build import cache_folder
 from maxvit.storage import weight_files
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from maxvit.config import Preprocessing, Size, check_known
-from maxvit.data.labelled import LabelledImages, are_several
+from maxvit.data.dataset import LabelledImages, are_several
 from maxvit.data.loading import evaluation_loader
 from maxvit.errors import MaxViTError
 from maxvit.inference.engines import Engine, TorchEngine

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from maxvit.data.annotated import AnnotatedImages, AnnotatedSplits
-from maxvit.data.labelled import LabelledImages, Splits
+from maxvit.data.dataset import LabelledImages, Splits
 from maxvit.data.record import fingerprint
 from maxvit.errors import MaxViTError
 

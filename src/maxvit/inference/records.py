@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from maxvit.data.labelled import LabelledImages
+from maxvit.data.dataset import LabelledImages
 from maxvit.inference.evaluate import TOGETHER
 from maxvit.inference.evaluation import Evaluation
 from maxvit.inference.multi_label import MultiLabelEvaluation

@@ -7,9 +7,9 @@ from types import ModuleType
 from typing import Literal, get_args
 
 from maxvit.errors import MaxViTError
-from maxvit.kernels import training as native
-from maxvit.kernels.allocator import keep_freed_memory
 from maxvit.kernels.comparison import BLAME, step_difference
+from maxvit.kernels.cpu import training as native
+from maxvit.kernels.cpu.malloc import keep_freed_memory
 from maxvit.kernels.dispatch import either
 from maxvit.kernels.folding import is_optimized
 from maxvit.kernels.gpu import support

@@ -11,13 +11,13 @@ from torch.cuda import is_current_stream_capturing
 from maxvit.config import Pool, Size
 from maxvit.errors import MaxViTError
 from maxvit.kernels.comparison import BLAME, whole_floats
+from maxvit.kernels.cpu.build import KernelsUnavailable
+from maxvit.kernels.cpu.inference import NativeBlock, NativeStem, unsupported, width_for
+from maxvit.kernels.cpu.packing import Packing, Precision
 from maxvit.kernels.folding import fold_batch_norms
 from maxvit.kernels.gpu.support import obstacle
 from maxvit.kernels.gradients import refuse_gradients
 from maxvit.kernels.known import layer_change, network_change, untouched
-from maxvit.kernels.library import KernelsUnavailable
-from maxvit.kernels.native import NativeBlock, NativeStem, unsupported, width_for
-from maxvit.kernels.packing import Packing, Precision
 from maxvit.layers.attention import GroupAttention
 from maxvit.layers.modes import evaluating
 from maxvit.model import MaxViT, check_images

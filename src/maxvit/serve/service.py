@@ -16,12 +16,12 @@ from maxvit.errors import MaxViTError, is_out_of_memory
 from maxvit.inference.answering import TaskPredictor
 from maxvit.inference.predictor import Predictor
 from maxvit.serve.batching import SMOOTHING, Batcher, Item
-from maxvit.serve.bodies import Upload, media_type, read_body, split
 from maxvit.serve.images import decode_sent
 from maxvit.serve.limits import Limits, Refusal, Room
 from maxvit.serve.metrics import Metrics
 from maxvit.serve.models import Classifier, OtherTask
 from maxvit.serve.schemas import TaskPredicted
+from maxvit.serve.uploads import Upload, media_type, read_body, split
 
 BODIES = 8  # as many full bodies may be in memory at once
 GONE = (499, "the client went away")  # the status that proxies log for it

@@ -15,8 +15,8 @@ from maxvit.inference.engines import say
 from maxvit.inference.portions import Portions, free_memory, give_back
 from maxvit.model import MaxViT
 from maxvit.tasks.network import TaskNetwork
-from maxvit.training.average import Average
-from maxvit.training.engine import Engine
+from maxvit.training.distributed import Engine
+from maxvit.training.ema import Average
 from maxvit.training.optim import (
     clip_gradients,
     freeze,

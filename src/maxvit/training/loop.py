@@ -13,15 +13,15 @@ from torch.utils.data import DataLoader
 from maxvit.data.loading import Batch
 from maxvit.data.sampling import TrainingBatches
 from maxvit.errors import MaxViTError, is_out_of_memory
-from maxvit.training.engine import Engine, Flag
+from maxvit.training.checkpoints import newest_state, write_state
+from maxvit.training.distributed import Engine, Flag
+from maxvit.training.exact_mean import Tally, means
 from maxvit.training.files import RunFiles, best_epoch
 from maxvit.training.learner import Learner
 from maxvit.training.progress import ProgressBar
 from maxvit.training.purpose import judged_by
 from maxvit.training.recipe import Recipe
 from maxvit.training.signals import StopRequest
-from maxvit.training.states import newest_state, write_state
-from maxvit.training.tally import Tally, means
 
 LOWER = 0.5  # times the learning rate, after a divergence
 NOTE_EVERY = 50  # updates between points in TensorBoard's charts

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from maxvit.config import Preprocessing
 from maxvit.data.annotated import AnnotatedImages, AnnotatedSplits
+from maxvit.data.dataset import LabelledImages, Splits, are_several
 from maxvit.data.examples import Examples, LabelledExamples
-from maxvit.data.labelled import LabelledImages, Splits, are_several
 from maxvit.data.loading import Batch
 from maxvit.errors import MaxViTError
 from maxvit.model import MaxViT
@@ -20,7 +20,8 @@ from maxvit.tasks.examples import TaskExamples
 from maxvit.tasks.multi_label import MEAN_AP, MultiLabelMetric
 from maxvit.tasks.network import TaskNetwork
 from maxvit.tasks.task import Metric, Task
-from maxvit.training.preparation import (
+from maxvit.training.recipe import Recipe
+from maxvit.training.setup import (
     check_fit,
     class_weights,
     load_annotated,
@@ -28,7 +29,6 @@ from maxvit.training.preparation import (
     make_network,
     make_task_network,
 )
-from maxvit.training.recipe import Recipe
 
 Network = MaxViT | TaskNetwork
 Judge = Callable[[Tensor, Any], tuple[dict[str, Tensor], Any]]

@@ -11,8 +11,8 @@ import torch
 import maxvit
 from maxvit import storage
 from maxvit.data.annotated import AnnotatedSplits
+from maxvit.data.dataset import Splits
 from maxvit.data.describing import describe
-from maxvit.data.labelled import Splits
 from maxvit.data.loading import evaluation_batches, training_batches
 from maxvit.data.record import find_changes, write_record
 from maxvit.errors import MaxViTError
@@ -20,17 +20,17 @@ from maxvit.inference.engines import say
 from maxvit.inference.held_out import fingerprints
 from maxvit.kernels.accelerate import TrainingBackend, accelerate, obstacle
 from maxvit.tasks.network import TaskNetwork
-from maxvit.training.engine import Engine
+from maxvit.training.checkpoints import FOLDER, find_states, newest_state, read_state
+from maxvit.training.distributed import Engine
 from maxvit.training.files import LAST, RunFiles, read_metrics
 from maxvit.training.learner import Learner
 from maxvit.training.loop import Loop, Stopped, is_finished
-from maxvit.training.preparation import DIGITS, check_rates, set_value_range, settle_value_range
-from maxvit.training.processes import processes
 from maxvit.training.progress import ProgressBar
 from maxvit.training.purpose import Network, purpose_of
+from maxvit.training.ranks import processes
 from maxvit.training.recipe import Recipe, load_recipe
+from maxvit.training.setup import DIGITS, check_rates, set_value_range, settle_value_range
 from maxvit.training.signals import stop_request
-from maxvit.training.states import FOLDER, find_states, newest_state, read_state
 
 CONFIG, IMAGES = "config.yaml", "images.csv.gz"
 KERNELS = {"native": "the native CPU kernels", "triton": "the Triton kernels"}

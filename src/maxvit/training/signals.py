@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from maxvit.training.processes import processes
+from maxvit.training.ranks import processes
 
 SIGNALS = ("SIGINT", "SIGTERM", "SIGUSR1")  # the last is what Slurm is told to send ahead of the end
 APART_S = 5.0  # a scheduler signals all processes, and torchrun passes that on: one request, though it comes twice

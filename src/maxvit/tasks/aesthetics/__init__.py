@@ -15,13 +15,13 @@ from maxvit.data.images import ImageLike
 from maxvit.data.transforms import normalise, preprocess
 from maxvit.errors import MaxViTError
 from maxvit.model import MaxViT
-from maxvit.tasks.aesthetics.answers import plain, short, write_csv
-from maxvit.tasks.aesthetics.augmentation import random_piece
+from maxvit.tasks.aesthetics.augment import random_piece
 from maxvit.tasks.aesthetics.data import load_held_out_scores, load_scores, recognizes_scores
+from maxvit.tasks.aesthetics.draw import draw_scores
 from maxvit.tasks.aesthetics.loss import earth_movers_distance
 from maxvit.tasks.aesthetics.metric import AestheticsMetric
 from maxvit.tasks.aesthetics.network import AestheticsHead, Shares
-from maxvit.tasks.aesthetics.picture import draw_scores
+from maxvit.tasks.aesthetics.predictions import plain, short, write_csv
 from maxvit.tasks.aesthetics.settings import AestheticsSettings
 from maxvit.tasks.task import Graph, Task
 

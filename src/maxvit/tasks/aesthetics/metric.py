@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from maxvit.errors import MaxViTError
-from maxvit.tasks.aesthetics.answers import deviations, means
 from maxvit.tasks.aesthetics.loss import earth_movers_distance
+from maxvit.tasks.aesthetics.predictions import deviations, means
 
 Values = npt.NDArray[np.float64]
 _GOOD = 5.0 + 1e-6  # AVA's two classes: a mean above 5, or not; shares are rounded, and 5 itself is common

@@ -11,13 +11,13 @@ from maxvit.config import Preprocessing, Size
 from maxvit.data.annotated import AnnotatedImages, AnnotatedSplits
 from maxvit.data.images import ImageLike, decode
 from maxvit.model import MaxViT
-from maxvit.tasks.detection import answers as said
+from maxvit.tasks.detection import predictions as said
 from maxvit.tasks.detection.augment import jitter
 from maxvit.tasks.detection.coco import find_annotations
 from maxvit.tasks.detection.data import load_held_out, load_splits
+from maxvit.tasks.detection.draw import draw_objects
 from maxvit.tasks.detection.metric import AveragePrecision
 from maxvit.tasks.detection.objects import Objects
-from maxvit.tasks.detection.picture import draw_objects
 from maxvit.tasks.detection.settings import DetectionSettings
 from maxvit.tasks.network import TaskNetwork
 from maxvit.tasks.task import Answer, Graph, Task, Truth
@@ -111,7 +111,7 @@ class Detection(Task):
 
     def exported(self, network: nn.Module) -> Graph:
         """From images to boxes, labels, scores and perhaps masks, of a fixed number: see `DetectionGraph`."""
-        from maxvit.tasks.detection.graph import DetectionGraph, difference
+        from maxvit.tasks.detection.export import DetectionGraph, difference
 
         module = DetectionGraph(cast(TaskNetwork, network), self.settings)
         return Graph(module, module.outputs, any_batch=False, difference=difference)

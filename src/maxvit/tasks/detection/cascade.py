@@ -14,7 +14,7 @@ from torchvision.models.detection.roi_heads import maskrcnn_inference, maskrcnn_
 from torchvision.ops import box_iou, clip_boxes_to_image, remove_small_boxes
 
 from maxvit.tasks.detection.box_head import make_box_head
-from maxvit.tasks.detection.selection import SMALLEST_SIDE, best
+from maxvit.tasks.detection.nms import SMALLEST_SIDE, best
 from maxvit.tasks.detection.settings import DetectionSettings
 
 POSITIVE = 0.25  # the share of objects among the sampled boxes that is aimed at

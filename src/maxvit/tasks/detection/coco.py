@@ -11,8 +11,8 @@ import numpy as np
 
 from maxvit.config import Size
 from maxvit.data.annotated import AnnotatedImages
+from maxvit.data.dataset import class_numbers, refuse_unknown
 from maxvit.data.finding import locate_all, normal
-from maxvit.data.labelled import class_numbers, refuse_unknown
 from maxvit.errors import MaxViTError
 from maxvit.tasks.detection.masks import is_numbers, read_segmentation
 from maxvit.tasks.detection.objects import Objects

@@ -13,8 +13,8 @@ from torchvision.models.detection.retinanet import RetinaNetHead
 from torchvision.ops import box_iou, clip_boxes_to_image
 
 from maxvit.tasks.detection.anchors import Anchors
+from maxvit.tasks.detection.nms import best
 from maxvit.tasks.detection.pyramid import Pyramid, group_norm
-from maxvit.tasks.detection.selection import best
 from maxvit.tasks.detection.settings import DetectionSettings
 
 OBJECT, BACKGROUND = 0.5, 0.4  # overlaps: anchors from the first on are an object's, below the second nobody's

@@ -14,13 +14,13 @@ from maxvit.data.images import ImageLike
 from maxvit.errors import MaxViTError
 from maxvit.model import MaxViT
 from maxvit.tasks.network import TaskNetwork
-from maxvit.tasks.segmentation import data, picture
-from maxvit.tasks.segmentation.answers import classes_at, covering_size, judge, slide
+from maxvit.tasks.segmentation import data, draw
 from maxvit.tasks.segmentation.augment import augment
 from maxvit.tasks.segmentation.loss import losses
 from maxvit.tasks.segmentation.masks import MaskFile, read_mask
 from maxvit.tasks.segmentation.metric import SegmentationMetric
 from maxvit.tasks.segmentation.network import SegmentationHead
+from maxvit.tasks.segmentation.predictions import classes_at, covering_size, judge, slide
 from maxvit.tasks.segmentation.settings import SegmentationSettings
 from maxvit.tasks.task import Graph, Task, TaskSettings
 
@@ -99,25 +99,25 @@ class Segmentation(Task):
 
     def picture(self, image: Image.Image, answer: Tensor, class_names: Sequence[str]) -> Image.Image:
         """Classes coloured over the image."""
-        return picture.draw(image, answer, class_names)
+        return draw.draw(image, answer, class_names)
 
     def picture_of_truth(self, image: Image.Image, truth: Tensor, class_names: Sequence[str]) -> Image.Image:
         """The same, and what is ignored as it is."""
-        return picture.draw(image, truth, class_names)
+        return draw.draw(image, truth, class_names)
 
     def sentence(self, answer: Tensor, class_names: Sequence[str]) -> str:
         """The largest classes."""
-        found = list(picture.shares(answer, class_names).items())
+        found = list(draw.shares(answer, class_names).items())
         more = f" and {len(found) - 5} more" if len(found) > 5 else ""
         return ", ".join(f"{name} {share:.1%}" for name, share in found[:5]) + more
 
     def as_dict(self, answer: Tensor, class_names: Sequence[str]) -> dict[str, Any]:
         """The share of the pixels of each class that is there."""
-        return {"height": answer.shape[0], "width": answer.shape[1], "shares": picture.shares(answer, class_names)}
+        return {"height": answer.shape[0], "width": answer.shape[1], "shares": draw.shares(answer, class_names)}
 
     def write(self, answers: Iterable[tuple[str, Size, Tensor]], out: Path, class_names: Sequence[str]) -> None:
         """A folder of masks."""
-        picture.write_masks(answers, out, class_names)
+        draw.write_masks(answers, out, class_names)
 
     def exported(self, network: nn.Module) -> Graph:
         """The network itself: from images to logits (B, classes, H, W), of a window where windows slide."""

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from maxvit.data.annotated import AnnotatedImages, AnnotatedSplits, draw_out
+from maxvit.data.dataset import class_numbers, refuse_unknown
 from maxvit.data.finding import NO_MASK, PassedOver, find_images, normal, say_passed_over
-from maxvit.data.labelled import class_numbers, refuse_unknown
 from maxvit.errors import MaxViTError
 from maxvit.tasks.segmentation.masks import IGNORED, Key, MaskFile, read_values
 

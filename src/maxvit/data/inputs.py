@@ -1,0 +1,143 @@
+"""Images to predict, wherever they lie: files, folders, a list, or shards. Nobody needs to know what they show."""
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import TypeVar, overload
+
+import numpy as np
+
+from maxvit.data.dataset import LabelledImages, Picked
+from maxvit.data.finding import Found, PassedOver, find_images, say_passed_over
+from maxvit.data.images import ImageLike
+from maxvit.data.load import holds_shards
+from maxvit.data.shards.read import open_shards
+from maxvit.data.table import KINDS, read_paths
+from maxvit.errors import MaxViTError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """Images, decoded only when they are wanted.
+
+    Attributes:
+        sources: Paths, or the bytes of files, read when an item is asked for.
+        names: What to call each, no two alike.
+        labels: What the source says that each shows; None: it does not.
+        passed_over: What else lies in the folders.
+    """
+
+    sources: Sequence[ImageLike]
+    names: Sequence[str]
+    labels: Sequence[str] | None = None
+    passed_over: Sequence[PassedOver] = ()
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def unlabelled(self) -> LabelledImages:
+        """For what wants labels and does not look at them."""
+        return LabelledImages(self.sources, np.zeros(len(self), np.float32), [], self.names)
+
+
+def gather(places: Sequence[str | Path]) -> Gathered:
+    """Find the images of files and folders; or of one list (.csv, .tsv, .parquet), one folder or URL of shards.
+
+    Of a list the column `path` alone is needed. An image of shards is called SPLIT/KEY, and every split is taken.
+    A file that does not exist is found out when it is read.
+
+    Raises:
+        MaxViTError: If there is no image, a list or shards are not as they should be or not alone.
+    """
+    special = [place for place in places if _is_list(place) or _is_shards(place)]
+    if special and len(places) > 1:
+        raise MaxViTError(f"{special[0]} is given with {len(places) - 1} more: give a list or shards alone")
+    if special:
+        found = _list(Path(places[0])) if _is_list(places[0]) else _shards(places[0])
+    else:
+        of_each = [_files(Path(place)) for place in places]
+        paths = list(dict.fromkeys(path for files in of_each for path in files.images))  # each once
+        passed_over = [passed for files in of_each for passed in files.passed_over]
+        found = Gathered(paths, [str(path) for path in paths], passed_over=passed_over)
+    if not len(found):
+        raise MaxViTError("there are no images to predict: give files, folders, a list or shards")
+    return found
+
+
+def _is_list(place: str | Path) -> bool:
+    return not _is_url(place) and Path(place).suffix.lower() in KINDS and not Path(place).is_dir()
+
+
+def _is_shards(place: str | Path) -> bool:
+    return _is_url(place) or (Path(place).is_dir() and holds_shards(Path(place)))
+
+
+def _is_url(place: str | Path) -> bool:
+    return "://" in str(place)
+
+
+def _files(place: Path) -> Found:
+    if not place.is_dir():
+        return Found([place])
+    if not (found := find_images(place)).images:
+        raise MaxViTError(f"folder {place} holds no images{say_passed_over(found.passed_over)}")
+    return found
+
+
+def _list(file: Path) -> Gathered:
+    paths, names, labels = read_paths(file)
+    return Gathered(paths, names, labels)
+
+
+def _shards(folder: str | Path) -> Gathered:
+    splits = open_shards(folder)
+    sources = Joined([part.sources for part in splits.values()])
+    names = Joined([_Keys(split, part.names) for split, part in splits.items()])
+    labels = [part.class_names[int(label)] for part in splits.values() for label in part.labels]
+    return Gathered(sources, names, labels)
+
+
+class Joined(Sequence[T]):
+    """Several sequences one after another, each item fetched when it is asked for."""
+
+    def __init__(self, parts: Sequence[Sequence[T]]) -> None:
+        self.parts = parts
+        self.ends = list(accumulate(map(len, parts)))
+
+    def __len__(self) -> int:
+        return self.ends[-1] if self.ends else 0
+
+    @overload
+    def __getitem__(self, index: int) -> T: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[T]: ...
+    def __getitem__(self, index: int | slice) -> T | Sequence[T]:
+        if isinstance(index, slice):
+            return Picked(self, range(*index.indices(len(self))))
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        part = bisect_right(self.ends, index)
+        return self.parts[part][index - (self.ends[part - 1] if part else 0)]
+
+
+class _Keys(Sequence[str]):
+    """The names of a split with it in front, for two splits may have the same."""
+
+    def __init__(self, split: str, names: Sequence[str]) -> None:
+        self.split, self.names = split, names
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[str]: ...
+    def __getitem__(self, index: int | slice) -> str | Sequence[str]:
+        if isinstance(index, slice):
+            return Picked(self, range(*index.indices(len(self))))
+        return f"{self.split}/{self.names[index]}"

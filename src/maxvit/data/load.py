@@ -1,0 +1,62 @@
+"""A data set by its path or URL, whatever kind it is."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from maxvit.data.dataset import LabelledImages, Splits, in_classes
+from maxvit.data.folder import load_folder, read_held_out
+from maxvit.data.shards.index import FILE, is_index
+from maxvit.data.shards.read import UNFINISHED, read_shards
+from maxvit.data.table import KINDS, load_list, read_list
+
+
+def load_images(path: str, val_fraction: float = 0.2, seed: int = 0) -> Splits:
+    """Read a folder of class folders, a list (.csv, .tsv, .parquet), or shards in a folder or at a URL.
+
+    Args:
+        path: What the user wrote.
+        val_fraction: Share that is held out where a folder or a list has no `val` of its own; shards must have one.
+        seed: Of that split.
+
+    Raises:
+        MaxViTError: If it is none of these, or not as it should be.
+    """
+    if "://" in path:
+        return read_shards(path)
+    place = Path(path)
+    if place.suffix.lower() in KINDS and not place.is_dir():
+        return load_list(place, val_fraction, seed)
+    if holds_shards(place):
+        return read_shards(place)
+    return load_folder(place, val_fraction, seed)
+
+
+def load_held_out(path: str, class_names: list[str] | None) -> LabelledImages:
+    """The images to judge a model by, of a data set of any kind: its test part, else val; else all, of folder or list.
+
+    Args:
+        path: As `load_images` takes it.
+        class_names: The classes that the model knows, which give the numbers of the labels; None: the data's.
+
+    Returns:
+        Their `part` says which they are.
+
+    Raises:
+        MaxViTError: As `load_images`, or if the data has a class that the model lacks.
+    """
+    place = Path(path)
+    if "://" in path or holds_shards(place):
+        shards = read_shards(path, class_names)
+        return shards.val if shards.test is None else shards.test
+    if place.suffix.lower() in KINDS and not place.is_dir():
+        parts = read_list(place)
+        part = next(part for part in ("test", "val", "train", "all") if part in parts)
+        return in_classes(replace(parts[part], part="all" if part == "train" else part), class_names, path)
+    return read_held_out(place, class_names)
+
+
+def holds_shards(folder: Path) -> bool:
+    """An index; or tar files without class folders, beside which tar files are leftovers of a download."""
+    if is_index(folder / FILE) or (folder / UNFINISHED).is_file():
+        return True
+    return any(folder.glob("*.tar")) and not any(path.is_dir() for path in folder.iterdir())

@@ -1,0 +1,1 @@
+"""Data sets in a few large files: written, indexed, read at random."""

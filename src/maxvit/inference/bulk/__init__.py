@@ -1,0 +1,1 @@
+"""Prediction of millions of images into one file."""

@@ -1,0 +1,140 @@
+"""The native CPU kernels (src/*.h): compiled once by the machine's own C++ compiler, kept in a cache, loaded."""
+
+import ctypes
+import functools
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from maxvit.errors import MaxViTError
+from maxvit.storage import write_atomically
+
+SOURCES = Path(__file__).parent / "src"
+COMPILERS = ("c++", "g++", "clang++")
+FLAGS = (
+    "-O3",
+    "-std=c++17",
+    "-fPIC",
+    "-shared",
+    *("-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-ffinite-math-only"),
+)
+
+
+class KernelsUnavailable(MaxViTError):
+    """Why the native kernels cannot be used here, in a sentence."""
+
+
+def widths() -> tuple[int, ...]:
+    """In multiples of how many channels kernels for this processor work, the fastest first: two vectors of floats."""
+    return (32, 16) if torch.backends.cpu.get_cpu_capability() == "AVX512" else (16,)
+
+
+@functools.cache
+def load(width: int) -> ctypes.CDLL:
+    """The kernels, compiled for this processor if they are not in the cache (about ten seconds).
+
+    Args:
+        width: One of `widths`.
+
+    Raises:
+        KernelsUnavailable: If there is no compiler, it fails, or what it makes cannot be kept or loaded.
+    """
+    compiler = next(filter(None, map(shutil.which, (os.environ.get("CXX") or "", *COMPILERS))), None)
+    if compiler is None:
+        raise KernelsUnavailable("no C++ compiler was found (tried $CXX, c++, g++, clang++)")
+    version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False).stdout
+    found = find_openmp(_openmp_places())
+    flags = (*compiler_flags(platform.system(), platform.machine(), version, found), f"-DLANES={width // 2}")
+    try:
+        library = cache_folder() / f"kernels-{_fingerprint(version, flags)}.so"
+        if not library.exists():
+            write_atomically(library, lambda temporary: _compile(compiler, flags, temporary))
+        return ctypes.CDLL(str(library))
+    except KernelsUnavailable:
+        raise
+    except (MaxViTError, OSError, RuntimeError) as error:  # a home that is missing, full, read-only or runs nothing
+        raise KernelsUnavailable(f"what was compiled cannot be kept or loaded: {error}") from error
+
+
+class OpenMP(NamedTuple):
+    """The folders of `omp.h` and of `libomp.dylib`; None: it was not found."""
+
+    header: Path | None
+    library: Path | None
+
+
+def compiler_flags(system: str, machine: str, version: str, openmp: OpenMP) -> tuple[str, ...]:
+    """What the compiler is told, but for the width.
+
+    Apple's clang knows OpenMP but has neither its header nor its library, so it is told where they are.
+
+    Args:
+        system: As `platform.system`.
+        machine: As `platform.machine`.
+        version: What the compiler says of itself.
+        openmp: From `find_openmp`; used on macOS alone.
+
+    Raises:
+        KernelsUnavailable: If OpenMP was not found.
+    """
+    is_clang = "clang" in version
+    # clang for ARM takes the processor by -mcpu
+    tuned = "-mcpu=native" if is_clang and machine in ("arm64", "aarch64") else "-march=native"
+    if system != "Darwin" or not is_clang:
+        return (*FLAGS, tuned, "-fopenmp")
+    if openmp.header is None or openmp.library is None:
+        missing = "omp.h" if openmp.header is None else "libomp.dylib"
+        raise KernelsUnavailable(f"{missing} was not found, which clang needs for several threads: brew install libomp")
+    link = (f"-L{openmp.library}", "-lomp", f"-Wl,-rpath,{openmp.library}")
+    return (*FLAGS, tuned, "-Xpreprocessor", "-fopenmp", f"-I{openmp.header}", *link)
+
+
+def find_openmp(places: Sequence[Path]) -> OpenMP:
+    """The first header and the first library, each by itself: PyTorch has at least the library.
+
+    Args:
+        places: Folders with include/ and lib/. PyTorch's comes first, as its library is in this process already, and
+            a second one would end it.
+    """
+    header = next((p / "include" for p in places if (p / "include" / "omp.h").is_file()), None)
+    library = next((p / "lib" for p in places if (p / "lib" / "libomp.dylib").is_file()), None)
+    return OpenMP(header, library)
+
+
+def _openmp_places() -> list[Path]:
+    """PyTorch's own, then the user's, conda's and Homebrew's (on Apple's processors, on Intel's)."""
+    named = [Path(place) for name in ("OMP_PREFIX", "CONDA_PREFIX") if (place := os.environ.get(name))]
+    return [Path(torch.__path__[0]), *named, Path("/opt/homebrew/opt/libomp"), Path("/usr/local/opt/libomp")]
+
+
+def cache_folder() -> Path:
+    """Where what can be made again is kept between runs."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "maxvit"
+
+
+def _compile(compiler: str, flags: tuple[str, ...], to: Path) -> None:
+    command = [compiler, *flags, str(SOURCES / "maxvit.cpp"), "-o", str(to)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        first = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr.strip()[:200])
+        raise KernelsUnavailable(f"{compiler} could not compile the kernels: {first}")
+
+
+def _fingerprint(version: str, flags: tuple[str, ...]) -> str:
+    """Of all that the compiled file depends on: sources, flags, compiler and processor."""
+    digest = hashlib.sha256()
+    for source in sorted(SOURCES.iterdir()):
+        digest.update(source.read_bytes())
+    processor = Path("/proc/cpuinfo")
+    lines = processor.read_text().splitlines() if processor.exists() else []
+    can = [line for line in lines if line.startswith(("flags", "Features"))][:1]  # on x86, on ARM
+    for fact in (*flags, version, platform.machine(), *can):
+        digest.update(fact.encode())
+    return digest.hexdigest()[:16]

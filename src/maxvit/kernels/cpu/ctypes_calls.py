@@ -1,0 +1,47 @@
+"""How Python calls the native kernels of training (native/maxvit.cpp): tensors by address, numbers as C's long."""
+
+import ctypes
+from typing import Any
+
+from torch import Tensor, nn
+
+from maxvit.kernels.cpu.build import load, widths
+
+Argument = Tensor | int | ctypes.Structure | None
+
+
+def width() -> int:
+    """Of the kernels that train: networks whose channels it does not divide train in PyTorch."""
+    return widths()[0]
+
+
+def call(name: str, *arguments: Argument) -> int:
+    """Call a kernel. Tensors are dense and in the kernel's order; None is a null pointer."""
+    result: int = getattr(load(width()), f"maxvit_{name}")(*map(_foreign, arguments))
+    return result
+
+
+def structure(name: str, longs: str, ints: str, pointers: str) -> type[ctypes.Structure]:
+    """A struct of the kernels, from the names of its fields."""
+    return type(name, (ctypes.Structure,), {"_fields_": _fields(longs, ints, pointers)})
+
+
+def address(tensor: Tensor | None) -> int | None:
+    """Of a tensor's first element; whoever takes it keeps the tensor."""
+    return None if tensor is None else tensor.data_ptr()
+
+
+def activation_code(act: nn.GELU) -> int:
+    """`Activation` of native/map.h."""
+    return 2 if act.approximate == "none" else 1
+
+
+def _fields(longs: str, ints: str, pointers: str) -> list[tuple[str, Any]]:
+    kinds = ((longs, ctypes.c_long), (ints, ctypes.c_int), (pointers, ctypes.c_void_p))
+    return [(name, kind) for names, kind in kinds for name in names.split()]
+
+
+def _foreign(argument: Argument) -> Any:
+    if isinstance(argument, ctypes.Structure):
+        return ctypes.byref(argument)
+    return ctypes.c_long(argument) if isinstance(argument, int) else ctypes.c_void_p(address(argument))

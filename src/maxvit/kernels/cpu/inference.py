@@ -1,0 +1,244 @@
+"""Stem and blocks on the native CPU kernels: one call each, the same numbers as `maxvit.layers`.
+
+A block's map goes through MBConv, block attention and grid attention in tiles that stay in the processor's cache; its
+weights are packed in the order in which the kernels read them.
+"""
+
+import ctypes
+import functools
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from maxvit.errors import MaxViTError
+from maxvit.kernels.cpu.build import load, widths
+from maxvit.kernels.cpu.packing import Packing, attention_weights, mbconv_weights, packed, transformed
+from maxvit.kernels.gradients import refuse_gradients
+from maxvit.layers.gather import group_indices
+from maxvit.layers.partition import Axis, Size
+from maxvit.model import MaxViT, MaxViTBlock, Stem
+
+_operators = torch.library.Library("maxvit", "DEF")
+_operators.define("native_stem(Tensor images, Tensor[] weights, int erf, int symmetric, int width) -> Tensor")
+_operators.define(
+    "native_block(Tensor x, Tensor[] mbconv, int[] mbconv_facts, Tensor[] block, Tensor[] grid, int[] sizes, int erf,"
+    " float epsilon, int width) -> Tensor"
+)
+
+
+def unsupported(model: MaxViT, width: int | None = None) -> str:
+    """Why these kernels cannot serve a network, in a few words; nothing where they can.
+
+    Args:
+        model: The network.
+        width: Those of this width alone; None: of any.
+
+    Raises:
+        KernelsUnavailable: If they cannot be compiled here.
+    """
+    like = next(model.parameters())
+    if like.device.type != "cpu" or like.dtype != torch.float32:
+        return f"they compute in float32 on the CPU, and the network is {like.dtype} on {like.device.type}"
+    width = width or width_for(model)
+    if odd := _odd(model, width):
+        return f"they take channels and head_dim in multiples of {width}, not {odd[0]}"
+    load(width)
+    return ""
+
+
+def width_for(model: MaxViT) -> int:
+    """The first width that divides a network's channels; the last, if none does."""
+    return next((width for width in widths() if not _odd(model, width)), widths()[-1])
+
+
+def _odd(model: MaxViT, width: int) -> list[int]:
+    config = model.config
+    return [n for n in (config.stem_channels, *config.channels, config.head_dim) if n % width]
+
+
+class NativeStem(nn.Module):
+    """`maxvit.model.Stem` with its norm folded."""
+
+    def __init__(self, stem: Stem, width: int) -> None:
+        super().__init__()
+        self.width = width
+        self.erf, self.symmetric = stem.act.approximate == "none", stem.conv1.padding[0] == 1
+        _keep(self, "conv1_", packed(stem.conv1, Packing(width)))
+        _keep(self, "conv2_", transformed(stem.conv2, Packing(width)))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, C_in, H, W) -> (B, C, ceil(H / 2), ceil(W / 2))."""
+        refuse_gradients(images)
+        return torch.ops.maxvit.native_stem(images, list(self.buffers()), self.erf, self.symmetric, self.width)
+
+
+class NativeBlock(nn.Module):
+    """`maxvit.model.MaxViTBlock` with its norms folded."""
+
+    def __init__(self, block: MaxViTBlock, packing: Packing) -> None:
+        super().__init__()
+        mbconv, self.width = block.mbconv, packing.width
+        self.erf = mbconv.act.approximate == "none"
+        self.epsilon = block.block_attention.norm1.eps
+        self.sizes = [*block.block_attention.attention.size, *block.grid_attention.attention.size]
+        self.heads = block.block_attention.attention.heads
+        self.facts = [
+            mbconv.depthwise.stride[0],
+            3 if mbconv.shortcut.wide else 2,
+            mbconv.depthwise.stride[0] == 1 or mbconv.depthwise.padding[0] == 1,
+        ]
+        self.mbconv, self.block, self.grid = nn.Module(), nn.Module(), nn.Module()
+        _keep(self.mbconv, "weight", mbconv_weights(mbconv, packing))
+        _keep(self.block, "weight", attention_weights(block.block_attention, packing))
+        _keep(self.grid, "weight", attention_weights(block.grid_attention, packing))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C_in, H, W) -> (B, C, H', W'), sides halved (rounded up) if the block strides."""
+        refuse_gradients(x)
+        weights = [list(part.buffers()) for part in (self.mbconv, self.block, self.grid)]
+        return torch.ops.maxvit.native_block(
+            x,
+            weights[0],
+            self.facts,
+            weights[1],
+            weights[2],
+            [self.heads, *self.sizes],
+            self.erf,
+            self.epsilon,
+            self.width,
+        )
+
+
+def _keep(module: nn.Module, name: str, tensors: Sequence[Tensor]) -> None:
+    for i, tensor in enumerate(tensors):
+        module.register_buffer(f"{name}{i}", tensor.detach().contiguous())
+
+
+def _weights(name: str) -> list[tuple[str, type]]:
+    """Fields of struct Weights."""
+    return [(f"{name}_{kind}", ctypes.c_void_p) for kind in ("data", "bias", "scale")]
+
+
+class _Stem(ctypes.Structure):
+    _fields_ = [(n, ctypes.c_long) for n in ("channels_in", "channels")]
+    _fields_ += [(n, ctypes.c_int) for n in ("erf", "symmetric")]
+    _fields_ += [*_weights("first"), *_weights("second")]
+
+
+class _MBConv(ctypes.Structure):
+    _fields_ = [(n, ctypes.c_long) for n in ("channels_in", "hidden", "out", "squeezed", "stride", "pool")]
+    _fields_ += [(n, ctypes.c_int) for n in ("erf", "symmetric")]
+    _fields_ += _weights("expand")
+    _fields_ += [(f"{n}{end}", ctypes.c_void_p) for n in ("depthwise", "reduce", "excite") for end in ("", "_bias")]
+    _fields_ += [*_weights("project"), *_weights("shortcut")]
+
+
+class _AttentionLayer(ctypes.Structure):
+    _fields_ = [(n, ctypes.c_long) for n in ("channels", "heads", "tokens", "hidden")]
+    _fields_ += [("epsilon", ctypes.c_float), ("erf", ctypes.c_int)]
+    _fields_ += [*_weights("qkv"), ("position", ctypes.c_void_p), *_weights("proj")]
+    _fields_ += [*_weights("expand"), *_weights("project")]
+
+
+class Groups(ctypes.Structure):
+    _fields_ = [(n, ctypes.c_long) for n in ("count", "pixels")]
+    _fields_ += [(n, ctypes.c_void_p) for n in ("start", "pixel", "slot")]
+
+
+@functools.lru_cache(maxsize=64)
+def real_groups(hw: Size, size: Size, axis: Axis) -> tuple[Tensor, Tensor, Tensor]:
+    """The real tokens of all groups, one group after the other, int32.
+
+    Returns:
+        Where each group starts (G + 1), each token's pixel (H * W), and its place in a whole group (H * W).
+    """
+    pixel, real = group_indices(hw, size, axis, torch.device("cpu"))  # (G, T)
+    start = F.pad(real.sum(1).cumsum(0), (1, 0))
+    slot = torch.arange(real.shape[1]).expand_as(real)
+    return start.int(), pixel[real].int(), slot[real].int()
+
+
+def _pointers(tensors: Sequence[Tensor]) -> list[int]:
+    return [t.data_ptr() for t in tensors]
+
+
+def _check_floats(x: Tensor, weight: Tensor) -> None:
+    """Raises `MaxViTError` where the kernels would take other numbers for floats."""
+    if x.dtype != torch.float32 or weight.dtype not in (torch.float32, torch.int8):
+        raise MaxViTError(
+            f"the native kernels compute in float32, and maps are {x.dtype} here, weights {weight.dtype}: convert the"
+            " original, then optimise that; under autocast use backend='torch'"
+        )
+
+
+def _native_stem(images: Tensor, weights: list[Tensor], erf: int, symmetric: int, width: int) -> Tensor:
+    _check_floats(images, weights[0])
+    images = images.contiguous(memory_format=torch.channels_last)
+    out = _stem_shape(images, weights, erf, symmetric, width)
+    batch, channels, *hw = images.shape
+    stem = _Stem(channels, out.shape[1], erf, symmetric, *_pointers(weights))
+    load(width).maxvit_stem(
+        ctypes.byref(stem), *map(ctypes.c_long, (batch, *hw)), *map(ctypes.c_void_p, _pointers((images, out)))
+    )
+    return out
+
+
+def _native_block(
+    x: Tensor,
+    mbconv: list[Tensor],
+    facts: list[int],
+    block: list[Tensor],
+    grid: list[Tensor],
+    sizes: list[int],
+    erf: int,
+    epsilon: float,
+    width: int,
+) -> Tensor:
+    _check_floats(x, mbconv[0])
+    x = x.contiguous(memory_format=torch.channels_last)
+    out = _block_shape(x, mbconv, facts, block, grid, sizes, erf, epsilon, width)
+    (batch, channels_in, *hw_in), (_, channels, *hw) = x.shape, out.shape
+    (stride, pool, symmetric), (heads, *windows) = facts, sizes
+    shape = (channels_in, mbconv[1].numel(), channels, mbconv[6].numel(), stride, pool)
+    struct = _MBConv(*shape, erf, symmetric, *_pointers(mbconv))
+    load(width).maxvit_mbconv(
+        ctypes.byref(struct), *map(ctypes.c_long, (batch, *hw_in)), *map(ctypes.c_void_p, _pointers((x, out)))
+    )
+    for axis, weights, size in (("block", block, windows[:2]), ("grid", grid, windows[2:])):
+        start, pixel, slot = real_groups((hw[0], hw[1]), (size[0], size[1]), axis)
+        groups = Groups(len(start) - 1, hw[0] * hw[1], *_pointers((start, pixel, slot)))
+        layer = _AttentionLayer(
+            channels, heads, size[0] * size[1], weights[8].numel(), epsilon, erf, *_pointers(weights)
+        )
+        load(width).maxvit_attention_layer(
+            ctypes.byref(layer), ctypes.byref(groups), ctypes.c_long(batch), ctypes.c_void_p(out.data_ptr())
+        )
+    return out
+
+
+def _stem_shape(images: Tensor, weights: list[Tensor], erf: int, symmetric: int, width: int) -> Tensor:
+    shape = (len(images), weights[1].numel(), *((side + 1) // 2 for side in images.shape[2:]))
+    return torch.empty(shape, dtype=images.dtype, device=images.device, memory_format=torch.channels_last)
+
+
+def _block_shape(
+    x: Tensor,
+    mbconv: list[Tensor],
+    facts: list[int],
+    block: list[Tensor],
+    grid: list[Tensor],
+    sizes: list[int],
+    erf: int,
+    epsilon: float,
+    width: int,
+) -> Tensor:
+    shape = (len(x), mbconv[10].shape[0], *((side + facts[0] - 1) // facts[0] for side in x.shape[2:]))
+    return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
+
+
+_operators.impl("native_stem", _native_stem, "CPU")
+_operators.impl("native_block", _native_block, "CPU")
+torch.library.register_fake("maxvit::native_stem", _stem_shape)
+torch.library.register_fake("maxvit::native_block", _block_shape)

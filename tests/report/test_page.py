@@ -1,0 +1,334 @@
+"""The page is one file that loads nothing, holds any name as text, and survives whatever a run recorded."""
+
+import json
+import os
+import re
+from base64 import b64decode
+from html.parser import HTMLParser
+from math import inf, nan
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from maxvit.data.images import decode
+from maxvit.errors import MaxViTError
+from maxvit.explain.attention_maps import AttentionMap
+from maxvit.inference.evaluation import Evaluation
+from maxvit.report import page as module
+from maxvit.report.page import Explained, Mistake, Report, write_report
+
+NASTY = ["<script>alert(1)</script>", "a&b\"'", "{{ 7 * 7 }}</style>"]
+VOID = {"meta", "img", "br", "path", "rect", "link", "input", "hr"}
+
+
+class Page(HTMLParser):
+    """Tags with their attributes, and the text by the id of the elements around it."""
+
+    def __init__(self, path):
+        super().__init__(convert_charrefs=True)
+        self.source = path.read_text(encoding="utf-8")
+        self.tags, self.texts, self.by_id, self.open = [], [], {}, []
+        self.feed(self.source)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append((tag, dict(attrs).get("id")))
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        while self.open and self.open.pop()[0] != tag:  # HTML closes some elements by itself
+            pass
+
+    def handle_data(self, data):
+        if not any(tag in ("script", "style") for tag, _ in self.open):
+            self.texts.append(data)
+        for _, name in self.open:
+            if name:
+                self.by_id[name] = self.by_id.get(name, "") + data
+
+    @property
+    def text(self):
+        return "".join(self.texts)
+
+    def all(self, tag):
+        return [attrs for name, attrs in self.tags if name == tag]
+
+    def points(self):
+        return [json.loads(attrs["data-points"]) for _, attrs in self.tags if "data-points" in attrs]
+
+
+def evaluation(class_names=("ant", "bee", "cat"), labels=(0, 1, 1, 2, 0), answers=(0, 1, 0, 0, 0), skipped=()):
+    labels = np.array(labels)
+    probabilities = np.full((len(labels), len(class_names)), 0.1 / (len(class_names) - 1), np.float32)
+    probabilities[np.arange(len(labels)), list(answers)] = 0.9
+    return Evaluation(list(class_names), labels, probabilities, np.arange(len(labels)), list(skipped))
+
+
+def picture(size=(83, 61)):
+    return Image.fromarray(np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8))
+
+
+def attention(stage=1, axis="block", hw=(5, 7)):
+    return AttentionMap(stage, axis, np.random.default_rng(0).random(hw, np.float32) * 2)
+
+
+def report(**changes):
+    names = changes.get("evaluation", evaluation()).class_names
+    maps = [attention(1, "block"), attention(1, "grid"), attention(2, "block", (2, 3)), attention(2, "grid", (2, 3))]
+    values = {
+        "title": "micro on digits",
+        "facts": {"model": "maxvit_micro", "parameters": "1,234,567"},
+        "history": [
+            {"epoch": e, "train_loss": 2 / e, "val_loss": 3 / e, "val_accuracy": 1 - 0.5 / e, "learning_rate": 1e-3 / e}
+            for e in (1, 2, 3)
+        ],
+        "evaluation": evaluation(),
+        "evaluated_on": "5 held-out images (test)",
+        "mistakes": [Mistake(picture(), "cat/1.png", names[1], names[0], 0.9, 0.05)],
+        "explained": [Explained(picture(), "ant/2.png", names[0], names[0], 0.9, maps)],
+        "config": "seed: 7\nmodel:\n  name: maxvit_micro\n",
+        "command": "maxvit train --recipe 'my run/config.yaml'",
+    }
+    return Report(**{"summary": "", **values, **changes})
+
+
+def write(tmp_path, **changes):
+    write_report(tmp_path / "report.html", report(**changes))
+    return Page(tmp_path / "report.html")
+
+
+def shown(attributes):
+    """The picture of an `img`."""
+    return decode(b64decode(attributes["src"].removeprefix("data:image/png;base64,")))
+
+
+def test_the_page_shows_what_it_was_given(tmp_path):
+    page = write(tmp_path)
+    for text in ("micro on digits", "1,234,567", "5 held-out images (test)", "cat/1.png", "ant/2.png"):
+        assert text in page.text
+    assert page.by_id["accuracy"] == "60.0\u00a0%"
+    assert page.by_id["command"] == "maxvit train --recipe 'my run/config.yaml'"
+    assert "seed: 7\nmodel:\n  name: maxvit_micro" in page.text
+    assert "1 of 2 wrong answers, the most confident first" in page.text
+
+
+def test_the_page_loads_nothing(tmp_path):
+    page = write(tmp_path)
+    assert not page.all("link")
+    for tag, attributes in page.tags:
+        for name in ("src", "srcset", "data", "action", "poster"):
+            assert attributes.get(name, "data:image/png;base64,").startswith("data:image/png;base64,"), (tag, name)
+        assert attributes.get("href", "#").startswith("#")
+        assert not any(name.startswith("on") for name in attributes)
+    assert re.findall(r"url\((?!data:image/png;base64,)", page.source) == []
+    assert "@import" not in page.source
+    assert re.findall(r"https?://(?!www\.w3\.org/)|fetch\(|XMLHttpRequest|import\(", page.source) == []
+
+
+def test_every_inner_link_leads_somewhere(tmp_path):
+    page = write(tmp_path)
+    ids = [attributes["id"] for _, attributes in page.tags if attributes.get("id")]
+    assert len(ids) == len(set(ids))
+    assert {attributes["href"][1:] for attributes in page.all("a")} <= set(ids)
+    assert {attributes["aria-labelledby"] for attributes in page.all("section")} <= set(ids)
+
+
+def test_every_picture_has_a_description_and_can_be_decoded(tmp_path):
+    pictures = write(tmp_path).all("img")
+    assert len(pictures) == 1 + 1 + 4  # a mistake, an explained one, its maps
+    for attributes in pictures:
+        assert attributes["alt"]
+        assert np.asarray(shown(attributes)).std() > 0
+
+
+def test_names_are_text_and_never_markup(tmp_path):
+    plain = write(tmp_path)
+    nasty = write(
+        tmp_path,
+        title=NASTY[0],
+        facts={NASTY[1]: NASTY[0]},
+        evaluation=evaluation(NASTY, skipped=[NASTY[0]]),
+        evaluated_on=NASTY[1],
+        mistakes=[Mistake(picture(), NASTY[0], NASTY[1], NASTY[2], 0.9, 0.05)],
+        explained=[Explained(picture(), NASTY[1], NASTY[0], NASTY[2], 0.9, [attention(), attention(axis="grid")])],
+        config=NASTY[0],
+        command=NASTY[1],
+    )
+    assert len(nasty.all("script")) == len(plain.all("script")) == 1
+    assert len(nasty.all("style")) == len(plain.all("style")) == 1
+    assert "alert(1)</script>" not in nasty.source
+    for name in NASTY:
+        assert name in nasty.text
+    assert {attributes.get("title") for attributes in nasty.all("span")} >= set(NASTY)  # quotes included
+    assert f"{NASTY[1]} answered as {NASTY[0]}: 1" in {attributes.get("title") for attributes in nasty.all("td")}
+    assert f"{NASTY[0]}: {NASTY[1]}, answered as {NASTY[2]}" in {a["alt"] for a in nasty.all("img")}
+    known = {name for _, attributes in plain.tags for name in attributes} | {"title", "style"}
+    assert {name for _, attributes in nasty.tags for name in attributes} <= known  # no quote opened an attribute
+
+
+def test_the_names_of_recorded_quantities_are_text_too(tmp_path):
+    page = write(tmp_path, history=[{"epoch": 1, "train_loss": 1.0, NASTY[0]: 2.0, NASTY[1]: 3.0}])
+    assert len(page.all("script")) == 1
+    assert NASTY[0] in page.by_id["epochs"]
+    assert NASTY[1] in page.by_id["epochs"]
+
+
+def test_points_of_charts_are_json_inside_their_attribute(tmp_path, monkeypatch):
+    real = module.line_chart
+
+    def nasty_chart(title, history, series, **options):
+        return real(NASTY[0], history, {key: (NASTY[1], tone) for key, (_, tone) in series.items()}, **options)
+
+    plain = write(tmp_path).points()
+    assert [len(points) for points in plain] == [3, 3, 3]
+    assert plain[0][0] == {"x": 0.0, "text": "epoch 1\ntraining 2\nvalidation 3"}
+    monkeypatch.setattr(module, "line_chart", nasty_chart)
+    page = write(tmp_path)
+    assert all(NASTY[1] in point["text"] for points in page.points() for point in points)
+    assert len(page.all("script")) == 1
+
+
+@pytest.mark.parametrize("bad", [nan, inf, -inf])
+def test_values_that_are_not_finite_leave_gaps(tmp_path, bad):
+    history = [
+        {"epoch": 1, "train_loss": 2.0, "val_loss": bad},
+        {"epoch": 2, "train_loss": bad, "val_loss": 1.5, "learning_rate": bad},
+        {"epoch": 3, "val_accuracy": bad},
+    ]
+    page = write(tmp_path, history=history)
+    shapes = [attributes["d"] for attributes in page.all("path")]
+    assert not any(word in shape.lower() for shape in shapes for word in ("nan", "inf"))
+    assert len(page.points()) == 1  # of the loss; the other charts have nothing to show
+    assert "–" in page.by_id["epochs"]
+    assert not re.search(r"\b(nan|inf)\b", page.by_id["epochs"])
+
+
+def test_a_run_without_history_says_so(tmp_path):
+    page = write(tmp_path, history=[])
+    assert "No values were recorded during training." in page.text
+    assert page.points() == []
+
+
+def test_attention_that_is_not_finite_is_still_drawn(tmp_path):
+    values = np.array([[np.nan, np.inf], [1.0, 0.0]], np.float32)
+    maps = [AttentionMap(1, "block", values), AttentionMap(1, "grid", np.full((2, 2), np.nan, np.float32))]
+    page = write(tmp_path, explained=[Explained(picture(), "x", "ant", "ant", 0.9, maps)])
+    assert len(page.all("img")) == 4
+
+
+def test_zero_mistakes_are_praised(tmp_path):
+    page = write(tmp_path, evaluation=evaluation(labels=(0, 1, 2), answers=(0, 1, 2)), mistakes=[])
+    assert "None: all 3 images were answered correctly." in page.text
+    assert "No class was taken for another." in page.text
+    assert page.by_id["accuracy"] == "100.0\u00a0%"
+
+
+def test_mistakes_without_pictures_are_not_hidden(tmp_path):
+    assert "2 of 5 answers are wrong" in write(tmp_path, mistakes=[]).text
+
+
+def test_all_answers_wrong_is_no_negative_share(tmp_path):
+    page = write(tmp_path, evaluation=evaluation(labels=(0,) * 7, answers=(1,) * 7))
+    assert "interval 0.0\u00a0% to" in page.text
+
+
+def test_a_class_without_test_images_has_a_row_at_the_end(tmp_path):
+    page = write(tmp_path, evaluation=evaluation(labels=(0, 1, 1, 0, 0), answers=(0, 1, 0, 0, 2)))
+    last = [line.strip() for line in page.by_id["per-class"].splitlines() if line.strip()][-1]
+    assert last == "cat00.0\u00a0%0.0\u00a0%0.0\u00a0%"
+    assert "matrix" in page.by_id
+
+
+def test_the_matrix_counts_truth_by_answer(tmp_path):
+    page = write(tmp_path)
+    titles = [attributes["title"] for attributes in page.all("td") if "title" in attributes]
+    assert titles == [
+        "ant answered as ant: 2",
+        "bee answered as ant: 1",
+        "bee answered as bee: 1",
+        "cat answered as ant: 1",
+        "cat answered as cat: 0",
+    ]
+
+
+def test_calibration_has_a_bar_for_each_confidence_that_was_given(tmp_path):
+    """Five answers with 90 %, three of them right: the last bin but one ends at 93.3 %."""
+    page = write(tmp_path)
+    (bar,) = (attributes for attributes in page.all("rect") if attributes.get("class") == "bin")
+    assert {name: float(bar[name]) for name in ("x", "y", "width", "height")} == {
+        "x": 86.67,
+        "y": 40.0,
+        "width": 6.67,
+        "height": 60.0,
+    }
+    assert "5 answers with 90.0\u00a0% on average: 60.0\u00a0% are right" in page.text
+    assert page.by_id["calibration-error"] == "30.0\u00a0%"
+    assert "86.7\u00a0% to 93.3\u00a0%590.0\u00a0%60.0\u00a0%" in page.by_id["bins"]
+
+
+@pytest.mark.parametrize(("classes", "matrix"), [(2, True), (50, True), (51, False), (60, False)])
+def test_many_classes_have_a_list_and_no_matrix(tmp_path, classes, matrix):
+    names = [f"class {i}" for i in range(classes)]
+    answers = [*range(1, classes), 0]
+    page = write(tmp_path, evaluation=evaluation(names, range(classes), answers))
+    assert ("matrix" in page.by_id) is matrix
+    assert page.by_id["confusions"].count(" of 1") == min(classes, 8 if matrix else 30)
+    assert all(name in page.by_id["per-class"] for name in names)
+
+
+def test_images_that_could_not_be_read_are_listed(tmp_path):
+    page = write(tmp_path, evaluation=evaluation(skipped=["a.png is damaged: x", "b.png is damaged: y"]))
+    assert "2 images could not be read and did not count" in page.text
+    assert "a.png is damaged: x\nb.png is damaged: y" in page.text
+
+
+def test_without_explained_images_there_is_no_attention(tmp_path):
+    page = write(tmp_path, explained=[])
+    assert "#attention" not in {attributes["href"] for attributes in page.all("a")}
+    assert page.all("article") == []
+
+
+def test_file_names_that_are_not_utf_8_can_be_shown(tmp_path):
+    name = os.fsdecode(b"caf\xe9.png")
+    assert name == "caf\udce9.png"
+    page = write(
+        tmp_path,
+        evaluation=evaluation(skipped=[f"{name} is damaged"]),
+        mistakes=[Mistake(picture(), name, "bee", "ant", 0.9, 0.05)],
+        explained=[Explained(picture(), name, "ant", "ant", 0.9, [attention()])],
+    )
+    assert "caf?.png" in page.text
+
+
+def test_pictures_are_shrunk_and_small_ones_kept_pixel_by_pixel(tmp_path):
+    mistakes = [Mistake(picture(size), "x", "bee", "ant", 0.9, 0.05) for size in ((1009, 503), (8, 11), (1, 997))]
+    found = write(tmp_path, mistakes=mistakes, explained=[]).all("img")
+    assert [shown(attributes).size for attributes in found] == [(192, 96), (8, 11), (1, 192)]
+    assert [attributes.get("class") for attributes in found] == [None, "pixels", None]
+
+
+def test_a_page_is_replaced_in_one_step_and_nothing_else_is_left(tmp_path, monkeypatch):
+    path = tmp_path / "deep" / "report.html"
+    write_report(path, report(title="first"))
+    write_report(path, report(title="second"))
+    assert "second" in path.read_text(encoding="utf-8")
+
+    def fail(*names):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(MaxViTError, match=r"cannot write .*report\.html: No space left on device"):
+        write_report(path, report(title="third"))
+    assert "second" in path.read_text(encoding="utf-8")
+    assert [p.name for p in path.parent.iterdir()] == ["report.html"]
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(MaxViTError, match=r"cannot write .*report\.html: .*; choose a folder"):
+        write_report(tmp_path / "file" / "report.html", report())
