@@ -83,7 +83,7 @@ def expected(recipe: Recipe) -> Preprocessing:
     data = recipe.data
     assert data.mean
     assert data.std
-    return Preprocessing(image_size=(SIDE, SIDE), crop_fraction=1.0, mean=data.mean, std=data.std)
+    return Preprocessing(image_size=(SIDE, SIDE), crop_pct=1.0, mean=data.mean, std=data.std)
 
 
 def accuracy(make: Any, recipe: Recipe, run: Path) -> float:

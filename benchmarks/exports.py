@@ -37,7 +37,7 @@ def one(job: str) -> dict[str, float]:
     variant, _, size = name.partition("@")
     torch.manual_seed(0)
     model = maxvit.create_model(f"maxvit_{variant}").eval()
-    form = maxvit.Form(image_size=read_size(size) if size else None)
+    form = maxvit.ExportOptions(image_size=read_size(size) if size else None)
     if form.image_size and form.image_size[0] == form.image_size[1]:
         model.set_image_size(form.image_size)
     before = peak_bytes()  # of this process alone: what getrusage says begins with the parent's

@@ -42,24 +42,24 @@ SHOWN = 3  # pictures of a run
 
 def constant(task: Task, train: AnnotatedImages) -> Callable[[tuple[int, int]], Answer]:
     """An answer for an image of any (height, width), that has never looked at it."""
-    truths = [
-        task.truth(annotation, read_size(source))
+    targets = [
+        task.target(annotation, read_size(source))
         for source, annotation in zip(train.sources, train.annotations, strict=True)
     ]
     if task.name == "segmentation":
-        counts = sum(np.bincount(np.asarray(truth).ravel(), minlength=256)[:255] for truth in truths)
+        counts = sum(np.bincount(np.asarray(truth).ravel(), minlength=256)[:255] for truth in targets)
         common = int(np.argmax(counts))
         return lambda size: torch.full(size, common, dtype=torch.uint8)
     if task.name == "aesthetics":
-        shares = torch.stack(truths).mean(0)
+        shares = torch.stack(targets).mean(0)
         return lambda size: shares
-    return lambda size: _mean_boxes(truths, len(train.class_names), size)
+    return lambda size: _mean_boxes(targets, len(train.class_names), size)
 
 
-def _mean_boxes(truths: Sequence[Any], classes: int, size: tuple[int, int]) -> Answer:
+def _mean_boxes(targets: Sequence[Any], classes: int, size: tuple[int, int]) -> Answer:
     from pycocotools import mask as run_lengths
 
-    boxes, labels = torch.cat([t["boxes"] for t in truths]), torch.cat([t["labels"] for t in truths])
+    boxes, labels = torch.cat([t["boxes"] for t in targets]), torch.cat([t["labels"] for t in targets])
     shares = torch.bincount(labels, minlength=classes + 1)[1:] / len(labels)
     means = torch.stack([boxes[labels == label].mean(0) for label in range(1, classes + 1)])
     order = shares.argsort(descending=True)
@@ -79,7 +79,7 @@ def judge_constant(task: Task, train: AnnotatedImages, test: AnnotatedImages) ->
     answer, metric = constant(task, train), task.metric(test.class_names)
     for source, annotation in zip(test.sources, test.annotations, strict=True):
         size = read_size(source)
-        metric.add([answer(size)], [task.truth(annotation, size)])
+        metric.add([answer(size)], [task.target(annotation, size)])
     return metric.compute()
 
 
@@ -110,8 +110,8 @@ class Run:
         for kept in self.trained.kept:
             image, names = decode(self.test.sources[kept.index]), self.network.class_names
             truth, answer = (
-                self.task.picture_of_truth(image, kept.truth, names),
-                self.task.picture(image, kept.answer, names),
+                self.task.draw_target(image, kept.truth, names),
+                self.task.draw_prediction(image, kept.answer, names),
             )
             rows.append([image, truth, answer])
         return rows
@@ -125,9 +125,9 @@ def draw(runs: Sequence[Run], path: Path) -> None:
     top, bottom = figure.subfigures(2, 1, height_ratios=[3.2, 2.6 * len(rows)])
     for axis, run in zip(top.subplots(1, len(first), squeeze=False)[0], first, strict=True):
         for one in (r for r in runs if r.recipe.task == run.recipe.task):
-            key = f"val_{run.task.judged_by}"
+            key = f"val_{run.task.monitor}"
             axis.plot([row["epoch"] for row in one.history], [row[key] for row in one.history], label=one.name)
-        axis.set_title(f"validation {run.task.judged_by}", fontsize=8)
+        axis.set_title(f"validation {run.task.monitor}", fontsize=8)
         axis.set_xlabel("epoch", fontsize=8)
         axis.legend(fontsize=7)
     axes = bottom.subplots(len(rows), 3, squeeze=False)
@@ -158,7 +158,7 @@ def main(arguments: list[str] | None = None) -> None:
     for run in runs:
         print(run.name, run.trained.figures, file=sys.stderr, flush=True)
         named = run.recipe.task.get("detector") or run.recipe.task.get("decoder") or ""
-        best = best_epoch(run.history, run.task.judged_by)
+        best = best_epoch(run.history, run.task.monitor)
         body += [
             f"## {run.task.name} {named}, seed {run.recipe.seed}".replace("  ", " ").replace(" ,", ","),
             "",

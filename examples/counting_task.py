@@ -47,7 +47,7 @@ class CountingHead(nn.Module):
         self.layers = nn.Sequential(nn.Conv2d(channels, 64, 1), nn.GELU(), nn.Conv2d(64, 1, 1)).apply(initialize)
         nn.init.constant_(self.layers[-1].bias, -3.0)  # few objects, at first
 
-    def forward(self, maps: Sequence[Tensor], size: Size, truths: Any = None) -> Tensor:
+    def forward(self, maps: Sequence[Tensor], size: Size, targets: Any = None) -> Tensor:
         """(B, C, H, W) -> (B,)."""
         return F.softplus(self.layers(maps[0])).sum((1, 2, 3))
 
@@ -58,9 +58,9 @@ class CountingMetric:
     def __init__(self) -> None:
         self.images, self.error, self.right = 0, 0.0, 0
 
-    def add(self, answers: Sequence[Tensor], truths: Sequence[Tensor]) -> None:
+    def add(self, answers: Sequence[Tensor], targets: Sequence[Tensor]) -> None:
         """Count images: a number each."""
-        for answer, truth in zip(answers, truths, strict=True):
+        for answer, truth in zip(answers, targets, strict=True):
             self.merge((1, abs(float(answer) - float(truth)), int(round(float(answer)) == int(truth))))
 
     def state(self) -> tuple[int, float, int]:
@@ -82,9 +82,9 @@ class CountingMetric:
 
 
 class Counting(Task):
-    """Annotation: a number. Truth: (), float32. Answer: likewise."""
+    """Annotation: a number. Target: (), float32. Answer: likewise."""
 
-    name, Settings, recipe, judged_by = "counting", CountingSettings, "folder", "negative_error"
+    name, Settings, recipe, monitor = "counting", CountingSettings, "folder", "negative_error"
     settings: CountingSettings
 
     def load(self, path: Path, val_fraction: float, seed: int) -> AnnotatedSplits:
@@ -97,7 +97,7 @@ class Counting(Task):
             train, val = draw_out(train, val_fraction, seed)
         return AnnotatedSplits(train, val, test if len(test) else None)
 
-    def load_held_out(self, path: Path, class_names: Sequence[str]) -> AnnotatedImages:
+    def load_eval(self, path: Path, class_names: Sequence[str]) -> AnnotatedImages:
         """The part test, else val, else all."""
         images, splits = _read(path)
         part = next(part for part in ("test", "val", "train") if part in splits)
@@ -108,15 +108,15 @@ class Counting(Task):
         """The whole image, as a crop could lose an object; half of them are mirrored."""
         image = decode(source, spec).resize((spec.image_size[1], spec.image_size[0]), Image.Resampling.BICUBIC)
         pixels = np.asarray(image)[:, :: -1 if torch.rand(()) < 0.5 else 1]
-        return normalise(spec, pixels), self.truth(annotation, spec.image_size)
+        return normalise(spec, pixels), self.target(annotation, spec.image_size)
 
-    def truth(self, annotation: int, size: Size) -> Tensor:
+    def target(self, annotation: int, size: Size) -> Tensor:
         """The number, whatever the size."""
         return torch.tensor(float(annotation))
 
-    def stack(self, truths: Sequence[Tensor]) -> Tensor:
+    def collate(self, targets: Sequence[Tensor]) -> Tensor:
         """(B,)."""
-        return torch.stack(list(truths))
+        return torch.stack(list(targets))
 
     def make_head(self, backbone: MaxViT, num_classes: int) -> nn.Module:
         """On one map of the backbone."""
@@ -124,9 +124,9 @@ class Counting(Task):
             raise MaxViTError(f"task.stride is {self.settings.stride}; choose from {list(backbone.pyramid_channels)}")
         return CountingHead(backbone.pyramid_channels[self.settings.stride], self.settings.stride)
 
-    def losses(self, network: nn.Module, images: Tensor, truths: Any) -> dict[str, Tensor]:
+    def losses(self, network: nn.Module, images: Tensor, targets: Any) -> dict[str, Tensor]:
         """As the square for small errors, as the size for large ones."""
-        return {"loss": F.smooth_l1_loss(network(images), truths)}
+        return {"loss": F.smooth_l1_loss(network(images), targets)}
 
     def answers(self, network: nn.Module, images: Tensor, sizes: Sequence[Size]) -> list[Tensor]:
         """A number each."""
@@ -136,19 +136,19 @@ class Counting(Task):
         """Of no images yet."""
         return CountingMetric()
 
-    def picture(self, image: Image.Image, answer: Tensor, class_names: Sequence[str]) -> Image.Image:
+    def draw_prediction(self, image: Image.Image, answer: Tensor, class_names: Sequence[str]) -> Image.Image:
         """The number in a corner."""
         drawn, font = image.copy(), ImageFont.load_default(max(10, image.height // 8))
         ImageDraw.Draw(drawn).text((3, 1), f"{float(answer):.1f}", "white", font, stroke_width=2, stroke_fill="black")
         return drawn
 
-    picture_of_truth = picture
+    draw_target = draw_prediction
 
-    def sentence(self, answer: Tensor, class_names: Sequence[str]) -> str:
+    def summary(self, answer: Tensor, class_names: Sequence[str]) -> str:
         """In words."""
         return f"{round(float(answer))} objects ({float(answer):.2f})"
 
-    def as_dict(self, answer: Tensor, class_names: Sequence[str]) -> dict[str, Any]:
+    def to_json(self, answer: Tensor, class_names: Sequence[str]) -> dict[str, Any]:
         """As plain values."""
         return {"count": float(answer)}
 

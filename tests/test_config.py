@@ -19,7 +19,7 @@ def test_configuration_survives_json(config):
 
 
 def test_preprocessing_survives_json():
-    spec = Preprocessing(image_size=(37, 53), crop_fraction=0.9, interpolation="bilinear", mean=(0.5,), std=(0.25,))
+    spec = Preprocessing(image_size=(37, 53), crop_pct=0.9, interpolation="bilinear", mean=(0.5,), std=(0.25,))
     assert Preprocessing.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
 
 
@@ -62,9 +62,9 @@ def test_windows_scale_with_the_image_and_tables_stay(size, window):
 
 def test_official_preprocessing_depends_on_the_size():
     small, large = official_preprocessing((224, 224)), official_preprocessing((384, 384))
-    assert (small.crop_fraction, small.mean, small.std) == (0.875, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    assert (small.crop_pct, small.mean, small.std) == (0.875, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     assert official_preprocessing((224, 224), imagenet_21k=True).mean == (0.5, 0.5, 0.5)
-    assert (large.crop_fraction, large.mean, large.std) == (384 / 416, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    assert (large.crop_pct, large.mean, large.std) == (384 / 416, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_configuration_that_makes_no_network_is_refused(values, says):
     ("values", "says"),
     [
         ({"image_size": (224,)}, "takes .height, width. from 32 up"),
-        ({"crop_fraction": 1.1}, "crop_fraction is 1.1; it takes a number above 0, up to 1"),
+        ({"crop_pct": 1.1}, "crop_pct is 1.1; it takes a number above 0, up to 1"),
         ({"interpolation": "nearest"}, "interpolation is 'nearest'; choose"),
         ({"std": (0.0, 0.2, 0.2)}, "std above 0"),
         ({"mean": (0.5, 0.5)}, "one value per channel"),

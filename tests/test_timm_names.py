@@ -168,7 +168,7 @@ def test_layer_decay_scales_each_parameter_as_timm_does(twins):
 
 
 def test_timms_transform_prepares_an_image_as_ours_does(model):
-    model.preprocessing = Preprocessing(image_size=(64, 96), fit="squash", crop_fraction=1.0, mean=(0.1, 0.2, 0.3))
+    model.preprocessing = Preprocessing(image_size=(64, 96), fit="squash", crop_pct=1.0, mean=(0.1, 0.2, 0.3))
     pixels = torch.randint(0, 256, (50, 70, 3), dtype=torch.uint8).numpy()
     theirs = create_transform(**resolve_data_config(model=model))(Image.fromarray(pixels))
     torch.testing.assert_close(theirs[None], preprocess(model, pixels), rtol=0, atol=2 / 255 / 0.224)

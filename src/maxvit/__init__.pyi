@@ -19,7 +19,7 @@ from .explain.token_attention import attended as attended
 from .explain.token_attention import attention_of as attention_of
 from .export.export import Exported as Exported
 from .export.export import export_model as export_model
-from .export.options import Form as Form
+from .export.options import ExportOptions as ExportOptions
 from .inference.answering import Answered as Answered
 from .inference.answering import TaskPredictor as TaskPredictor
 from .inference.bulk.predict import predict_to_file as predict_to_file

@@ -225,7 +225,7 @@ class Preprocessing:
 
     image_size: Size = (224, 224)
     fit: Literal["crop", "squash", "aspect"] = "crop"
-    crop_fraction: float = 0.875  # of the largest centred piece that has the aspect ratio wanted
+    crop_pct: float = 0.875  # of the largest centred piece that has the aspect ratio wanted
     interpolation: Literal["bicubic", "bilinear", "bicubic-tf1"] = "bicubic"
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)  # of pixels in 0..1, one per channel
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
@@ -240,7 +240,7 @@ class Preprocessing:
             if not isinstance(value, list | tuple):
                 raise MaxViTError(f"{name} is {value!r}; it takes numbers")
             object.__setattr__(self, name, tuple(value))
-        for name in ("mean", "std", "crop_fraction", "value_range"):
+        for name in ("mean", "std", "crop_pct", "value_range"):
             value = getattr(self, name) or ()
             if not all(_is_number(v) for v in (value if isinstance(value, tuple) else [value])):
                 raise MaxViTError(f"{name} is {value!r}; it takes numbers that are finite")
@@ -254,8 +254,8 @@ class Preprocessing:
             )
         if type(self.max_pixels) is not int or self.max_pixels < 1:
             raise MaxViTError(f"max_pixels is {self.max_pixels!r}; it takes a whole number from 1 up")
-        if not 0 < self.crop_fraction <= 1:
-            raise MaxViTError(f"crop_fraction is {self.crop_fraction}; it takes a number above 0, up to 1")
+        if not 0 < self.crop_pct <= 1:
+            raise MaxViTError(f"crop_pct is {self.crop_pct}; it takes a number above 0, up to 1")
         if self.fit not in ("crop", "squash", "aspect"):
             raise MaxViTError(f"fit is {self.fit!r}; choose 'crop', 'squash' or 'aspect'")
         if self.interpolation not in ("bicubic", "bilinear", "bicubic-tf1"):
@@ -286,9 +286,9 @@ def official_preprocessing(image_size: Size, imagenet_21k: bool = False) -> Prep
     s = min(image_size)
     crop = s / (s + 32)
     if s == 224 and not imagenet_21k:
-        return Preprocessing(image_size=image_size, crop_fraction=crop, interpolation="bicubic-tf1")
+        return Preprocessing(image_size=image_size, crop_pct=crop, interpolation="bicubic-tf1")
     half = (0.5, 0.5, 0.5)
-    return Preprocessing(image_size=image_size, crop_fraction=crop, interpolation="bicubic-tf1", mean=half, std=half)
+    return Preprocessing(image_size=image_size, crop_pct=crop, interpolation="bicubic-tf1", mean=half, std=half)
 
 
 def _is_number(value: object) -> bool:

@@ -97,7 +97,7 @@ class TimmNames:
             "min_input_size": (config.in_channels, SMALLEST_SIDE, SMALLEST_SIDE),
             "fixed_input_size": False,
             "pool_size": tuple(ceil(side / 32) for side in images.image_size),
-            "crop_pct": images.crop_fraction,
+            "crop_pct": images.crop_pct,
             "crop_mode": CROP_MODES[images.fit],
             "interpolation": images.interpolation.removesuffix("-tf1"),
             "mean": images.mean,

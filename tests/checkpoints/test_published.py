@@ -29,7 +29,7 @@ def test_rows_say_what_timm_says(row):
     ours = row.preprocessing
     assert ours.image_size == theirs.input_size[1:]
     assert (ours.mean, ours.std, ours.interpolation) == (theirs.mean, theirs.std, theirs.interpolation)
-    assert ours.crop_fraction == theirs.crop_pct
+    assert ours.crop_pct == theirs.crop_pct
     assert ours.fit == {"center": "crop", "squash": "squash"}[theirs.crop_mode]
     assert row.variant in row.place
     assert row.tag == theirs.tag.replace("_ft_", "-") + f"-{row.resolution}"
@@ -44,7 +44,7 @@ def test_torchvisions_row_says_what_torchvision_says():
     assert (list(ours.mean), list(ours.std)) == (transform.mean, transform.std)
     assert (ours.interpolation, ours.fit) == (transform.interpolation.value, "crop")
     assert list(ours.image_size) == transform.crop_size * 2
-    assert ours.crop_fraction == transform.crop_size[0] / transform.resize_size[0]
+    assert ours.crop_pct == transform.crop_size[0] / transform.resize_size[0]
 
 
 def test_a_larger_image_and_more_data_score_higher():

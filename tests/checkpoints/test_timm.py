@@ -108,9 +108,9 @@ def test_windows_of_unequal_sides_are_read_too(size):
 @pytest.mark.parametrize(
     ("side", "classes", "expected"),
     [
-        (224, 1000, Preprocessing(crop_fraction=0.95)),
-        (224, 21843, Preprocessing(crop_fraction=0.95, mean=HALF, std=HALF)),
-        (384, 1000, Preprocessing(image_size=(384, 384), fit="squash", crop_fraction=1.0, mean=HALF, std=HALF)),
+        (224, 1000, Preprocessing(crop_pct=0.95)),
+        (224, 21843, Preprocessing(crop_pct=0.95, mean=HALF, std=HALF)),
+        (384, 1000, Preprocessing(image_size=(384, 384), fit="squash", crop_pct=1.0, mean=HALF, std=HALF)),
     ],
 )
 def test_preprocessing_is_that_of_timms_settings(side, classes, expected):

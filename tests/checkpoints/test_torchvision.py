@@ -46,7 +46,7 @@ def test_logits_are_those_of_torchvision_and_preprocessing_is_its():
     with torch.inference_mode():
         assert difference(ours(x), theirs(x)) < LIMIT
     assert ours.config == dataclasses.replace(VARIANTS["maxvit_tiny"], arithmetic=TORCHVISION)
-    assert ours.preprocessing == Preprocessing(crop_fraction=1.0)
+    assert ours.preprocessing == Preprocessing(crop_pct=1.0)
 
 
 def test_small_network_agrees_too(small):

@@ -147,7 +147,7 @@ def test_broken_images_of_a_data_folder_are_counted_and_the_training_goes_on(ima
     write_truncated_jpeg(data / "blue" / "half.jpg")
     for i in range(12):  # more than are named one by one
         (data / "red" / f"text_{i}.png").write_text("hello")
-    options = [*small, "--set", "data.broken_limit=0.5"]
+    options = [*small, "--set", "data.max_unreadable_fraction=0.5"]
     code = main(["train", str(data), *options, "--out", str(tmp_path / "run")])
     out, err = capsys.readouterr()
     assert code == 0
@@ -163,8 +163,8 @@ def test_too_many_broken_images_end_the_training(refused, images, small, tmp_pat
         (data / "red" / f"text_{i}.png").write_text("hello")
     sentence = refused("train", data, *small, "--out", tmp_path / "run")
     assert re.fullmatch(
-        r"more than data.broken_limit \(10%\) of the images cannot be read; \d of 29, the first: .*text_\d+.png is not "
-        r"an image that can be read: mend them, or raise the limit",
+        r"more than data.max_unreadable_fraction \(10%\) of the images cannot be read; \d of 29, the first: "
+        r".*text_\d+.png is not an image that can be read: mend them, or raise the limit",
         sentence,
     )
 

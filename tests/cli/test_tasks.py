@@ -89,7 +89,7 @@ def asked(done: Done, *words) -> tuple[int, str, str]:
 def test_training_leaves_a_checkpoint_metrics_and_a_report(done):
     task = tasks.find_task(done.task)
     header, row = (done.run / "metrics.csv").read_text().splitlines()
-    assert {"train_loss", f"val_{task.judged_by}"} <= set(header.split(","))
+    assert {"train_loss", f"val_{task.monitor}"} <= set(header.split(","))
     assert len(row.split(",")) == len(header.split(","))
     assert done.said["skipped"] == 0
     page = (done.run / "report.html").read_text()
@@ -270,7 +270,7 @@ def test_two_processes_learn_a_task_together_and_agree_on_its_figures(done, tmp_
         (["--task", "aesthetics", "--set", "data.mixup=0.5"], "data.mixup is for classification"),
         (["--task", "aesthetics", "--set", "engine.strategy=fsdp2"], "engine.strategy fsdp2 are for classification"),
         (["--task", "aesthetics", "--set", "data.fit=crop"], "data.fit is crop"),
-        (["--task", "aesthetics", "--set", "data.crop_fraction=0.5"], "data.crop_fraction is 0.5"),
+        (["--task", "aesthetics", "--set", "data.crop_pct=0.5"], "data.crop_pct is 0.5"),
         (["--task", "aesthetics", "--recipe", "detection"], "unknown setting"),
     ],
 )

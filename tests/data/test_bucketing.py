@@ -16,7 +16,7 @@ from maxvit.inference.evaluate import evaluate
 from maxvit.inference.predictor import Predictor
 from maxvit.model import MaxViT
 
-ASPECT = Preprocessing(image_size=(64, 64), fit="aspect", crop_fraction=1.0)
+ASPECT = Preprocessing(image_size=(64, 64), fit="aspect", crop_pct=1.0)
 SIDES = [
     (50, 50),
     (50, 101),

@@ -330,7 +330,7 @@ def test_the_limit_of_pixels_is_the_setting_and_not_pillow_s(monkeypatch, kind):
 
 def test_a_large_image_is_cropped_for_evaluation_whatever_pillow_s_limit(monkeypatch):
     data = encoded(Image.fromarray(noise(90, 80, 3)), "PNG")
-    spec = Preprocessing(image_size=(32, 32), crop_fraction=0.9)
+    spec = Preprocessing(image_size=(32, 32), crop_pct=0.9)
     wanted = preprocess(spec, data)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 40)
     assert torch.equal(preprocess(spec, data), wanted)

@@ -10,7 +10,7 @@ import pytest
 
 from maxvit.data.dataset import LabelledImages, split
 from maxvit.data.finding import MISSING, PassedOver
-from maxvit.data.load import load_held_out, load_images
+from maxvit.data.load import load_eval, load_images
 from maxvit.data.table import load_list, read_list
 from maxvit.errors import MaxViTError
 from shard_samples import two_splits, write_small
@@ -288,7 +288,7 @@ def test_names_in_either_unicode_form_are_the_same(write, tmp_path):
     file = write("path,label,split", f"{nfd}.jpg,{nfc},train", f"2.jpg,{nfd},train", "3.jpg,tea,val")
     assert load_list(file).train.labels == [0, 0]
     assert load_list(file).train.class_names == [nfc, "tea"]
-    assert load_held_out(str(file), ["tea", nfd]).labels == [0]
+    assert load_eval(str(file), ["tea", nfd]).labels == [0]
     file = write("path,label", f"{nfc}.jpg,a", "2.jpg,b", images=["2.jpg"])  # it lies there as macOS wrote it
     assert read_list(file)["all"].sources[0] == tmp_path / f"{nfd}.jpg"
 
@@ -355,10 +355,10 @@ def test_a_path_that_is_none_of_them_is_named(tmp_path, name, says):
 
 def test_what_is_held_out_of_any_kind_has_the_model_s_numbers(write):
     listed = write("path,label,split", "a.png,dog,train", "b.png,cat,val", "c.png,dog,test", "d.png,cat,test")
-    held = load_held_out(str(listed), ["bird", "cat", "dog"])
+    held = load_eval(str(listed), ["bird", "cat", "dog"])
     assert (list(held.names), list(held.labels)) == (["c.png", "d.png"], [2, 1])
     assert held.class_names == ["bird", "cat", "dog"]
     with pytest.raises(MaxViTError, match=r"'cat' is no class of the model; its 1 classes are dog"):
-        load_held_out(str(listed), ["dog"])
-    everything = load_held_out(str(write("path,labels", "a.png,dog|cat", "b.png,")), ["bird", "cat", "dog"])
+        load_eval(str(listed), ["dog"])
+    everything = load_eval(str(write("path,labels", "a.png,dog|cat", "b.png,")), ["bird", "cat", "dog"])
     assert np.asarray(everything.labels).tolist() == [[0, 1, 1], [0, 0, 0]]

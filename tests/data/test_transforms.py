@@ -72,14 +72,14 @@ def test_denormalise_gives_the_pixels_back(channels):
 def test_an_image_of_the_target_size_is_kept_pixel_by_pixel():
     array = noise(37, 53, 3)
     for interpolation in INTERPOLATIONS:
-        spec = Preprocessing(image_size=(37, 53), crop_fraction=1.0, interpolation=interpolation)
+        spec = Preprocessing(image_size=(37, 53), crop_pct=1.0, interpolation=interpolation)
         torch.testing.assert_close(preprocess(spec, array), normalise(spec, array), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("interpolation", INTERPOLATIONS)
 def test_height_and_width_are_resized_each_by_its_own_factor(interpolation):
     """A slope from 0 to 255 stays a slope, down and across."""
-    spec = Preprocessing(image_size=(47, 97), crop_fraction=1.0, interpolation=interpolation)
+    spec = Preprocessing(image_size=(47, 97), crop_pct=1.0, interpolation=interpolation)
     spec = Preprocessing(**{**spec.to_dict(), "mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)})
     rows, columns = np.mgrid[:94, :194]
     array = np.stack([rows * 2, columns, 0 * rows], -1).astype(np.uint8)
@@ -91,7 +91,7 @@ def test_height_and_width_are_resized_each_by_its_own_factor(interpolation):
 
 
 def grey_levels(interpolation, array, size):
-    spec = Preprocessing(image_size=size, crop_fraction=1.0, interpolation=interpolation, mean=(0.0,), std=(1 / 255,))
+    spec = Preprocessing(image_size=size, crop_pct=1.0, interpolation=interpolation, mean=(0.0,), std=(1 / 255,))
     return preprocess(spec, array)[0]
 
 
@@ -166,7 +166,7 @@ def test_resize_tf1_follows_the_definition_up_and_down(source, target):
 def test_the_official_jpeg_is_cropped_where_the_official_one_is():
     """Decoders differ by a few grey levels (the reference: 1.0 on average); one pixel aside would be 5 on average."""
     spec = official_preprocessing((224, 224))
-    cropped = centre_crop(decode(GOLDEN["jpeg"].tobytes()), spec.image_size, spec.crop_fraction)
+    cropped = centre_crop(decode(GOLDEN["jpeg"].tobytes()), spec.image_size, spec.crop_pct)
     assert cropped.size == (328, 328)
     apart = np.abs(np.asarray(cropped, np.int64) - GOLDEN["cropped"])
     assert apart.max() <= 8

@@ -31,7 +31,7 @@ def panel():
 
 
 def test_the_picture_is_what_the_network_was_shown(picture):
-    spec = Preprocessing(image_size=(37, 45), fit="squash", crop_fraction=1.0)
+    spec = Preprocessing(image_size=(37, 45), fit="squash", crop_pct=1.0)
     assert (np.asarray(picture_of(spec, preprocess(spec, picture))) == np.asarray(picture)).all()
 
 

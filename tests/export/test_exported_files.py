@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 import maxvit
-from maxvit import Form, MaxViT, MaxViTConfig, MaxViTError, Preprocessing, export_model
+from maxvit import ExportOptions, MaxViT, MaxViTConfig, MaxViTError, Preprocessing, export_model
 from maxvit.data.transforms import denormalise, normalise, preprocess
 from maxvit.export import export as files
 from maxvit.export import onnx as onnx_files
@@ -27,7 +27,7 @@ pytest.importorskip("openvino")
 
 NAMES = ["ant", 'a "bee" <&>', "猫"]
 ENDINGS = {"onnx": ".onnx", "torch": ".pt2", "openvino": ".xml"}
-PREPROCESSING = Preprocessing(image_size=(64, 96), mean=(0.1, 0.2, 0.3), crop_fraction=0.9)
+PREPROCESSING = Preprocessing(image_size=(64, 96), mean=(0.1, 0.2, 0.3), crop_pct=0.9)
 
 
 @pytest.fixture(scope="module")
@@ -52,17 +52,17 @@ def arrays():
 
 
 FORMS = [
-    ("onnx", Form()),
-    ("onnx", Form(image_size=(33, 71), batch=3, from_pixels=True, opset=17)),
-    ("onnx", Form(precision="fp16")),
-    ("onnx", Form(precision="bf16")),
-    ("onnx", Form(precision="int8", from_pixels=True, batch=2)),
-    ("onnx", Form(precision="int8", opset=21)),
-    ("openvino", Form(batch=3, from_pixels=True)),
-    ("openvino", Form(precision="fp16", image_size=(32, 32))),
-    ("openvino", Form(precision="int8")),
-    pytest.param("torch", Form(image_size=(45, 71), from_pixels=True), marks=pytest.mark.full),
-    pytest.param("torch", Form(precision="bf16", batch=3), marks=pytest.mark.full),
+    ("onnx", ExportOptions()),
+    ("onnx", ExportOptions(image_size=(33, 71), batch=3, from_pixels=True, opset=17)),
+    ("onnx", ExportOptions(precision="fp16")),
+    ("onnx", ExportOptions(precision="bf16")),
+    ("onnx", ExportOptions(precision="int8", from_pixels=True, batch=2)),
+    ("onnx", ExportOptions(precision="int8", opset=21)),
+    ("openvino", ExportOptions(batch=3, from_pixels=True)),
+    ("openvino", ExportOptions(precision="fp16", image_size=(32, 32))),
+    ("openvino", ExportOptions(precision="int8")),
+    pytest.param("torch", ExportOptions(image_size=(45, 71), from_pixels=True), marks=pytest.mark.full),
+    pytest.param("torch", ExportOptions(precision="bf16", batch=3), marks=pytest.mark.full),
 ]
 
 
@@ -104,7 +104,7 @@ def test_a_file_that_answers_otherwise_is_not_put_in_place(model, tmp_path, monk
 def test_the_network_is_left_as_it_is(model, tmp_path):
     other = MaxViT(model.config, PREPROCESSING, NAMES).bfloat16().train()
     before = {name: t.clone() for name, t in other.state_dict().items()}
-    for form in (Form(from_pixels=True), Form(precision="bf16")):
+    for form in (ExportOptions(from_pixels=True), ExportOptions(precision="bf16")):
         export_model(other, tmp_path / "model.onnx", form=form)
     assert other.training
     assert all(p.requires_grad for p in other.parameters())
@@ -112,7 +112,7 @@ def test_the_network_is_left_as_it_is(model, tmp_path):
 
 
 def test_int8_of_a_set_is_the_same_in_openvino_as_in_onnx_runtime_for_any_number_of_images(model, arrays):
-    made, _ = quantized(model, Form(precision="int8", opset=23), arrays, agreement=0)
+    made, _ = quantized(model, ExportOptions(precision="int8", opset=23), arrays, agreement=0)
     images = torch.stack([preprocess(PREPROCESSING, array) for array in arrays[:7]])
     ours, theirs = (opened(made.SerializeToString())(images) for opened in (in_openvino, in_onnxruntime))
     assert (ours - theirs).norm() < 0.01 * theirs.norm()
@@ -124,21 +124,31 @@ def test_agreement_of_int8_is_that_of_the_runtime_that_the_file_is_for(model, ar
         run = getattr(files, name)
         monkeypatch.setattr(files, name, lambda file, name=name, run=run: asked.append(name) or run(file))
     for to, ending in (("openvino", "xml"), ("onnx", "onnx")):
-        export_model(model, tmp_path / f"model.{ending}", to, Form(precision="int8"), arrays, agreement=0)
+        export_model(model, tmp_path / f"model.{ending}", to, ExportOptions(precision="int8"), arrays, agreement=0)
     assert asked == ["in_openvino", "in_onnxruntime"]
 
 
 @pytest.mark.parametrize(
     ("to", "name", "form", "sentence"),
     [
-        ("onnx", "model.pt2", Form(), r"unknown ending '\.pt2': known are \.onnx"),
-        ("tflite", "model.tflite", Form(), "unknown format 'tflite'"),
-        ("torch", "model.pt2", Form(precision="int8"), "slower than fp32: export it for ONNX Runtime or OpenVINO"),
-        ("torch", "model.pt2", Form(opset=20), "opset is of ONNX"),
-        ("openvino", "model.xml", Form(opset=20), "opset is of ONNX"),
-        ("openvino", "model.xml", Form(precision="bf16"), "OpenVINO chooses bf16 when it runs"),
-        ("onnx", "model.onnx", Form(any_size=True, precision="bf16"), "no ONNX for any size in bf16: choose fp16"),
-        ("onnx", "model.onnx", Form(precision="int8"), "0 images were given to calibrate on"),
+        ("onnx", "model.pt2", ExportOptions(), r"unknown ending '\.pt2': known are \.onnx"),
+        ("tflite", "model.tflite", ExportOptions(), "unknown format 'tflite'"),
+        (
+            "torch",
+            "model.pt2",
+            ExportOptions(precision="int8"),
+            "slower than fp32: export it for ONNX Runtime or OpenVINO",
+        ),
+        ("torch", "model.pt2", ExportOptions(opset=20), "opset is of ONNX"),
+        ("openvino", "model.xml", ExportOptions(opset=20), "opset is of ONNX"),
+        ("openvino", "model.xml", ExportOptions(precision="bf16"), "OpenVINO chooses bf16 when it runs"),
+        (
+            "onnx",
+            "model.onnx",
+            ExportOptions(any_size=True, precision="bf16"),
+            "no ONNX for any size in bf16: choose fp16",
+        ),
+        ("onnx", "model.onnx", ExportOptions(precision="int8"), "0 images were given to calibrate on"),
     ],
 )
 def test_what_a_format_cannot_do_is_refused_before_any_work(model, tmp_path, to, name, form, sentence):
@@ -161,7 +171,7 @@ def test_what_a_format_cannot_do_is_refused_before_any_work(model, tmp_path, to,
 )
 def test_a_form_that_cannot_be_is_refused(values, sentence):
     with pytest.raises(MaxViTError, match=sentence):
-        Form(**values)
+        ExportOptions(**values)
 
 
 def test_networks_that_do_not_fit_a_form_are_refused(model, tmp_path):
@@ -169,10 +179,10 @@ def test_networks_that_do_not_fit_a_form_are_refused(model, tmp_path):
         export_model(maxvit.optimize(model), tmp_path / "model.pt2", "torch")
     headless = MaxViT(dataclasses.replace(model.config, num_classes=0))
     with pytest.raises(MaxViTError, match="the network has no classifier, and pixels"):
-        export_model(headless, tmp_path / "model.onnx", form=Form(from_pixels=True))
+        export_model(headless, tmp_path / "model.onnx", form=ExportOptions(from_pixels=True))
     five = MaxViT(dataclasses.replace(model.config, in_channels=5))
     with pytest.raises(MaxViTError, match="the network has 5 channels, and pixels"):
-        export_model(five, tmp_path / "model.onnx", form=Form(from_pixels=True))
+        export_model(five, tmp_path / "model.onnx", form=ExportOptions(from_pixels=True))
     aspect = MaxViT(model.config, Preprocessing(image_size=(64, 96), fit="aspect"))
     with pytest.raises(MaxViTError, match="keep their shapes, and a file for one size takes one: use any_size"):
         export_model(aspect, tmp_path / "model.onnx")
@@ -272,7 +282,7 @@ def test_a_file_of_ours_that_was_given_another_input_is_refused(tmp_path):
 @pytest.mark.parametrize("to", list(ENDINGS))
 def test_files_for_any_size_answer_at_several(model, arrays, tmp_path, to):
     path = tmp_path / f"model{ENDINGS[to]}"
-    done = export_model(model, path, to, Form(any_size=True, from_pixels=True), arrays)
+    done = export_model(model, path, to, ExportOptions(any_size=True, from_pixels=True), arrays)
     assert done.verification.random == 4
     engine = open_engine(path)
     for size in ((33, 40), (101, 77)):
@@ -309,7 +319,7 @@ def several(model, **changes):
 @pytest.mark.parametrize("to", ["onnx", "openvino"])
 def test_pixels_of_a_multi_label_network_become_sigmoids_and_its_file_says_so(model, arrays, tmp_path, to):
     path = tmp_path / f"model{ENDINGS[to]}"
-    export_model(several(model), path, to, Form(from_pixels=True), arrays[5:7])
+    export_model(several(model), path, to, ExportOptions(from_pixels=True), arrays[5:7])
     engine = open_engine(path)
     assert (engine.config.multi_label, engine.config.threshold) == (True, 0.3)
     images = torch.stack([preprocess(PREPROCESSING, array) for array in arrays[5:40:7]])
@@ -323,7 +333,7 @@ def test_pixels_of_a_multi_label_network_become_sigmoids_and_its_file_says_so(mo
 def test_a_program_of_a_multi_label_network_gives_sigmoids(model, arrays):
     images = torch.stack([preprocess(PREPROCESSING, array) for array in arrays[5:7]])
     with torch.inference_mode():
-        found = torch_export._Whole(several(model), Form(from_pixels=True))(denormalise(PREPROCESSING, images))
+        found = torch_export._Whole(several(model), ExportOptions(from_pixels=True))(denormalise(PREPROCESSING, images))
         torch.testing.assert_close(found, 1 / (1 + (-model(images)).exp()), atol=1e-4, rtol=0)
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from combinations import pairwise
-from maxvit import Form, MaxViT, MaxViTConfig
+from maxvit import ExportOptions, MaxViT, MaxViTConfig
 from maxvit.config import TORCHVISION, Preprocessing
 from maxvit.data.transforms import normalise
 from maxvit.export.onnx import check_onnx, write_onnx
@@ -52,7 +52,7 @@ def answers(path, values):
 )
 def test_every_set_gives_the_network_s_answers_with_operators_that_tensorrt_lists(tmp_path, opset, changes, size):
     model, path = trained(**changes), tmp_path / "model.onnx"
-    write_onnx(model, path, Form(image_size=size, opset=opset))
+    write_onnx(model, path, ExportOptions(image_size=size, opset=opset))
     check_onnx(path)
     made = onnx.load(path)
     assert {node.op_type for node in made.graph.node} <= TENSORRT
@@ -69,7 +69,7 @@ def test_pixels_become_the_probabilities_of_the_images_that_they_are(tmp_path, c
     model, path = trained(in_channels=channels), tmp_path / "model.onnx"
     mean, std = ((0.1, 0.2, 0.3), (0.3, 0.5, 0.7)) if channels == 3 else ((0.2,), (0.4,))
     model.preprocessing = Preprocessing(image_size=(64, 96), mean=mean, std=std)
-    write_onnx(model, path, Form(from_pixels=True, opset=opset))
+    write_onnx(model, path, ExportOptions(from_pixels=True, opset=opset))
     check_onnx(path)
     assert {node.op_type for node in onnx.load(path).graph.node} <= TENSORRT
     pixels = torch.randint(0, 256, (3, 64, 96, 3), dtype=torch.uint8)
@@ -87,15 +87,15 @@ def test_attention_is_on_four_axes_where_a_set_is_asked_for_and_by_products_wher
         return [[ranks[name] for name in node.input[:3]] for node in made.node if node.op_type == "Attention"]
 
     for opset, ranks in ((None, [3, 3, 3]), (23, [4, 4, 4])):
-        write_onnx(model, path, Form(opset=opset))
+        write_onnx(model, path, ExportOptions(opset=opset))
         assert attention() == [ranks] * 10
-    write_onnx(model, path, Form(opset=22))
+    write_onnx(model, path, ExportOptions(opset=22))
     assert attention() == []
 
 
 @pytest.mark.parametrize("number", [1, 4])
 def test_a_fixed_batch_is_in_the_file(tmp_path, number):
-    write_onnx(trained(), tmp_path / "model.onnx", Form(batch=number, from_pixels=True))
+    write_onnx(trained(), tmp_path / "model.onnx", ExportOptions(batch=number, from_pixels=True))
     (pixels,), (probabilities,) = (
         [[d.dim_value for d in value.type.tensor_type.shape.dim] for value in values]
         for values in (lambda g: (g.input, g.output))(onnx.load(tmp_path / "model.onnx").graph)
@@ -106,7 +106,7 @@ def test_a_fixed_batch_is_in_the_file(tmp_path, number):
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
 def test_weights_of_half_precision_take_half_the_space_and_ends_stay_float32(tmp_path, precision):
     model, path = trained(), tmp_path / "model.onnx"
-    write_onnx(model, path, Form(precision=precision))
+    write_onnx(model, path, ExportOptions(precision=precision))
     check_onnx(path)
     graph = onnx.load(path).graph
     kind = {"fp16": onnx.TensorProto.FLOAT16, "bf16": onnx.TensorProto.BFLOAT16}[precision]
@@ -117,9 +117,9 @@ def test_weights_of_half_precision_take_half_the_space_and_ends_stay_float32(tmp
 
 def test_weights_too_large_for_one_file_lie_beside_it_and_are_the_same(tmp_path, monkeypatch):
     model, images = trained(), torch.randn(2, 3, 64, 96)
-    write_onnx(model, tmp_path / "whole.onnx", Form())
+    write_onnx(model, tmp_path / "whole.onnx", ExportOptions())
     monkeypatch.setattr("maxvit.export.onnx.LARGEST", 1000)
-    write_onnx(model, tmp_path / "model.onnx", Form())
+    write_onnx(model, tmp_path / "model.onnx", ExportOptions())
     check_onnx(tmp_path / "model.onnx")
     assert (tmp_path / "model.onnx.data").stat().st_size > (tmp_path / "model.onnx").stat().st_size / 2
     assert torch.equal(answers(tmp_path / "model.onnx", images), answers(tmp_path / "whole.onnx", images))

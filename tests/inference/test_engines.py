@@ -21,7 +21,7 @@ onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
 NAMES = ["ant", "bee", "cat"]
-PREPROCESSING = Preprocessing(image_size=(64, 96), mean=(0.1, 0.2, 0.3), crop_fraction=0.9)
+PREPROCESSING = Preprocessing(image_size=(64, 96), mean=(0.1, 0.2, 0.3), crop_pct=0.9)
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from torch.nn.utils import parametrizations
 import healthy
 from maxvit import MaxViT, MaxViTConfig, MaxViTError, accelerate, optimize
 from maxvit.export.export import export_model
-from maxvit.export.options import Form
+from maxvit.export.options import ExportOptions
 from maxvit.kernels.cpu import packing, training
 from maxvit.kernels.known import network_change, untouched
 from maxvit.layers.drop_path import DropPath
@@ -149,7 +149,7 @@ def test_a_changed_network_is_optimised_by_pytorch(changed):
 
 def test_a_changed_network_is_not_written_as_a_graph_of_the_unchanged_one(changed, tmp_path):
     model, says = changed
-    for form in (Form(), Form(precision="int8")):
+    for form in (ExportOptions(), ExportOptions(precision="int8")):
         with pytest.raises(MaxViTError, match=f"the graph for one size is of MaxViT alone, and {LAYER}.*{says}"):
             export_model(model, tmp_path / "model.onnx", form=form, images=[np.zeros((32, 48, 3), np.uint8)] * 20)
     assert list(tmp_path.iterdir()) == []

@@ -28,7 +28,7 @@ class Idle(nn.Module):
 class Brightest(Task):
     """An answer is (x, y) in pixels of the image, and its size."""
 
-    name, Settings, recipe, judged_by = "brightest", BrightestSettings, "none", "none"
+    name, Settings, recipe, monitor = "brightest", BrightestSettings, "none", "none"
 
     def make_head(self, backbone, num_classes):
         return Idle()
@@ -41,17 +41,17 @@ class Brightest(Task):
             found.append(((x + 0.5) * width / image.shape[2], (y + 0.5) * height / image.shape[1], height, width))
         return found
 
-    def picture(self, image, answer, class_names):
+    def draw_prediction(self, image, answer, class_names):
         threads.append(threading.current_thread().name)
         drawn, (x, y) = image.copy(), answer[:2]
         arm = max(1, min(image.size) // 10)
         ImageDraw.Draw(drawn).rectangle((x - arm, y - arm, x + arm, y + arm), self.settings.colour)
         return drawn
 
-    def sentence(self, answer, class_names):
+    def summary(self, answer, class_names):
         return f"{class_names[0]} at {answer[0]:.0f}, {answer[1]:.0f}"
 
-    def as_dict(self, answer, class_names):
+    def to_json(self, answer, class_names):
         threads.append(threading.current_thread().name)
         x, y, height, width = answer
         return {"points": [{"class": class_names[0], "at": [x, y]}], "height": height, "width": width}
@@ -59,7 +59,7 @@ class Brightest(Task):
     def _never(self, *_):
         raise NotImplementedError
 
-    load = load_held_out = augment = truth = losses = metric = picture_of_truth = write = _never
+    load = load_eval = augment = target = losses = metric = draw_target = write = _never
 
 
 TASK = Brightest

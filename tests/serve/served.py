@@ -34,7 +34,7 @@ def network(size=(32, 41), fit="crop", seed=0):
 def task_network(task, names, fit="aspect"):
     """Of another task, for images of about 64 x 64."""
     backbone = network((64, 64))
-    backbone.preprocessing = Preprocessing(image_size=(64, 64), fit=fit, crop_fraction=1.0)
+    backbone.preprocessing = Preprocessing(image_size=(64, 64), fit=fit, crop_pct=1.0)
     torch.manual_seed(0)
     return fill(make_network(make_task({"name": task}), backbone, names))
 

@@ -94,9 +94,9 @@ def test_a_network_of_another_task_gives_its_answers_and_pictures_where_they_are
     assert "not an image that can be read" in answers[1].error
     for i in (0, 2):
         (wanted,) = brightest([images[i]])
-        assert answers[i].answer == plain[i].answer == brightest.task.as_dict(wanted.answer, ["star"])
-        assert answers[i].sentence == brightest.task.sentence(wanted.answer, ["star"])
-        picture = brightest.task.picture(Image.fromarray(images[i]), wanted.answer, ["star"])
+        assert answers[i].answer == plain[i].answer == brightest.task.to_json(wanted.answer, ["star"])
+        assert answers[i].sentence == brightest.task.summary(wanted.answer, ["star"])
+        picture = brightest.task.draw_prediction(Image.fromarray(images[i]), wanted.answer, ["star"])
         assert np.array_equal(np.asarray(answers[i].picture), np.asarray(picture))
 
 

@@ -49,7 +49,7 @@ def forms(images):
 def test_raw_bytes_a_form_and_base64_get_the_answer_of_the_task(asked, scores):
     data = encoded(3)
     (wanted,) = scores([data])
-    said = scores.task.as_dict(wanted.answer, scores.class_names)
+    said = scores.task.to_json(wanted.answer, scores.class_names)
     for answer, name in (
         (asked.post("/predict", content=data, headers=PNG), "image 0"),
         (asked.post("/predict", files={"image": ("a.png", data)}), "a.png"),
@@ -59,7 +59,7 @@ def test_raw_bytes_a_form_and_base64_get_the_answer_of_the_task(asked, scores):
         assert (answer.json()["model"], answer.json()["task"]) == ("scores", "aesthetics")
         (result,) = answer.json()["results"]
         assert (result["image"], result["error"], result["picture"]) == (name, None, None)
-        assert result["sentence"] == scores.task.sentence(wanted.answer, scores.class_names)
+        assert result["sentence"] == scores.task.summary(wanted.answer, scores.class_names)
         assert result["answer"].keys() == said.keys()
         assert result["answer"]["mean"] == pytest.approx(said["mean"], rel=1e-5)
         assert result["answer"]["shares"] == pytest.approx(said["shares"], rel=1e-4)
@@ -97,7 +97,7 @@ def test_a_picture_is_the_task_s_own_and_no_thread_but_those_for_it_makes_it(ask
     (result,) = asked.post("/v1/models/brightest/predict?picture=true", content=data, headers=PNG).json()["results"]
     assert [name.partition("_")[0] for name in toy.threads] == ["compute", "decode", "decode"]
     (wanted,) = brightest([data])
-    picture = brightest.task.picture(Image.open(io.BytesIO(data)), wanted.answer, ["star"])
+    picture = brightest.task.draw_prediction(Image.open(io.BytesIO(data)), wanted.answer, ["star"])
     assert np.array_equal(np.asarray(drawn(result["picture"])), np.asarray(picture))
     x, y = (int(word) for word in result["sentence"].removeprefix("star at ").split(", "))
     assert (x, y) == pytest.approx((30, 9), abs=1)  # pixels of the prepared image are others
@@ -194,7 +194,7 @@ def test_where_it_is_too_busy_or_too_slow_it_is_503(brightest, monkeypatch):
         answer = client.post("/predict", files=forms([encoded(1), encoded(2)]))
         assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
         room.give_back(1)
-        monkeypatch.setattr(brightest.task, "picture", lambda image, *_: time.sleep(1.5) or image)
+        monkeypatch.setattr(brightest.task, "draw_prediction", lambda image, *_: time.sleep(1.5) or image)
         answer = client.post("/predict?picture=true", content=encoded(), headers=PNG)
         assert (answer.status_code, room.taken) == (503, 0)
         assert "no answer within 1 s" in answer.json()["error"]
@@ -203,7 +203,7 @@ def test_where_it_is_too_busy_or_too_slow_it_is_503(brightest, monkeypatch):
 def test_what_a_task_refuses_is_422_and_its_mistake_500_and_the_next_request_is_answered(brightest, monkeypatch):
     with TestClient(create_app({"brightest": brightest}), raise_server_exceptions=False) as client:
         for error, status in ((MaxViTError("too dark"), 422), (ZeroDivisionError(), 500)):
-            for method in ("answers", "as_dict"):
+            for method in ("answers", "to_json"):
                 with monkeypatch.context() as patch:
                     patch.setattr(brightest.task, method, lambda *_, error=error: (_ for _ in ()).throw(error))
                     assert client.post("/predict", content=encoded(), headers=PNG).status_code == status
@@ -211,7 +211,7 @@ def test_what_a_task_refuses_is_422_and_its_mistake_500_and_the_next_request_is_
 
 
 def test_what_is_no_number_is_null(brightest, monkeypatch):
-    monkeypatch.setattr(brightest.task, "as_dict", lambda *_: {"a": float("nan"), "b": [float("inf"), 1.5]})
+    monkeypatch.setattr(brightest.task, "to_json", lambda *_: {"a": float("nan"), "b": [float("inf"), 1.5]})
     with TestClient(create_app({"brightest": brightest})) as client:
         text = client.post("/predict", content=encoded(), headers=PNG).text
     answer = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))

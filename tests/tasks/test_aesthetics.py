@@ -44,9 +44,9 @@ def slow_distance(p, q, r):
 
 @pytest.mark.parametrize("exponent", [1.0, 2.0, 3.5])
 def test_the_distance_is_the_definition(exponent):
-    answers, truths = some_shares(7), some_shares(7)
-    slow = [slow_distance(p, q, exponent) for p, q in zip(answers.tolist(), truths.tolist(), strict=True)]
-    torch.testing.assert_close(earth_movers_distance(answers, truths, exponent), torch.tensor(slow))
+    answers, targets = some_shares(7), some_shares(7)
+    slow = [slow_distance(p, q, exponent) for p, q in zip(answers.tolist(), targets.tolist(), strict=True)]
+    torch.testing.assert_close(earth_movers_distance(answers, targets, exponent), torch.tensor(slow))
 
 
 def test_the_distance_from_first_to_last_score_is_that_of_hand():
@@ -67,8 +67,8 @@ def test_the_distance_grows_with_how_far_a_vote_is_moved():
 @pytest.mark.parametrize("exponent", [1.0, 2.0, 3.5])
 def test_the_gradient_is_that_of_finite_differences_and_finite_where_nothing_is_wrong(exponent):
     logits = torch.randn(3, 10, dtype=torch.float64, requires_grad=True)
-    truths = some_shares(3).double()
-    assert torch.autograd.gradcheck(lambda x: earth_movers_distance(x.softmax(1), truths, exponent), logits)
+    targets = some_shares(3).double()
+    assert torch.autograd.gradcheck(lambda x: earth_movers_distance(x.softmax(1), targets, exponent), logits)
     (gradient,) = torch.autograd.grad(
         earth_movers_distance(logits.softmax(1), logits.softmax(1).detach(), exponent).sum(), logits
     )
@@ -76,9 +76,9 @@ def test_the_gradient_is_that_of_finite_differences_and_finite_where_nothing_is_
 
 
 def test_shares_of_16_bits_are_summed_in_32():
-    answers, truths = some_shares(5).bfloat16(), some_shares(5).bfloat16()
-    found = earth_movers_distance(answers, truths, 2)
-    torch.testing.assert_close(found, earth_movers_distance(answers.float(), truths.float(), 2))
+    answers, targets = some_shares(5).bfloat16(), some_shares(5).bfloat16()
+    found = earth_movers_distance(answers, targets, 2)
+    torch.testing.assert_close(found, earth_movers_distance(answers.float(), targets.float(), 2))
 
 
 # the head
@@ -93,8 +93,8 @@ def test_the_head_keeps_the_weights_of_the_backbone_s_and_trains_all_of_them():
     assert torch.equal(state["head.features.norm.weight"], norm)
     assert torch.equal(state["head.features.dense.weight"], dense)
     assert sorted(name for name in state if name.startswith("backbone.head")) == []
-    truths = task.stack([shares(*range(1, 11)), shares(*range(10, 0, -1)), shares(*[1] * 10)])
-    task.losses(network, torch.randn(3, 3, 64, 96), truths)["loss"].backward()
+    targets = task.collate([shares(*range(1, 11)), shares(*range(10, 0, -1)), shares(*[1] * 10)])
+    task.losses(network, torch.randn(3, 3, 64, 96), targets)["loss"].backward()
     still = [name for name, p in network.named_parameters() if p.grad is None or not p.grad.abs().max() > 0]
     assert still == []
 
@@ -139,7 +139,7 @@ def test_answers_are_shares_and_the_exported_module_gives_them():
     network.eval()
     images = torch.randn(3, 3, 64, 96)
     with torch.no_grad():
-        answers, exported = task.answers(network, images, [(70, 90)] * 3), task.exported(network).module(images)
+        answers, exported = task.answers(network, images, [(70, 90)] * 3), task.export_spec(network).module(images)
     torch.testing.assert_close(torch.stack(answers), exported)
     torch.testing.assert_close(exported, network(images).exp() / network(images).exp().sum(1, keepdim=True))
 
@@ -147,21 +147,21 @@ def test_answers_are_shares_and_the_exported_module_gives_them():
 def test_validation_judges_by_the_loss_of_training_without_dropout():
     task, network = micro(exponent=1.0)
     network.eval()
-    images, truths = torch.randn(3, 3, 64, 64), list(some_shares(3))
+    images, targets = torch.randn(3, 3, 64, 64), list(some_shares(3))
     with torch.no_grad():
-        scores, answers = task.judge(network, images, [(64, 64)] * 3, truths)
-    slow = [slow_distance(a.tolist(), t.tolist(), 1.0) for a, t in zip(answers, truths, strict=True)]
+        scores, answers = task.judge(network, images, [(64, 64)] * 3, targets)
+    slow = [slow_distance(a.tolist(), t.tolist(), 1.0) for a, t in zip(answers, targets, strict=True)]
     assert scores["loss"].item() == pytest.approx(sum(slow) / 3, abs=1e-6)
 
 
 def test_the_loss_falls():
     task, network = micro(dropout=0.0)
     images = 0.3 * torch.randn(6, 3, 64, 64) + torch.tensor([1.0, -1.0] * 3)[:, None, None, None]
-    truths = task.stack([shares(*([20, 5, 1] + [0] * 7)[:: 1 if i % 2 else -1]) for i in range(6)])
+    targets = task.collate([shares(*([20, 5, 1] + [0] * 7)[:: 1 if i % 2 else -1]) for i in range(6)])
     optimizer = torch.optim.AdamW(network.parameters(), 1e-3)
     losses = []
     for _ in range(12):
-        loss = task.losses(network.train(), images, truths)["loss"]
+        loss = task.losses(network.train(), images, targets)["loss"]
         losses.append(loss.item())
         optimizer.zero_grad()
         loss.backward()
@@ -188,19 +188,19 @@ def slow_moments(p):
 
 
 def test_figures_are_those_of_definitions():
-    answers, truths = list(some_shares(13)), list(some_shares(13))
-    truths[3] = truths[8]  # a tie
+    answers, targets = list(some_shares(13)), list(some_shares(13))
+    targets[3] = targets[8]  # a tie
     metric = AestheticsMetric()
-    metric.add(answers, truths)
+    metric.add(answers, targets)
     (am, ad), (tm, td) = (
-        zip(*(slow_moments(p.double().tolist()) for p in many), strict=True) for many in (answers, truths)
+        zip(*(slow_moments(p.double().tolist()) for p in many), strict=True) for many in (answers, targets)
     )
     wanted = {
         "srcc": slow_correlation(slow_ranks(am), slow_ranks(tm)),
         "plcc": slow_correlation(am, tm),
         "srcc_deviation": slow_correlation(slow_ranks(ad), slow_ranks(td)),
         "plcc_deviation": slow_correlation(ad, td),
-        "emd": sum(slow_distance(a.tolist(), t.tolist(), 1) for a, t in zip(answers, truths, strict=True)) / 13,
+        "emd": sum(slow_distance(a.tolist(), t.tolist(), 1) for a, t in zip(answers, targets, strict=True)) / 13,
         "accuracy": sum((a > 5) == (t > 5) for a, t in zip(am, tm, strict=True)) / 13,
     }
     assert metric.compute() == pytest.approx(wanted, abs=1e-6)
@@ -222,11 +222,11 @@ def test_good_is_a_mean_above_5_and_5_is_not():
 
 
 def test_figures_do_not_depend_on_how_images_were_divided():
-    answers, truths = list(some_shares(11)), list(some_shares(11))
+    answers, targets = list(some_shares(11)), list(some_shares(11))
     whole, first, second = AestheticsMetric(), AestheticsMetric(), AestheticsMetric()
-    whole.add(answers, truths)
-    first.add(answers[:4], truths[:4])
-    second.add(answers[4:], truths[4:])
+    whole.add(answers, targets)
+    first.add(answers[:4], targets[:4])
+    second.add(answers[4:], targets[4:])
     first.merge(pickle.loads(pickle.dumps(second.state())))
     assert first.compute() == whole.compute()
 
@@ -256,7 +256,7 @@ def ramp(height, width):
 
 
 def spec_of(size, fit):
-    return Preprocessing(image_size=size, fit=fit, crop_fraction=1.0, mean=(0.0,) * 3, std=(1.0,) * 3)
+    return Preprocessing(image_size=size, fit=fit, crop_pct=1.0, mean=(0.0,) * 3, std=(1.0,) * 3)
 
 
 def seen(task, spec, image):
@@ -301,12 +301,12 @@ def test_the_crop_area_is_a_range_of_shares():
 
 def test_a_picture_has_the_size_of_the_image_and_shows_where_most_votes_are():
     task, image = make_task({"name": "aesthetics"}), Image.new("RGB", (211, 150), (30, 60, 90))
-    low, high = (task.picture(image, shares(*c), SCORES) for c in ([9, 1] + [0] * 8, [0] * 8 + [1, 9]))
+    low, high = (task.draw_prediction(image, shares(*c), SCORES) for c in ([9, 1] + [0] * 8, [0] * 8 + [1, 9]))
     assert low.size == high.size == image.size
     bars = [np.nonzero((np.asarray(p) == (255, 200, 60)).all(2).any(0))[0].mean() for p in (low, high)]
     assert bars[0] < 25 < 40 < bars[1] < 68
     assert (np.asarray(low)[:, 100:] == np.asarray(image)[:, 100:]).all()
-    truth = task.picture_of_truth(image, shares(*[9, 1] + [0] * 8), SCORES)
+    truth = task.draw_target(image, shares(*[9, 1] + [0] * 8), SCORES)
     assert truth.tobytes() == low.tobytes()
 
 
@@ -314,13 +314,13 @@ def test_a_picture_has_the_size_of_the_image_and_shows_where_most_votes_are():
 def test_a_picture_of_any_size_can_be_drawn(size):
     task, image = make_task({"name": "aesthetics"}), Image.new("RGB", size, "white")
     for answer in (shares(*range(10, 0, -1)), torch.full((10,), math.nan)):
-        assert task.picture(image, answer, SCORES).size == size
+        assert task.draw_prediction(image, answer, SCORES).size == size
 
 
 def test_the_answer_in_words_and_as_values():
     task, answer = make_task({"name": "aesthetics"}), shares(0, 0, 0, 1, 0, 3, 0, 0, 0, 0)  # 4, 6, 6, 6
-    assert task.sentence(answer, SCORES) == "5.5 ± 0.9 of 10"
-    found = task.as_dict(answer, SCORES)
+    assert task.summary(answer, SCORES) == "5.5 ± 0.9 of 10"
+    found = task.to_json(answer, SCORES)
     assert (found["mean"], found["deviation"]) == pytest.approx((5.5, math.sqrt(0.75)))
     assert (found["shares"]["6"], found["shares"]["1"]) == (0.75, 0)
 

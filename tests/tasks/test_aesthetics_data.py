@@ -67,7 +67,7 @@ def test_counts_become_shares_whatever_the_order_of_the_columns(table):
     assert [list(part.names) for part in (data.val, data.test)] == [["d.png"], ["c.png"]]
     assert data.train.class_names == SCORES
     assert data.train.sources[0] == path / "images" / "b.png"
-    assert list(TASK.load_held_out(path, SCORES).names) == ["c.png"]
+    assert list(TASK.load_eval(path, SCORES).names) == ["c.png"]
 
 
 def test_without_a_split_some_training_images_are_held_out_the_same_for_the_same_seed(table):
@@ -77,7 +77,7 @@ def test_without_a_split_some_training_images_are_held_out_the_same_for_the_same
     assert set(data.train.names) | set(data.val.names) == {f"{c}.png" for c in "abcdefgh"}
     assert list(load(path).val.names) == list(data.val.names)
     assert len({tuple(TASK.load(path, 0.25, seed).val.names) for seed in range(5)}) > 1
-    assert len(TASK.load_held_out(path, SCORES)) == 8
+    assert len(TASK.load_eval(path, SCORES)) == 8
 
 
 def test_images_beside_the_table_are_found_too(tmp_path):
@@ -198,4 +198,4 @@ def test_what_is_no_data_set_is_refused(tmp_path, table):
 def test_a_network_with_other_scores_is_refused(table):
     path = table(f"a.png,{votes(1)}")
     with pytest.raises(MaxViTError, match="the network tells 1, 2 apart"):
-        TASK.load_held_out(path, ["1", "2"])
+        TASK.load_eval(path, ["1", "2"])

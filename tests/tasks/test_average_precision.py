@@ -39,9 +39,9 @@ def truth(boxes, labels=None, crowd=None, masks=None):
     return found | {"crowd": torch.tensor(crowd or [False] * len(boxes)), "areas": sides.prod(1).double()}
 
 
-def figures(answers, truths, names=("thing",), with_masks=False):
+def figures(answers, targets, names=("thing",), with_masks=False):
     metric = AveragePrecision(names, with_masks)
-    metric.add(answers, truths)
+    metric.add(answers, targets)
     return metric.compute()
 
 
@@ -120,7 +120,7 @@ def test_sizes_are_told_apart_by_the_area_that_the_data_set_says():
 
 
 def drawn(number, seed):
-    """Random truths and answers that overlap now and then, of three classes."""
+    """Random targets and answers that overlap now and then, of three classes."""
     random = np.random.default_rng(seed)
 
     def boxes(n):
@@ -131,13 +131,13 @@ def drawn(number, seed):
         return random.integers(1, 4, n).tolist()
 
     counts = random.integers(0, 9, (number, 2))
-    truths = [truth(boxes(n), labels(n)) for n, _ in counts]
+    targets = [truth(boxes(n), labels(n)) for n, _ in counts]
     answers = []
-    for t, (_, n) in zip(truths, counts, strict=True):
+    for t, (_, n) in zip(targets, counts, strict=True):
         near = (t["boxes"] + torch.from_numpy(random.integers(-3, 4, t["boxes"].shape))).tolist()
         more, all_labels = boxes(n), [*t["labels"].tolist(), *labels(n)]
         answers.append(answer(near + more, random.permutation(999)[: len(all_labels)].tolist(), all_labels))
-    return answers, truths
+    return answers, targets
 
 
 def overlap(a, b):
@@ -146,11 +146,11 @@ def overlap(a, b):
     return shared / (sum((x[2] - x[0]) * (x[3] - x[1]) for x in (a, b)) - shared)
 
 
-def slow_average_precision(answers, truths, classes):
+def slow_average_precision(answers, targets, classes):
     """The definition: the best first, each takes the free truth that it overlaps most."""
     values = []
     for label, threshold in itertools.product(range(1, classes + 1), np.linspace(0.5, 0.95, 10)):
-        wanted = [[b for b, k in zip(t["boxes"].tolist(), t["labels"], strict=True) if k == label] for t in truths]
+        wanted = [[b for b, k in zip(t["boxes"].tolist(), t["labels"], strict=True) if k == label] for t in targets]
         found = [
             (float(score), i, box)
             for i, a in enumerate(answers)
@@ -169,19 +169,19 @@ def slow_average_precision(answers, truths, classes):
 
 
 def test_many_images_agree_with_the_definition_whole_and_in_parts():
-    answers, truths = drawn(17, seed=3)
+    answers, targets = drawn(17, seed=3)
     # COCO sorts equal scores by place, the definition too; yet here all differ between images
     for i, a in enumerate(answers):
         a["scores"] = (a["scores"] * 100 + i) / 1e5
-    wanted = slow_average_precision(answers, truths, 3)
+    wanted = slow_average_precision(answers, targets, 3)
     assert 0.1 < wanted < 0.9
     whole = AveragePrecision("abc", False)
-    whole.add(answers, truths)
+    whole.add(answers, targets)
     assert whole.compute()["ap"] == pytest.approx(wanted)
     first, second = AveragePrecision("abc", False), AveragePrecision("abc", False)
-    first.add(answers[:5], truths[:5])
+    first.add(answers[:5], targets[:5])
     assert first.compute()["ap"] != pytest.approx(wanted)
-    second.add(answers[5:], truths[5:])
+    second.add(answers[5:], targets[5:])
     first.merge(pickle.loads(pickle.dumps(second.state())))
     assert first.compute() == pytest.approx(whole.compute(), nan_ok=True)
     assert first.rows() == whole.rows()

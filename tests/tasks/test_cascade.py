@@ -153,13 +153,13 @@ def test_one_stage_computes_what_torchvision_s_heads_do(training, box_head):
         ours.mask_head,
         ours.mask_predictor,
     ).train(training)
-    truths = [make_truth([[5, 6, 20, 30], [40, 10, 70, 33]], [3, 1]), make_truth([], [])]
-    proposals = [torch.cat([make_boxes(40), truths[0]["boxes"] + 1]), make_boxes(33)]
+    targets = [make_truth([[5, 6, 20, 30], [40, 10, 70, 33]], [3, 1]), make_truth([], [])]
+    proposals = [torch.cat([make_boxes(40), targets[0]["boxes"] + 1]), make_boxes(33)]
     features = make_features()
     results = []
     for heads in (ours, theirs):
         torch.manual_seed(1)  # the same boxes are drawn
-        results.append(heads(features, list(proposals), [SIZE] * 2, truths if training else None))
+        results.append(heads(features, list(proposals), [SIZE] * 2, targets if training else None))
     assert results[0][1].keys() == results[1][1].keys()
     for name, loss in results[0][1].items():
         torch.testing.assert_close(loss, results[1][1][name])
@@ -178,8 +178,8 @@ def test_objects_join_the_first_proposals_and_later_stages_see_refined_boxes(mon
     for stage in cascade.stages:
         sample = stage.sample
 
-        def spy(boxes, truths, sample=sample):
-            seen.append((boxes, sample(boxes, truths)))
+        def spy(boxes, targets, sample=sample):
+            seen.append((boxes, sample(boxes, targets)))
             return seen[-1][1]
 
         monkeypatch.setattr(stage, "sample", spy)
@@ -199,8 +199,8 @@ def test_objects_join_the_first_proposals_and_later_stages_see_refined_boxes(mon
 def test_boxes_that_leave_the_image_are_no_longer_learnt_from(box_head):
     cascade = make_cascade(box_head=box_head).train()
     say(cascade.stages[0], [0.0] * 4, [1000.0, 0.0, 0.0, 0.0])  # a hundred widths to the right
-    truths = [make_truth([[5, 6, 20, 30]], [3]), make_truth([], [])]
-    losses = cascade(make_features(), [make_boxes(9), make_boxes(8)], [SIZE] * 2, truths)[1]
+    targets = [make_truth([[5, 6, 20, 30]], [3]), make_truth([], [])]
+    losses = cascade(make_features(), [make_boxes(9), make_boxes(8)], [SIZE] * 2, targets)[1]
     assert losses["loss_classifier"].item() == pytest.approx(log(4))  # the first stage's alone
     assert losses["loss_mask"] == 0
     sum(losses.values()).backward()
@@ -218,9 +218,9 @@ def test_boxes_that_leave_the_image_are_no_answer():
 def test_gradients_reach_every_stage_and_are_finite_with_boxes_of_a_pixel():
     cascade = make_cascade().train()
     features = {name: x.requires_grad_() for name, x in make_features().items()}
-    truths = [make_truth([[5, 6, 6, 7], [40, 10, 70, 33]], [3, 1]), make_truth([], [])]
+    targets = [make_truth([[5, 6, 6, 7], [40, 10, 70, 33]], [3, 1]), make_truth([], [])]
     proposals = [torch.cat([make_boxes(9), torch.tensor([[5.0, 6, 6, 7], [39, 9, 71, 35]])]), make_boxes(5)]
-    sum(cascade(features, proposals, [SIZE] * 2, truths)[1].values()).backward()
+    sum(cascade(features, proposals, [SIZE] * 2, targets)[1].values()).backward()
     for name, parameter in cascade.named_parameters():
         assert parameter.grad.isfinite().all(), name
         assert parameter.grad.any(), name

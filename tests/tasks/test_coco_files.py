@@ -11,7 +11,7 @@ from maxvit.data.finding import MISSING, PassedOver
 from maxvit.data.images import decode as decode_image
 from maxvit.errors import MaxViTError
 from maxvit.tasks.detection.coco import read_coco
-from maxvit.tasks.detection.data import load_held_out, load_splits
+from maxvit.tasks.detection.data import load_eval, load_splits
 
 
 def read(folder, data=None, with_masks=True, **options):
@@ -222,7 +222,7 @@ def test_the_official_layout_has_its_parts(tmp_path, images):
         [EMPTY, SECOND],
     ]
     assert all(source.is_file() for part in (splits.train, splits.val, splits.test) for source in part.sources)
-    assert list(load_held_out(tmp_path, ["red", "blue"], True).names) == [EMPTY, SECOND]
+    assert list(load_eval(tmp_path, ["red", "blue"], True).names) == [EMPTY, SECOND]
 
 
 def test_without_a_validation_part_a_share_is_held_out_the_same_each_time(tmp_path):
@@ -232,7 +232,7 @@ def test_without_a_validation_part_a_share_is_held_out_the_same_each_time(tmp_pa
     assert (len(splits[0].train), len(splits[0].val)) == (3, 1)
     assert sorted([*splits[0].train.names, *splits[0].val.names]) == sorted(IMAGES)
     assert list(splits[0].val.names) == list(splits[1].val.names)
-    assert len(load_held_out(tmp_path, ["red", "blue"], False)) == 4
+    assert len(load_eval(tmp_path, ["red", "blue"], False)) == 4
 
 
 def test_folders_without_what_is_needed_are_refused(tmp_path):

@@ -47,14 +47,14 @@ def test_a_task_of_a_user_learns_is_saved_and_comes_back(counting, squares, tmp_
     task = counting(stride=8)
     data = task.load(squares, 0.3, 0)
     assert (len(data.train), len(data.val), len(data.test)) == (7, 3, 2)
-    spec = Preprocessing(image_size=(64, 64), fit="squash", crop_fraction=1.0)
+    spec = Preprocessing(image_size=(64, 64), fit="squash", crop_pct=1.0)
     network = make_network(task, create_model("maxvit_micro", image_size=64), data.train.class_names)
     optimizer = torch.optim.AdamW(network.parameters(), 2e-3)
     losses = []
     for _ in range(15):
         items = [task.augment(spec, *one) for one in zip(data.train.sources, data.train.annotations, strict=True)]
-        truths = task.stack([truth for _, truth in items])
-        loss = task.losses(network.train(), torch.stack([image for image, _ in items]), truths)["loss"]
+        targets = task.collate([truth for _, truth in items])
+        loss = task.losses(network.train(), torch.stack([image for image, _ in items]), targets)["loss"]
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -62,18 +62,18 @@ def test_a_task_of_a_user_learns_is_saved_and_comes_back(counting, squares, tmp_
     assert sum(losses[-3:]) < 0.6 * sum(losses[:3])
     network.eval().save(tmp_path / "a.safetensors")
     again = load_network(tmp_path / "a.safetensors")
-    held_out = task.load_held_out(squares, again.class_names)
+    held_out = task.load_eval(squares, again.class_names)
     assert list(held_out.names) == ["10.png", "11.png"]
     images = torch.stack([task.prepare(spec, source) for source in held_out.sources])
     with torch.no_grad():
         answers = task.answers(again, images, [(64, 64)] * 2)
         assert torch.equal(torch.stack(answers), network(images))
-    picture = task.picture(Image.new("RGB", (70, 50)), answers[0], again.class_names)
+    picture = task.draw_prediction(Image.new("RGB", (70, 50)), answers[0], again.class_names)
     assert picture.size == (70, 50)
     assert np.asarray(picture).max() > 200
     task.write([('x,"y".png', (64, 64), torch.tensor(2.25))], tmp_path / "out.csv", again.class_names)
     assert (tmp_path / "out.csv").read_text() == 'image,count\n"x,""y"".png",2.25\n'
-    assert task.sentence(torch.tensor(1.75), ["object"]) == "2 objects (1.75)"
+    assert task.summary(torch.tensor(1.75), ["object"]) == "2 objects (1.75)"
 
 
 def test_the_figures_of_a_count_are_those_of_hand_and_merge(counting):

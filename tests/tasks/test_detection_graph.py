@@ -61,7 +61,7 @@ def test_objects_are_those_of_the_network_and_absent_ones_are_0(detector, few):
 @pytest.mark.parametrize("detector", DETECTORS)
 def test_the_task_names_the_outputs_and_says_that_their_number_is_fixed(detector):
     network = make_detector(detector)
-    graph = task_for(network).exported(network)
+    graph = task_for(network).export_spec(network)
     assert graph.outputs == ("boxes", "labels", "scores") + ("masks",) * (detector in MASKED)
     assert not graph.any_batch
     assert graph.difference is difference
@@ -229,7 +229,7 @@ def test_a_file_of_another_network_is_noticed(written):
     torch.manual_seed(1)
     other = make_small("mask-rcnn")
     with pytest.raises(MaxViTError, match="answers otherwise than the network: the relative difference is inf"):
-        _compare(task_for(other).exported(other), path, torch.randn(2, 3, 64, 96))
+        _compare(task_for(other).export_spec(other), path, torch.randn(2, 3, 64, 96))
 
 
 @pytest.mark.full

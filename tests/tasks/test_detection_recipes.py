@@ -10,7 +10,7 @@ from maxvit.tasks import make_network, make_task
 from maxvit.training.recipe import load_recipe
 
 COCO_IMAGES = 118_287
-SPEC = Preprocessing(image_size=(64, 64), fit="aspect", crop_fraction=1.0)
+SPEC = Preprocessing(image_size=(64, 64), fit="aspect", crop_pct=1.0)
 
 
 def test_the_cascade_s_recipe_is_the_paper_s():
@@ -35,7 +35,7 @@ def test_retinanet_s_recipe_is_tensorflow_s_but_for_the_optimiser():
 def started(folder, detector, **settings):
     """A task, its images, and a small network for them."""
     task = make_task(load_recipe("detection").task | {"detector": detector} | settings)
-    images = task.load_held_out(write_coco(folder), list(NAMES.values()))
+    images = task.load_eval(write_coco(folder), list(NAMES.values()))
     network = make_network(task, create_model("maxvit_micro", image_size=64, num_classes=2), images.class_names)
     return task, images, network.train()
 
@@ -43,8 +43,8 @@ def started(folder, detector, **settings):
 def step(task, images, network):
     """The losses of all images, augmented, and their gradients."""
     examples = [task.augment(SPEC, s, a) for s, a in zip(images.sources, images.annotations, strict=True)]
-    truths = task.stack([truth for _, truth in examples])
-    losses = task.losses(network, torch.stack([image for image, _ in examples]), truths)
+    targets = task.collate([truth for _, truth in examples])
+    losses = task.losses(network, torch.stack([image for image, _ in examples]), targets)
     network.zero_grad()
     losses["loss"].backward()
     return losses
@@ -56,7 +56,7 @@ def judged(task, images, network):
     with torch.inference_mode():
         for source, annotation in zip(images.sources, images.annotations, strict=True):
             answers = task.answers(network.eval(), task.prepare(SPEC, source)[None], [annotation.size])
-            metric.add(answers, [task.truth(annotation, annotation.size)])
+            metric.add(answers, [task.target(annotation, annotation.size)])
     return metric.compute()
 
 

@@ -17,7 +17,7 @@ from maxvit.tasks.detection.draw import colour_of, draw_objects
 from maxvit.tasks.detection.masks import as_coco, decode, encode
 from maxvit.tasks.detection.predictions import category_ids, sure, to_answer
 
-SPEC = Preprocessing(image_size=(64, 96), fit="aspect", crop_fraction=1.0)
+SPEC = Preprocessing(image_size=(64, 96), fit="aspect", crop_pct=1.0)
 NAMES = ["red", "blue"]
 BOX_DETECTORS = ["faster-rcnn", "retinanet"]
 MASK_DETECTORS = ["mask-rcnn", "cascade-mask-rcnn"]
@@ -28,15 +28,15 @@ def task(detector="mask-rcnn", **settings):
 
 
 class Oracle(nn.Module):
-    """Finds what the truths say, in the pixels that it is given, the surest last."""
+    """Finds what the targets say, in the pixels that it is given, the surest last."""
 
-    def __init__(self, truths, sizes, with_masks):
+    def __init__(self, targets, sizes, with_masks):
         super().__init__()
-        self.truths, self.sizes, self.with_masks = truths, sizes, with_masks
+        self.targets, self.sizes, self.with_masks = targets, sizes, with_masks
 
     def forward(self, images):
         found = []
-        for truth, (height, width) in zip(self.truths, self.sizes, strict=True):
+        for truth, (height, width) in zip(self.targets, self.sizes, strict=True):
             stretch = torch.tensor([images.shape[3] / width, images.shape[2] / height] * 2)
             n = len(truth["labels"])
             one = {
@@ -51,10 +51,10 @@ class Oracle(nn.Module):
 @pytest.mark.parametrize("detector", BOX_DETECTORS + MASK_DETECTORS)
 def test_what_is_right_in_prepared_pixels_is_right_in_the_original_s(tmp_path, detector):
     detection = task(detector)
-    images = detection.load_held_out(write_coco(tmp_path), NAMES)
+    images = detection.load_eval(write_coco(tmp_path), NAMES)
     metric = detection.metric(NAMES)
     for source, annotation in zip(images.sources, images.annotations, strict=True):
-        truth = detection.truth(annotation, annotation.size)
+        truth = detection.target(annotation, annotation.size)
         prepared = detection.prepare(SPEC, source)
         assert prepared.shape[1:] == detection.prepared_size(SPEC, annotation.size)
         oracle = Oracle([truth, truth], [annotation.size] * 2, detector in MASK_DETECTORS)
@@ -64,7 +64,7 @@ def test_what_is_right_in_prepared_pixels_is_right_in_the_original_s(tmp_path, d
     assert found["ap"] == pytest.approx(1)
     assert ("mask_ap" in found) == (detector in MASK_DETECTORS)
     assert found.get("mask_ap50", 1) == pytest.approx(1)
-    assert detection.judged_by in found
+    assert detection.monitor in found
 
 
 def test_images_of_one_batch_go_back_to_sizes_of_their_own():
@@ -112,19 +112,19 @@ def sample_answer(n=3, size=(53, 41), with_masks=True):
 
 
 def test_a_sentence_counts_what_is_sure():
-    assert task().sentence(sample_answer(), NAMES) == "1 blue (0.91), 1 red (0.75)"
+    assert task().summary(sample_answer(), NAMES) == "1 blue (0.91), 1 red (0.75)"
     twice = sample_answer() | {"labels": torch.tensor([2, 2, 1])}
-    assert task().sentence(twice, NAMES) == "2 blue (0.91)"
-    assert task().sentence(sample_answer(0), NAMES) == "nothing found"
+    assert task().summary(twice, NAMES) == "2 blue (0.91)"
+    assert task().summary(sample_answer(0), NAMES) == "nothing found"
     unsure = sample_answer() | {"scores": torch.tensor([0.4, 0.3, 0.2])}
-    assert task().sentence(unsure, NAMES) == "1 blue (0.40)"
+    assert task().summary(unsure, NAMES) == "1 blue (0.40)"
     assert len(sure(unsure)["rle"]) == 1
 
 
 @pytest.mark.parametrize("with_masks", [True, False])
 def test_plain_values_say_all_there_is(with_masks):
     answer = sample_answer(with_masks=with_masks)
-    said = json.loads(json.dumps(task().as_dict(answer, NAMES)))["objects"]
+    said = json.loads(json.dumps(task().to_json(answer, NAMES)))["objects"]
     assert [item["class"] for item in said] == ["blue", "red", "blue"]
     assert said[0]["box"] == [2.0, 9.5, 33.0, 38.0]
     assert said[1]["score"] == pytest.approx(0.75)
@@ -177,7 +177,7 @@ def test_a_picture_keeps_its_size_and_shows_boxes_at_their_place(size):
     image = Image.new("RGB", (width, height), (120, 120, 120))
     boxes = torch.tensor([[0.2 * width, 0.4 * height, 0.9 * width, 0.95 * height]])
     answer = {"boxes": boxes, "labels": torch.tensor([2]), "scores": torch.tensor([0.8])}
-    drawn = np.asarray(task("retinanet").picture(image, answer, NAMES))
+    drawn = np.asarray(task("retinanet").draw_prediction(image, answer, NAMES))
     assert drawn.shape == (height, width, 3)
     assert np.asarray(image).std() == 0  # the image itself is as it was
     coloured = (drawn == colour_of(2)).all(-1)
@@ -219,8 +219,8 @@ def test_truth_is_drawn_as_answers_are_and_says_which_is_a_crowd(tmp_path, monke
     detection, names = task(), []
     monkeypatch.setattr("maxvit.tasks.detection.draw_objects", lambda image, objects, said: names.append(said) or image)
     truth = sample_answer() | {"crowd": torch.tensor([False, True, False])}
-    detection.picture_of_truth(Image.new("RGB", (41, 53)), truth, NAMES)
-    detection.picture(Image.new("RGB", (41, 53)), sample_answer(), NAMES)
+    detection.draw_target(Image.new("RGB", (41, 53)), truth, NAMES)
+    detection.draw_prediction(Image.new("RGB", (41, 53)), sample_answer(), NAMES)
     assert names == [["blue", "red (crowd)", "blue"], ["blue 0.91", "red 0.75"]]
 
 
@@ -241,10 +241,10 @@ def test_training_images_come_with_their_objects(tmp_path):
 
 def test_an_image_of_another_size_than_its_annotation_is_refused(tmp_path):
     detection = task()
-    images = detection.load_held_out(write_coco(tmp_path), NAMES)
+    images = detection.load_eval(write_coco(tmp_path), NAMES)
     first = next(iter(IMAGES))
     with pytest.raises(MaxViTError, match=rf"{first} is 61 x 37 pixels .*, and the annotations say 37 x 61"):
-        detection.truth(images.annotations[0], (61, 37))
+        detection.target(images.annotations[0], (61, 37))
     with Image.open(images.sources[0]) as image:
         image.resize((60, 37)).save(images.sources[0])
     with pytest.raises(MaxViTError, match=r"is 37 x 60 pixels"):
@@ -263,7 +263,7 @@ def test_a_scale_that_is_none_is_refused(scale):
 def test_the_task_is_found_by_its_name():
     found = find_task("detection")
     assert found.name == "detection"
-    assert found.judged_by == "ap"
+    assert found.monitor == "ap"
 
 
 def test_without_pycocotools_the_extra_is_named(monkeypatch):

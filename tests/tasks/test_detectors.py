@@ -321,18 +321,18 @@ def test_each_detector_learns_two_images_by_heart(detector):
     for norm in network.modules():
         if isinstance(norm, nn.BatchNorm2d):
             norm.momentum = 0.3  # the network's own would need far more steps to know its images
-    images, truths = make_scene()
+    images, targets = make_scene()
     optimizer = torch.optim.AdamW(network.parameters())
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=120)
     for _ in range(120):
         optimizer.zero_grad()
-        total(network(images, truths))["loss"].backward()
+        total(network(images, targets))["loss"].backward()
         nn.utils.clip_grad_norm_(network.parameters(), 5.0)
         optimizer.step()
         schedule.step()
     with torch.inference_mode():
         answers = network.eval()(images)
-    for answer, truth in zip(answers, truths, strict=True):
+    for answer, truth in zip(answers, targets, strict=True):
         number = len(truth["labels"])
         order = answer["labels"][:number].argsort()
         assert answer["labels"][:number][order].tolist() == truth["labels"].tolist()  # they come before all others

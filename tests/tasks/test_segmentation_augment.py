@@ -12,12 +12,12 @@ from maxvit.data.transforms import denormalise
 from maxvit.tasks import make_task
 from maxvit.tasks.segmentation.augment import _Photometric
 
-SPEC = Preprocessing(image_size=(64, 96), fit="squash", crop_fraction=1.0)
+SPEC = Preprocessing(image_size=(64, 96), fit="squash", crop_pct=1.0)
 
 
 def sample(folder, spec=SPEC, **settings):
     task = make_task({"name": "segmentation", **settings})
-    images = task.load_held_out(folder, ["red", "green", "blue"])
+    images = task.load_eval(folder, ["red", "green", "blue"])
     image, truth = task.augment(spec, images.sources[0], images.annotations[0])
     return denormalise(spec, image[None])[0], truth
 
@@ -53,14 +53,14 @@ def test_what_is_outside_the_image_is_ignored_and_of_the_mean_colour(folder):
 
 @pytest.mark.parametrize("factor", [1.0, 2.0])
 def test_a_scale_is_that_of_the_shorter_side(folder, factor):
-    spec = Preprocessing(image_size=(290, 290), fit="squash", crop_fraction=1.0)
+    spec = Preprocessing(image_size=(290, 290), fit="squash", crop_pct=1.0)
     _, truth = sample(folder, spec, scale=(factor, factor), flip=False)
     widths = (truth[100] == 1).sum().item()  # a stripe 10 of 29 pixels wide
     assert widths == 100 * factor
 
 
 def test_half_of_the_images_are_mirrored_unless_they_must_not(folder):
-    spec = Preprocessing(image_size=(58, 58), fit="squash", crop_fraction=1.0)
+    spec = Preprocessing(image_size=(58, 58), fit="squash", crop_pct=1.0)
 
     def first_is_left(flip):
         _, truth = sample(folder, spec, scale=(1, 1), flip=flip)
@@ -101,13 +101,13 @@ def test_task_and_annotations_travel_to_other_processes(folder):
     again, there = pickle.loads(pickle.dumps((task, images)))
     size = some_classes(0).shape
     assert again.settings == task.settings
-    assert torch.equal(again.truth(there.annotations[1], size), task.truth(images.annotations[1], size))
+    assert torch.equal(again.target(there.annotations[1], size), task.target(images.annotations[1], size))
 
 
 def test_a_grey_network_gets_one_channel(folder):
-    spec = Preprocessing(image_size=(64, 64), fit="squash", crop_fraction=1.0, mean=(0.5,), std=(0.5,))
+    spec = Preprocessing(image_size=(64, 64), fit="squash", crop_pct=1.0, mean=(0.5,), std=(0.5,))
     task = make_task({"name": "segmentation"})
-    images = task.load_held_out(folder, ["a", "b", "c"])
+    images = task.load_eval(folder, ["a", "b", "c"])
     assert task.augment(spec, images.sources[0], images.annotations[0])[0].shape == (1, 64, 64)
 
 

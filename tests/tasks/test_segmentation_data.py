@@ -20,7 +20,7 @@ SIZE = (37, 29)
 
 
 def truth(images, index):
-    return TASK.truth(images.annotations[index], SIZE)
+    return TASK.target(images.annotations[index], SIZE)
 
 
 def test_a_split_folder_has_its_parts(tmp_path):
@@ -31,12 +31,12 @@ def test_a_split_folder_has_its_parts(tmp_path):
     assert [len(s) for s in (splits.train, splits.val, splits.test)] == [3, 2, 1]
     assert splits.train.class_names == ["red", "green", "blue"]
     assert torch.equal(truth(splits.train, 2), torch.from_numpy(some_classes(2)))
-    held_out = TASK.load_held_out(tmp_path, ["red", "green", "blue"])
+    held_out = TASK.load_eval(tmp_path, ["red", "green", "blue"])
     assert [str(s) for s in held_out.sources] == [str(tmp_path / "test/images/0.png")]
     for removed, left in (("test", "val"), ("val", "all")):
         assert held_out.part == removed
         shutil.rmtree(tmp_path / removed)
-        held_out = TASK.load_held_out(tmp_path, ["red", "green", "blue"])
+        held_out = TASK.load_eval(tmp_path, ["red", "green", "blue"])
         assert held_out.part == left
     assert len(held_out) == 3
 
@@ -82,12 +82,12 @@ def test_coco_stuff_is_taken_as_it_is(tmp_path, masks):
 def test_classes_are_numbered_as_the_network_has_them(tmp_path):
     write_folder(tmp_path, "images", "masks", 1)
     (tmp_path / "classes.txt").write_text("red\ngreen\nblue\n")
-    held_out = TASK.load_held_out(tmp_path, ["blue", "other", "green", "red"])
+    held_out = TASK.load_eval(tmp_path, ["blue", "other", "green", "red"])
     renumbered = np.array([3, 2, 0])
     expected = np.where(some_classes(0) == 255, 255, renumbered[some_classes(0) % 255])
     assert torch.equal(truth(held_out, 0), torch.from_numpy(expected.astype(np.uint8)))
     with pytest.raises(MaxViTError, match=r"'green' of .* is no class of the model"):
-        TASK.load_held_out(tmp_path, ["red", "blue"])
+        TASK.load_eval(tmp_path, ["red", "blue"])
 
 
 @pytest.mark.parametrize("mode", ["P", "L", "I;16"])
@@ -99,7 +99,7 @@ def test_a_mask_of_any_one_channel_is_read_by_its_values(tmp_path, mode):
     mask.save(tmp_path / "masks/0.png")
     with Image.open(tmp_path / "masks/0.png") as image:
         assert image.mode == mode
-    assert torch.equal(truth(TASK.load_held_out(tmp_path, ["a", "b", "c"]), 0), torch.from_numpy(some_classes(0)))
+    assert torch.equal(truth(TASK.load_eval(tmp_path, ["a", "b", "c"]), 0), torch.from_numpy(some_classes(0)))
 
 
 def break_size(folder):
@@ -138,7 +138,7 @@ def test_a_mask_that_cannot_be_used_is_named(tmp_path, damage, message):
     write_folder(tmp_path, "images", "masks", 2)
     (tmp_path / "classes.txt").write_text("a\nb\nc\n")
     damage(tmp_path)
-    images = TASK.load_held_out(tmp_path, ["a", "b", "c"])
+    images = TASK.load_eval(tmp_path, ["a", "b", "c"])
     with pytest.raises(MaxViTError, match=message):
         truth(images, 0)
 
@@ -189,7 +189,7 @@ def test_images_without_a_mask_and_masks_without_an_image_are_left_out_and_count
     write_folder(tmp_path, "images", "masks", 4)
     (tmp_path / "masks/1.png").unlink()
     (tmp_path / "images/2.png").unlink()
-    held_out = TASK.load_held_out(tmp_path, ["a", "b", "c"])
+    held_out = TASK.load_eval(tmp_path, ["a", "b", "c"])
     assert list(held_out.names) == ["0.png", "3.png"]
     assert list(held_out.passed_over) == [
         PassedOver(tmp_path / "images/1.png", "without a mask"),
@@ -207,7 +207,7 @@ def test_masks_of_other_names_than_the_images_are_refused(tmp_path):
 
 def test_an_image_and_its_mask_may_be_named_in_two_unicode_forms(tmp_path):
     write_pair(tmp_path / "images/caf\u00e9.png", tmp_path / "masks/cafe\u0301.png", some_classes(0))
-    assert len(TASK.load_held_out(tmp_path, ["a", "b", "c"])) == 1
+    assert len(TASK.load_eval(tmp_path, ["a", "b", "c"])) == 1
 
 
 def test_masks_with_a_gap_between_their_values_are_refused(tmp_path):

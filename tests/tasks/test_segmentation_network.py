@@ -42,7 +42,7 @@ class Picks(nn.Module):
     ],
 )
 def test_the_finest_map_that_is_asked_for_is_read_and_gives_the_logits(decoder, finest, strides, given):
-    _, network = a_network(decoder, finest=finest)
+    _, network = a_network(decoder, finest_stride=finest)
     assert network.head.strides == strides
     seen = []
     network.head.classifier.register_forward_pre_hook(lambda _, x: seen.append(x[0].shape[2:]))
@@ -59,7 +59,7 @@ def test_the_finest_map_that_is_asked_for_is_read_and_gives_the_logits(decoder, 
 @pytest.mark.parametrize("finest", [2, 4])
 @pytest.mark.parametrize("size", [(65, 97), (33, 64), (96, 127)])
 def test_logits_lie_over_the_image_at_odd_sizes(size, finest):
-    settings = SegmentationSettings(decoder_channels=64, finest=finest)
+    settings = SegmentationSettings(decoder_channels=64, finest_stride=finest)
     head = SegmentationHead(dict.fromkeys((2, 4, 8, 16, 32), 64), 3, settings)
     head.decoder, head.classifier = Picks(2), nn.Identity()  # the finest map
     maps = []
@@ -76,10 +76,10 @@ def test_logits_lie_over_the_image_at_odd_sizes(size, finest):
 
 @pytest.mark.parametrize(("decoder", "finest"), FINEST)
 def test_every_parameter_learns_at_an_odd_size(decoder, finest):
-    task, network = a_network(decoder, finest=finest, dice_weight=0.5)
-    images, truths = torch.randn(2, 3, 65, 97), torch.randint(0, 3, (2, 65, 97), dtype=torch.uint8)
+    task, network = a_network(decoder, finest_stride=finest, dice_weight=0.5)
+    images, targets = torch.randn(2, 3, 65, 97), torch.randint(0, 3, (2, 65, 97), dtype=torch.uint8)
     nn.init.normal_(network.head.classifier.weight)  # its own are so small that gradients below could pass for none
-    task.losses(network.train(), images, truths)["loss"].backward()
+    task.losses(network.train(), images, targets)["loss"].backward()
     learns = {name: p for name, p in network.named_parameters() if p.requires_grad}
     assert [name for name, p in learns.items() if p.grad is None or not torch.isfinite(p.grad).all()] == []
     assert all(p.grad.abs().sum() > 0 for p in network.head.classifier.parameters())
@@ -92,7 +92,7 @@ def test_every_parameter_learns_at_an_odd_size(decoder, finest):
 
 @pytest.mark.parametrize(("decoder", "finest"), FINEST)
 def test_an_image_is_answered_alike_alone_and_in_a_batch(decoder, finest):
-    _, network = a_network(decoder, finest=finest)
+    _, network = a_network(decoder, finest_stride=finest)
     images = torch.randn(3, 3, 37, 66)
     with torch.inference_mode():
         together, alone = network.eval()(images), network(images[1:2])
@@ -103,17 +103,17 @@ def test_an_image_is_answered_alike_alone_and_in_a_batch(decoder, finest):
 def test_two_halves_are_learnt(decoder):
     task, network = a_network(decoder, classes=2)
     images = torch.randn(2, 3, 64, 96) * 0.1
-    truths = torch.zeros(2, 64, 96, dtype=torch.uint8)
-    truths[:, :, 40:] = 1
-    images += truths[:, None] * 2.0
+    targets = torch.zeros(2, 64, 96, dtype=torch.uint8)
+    targets[:, :, 40:] = 1
+    images += targets[:, None] * 2.0
     optimizer = torch.optim.AdamW(network.train().parameters(), lr=1e-3)
     for _ in range(12):
-        loss = task.losses(network, images, truths)["loss"]
+        loss = task.losses(network, images, targets)["loss"]
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
     logits = network(images)  # batch norms of a dozen updates have no statistics yet
-    assert (logits.argmax(1) == truths).float().mean() > 0.97
+    assert (logits.argmax(1) == targets).float().mean() > 0.97
 
 
 def test_at_the_start_all_classes_are_about_as_likely():
@@ -130,11 +130,11 @@ def test_upernet_says_that_it_cannot_learn_from_one_image():
 
 @pytest.mark.parametrize(("decoder", "finest"), FINEST)
 def test_a_checkpoint_holds_the_whole_network(decoder, finest, tmp_path):
-    _, network = a_network(decoder, finest=finest, dropout=0.3)
+    _, network = a_network(decoder, finest_stride=finest, dropout=0.3)
     network.save(tmp_path / "a.safetensors")
     again = load_network(tmp_path / "a.safetensors")
     images = torch.randn(2, 3, 64, 64)
-    assert (again.settings.decoder, again.settings.finest) == (decoder, finest)
+    assert (again.settings.decoder, again.settings.finest_stride) == (decoder, finest)
     assert again.head.dropout.p == 0.3
     with torch.inference_mode():
         torch.testing.assert_close(again(images), network.eval()(images), rtol=0, atol=0)
@@ -156,8 +156,8 @@ def test_channels_are_dropped_in_training_only():
 @pytest.mark.full
 @pytest.mark.parametrize(("decoder", "finest"), FINEST)
 def test_a_graph_answers_as_the_network(decoder, finest):
-    task, network = a_network(decoder, finest=finest)
-    module = task.exported(network.eval()).module
+    task, network = a_network(decoder, finest_stride=finest)
+    module = task.export_spec(network.eval()).module
     images = torch.randn(3, 3, 64, 96)
     with torch.no_grad():
         program = torch.export.export(
@@ -170,7 +170,7 @@ def test_a_graph_answers_as_the_network(decoder, finest):
     ("setting", "message"),
     [
         ({"decoder": "pspnet"}, "task.decoder"),
-        ({"finest": 8}, "task.finest"),
+        ({"finest_stride": 8}, "task.finest_stride"),
         ({"decoder_channels": 100}, "multiple of 64"),
         ({"scale": [2.0, 0.5]}, "smallest, largest"),
         ({"slide_stride": 0}, "task.slide_stride"),

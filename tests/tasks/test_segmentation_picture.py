@@ -22,7 +22,7 @@ def an_answer():
 
 def test_a_picture_mixes_colours_half_and_half_and_outlines_in_full():
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 150, 3), np.uint8))
-    drawn = np.asarray(TASK.picture(image, an_answer(), NAMES)).astype(int)
+    drawn = np.asarray(TASK.draw_prediction(image, an_answer(), NAMES)).astype(int)
     assert drawn.shape == (90, 150, 3)
     pixels = np.asarray(image).astype(int)
     assert np.array_equal(drawn[70:88, 60:90], (pixels[70:88, 60:90] + palette()[0]) // 2)
@@ -34,34 +34,34 @@ def test_what_is_ignored_stays_as_it_is():
     image = Image.new("RGB", (150, 90), (10, 20, 30))
     truth = an_answer()
     truth[70:80, 60:80] = 255
-    drawn = np.asarray(TASK.picture_of_truth(image, truth, NAMES))
+    drawn = np.asarray(TASK.draw_target(image, truth, NAMES))
     assert np.array_equal(drawn[70:80, 60:80], np.asarray(image)[70:80, 60:80])
 
 
 def test_the_background_stays_as_it_is():
     image = Image.new("RGB", (150, 90), (10, 20, 30))
-    drawn = np.asarray(TASK.picture(image, an_answer(), ["background", *NAMES[1:]]))
+    drawn = np.asarray(TASK.draw_prediction(image, an_answer(), ["background", *NAMES[1:]]))
     assert np.array_equal(drawn[:50, :90], np.asarray(image)[:50, :90])
     assert np.array_equal(drawn[50:, 99], np.broadcast_to(palette()[0], (40, 3)))  # where another class begins
 
 
 def test_a_small_image_has_no_legend():
     image, one = Image.new("RGB", (250, 199)), torch.zeros(199, 250, dtype=torch.uint8)
-    assert (np.asarray(TASK.picture(image, one, NAMES)) == palette()[0] // 2).all()
+    assert (np.asarray(TASK.draw_prediction(image, one, NAMES)) == palette()[0] // 2).all()
 
 
 def test_the_legend_names_classes_that_are_there():
     image = Image.new("RGB", (250, 200))
     one = torch.zeros(200, 250, dtype=torch.uint8)
-    corner = np.asarray(TASK.picture(image, one, NAMES))[2:12, 2:30]
+    corner = np.asarray(TASK.draw_prediction(image, one, NAMES))[2:12, 2:30]
     assert (corner == palette()[0]).all(-1).any()
-    assert not np.array_equal(corner, np.asarray(TASK.picture(image, one, ["other", *NAMES[1:]]))[2:12, 2:30])
+    assert not np.array_equal(corner, np.asarray(TASK.draw_prediction(image, one, ["other", *NAMES[1:]]))[2:12, 2:30])
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 200), (200, 3)])
 def test_the_smallest_picture_is_drawn(size):
     classes = torch.zeros(size, dtype=torch.uint8)
-    assert TASK.picture(Image.new("RGB", size[::-1]), classes, NAMES).size == size[::-1]
+    assert TASK.draw_prediction(Image.new("RGB", size[::-1]), classes, NAMES).size == size[::-1]
 
 
 def test_colours_of_classes_all_differ():
@@ -70,7 +70,7 @@ def test_colours_of_classes_all_differ():
 
 
 def test_shares_are_of_all_pixels_the_largest_first():
-    said = TASK.as_dict(an_answer(), NAMES)
+    said = TASK.to_json(an_answer(), NAMES)
     tree, sky = 90 * 50 / 13500, 30 * 50 / 13500
     assert said == {
         "height": 90,
@@ -78,7 +78,7 @@ def test_shares_are_of_all_pixels_the_largest_first():
         "shares": {"road": pytest.approx(1 - tree - sky), "tree": pytest.approx(tree), "sky": pytest.approx(sky)},
     }
     assert list(said["shares"]) == ["road", "tree", "sky"]
-    assert TASK.sentence(an_answer(), NAMES) == "road 55.6%, tree 33.3%, sky 11.1%"
+    assert TASK.summary(an_answer(), NAMES) == "road 55.6%, tree 33.3%, sky 11.1%"
 
 
 def test_masks_are_written_so_that_they_can_be_read_as_masks(tmp_path):

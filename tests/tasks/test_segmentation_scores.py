@@ -63,26 +63,26 @@ def test_figures_by_hand():
 def some_images():
     sizes = [(5, 7), (11, 3), (2, 13), (17, 19)]
     answers = [torch.randint(0, 6, size, dtype=torch.uint8) for size in sizes]
-    truths = [torch.randint(0, 6, size, dtype=torch.uint8) for size in sizes]
-    truths[1][:4] = 255
-    return answers, truths
+    targets = [torch.randint(0, 6, size, dtype=torch.uint8) for size in sizes]
+    targets[1][:4] = 255
+    return answers, targets
 
 
 def test_miou_is_that_of_scikit_learn():
-    answers, truths = some_images()
+    answers, targets = some_images()
     metric = SegmentationMetric([str(i) for i in range(6)])
-    metric.add(answers, truths)
-    answer, truth = torch.cat([a.flatten() for a in answers]), torch.cat([t.flatten() for t in truths])
+    metric.add(answers, targets)
+    answer, truth = torch.cat([a.flatten() for a in answers]), torch.cat([t.flatten() for t in targets])
     there = truth != 255
     assert metric.compute()["miou"] == pytest.approx(jaccard_score(truth[there], answer[there], average="macro"))
 
 
 def test_parts_of_several_processes_make_the_whole():
-    answers, truths = some_images()
+    answers, targets = some_images()
     whole, first, second = (SegmentationMetric([str(i) for i in range(6)]) for _ in range(3))
-    whole.add(answers, truths)
-    first.add(answers[:1], truths[:1])
-    second.add(answers[1:], truths[1:])
+    whole.add(answers, targets)
+    first.add(answers[:1], targets[:1])
+    second.add(answers[1:], targets[1:])
     first.merge(pickle.loads(pickle.dumps(second.state())))
     assert first.compute() == whole.compute()
     assert first.rows() == whole.rows()

@@ -23,7 +23,7 @@ class Sum(nn.Module):
         super().__init__()
         self.strides, self.scale = strides, nn.Parameter(torch.ones(1, 1))
 
-    def forward(self, maps, size, truths=None):
+    def forward(self, maps, size, targets=None):
         return self.scale * sum(m.mean() for m in maps)
 
 
@@ -109,7 +109,7 @@ def test_answers_with_a_place_are_of_the_whole_image(task, size):
     for side in (pixels[:edge], pixels[-edge:], pixels[:, :edge], pixels[:, -edge:]):
         side[:] = 255
     task = make_task({"name": task})
-    spec = Preprocessing(image_size=(64, 64), fit="aspect", crop_fraction=1.0, mean=(0,) * 3, std=(1,) * 3)
+    spec = Preprocessing(image_size=(64, 64), fit="aspect", crop_pct=1.0, mean=(0,) * 3, std=(1,) * 3)
     prepared = task.prepare(spec, pixels)
     assert prepared.shape[1:] == task.prepared_size(spec, size)
     for side in (prepared[:, 0], prepared[:, -1], prepared[:, :, 0], prepared[:, :, -1]):

@@ -112,7 +112,7 @@ def test_early_stopping_ends_a_run_that_gains_nothing(small_recipe, tmp_path, mo
 
 def test_the_rate_follows_the_square_root_of_the_batch(small_recipe, tmp_path, poison):
     rates = poison([])
-    train(small_recipe("optimization.learning_rate_for_batch=2", "optimization.epochs=1"), tmp_path / "run")
+    train(small_recipe("optimization.base_batch_size=2", "optimization.epochs=1"), tmp_path / "run")
     assert rates[0] == pytest.approx(1e-3 * 2)  # 8 images, meant for 2
 
 

@@ -57,7 +57,7 @@ def test_the_pretraining_recipe_is_the_paper_s():
     assert (optimization.epochs, recipe.data.batch_size, recipe.data.mixup) == (300, 4096, 0.8)
     assert recipe.data.rand_augment == (2, 15)
     assert (optimization.learning_rate, optimization.min_learning_rate) == (3e-3, 1e-5)
-    assert (optimization.weight_decay, optimization.clip_norm, optimization.ema_decay) == (0.05, 1.0, 0.9999)
+    assert (optimization.weight_decay, optimization.grad_clip_norm, optimization.ema_decay) == (0.05, 1.0, 0.9999)
     assert int(optimization.warmup_epochs * -(-1_281_167 // 4096)) == 10_000
     rates = [VARIANTS[f"maxvit_{size}"].drop_path_rate for size in ("tiny", "small", "base", "large")]
     assert (recipe.model.drop_path_rate, rates) == (None, [0.2, 0.3, 0.4, 0.6])
@@ -73,7 +73,7 @@ def test_a_recipe_survives_the_way_to_yaml_and_back(name, tmp_path):
 def test_to_yaml_says_every_value(name):
     said = yaml.safe_load(load_recipe(name).to_yaml())
     assert set(said) == {"task", "seed", "model", "data", "optimization", "engine", "checkpoints"}
-    assert said["optimization"].keys() >= {"clip_norm", "min_learning_rate"}  # which no recipe sets
+    assert said["optimization"].keys() >= {"grad_clip_norm", "min_learning_rate"}  # which no recipe sets
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_an_unknown_recipe_is_an_error_that_suggests_the_right_one():
         ("optimization.learning_rate=inf", ["optimization.learning_rate is inf", "finite number"]),
         ("data.batch_size=1", ["data.batch_size is 1", "greater than or equal to 2"]),
         ("data.val_fraction=1", ["data.val_fraction is 1", "less than 1"]),
-        ("data.crop_fraction=0", ["data.crop_fraction is 0", "greater than 0"]),
+        ("data.crop_pct=0", ["data.crop_pct is 0", "greater than 0"]),
         ("data.workers=-1", ["data.workers is -1", "greater than or equal to 0"]),
         ("data.augmentation=photo", ["data.augmentation is 'photo'", "'none', 'characters' or 'photos'"]),
         ("data.image_size=big", ["data.image_size is 'big'"]),

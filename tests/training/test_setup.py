@@ -26,12 +26,12 @@ def listed(tmp_path):
 
 @pytest.mark.parametrize(("missing", "limit", "enough"), [(2, 0.25, True), (3, 0.25, False), (3, 0.5, True)])
 def test_missing_images_count_as_images_that_cannot_be_read(listed, missing, limit, enough):
-    recipe = load_recipe("folder", [listed(missing), f"data.broken_limit={limit}"])
+    recipe = load_recipe("folder", [listed(missing), f"data.max_unreadable_fraction={limit}"])
     if enough:
         assert len(load_data(recipe).train) == 6 - missing
         return
     with pytest.raises(
-        MaxViTError, match=r"3 of the 8 images are missing, more than data\.broken_limit \(25%\) allows"
+        MaxViTError, match=r"3 of the 8 images are missing, more than data\.max_unreadable_fraction \(25%\) allows"
     ):
         load_data(recipe)
 

@@ -55,7 +55,7 @@ def test_several_labels_are_judged_by_mean_average_precision_and_one_label_by_ac
     )
     of_lists.load()
     of_folders.load()
-    assert (of_lists.judged_by, of_folders.judged_by) == ("mAP", "accuracy")
+    assert (of_lists.monitor, of_folders.monitor) == ("mAP", "accuracy")
     assert isinstance(of_lists.metric(["blue", "red"]), MultiLabelMetric)
     assert of_folders.metric(["blue", "red"]) is None
 

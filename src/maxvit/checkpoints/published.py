@@ -32,15 +32,15 @@ def timm_preprocessing(image_size: Size, classes: int) -> Preprocessing:
     The 1K weights at 224 take ImageNet's mean and deviation, the others pixels scaled to -1..1.
     """
     if min(image_size) > 224:
-        return Preprocessing(image_size=image_size, fit="squash", crop_fraction=1.0, mean=HALF, std=HALF)
+        return Preprocessing(image_size=image_size, fit="squash", crop_pct=1.0, mean=HALF, std=HALF)
     if classes > 1000:  # ImageNet-21K
-        return Preprocessing(image_size=image_size, crop_fraction=0.95, mean=HALF, std=HALF)
-    return Preprocessing(image_size=image_size, crop_fraction=0.95)
+        return Preprocessing(image_size=image_size, crop_pct=0.95, mean=HALF, std=HALF)
+    return Preprocessing(image_size=image_size, crop_pct=0.95)
 
 
 def torchvision_preprocessing(image_size: Size) -> Preprocessing:
     """What torchvision's weights say: resize the short side, then the centre."""
-    return Preprocessing(image_size=image_size, crop_fraction=1.0)
+    return Preprocessing(image_size=image_size, crop_pct=1.0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -103,9 +103,9 @@ def _told(
             complain(f"error: {answered.error}")
             continue
         if as_json:
-            typer.echo(json.dumps({"image": answered.name, **task.as_dict(answered.answer, names)}))
+            typer.echo(json.dumps({"image": answered.name, **task.to_json(answered.answer, names)}))
         else:
-            typer.echo(f"{answered.name}: {task.sentence(answered.answer, names)}")
+            typer.echo(f"{answered.name}: {task.summary(answered.answer, names)}")
         if pictures is not None:
             stem = Path(answered.name).stem  # images of several folders may have one
             names_of = itertools.chain([stem], (f"{stem}-{number}" for number in itertools.count(2)))
@@ -119,7 +119,7 @@ def _draw(answered: "Answered", predictor: "TaskPredictor", path: Path) -> None:
     from maxvit.storage import write_atomically
 
     image = decode(answered.name, predictor.preprocessing)
-    picture = predictor.task.picture(image, answered.answer, predictor.class_names)
+    picture = predictor.task.draw_prediction(image, answered.answer, predictor.class_names)
     write_atomically(path, lambda p: picture.save(p, "png"))
 
 
@@ -149,7 +149,7 @@ def evaluate_task(
         raise MaxViTError(f"{data} does not exist: check the path")
     if out is not None:
         check_folder(out)
-    found = task.load_held_out(Path(data), network.class_names)
+    found = task.load_eval(Path(data), network.class_names)
     complain(describe(found))
     images, sentence = without_training(found, data, network.provenance, partial(task.load, Path(data)), everything)
     if sentence:

@@ -68,7 +68,7 @@ def evaluate(
         return
     from maxvit.data.builtin import load_digits
     from maxvit.data.describing import describe
-    from maxvit.data.load import load_held_out, load_images
+    from maxvit.data.load import load_eval, load_images
     from maxvit.inference.device import choose_device
     from maxvit.inference.engines import open_sizes
     from maxvit.inference.evaluate import evaluate_sizes, size_name
@@ -89,7 +89,7 @@ def evaluate(
         images = load_digits().test
         assert images is not None
     else:
-        found = load_held_out(data, opened.class_names)
+        found = load_eval(data, opened.class_names)
         complain(describe(found))
         images, sentence = without_training(found, data, opened.provenance, partial(load_images, data), everything)
         if sentence:

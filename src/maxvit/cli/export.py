@@ -62,7 +62,7 @@ def export(
     from maxvit.create import load_model
     from maxvit.errors import MaxViTError
     from maxvit.export.export import ENDINGS, Format, export_model
-    from maxvit.export.options import Form, Precision
+    from maxvit.export.options import ExportOptions, Precision
     from maxvit.export.task import export_task
     from maxvit.storage import weights_of
 
@@ -71,7 +71,7 @@ def export(
         raise MaxViTError(f"--int8 and --precision {precision} were given: choose one of them")
     if scale_windows and size is None:
         raise MaxViTError("--scale-windows is for --size, which was not given: add it, or leave --scale-windows out")
-    form = Form(
+    form = ExportOptions(
         image_size=read_size(size) if size else None,
         batch=batch,
         any_size=any_size,
@@ -86,7 +86,7 @@ def export(
         if target.exists() and not force:
             raise MaxViTError(f"{target} exists already: choose another name with --out, or replace it with --force")
     if (network := open_task(checkpoint, task, None)) is not None:
-        if form != Form(image_size=form.image_size, batch=form.batch) or scale_windows or images:
+        if form != ExportOptions(image_size=form.image_size, batch=form.batch) or scale_windows or images:
             raise MaxViTError(
                 "files of other tasks than classification take --to, --size and --batch: leave the rest out"
             )

@@ -41,8 +41,8 @@ class Examples(Protocol):
         """An image as it is judged, and its truth. Raises `MaxViTError` if it cannot be read."""
         ...
 
-    def together(self, truths: Sequence[Any], training: bool) -> Any:
-        """The truths of a batch; its length is their number."""
+    def together(self, targets: Sequence[Any], training: bool) -> Any:
+        """The targets of a batch; its length is their number."""
         ...
 
 
@@ -85,6 +85,6 @@ class LabelledExamples:
         """See `Examples`."""
         return preprocess(self.spec, self.images.sources[index]), self.labels[index]
 
-    def together(self, truths: Sequence[Tensor], training: bool) -> Tensor:
+    def together(self, targets: Sequence[Tensor], training: bool) -> Tensor:
         """(B,) int64, or (B, classes) float32."""
-        return torch.stack(list(truths)) if truths else self.labels[:0]
+        return torch.stack(list(targets)) if targets else self.labels[:0]

@@ -31,7 +31,7 @@ def load_images(path: str, val_fraction: float = 0.2, seed: int = 0) -> Splits:
     return load_folder(place, val_fraction, seed)
 
 
-def load_held_out(path: str, class_names: list[str] | None) -> LabelledImages:
+def load_eval(path: str, class_names: list[str] | None) -> LabelledImages:
     """The images to judge a model by, of a data set of any kind: its test part, else val; else all, of folder or list.
 
     Args:

@@ -26,7 +26,7 @@ class Batch(NamedTuple):
     Attributes:
         images: (B, C, H, W) float32.
         labels: The truth of each, as `Examples.together` gives it: (B,) int64; or (B, classes) float32, a share or 0
-            and 1 for each class; of other tasks what `Task.stack` makes, and for evaluation a list.
+            and 1 for each class; of other tasks what `Task.collate` makes, and for evaluation a list.
         indices: (B,) int64, of each image in its data set.
         skipped: A sentence for each image that could not be read, and is not in the batch.
         weight: Of the mean over these images in the mean over a training batch, see `Step`.
@@ -56,7 +56,7 @@ class _Images(Dataset[Batch]):
 class _EvaluationImages(_Images):
     @bounded()
     def __getitem__(self, keys: list[int]) -> Batch:
-        tensors, truths, indices, broken = [], [], [], {}
+        tensors, targets, indices, broken = [], [], [], {}
         for index in keys:
             try:
                 tensor, truth = self.examples.evaluation(index)
@@ -64,9 +64,9 @@ class _EvaluationImages(_Images):
                 broken[index] = self._sentence(index, error)
                 continue
             tensors.append(tensor)
-            truths.append(truth)
+            targets.append(truth)
             indices.append(index)
-        return _batch(tensors, self.examples.together(truths, training=False), indices, broken)
+        return _batch(tensors, self.examples.together(targets, training=False), indices, broken)
 
 
 class _TrainingImages(_Images):
@@ -93,8 +93,8 @@ class _TrainingImages(_Images):
                     broken[index] = self._sentence(index, error)
         if len(found) == 1:
             found, indices = found * 2, indices * 2  # batch norm needs two values
-        truths = self.examples.together([truth for _, truth in found], training=True)
-        return _batch([tensor for tensor, _ in found], truths, indices, broken, step.weight)
+        targets = self.examples.together([truth for _, truth in found], training=True)
+        return _batch([tensor for tensor, _ in found], targets, indices, broken, step.weight)
 
     def _read(self, index: int, seed: int) -> tuple[Tensor, Any]:
         with torch.random.fork_rng(devices=[]):
@@ -103,11 +103,11 @@ class _TrainingImages(_Images):
 
 
 def _batch(
-    tensors: list[Tensor], truths: Any, indices: list[int], broken: dict[int, str], weight: float = 1.0
+    tensors: list[Tensor], targets: Any, indices: list[int], broken: dict[int, str], weight: float = 1.0
 ) -> Batch:
     images = torch.stack(tensors) if tensors else torch.empty(0)
     places = torch.tensor(indices, dtype=torch.int64)
-    return Batch(images, truths, places, list(broken.values()), weight, list(broken))
+    return Batch(images, targets, places, list(broken.values()), weight, list(broken))
 
 
 def training_batches(

@@ -30,7 +30,7 @@ def preprocess(spec: Preprocessing, image: ImageLike) -> Tensor:
     decoded = _decode(spec, image)
     size = target_size(spec, (decoded.height, decoded.width))
     piece = (decoded.height, decoded.width) if spec.fit == "squash" else size
-    cropped = centre_crop(decoded, piece, spec.crop_fraction)
+    cropped = centre_crop(decoded, piece, spec.crop_pct)
     if spec.interpolation == "bicubic-tf1":
         pixels = resize_tf1(np.asarray(cropped), size)
     else:

@@ -10,7 +10,7 @@ from maxvit.config import check_known
 from maxvit.data.images import ImageLike
 from maxvit.export import onnx
 from maxvit.export.openvino import check_openvino, write_openvino
-from maxvit.export.options import OPSETS, Form, description
+from maxvit.export.options import OPSETS, ExportOptions, description
 from maxvit.export.quantize import Quantization, quantized
 from maxvit.export.runtimes import in_onnxruntime, in_openvino
 from maxvit.export.torch_export import check_program, write_program
@@ -46,7 +46,7 @@ def export_model(
     model: MaxViT,
     path: str | Path,
     to: Format = "onnx",
-    form: Form = Form(),  # noqa: B008
+    form: ExportOptions = ExportOptions(),  # noqa: B008
     images: Sequence[ImageLike] = (),
     agreement: float = 0.99,
 ) -> Exported:

@@ -9,7 +9,7 @@ import torch
 
 from maxvit.config import Size
 from maxvit.errors import MaxViTError
-from maxvit.export.options import DTYPES, Form, description
+from maxvit.export.options import DTYPES, ExportOptions, description
 from maxvit.export.torch_export import trace
 from maxvit.model import MaxViT
 from maxvit.storage import write_together
@@ -42,7 +42,7 @@ def export_onnx(
         MaxViTError: If a package is missing, the network is too large for one file, or the file cannot be written.
     """
     path = Path(path)
-    form = Form(image_size=None if any_size else image_size, batch=None if any_batch else 1, any_size=any_size)
+    form = ExportOptions(image_size=None if any_size else image_size, batch=None if any_batch else 1, any_size=any_size)
     check_packages()
     write_together(path, weights_beside(model, path, form), lambda temporary: write_onnx(model, temporary, form))
 
@@ -56,14 +56,14 @@ def check_packages() -> None:
         raise MaxViTError(f"export to ONNX needs {error.name}: pip install 'maxvit[export]'") from error
 
 
-def check_form(form: Form) -> None:
+def check_form(form: ExportOptions) -> None:
     """Raises `MaxViTError` where a package is missing, or the form is none of ONNX's files."""
     check_packages()
     if form.any_size and form.precision == "bf16":
         raise MaxViTError("PyTorch's exporter writes no ONNX for any size in bf16: choose fp16, or one size")
 
 
-def weights_beside(model: MaxViT, path: Path, form: Form) -> Path | None:
+def weights_beside(model: MaxViT, path: Path, form: ExportOptions) -> Path | None:
     """The file of weights beside an ONNX file, PATH.data; None where they are part of it.
 
     Raises:
@@ -80,7 +80,7 @@ def weights_beside(model: MaxViT, path: Path, form: Form) -> Path | None:
     return path.with_name(f"{path.name}.data")
 
 
-def write_onnx(model: MaxViT, path: Path, form: Form) -> None:
+def write_onnx(model: MaxViT, path: Path, form: ExportOptions) -> None:
     """Write the file, and its weights beside it where `weights_beside` says so; not for int8."""
     if form.any_size:
         path.write_bytes(_any_size(model, form).SerializeToString())
@@ -116,7 +116,7 @@ def check_onnx(path: Path) -> None:
         raise MaxViTError(f"the ONNX file is not valid ({str(error).splitlines()[0]}): please report this") from error
 
 
-def _any_size(model: MaxViT, form: Form) -> "ModelProto":
+def _any_size(model: MaxViT, form: ExportOptions) -> "ModelProto":
     """What PyTorch makes of the program for any size."""
     from onnx import helper
 

@@ -26,7 +26,7 @@ from maxvit.errors import MaxViTError
 from maxvit.export import onnx_operators
 from maxvit.export.int8 import Range, quantize_weight
 from maxvit.export.onnx_graph import Graph, Value
-from maxvit.export.options import OPSETS, Form, description
+from maxvit.export.options import OPSETS, ExportOptions, description
 from maxvit.kernels.folding import fold_batch_norms, is_optimized
 from maxvit.kernels.known import network_change
 from maxvit.layers.attention import GroupAttention
@@ -37,7 +37,7 @@ from maxvit.model import Head, MaxViT, MaxViTBlock
 
 
 def deployed(
-    model: MaxViT, form: Form, int8: Mapping[str, Range] | None = None, data: BinaryIO | None = None
+    model: MaxViT, form: ExportOptions, int8: Mapping[str, Range] | None = None, data: BinaryIO | None = None
 ) -> ModelProto:
     """Write the network as an ONNX model.
 
@@ -83,7 +83,7 @@ def check_unchanged(model: MaxViT) -> None:
 class _Writer:
     """Walks through the network. A method adds one of its modules, and returns the name of what comes out."""
 
-    def __init__(self, form: Form, int8: Mapping[str, Range], data: BinaryIO | None) -> None:
+    def __init__(self, form: ExportOptions, int8: Mapping[str, Range], data: BinaryIO | None) -> None:
         self.graph, self.int8 = Graph(form.opset or OPSETS[1], form.dtype, data), int8
         self.standard = form.opset is not None
         self.quantized: dict[str, tuple[str, str, str]] = {}  # by value: itself in 8 bits, its scale and zero

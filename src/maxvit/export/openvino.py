@@ -4,12 +4,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from maxvit.errors import MaxViTError
-from maxvit.export.options import Form
+from maxvit.export.options import ExportOptions
 
 SECTION = "maxvit"  # of the file's rt_info, where its metadata are
 
 
-def check_openvino(form: Form) -> None:
+def check_openvino(form: ExportOptions) -> None:
     """Raises `MaxViTError` where the package is missing, or the form is none of OpenVINO's."""
     try:
         import openvino  # noqa: F401
@@ -21,7 +21,9 @@ def check_openvino(form: Form) -> None:
         raise MaxViTError("opset is of ONNX, and OpenVINO's files have operators of their own: leave it out")
 
 
-def write_openvino(path: Path, form: Form, metadata: dict[str, str], write_graph: Callable[[Path], object]) -> None:
+def write_openvino(
+    path: Path, form: ExportOptions, metadata: dict[str, str], write_graph: Callable[[Path], object]
+) -> None:
     """Write a `.xml` file, and a `.bin` file beside it.
 
     Args:

@@ -19,7 +19,7 @@ SMALLEST_ANY = 33  # pixels, see maxvit.export.torch_export
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Form:
+class ExportOptions:
     """What an exported file takes, what it gives, and how it computes.
 
     Attributes:
@@ -101,7 +101,7 @@ class Form:
             raise MaxViTError("the network's images keep their shapes, and a file for one size takes one: use any_size")
 
 
-def description(model: MaxViT, form: Form) -> dict[str, str]:
+def description(model: MaxViT, form: ExportOptions) -> dict[str, str]:
     """The metadata of a file, each value as JSON."""
     known = {**model.metadata(), "preprocessing": form.spec(model).to_dict(), "precision": form.precision}
     return {key: json.dumps(value) for key, value in known.items()}

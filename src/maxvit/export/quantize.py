@@ -17,7 +17,7 @@ from maxvit.data.transforms import denormalise, preprocess
 from maxvit.errors import MaxViTError
 from maxvit.export.int8 import Range, find_range, quantize_weight, rounded
 from maxvit.export.onnx import check_packages
-from maxvit.export.options import Form
+from maxvit.export.options import ExportOptions
 from maxvit.export.runtimes import Opener, in_onnxruntime
 from maxvit.kernels.folding import fold_batch_norms
 from maxvit.model import MaxViT
@@ -68,13 +68,17 @@ def quantize_onnx(
         MaxViTError: If there are too few images or one cannot be read, `agreement` is out of range, a package is
             missing, or the file cannot be written.
     """
-    made, result = quantized(model, Form(precision="int8"), images, agreement)
+    made, result = quantized(model, ExportOptions(precision="int8"), images, agreement)
     write_atomically(Path(path), lambda temporary: temporary.write_bytes(made.SerializeToString()))
     return result
 
 
 def quantized(
-    model: MaxViT, form: Form, images: Sequence[ImageLike], agreement: float, open_graph: Opener = in_onnxruntime
+    model: MaxViT,
+    form: ExportOptions,
+    images: Sequence[ImageLike],
+    agreement: float,
+    open_graph: Opener = in_onnxruntime,
 ) -> tuple["ModelProto", Quantization]:
     """The ONNX model of `quantize_onnx` in a form, not written yet; `open_graph` opens it where it will run.
 

@@ -17,13 +17,13 @@ from maxvit.errors import MaxViTError
 from maxvit.export.export import ENDINGS, Exported, Format
 from maxvit.export.onnx import ANY_OPSET, check_onnx, check_packages
 from maxvit.export.openvino import check_openvino, write_openvino
-from maxvit.export.options import Form
+from maxvit.export.options import ExportOptions
 from maxvit.export.runtimes import open_file
 from maxvit.export.verify import ALLOWED, NOISE, Verification
 from maxvit.storage import check_folder, write_together
 from maxvit.tasks import task_for
 from maxvit.tasks.network import TaskNetwork
-from maxvit.tasks.task import Graph
+from maxvit.tasks.task import ExportSpec
 
 
 def export_task(
@@ -33,7 +33,7 @@ def export_task(
     image_size: Size | None = None,
     batch: int | None = None,
 ) -> Exported:
-    """Write what `Task.exported` makes of a network, in fp32; compared with PyTorch before it is put in place.
+    """Write what `Task.export_spec` makes of a network, in fp32; compared with PyTorch before it is put in place.
 
     Args:
         network: It is left as it is.
@@ -53,9 +53,9 @@ def export_task(
     if to != "torch":
         check_packages()
     if to == "openvino":
-        check_openvino(Form())
+        check_openvino(ExportOptions())
     size = image_size or network.preprocessing.image_size
-    graph = task_for(network).exported(copy.deepcopy(network))
+    graph = task_for(network).export_spec(copy.deepcopy(network))
     graph.module.cpu().eval()
     any_batch = batch is None and graph.any_batch
     number = batch or (NOISE if any_batch else 1)
@@ -72,7 +72,7 @@ def export_task(
             _write_onnx(program, temporary, graph.outputs, metadata)
         else:
             write_openvino(
-                temporary, Form(), metadata, lambda onnx: _write_onnx(program, onnx, graph.outputs, metadata)
+                temporary, ExportOptions(), metadata, lambda onnx: _write_onnx(program, onnx, graph.outputs, metadata)
             )
         checked.append(_compare(graph, temporary, images))
 
@@ -117,7 +117,7 @@ def _write_onnx(program: ExportedProgram, path: Path, outputs: Sequence[str], me
     check_onnx(path)
 
 
-def _compare(graph: Graph, path: Path, images: Tensor) -> Verification:
+def _compare(graph: ExportSpec, path: Path, images: Tensor) -> Verification:
     """Run the file and the module on the same images."""
     with torch.inference_mode():
         answers = graph.module(images)

@@ -10,7 +10,7 @@ from torch.export import Dim, ExportedProgram
 
 from maxvit.config import Size
 from maxvit.errors import MaxViTError
-from maxvit.export.options import Form, description
+from maxvit.export.options import ExportOptions, description
 from maxvit.layers.sharing import sharing_copy
 from maxvit.model import MaxViT
 
@@ -52,7 +52,7 @@ class _Whole(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, model: MaxViT, form: Form) -> None:
+    def __init__(self, model: MaxViT, form: ExportOptions) -> None:
         super().__init__()
         self.network, self.dtype, self.pixels = sharing_copy(model).to("cpu", form.dtype).eval(), form.dtype, False
         self.network.set_any_size(form.any_size)
@@ -70,7 +70,7 @@ class _Whole(nn.Module):
         return self.network.config.probabilities(y) if self.pixels else y
 
 
-def trace(model: MaxViT, form: Form) -> ExportedProgram:
+def trace(model: MaxViT, form: ExportOptions) -> ExportedProgram:
     """The network in a form, for a file: the program uses the network's own memory.
 
     Args:
@@ -85,7 +85,7 @@ def trace(model: MaxViT, form: Form) -> ExportedProgram:
     return _trace(_Whole(model, form), images, free, form.any_size)
 
 
-def check_program(form: Form) -> None:
+def check_program(form: ExportOptions) -> None:
     """Raises `MaxViTError` where the form is none of PyTorch's programs."""
     if form.precision == "int8":
         raise MaxViTError("int8 in PyTorch's programs is slower than fp32: export it for ONNX Runtime or OpenVINO")
@@ -93,7 +93,7 @@ def check_program(form: Form) -> None:
         raise MaxViTError("opset is of ONNX, and PyTorch's programs have operators of their own: leave it out")
 
 
-def write_program(model: MaxViT, path: Path, form: Form) -> None:
+def write_program(model: MaxViT, path: Path, form: ExportOptions) -> None:
     """Write a `.pt2` file, which `torch.export.load` reads; what it is lies in its `metadata`."""
     with open(path, "wb") as file:
         torch.export.save(trace(model, form), file, extra_files=description(model, form))

@@ -10,7 +10,7 @@ from torch import Tensor
 from maxvit.data.images import ImageLike
 from maxvit.data.transforms import denormalise, normalise, preprocess
 from maxvit.errors import MaxViTError
-from maxvit.export.options import Form
+from maxvit.export.options import ExportOptions
 from maxvit.export.runtimes import open_file
 from maxvit.layers.sharing import sharing_copy
 from maxvit.model import MaxViT
@@ -42,7 +42,7 @@ class Verification:
     engine: str
 
 
-def verify(model: MaxViT, path: Path, form: Form, images: Sequence[ImageLike] = ()) -> Verification:
+def verify(model: MaxViT, path: Path, form: ExportOptions, images: Sequence[ImageLike] = ()) -> Verification:
     """Run a file and the network in PyTorch, in fp32, on the same images, random and real, and compare.
 
     Args:
@@ -72,7 +72,7 @@ def verify(model: MaxViT, path: Path, form: Form, images: Sequence[ImageLike] = 
     return Verification(largest, relative, allowed, len(torch.cat(expected)) - real, real, file.name)
 
 
-def _batches(model: MaxViT, form: Form, images: Sequence[ImageLike]) -> list[Tensor]:
+def _batches(model: MaxViT, form: ExportOptions, images: Sequence[ImageLike]) -> list[Tensor]:
     """What is given to the file: preprocessed images, or pixels."""
     size, random = form.size(model), torch.Generator().manual_seed(0)
     sizes = [size, (size[0] + 13, size[1] + 50)] if form.any_size else [size]
@@ -86,7 +86,7 @@ def _batches(model: MaxViT, form: Form, images: Sequence[ImageLike]) -> list[Ten
     return [denormalise(model.preprocessing, batch) for batch in batches] if form.from_pixels else batches
 
 
-def _answers(network: MaxViT, model: MaxViT, form: Form, batch: Tensor) -> Tensor:
+def _answers(network: MaxViT, model: MaxViT, form: ExportOptions, batch: Tensor) -> Tensor:
     """The network's, in its own type; pixels are normalised as prediction does it, one by one."""
     if form.from_pixels:
         batch = torch.stack([normalise(model.preprocessing, pixels.numpy()) for pixels in batch])
@@ -95,7 +95,7 @@ def _answers(network: MaxViT, model: MaxViT, form: Form, batch: Tensor) -> Tenso
     return model.config.probabilities(logits) if form.from_pixels else logits
 
 
-def _allowed(model: MaxViT, form: Form, batches: list[Tensor], expected: list[Tensor]) -> float | None:
+def _allowed(model: MaxViT, form: ExportOptions, batches: list[Tensor], expected: list[Tensor]) -> float | None:
     """The relative difference that the file may have."""
     if form.precision == "int8":
         return None

@@ -23,7 +23,7 @@ def without_training(
     """Of data that has no test or validation part, the images that training held out, if it trained on this data.
 
     Args:
-        images: What the data holds out itself, else all of it: as `load_held_out` gives them.
+        images: What the data holds out itself, else all of it: as `load_eval` gives them.
         place: Of the data.
         provenance: Of the network.
         redraw: Reads the data and splits it as training does, from the share that is held out and the seed.

@@ -20,7 +20,7 @@ from maxvit.layers.modes import evaluating
 from maxvit.tasks import task_for
 from maxvit.tasks.examples import TaskExamples
 from maxvit.tasks.network import TaskNetwork
-from maxvit.tasks.task import Answer, Truth
+from maxvit.tasks.task import Answer, Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Judged:
     index: int
     size: Size
     answer: Answer
-    truth: Truth
+    truth: Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ def judge(
 
     Args:
         network: It answers in evaluation mode, where it is, and is left in the mode that it was in.
-        images: Of classes that the network has, as `Task.load_held_out` gives them.
+        images: Of classes that the network has, as `Task.load_eval` gives them.
         batch_size: Images per forward.
         workers: Processes that decode.
         show_progress: Draw a bar on standard error.
@@ -108,17 +108,17 @@ def judge(
             skipped += batch.skipped
             if not len(batch.labels):
                 continue
-            sizes, truths = _apart(batch)
+            sizes, targets = _apart(batch)
             answers = answer_all(batch.images, sizes)
-            metric.add(answers, truths)
+            metric.add(answers, targets)
             count += len(answers)
-            rows = zip(batch.indices.tolist(), sizes, answers, truths, strict=True)
+            rows = zip(batch.indices.tolist(), sizes, answers, targets, strict=True)
             kept += [Judged(*row) for row in rows if row[0] in wanted]
     if not count:
         raise MaxViTError(f"none of the {len(images)} images can be read" + (f": {skipped[0]}" if skipped else ""))
     return Judgement(metric.compute(), metric.rows(), count, skipped, sorted(kept, key=lambda item: item.index))
 
 
-def _apart(batch: Batch) -> tuple[Sequence[Size], Sequence[Truth]]:
-    sizes, truths = zip(*batch.labels, strict=True)
-    return sizes, truths
+def _apart(batch: Batch) -> tuple[Sequence[Size], Sequence[Target]]:
+    sizes, targets = zip(*batch.labels, strict=True)
+    return sizes, targets

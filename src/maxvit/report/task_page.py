@@ -31,7 +31,7 @@ class TaskReport:
     facts: dict[str, str]
     history: list[dict[str, float]]  # a row an epoch
     judgement: Judgement
-    judged_by: str
+    monitor: str
     evaluated_on: str  # "60 held-out images (test)"
     pictures: list[Picture]
     config: str  # YAML text
@@ -57,20 +57,20 @@ def write_task_report(path: Path, report: TaskReport) -> None:
         "task_report.html.j2",
         report=report,
         judgement=report.judgement,
-        charts=_charts(report.history, report.judged_by),
+        charts=_charts(report.history, report.monitor),
         epochs=epochs_table(report.history),
         pictures=[_drawn(picture) for picture in report.pictures],
     )
 
 
-def _charts(history: list[dict[str, float]], judged_by: str) -> list[Chart]:
+def _charts(history: list[dict[str, float]], monitor: str) -> list[Chart]:
     """Loss, the figure that chose the best epoch, and the learning rate."""
-    judged = {f"val_{judged_by}": ("validation", "val")}
+    judged = {f"val_{monitor}": ("validation", "val")}
     charts = (
         line_chart(
             "Loss", history, {"train_loss": ("training", "train"), "val_loss": ("validation", "val")}, best="lowest"
         ),
-        line_chart(judged_by.replace("_", " "), history, judged, best="highest"),
+        line_chart(monitor.replace("_", " "), history, judged, best="highest"),
         line_chart("Learning rate", history, {"learning_rate": ("learning rate", "rate")}, steps=2),
     )
     return [chart for chart in charts if chart]

@@ -116,8 +116,8 @@ class OtherTask:
             image: To draw it over, as decoded; None: without a picture.
         """
         task, names = self.predictor.task, self.predictor.class_names
-        said, sentence = task.as_dict(answer, names), task.sentence(answer, names)
-        picture = None if image is None else _data_uri(task.picture(image, answer, names))
+        said, sentence = task.to_json(answer, names), task.summary(answer, names)
+        picture = None if image is None else _data_uri(task.draw_prediction(image, answer, names))
         return TaskPredicted(image=name, answer=said, sentence=sentence, picture=picture)
 
     def _answers(self, items: list[Prepared]) -> list[Answer]:

@@ -9,7 +9,7 @@ from maxvit.config import Preprocessing, Size
 from maxvit.data.annotated import AnnotatedImages
 from maxvit.data.images import read_size
 from maxvit.errors import MaxViTError
-from maxvit.tasks.task import Task, Truth
+from maxvit.tasks.task import Target, Task
 
 
 class TaskExamples:
@@ -38,16 +38,16 @@ class TaskExamples:
         except MaxViTError:
             return self.spec.image_size  # it is reported when its turn comes
 
-    def training(self, index: int) -> tuple[Tensor, Truth]:
+    def training(self, index: int) -> tuple[Tensor, Target]:
         """An augmented image and its truth."""
         return self.task.augment(self.spec, self.images.sources[index], self.images.annotations[index])
 
-    def evaluation(self, index: int) -> tuple[Tensor, tuple[Size, Truth]]:
+    def evaluation(self, index: int) -> tuple[Tensor, tuple[Size, Target]]:
         """A prepared image, its size as decoded, and its truth."""
         source = self.images.sources[index]
         prepared, size = self.task.prepare(self.spec, source), read_size(source)
-        return prepared, (size, self.task.truth(self.images.annotations[index], size))
+        return prepared, (size, self.task.target(self.images.annotations[index], size))
 
-    def together(self, truths: Sequence[Any], training: bool) -> Any:
-        """What `Task.stack` makes of them; for evaluation the list."""
-        return self.task.stack(truths) if training and truths else list(truths)
+    def together(self, targets: Sequence[Any], training: bool) -> Any:
+        """What `Task.collate` makes of them; for evaluation the list."""
+        return self.task.collate(targets) if training and targets else list(targets)

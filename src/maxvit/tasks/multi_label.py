@@ -34,11 +34,11 @@ class MultiLabelMetric:
         self._answers: list[Floats] = []
         self._truths: list[Bools] = []
 
-    def add(self, answers: Sequence[Tensor], truths: Sequence[Tensor]) -> None:
+    def add(self, answers: Sequence[Tensor], targets: Sequence[Tensor]) -> None:
         """Count images: probabilities (classes) and labels (classes) of 0 and 1 each."""
         if len(answers):
             self._answers.append(torch.stack(list(answers)).float().cpu().numpy())
-            self._truths.append(torch.stack(list(truths)).cpu().numpy() > 0.5)
+            self._truths.append(torch.stack(list(targets)).cpu().numpy() > 0.5)
 
     def state(self) -> tuple[list[Floats], list[Bools]]:
         """The probabilities and labels."""
@@ -46,8 +46,8 @@ class MultiLabelMetric:
 
     def merge(self, state: Any) -> None:
         """Count the images of another process."""
-        answers, truths = state
-        self._answers, self._truths = self._answers + answers, self._truths + truths
+        answers, targets = state
+        self._answers, self._truths = self._answers + answers, self._truths + targets
 
     def compute(self) -> dict[str, float]:
         """Figures over all images, from 0 to 1; without a positive image, or with answers that are no numbers, NaN.
@@ -58,27 +58,27 @@ class MultiLabelMetric:
             f1_micro_at_0.5, f1_macro_at_0.5: The same at 0.5.
             threshold: What was given; else what makes `f1_micro` highest (0.5 where nothing can be said).
         """
-        answers, truths = self._arrays()
-        known = bool(truths.any() and np.isfinite(answers).all())
+        answers, targets = self._arrays()
+        known = bool(targets.any() and np.isfinite(answers).all())
         threshold = self.threshold
         if threshold is None:
-            threshold = best_threshold(answers, truths) if known else THRESHOLD
+            threshold = best_threshold(answers, targets) if known else THRESHOLD
         names = (MEAN_AP, "f1_micro", "f1_macro", "f1_micro_at_0.5", "f1_macro_at_0.5")
         if not known:
             return {**dict.fromkeys(names, float("nan")), "threshold": threshold}
-        there = truths.any(0)
-        scores = [f1_scores(answers >= at, truths) for at in (threshold, THRESHOLD)]
+        there = targets.any(0)
+        scores = [f1_scores(answers >= at, targets) for at in (threshold, THRESHOLD)]
         means = [value for micro, each in scores for value in (micro, float(each[there].mean()))]
-        mean_ap = float(average_precisions(answers, truths)[there].mean())
+        mean_ap = float(average_precisions(answers, targets)[there].mean())
         return {**dict(zip(names, (mean_ap, *means), strict=True)), "threshold": threshold}
 
     def rows(self) -> list[dict[str, str | int | float]]:
         """Of each class its positive images, average precision, and precision, recall and F1 at the threshold."""
-        answers, truths = self._arrays()
-        threshold = best_threshold(answers, truths) if self.threshold is None else self.threshold
+        answers, targets = self._arrays()
+        threshold = best_threshold(answers, targets) if self.threshold is None else self.threshold
         said = answers >= threshold
-        hits, saids, trues = ((said & truths).sum(0), said.sum(0), truths.sum(0))
-        aps, (_, f1s) = average_precisions(answers, truths), f1_scores(said, truths)
+        hits, saids, trues = ((said & targets).sum(0), said.sum(0), targets.sum(0))
+        aps, (_, f1s) = average_precisions(answers, targets), f1_scores(said, targets)
         return [
             {
                 "class": name,
@@ -97,12 +97,12 @@ class MultiLabelMetric:
         return np.concatenate([none, *self._answers]), np.concatenate([none > 0, *self._truths])
 
 
-def average_precisions(answers: Floats, truths: Bools, weights: Floats | None = None) -> Floats:
+def average_precisions(answers: Floats, targets: Bools, weights: Floats | None = None) -> Floats:
     """Average precision of each class, as scikit-learn has it: equal probabilities are one step of the ranking.
 
     Args:
         answers: (n, classes) probabilities.
-        truths: (n, classes).
+        targets: (n, classes).
         weights: (..., n), how often each image counts; None: once.
 
     Returns:
@@ -110,10 +110,10 @@ def average_precisions(answers: Floats, truths: Bools, weights: Floats | None = 
     """
     weights = np.ones(len(answers)) if weights is None else weights
     found = np.full((*weights.shape[:-1], answers.shape[1]), np.nan)
-    for c in np.flatnonzero(truths.any(0)):
+    for c in np.flatnonzero(targets.any(0)):
         order = np.argsort(-answers[:, c], kind="stable")
         ranked, counts = answers[order, c], weights[..., order]
-        hits = counts * truths[order, c]
+        hits = counts * targets[order, c]
         last = np.searchsorted(-ranked, -ranked, side="right") - 1  # of those as probable as each
         seen = np.maximum(counts.cumsum(-1), 1e-12)  # a resample may begin with images that it lacks
         precision = (hits.cumsum(-1) / seen)[..., last]
@@ -123,26 +123,26 @@ def average_precisions(answers: Floats, truths: Bools, weights: Floats | None = 
     return found
 
 
-def f1_scores(said: Bools, truths: Bools) -> tuple[float, Floats]:
+def f1_scores(said: Bools, targets: Bools) -> tuple[float, Floats]:
     """F1 of all answers together (micro), and of each class (classes); 0 where nothing is right.
 
     Args:
         said: (n, classes), what is answered.
-        truths: (n, classes), what is there.
+        targets: (n, classes), what is there.
     """
-    hits, both = (said & truths).sum(0), said.sum(0) + truths.sum(0)
+    hits, both = (said & targets).sum(0), said.sum(0) + targets.sum(0)
     return float(2 * hits.sum() / max(both.sum(), 1)), 2 * hits / np.maximum(both, 1)
 
 
-def best_threshold(answers: Floats, truths: Bools) -> float:
+def best_threshold(answers: Floats, targets: Bools) -> float:
     """The threshold with the highest micro F1: half-way between two probabilities; of several the nearest to 0.5.
 
     Args:
         answers: (n, classes) probabilities.
-        truths: (n, classes), at least one of them true.
+        targets: (n, classes), at least one of them true.
     """
     order = np.argsort(-answers, axis=None, kind="stable")
-    ranked, right = answers.ravel()[order].astype(np.float64), truths.ravel()[order]
+    ranked, right = answers.ravel()[order].astype(np.float64), targets.ravel()[order]
     f1 = 2 * right.cumsum() / (np.arange(1, len(ranked) + 1) + right.sum())
     below = np.append(ranked[1:], 0.0)
     f1[ranked == below] = -1.0  # equal probabilities are answered together

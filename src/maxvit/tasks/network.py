@@ -20,8 +20,8 @@ class TaskNetwork(nn.Module):
 
     Args:
         backbone: It is used, not copied; its own head is taken off.
-        head: Called as `head(maps, size, truths)`: maps of the strides that its attribute `strides` names, (height,
-            width) of the images, and in training the truths of the task (None else). It must not hold the backbone.
+        head: Called as `head(maps, size, targets)`: maps of the strides that its attribute `strides` names, (height,
+            width) of the images, and in training the targets of the task (None else). It must not hold the backbone.
             Its method `no_weight_decay()`, if it has one, names parameters that are not decayed, beside those of fewer
             than two dimensions.
         class_names: What the head tells apart.
@@ -45,9 +45,9 @@ class TaskNetwork(nn.Module):
             if stride > max(self.head.strides):  # type: ignore[arg-type]
                 stage.requires_grad_(False)
 
-    def forward(self, images: Tensor, truths: Any = None) -> Any:
+    def forward(self, images: Tensor, targets: Any = None) -> Any:
         """What the head makes of the maps of images (B, C, H, W), normalised."""
-        return self.head(self.maps(images), (images.shape[2], images.shape[3]), truths)
+        return self.head(self.maps(images), (images.shape[2], images.shape[3]), targets)
 
     def maps(self, images: Tensor) -> list[Tensor]:
         """What the head sees of images (B, C, H, W)."""

@@ -19,7 +19,7 @@ from maxvit.errors import MaxViTError
 from maxvit.model import MaxViT
 
 Answer = Any  # of one image, on the CPU, in the pixels of the image as it was decoded: a task says what it is
-Truth = Any  # of one image: a tensor, or a dictionary of tensors
+Target = Any  # of one image: a tensor, or a dictionary of tensors
 
 
 class TaskSettings(BaseModel):
@@ -33,7 +33,7 @@ class TaskSettings(BaseModel):
 class Metric(Protocol):
     """Figures of many answers, which may be computed in parts by several processes."""
 
-    def add(self, answers: Sequence[Answer], truths: Sequence[Truth]) -> None:
+    def add(self, answers: Sequence[Answer], targets: Sequence[Target]) -> None:
         """Count some images."""
         ...
 
@@ -55,7 +55,7 @@ class Metric(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Graph:
+class ExportSpec:
     """What an exported file computes.
 
     Attributes:
@@ -82,16 +82,16 @@ class Task(ABC):
         name: As in `--task name`.
         Settings: What can be set.
         recipe: The recipe that trains it where none is given.
-        judged_by: The figure of `Metric.compute` that chooses the best epoch; the highest is the best.
-        losses_in_validation: The scores that `judge` gives.
+        monitor: The figure of `Metric.compute` that chooses the best epoch; the highest is the best.
+        val_losses: The scores that `judge` gives.
         fits: The values of `data.fit` for which training and evaluation show the same shapes; the first is the default.
     """
 
     name: ClassVar[str]
     Settings: ClassVar[type[TaskSettings]]
     recipe: ClassVar[str]
-    judged_by: ClassVar[str]
-    losses_in_validation: ClassVar[tuple[str, ...]] = ()
+    monitor: ClassVar[str]
+    val_losses: ClassVar[tuple[str, ...]] = ()
     fits: ClassVar[tuple[str, ...]] = ("aspect",)
 
     def __init__(self, settings: TaskSettings) -> None:
@@ -115,7 +115,7 @@ class Task(ABC):
         """
 
     @abstractmethod
-    def load_held_out(self, path: Path, class_names: Sequence[str]) -> AnnotatedImages:
+    def load_eval(self, path: Path, class_names: Sequence[str]) -> AnnotatedImages:
         """The images to judge a network by: the data set's test part, else its validation part, else all.
 
         Raises:
@@ -123,7 +123,7 @@ class Task(ABC):
         """
 
     @abstractmethod
-    def augment(self, spec: Preprocessing, source: ImageLike, annotation: Any) -> tuple[Tensor, Truth]:
+    def augment(self, spec: Preprocessing, source: ImageLike, annotation: Any) -> tuple[Tensor, Target]:
         """What training makes of an image: (C, H, W) with (H, W) = `spec.image_size`, normalised, and its truth.
 
         It draws from PyTorch's random numbers. Raises `MaxViTError` where image or annotation cannot be read.
@@ -133,19 +133,19 @@ class Task(ABC):
         """What evaluation and prediction make of an image: all of it, as (C, H, W) of `prepared_size`, normalised."""
         decoded = decode(image, spec)
         size = self.prepared_size(spec, (decoded.height, decoded.width))
-        return preprocess(dataclasses.replace(spec, image_size=size, fit="squash", crop_fraction=1.0), decoded)
+        return preprocess(dataclasses.replace(spec, image_size=size, fit="squash", crop_pct=1.0), decoded)
 
     def prepared_size(self, spec: Preprocessing, size: Size) -> Size:
         """The size that `prepare` gives an image of `size`; images of one size travel together."""
         return target_size(spec, size)
 
     @abstractmethod
-    def truth(self, annotation: Any, size: Size) -> Truth:
+    def target(self, annotation: Any, size: Size) -> Target:
         """What answers for an image of `size` (as decoded) are compared with. Raises `MaxViTError`."""
 
-    def stack(self, truths: Sequence[Truth]) -> Any:
-        """The truths of a training batch, for `losses`."""
-        return list(truths)
+    def collate(self, targets: Sequence[Target]) -> Any:
+        """The targets of a training batch, for `losses`."""
+        return list(targets)
 
     # the head and the loss
 
@@ -154,13 +154,13 @@ class Task(ABC):
         """The head, freshly initialised. See `TaskNetwork` for what is asked of it."""
 
     @abstractmethod
-    def losses(self, network: nn.Module, images: Tensor, truths: Any) -> dict[str, Tensor]:
+    def losses(self, network: nn.Module, images: Tensor, targets: Any) -> dict[str, Tensor]:
         """In training mode: "loss", whose gradient is followed, and what else a person may want to see, scalars.
 
         Args:
             network: A `TaskNetwork`.
             images: (B, C, H, W).
-            truths: As `stack` gives them, on the network's device.
+            targets: As `collate` gives them, on the network's device.
         """
 
     @abstractmethod
@@ -174,9 +174,9 @@ class Task(ABC):
         """
 
     def judge(
-        self, network: nn.Module, images: Tensor, sizes: Sequence[Size], truths: Sequence[Truth]
+        self, network: nn.Module, images: Tensor, sizes: Sequence[Size], targets: Sequence[Target]
     ) -> tuple[dict[str, Tensor], list[Answer]]:
-        """Scores named in `losses_in_validation`, means over the images, and the answers."""
+        """Scores named in `val_losses`, means over the images, and the answers."""
         return {}, self.answers(network, images, sizes)
 
     # the metric
@@ -188,19 +188,19 @@ class Task(ABC):
     # the picture, and what is said without one
 
     @abstractmethod
-    def picture(self, image: Image.Image, answer: Answer, class_names: Sequence[str]) -> Image.Image:
+    def draw_prediction(self, image: Image.Image, answer: Answer, class_names: Sequence[str]) -> Image.Image:
         """The answer drawn over the image (RGB, as decoded); it has the same size."""
 
     @abstractmethod
-    def picture_of_truth(self, image: Image.Image, truth: Truth, class_names: Sequence[str]) -> Image.Image:
+    def draw_target(self, image: Image.Image, truth: Target, class_names: Sequence[str]) -> Image.Image:
         """The truth drawn in the same way."""
 
     @abstractmethod
-    def sentence(self, answer: Answer, class_names: Sequence[str]) -> str:
+    def summary(self, answer: Answer, class_names: Sequence[str]) -> str:
         """The answer in a line."""
 
     @abstractmethod
-    def as_dict(self, answer: Answer, class_names: Sequence[str]) -> dict[str, Any]:
+    def to_json(self, answer: Answer, class_names: Sequence[str]) -> dict[str, Any]:
         """The answer as plain values for JSON."""
 
     @abstractmethod
@@ -218,7 +218,7 @@ class Task(ABC):
 
     # export
 
-    def exported(self, network: nn.Module) -> Graph:
+    def export_spec(self, network: nn.Module) -> ExportSpec:
         """What `maxvit export` writes: from prepared images (B, C, H, W) to tensors whose batch is that of the images.
 
         Raises:

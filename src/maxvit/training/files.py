@@ -31,12 +31,12 @@ def read_metrics(run: Path) -> list[dict[str, float]]:
     return rows
 
 
-def best_epoch(rows: Sequence[Mapping[str, float]], judged_by: str = "accuracy") -> int:
+def best_epoch(rows: Sequence[Mapping[str, float]], monitor: str = "accuracy") -> int:
     """The epoch, from 1, with the highest figure; of equal ones that with the lowest validation loss; 0: none yet.
 
     Where the figure is no number, as nothing can be said yet, an epoch is worse than any other.
     """
-    figures = [(row[f"val_{judged_by}"], -row.get("val_loss", 0.0)) for row in rows]
+    figures = [(row[f"val_{monitor}"], -row.get("val_loss", 0.0)) for row in rows]
     ranks = [(-inf if isnan(figure) else figure, loss) for figure, loss in figures]
     return 1 + ranks.index(max(ranks)) if ranks else 0
 
@@ -47,14 +47,14 @@ class RunFiles:
     Args:
         run: The run folder.
         provenance: What a checkpoint says of its origin, beside epoch and scores.
-        judged_by: The figure of the validation that chooses the best epoch.
+        monitor: The figure of the validation that chooses the best epoch.
 
     Attributes:
         rows: Of the metrics, one for each finished epoch.
     """
 
-    def __init__(self, run: Path, provenance: dict[str, Any], judged_by: str = "accuracy") -> None:
-        self.run, self.provenance, self.judged_by = run, provenance, judged_by
+    def __init__(self, run: Path, provenance: dict[str, Any], monitor: str = "accuracy") -> None:
+        self.run, self.provenance, self.monitor = run, provenance, monitor
         self.rows: list[dict[str, float]] = []
         self._events: Any = None
 
@@ -76,7 +76,7 @@ class RunFiles:
         row = self.rows[-1]
         scores = {name: value for name, value in row.items() if name.startswith(("train_", "val_")) and isfinite(value)}
         network.provenance = {**self.provenance, "epoch": row["epoch"], **scores}
-        if best_epoch(self.rows, self.judged_by) == len(self.rows):
+        if best_epoch(self.rows, self.monitor) == len(self.rows):
             network.save(self.run / storage.BEST)
         network.save(self.run / LAST)
 

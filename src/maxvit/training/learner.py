@@ -85,7 +85,7 @@ class Learner:
     def peak(self) -> float:
         """The highest learning rate: the recipe's, by the square root of the batch where the batch is another."""
         settings = self.recipe.optimization
-        meant_for = settings.learning_rate_for_batch or self.recipe.data.batch_size
+        meant_for = settings.base_batch_size or self.recipe.data.batch_size
         return settings.learning_rate * (self.recipe.data.batch_size / meant_for) ** 0.5
 
     @property
@@ -182,7 +182,7 @@ class Learner:
         """
         set_learning_rate(self.optimizer, self.learning_rate)
         self.scaler.unscale_(self.optimizer)
-        norm = clip_gradients(self.network, self.recipe.optimization.clip_norm)
+        norm = clip_gradients(self.network, self.recipe.optimization.grad_clip_norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
@@ -263,24 +263,24 @@ class Learner:
         return images, _moved(batch.labels, self.engine.device, dtype)
 
 
-def _moved(truths: Any, device: torch.device, dtype: torch.dtype) -> Any:
+def _moved(targets: Any, device: torch.device, dtype: torch.dtype) -> Any:
     """Tensors in lists, tuples and dictionaries, on the device; those with a point in the network's type."""
-    if isinstance(truths, Tensor):
-        return truths.to(device, dtype if truths.is_floating_point() else None, non_blocking=True)
-    if isinstance(truths, dict):
-        return {name: _moved(value, device, dtype) for name, value in truths.items()}
-    if isinstance(truths, list | tuple):
-        return type(truths)(_moved(value, device, dtype) for value in truths)
-    return truths
+    if isinstance(targets, Tensor):
+        return targets.to(device, dtype if targets.is_floating_point() else None, non_blocking=True)
+    if isinstance(targets, dict):
+        return {name: _moved(value, device, dtype) for name, value in targets.items()}
+    if isinstance(targets, list | tuple):
+        return type(targets)(_moved(value, device, dtype) for value in targets)
+    return targets
 
 
-def _cut(truths: Any, part: slice) -> Any:
-    """The truths of some images of a batch, in whatever a task keeps them."""
-    if isinstance(truths, dict):
-        return {name: _cut(value, part) for name, value in truths.items()}
-    if isinstance(truths, tuple):
-        return tuple(_cut(value, part) for value in truths)
-    return truths[part]
+def _cut(targets: Any, part: slice) -> Any:
+    """The targets of some images of a batch, in whatever a task keeps them."""
+    if isinstance(targets, dict):
+        return {name: _cut(value, part) for name, value in targets.items()}
+    if isinstance(targets, tuple):
+        return tuple(_cut(value, part) for value in targets)
+    return targets[part]
 
 
 class _Scores(nn.Module):

@@ -19,7 +19,7 @@ from maxvit.training.exact_mean import Tally, means
 from maxvit.training.files import RunFiles, best_epoch
 from maxvit.training.learner import Learner
 from maxvit.training.progress import ProgressBar
-from maxvit.training.purpose import judged_by
+from maxvit.training.purpose import monitor
 from maxvit.training.recipe import Recipe
 from maxvit.training.signals import StopRequest
 
@@ -122,7 +122,7 @@ class Loop:
             self._train_epoch()
             self._end_epoch(self._validate())
         if self.at.epoch < self.recipe.optimization.epochs:
-            self.bar.say(f"no better {self.purpose.judged_by} for {self.recipe.optimization.patience} epochs: the end")
+            self.bar.say(f"no better {self.purpose.monitor} for {self.recipe.optimization.patience} epochs: the end")
 
     def _train_epoch(self) -> None:
         self.learner.train()
@@ -192,9 +192,11 @@ class Loop:
             mine |= Flag.STOP
         if due:
             mine |= Flag.SAVE
-        limit = self.recipe.data.broken_limit
+        limit = self.recipe.data.max_unreadable_fraction
         if len(self._broken) > limit * len(self.names) / self.engine.world:
-            self._problem = self._problem or f"more than data.broken_limit ({limit:.0%}) of the images cannot be read"
+            self._problem = (
+                self._problem or f"more than data.max_unreadable_fraction ({limit:.0%}) of the images cannot be read"
+            )
         if self._problem:
             mine |= Flag.BROKEN
         bad = self._find_bad() if look else ""
@@ -223,7 +225,7 @@ class Loop:
                 found, answers = self.learner.evaluate(batch)
                 tally.add(found, len(batch.labels))
                 if metric is not None:
-                    metric.add(answers, self.purpose.truths(batch.labels))
+                    metric.add(answers, self.purpose.targets(batch.labels))
             elif self.engine.sharded:  # the others need this process's part of the weights
                 self.learner.evaluate_nothing()
             mine = Flag.STOP if self.stop.number is not None else Flag(0)
@@ -265,7 +267,7 @@ class Loop:
         self.at, self.tally = Position(self.at.epoch + 1), Tally(self.purpose.scores, self.engine.device)
         self._save()
         self.engine.on_first(lambda: self.files.finish_epoch(self.learner.updates))
-        self.bar.end_epoch(self.at.epoch - 1, self.purpose.judged_by, val[self.purpose.judged_by])
+        self.bar.end_epoch(self.at.epoch - 1, self.purpose.monitor, val[self.purpose.monitor])
         stop = Flag.STOP in self.engine.agree(Flag.STOP if self.stop.number is not None else Flag(0))
         if stop and not is_finished(self.recipe, self.files.rows):
             self._save_and_stop()
@@ -426,4 +428,4 @@ def is_finished(recipe: Recipe, rows: Sequence[Mapping[str, float]]) -> bool:
     patience = recipe.optimization.patience
     if len(rows) >= recipe.optimization.epochs or not patience:
         return len(rows) >= recipe.optimization.epochs
-    return len(rows) - best_epoch(rows, judged_by(recipe, rows)) >= patience
+    return len(rows) - best_epoch(rows, monitor(recipe, rows)) >= patience

@@ -40,12 +40,12 @@ class Purpose(Protocol):
     Attributes:
         scores: What the objective gives in training, means over images; "loss" is the first.
         val_scores: The same of the judge.
-        judged_by: The figure of the validation that chooses the best epoch; the highest is the best.
+        monitor: The figure of the validation that chooses the best epoch; the highest is the best.
     """
 
     scores: tuple[str, ...]
     val_scores: tuple[str, ...]
-    judged_by: str
+    monitor: str
 
     def load(self) -> Splits | AnnotatedSplits:
         """The images. Raises `MaxViTError` if they cannot be used."""
@@ -60,18 +60,18 @@ class Purpose(Protocol):
         ...
 
     def objective(self, network: Any, images: Any) -> nn.Module:
-        """From (images, truths) to the scores, in training mode; `images` are those that it learns from."""
+        """From (images, targets) to the scores, in training mode; `images` are those that it learns from."""
         ...
 
     def judge(self, network: Any) -> Judge:
-        """From (images, truths) to scores and to answers for the metric, in evaluation mode."""
+        """From (images, targets) to scores and to answers for the metric, in evaluation mode."""
         ...
 
     def metric(self, class_names: Sequence[str]) -> Metric | None:
         """Of answers; None: the scores say all."""
         ...
 
-    def truths(self, labels: Any) -> Sequence[Any]:
+    def targets(self, labels: Any) -> Sequence[Any]:
         """What the metric compares the answers for a validation batch with."""
         ...
 
@@ -89,10 +89,10 @@ def purpose_of(recipe: Recipe) -> Purpose:
     return Classifying(recipe) if recipe.task["name"] == CLASSIFICATION else Tasking(recipe)
 
 
-def judged_by(recipe: Recipe, rows: Sequence[Mapping[str, float]]) -> str:
+def monitor(recipe: Recipe, rows: Sequence[Mapping[str, float]]) -> str:
     """The figure that chooses the best epoch of a run; its metrics alone tell whether images have several labels."""
     several = recipe.task["name"] == CLASSIFICATION and rows and f"val_{MEAN_AP}" in rows[0]
-    return MEAN_AP if several else purpose_of(recipe).judged_by
+    return MEAN_AP if several else purpose_of(recipe).monitor
 
 
 class Classifying:
@@ -100,7 +100,7 @@ class Classifying:
 
     scores: tuple[str, ...] = ("loss", "accuracy")
     val_scores: tuple[str, ...] = ("loss", "accuracy")
-    judged_by = "accuracy"
+    monitor = "accuracy"
 
     def __init__(self, recipe: Recipe) -> None:
         self.recipe, self.several = recipe, False
@@ -111,7 +111,7 @@ class Classifying:
         check_fit(self.recipe, data.train)
         self.several = self.recipe.optimization.loss == "sigmoid" and are_several(data.train.labels)
         if self.several:
-            self.scores, self.val_scores, self.judged_by = ("loss",), ("loss",), MEAN_AP
+            self.scores, self.val_scores, self.monitor = ("loss",), ("loss",), MEAN_AP
         return data
 
     def make_network(self, class_names: Sequence[str]) -> MaxViT:
@@ -137,7 +137,7 @@ class Classifying:
         """Of several labels; of one the scores say all."""
         return MultiLabelMetric(class_names) if self.several else None
 
-    def truths(self, labels: Tensor) -> Sequence[Tensor]:
+    def targets(self, labels: Tensor) -> Sequence[Tensor]:
         """See `Purpose`."""
         return list(labels)
 
@@ -171,7 +171,7 @@ class Tasking:
 
     def __init__(self, recipe: Recipe) -> None:
         self.recipe, self.task = recipe, make_task(recipe.task)
-        self.val_scores, self.judged_by = self.task.losses_in_validation, self.task.judged_by
+        self.val_scores, self.monitor = self.task.val_losses, self.task.monitor
 
     def load(self) -> AnnotatedSplits:
         """See `Purpose`."""
@@ -197,7 +197,7 @@ class Tasking:
         """See `Purpose`."""
         return self.task.metric(class_names)
 
-    def truths(self, labels: Any) -> Sequence[Any]:
+    def targets(self, labels: Any) -> Sequence[Any]:
         """See `Purpose`."""
         return [truth for _, truth in labels]
 
@@ -216,8 +216,8 @@ class _Losses(nn.Module):
         super().__init__()
         self.task, self.network = task, network
 
-    def forward(self, images: Tensor, truths: Any) -> dict[str, Tensor]:
-        return self.task.losses(self.network, images, truths)
+    def forward(self, images: Tensor, targets: Any) -> dict[str, Tensor]:
+        return self.task.losses(self.network, images, targets)
 
 
 class _Answers:
@@ -226,6 +226,6 @@ class _Answers:
     def __init__(self, task: Task, network: TaskNetwork) -> None:
         self.task, self.network = task, network
 
-    def __call__(self, images: Tensor, truths: Any) -> tuple[dict[str, Tensor], Any]:
-        sizes, truths = [size for size, _ in truths], [truth for _, truth in truths]
-        return self.task.judge(self.network, images, sizes, truths)
+    def __call__(self, images: Tensor, targets: Any) -> tuple[dict[str, Tensor], Any]:
+        sizes, targets = [size for size, _ in targets], [truth for _, truth in targets]
+        return self.task.judge(self.network, images, sizes, targets)

@@ -72,7 +72,7 @@ class DataSection(_Section):
         None, ge=1, description="largest number of images at once on a device: the rest is accumulated; null: any"
     )
     workers: int = Field(0, ge=0, description="processes that decode images, for each device")
-    broken_limit: float = Field(0.1, ge=0, le=1, description="share of images that may be unreadable")
+    max_unreadable_fraction: float = Field(0.1, ge=0, le=1, description="share of images that may be unreadable")
     mean: tuple[float, float, float] | None = Field(
         None, description="of pixels in 0..1; null: what the weights expect"
     )
@@ -81,7 +81,7 @@ class DataSection(_Section):
         None, description="black and white in images of more than 8 bits; null: the weights' own, else measured"
     )
     max_pixels: int | None = Field(None, ge=1, description="most of one image; null: the weights' own, 210 million")
-    crop_fraction: float | None = Field(
+    crop_pct: float | None = Field(
         None, gt=0, le=1, description="centre crop in evaluation; null: what the weights expect, else 0.875"
     )
 
@@ -91,7 +91,7 @@ class OptimizationSection(_Section):
 
     epochs: int = Field(100, ge=1)
     learning_rate: float = Field(1e-3, gt=0, description="the peak")
-    learning_rate_for_batch: int | None = Field(
+    base_batch_size: int | None = Field(
         None, ge=1, description="the batch that it is meant for: with another, times sqrt(batch / this); null: any"
     )
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
@@ -99,7 +99,7 @@ class OptimizationSection(_Section):
     warmup_epochs: float = Field(5, ge=0)
     layer_decay: float = Field(1.0, gt=0, le=1, description="of the learning rate, block by block from head to stem")
     weight_decay: float = Field(0.05, ge=0, description="not on biases, norms and bias tables")
-    clip_norm: float = Field(1.0, gt=0, description="largest global norm of the gradient")
+    grad_clip_norm: float = Field(1.0, gt=0, description="largest global norm of the gradient")
     loss: Loss = Field("softmax", description="sigmoid: each class is a yes/no question, in answers too")
     label_smoothing: float = Field(0.1, ge=0, lt=1)
     class_weights: Literal["equal", "balanced"] = Field("equal", description="balanced: rare classes count as much")

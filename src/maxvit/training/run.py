@@ -167,7 +167,7 @@ def _fit(recipe: Recipe, run: Path, show_progress: bool, command: str, device: s
     bar = ProgressBar(epochs, updates, show_progress and engine.is_first)
     learner = Learner(network, purpose, data.train, recipe, engine, epochs * updates, fast, bar.say)
     origin = {**provenance(recipe, command), "images": fingerprints(data), "devices": engine.describe()}
-    files = RunFiles(run, origin, purpose.judged_by)
+    files = RunFiles(run, origin, purpose.monitor)
     bar.say(describe(data))
     if measured:
         bar.say(measured)

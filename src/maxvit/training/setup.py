@@ -55,11 +55,11 @@ def _check_lost(recipe: Recipe, data: Splits | AnnotatedSplits) -> None:
     """Refuse data of which too much is missing, as if it could not be read."""
     parts = [part for part in (data.train, data.val, data.test) if part is not None]
     lost = [passed for passed in dict.fromkeys(p for part in parts for p in part.passed_over) if passed.why in LOST]
-    number, limit = len(lost) + sum(map(len, parts)), recipe.data.broken_limit
+    number, limit = len(lost) + sum(map(len, parts)), recipe.data.max_unreadable_fraction
     if len(lost) > limit * number:
         raise MaxViTError(
-            f"{len(lost):,} of the {number:,} images are {lost[0].why}, more than data.broken_limit ({limit:.0%}) "
-            f"allows; the first: {lost[0].path}"
+            f"{len(lost):,} of the {number:,} images are {lost[0].why}, more than data.max_unreadable_fraction "
+            f"({limit:.0%}) allows; the first: {lost[0].path}"
         )
 
 
@@ -135,7 +135,7 @@ def _set_preprocessing(network: MaxViT, recipe: Recipe) -> None:
         expected,
         image_size=size,
         fit=data.fit or expected.fit,
-        crop_fraction=data.crop_fraction or expected.crop_fraction,
+        crop_pct=data.crop_pct or expected.crop_pct,
         mean=data.mean or expected.mean,
         std=data.std or expected.std,
         value_range=data.value_range or expected.value_range,
@@ -191,7 +191,7 @@ def load_annotated(recipe: Recipe, task: Task) -> AnnotatedSplits:
 
 
 def _look_at_truth(task: Task, images: AnnotatedImages, index: int) -> None:
-    task.truth(images.annotations[index], read_size(images.sources[index]))
+    task.target(images.annotations[index], read_size(images.sources[index]))
 
 
 def _refuse_settings_of_classification(recipe: Recipe, task: Task) -> None:
@@ -213,10 +213,8 @@ def _refuse_settings_of_classification(recipe: Recipe, task: Task) -> None:
         raise MaxViTError("engine.precision fp64 is for classification: choose auto")
     if (recipe.data.fit or "aspect") not in task.fits:
         raise MaxViTError(f"data.fit is {recipe.data.fit}, and {task.name} takes {' or '.join(task.fits)}")
-    if recipe.data.crop_fraction not in (None, 1.0):
-        raise MaxViTError(
-            f"data.crop_fraction is {recipe.data.crop_fraction}: tasks look at whole images; leave it out"
-        )
+    if recipe.data.crop_pct not in (None, 1.0):
+        raise MaxViTError(f"data.crop_pct is {recipe.data.crop_pct}: tasks look at whole images; leave it out")
 
 
 def make_task_network(recipe: Recipe, task: Task, class_names: Sequence[str]) -> TaskNetwork:
@@ -226,7 +224,7 @@ def make_task_network(recipe: Recipe, task: Task, class_names: Sequence[str]) ->
     fit = recipe.data.fit or "aspect"
     _set_preprocessing(backbone, recipe)
     # antialiased as augmentation is, also where published weights were evaluated without
-    changed = dataclasses.replace(backbone.preprocessing, fit=fit, crop_fraction=1.0, interpolation="bicubic")
+    changed = dataclasses.replace(backbone.preprocessing, fit=fit, crop_pct=1.0, interpolation="bicubic")
     backbone.preprocessing = changed
     return make_network_of(task, backbone, list(class_names)).train()
 

@@ -23,7 +23,7 @@ from maxvit.tasks.aesthetics.metric import AestheticsMetric
 from maxvit.tasks.aesthetics.network import AestheticsHead, Shares
 from maxvit.tasks.aesthetics.predictions import plain, short, write_csv
 from maxvit.tasks.aesthetics.settings import AestheticsSettings
-from maxvit.tasks.task import Graph, Task
+from maxvit.tasks.task import ExportSpec, Task
 
 
 class Aesthetics(Task):
@@ -32,8 +32,8 @@ class Aesthetics(Task):
     name = "aesthetics"
     Settings = AestheticsSettings
     recipe = "aesthetics"
-    judged_by = "srcc"
-    losses_in_validation: ClassVar[tuple[str, ...]] = ("loss",)
+    monitor = "srcc"
+    val_losses: ClassVar[tuple[str, ...]] = ("loss",)
     fits: ClassVar[tuple[str, ...]] = ("aspect", "squash")
     settings: AestheticsSettings
 
@@ -46,7 +46,7 @@ class Aesthetics(Task):
         """Read a CSV file, AVA.txt or the folder of one: see `load_scores`."""
         return load_scores(path, val_fraction, seed)
 
-    def load_held_out(self, path: Path, class_names: Sequence[str]) -> AnnotatedImages:
+    def load_eval(self, path: Path, class_names: Sequence[str]) -> AnnotatedImages:
         """The part test, else val, else all. Raises `MaxViTError` as `load`, or if the network has other scores."""
         images = load_held_out_scores(path)
         if list(class_names) != images.class_names:
@@ -56,60 +56,60 @@ class Aesthetics(Task):
     def augment(self, spec: Preprocessing, source: ImageLike, annotation: Any) -> tuple[Tensor, Tensor]:
         """A large piece of the image, distorted only if evaluation squeezes images too, and perhaps mirrored."""
         piece = random_piece(source, spec, self.settings.crop_area, self.settings.flip)
-        return normalise(spec, np.asarray(piece)), self.truth(annotation, spec.image_size)
+        return normalise(spec, np.asarray(piece)), self.target(annotation, spec.image_size)
 
     def prepare(self, spec: Preprocessing, image: ImageLike) -> Tensor:
         """As a classifier's: no answer has a place, so a little is cut off rather than the shape distorted."""
         return preprocess(spec, image)
 
-    def truth(self, annotation: Any, size: Size) -> Tensor:
+    def target(self, annotation: Any, size: Size) -> Tensor:
         """The shares, whatever the size."""
         return torch.tensor(annotation, dtype=torch.float32)
 
-    def stack(self, truths: Sequence[Tensor]) -> Tensor:
+    def collate(self, targets: Sequence[Tensor]) -> Tensor:
         """(B, 10)."""
-        return torch.stack(list(truths))
+        return torch.stack(list(targets))
 
     def make_head(self, backbone: MaxViT, num_classes: int) -> nn.Module:
         """The backbone's head with a new last layer."""
         return AestheticsHead(backbone.head, num_classes, self.settings.dropout)
 
-    def losses(self, network: nn.Module, images: Tensor, truths: Any) -> dict[str, Tensor]:
+    def losses(self, network: nn.Module, images: Tensor, targets: Any) -> dict[str, Tensor]:
         """The mean over the images of the earth mover's distance with the exponent of the settings."""
-        return {"loss": self._distances(network(images), truths).mean()}
+        return {"loss": self._distances(network(images), targets).mean()}
 
     def answers(self, network: nn.Module, images: Tensor, sizes: Sequence[Size]) -> list[Tensor]:
         """The shares."""
         return _shares(network(images))
 
     def judge(
-        self, network: nn.Module, images: Tensor, sizes: Sequence[Size], truths: Sequence[Tensor]
+        self, network: nn.Module, images: Tensor, sizes: Sequence[Size], targets: Sequence[Tensor]
     ) -> tuple[dict[str, Tensor], list[Tensor]]:
         """The loss as in training but for the dropout, and the shares."""
         logits = network(images)
-        return {"loss": self._distances(logits, self.stack(truths).to(logits.device)).mean()}, _shares(logits)
+        return {"loss": self._distances(logits, self.collate(targets).to(logits.device)).mean()}, _shares(logits)
 
-    def _distances(self, logits: Tensor, truths: Tensor) -> Tensor:
+    def _distances(self, logits: Tensor, targets: Tensor) -> Tensor:
         exact = torch.promote_types(logits.dtype, torch.float32)
-        return earth_movers_distance(logits.to(exact).softmax(1), truths, self.settings.exponent)
+        return earth_movers_distance(logits.to(exact).softmax(1), targets, self.settings.exponent)
 
     def metric(self, class_names: Sequence[str]) -> AestheticsMetric:
         """Correlations of the mean scores first."""
         return AestheticsMetric()
 
-    def picture(self, image: Image.Image, answer: Tensor, class_names: Sequence[str]) -> Image.Image:
+    def draw_prediction(self, image: Image.Image, answer: Tensor, class_names: Sequence[str]) -> Image.Image:
         """The image with a chart of the shares, and mean and deviation."""
         return draw_scores(image, answer)
 
-    def picture_of_truth(self, image: Image.Image, truth: Tensor, class_names: Sequence[str]) -> Image.Image:
+    def draw_target(self, image: Image.Image, truth: Tensor, class_names: Sequence[str]) -> Image.Image:
         """The same of the truth."""
         return draw_scores(image, truth)
 
-    def sentence(self, answer: Tensor, class_names: Sequence[str]) -> str:
+    def summary(self, answer: Tensor, class_names: Sequence[str]) -> str:
         """Mean and deviation: "5.3 ± 1.2 of 10"."""
         return f"{short(answer)} of {len(answer)}"
 
-    def as_dict(self, answer: Tensor, class_names: Sequence[str]) -> dict[str, Any]:
+    def to_json(self, answer: Tensor, class_names: Sequence[str]) -> dict[str, Any]:
         """Mean, deviation and all shares."""
         return plain(answer, class_names)
 
@@ -117,9 +117,9 @@ class Aesthetics(Task):
         """A CSV file: see `write_csv`."""
         write_csv(answers, out, class_names)
 
-    def exported(self, network: nn.Module) -> Graph:
+    def export_spec(self, network: nn.Module) -> ExportSpec:
         """From images to shares (B, 10)."""
-        return Graph(Shares(network))
+        return ExportSpec(Shares(network))
 
 
 def _shares(logits: Tensor) -> list[Tensor]:

@@ -28,7 +28,7 @@ class AestheticsHead(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.scores = nn.Linear(like.shape[0], num_scores).apply(initialize).to(like.device, like.dtype)
 
-    def forward(self, maps: Sequence[Tensor], size: Size, truths: Any = None) -> Tensor:
+    def forward(self, maps: Sequence[Tensor], size: Size, targets: Any = None) -> Tensor:
         """The last map (B, C, H, W) -> logits of the scores (B, num_scores)."""
         return self.scores(self.dropout(self.features(maps[0], pre_logits=True)))
 

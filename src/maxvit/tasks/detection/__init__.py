@@ -14,13 +14,13 @@ from maxvit.model import MaxViT
 from maxvit.tasks.detection import predictions as said
 from maxvit.tasks.detection.augment import jitter
 from maxvit.tasks.detection.coco import find_annotations
-from maxvit.tasks.detection.data import load_held_out, load_splits
+from maxvit.tasks.detection.data import load_eval, load_splits
 from maxvit.tasks.detection.draw import draw_objects
 from maxvit.tasks.detection.metric import AveragePrecision
 from maxvit.tasks.detection.objects import Objects
 from maxvit.tasks.detection.settings import DetectionSettings
 from maxvit.tasks.network import TaskNetwork
-from maxvit.tasks.task import Answer, Graph, Task, Truth
+from maxvit.tasks.task import Answer, ExportSpec, Target, Task
 
 
 class Detection(Task):
@@ -32,7 +32,7 @@ class Detection(Task):
     name = "detection"
     Settings = DetectionSettings
     recipe = "detection"
-    judged_by = "ap"
+    monitor = "ap"
     settings: DetectionSettings
 
     @property
@@ -49,18 +49,18 @@ class Detection(Task):
         """See `Task.load`."""
         return load_splits(path, val_fraction, seed, self.with_masks)
 
-    def load_held_out(self, path: Path, class_names: Sequence[str]) -> AnnotatedImages:
-        """See `Task.load_held_out`."""
-        return load_held_out(path, class_names, self.with_masks)
+    def load_eval(self, path: Path, class_names: Sequence[str]) -> AnnotatedImages:
+        """See `Task.load_eval`."""
+        return load_eval(path, class_names, self.with_masks)
 
-    def augment(self, spec: Preprocessing, source: ImageLike, annotation: Objects) -> tuple[Tensor, Truth]:
+    def augment(self, spec: Preprocessing, source: ImageLike, annotation: Objects) -> tuple[Tensor, Target]:
         """See `Task.augment`."""
         image = decode(source, spec)
         annotation.check_size((image.height, image.width))
         return jitter(spec, image, annotation.to_learn(), self.settings.scale, self.settings.flip)
 
-    def truth(self, annotation: Objects, size: Size) -> Truth:
-        """See `Task.truth`."""
+    def target(self, annotation: Objects, size: Size) -> Target:
+        """See `Task.target`."""
         annotation.check_size(size)
         return annotation.to_compare()
 
@@ -70,11 +70,11 @@ class Detection(Task):
 
         return make_head(self.settings, backbone, num_classes)
 
-    def losses(self, network: nn.Module, images: Tensor, truths: Any) -> dict[str, Tensor]:
+    def losses(self, network: nn.Module, images: Tensor, targets: Any) -> dict[str, Tensor]:
         """See `Task.losses`."""
         from maxvit.tasks.detection.loss import total
 
-        return total(network(images, truths))
+        return total(network(images, targets))
 
     def answers(self, network: nn.Module, images: Tensor, sizes: Sequence[Size]) -> list[Answer]:
         """See `Task.answers`."""
@@ -85,36 +85,36 @@ class Detection(Task):
         """See `Task.metric`."""
         return AveragePrecision(class_names, self.with_masks)
 
-    def picture(self, image: Image.Image, answer: Answer, class_names: Sequence[str]) -> Image.Image:
+    def draw_prediction(self, image: Image.Image, answer: Answer, class_names: Sequence[str]) -> Image.Image:
         """The objects with a score of at least 0.5; without one, the best."""
         answer = said.sure(answer)
         columns = zip(answer["labels"].tolist(), answer["scores"].tolist(), strict=True)
         return draw_objects(image, answer, [f"{class_names[label - 1]} {score:.2f}" for label, score in columns])
 
-    def picture_of_truth(self, image: Image.Image, truth: Truth, class_names: Sequence[str]) -> Image.Image:
-        """See `Task.picture_of_truth`."""
+    def draw_target(self, image: Image.Image, truth: Target, class_names: Sequence[str]) -> Image.Image:
+        """See `Task.draw_target`."""
         columns = zip(truth["labels"].tolist(), truth["crowd"].tolist(), strict=True)
         names = [class_names[label - 1] + " (crowd)" * crowd for label, crowd in columns]
         return draw_objects(image, truth, names)
 
-    def sentence(self, answer: Answer, class_names: Sequence[str]) -> str:
-        """See `Task.sentence`."""
+    def summary(self, answer: Answer, class_names: Sequence[str]) -> str:
+        """See `Task.summary`."""
         return said.sentence(answer, class_names)
 
-    def as_dict(self, answer: Answer, class_names: Sequence[str]) -> dict[str, Any]:
-        """See `Task.as_dict`."""
+    def to_json(self, answer: Answer, class_names: Sequence[str]) -> dict[str, Any]:
+        """See `Task.to_json`."""
         return said.as_dict(answer, class_names)
 
     def write(self, answers: Iterable[tuple[str, Size, Answer]], out: Path, class_names: Sequence[str]) -> None:
         """See `Task.write`; `out` is a .json file of COCO's results."""
         said.write_results(answers, out, class_names)
 
-    def exported(self, network: nn.Module) -> Graph:
+    def export_spec(self, network: nn.Module) -> ExportSpec:
         """From images to boxes, labels, scores and perhaps masks, of a fixed number: see `DetectionGraph`."""
         from maxvit.tasks.detection.export import DetectionGraph, difference
 
         module = DetectionGraph(cast(TaskNetwork, network), self.settings)
-        return Graph(module, module.outputs, any_batch=False, difference=difference)
+        return ExportSpec(module, module.outputs, any_batch=False, difference=difference)
 
 
 TASK = Detection

@@ -12,14 +12,14 @@ from torchvision.tv_tensors import BoundingBoxes, BoundingBoxFormat, Mask
 
 from maxvit.config import Preprocessing
 from maxvit.data.transforms import normalise
-from maxvit.tasks.task import Truth
+from maxvit.tasks.task import Target
 
 _SMALLEST = 1.0  # pixels; what is left of a box below that is no object any more
 
 
 def jitter(
-    spec: Preprocessing, image: Image.Image, truth: Truth, scale: tuple[float, float], flip: bool
-) -> tuple[Tensor, Truth]:
+    spec: Preprocessing, image: Image.Image, truth: Target, scale: tuple[float, float], flip: bool
+) -> tuple[Tensor, Target]:
     """Large-scale jitter: scaled by a draw, then cut or padded to size at a place that is drawn too.
 
     The piece is cut out before it is scaled, which saves the memory of a hundred masks at 2.5 times the size; so it

@@ -77,10 +77,10 @@ class BoxStage(nn.Module):
         return matched.clamp(min=0), torch.where(matched >= 0, labels, 0)
 
     def sample(
-        self, boxes: Sequence[Tensor], truths: Sequence[Mapping[str, Tensor]]
+        self, boxes: Sequence[Tensor], targets: Sequence[Mapping[str, Tensor]]
     ) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
         """Boxes to learn from, and of each its object and its label; a list has an entry an image."""
-        found = [self.match(b, t) for b, t in zip(boxes, truths, strict=True)]
+        found = [self.match(b, t) for b, t in zip(boxes, targets, strict=True)]
         drawn = zip(*self.sampler([labels for _, labels in found]), strict=True)
         chosen = [torch.where(positive | negative)[0] for positive, negative in drawn]
         return (
@@ -135,7 +135,7 @@ class Cascade(nn.Module):
         features: dict[str, Tensor],
         proposals: list[Tensor],
         sizes: list[tuple[int, int]],
-        truths: list[dict[str, Tensor]] | None = None,
+        targets: list[dict[str, Tensor]] | None = None,
     ) -> tuple[list[dict[str, Tensor]], dict[str, Tensor]]:
         """Answers in evaluation, losses in training; the other is empty.
 
@@ -143,11 +143,11 @@ class Cascade(nn.Module):
             features: Levels of the pyramid.
             proposals: Boxes (n, 4) in pixels, an entry an image.
             sizes: (height, width) of each image.
-            truths: In training, of each image: boxes (n, 4), labels (n,) from 1, masks (n, H, W).
+            targets: In training, of each image: boxes (n, 4), labels (n,) from 1, masks (n, H, W).
         """
         if self.training:
-            assert truths is not None
-            return [], self._learn(features, proposals, sizes, truths)
+            assert targets is not None
+            return [], self._learn(features, proposals, sizes, targets)
         return self._answer(features, proposals, sizes), {}
 
     def _learn(
@@ -155,17 +155,17 @@ class Cascade(nn.Module):
         features: dict[str, Tensor],
         boxes: list[Tensor],
         sizes: list[tuple[int, int]],
-        truths: list[dict[str, Tensor]],
+        targets: list[dict[str, Tensor]],
     ) -> dict[str, Tensor]:
         """The losses, summed over the stages; masks are learnt on the boxes that enter the last stage."""
         classified, moved = [], []
-        boxes = [torch.cat([b, t["boxes"].to(b)]) for b, t in zip(boxes, truths, strict=True)]
+        boxes = [torch.cat([b, t["boxes"].to(b)]) for b, t in zip(boxes, targets, strict=True)]
         for stage in self.stages:
             # a box that a stage has pushed out of the image cannot be encoded: none is empty at the first
             boxes = [b[remove_small_boxes(b, SMALLEST_SIDE)] for b in boxes]
-            boxes, matched, labels = stage.sample(boxes, truths)
+            boxes, matched, labels = stage.sample(boxes, targets)
             logits, offsets = stage(self.pool(features, boxes, sizes))
-            objects = torch.cat([_objects(t["boxes"], m) for t, m in zip(truths, matched, strict=True)])
+            objects = torch.cat([_objects(t["boxes"], m) for t, m in zip(targets, matched, strict=True)])
             losses = stage.losses(logits, offsets, torch.cat(boxes), objects, torch.cat(labels))
             classified.append(losses[0])
             moved.append(losses[1])
@@ -175,8 +175,8 @@ class Cascade(nn.Module):
         shapes = maskrcnn_loss(
             self.mask_predictor(self.mask_head(self.mask_pool(features, entered, sizes))),
             entered,
-            [t["masks"] for t in truths],
-            [t["labels"] for t in truths],
+            [t["masks"] for t in targets],
+            [t["labels"] for t in targets],
             [m[i] for m, i in zip(matched, there, strict=True)],
         )
         return {

@@ -32,7 +32,7 @@ def load_splits(path: Path, val_fraction: float, seed: int, with_masks: bool) ->
     return AnnotatedSplits(train, val, test)
 
 
-def load_held_out(path: Path, class_names: Sequence[str], with_masks: bool) -> AnnotatedImages:
+def load_eval(path: Path, class_names: Sequence[str], with_masks: bool) -> AnnotatedImages:
     """The images to judge a network by: the part "test", else "val", else all.
 
     Raises:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from maxvit.tasks.detection.masks import coco_library
-from maxvit.tasks.task import Answer, Truth
+from maxvit.tasks.task import Answer, Target
 
 Entry = dict[str, Any]
 _AREAS = ("all", "small", "medium", "large")
@@ -27,12 +27,12 @@ class AveragePrecision:
     def __init__(self, class_names: Sequence[str], with_masks: bool) -> None:
         coco_library()  # if it is missing, before any work
         self.class_names, self.with_masks = class_names, with_masks
-        self._images: list[tuple[list[Entry], list[Entry]]] = []  # truths and answers of each
+        self._images: list[tuple[list[Entry], list[Entry]]] = []  # targets and answers of each
         self._made: tuple[int, dict[str, npt.NDArray[np.float64]]] | None = None
 
-    def add(self, answers: Sequence[Answer], truths: Sequence[Truth]) -> None:
-        """Count some images: answers as `answers.to_answer` gives them, truths as `Objects.to_compare` does."""
-        for answer, truth in zip(answers, truths, strict=True):
+    def add(self, answers: Sequence[Answer], targets: Sequence[Target]) -> None:
+        """Count some images: answers as `answers.to_answer` gives them, targets as `Objects.to_compare` does."""
+        for answer, truth in zip(answers, targets, strict=True):
             known = {"iscrowd": truth["crowd"].int().tolist(), "area": truth["areas"].tolist()}
             self._images.append((_entries(truth, known), _entries(answer, {"score": answer["scores"].tolist()})))
 
@@ -60,8 +60,8 @@ class AveragePrecision:
         """Of each class the objects, and average precision as in `compute`."""
         precision = self._precision()
         numbers = [0] * len(self.class_names)
-        for truths, _ in self._images:
-            for entry in truths:
+        for targets, _ in self._images:
+            for entry in targets:
                 numbers[entry["category_id"] - 1] += not entry["iscrowd"]
         rows: list[dict[str, str | int | float]] = []
         for k, name in enumerate(self.class_names):
@@ -82,9 +82,9 @@ class AveragePrecision:
 
     def _evaluate(self, kind: str) -> npt.NDArray[np.float64]:
         library = coco_library()
-        truths, answers = ([image[side] for image in self._images] for side in (0, 1))
+        targets, answers = ([image[side] for image in self._images] for side in (0, 1))
         with contextlib.redirect_stdout(io.StringIO()):  # it prints a dozen lines
-            judge = library.cocoeval.COCOeval(self._as_coco(truths), self._as_coco(answers), kind)
+            judge = library.cocoeval.COCOeval(self._as_coco(targets), self._as_coco(answers), kind)
             areas = range(len(_AREAS) if kind == "bbox" else 1)
             judge.params.areaRng = [judge.params.areaRng[i] for i in areas]
             judge.params.areaRngLbl = [judge.params.areaRngLbl[i] for i in areas]

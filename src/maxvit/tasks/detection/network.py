@@ -29,7 +29,7 @@ MASK_SIDE = 14  # cells of a box that is pooled for its mask, which is twice as 
 def make_head(settings: DetectionSettings, backbone: MaxViT, num_classes: int) -> nn.Module:
     """A detector without its backbone, freshly initialised.
 
-    It is called as `head(maps, (height, width), truths)`, maps of its `strides`. In training it returns losses by
+    It is called as `head(maps, (height, width), targets)`, maps of its `strides`. In training it returns losses by
     torchvision's names, and takes a dictionary an image: boxes (n, 4) xyxy in pixels, labels (n,) from 1, masks
     (n, H, W) uint8 where there is a mask head; n may be 0. In evaluation it returns such dictionaries: boxes, labels,
     scores (n,), the best first, and masks (n, 28, 28), probabilities within the box.
@@ -83,14 +83,14 @@ class TwoStage(nn.Module):
         self.pyramid, self.proposer, self.regions = pyramid, proposer, regions
 
     def forward(
-        self, maps: Sequence[Tensor], size: tuple[int, int], truths: list[dict[str, Tensor]] | None = None
+        self, maps: Sequence[Tensor], size: tuple[int, int], targets: list[dict[str, Tensor]] | None = None
     ) -> dict[str, Tensor] | list[dict[str, Tensor]]:
         """Losses in training, answers in evaluation. See `make_head`."""
         levels = self.pyramid(maps)
         sizes = [size] * len(maps[0])
         # of the list of images, only the sizes are used
-        proposals, losses = self.proposer(ImageList(maps[0], sizes), levels, truths)
-        answers, more = self.regions(levels, proposals, sizes, truths)
+        proposals, losses = self.proposer(ImageList(maps[0], sizes), levels, targets)
+        answers, more = self.regions(levels, proposals, sizes, targets)
         if self.training:
             return {**losses, **more}
         return [{**a, "masks": a["masks"].squeeze(1).float()} if "masks" in a else a for a in answers]

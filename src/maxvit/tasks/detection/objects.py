@@ -9,7 +9,7 @@ import torch
 from maxvit.config import Size
 from maxvit.errors import MaxViTError
 from maxvit.tasks.detection.masks import as_coco, decode
-from maxvit.tasks.task import Truth
+from maxvit.tasks.task import Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Objects:
     areas: npt.NDArray[np.float64]
     masks: tuple[bytes, ...] | None
 
-    def to_learn(self) -> Truth:
+    def to_learn(self) -> Target:
         """Boxes, labels and, of masks, pixels (n, H, W) uint8; without crowds."""
         kept = ~self.crowd
         truth = {"boxes": torch.from_numpy(self.boxes[kept]), "labels": torch.from_numpy(self.labels[kept])}
@@ -43,10 +43,10 @@ class Objects:
             truth["masks"] = torch.from_numpy(decode(masks, self.size))
         return truth
 
-    def to_compare(self) -> Truth:
+    def to_compare(self) -> Target:
         """All there is; "rle" holds masks as pycocotools takes them."""
         names = ("boxes", "labels", "crowd", "areas")
-        truth: Truth = {name: torch.from_numpy(getattr(self, name)) for name in names}
+        truth: Target = {name: torch.from_numpy(getattr(self, name)) for name in names}
         if self.masks is not None:
             truth["rle"] = [as_coco(mask, self.size) for mask in self.masks]
         return truth

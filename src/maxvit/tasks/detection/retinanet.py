@@ -44,15 +44,15 @@ class RetinaNet(nn.Module):
         self.matcher = Matcher(OBJECT, BACKGROUND, allow_low_quality_matches=True)
 
     def forward(
-        self, maps: Sequence[Tensor], size: tuple[int, int], truths: list[dict[str, Tensor]] | None = None
+        self, maps: Sequence[Tensor], size: tuple[int, int], targets: list[dict[str, Tensor]] | None = None
     ) -> dict[str, Tensor] | list[dict[str, Tensor]]:
         """Losses in training, answers in evaluation. See `network.make_head`."""
         levels = list(self.pyramid(maps).values())
         said = {name: x.float() for name, x in self.head(levels).items()}  # boxes need the precision
         anchors = self.anchors.levels(levels)
         if self.training:
-            assert truths is not None
-            return self._losses(said, torch.cat(anchors), truths)
+            assert targets is not None
+            return self._losses(said, torch.cat(anchors), targets)
         return [
             best(*self.candidates(logits, offsets, anchors, size), self.settings)  # without what better ones overlap
             for logits, offsets in zip(said["cls_logits"], said["bbox_regression"], strict=True)
@@ -65,11 +65,11 @@ class RetinaNet(nn.Module):
         matched: Tensor = self.matcher(box_iou(truth["boxes"], anchors))
         return matched
 
-    def _losses(self, said: dict[str, Tensor], anchors: Tensor, truths: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    def _losses(self, said: dict[str, Tensor], anchors: Tensor, targets: list[dict[str, Tensor]]) -> dict[str, Tensor]:
         """torchvision's; its head counts classes from 0 and so has none for the background."""
-        matched = [self.match(anchors, truth) for truth in truths]
-        shifted = [{"boxes": t["boxes"].to(anchors), "labels": t["labels"] - 1} for t in truths]
-        losses: dict[str, Tensor] = self.head.compute_loss(shifted, said, [anchors] * len(truths), matched)
+        matched = [self.match(anchors, truth) for truth in targets]
+        shifted = [{"boxes": t["boxes"].to(anchors), "labels": t["labels"] - 1} for t in targets]
+        losses: dict[str, Tensor] = self.head.compute_loss(shifted, said, [anchors] * len(targets), matched)
         return losses
 
     def candidates(

@@ -22,19 +22,19 @@ from maxvit.tasks.segmentation.metric import SegmentationMetric
 from maxvit.tasks.segmentation.network import SegmentationHead
 from maxvit.tasks.segmentation.predictions import classes_at, covering_size, judge, slide
 from maxvit.tasks.segmentation.settings import SegmentationSettings
-from maxvit.tasks.task import Graph, Task, TaskSettings
+from maxvit.tasks.task import ExportSpec, Task, TaskSettings
 
 MOST_WINDOWS = 16  # pixels of an image for sliding windows, of those of a window: a strip must not fill the memory
 
 
 class Segmentation(Task):
-    """Answers and truths are (height, width) uint8 on the CPU, the class of each pixel; 255 in a truth is ignored."""
+    """Answers and targets are (height, width) uint8 on the CPU, the class of each pixel; 255 in a truth is ignored."""
 
     name: ClassVar[str] = "segmentation"
     Settings: ClassVar[type[TaskSettings]] = SegmentationSettings
     recipe: ClassVar[str] = "segmentation"
-    judged_by: ClassVar[str] = "miou"
-    losses_in_validation: ClassVar[tuple[str, ...]] = ("loss",)
+    monitor: ClassVar[str] = "miou"
+    val_losses: ClassVar[tuple[str, ...]] = ("loss",)
     settings: SegmentationSettings
 
     @classmethod
@@ -46,9 +46,9 @@ class Segmentation(Task):
         """A folder of images and masks; see `data.load`."""
         return data.load(path, val_fraction, seed)
 
-    def load_held_out(self, path: Path, class_names: Sequence[str]) -> AnnotatedImages:
+    def load_eval(self, path: Path, class_names: Sequence[str]) -> AnnotatedImages:
         """Its test part, else its validation part, else all."""
-        return data.load_held_out(path, class_names)
+        return data.load_eval(path, class_names)
 
     def augment(self, spec: Preprocessing, source: ImageLike, annotation: MaskFile) -> tuple[Tensor, Tensor]:
         """A piece at another scale, and its classes (H, W) uint8."""
@@ -66,52 +66,52 @@ class Segmentation(Task):
             return covering
         return super().prepared_size(spec, size)
 
-    def truth(self, annotation: MaskFile, size: Size) -> Tensor:
+    def target(self, annotation: MaskFile, size: Size) -> Tensor:
         """The mask, (height, width) uint8."""
         return read_mask(annotation, size)
 
-    def stack(self, truths: Sequence[Tensor]) -> Tensor:
+    def collate(self, targets: Sequence[Tensor]) -> Tensor:
         """(B, H, W) uint8."""
-        return torch.stack(list(truths))
+        return torch.stack(list(targets))
 
     def make_head(self, backbone: MaxViT, num_classes: int) -> SegmentationHead:
         """The decoder and its classifier."""
         return SegmentationHead(backbone.pyramid_channels, num_classes, self.settings)
 
-    def losses(self, network: nn.Module, images: Tensor, truths: Tensor) -> dict[str, Tensor]:
+    def losses(self, network: nn.Module, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """Cross-entropy, and the Dice loss if it is set."""
-        return losses(network(images), truths, self.settings.dice_weight)
+        return losses(network(images), targets, self.settings.dice_weight)
 
     def answers(self, network: nn.Module, images: Tensor, sizes: Sequence[Size]) -> list[Tensor]:
         """The class of each pixel of each image."""
         return [classes_at(one, size) for one, size in zip(self._logits(network, images), sizes, strict=True)]
 
     def judge(
-        self, network: nn.Module, images: Tensor, sizes: Sequence[Size], truths: Sequence[Tensor]
+        self, network: nn.Module, images: Tensor, sizes: Sequence[Size], targets: Sequence[Tensor]
     ) -> tuple[dict[str, Tensor], list[Tensor]]:
         """Cross-entropy at the size of each mask, and the answers."""
-        loss, answers = judge(self._logits(network, images), sizes, truths)
+        loss, answers = judge(self._logits(network, images), sizes, targets)
         return {"loss": loss}, answers
 
     def metric(self, class_names: Sequence[str]) -> SegmentationMetric:
         """Mean intersection over union."""
         return SegmentationMetric(class_names)
 
-    def picture(self, image: Image.Image, answer: Tensor, class_names: Sequence[str]) -> Image.Image:
+    def draw_prediction(self, image: Image.Image, answer: Tensor, class_names: Sequence[str]) -> Image.Image:
         """Classes coloured over the image."""
         return draw.draw(image, answer, class_names)
 
-    def picture_of_truth(self, image: Image.Image, truth: Tensor, class_names: Sequence[str]) -> Image.Image:
+    def draw_target(self, image: Image.Image, truth: Tensor, class_names: Sequence[str]) -> Image.Image:
         """The same, and what is ignored as it is."""
         return draw.draw(image, truth, class_names)
 
-    def sentence(self, answer: Tensor, class_names: Sequence[str]) -> str:
+    def summary(self, answer: Tensor, class_names: Sequence[str]) -> str:
         """The largest classes."""
         found = list(draw.shares(answer, class_names).items())
         more = f" and {len(found) - 5} more" if len(found) > 5 else ""
         return ", ".join(f"{name} {share:.1%}" for name, share in found[:5]) + more
 
-    def as_dict(self, answer: Tensor, class_names: Sequence[str]) -> dict[str, Any]:
+    def to_json(self, answer: Tensor, class_names: Sequence[str]) -> dict[str, Any]:
         """The share of the pixels of each class that is there."""
         return {"height": answer.shape[0], "width": answer.shape[1], "shares": draw.shares(answer, class_names)}
 
@@ -119,9 +119,9 @@ class Segmentation(Task):
         """A folder of masks."""
         draw.write_masks(answers, out, class_names)
 
-    def exported(self, network: nn.Module) -> Graph:
+    def export_spec(self, network: nn.Module) -> ExportSpec:
         """The network itself: from images to logits (B, classes, H, W), of a window where windows slide."""
-        return Graph(network)
+        return ExportSpec(network)
 
     def _logits(self, network: nn.Module, images: Tensor) -> Tensor:
         if self.settings.inference == "whole":

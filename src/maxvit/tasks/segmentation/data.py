@@ -66,7 +66,7 @@ def load(path: Path, val_fraction: float, seed: int) -> AnnotatedSplits:
     return AnnotatedSplits(train, val, _pair(path, layout.test, key, class_names) if layout.test and has_test else None)
 
 
-def load_held_out(path: Path, class_names: Sequence[str]) -> AnnotatedImages:
+def load_eval(path: Path, class_names: Sequence[str]) -> AnnotatedImages:
     """The test part, else the validation part, else all, with the classes numbered as a network has them.
 
     Raises:

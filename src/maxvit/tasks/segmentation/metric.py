@@ -10,7 +10,7 @@ from maxvit.tasks.segmentation.masks import IGNORED
 
 
 class SegmentationMetric:
-    """Figures of answers (h, w) and truths (h, w), of which 255 is ignored; all pixels count alike, as in the field.
+    """Figures of answers (h, w) and targets (h, w), of which 255 is ignored; all pixels count alike, as in the field.
 
     Args:
         class_names: What an answer can be.
@@ -28,9 +28,9 @@ class SegmentationMetric:
         self.class_names = list(class_names)
         self.counts = torch.zeros(len(class_names), len(class_names), dtype=torch.int64)
 
-    def add(self, answers: Sequence[Tensor], truths: Sequence[Tensor]) -> None:
-        """Count some images, answers and truths (h, w) uint8."""
-        for answer, truth in zip(answers, truths, strict=True):
+    def add(self, answers: Sequence[Tensor], targets: Sequence[Tensor]) -> None:
+        """Count some images, answers and targets (h, w) uint8."""
+        for answer, truth in zip(answers, targets, strict=True):
             found = self._count(
                 answer.long(), truth.long(), len(self.class_names), ignore_index=IGNORED, validate_args=False
             )

@@ -37,16 +37,16 @@ class SegmentationHead(nn.Module):
 
     def __init__(self, channels: dict[int, int], num_classes: int, settings: SegmentationSettings) -> None:
         super().__init__()
-        self.strides = _STRIDES[settings.decoder, settings.finest]
-        self.stride = 1 if settings.decoder == "unet" else settings.finest  # of what the decoder gives
+        self.strides = _STRIDES[settings.decoder, settings.finest_stride]
+        self.stride = 1 if settings.decoder == "unet" else settings.finest_stride  # of what the decoder gives
         self.unread = 1 if settings.decoder == "unet" else 2  # decoders count image and stem, but take no channel
         self.pools_to_one_pixel = settings.decoder == "upernet"
         levels = [0] * self.unread + [channels[s] for s in self.strides]
         self.decoder, self.classifier = _make_decoder(levels, num_classes, settings)
         self.dropout = nn.Dropout2d(settings.dropout)
 
-    def forward(self, maps: Sequence[Tensor], size: Size, truths: object = None) -> Tensor:
-        """Logits (B, classes, H, W) from maps of `strides`; truths are the loss's business.
+    def forward(self, maps: Sequence[Tensor], size: Size, targets: object = None) -> Tensor:
+        """Logits (B, classes, H, W) from maps of `strides`; targets are the loss's business.
 
         Raises:
             MaxViTError: If UPerNet is to be trained on a batch of one image.

@@ -78,10 +78,10 @@ def _resized(logits: Tensor, size: Size, truth: Tensor | None) -> tuple[Tensor, 
     return answer.cpu(), loss
 
 
-def judge(logits: Tensor, sizes: Sequence[Size], truths: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
+def judge(logits: Tensor, sizes: Sequence[Size], targets: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
     """Mean over the images of the loss at the size of each, and the answers."""
     pairs = [
         classes_and_loss_at(one, size, truth.to(one.device))
-        for one, size, truth in zip(logits, sizes, truths, strict=True)
+        for one, size, truth in zip(logits, sizes, targets, strict=True)
     ]
     return torch.stack([loss for _, loss in pairs]).mean(), [answer for answer, _ in pairs]

@@ -14,7 +14,7 @@ class SegmentationSettings(TaskSettings):
 
     name: Literal["segmentation"] = "segmentation"
     decoder: Decoder = Field("upernet", description="unet: the finest edges; fpn: the cheapest")
-    finest: Literal[2, 4] = Field(
+    finest_stride: Literal[2, 4] = Field(
         4, description="stride of the finest map of upernet and fpn; 2: thin things, in four to five times the work"
     )
     decoder_channels: int = Field(256, ge=64, multiple_of=64, description="of a U-Net at its coarsest level")
