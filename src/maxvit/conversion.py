@@ -19,6 +19,7 @@ class Conversion(NamedTuple):
         variant: The name of the network, or None where it has none.
         config: The network.
         assumed: What the files did not say, or None.
+        lost: What the file that was written does not hold, and the network needs; or None.
         parameters: Learned numbers.
         loads_with: The Python call that loads what was written.
     """
@@ -27,6 +28,7 @@ class Conversion(NamedTuple):
     variant: str | None
     config: MaxViTConfig
     assumed: str | None
+    lost: str | None
     parameters: int
     loads_with: str
 
@@ -64,8 +66,9 @@ def convert(
         raise MaxViTError(f"{target} exists already: choose another name, or replace it with --force")
     model = load_model(source, image_size=image_size, ema=ema)
     if to == "timm":
-        loads_with = save_for_timm(model, target)
+        loads_with, lost = save_for_timm(model, target), _lost(model.config)
     else:
+        lost = None
         model.save(target)
         loads_with = f"maxvit.load_model({str(target)!r})"
     return Conversion(
@@ -73,8 +76,19 @@ def convert(
         variant=variant_name(model.config),
         config=model.config,
         assumed=model.provenance.get("assumed"),
+        lost=lost,
         parameters=sum(p.numel() for p in model.parameters()),
         loads_with=loads_with,
+    )
+
+
+def _lost(config: MaxViTConfig) -> str | None:
+    """What timm's files have no place for; one class of many is what anybody takes the outputs for."""
+    if not config.multi_label:
+        return None
+    return (
+        "timm's files do not hold what the outputs mean: take the sigmoid of each, not a softmax over all; a class is "
+        f"answered from {config.threshold:.3g} up"
     )
 
 

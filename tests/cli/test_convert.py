@@ -101,6 +101,19 @@ def test_what_timm_computes_otherwise_is_refused_and_nothing_is_written(run, tmp
     assert [path.name for path in tmp_path.iterdir()] == ["a.safetensors"]
 
 
+@pytest.mark.parametrize("multi_label", [True, False])
+def test_what_the_outputs_mean_is_said_where_timms_file_does_not_hold_it(run, tmp_path, multi_label):
+    config = dataclasses.replace(VARIANTS["maxvit_micro"], multi_label=multi_label, threshold=0.375)
+    maxvit.MaxViT(config).save(tmp_path / "a.safetensors")
+    assert run("convert", tmp_path / "a.safetensors", tmp_path / "ours.safetensors")[::2] == (0, "")
+    code, _, err = run("convert", tmp_path / "a.safetensors", tmp_path / "b.safetensors", "--to", "timm")
+    said = (
+        "timm's files do not hold what the outputs mean: take the sigmoid of each, not a softmax over all; a class is "
+        "answered from 0.375 up\n"
+    )
+    assert (code, err) == (0, said if multi_label else "")
+
+
 def test_a_format_that_is_unknown_is_named(run, tiny, tmp_path):
     code, _, err = run("convert", tmp_path / "tiny.pth", tmp_path / "b.safetensors", "--to", "tim")
     assert code == 2

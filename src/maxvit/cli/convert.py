@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from maxvit.cli.errors import complain
+
 
 def convert(
     source: Annotated[
@@ -38,3 +40,5 @@ def convert(
     if done.assumed:
         typer.echo(f"assumed: {done.assumed}")
     typer.echo(f"wrote {target}: {done.parameters:,} parameters; load it with: {done.loads_with}")
+    if done.lost:
+        complain(done.lost)
