@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from torch.optim.swa_utils import AveragedModel
 
 from maxvit import MaxViT, MaxViTConfig, MaxViTError, load_model, load_network
-from maxvit.checkpoints.plain import infer_config
+from maxvit.checkpoints.plain import assumed, infer_config
 from maxvit.config import TORCHVISION, VARIANTS
 
 CONFIG = MaxViTConfig(
@@ -37,7 +37,14 @@ def test_a_plain_state_dict_is_read_and_says_what_was_assumed(model, tmp_path, w
     assert found.preprocessing == model.preprocessing
     assert found.class_names is None
     assert found.provenance["converted_from"] == "maxvit weights"
-    assert "the official preprocessing, which are not stored" in found.provenance["assumed"]
+    assert found.provenance["assumed"] == (
+        "one class of many (softmax), windows as large as the bias tables say, average pooling and the official "
+        "preprocessing, which are not stored"
+    )
+
+
+def test_weights_of_imagenet_21k_are_assumed_to_answer_each_class_by_itself():
+    assert assumed(dataclasses.replace(CONFIG, multi_label=True)).startswith("each class by itself (sigmoid), windows")
 
 
 def test_wrapped_by_compile_and_several_gpus_it_is_the_same(model, tmp_path):

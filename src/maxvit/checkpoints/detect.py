@@ -58,7 +58,7 @@ def read_checkpoint(path: Path, ema: bool = True, image_size: int | Size | None 
     if averaged or not ema:
         provenance["weights"] = "averaged" if averaged else "raw"
     if name == FORMAT:
-        provenance["assumed"] = plain.ASSUMED
+        provenance["assumed"] = plain.assumed(config)
     return Checkpoint(state, describe(config, preprocessing, None, provenance))
 
 

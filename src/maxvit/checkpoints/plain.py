@@ -22,9 +22,6 @@ from maxvit.errors import MaxViTError
 
 _NAMES = NameTable(block="stages.{s}.{b}", inside={}, outside={})
 _FIRST = "stages.0.0"
-ASSUMED = (
-    "windows as large as the bias tables say, average pooling and the official preprocessing, which are not stored"
-)
 
 
 def is_plain(names: Mapping[str, object]) -> bool:
@@ -35,7 +32,7 @@ def is_plain(names: Mapping[str, object]) -> bool:
 def from_plain(
     state: Mapping[str, Tensor], image_size: int | Size | None = None
 ) -> tuple[MaxViTConfig, Preprocessing, dict[str, Tensor]]:
-    """What our own tensors say of their network, and what of it is assumed: see `ASSUMED`.
+    """What our own tensors say of their network, and what of it is assumed: see `assumed`.
 
     Raises:
         MaxViTError: If a tensor that tells it is missing or of another shape.
@@ -44,6 +41,15 @@ def from_plain(
     if image_size is not None:
         config = config.resized(image_size)
     return config, official_preprocessing(config.image_size, imagenet_21k=config.num_classes > 1000), dict(state)
+
+
+def assumed(config: MaxViTConfig) -> str:
+    """What our own tensors do not say of a network that was found by them, in words."""
+    meaning = "each class by itself (sigmoid)" if config.multi_label else "one class of many (softmax)"
+    return (
+        f"{meaning}, windows as large as the bias tables say, average pooling and the official preprocessing, which "
+        "are not stored"
+    )
 
 
 def infer_config(shapes: Shapes) -> MaxViTConfig:

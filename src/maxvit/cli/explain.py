@@ -36,9 +36,11 @@ def explain(
     from maxvit.explain.explain_image import explain_image
     from maxvit.explain.target import find_class
     from maxvit.inference.device import choose_device
+    from maxvit.inference.engines import tell_assumed
 
     place = _parse(point) if point is not None else None
     model = load_model(checkpoint).to(choose_device(device))
+    tell_assumed(checkpoint, model.provenance)
     target = find_class(model, wanted) if wanted is not None else None
     methods = [name for name in method.split(",") if name]
     found = explain_image(model, image, out, target, place, methods, score)

@@ -192,7 +192,7 @@ def open_engine(
         engine: "auto": as said. "torch" or "onnxruntime": that one; for ONNX Runtime a checkpoint is exported once,
             into a cache, and `tell` is told.
         device: Where PyTorch computes; None: where the network is.
-        tell: Called with a sentence before work that takes long.
+        tell: Called with a sentence before work that takes long, and with what a checkpoint leaves to be assumed.
         precision: In PyTorch, as for `choose_precision`; a file has its own.
 
     Raises:
@@ -203,7 +203,20 @@ def open_engine(
         if engine == "onnxruntime":
             raise MaxViTError("a network in memory runs in PyTorch: write it with export_onnx, and give that file")
         return TorchEngine(source, device, precision)
-    path = Path(source)
+    opened = _open_path(Path(source), engine, device, tell, precision)
+    tell_assumed(source, opened.provenance, tell)
+    return opened
+
+
+def tell_assumed(path: str | Path, provenance: Mapping[str, Any], tell: Callable[[str], object] = say) -> None:
+    """Tell what a checkpoint does not say and its answers rest on, where there is such."""
+    if assumed := provenance.get("assumed"):
+        tell(f"{path} does not say everything; assumed: {assumed}")
+
+
+def _open_path(
+    path: Path, engine: str, device: torch.device | str | None, tell: Callable[[str], object], precision: str
+) -> Engine:
     if (runtime := EXPORTED.get(path.suffix)) and not path.is_dir():
         if engine != "auto" and engine != {".onnx": "onnxruntime", ".pt2": "torch"}.get(path.suffix):
             raise MaxViTError(f"{path} runs in {runtime}: give the checkpoint that it was made from to {engine}")
@@ -267,4 +280,5 @@ def open_sizes(
         model = load_model(path)
         model.set_image_size(size)
         engines[size] = _optimized(model.to(device), precision)
+    tell_assumed(path, model.provenance)
     return engines
