@@ -164,7 +164,7 @@ def weight_files(path: str | Path) -> list[Path]:
     """The files that hold the weights of a path, in order: one, or those of an index and the index itself.
 
     Raises:
-        MaxViTError: If the index is damaged.
+        MaxViTError: If the index is damaged, or a file that it names is missing.
     """
     path = weights_of(path)
     return [path, *_shards(path)] if _is_index(path) else [path]
@@ -210,14 +210,19 @@ def _is_index(path: Path) -> bool:
 
 
 def _shards(index: Path) -> list[Path]:
-    """The files that an index names, which lie beside it."""
+    """The files that an index names, which lie beside it. Raises `MaxViTError` if one does not, or it is damaged."""
     try:
         names = sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
         if not names or any(Path(name).name != name for name in names):
             raise ValueError(f"it names {names[:1]}")
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise MaxViTError(f"{index} is not an index of safetensors files: copy it again") from error
-    return [index.with_name(name) for name in names]
+    shards = [index.with_name(name) for name in names]
+    if gone := [shard for shard in shards if not shard.exists()]:
+        raise MaxViTError(
+            f"{gone[0]} does not exist, and {index.name} names it: copy all of its {len(shards)} files beside it"
+        )
+    return shards
 
 
 def _described(path: Path, metadata: dict[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from huggingface_hub import save_torch_state_dict
 from safetensors.torch import load_file, save_file
 from torch.optim.swa_utils import AveragedModel
 
-from maxvit import MaxViT, MaxViTConfig, MaxViTError, load_model, load_network
+from maxvit import MaxViT, MaxViTConfig, MaxViTError, load_model, load_network, storage
 from maxvit.checkpoints.plain import assumed, infer_config
 from maxvit.config import TORCHVISION, VARIANTS
 
@@ -129,8 +129,13 @@ def test_weights_in_several_files_are_read_by_their_index(model, tmp_path, descr
         assert same(load_model(path), model)
         assert load_model(path).class_names == (list("abcde") if described else None)
     next(tmp_path.glob("*-00002-*")).unlink()
-    with pytest.raises(MaxViTError, match=r"model-00002-of-\d+\.safetensors does not exist"):
-        load_model(tmp_path)
+    sentence = (
+        r"model-00002-of-\d+\.safetensors does not exist, and model\.safetensors\.index\.json names it: copy all "
+        r"of its \d+ files beside it"
+    )
+    for read in (load_model, storage.load_metadata):
+        with pytest.raises(MaxViTError, match=sentence):
+            read(tmp_path)
 
 
 @pytest.mark.parametrize("index", ["", "{}", "[]", '{"weight_map": {}}', '{"weight_map": {"a": "../b"}}', "[" * 9999])
