@@ -84,7 +84,7 @@ def test_folder_that_cannot_be_made_is_named(tmp_path):
     [
         (None, "does not exist"),
         (b"", "is empty, and not a file of weights: copy it again"),
-        (b"\1\2garbage" * 99, "is not a complete safetensors file; it may be truncated"),
+        (b"\1\2garbage" * 99, "is neither a file of PyTorch nor of safetensors: it may be damaged, copy it again"),
     ],
 )
 def test_file_that_is_none_is_named(tmp_path, content, says):
@@ -101,6 +101,17 @@ def test_truncated_file_is_named(tmp_path, share):
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
     with pytest.raises(MaxViTError, match="may be truncated, copy it again"):
         storage.load(path)
+
+
+def test_a_run_without_a_checkpoint_is_told_how_to_go_on(tmp_path):
+    (tmp_path / "config.yaml").touch()
+    for read in (storage.load, storage.load_metadata):
+        with pytest.raises(MaxViTError) as refused:
+            read(tmp_path)
+        assert str(refused.value) == (
+            f"the run {tmp_path} has no best.safetensors yet, which its first epoch writes: go on with maxvit train "
+            f"--resume {tmp_path}"
+        )
 
 
 def test_folder_in_place_of_a_file_is_named(tmp_path):

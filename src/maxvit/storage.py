@@ -15,7 +15,7 @@ from torch import Tensor
 from maxvit.errors import MaxViTError
 from maxvit.signatures import other_kind
 
-BEST = "best.safetensors"  # of a run
+BEST, RUN_CONFIG = "best.safetensors", "config.yaml"  # of a run
 WEIGHTS, CONFIG = "model.safetensors", "config.json"  # the names that the hub knows
 INDEX = "model.safetensors.index.json"  # of weights in several files
 
@@ -238,6 +238,10 @@ def _described(path: Path, metadata: dict[str, Any]) -> dict[str, Any]:
 def _open(path: Path) -> Any:
     if not path.exists():
         raise MaxViTError(f"{path} does not exist: check the path")
+    if (path / RUN_CONFIG).is_file():
+        raise MaxViTError(
+            f"the run {path} has no {BEST} yet, which its first epoch writes: go on with maxvit train --resume {path}"
+        )
     if not path.is_file():
         raise MaxViTError(f"{path} is a folder without {BEST} or {WEIGHTS}; give the .safetensors file inside it")
     try:
@@ -248,9 +252,16 @@ def _open(path: Path) -> Any:
         reason = "is not a complete safetensors file; it may be truncated, copy it again"
         if path.suffix in (".onnx", ".xml", ".pt2"):
             reason = "is an exported file: give the checkpoint that it was made from"
+        elif path.suffix != ".safetensors" and not _begins_as_safetensors(path):
+            reason = "is neither a file of PyTorch nor of safetensors: it may be damaged, copy it again"
         raise MaxViTError(f"{path} {reason}") from error
     except OSError as error:
         raise MaxViTError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def _begins_as_safetensors(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(9)[8:] == b"{"  # 8 bytes of length, then JSON
 
 
 def decode(metadata: Mapping[str, str] | None) -> dict[str, Any]:

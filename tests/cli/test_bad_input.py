@@ -324,6 +324,14 @@ def test_a_checkpoint_of_random_bytes(refused_checkpoint, tmp_path):
     assert refused_checkpoint(path).startswith(f"{path} is not a complete safetensors file")
 
 
+def test_random_bytes_by_the_name_of_a_pytorch_file(refused_checkpoint, tmp_path):
+    path = tmp_path / "random.pth"
+    path.write_bytes(b"\1\2garbage" * 99)
+    assert refused_checkpoint(path) == (
+        f"{path} is neither a file of PyTorch nor of safetensors: it may be damaged, copy it again"
+    )
+
+
 def test_a_checkpoint_of_another_program(refused_checkpoint, tmp_path):
     path = tmp_path / "other.safetensors"
     save_file({"layer1.weight": torch.zeros(3)}, path)

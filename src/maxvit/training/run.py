@@ -32,7 +32,7 @@ from maxvit.training.recipe import Recipe, load_recipe
 from maxvit.training.setup import DIGITS, check_rates, set_value_range, settle_value_range
 from maxvit.training.signals import stop_request
 
-CONFIG, IMAGES = "config.yaml", "images.csv.gz"
+CONFIG, IMAGES = storage.RUN_CONFIG, "images.csv.gz"
 KERNELS = {"native": "the native CPU kernels", "triton": "the Triton kernels"}
 
 
