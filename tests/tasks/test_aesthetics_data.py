@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from maxvit.data.describing import describe
 from maxvit.errors import MaxViTError
 from maxvit.tasks import make_task
 
@@ -68,6 +69,12 @@ def test_counts_become_shares_whatever_the_order_of_the_columns(table):
     assert data.train.class_names == SCORES
     assert data.train.sources[0] == path / "images" / "b.png"
     assert list(TASK.load_eval(path, SCORES).names) == ["c.png"]
+
+
+def test_scores_are_not_called_classes(table):
+    path = table(*(f"{c}.png,{votes(1, 2)}" for c in "abcdefgh"))
+    assert describe(load(path)) == "data: 8 images (6 training, 2 validation)"
+    assert describe(TASK.load_held_out(path, SCORES)) == "data: 8 images"
 
 
 def test_without_a_split_some_training_images_are_held_out_the_same_for_the_same_seed(table):

@@ -176,7 +176,7 @@ def test_names_that_cannot_be_used_are_refused(tmp_path, text, message):
         TASK.load(tmp_path, 0.2, 0)
 
 
-@pytest.mark.parametrize(("values", "number"), [((255,), "0 classes"), ((0, 255), "1 classes")])
+@pytest.mark.parametrize(("values", "number"), [((255,), "0 classes"), ((0, 255), "1 class")])
 def test_masks_of_fewer_than_two_classes_are_refused(tmp_path, values, number):
     """Such as those in black and white, whose white would be ignored."""
     classes = np.resize(np.array(values, np.uint8), SIZE)

@@ -13,6 +13,11 @@ def as_text(value: float, form: str) -> str:
     return NOTHING if isnan(value) else f"{value:{form}}"
 
 
+def say_left_out(number: int) -> str:
+    """That so many images, at least one, could not be read."""
+    return f"{number} of the images could not be read and {'was' if number == 1 else 'were'} left out"
+
+
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Columns of numbers to the right, of words to the left; the first column is always to the left."""
     widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]

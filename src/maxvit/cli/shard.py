@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from maxvit.cli.console import say_left_out
 from maxvit.cli.errors import complain
 
 
@@ -43,7 +44,7 @@ def shard(
     for sentence in done.skipped[:10]:
         complain(f"left out: {sentence}")
     if done.skipped:
-        complain(f"{len(done.skipped)} of the images could not be read and were left out")
+        complain(say_left_out(len(done.skipped)))
     if as_json:
         counts = {"images": done.images, "shards": done.shards, "bytes": done.bytes, "skipped": len(done.skipped)}
         typer.echo(json.dumps({"out": str(out), **counts}))

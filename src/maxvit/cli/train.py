@@ -12,6 +12,7 @@ import typer
 import yaml
 
 from maxvit.cli.answers import plain
+from maxvit.cli.console import say_left_out
 from maxvit.cli.errors import INTERRUPTED, REQUEUE, complain
 from maxvit.cli.options import Device
 from maxvit.errors import MaxViTError
@@ -151,7 +152,7 @@ def _finish(outcome: "Outcome", device: str, as_json: bool) -> None:
     for sentence in outcome.skipped[:10]:
         complain(f"left out: {sentence}")
     if outcome.skipped:
-        complain(f"{len(outcome.skipped)} of the images could not be read and were left out")
+        complain(say_left_out(len(outcome.skipped)))
     if not outcome.finished:
         complain(f"stopped; continue with: maxvit train --resume {shlex.quote(str(outcome.run))}")
         raise typer.Exit(_code(outcome))

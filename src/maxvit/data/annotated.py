@@ -22,6 +22,7 @@ class AnnotatedImages:
         names: What to call each image in messages and reports.
         part: Of the data set: "train", "val", "test", or "all" of it.
         passed_over: What lies there, or is named there, and is not among them.
+        are_classes: Whether an image can be of `class_names`; False: they are the scores that people give.
     """
 
     sources: Sequence[ImageLike]
@@ -30,6 +31,7 @@ class AnnotatedImages:
     names: Sequence[str]
     part: str = "all"
     passed_over: Sequence[PassedOver] = ()
+    are_classes: bool = True
 
     def __len__(self) -> int:
         return len(self.annotations)

@@ -16,12 +16,13 @@ def describe(data: Splits | AnnotatedSplits | LabelledImages | AnnotatedImages) 
     else:
         parts = {name: images for name in _IN_WORDS if (images := getattr(data, name)) is not None}
     first = next(iter(parts.values()))
-    classes = len(first.class_names)
+    number, are_classes = len(first.class_names), isinstance(first, LabelledImages) or first.are_classes
+    classes = f" of {number:,} class{'es' * (number != 1)}" if are_classes else ""
     known = [f"{len(images):,} {_IN_WORDS[name]}" for name, images in parts.items() if name in _IN_WORDS]
     return describe_images(
         sum(map(len, parts.values())),
         [passed for images in parts.values() for passed in images.passed_over],
-        f" of {classes:,} class{'es' * (classes != 1)}" + (f" ({', '.join(known)})" if known else ""),
+        classes + (f" ({', '.join(known)})" if known else ""),
     )
 
 

@@ -82,7 +82,9 @@ def read_scores(path: Path) -> tuple[AnnotatedImages, list[str]]:
     shares = cast(Sequence[Any], _shares(places, np.array(counts)))
     folder = file.parent / "images" if (file.parent / "images").is_dir() else file.parent
     paths, missing = locate_all(folder, names, str(file))
-    images = AnnotatedImages([p or folder for p in paths], shares, list(SCORES), names, passed_over=missing)
+    images = AnnotatedImages(
+        [p or folder for p in paths], shares, list(SCORES), names, passed_over=missing, are_classes=False
+    )
     there = [i for i, p in enumerate(paths) if p is not None]
     return images.subset(there), [parts[i] for i in there]
 
