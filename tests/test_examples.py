@@ -35,6 +35,7 @@ def test_every_parameter_of_the_resnet_with_maxsa_learns():
     assert any("bias.table" in name for name, _ in network.named_parameters())  # MaxSA is in it
 
 
+@pytest.mark.full
 def test_the_loss_of_the_resnet_with_maxsa_falls(monkeypatch, capsys):
     module = example("maxsa_in_resnet")
     data = load_digits()

@@ -40,11 +40,13 @@ def any_size(model):
     return program, before, was_training
 
 
+@pytest.mark.full
 def test_any_size_takes_sizes_that_divide_and_sizes_that_do_not(model, any_size):
     for shape in ((2, 3, 64, 96), (1, 3, 33, 33), (3, 3, 37, 101), (2, 3, 192, 61), (1, 3, 211, 33)):
         agree(any_size[0], model, *shape)
 
 
+@pytest.mark.full
 def test_the_network_is_left_as_it_is(model, any_size):
     _, before, was_training = any_size
     assert was_training

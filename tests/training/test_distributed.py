@@ -106,6 +106,7 @@ def test_one_process_two_and_two_that_shard_learn_the_same_for_50_updates(losses
     assert_same_weights(sharded[1], two[1])
 
 
+@pytest.mark.full
 def test_accumulated_steps_learn_what_a_whole_batch_does(alone, losses_of):
     assert furthest(alone, losses_of("data.device_batch_size=3", epochs=3)) < 1e-9
 
@@ -204,6 +205,7 @@ def test_what_one_process_cannot_write_ends_both_with_a_sentence(images, tmp_pat
     assert "Traceback" not in err
 
 
+@pytest.mark.full
 def test_a_failure_of_the_processes_is_that_of_the_command(tmp_path, capfd):
     words = ["train", str(tmp_path / "nowhere"), "--devices", "2", "--out", str(tmp_path / "run")]
     assert main(words) == 2

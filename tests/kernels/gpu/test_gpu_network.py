@@ -87,6 +87,7 @@ def off(found: dict[str, Tensor], truth: dict[str, Tensor]) -> dict[str, float]:
     return {name: error(found[name].float(), truth[name]) for name in truth}
 
 
+@pytest.mark.full
 @ARITHMETICS
 def test_one_step_is_the_plain_networks(device, arithmetic):
     """Against the plain network in float64, not more than three times as far off as the plain one in float32."""
