@@ -1,0 +1,48 @@
+"""The command line as users have it in their scripts: an option is added or removed here too, with thought."""
+
+import typer
+
+from maxvit.cli import app
+
+OPTIONS = {
+    "benchmark": (
+        "--against --batch --device --json --model --ours --out --precision --profile --rounds --size --threads --what"
+    ),
+    "convert": "--force --image-size --name --raw --to SOURCE TARGET",
+    "evaluate": (
+        "--all --batch-size --device --engine --json --out --precision --scale-windows --set --size --task "
+        "--tta --workers CHECKPOINT DATA"
+    ),
+    "explain": "--class --device --json --method --out --point --score CHECKPOINT IMAGE",
+    "export": (
+        "--any-size --batch --calibrate --force --images --int8 --json --opset --out --pixels --precision "
+        "--scale-windows --size --task --to CHECKPOINT"
+    ),
+    "info": "--image-size --json MODEL",
+    "list": "--json --pretrained --recipes",
+    "plan": "--devices --images --images-per-core --json --model --peak --precision --recipe --set",
+    "predict": (
+        "--batch-size --device --devices --embeddings --engine --json --out --part-size --pictures "
+        "--precision --set --task --top-k --workers CHECKPOINT IMAGES"
+    ),
+    "report": "--device --open RUN",
+    "serve": (
+        "--api-key --decoders --device --drain --engine --host --max-batch --max-bytes --max-delay-ms "
+        "--max-images --max-pixels --page --port --precision --queue --task --timeout CHECKPOINTS"
+    ),
+    "shard": "--json --seed --shard-size --val-fraction FOLDER OUT",
+    "train": ("--continue --device --devices --json --model --out --recipe --resume --set --show-recipe --task DATA"),
+}
+
+
+def test_every_command_has_these_arguments_and_options():
+    commands = typer.main.get_command(app).commands
+    found = {
+        name: sorted(
+            word
+            for parameter in command.params
+            for word in (parameter.opts if parameter.param_type_name == "option" else [parameter.name.upper()])
+        )
+        for name, command in commands.items()
+    }
+    assert found == {name: options.split() for name, options in OPTIONS.items()}
