@@ -114,7 +114,7 @@ def test_missing_files_are_named(tmp_path, hub_cache):
         MaxViT.from_pretrained(tmp_path)
     with pytest.raises(MaxViTError, match=r"nothing\.safetensors does not exist"):
         MaxViT.from_pretrained("runs/nothing.safetensors")
-    with pytest.raises(MaxViTError, match="'a/b/c' is no name on the hub"):
+    with pytest.raises(MaxViTError, match="'a/b/c' is not a name on the hub"):
         MaxViT.from_pretrained("a/b/c")
 
 

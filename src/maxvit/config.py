@@ -296,7 +296,7 @@ def _is_number(value: object) -> bool:
 
 
 def check_mapping(what: str, given: object) -> None:
-    """Refuse what is no dictionary of settings. Raises `MaxViTError`."""
+    """Refuse what is not a dictionary of settings. Raises `MaxViTError`."""
     if not isinstance(given, Mapping):
         raise MaxViTError(f"{what} is {given!r:.80}; it takes a dictionary of settings")
 

@@ -29,7 +29,7 @@ def list_models(filter: str | Sequence[str] = "*", pretrained: bool = False) -> 
         pretrained: Only those that have published weights.
 
     Raises:
-        MaxViTError: If the filter is no text.
+        MaxViTError: If the filter is not text.
     """
     patterns = [filter] if isinstance(filter, str) else filter
     if not isinstance(patterns, Sequence) or not all(isinstance(p, str) for p in patterns):

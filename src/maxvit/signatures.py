@@ -34,7 +34,7 @@ _KINDS = (  # where, what stands there, what the file is, what to do
 
 
 def other_kind(path: Path, wanted: str) -> str | None:
-    """What a file is and what to do, where it is no file of the kind that is wanted.
+    """What a file is and what to do, where it is not a file of the kind that is wanted.
 
     Args:
         path: A file that can be opened.

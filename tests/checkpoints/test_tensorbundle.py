@@ -46,5 +46,5 @@ def test_truncated_data_file_is_named(copied):
 def test_damaged_index_is_named(copied, change):
     path = copied.with_name(f"{NAME}.index")
     path.write_bytes(change(path.read_bytes()))
-    with pytest.raises(MaxViTError, match="is no TensorFlow checkpoint index"):
+    with pytest.raises(MaxViTError, match="is not a TensorFlow checkpoint index"):
         TensorBundle(copied)

@@ -99,7 +99,7 @@ def test_several_checkpoints_in_a_folder_must_be_told_apart(tmp_path):
 
 
 def test_variables_of_another_network_are_refused():
-    with pytest.raises(MaxViTError, match="it is no MaxViT"):
+    with pytest.raises(MaxViTError, match="it is not a MaxViT"):
         infer_config({"resnet/conv/kernel": (7, 7, 3, 64)})
 
 

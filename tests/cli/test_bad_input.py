@@ -229,7 +229,7 @@ def test_a_folder_without_images_beside_good_ones_is_still_a_mistake(trained, im
         (["train", "--model", "maxvit_huge"], "model.name is 'maxvit_huge': input should be 'maxvit_micro', "),
         (["train", "--recipe", "digit"], "unknown recipe 'digit': did you mean 'digits'?"),
         (["train", "--recipe", "none.yaml"], "recipe none.yaml does not exist: check the path"),
-        (["train", "--set", "data.batch_size"], "'data.batch_size' is no setting; write section.key=value"),
+        (["train", "--set", "data.batch_size"], "'data.batch_size' is not a setting; write section.key=value"),
         (["train", "--set", "data.batchsize=3"], "unknown setting 'data.batchsize': did you mean 'data.batch_size'?"),
         (["train", "--set", "data.batch_size=1"], "data.batch_size is 1: input should be greater than or equal to 2"),
         (
@@ -238,11 +238,11 @@ def test_a_folder_without_images_beside_good_ones_is_still_a_mistake(trained, im
         ),
         (["train", "--set", "data.mean=[1"], "'data.mean=[1' has a value that cannot be read"),
         (["train", "--set", "data.image_size=31"], "image_size is (31, 31); the smallest side is 32 pixels"),
-        (["train", "--resume", "none"], "none is no run folder: it has no config.yaml"),
+        (["train", "--resume", "none"], "none is not a run folder: it has no config.yaml"),
         (["train", "photos", "--resume", "run"], "--resume continues a run with its own recipe; DATA was given too"),
         (["train", "--resume", "run", "--set", "seed=1"], "--resume continues a run with its own recipe; --set was"),
         (["train", "--resume", "run", "--out", "run2"], "--resume continues a run with its own recipe; --out was"),
-        (["report", "none"], "none is no run folder: it has no config.yaml"),
+        (["report", "none"], "none is not a run folder: it has no config.yaml"),
         (["convert", "a", "b.pt"], "b.pt does not end in .safetensors: name it b.safetensors"),
         (["convert", "none", "b.safetensors"], "none does not exist: check the path"),
     ],
@@ -372,14 +372,14 @@ def test_a_checkpoint_evaluated_on_data_of_other_classes(refused, trained, image
     for name in ("cat", "dog"):
         shutil.copytree(images / "red", tmp_path / name)
     sentence = refused("evaluate", trained.checkpoint, tmp_path)
-    assert sentence == f"{tmp_path / 'cat'} is no class of the model; its 3 classes are blue, green, red"
+    assert sentence == f"{tmp_path / 'cat'} is not a class of the model; its 3 classes are blue, green, red"
 
 
 def test_a_checkpoint_evaluated_on_data_of_more_classes(refused, trained, images, tmp_path):
     data = shutil.copytree(images, tmp_path / "data")
     shutil.copytree(images / "red", data / "yellow")
     sentence = refused("evaluate", trained.checkpoint, data)
-    assert sentence == f"{data / 'yellow'} is no class of the model; its 3 classes are blue, green, red"
+    assert sentence == f"{data / 'yellow'} is not a class of the model; its 3 classes are blue, green, red"
 
 
 def test_a_checkpoint_of_three_classes_evaluated_on_the_ten_digits(refused, trained):
@@ -570,7 +570,7 @@ def test_a_disk_without_room_for_a_new_file_leaves_none(refused, trained, tmp_pa
 @pytest.mark.parametrize(
     ("name", "text", "words"),
     [
-        ("config.yaml", "data: [1", ["config.yaml is no YAML"]),
+        ("config.yaml", "data: [1", ["config.yaml is not YAML"]),
         ("config.yaml", "- 1", ["holds no sections"]),
         ("config.yaml", "data: 3", ["data is 3", "section"]),
         ("metrics.csv", "epoch\nx\n", ["metrics.csv is damaged"]),

@@ -109,7 +109,7 @@ def test_int8_needs_images_of_the_networks_kind(run, trained, tmp_path):
     code, _, err = run(*options)
     assert (code, "knows other classes than digits: give images of its kind with --images" in err) == (2, True)
     code, _, err = run(*options, "--calibrate", tmp_path / "nowhere")
-    assert (code, err) == (2, f"error: {tmp_path / 'nowhere'} is no folder: check the path\n")
+    assert (code, err) == (2, f"error: {tmp_path / 'nowhere'} is not a folder: check the path\n")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -90,7 +90,7 @@ def test_an_empty_class_is_named(tmp_path, content):
 
 def test_a_class_that_the_model_lacks_is_named_with_those_it_has(tmp_path):
     known = [f"class {i}" for i in range(11)]
-    with pytest.raises(MaxViTError, match=r"cat is no class of the model; its 11 classes are class 0, .*7, \.\.\."):
+    with pytest.raises(MaxViTError, match=r"cat is not a class of the model; its 11 classes are class 0, .*7, \.\.\."):
         read_classes(fill(tmp_path, cat=1), known)
 
 
@@ -140,7 +140,7 @@ def test_without_val_a_part_of_train_is_held_out_and_test_is_untouched(tmp_path)
 def test_a_class_that_train_lacks_is_named(tmp_path, part):
     fill(tmp_path / "train", cat=2, dog=2)
     fill(tmp_path / part, eel=1)
-    with pytest.raises(MaxViTError, match="eel is no class of the model"):
+    with pytest.raises(MaxViTError, match="eel is not a class of the model"):
         load_folder(tmp_path)
 
 

@@ -248,7 +248,7 @@ def test_an_array_that_is_a_view_is_read_in_its_own_order():
 
 @pytest.mark.parametrize("shape", [(5,), (2, 3, 5, 3), (3, 13, 7), (13, 7, 2), (0, 7), (13, 0, 3)])
 def test_an_array_of_another_shape_is_refused(shape):
-    with pytest.raises(MaxViTError, match=r"array of shape .* is no image; give"):
+    with pytest.raises(MaxViTError, match=r"array of shape .* is not an image; give"):
         decode(np.zeros(shape, np.uint8))
 
 
@@ -378,7 +378,7 @@ def test_what_an_extension_promises_can_be_read_in_either_case(tmp_path, extensi
 
 
 def test_what_is_no_image_at_all_is_named():
-    with pytest.raises(MaxViTError, match="a NoneType is no image; give a path"):
+    with pytest.raises(MaxViTError, match="a NoneType is not an image; give a path"):
         decode(None)
 
 

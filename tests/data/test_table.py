@@ -213,7 +213,7 @@ def test_a_damaged_parquet_file_is_named(tmp_path, damage):
     file = tmp_path / "list.parquet"
     pyarrow.parquet.write_table(pyarrow.table({"path": ["1.jpg"], "label": ["a"]}), file)
     file.write_bytes(b"path,label\n" if damage == "text" else file.read_bytes()[:-40])
-    with pytest.raises(MaxViTError, match=r"list\.parquet is no Parquet file that can be read: .+"):
+    with pytest.raises(MaxViTError, match=r"list\.parquet is not a Parquet file that can be read: .+"):
         load_list(file)
 
 
@@ -294,9 +294,9 @@ def test_names_in_either_unicode_form_are_the_same(write, tmp_path):
 
 
 def test_a_text_that_is_not_utf_8_is_named(write):
-    with pytest.raises(MaxViTError, match=r"list\.csv is no UTF-8 text \(byte 12\): save it as UTF-8"):
+    with pytest.raises(MaxViTError, match=r"list\.csv is not UTF-8 text \(byte 12\): save it as UTF-8"):
         load_list(write("path,label", "1é.jpg,été", encoding="latin-1"))
-    with pytest.raises(MaxViTError, match=r"list\.csv is no UTF-8 text \(byte 0\)"):
+    with pytest.raises(MaxViTError, match=r"list\.csv is not UTF-8 text \(byte 0\)"):
         load_list(write("path,label", "1.jpg,a", encoding="utf-16"))
 
 
@@ -358,7 +358,7 @@ def test_what_is_held_out_of_any_kind_has_the_model_s_numbers(write):
     held = load_eval(str(listed), ["bird", "cat", "dog"])
     assert (list(held.names), list(held.labels)) == (["c.png", "d.png"], [2, 1])
     assert held.class_names == ["bird", "cat", "dog"]
-    with pytest.raises(MaxViTError, match=r"'cat' is no class of the model; its 1 classes are dog"):
+    with pytest.raises(MaxViTError, match=r"'cat' is not a class of the model; its 1 classes are dog"):
         load_eval(str(listed), ["dog"])
     everything = load_eval(str(write("path,labels", "a.png,dog|cat", "b.png,")), ["bird", "cat", "dog"])
     assert np.asarray(everything.labels).tolist() == [[0, 1, 1], [0, 0, 0]]

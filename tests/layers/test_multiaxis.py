@@ -73,7 +73,7 @@ def test_modules_follow_the_device_and_type_that_they_are_moved_to():
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (lambda: BlockAttention(50), "dim is 50, which is no multiple of head_dim 32"),
+        (lambda: BlockAttention(50), "dim is 50, which is not a multiple of head_dim 32"),
         (lambda: GridAttention(32, 0), "the grid size is 0"),
         (lambda: MaxSA(32, window_size=(3, 0)), r"the block size is \(3, 0\)"),
     ],

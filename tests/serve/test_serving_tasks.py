@@ -214,7 +214,7 @@ def test_what_is_no_number_is_null(brightest, monkeypatch):
     monkeypatch.setattr(brightest.task, "to_json", lambda *_: {"a": float("nan"), "b": [float("inf"), 1.5]})
     with TestClient(create_app({"brightest": brightest})) as client:
         text = client.post("/predict", content=encoded(), headers=PNG).text
-    answer = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    answer = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
     assert answer["results"][0]["answer"] == {"a": None, "b": [None, 1.5]}
 
 

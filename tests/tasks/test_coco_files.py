@@ -112,7 +112,7 @@ def test_classes_are_those_of_the_network_by_name(tmp_path):
     images = read(tmp_path, class_names=["green", "blue", "red"])
     assert images.annotations[0].labels.tolist() == [2, 3]
     assert images.class_names == ["green", "blue", "red"]
-    with pytest.raises(MaxViTError, match="category 'blue' is no class of the model"):
+    with pytest.raises(MaxViTError, match="category 'blue' is not a class of the model"):
         read(tmp_path, class_names=["red"])
 
 
@@ -131,7 +131,7 @@ def test_a_category_without_objects_may_be_unknown_to_the_network(tmp_path):
 BROKEN = {
     "no images": (lambda d: d.pop("images"), '"images" is missing'),
     "empty images": (lambda d: d.update(images=[]), '"images" is empty'),
-    "images a text": (lambda d: d.update(images="x"), '"images" is no list'),
+    "images a text": (lambda d: d.update(images="x"), '"images" is not a list'),
     "no annotations": (lambda d: d.pop("annotations"), '"annotations" is missing'),
     "no categories": (lambda d: d.pop("categories"), '"categories" is missing'),
     "entry a number": (lambda d: d["images"].append(3), 'entry 4 of "images" has no integer as its id'),

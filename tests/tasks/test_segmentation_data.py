@@ -86,7 +86,7 @@ def test_classes_are_numbered_as_the_network_has_them(tmp_path):
     renumbered = np.array([3, 2, 0])
     expected = np.where(some_classes(0) == 255, 255, renumbered[some_classes(0) % 255])
     assert torch.equal(truth(held_out, 0), torch.from_numpy(expected.astype(np.uint8)))
-    with pytest.raises(MaxViTError, match=r"'green' of .* is no class of the model"):
+    with pytest.raises(MaxViTError, match=r"'green' of .* is not a class of the model"):
         TASK.load_eval(tmp_path, ["red", "blue"])
 
 

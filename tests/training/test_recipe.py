@@ -195,7 +195,7 @@ def test_an_override_that_is_no_yaml_is_named():
 
 def test_broken_yaml_is_an_error_of_one_line_that_says_where(tmp_path):
     message = refusal(recipe=written(tmp_path, "data:\n  path: [1, 2\n"))
-    assert "mine.yaml is no YAML" in message
+    assert "mine.yaml is not YAML" in message
     assert "line 2" in message
 
 

@@ -63,7 +63,7 @@ def test_the_facts_are_those_of_the_run(reported, images):
 
 
 def test_a_folder_without_a_run_has_no_report(tmp_path):
-    with pytest.raises(MaxViTError, match=r"is no run folder: it has no config\.yaml"):
+    with pytest.raises(MaxViTError, match=r"is not a run folder: it has no config\.yaml"):
         report_run(tmp_path)
     assert list(tmp_path.iterdir()) == []
 

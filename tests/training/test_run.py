@@ -275,7 +275,7 @@ def test_a_finished_run_cannot_be_resumed(finished):
 
 
 def test_a_folder_that_is_no_run_cannot_be_resumed(images):
-    with pytest.raises(MaxViTError, match=r"is no run folder: it has no config\.yaml"):
+    with pytest.raises(MaxViTError, match=r"is not a run folder: it has no config\.yaml"):
         resume(images)
 
 

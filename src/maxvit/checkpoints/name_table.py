@@ -69,7 +69,7 @@ def rename(state: Mapping[str, Tensor], names: Mapping[str, str], who: str) -> d
     problems += [f"{name} is not part of the network" for name in state if name not in known]
     if problems:
         more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
-        raise MaxViTError(f"the file is no complete MaxViT of {who}: {'; '.join(problems[:3])}{more}")
+        raise MaxViTError(f"the file is not a complete MaxViT of {who}: {'; '.join(problems[:3])}{more}")
     return {new: state[name] for new, name in names.items()}
 
 
@@ -77,7 +77,7 @@ def count_blocks(shapes: Shapes, table: NameTable, project: str) -> tuple[tuple[
     """(depths, channels) of the stages, from the shapes of their last convolution `project` (theirs).
 
     Raises:
-        MaxViTError: If one of these is no convolution.
+        MaxViTError: If one of these is not a convolution.
     """
     depths: list[int] = []
     channels: list[int] = []

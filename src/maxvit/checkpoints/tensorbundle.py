@@ -52,7 +52,7 @@ class TensorBundle:
         except OSError as error:
             raise MaxViTError(f"{index} cannot be read: {error.strerror}") from error
         except (ValueError, IndexError, struct.error, TypeError) as error:
-            raise MaxViTError(f"{index} is no TensorFlow checkpoint index ({error}); it may be truncated") from error
+            raise MaxViTError(f"{index} is not a TensorFlow checkpoint index ({error}); it may be truncated") from error
 
     def read(self, name: str) -> npt.NDArray[np.generic]:
         """The values of one tensor.

@@ -132,7 +132,7 @@ def from_official(arrays: Mapping[str, Array], config: MaxViTConfig) -> dict[str
     for entry in name_table(config):
         missing = [name for name in entry.theirs if name not in arrays]
         if missing:
-            raise MaxViTError(f"the checkpoint lacks {missing[0]}: it is no complete MaxViT")
+            raise MaxViTError(f"the checkpoint lacks {missing[0]}: it is not a complete MaxViT")
         parts = [arrays[name] for name in entry.theirs]
         try:
             ours = entry.layout.to_ours(parts)
@@ -174,7 +174,7 @@ def infer_config(shapes: Mapping[str, tuple[int, ...]]) -> MaxViTConfig:
         expand = shape_of(shapes, "maxvit/block_00_00/mbconv/expand_conv/kernel", 4)
         squeeze = shape_of(shapes, "maxvit/block_00_00/mbconv/se/reduce_conv2d/kernel", 4)
     except MaxViTError as error:
-        raise MaxViTError(f"{error}: it is no MaxViT") from error
+        raise MaxViTError(f"{error}: it is not a MaxViT") from error
     if 0 in depths:
         raise MaxViTError(f"the checkpoint has {depths} blocks in its 4 stages, and a MaxViT has some in each")
     window = ((table[1] + 1) // 2, (table[2] + 1) // 2)
@@ -223,11 +223,11 @@ def read(path: Path, ema: bool = True) -> tuple[MaxViTConfig, dict[str, Tensor]]
         ema: The averaged weights, which the official evaluation restores; False: the raw ones.
 
     Raises:
-        MaxViTError: If it is missing, damaged, holds no averaged weights or is no MaxViT.
+        MaxViTError: If it is missing, damaged, holds no averaged weights or is not a MaxViT.
     """
     prefix = _prefix(path)
     if prefix is None:
-        raise MaxViTError(f"{path} is no TensorFlow checkpoint: no .index file is there")
+        raise MaxViTError(f"{path} is not a TensorFlow checkpoint: no .index file is there")
     bundle = TensorBundle(prefix)
     suffix = EMA if ema else ""
     names = {n.removesuffix(EMA): n for n in bundle.entries if n.startswith("maxvit/") and n.endswith(EMA) == ema}

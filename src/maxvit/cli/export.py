@@ -111,7 +111,7 @@ def _images(model: "MaxViT", checkpoint: Path, folder: Path | None, int8: bool) 
 
     if folder is not None:
         if not folder.is_dir():
-            raise MaxViTError(f"{folder} is no folder: check the path")
+            raise MaxViTError(f"{folder} is not a folder: check the path")
         there = find_images(folder)
         if not there.images:
             raise MaxViTError(f"folder {folder} holds no images{say_passed_over(there.passed_over)}")

@@ -155,7 +155,7 @@ def refuse_unknown(found: Sequence[str], class_names: Sequence[str], call: Calla
     numbers = class_numbers(class_names)
     if unknown := [name for name in found if normal(name) not in numbers]:
         known = ", ".join(class_names[:8]) + (", ..." if len(class_names) > 8 else "")
-        raise MaxViTError(f"{call(unknown[0])} is no class of the model; its {len(class_names)} classes are {known}")
+        raise MaxViTError(f"{call(unknown[0])} is not a class of the model; its {len(class_names)} classes are {known}")
 
 
 def class_numbers(class_names: Iterable[str]) -> dict[str, int]:

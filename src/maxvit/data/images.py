@@ -54,7 +54,7 @@ def decode(source: ImageLike, spec: Preprocessing = PLAIN) -> Image.Image:
         An RGB image.
 
     Raises:
-        MaxViTError: If it is no image, or damaged, or has more than `spec.max_pixels`.
+        MaxViTError: If it is not an image, or damaged, or has more than `spec.max_pixels`.
     """
     if isinstance(source, np.ndarray):
         return upright(_from_array(source, spec.value_range), spec)
@@ -68,13 +68,13 @@ def opened(source: ImageLike) -> Iterator[Image.Image]:
     """The image as it is stored; of a file no pixel has been read yet.
 
     Raises:
-        MaxViTError: If it is no image; and, in place of whatever Pillow raises while it is open, if it is damaged.
+        MaxViTError: If it is not an image; and, in place of whatever Pillow raises while it is open, if it is damaged.
     """
     if isinstance(source, np.ndarray):
         yield _from_array(source, None)
         return
     if not isinstance(source, str | Path | bytes | Image.Image):
-        raise MaxViTError(f"a {type(source).__name__} is no image; give a path, bytes, a PIL image or an array")
+        raise MaxViTError(f"a {type(source).__name__} is not an image; give a path, bytes, a PIL image or an array")
     name = str(source) if isinstance(source, str | Path) else "the data"
     try:
         if isinstance(source, Image.Image):
@@ -106,7 +106,7 @@ def read_size(source: ImageLike) -> tuple[int, int]:
     """(height, width) of an image as a person sees it; of a file only the header is read.
 
     Raises:
-        MaxViTError: If it is no image.
+        MaxViTError: If it is not an image.
     """
     if isinstance(source, np.ndarray):
         return source.shape[0], source.shape[1]
@@ -169,7 +169,7 @@ def _from_array(array: npt.NDArray[Any], value_range: Range | None) -> Image.Ima
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)) or array.size == 0:
-        raise MaxViTError(f"an array of shape {array.shape} is no image; give (H, W), (H, W, 3) or (H, W, 4)")
+        raise MaxViTError(f"an array of shape {array.shape} is not an image; give (H, W), (H, W, 3) or (H, W, 4)")
     floats = np.issubdtype(array.dtype, np.floating)
     if array.dtype == np.bool_:
         array = array * np.uint8(255)
@@ -184,7 +184,7 @@ def _from_array(array: npt.NDArray[Any], value_range: Range | None) -> Image.Ima
             raise MaxViTError("a float array must hold values in 0..1; scale it, or give uint8")
         array = scale(array, (0, 1))
     elif array.dtype != np.uint8:
-        raise MaxViTError(f"an array of {array.dtype} is no image; give bool, uint8, uint16 or float in 0..1")
+        raise MaxViTError(f"an array of {array.dtype} is not an image; give bool, uint8, uint16 or float in 0..1")
     return Image.fromarray(array)
 
 

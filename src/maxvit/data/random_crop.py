@@ -48,7 +48,7 @@ class RandomPiece(nn.Module):
         """(3, H, W) uint8 of the size wanted; draws from PyTorch's random numbers.
 
         Raises:
-            MaxViTError: If it is no image.
+            MaxViTError: If it is not an image.
         """
         with opened(source) as image:
             whole = upright_size(image)

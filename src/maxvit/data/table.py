@@ -137,7 +137,7 @@ def _read_text(file: Path) -> _Rows:
                 for column, cell in zip(cells, row, strict=True):
                     column.append(cell.strip())
     except UnicodeDecodeError as error:
-        raise MaxViTError(f"{file} is no UTF-8 text (byte {error.start}): save it as UTF-8") from error
+        raise MaxViTError(f"{file} is not UTF-8 text (byte {error.start}): save it as UTF-8") from error
     except csv.Error as error:
         raise MaxViTError(f"line {reader.line_num} of {file} cannot be read: {error}") from error
     except OSError as error:
@@ -154,7 +154,7 @@ def _read_parquet(file: Path) -> _Rows:
     try:
         table = pyarrow.parquet.read_table(file)
     except (pyarrow.ArrowException, OSError, ValueError) as error:
-        raise MaxViTError(f"{file} is no Parquet file that can be read: {str(error).splitlines()[0]}") from error
+        raise MaxViTError(f"{file} is not a Parquet file that can be read: {str(error).splitlines()[0]}") from error
     cells = [[_text(value) for value in column.to_pylist()] for column in table.columns]
     return _Rows(file, _unique(table.column_names, cells, file), [f"row {i}" for i in range(1, table.num_rows + 1)])
 
@@ -242,7 +242,7 @@ def _soft(rows: _Rows) -> tuple[Labels, list[str]]:
             try:
                 labels[i, c] = float(cell)
             except ValueError as error:
-                raise rows.wrong(i, f"the probability of {name} is {cell!r}, which is no number") from error
+                raise rows.wrong(i, f"the probability of {name} is {cell!r}, which is not a number") from error
             if not isfinite(labels[i, c]) or labels[i, c] < 0:
                 raise rows.wrong(i, f"the probability of {name} is {cell}: give 0 to 1")
     sums = labels.sum(1)

@@ -25,7 +25,7 @@ def preprocess(spec: Preprocessing, image: ImageLike) -> Tensor:
         (C, H, W) float32 with (H, W) = spec.image_size, or for fit "aspect" the size that `target_size` gives.
 
     Raises:
-        MaxViTError: If it is no image.
+        MaxViTError: If it is not an image.
     """
     decoded = _decode(spec, image)
     size = target_size(spec, (decoded.height, decoded.width))

@@ -96,7 +96,7 @@ def plain_errors(repo_id: str, filename: str, unreachable: str) -> Iterator[None
     try:
         yield
     except errors.HFValidationError as error:
-        raise MaxViTError(f"{repo_id!r} is no name on the hub, which look like 'owner/name'") from error
+        raise MaxViTError(f"{repo_id!r} is not a name on the hub, which look like 'owner/name'") from error
     except errors.GatedRepoError as error:
         raise MaxViTError(f"{repo_id} has terms to accept first: visit {page}, then run: hf auth login") from error
     except errors.RepositoryNotFoundError as error:

@@ -29,7 +29,7 @@ def preprocess(model: MaxViT, image: ImageLike) -> Tensor:
         A batch of one, (1, C, H, W) float32, for `model(...)`.
 
     Raises:
-        MaxViTError: If it is no image.
+        MaxViTError: If it is not an image.
     """
     return transforms.preprocess(model.preprocessing, image)[None]
 

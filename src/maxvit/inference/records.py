@@ -25,7 +25,7 @@ _PACKAGES = ("maxvit", "torch", "torchvision", "numpy", "pillow", "onnxruntime")
 
 
 def as_dict(results: Results) -> dict[str, Any]:
-    """The figures as plain values, for JSON: null where one is no number.
+    """The figures as plain values, for JSON: null where one is not a number.
 
     Args:
         results: What `evaluate_sizes` gives.

@@ -44,7 +44,7 @@ class AttentionLayer(nn.Module):
         super().__init__()
         height, width = (size, size) if isinstance(size, int) else size
         if head_dim < 1 or dim % head_dim:
-            raise MaxViTError(f"dim is {dim}, which is no multiple of head_dim {head_dim}: change one of them")
+            raise MaxViTError(f"dim is {dim}, which is not a multiple of head_dim {head_dim}: change one of them")
         if min(height, width) < 1:
             raise MaxViTError(f"the {axis} size is {size}; it takes whole numbers from 1 up")
         table_size = table_size or (2 * height - 1, 2 * width - 1)

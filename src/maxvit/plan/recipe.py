@@ -91,7 +91,7 @@ def training_images(
         return _count(path, val_fraction)
     if found := _published(name):
         return found
-    place = f"its data {path} is no folder here" if path else "it names no folder of images"
+    place = f"its data {path} is not a folder here" if path else "it names no folder of images"
     raise MaxViTError(f"how many images does {name} train on? {place}: give their number with --images")
 
 

@@ -20,7 +20,7 @@ def decode_sent(data: bytes, max_pixels: int, spec: Preprocessing) -> Image.Imag
         spec: What the network expects.
 
     Raises:
-        Refusal: 413 if it has too many pixels, which only the header is read for; 422 if it is no image or damaged.
+        Refusal: 413 if it has too many pixels, which only the header is read for; 422 if it is not an image or damaged.
     """
     if data.startswith(b"\xff\xd8") and data.count(b"\xff\xda") > MOST_SCANS:
         raise Refusal(422, f"the JPEG has more than {MOST_SCANS} scans: save it anew, as baseline")

@@ -65,7 +65,7 @@ def read_state(path: Path) -> dict[str, Any]:
     except (OSError, RuntimeError, EOFError, UnpicklingError) as error:
         raise MaxViTError(f"{path} is damaged: copy it again, or delete it to go on from an earlier one") from error
     if not isinstance(state, dict) or "learner" not in state:
-        raise MaxViTError(f"{path} is no state of a run: delete it to go on from an earlier one")
+        raise MaxViTError(f"{path} is not a state of a run: delete it to go on from an earlier one")
     return state
 
 

@@ -34,7 +34,7 @@ def read_metrics(run: Path) -> list[dict[str, float]]:
 def best_epoch(rows: Sequence[Mapping[str, float]], monitor: str = "accuracy") -> int:
     """The epoch, from 1, with the highest figure; of equal ones that with the lowest validation loss; 0: none yet.
 
-    Where the figure is no number, as nothing can be said yet, an epoch is worse than any other.
+    Where the figure is not a number, as nothing can be said yet, an epoch is worse than any other.
     """
     figures = [(row[f"val_{monitor}"], -row.get("val_loss", 0.0)) for row in rows]
     ranks = [(-inf if isnan(figure) else figure, loss) for figure, loss in figures]

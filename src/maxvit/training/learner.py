@@ -178,7 +178,7 @@ class Learner:
     def update(self) -> Tensor:
         """Change the weights. Returns the norm of the gradient before it was clipped.
 
-        In fp16 losses are scaled; where that was too much, the norm is no finite number and the weights stay.
+        In fp16 losses are scaled; where that was too much, the norm is not a finite number and the weights stay.
         """
         set_learning_rate(self.optimizer, self.learning_rate)
         self.scaler.unscale_(self.optimizer)

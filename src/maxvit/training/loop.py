@@ -325,7 +325,7 @@ class Loop:
         raise MaxViTError(f"{problem}{named}: mend them, or raise the limit" if broken else problem)
 
     def _find_bad(self) -> str:
-        """The first update since the last look whose loss or gradient is no finite number, and its images.
+        """The first update since the last look whose loss or gradient is not a finite number, and its images.
 
         In fp16 a gradient may be so now and then: the update was left out, and the losses are scaled less.
         """

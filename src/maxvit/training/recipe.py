@@ -181,7 +181,7 @@ def load_recipe(name_or_file: str, overrides: Sequence[str] = ()) -> Recipe:
     try:
         values = yaml.safe_load(text) or {}
     except yaml.YAMLError as error:
-        raise MaxViTError(f"recipe {name_or_file} is no YAML: {_one_line(error)}") from error
+        raise MaxViTError(f"recipe {name_or_file} is not YAML: {_one_line(error)}") from error
     if not isinstance(values, dict):
         raise MaxViTError(f"recipe {name_or_file} holds no sections; see the recipe 'digits' for an example")
     values = {name: value for name, value in values.items() if value is not None}  # a section that is empty
@@ -194,7 +194,7 @@ def apply_override(values: dict[str, Any], override: str) -> None:
     """Put "section.key=value" into nested values. Raises `MaxViTError` if it is none, or the value cannot be read."""
     key, equals, text = override.partition("=")
     if not equals or not key:
-        raise MaxViTError(f"{override!r} is no setting; write section.key=value, such as optimization.epochs=30")
+        raise MaxViTError(f"{override!r} is not a setting; write section.key=value, such as optimization.epochs=30")
     *sections, leaf = key.strip().split(".")
     try:
         value = yaml.safe_load(text)

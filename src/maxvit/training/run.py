@@ -126,7 +126,7 @@ def _check_same(recipe: Recipe, begun: Recipe, run: Path) -> None:
 def read_recipe(run: Path) -> Recipe:
     """The recipe of a run. Raises `MaxViTError` if the folder holds none."""
     if not (run / CONFIG).is_file():
-        raise MaxViTError(f"{run} is no run folder: it has no {CONFIG}")
+        raise MaxViTError(f"{run} is not a run folder: it has no {CONFIG}")
     return load_recipe(str(run / CONFIG))
 
 

@@ -143,7 +143,7 @@ def test_a_model_s_classes_decide_the_labels(made):
     given = read_shards(made / "shards", wanted).val
     assert given.class_names == wanted
     assert [wanted[k] for k in given.labels] == [plain.class_names[k] for k in plain.labels]
-    with pytest.raises(MaxViTError, match="'dog' is no class of the model; its 2 classes are cat, eel"):
+    with pytest.raises(MaxViTError, match="'dog' is not a class of the model; its 2 classes are cat, eel"):
         read_shards(made / "shards", ["cat", "eel"])
 
 
@@ -222,7 +222,7 @@ def test_an_index_of_another_format_or_a_later_version_is_named(out):
             lambda head: head["splits"]["val"]["shards"][0].update(bytes=100),
             r"bytes from \d+ on in val-000000.tar, which",
         ),
-        (lambda head: head.update(class_names=["cat", "dog"]), "the label 2, which is no class"),
+        (lambda head: head.update(class_names=["cat", "dog"]), "the label 2, which is not a class"),
     ],
 )
 def test_a_table_that_does_not_fit_its_index_is_named(out, change, says):

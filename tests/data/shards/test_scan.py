@@ -75,15 +75,15 @@ def test_folders_hidden_files_and_notes_in_a_tar_are_no_samples(tmp_path):
         ([("a.jpg", b""), ("a.cls", b"0")], "the image of 'a' at byte 512 is empty"),
         ([*sample("a", 0), *sample("b", 0), *sample("a", 0)], "has a sample 'a', and train-00.tar has one"),
         ([*sample("a", 0), *sample("a", 1)], "train-00.tar has two files a.jpg"),
-        ([*sample("a", "cat")], "the label of 'a', 'cat', is no integer"),
-        ([*sample("a", 1.5)], "the label of 'a', '1.5', is no integer"),
-        ([*sample("a", "")], "the label of 'a', '', is no integer"),
-        ([*sample("a", "9" * 30)], "is no integer"),
+        ([*sample("a", "cat")], "the label of 'a', 'cat', is not an integer"),
+        ([*sample("a", 1.5)], "the label of 'a', '1.5', is not an integer"),
+        ([*sample("a", "")], "the label of 'a', '', is not an integer"),
+        ([*sample("a", "9" * 30)], "is not an integer"),
         ([*sample("a", -1)], "the label of 'a' is -1, and 0 or more is allowed"),
-        ([("a.jpg", picture()), ("a.json", b'{"label": "cat"}')], """of 'a', '{"label": "cat"}', is no integer"""),
-        ([("a.jpg", picture()), ("a.json", b'{"label": true}')], "is no integer"),
-        ([("a.jpg", picture()), ("a.json", b'{"class": 1}')], "is no integer"),
-        ([("a.jpg", picture()), ("a.json", b"[" * 9999)], "is no integer"),
+        ([("a.jpg", picture()), ("a.json", b'{"label": "cat"}')], """of 'a', '{"label": "cat"}', is not an integer"""),
+        ([("a.jpg", picture()), ("a.json", b'{"label": true}')], "is not an integer"),
+        ([("a.jpg", picture()), ("a.json", b'{"class": 1}')], "is not an integer"),
+        ([("a.jpg", picture()), ("a.json", b"[" * 9999)], "is not an integer"),
     ],
 )  # fmt: skip
 def test_a_sample_that_is_not_as_it_should_be_is_named(tmp_path, files, says):
@@ -113,7 +113,7 @@ def test_a_label_beyond_the_named_classes_is_named(tmp_path):
 def test_class_names_that_cannot_be_are_refused(tmp_path, names):
     folder = two_splits(tmp_path / "foreign")
     (folder / "classes.txt").write_bytes(names)
-    with pytest.raises(MaxViTError, match=r"classes\.txt (must name each class once|is no UTF-8 text)"):
+    with pytest.raises(MaxViTError, match=r"classes\.txt (must name each class once|is not UTF-8 text)"):
         read_shards(folder)
 
 

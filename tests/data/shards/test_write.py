@@ -145,7 +145,7 @@ def test_images_that_cannot_be_decoded_are_left_out_and_named(tmp_path):
 def test_an_array_that_is_no_image_is_called_by_its_name(tmp_path):
     images = LabelledImages([picture(), np.zeros(3, np.uint8)], [0, 1], ["a", "b"], ["good", "line"])
     done = write_shards(Splits(images, images), tmp_path / "out")
-    assert done.skipped == ["line: an array of shape (3,) is no image; give (H, W), (H, W, 3) or (H, W, 4)"] * 2
+    assert done.skipped == ["line: an array of shape (3,) is not an image; give (H, W), (H, W, 3) or (H, W, 4)"] * 2
 
 
 def test_a_split_without_a_readable_image_is_refused(tmp_path):

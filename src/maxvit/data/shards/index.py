@@ -184,7 +184,7 @@ def _read_shard(value: dict[str, Any]) -> Shard:
     name, samples, size = value["name"], value["samples"], value["bytes"]
     plain = isinstance(name, str) and isinstance(samples, int) and isinstance(size, int)
     if not plain or "/" in name or name in ("", ".", ".."):  # an index must not lead out of its folder
-        raise TypeError(f"{str(value)[:80]} is no shard")
+        raise TypeError(f"{str(value)[:80]} is not a shard")
     return Shard(name, samples, size)
 
 
@@ -233,4 +233,4 @@ def _check_labels(table: Table, class_names: list[str] | None, where: str) -> No
     wrong = (table.label < 0) | (class_names is not None and table.label >= len(class_names or []))
     if wrong.any():
         i = int(np.flatnonzero(wrong)[0])
-        raise MaxViTError(f"{where} gives {table.names[i]} the label {table.label[i]}, which is no class: {REMAKE}")
+        raise MaxViTError(f"{where} gives {table.names[i]} the label {table.label[i]}, which is not a class: {REMAKE}")

@@ -62,7 +62,7 @@ def _read_class_names(folder: ShardFolder) -> list[str] | None:
     try:
         names = [line.strip() for line in content.decode("utf-8-sig").splitlines()]
     except UnicodeDecodeError as error:
-        raise MaxViTError(f"{folder.name}/{CLASSES} is no UTF-8 text: save it as UTF-8") from error
+        raise MaxViTError(f"{folder.name}/{CLASSES} is not UTF-8 text: save it as UTF-8") from error
     if not names or not all(names) or len(set(names)) < len(names):
         raise MaxViTError(f"{folder.name}/{CLASSES} must name each class once, one a line, without empty lines")
     return names
@@ -152,7 +152,7 @@ def _label_of(members: dict[str, _Member], file: OpenFile, where: str) -> int:
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         said = content[:40].decode("utf-8", "replace").strip()
         raise MaxViTError(
-            f"{where}: the label of {key!r}, {said!r}, is no integer: write the number of its class"
+            f"{where}: the label of {key!r}, {said!r}, is not an integer: write the number of its class"
         ) from error
 
 

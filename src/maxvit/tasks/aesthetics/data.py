@@ -123,7 +123,7 @@ def _text(file: Path) -> str:
     try:
         return file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise MaxViTError(f"{file} is no UTF-8 text (byte {error.start}): save it as UTF-8") from error
+        raise MaxViTError(f"{file} is not UTF-8 text (byte {error.start}): save it as UTF-8") from error
     except OSError as error:
         raise MaxViTError(f"{file} cannot be read: {error.strerror}") from error
 

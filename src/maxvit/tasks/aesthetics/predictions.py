@@ -43,10 +43,10 @@ def write_csv(answers: Iterable[tuple[str, Size, Tensor]], out: Path, class_name
     """Write a row an image: image, mean, deviation and the share of each score.
 
     Raises:
-        MaxViTError: If `out` is no CSV file, or cannot be written.
+        MaxViTError: If `out` is not a CSV file, or cannot be written.
     """
     if out.suffix.lower() != ".csv":
-        raise MaxViTError(f"{out} is no CSV file, and scores are written as one: choose a name that ends in .csv")
+        raise MaxViTError(f"{out} is not a CSV file, and scores are written as one: choose a name that ends in .csv")
 
     def write(path: Path) -> None:
         with path.open("w", encoding="utf-8", errors="replace", newline="") as file:  # names may hold odd bytes

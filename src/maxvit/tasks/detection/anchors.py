@@ -11,7 +11,7 @@ class Anchors(nn.Module):
     """Boxes of several sizes and shapes around the centre of each cell.
 
     torchvision's `AnchorGenerator` puts them at a cell's corner, rounds their sides, and takes the distance of cells
-    from image and map, which is wrong where a side is no multiple of the stride; hence our own.
+    from image and map, which is wrong where a side is not a multiple of the stride; hence our own.
 
     Args:
         strides: Pixels from cell to cell, a level each.

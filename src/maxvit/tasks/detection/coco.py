@@ -157,7 +157,7 @@ def _index(file: Path, data: dict[str, Any], section: str) -> dict[int, dict[str
     """The entries of a section by their ids."""
     entries = data.get(section)
     if not isinstance(entries, list) or (section != "annotations" and not entries):
-        what = "is empty" if entries == [] else "is missing" if entries is None else "is no list"
+        what = "is empty" if entries == [] else "is missing" if entries is None else "is not a list"
         raise MaxViTError(f'{file}: "{section}" {what}; COCO\'s format has lists of images, annotations and categories')
     found: dict[int, dict[str, Any]] = {}
     for number, entry in enumerate(entries):

@@ -37,8 +37,8 @@ class Found(NamedTuple):
 class DetectionGraph(nn.Module):
     """From images (B, C, H, W) to boxes (B, n, 4), labels (B, n), scores (B, n) and perhaps masks (B, n, 28, 28).
 
-    n is `detections`, or less where there are fewer boxes. The best come first; a score of 0 is no object. Boxes are in
-    pixels of the image that goes in, masks are probabilities within the box; of no object all are 0. The answers are
+    n is `detections`, or less where there are fewer boxes. The best come first; a score of 0 is not an object. Boxes are
+    in pixels of the image that goes in, masks are probabilities within the box; of no object all are 0. The answers are
     those of the network, unless of the best 10 x `detections` boxes fewer than `detections` are left by non-maximum
     suppression.
 
@@ -117,7 +117,7 @@ def _best(boxes: Tensor, scores: Tensor, labels: Tensor, overlap: float, number:
 def proposals(proposer: RegionProposalNetwork, levels: dict[str, Tensor], size: Size) -> list[Tensor]:
     """For each image torchvision's proposals, boxes (n, 4).
 
-    Where there are fewer they are 0. Such a box stays without area however it is moved: it is no object.
+    Where there are fewer they are 0. Such a box stays without area however it is moved: it is not an object.
     """
     maps = list(levels.values())
     objectness, offsets = proposer.head(maps)

@@ -85,7 +85,7 @@ def write_masks(answers: Iterable[tuple[str, Size, Tensor]], out: Path, class_na
         class_names: Of the network.
 
     Raises:
-        MaxViTError: If the folder is no folder, holds something, or cannot be written.
+        MaxViTError: If the folder is not a folder, holds something, or cannot be written.
     """
     if out.suffix.lower() in _FILES or out.is_file():
         raise MaxViTError(
