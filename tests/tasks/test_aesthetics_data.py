@@ -74,7 +74,7 @@ def test_counts_become_shares_whatever_the_order_of_the_columns(table):
 def test_scores_are_not_called_classes(table):
     path = table(*(f"{c}.png,{votes(1, 2)}" for c in "abcdefgh"))
     assert describe(load(path)) == "data: 8 images (6 training, 2 validation)"
-    assert describe(TASK.load_held_out(path, SCORES)) == "data: 8 images"
+    assert describe(TASK.load_eval(path, SCORES)) == "data: 8 images"
 
 
 def test_without_a_split_some_training_images_are_held_out_the_same_for_the_same_seed(table):
