@@ -38,8 +38,8 @@ class DetectionGraph(nn.Module):
     """From images (B, C, H, W) to boxes (B, n, 4), labels (B, n), scores (B, n) and perhaps masks (B, n, 28, 28).
 
     n is `detections`, or less where there are fewer boxes. The best come first; a score of 0 is not an object. Boxes
-    are in pixels of the image that goes in, masks are probabilities within the box; of no object all are 0. The answers are
-    those of the network, unless of the best 10 x `detections` boxes fewer than `detections` are left by non-maximum
+    are in pixels of the image that goes in, masks are probabilities within the box; of no object all are 0. The answers
+    are those of the network, unless of the best 10 x `detections` boxes fewer than `detections` are left by non-maximum
     suppression.
 
     Args:
