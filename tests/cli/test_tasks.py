@@ -133,6 +133,7 @@ def test_answers_are_printed_drawn_and_written(done, tmp_path):
     assert not list(tmp_path.glob(".*"))  # nothing temporary is left
 
 
+@pytest.mark.full
 def test_a_run_that_was_stopped_goes_on_to_be_the_run_that_was_not(done, tmp_path, monkeypatch):
     from maxvit.training.loop import Loop
 

@@ -117,8 +117,15 @@ def pictures(number=23):
     return LabelledImages(arrays, [i % 3 for i in range(number)], ["a", "b", "c"], [str(i) for i in range(number)])
 
 
+USUAL = [(1, 0), (1, 2), (2, 1), (3, 0)]
+PROCESSES = [
+    pytest.param(*pair, marks=() if pair in USUAL else pytest.mark.full)
+    for pair in itertools.product([1, 2, 3], [0, 1, 2, 3])
+]
+
+
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")  # more workers than this machine has cores
-@pytest.mark.parametrize(("world", "workers"), list(itertools.product([1, 2, 3], [0, 1, 2, 3])))
+@pytest.mark.parametrize(("world", "workers"), PROCESSES)
 def test_every_image_comes_once_whatever_the_processes_and_workers(world, workers):
     data = pictures()
     trained, judged = [], []
@@ -140,7 +147,7 @@ def in_shards(tmp_path_factory):
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")
-@pytest.mark.parametrize(("world", "workers"), list(itertools.product([1, 2, 3], [0, 1, 2, 3])))
+@pytest.mark.parametrize(("world", "workers"), PROCESSES)
 def test_every_image_in_shards_comes_once_whatever_the_processes_and_workers(in_shards, world, workers):
     data = read_shards(in_shards)
     assert len(set(data.train.shards)) > 3

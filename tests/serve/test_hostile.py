@@ -48,7 +48,7 @@ def settled(port):
     return dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
 
 
-@pytest.mark.parametrize("number", [300, pytest.param(5000, marks=pytest.mark.full)])
+@pytest.mark.parametrize("number", [100, pytest.param(5000, marks=pytest.mark.full)])
 @pytest.mark.filterwarnings("ignore")  # of Pillow's readers, about damaged files
 def test_hostile_requests_are_refused_and_the_server_goes_on(predictor, brightest, canary, caplog, number):
     caplog.set_level(logging.ERROR)

@@ -84,6 +84,7 @@ def test_two_processes_learn_what_one_does(alone, two):
     assert scores[0] == pytest.approx(scores[1], abs=1e-6)  # sums in fixed point
 
 
+@pytest.mark.full
 def test_sharded_weights_learn_what_whole_ones_do(two, losses_of):
     sharded = losses_of("engine.strategy=fsdp2", processes=2)
     assert furthest(two, sharded) < 1e-9

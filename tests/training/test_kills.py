@@ -91,6 +91,7 @@ def assert_same(folder, unharmed):
     assert not list(folder.rglob(".*"))
 
 
+@pytest.mark.full
 def test_sigterm_saves_and_exits_with_75_and_the_same_command_goes_on(unharmed, command, tmp_path):
     folder = tmp_path / "run"
     arguments = [*command, "--out", folder, "--continue"]

@@ -84,7 +84,7 @@ def test_one_step_is_the_layers_at_other_sizes(device, arithmetic, layer, shape)
     compare_float32(device, arithmetic, layer, shape)
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, pytest.param(torch.float16, marks=pytest.mark.full)], ids=str)
 @pytest.mark.parametrize("stride", [1, 2])
 def test_under_autocast_parameters_stay_in_float32(device, dtype, stride):
     compare(make(device, 5, 11, stride), torch.randn(3, 5, 5, 7, device=device), dtype)
@@ -149,7 +149,7 @@ def test_one_value_is_no_batch(device):
         mbconv(make(device, 5, 5, 2), torch.randn(1, 5, 1, 1, device=device))
 
 
-@pytest.mark.parametrize("autocast", [None, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("autocast", [None, pytest.param(torch.bfloat16, marks=pytest.mark.full)], ids=str)
 def test_a_compiled_layer_is_the_same(device, autocast):
     part, x = make(device, 3, 5, 2), torch.randn(2, 3, 4, 3, device=device)
     compiled = torch.compile(mbconv, backend="aot_eager", fullgraph=True)
