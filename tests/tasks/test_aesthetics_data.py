@@ -189,7 +189,7 @@ def test_what_is_no_data_set_is_refused(tmp_path, table):
     with pytest.raises(MaxViTError, match=r"neither a CSV file nor AVA\.txt"):
         load(tmp_path / "a.jpg")
     (tmp_path / "scores.csv").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(MaxViTError, match="no UTF-8 text"):
+    with pytest.raises(MaxViTError, match="not UTF-8 text"):
         load(tmp_path)
     (tmp_path / "scores.csv").write_text("")
     with pytest.raises(MaxViTError, match="lacks the column 'image'"):
