@@ -102,3 +102,28 @@ sys.modules["kept"] = batches  # as a traceback keeps it
 
 def test_a_program_ends_though_a_worker_is_still_there():
     subprocess.run([sys.executable, "-c", ABANDONED], timeout=30, check=True)
+
+
+def test_a_worker_ends_with_its_parent_though_what_it_wrote_is_never_read(forked):
+    """It holds the end of a pipe, which closes with it: at exit it waits for a queue that nobody reads any more."""
+    ours, theirs = multiprocessing.Pipe()
+
+    def work():
+        workers.prepare_worker(0)
+        queue.put(bytes(1 << 20))
+
+    def begin():
+        multiprocessing.Process(target=work).start()
+        theirs.send("begun")
+        time.sleep(60)
+
+    queue = multiprocessing.Queue()
+    parent = multiprocessing.Process(target=begin)
+    parent.start()
+    theirs.close()
+    assert ours.recv() == "begun"
+    time.sleep(0.5)  # it has begun to write
+    parent.kill()
+    assert ours.poll(20)  # it has ended too
+    with pytest.raises(EOFError):
+        ours.recv()

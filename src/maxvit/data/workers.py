@@ -6,6 +6,7 @@ import faulthandler
 import functools
 import logging
 import multiprocessing
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -31,10 +32,19 @@ def prepare_worker(number: int) -> None:
     not fit into shared memory, PyTorch would drop it and leave the main process waiting for ever; it is copied then.
     """
     quiet_pillow()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     for name in ("SIGINT", "SIGTERM", "SIGUSR1"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     ForkingPickler.register(torch.UntypedStorage, _share_or_copy)
+
+
+def _end_with_parent() -> None:
+    """Also at exit, where a batch in the pipe that nobody reads any more would be waited for for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _share_or_copy(storage: torch.UntypedStorage) -> tuple[Callable[..., Any], tuple[Any, ...]]:
