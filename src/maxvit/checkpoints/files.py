@@ -16,7 +16,7 @@ READABLE = "readable are files that maxvit wrote, official TensorFlow checkpoint
 
 
 class Weights(NamedTuple):
-    """Of one network.
+    """The weights of one network.
 
     Attributes:
         tensors: By the names of the network that was saved, without what a training program puts before them.

@@ -14,7 +14,7 @@ _AVERAGED = re.compile(r"(^|[._])(ema|swa|avg|average|averaged)([._]|$)")
 
 
 class Place(NamedTuple):
-    """Of a network's weights.
+    """Where a network's weights are.
 
     Attributes:
         prefix: What their names begin with.

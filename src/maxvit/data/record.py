@@ -32,7 +32,7 @@ class _Row(NamedTuple):
 
 
 def fingerprint(images: LabelledImages | AnnotatedImages) -> str:
-    """Of one part, 32 hexadecimal digits."""
+    """The fingerprint of one part: 32 hexadecimal digits."""
     digest = hashlib.blake2b(digest_size=16)
     for _, name, label in _rows("", images):
         digest.update(f"{name}\0{label}\0".encode("utf-8", "surrogateescape"))

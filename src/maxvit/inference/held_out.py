@@ -20,7 +20,7 @@ def without_training(
     redraw: Callable[[float, int], Splits | AnnotatedSplits],
     everything: bool = False,
 ) -> tuple[Images, str]:
-    """Of data that has no test or validation part, the images that training held out, if it trained on this data.
+    """The images that training held out, of data without a test or validation part that it trained on.
 
     Args:
         images: What the data holds out itself, else all of it: as `load_eval` gives them.
@@ -64,5 +64,5 @@ def without_training(
 
 
 def fingerprints(data: Splits | AnnotatedSplits) -> dict[str, str]:
-    """Of the training and the validation images, as a checkpoint keeps them."""
+    """The fingerprints of the training and validation images, as a checkpoint keeps them."""
     return {"train": fingerprint(data.train), "val": fingerprint(data.val)}

@@ -81,7 +81,7 @@ def _change(part: nn.Module, known: nn.Module, name: str, like: Tensor) -> str:
 
 
 def _own_change(part: nn.Module, known: nn.Module, name: str) -> str:
-    """Of what a module is and holds, but not of what its parts hold."""
+    """A change in what a module is and holds, apart from what its parts hold."""
     if type(part) is not type(known):
         return f"{name} is {_title(type(part), type(known))} instead of {_title(type(known), type(part))}"
     own = vars(part).get("forward")
@@ -107,7 +107,7 @@ def _own_change(part: nn.Module, known: nn.Module, name: str) -> str:
 
 
 def _tensor_change(part: nn.Module, known: nn.Module, name: str, like: Tensor) -> str:
-    """Of the parameters and buffers of a module, but for their values; `like` has the type and place of all."""
+    """A change in parameters and buffers, apart from their values; `like` has the type and place of all."""
     wanted = {**known._parameters, **known._buffers}
     for place, kind in ((part._parameters, nn.Parameter), (part._buffers, Tensor)):
         for n, tensor in place.items():

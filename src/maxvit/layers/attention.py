@@ -86,7 +86,7 @@ class GroupAttention(nn.Module):
 
 
 def pair_biases(table: Tensor, size: Size) -> Tensor:
-    """Of every (query, key) pair in a group of `size`, from a table of offsets: (N, any, any) -> (N, T, T)."""
+    """The bias of every (query, key) pair in a group of `size`, from a table of offsets: (N, any, any) -> (N, T, T)."""
     height, width = size
     if table.shape[1:] != (2 * height - 1, 2 * width - 1):
         wanted = (2 * height - 1, 2 * width - 1)
