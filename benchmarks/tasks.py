@@ -27,7 +27,7 @@ from PIL import Image
 
 from maxvit import tasks
 from maxvit.benchmark.note import table, write_note
-from maxvit.data.annotated import AnnotatedImages
+from maxvit.data.dataset import LabelledImages
 from maxvit.data.images import decode, read_size
 from maxvit.inference.judging import Judgement, judge
 from maxvit.storage import write_atomically, write_text
@@ -40,11 +40,11 @@ from maxvit.training.setup import load_annotated, make_task_network
 SHOWN = 3  # pictures of a run
 
 
-def constant(task: Task, train: AnnotatedImages) -> Callable[[tuple[int, int]], Answer]:
+def constant(task: Task, train: LabelledImages) -> Callable[[tuple[int, int]], Answer]:
     """An answer for an image of any (height, width), that has never looked at it."""
     targets = [
         task.target(annotation, read_size(source))
-        for source, annotation in zip(train.sources, train.annotations, strict=True)
+        for source, annotation in zip(train.sources, train.labels, strict=True)
     ]
     if task.name == "segmentation":
         counts = sum(np.bincount(np.asarray(truth).ravel(), minlength=256)[:255] for truth in targets)
@@ -74,10 +74,10 @@ def _mean_boxes(targets: Sequence[Any], classes: int, size: tuple[int, int]) -> 
     }
 
 
-def judge_constant(task: Task, train: AnnotatedImages, test: AnnotatedImages) -> dict[str, float]:
+def judge_constant(task: Task, train: LabelledImages, test: LabelledImages) -> dict[str, float]:
     """Its figures."""
     answer, metric = constant(task, train), task.metric(test.class_names)
-    for source, annotation in zip(test.sources, test.annotations, strict=True):
+    for source, annotation in zip(test.sources, test.labels, strict=True):
         size = read_size(source)
         metric.add([answer(size)], [task.target(annotation, size)])
     return metric.compute()

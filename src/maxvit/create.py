@@ -2,16 +2,18 @@
 
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from maxvit.checkpoints.detect import read_checkpoint
 from maxvit.checkpoints.published import fetch, find, find_by_their_name, published
 from maxvit.checkpoints.tensorflow import is_checkpoint
-from maxvit.config import VARIANTS, Pool, Size, variant_name
+from maxvit.config import VARIANTS, MaxViTConfig, Pool, Size, variant_name
 from maxvit.errors import MaxViTError
 from maxvit.hub.download import download
 from maxvit.model import MaxViT, check_dtype
@@ -158,6 +160,8 @@ def _load_variant(name: str, path: Path, drop_path_rate: float | None, dtype: to
     state, metadata = read_checkpoint(path)
     if drop_path_rate is not None and isinstance(metadata.get("config"), dict):
         metadata = {**metadata, "config": {**metadata["config"], "drop_path_rate": drop_path_rate}}
+    if "task" in metadata:
+        state, metadata = _without_head(state, metadata)
     model = MaxViT.restore(state, metadata, str(path), dtype)
     found = variant_name(model.config)
     if found != name:
@@ -168,3 +172,12 @@ def _load_variant(name: str, path: Path, drop_path_rate: float | None, dtype: to
             f"{todo}"
         )
     return model
+
+
+def _without_head(state: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The backbone of a network for another task, with a fresh head that has no classifier."""
+    config = dataclasses.replace(MaxViTConfig.from_dict(metadata["config"]), num_classes=0)
+    fresh = {name: tensor for name, tensor in MaxViT(config).state_dict().items() if name.startswith("head.")}
+    kept = {name.removeprefix("backbone."): t for name, t in state.items() if name.startswith("backbone.")}
+    rest = {key: value for key, value in metadata.items() if key not in ("task", "class_names")}
+    return {**fresh, **kept}, {**rest, "config": config.to_dict(), "class_names": None}

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from maxvit.data.annotated import AnnotatedImages, AnnotatedSplits
+from maxvit.data.dataset import LabelledImages, Splits
 from maxvit.data.dataset import LabelledImages, Splits
 from maxvit.data.record import find_changes, fingerprint, write_record
 from maxvit.errors import MaxViTError
@@ -97,7 +97,7 @@ class Plain:
 
 def annotated(*annotations):
     names = [str(i) for i in range(len(annotations))]
-    return AnnotatedImages(names, annotations, CLASSES, names)
+    return LabelledImages(names, annotations, CLASSES, names)
 
 
 @pytest.mark.parametrize(
@@ -112,9 +112,9 @@ def annotated(*annotations):
     ],
 )
 def test_an_annotation_of_any_kind_is_the_same_only_where_it_says_the_same(changes, make, other):
-    begun = AnnotatedSplits(annotated(make(), 5), annotated())
-    assert changes(begun, AnnotatedSplits(annotated(make(), 5), annotated())) == ""
-    assert changes(begun, AnnotatedSplits(annotated(other, 5), annotated())) == "1 is labelled otherwise (0)"
+    begun = Splits(annotated(make(), 5), annotated())
+    assert changes(begun, Splits(annotated(make(), 5), annotated())) == ""
+    assert changes(begun, Splits(annotated(other, 5), annotated())) == "1 is labelled otherwise (0)"
 
 
 def test_an_annotation_may_move_with_its_data_set():

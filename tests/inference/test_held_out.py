@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from maxvit.data.annotated import AnnotatedImages, AnnotatedSplits, draw_out
+from maxvit.data.dataset import LabelledImages, Splits, draw_out
 from maxvit.data.dataset import LabelledImages, Splits, split
 from maxvit.errors import MaxViTError
 from maxvit.inference.held_out import fingerprints, without_training
@@ -18,7 +18,7 @@ def labelled(names=NAMES, **changes):
 
 
 def annotated():
-    return AnnotatedImages([b""] * 10, list(range(10)), ["a"], NAMES)
+    return LabelledImages([b""] * 10, list(range(10)), ["a"], NAMES)
 
 
 def drawn(images):
@@ -27,7 +27,7 @@ def drawn(images):
     def redraw(share, seed):
         if isinstance(images, LabelledImages):
             return Splits(*split(images, share, seed))
-        return AnnotatedSplits(*draw_out(images, share, seed))
+        return Splits(*draw_out(images, share, seed))
 
     return redraw
 

@@ -64,7 +64,7 @@ def test_counts_become_shares_whatever_the_order_of_the_columns(table):
     )
     data = load(path)
     assert list(data.train.names) == ["b.png", "a.png"]
-    np.testing.assert_array_equal(np.stack(list(data.train.annotations))[:, :4], [[0.25, 0.75, 0, 0], [0, 0.5, 0, 0.5]])
+    np.testing.assert_array_equal(np.stack(list(data.train.labels))[:, :4], [[0.25, 0.75, 0, 0], [0, 0.5, 0, 0.5]])
     assert [list(part.names) for part in (data.val, data.test)] == [["d.png"], ["c.png"]]
     assert data.train.class_names == SCORES
     assert data.train.sources[0] == path / "images" / "b.png"
@@ -103,7 +103,7 @@ def test_ava_is_read_as_published_with_its_list_of_test_images(ava, where):
     assert list(data.test.names) == ["12.jpg", "17.jpg"]
     assert (len(data.train), len(data.val)) == (4, 2)  # a quarter of the other six
     counts = np.array([0, 1, 5, 17, 38, 36, 15, 6, 5, 2])
-    np.testing.assert_allclose(data.test.annotations[0], counts / counts.sum(), rtol=1e-6)
+    np.testing.assert_allclose(data.test.labels[0], counts / counts.sum(), rtol=1e-6)
 
 
 def test_ava_without_a_list_has_no_test_part(ava):

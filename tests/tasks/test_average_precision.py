@@ -193,7 +193,7 @@ def test_coco_s_own_tools_find_the_same_in_the_files(tmp_path, kind, capsys):
     data["annotations"][0] |= {"iscrowd": 1, "area": 90, "segmentation": {"size": [37, 61], "counts": [300, 900, 1057]}}
     images = read_coco(write_coco(tmp_path, data) / "annotations.json", tmp_path / "images", True)
     random, answers = np.random.default_rng(0), []
-    for objects in images.annotations:
+    for objects in images.labels:
         height, width = objects.size
         corners = random.integers(0, 15, (6, 2))
         boxes = np.concatenate([corners, corners + random.integers(4, 14, (6, 2))], 1)
@@ -206,11 +206,11 @@ def test_coco_s_own_tools_find_the_same_in_the_files(tmp_path, kind, capsys):
         labels[: len(objects.labels)] = objects.labels
         answers.append(answer(boxes.tolist(), (random.permutation(900)[:6] / 1000).tolist(), labels.tolist(), masks))
     metric = AveragePrecision(images.class_names, True)
-    metric.add(answers, [o.to_compare() for o in images.annotations])
+    metric.add(answers, [o.to_compare() for o in images.labels])
     found = metric.compute()
     assert capsys.readouterr().out == ""
 
-    sizes = [objects.size for objects in images.annotations]
+    sizes = [objects.size for objects in images.labels]
     write_results(zip(images.names, sizes, answers, strict=True), tmp_path / "results.json", images.class_names)
     results = json.loads((tmp_path / "results.json").read_text())
     ids = dict(enumerate(NAMES, start=1))

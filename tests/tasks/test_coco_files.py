@@ -30,7 +30,7 @@ def test_boxes_labels_and_masks_are_where_the_image_shows_them(tmp_path):
     images = read(tmp_path)
     assert images.class_names == ["red", "blue"]  # by id, not by place in the file
     assert list(images.names) == list(IMAGES)
-    for source, objects in zip(images.sources, images.annotations, strict=True):
+    for source, objects in zip(images.sources, images.labels, strict=True):
         pixels = np.asarray(decode_image(source)).astype(int)
         assert objects.size == pixels.shape[:2]
         truth = objects.to_learn()
@@ -46,7 +46,7 @@ def test_boxes_labels_and_masks_are_where_the_image_shows_them(tmp_path):
 
 
 def test_an_annotation_travels_between_processes(tmp_path):
-    objects = read(tmp_path).annotations[0]
+    objects = read(tmp_path).labels[0]
     twin = pickle.loads(pickle.dumps(objects))
     assert twin.masks == objects.masks
     assert np.array_equal(twin.boxes, objects.boxes)
@@ -56,7 +56,7 @@ def test_without_masks_a_file_needs_none(tmp_path):
     data = describe()
     for annotation in data["annotations"]:
         del annotation["segmentation"]
-    objects = read(tmp_path, data, with_masks=False).annotations[0]
+    objects = read(tmp_path, data, with_masks=False).labels[0]
     assert objects.masks is None
     assert "masks" not in objects.to_learn()
     assert "annotation 100 has no segmentation, and this detector learns masks" in refusal(tmp_path, data)
@@ -68,7 +68,7 @@ def test_boxes_are_cut_at_the_border_and_those_without_area_are_left_out_and_cou
     data["annotations"] = [
         {"id": i, "image_id": 11, "category_id": 3, "bbox": box, "iscrowd": 0} for i, box in enumerate(boxes)
     ]
-    objects = read(tmp_path, data, with_masks=False).annotations[0]
+    objects = read(tmp_path, data, with_masks=False).labels[0]
     assert objects.boxes.tolist() == [[0, 0, 5, 7], [50, 30, 61, 37], [9, 8, 10, 9]]
     assert objects.areas.tolist() == [35, 77, 1]  # the file says none
     assert "4 objects are left out" in caplog.text
@@ -79,7 +79,7 @@ def test_boxes_are_cut_at_the_border_and_those_without_area_are_left_out_and_cou
 def test_an_area_that_is_none_is_that_of_the_box(tmp_path, area):
     data = describe()
     data["annotations"][0]["area"] = area
-    objects = read(tmp_path, data).annotations[0]
+    objects = read(tmp_path, data).labels[0]
     width, height = data["annotations"][0]["bbox"][2:]
     assert objects.areas[0] == pytest.approx(width * height)
 
@@ -87,14 +87,14 @@ def test_an_area_that_is_none_is_that_of_the_box(tmp_path, area):
 def test_a_polygon_without_pixels_is_left_out(tmp_path, caplog):
     data = describe()
     data["annotations"][0]["segmentation"] = [[1, 1, 5, 5]]
-    assert read(tmp_path, data).annotations[0].labels.tolist() == [1]
+    assert read(tmp_path, data).labels[0].labels.tolist() == [1]
     assert "1 objects are left out" in caplog.text
 
 
 def test_a_crowd_is_compared_and_not_learned(tmp_path):
     data = describe()
     data["annotations"][0] |= {"iscrowd": 1, "segmentation": {"size": [37, 61], "counts": [37 * 5, 74, 37 * 54]}}
-    objects = read(tmp_path, data).annotations[0]
+    objects = read(tmp_path, data).labels[0]
     assert objects.to_learn()["labels"].tolist() == [1]
     assert len(objects.to_learn()["masks"]) == 1
     assert objects.to_compare()["crowd"].tolist() == [True, False]
@@ -103,14 +103,14 @@ def test_a_crowd_is_compared_and_not_learned(tmp_path):
 
 @pytest.mark.parametrize("with_masks", [True, False])
 def test_an_image_without_objects_stays(tmp_path, with_masks):
-    objects = read(tmp_path, with_masks=with_masks).annotations[2]
+    objects = read(tmp_path, with_masks=with_masks).labels[2]
     assert objects.to_compare()["boxes"].shape == (0, 4)
     assert objects.to_learn().get("masks", np.zeros((0, 47, 47))).shape == (0, 47, 47)
 
 
 def test_classes_are_those_of_the_network_by_name(tmp_path):
     images = read(tmp_path, class_names=["green", "blue", "red"])
-    assert images.annotations[0].labels.tolist() == [2, 3]
+    assert images.labels[0].labels.tolist() == [2, 3]
     assert images.class_names == ["green", "blue", "red"]
     with pytest.raises(MaxViTError, match="category 'blue' is not a class of the model"):
         read(tmp_path, class_names=["red"])
@@ -125,7 +125,7 @@ def test_names_of_classes_may_be_numbers(tmp_path):
 
 def test_a_category_without_objects_may_be_unknown_to_the_network(tmp_path):
     data = describe(["000000000012.png"])
-    assert read(tmp_path, data, class_names=["red"]).annotations[0].labels.tolist() == [1]
+    assert read(tmp_path, data, class_names=["red"]).labels[0].labels.tolist() == [1]
 
 
 BROKEN = {
@@ -172,7 +172,7 @@ def test_whole_numbers_may_be_written_with_a_point(tmp_path):
         entry |= {k: float(v) for k, v in entry.items() if k in ("id", "image_id", "category_id", "height", "iscrowd")}
     pointed, plain = read(tmp_path, data), read(tmp_path)
     assert pointed.class_names == plain.class_names
-    for one, other in zip(pointed.annotations, plain.annotations, strict=True):
+    for one, other in zip(pointed.labels, plain.labels, strict=True):
         assert (one.size, one.labels.tolist()) == (other.size, other.labels.tolist())
         assert one.boxes.tolist() == other.boxes.tolist()
 
@@ -182,14 +182,14 @@ def test_images_that_do_not_exist_are_left_out_and_counted(tmp_path):
     (tmp_path / "images" / FIRST).unlink()
     images = read_coco(tmp_path / "annotations.json", tmp_path / "images", False)
     assert list(images.names) == [SECOND, EMPTY, LAST]
-    assert [objects.name for objects in images.annotations] == [SECOND, EMPTY, LAST]
+    assert [objects.name for objects in images.labels] == [SECOND, EMPTY, LAST]
     assert images.passed_over == [PassedOver(tmp_path / "images" / FIRST, MISSING)]
 
 
 def test_categories_are_known_in_either_unicode_form(tmp_path):
     data = describe()
     data["categories"][0]["name"] = "cafe\u0301"
-    assert read(tmp_path, data, class_names=["caf\u00e9", "red"]).annotations[0].labels.tolist() == [1, 2]
+    assert read(tmp_path, data, class_names=["caf\u00e9", "red"]).labels[0].labels.tolist() == [1, 2]
 
 
 @pytest.mark.parametrize("text", ["", "[", "[" * 100_000, "3", "[]", "\xff"])

@@ -52,7 +52,7 @@ def test_a_task_of_a_user_learns_is_saved_and_comes_back(counting, squares, tmp_
     optimizer = torch.optim.AdamW(network.parameters(), 2e-3)
     losses = []
     for _ in range(15):
-        items = [task.augment(spec, *one) for one in zip(data.train.sources, data.train.annotations, strict=True)]
+        items = [task.augment(spec, *one) for one in zip(data.train.sources, data.train.labels, strict=True)]
         targets = task.collate([truth for _, truth in items])
         loss = task.losses(network.train(), torch.stack([image for image, _ in items]), targets)["loss"]
         optimizer.zero_grad()

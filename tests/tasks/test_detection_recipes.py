@@ -42,7 +42,7 @@ def started(folder, detector, **settings):
 
 def step(task, images, network):
     """The losses of all images, augmented, and their gradients."""
-    examples = [task.augment(SPEC, s, a) for s, a in zip(images.sources, images.annotations, strict=True)]
+    examples = [task.augment(SPEC, s, a) for s, a in zip(images.sources, images.labels, strict=True)]
     targets = task.collate([truth for _, truth in examples])
     losses = task.losses(network, torch.stack([image for image, _ in examples]), targets)
     network.zero_grad()
@@ -54,7 +54,7 @@ def judged(task, images, network):
     """The figures of a network on all images, which have sizes of their own."""
     metric = task.metric(images.class_names)
     with torch.inference_mode():
-        for source, annotation in zip(images.sources, images.annotations, strict=True):
+        for source, annotation in zip(images.sources, images.labels, strict=True):
             answers = task.answers(network.eval(), task.prepare(SPEC, source)[None], [annotation.size])
             metric.add(answers, [task.target(annotation, annotation.size)])
     return metric.compute()

@@ -53,7 +53,7 @@ def test_what_is_right_in_prepared_pixels_is_right_in_the_original_s(tmp_path, d
     detection = task(detector)
     images = detection.load_eval(write_coco(tmp_path), NAMES)
     metric = detection.metric(NAMES)
-    for source, annotation in zip(images.sources, images.annotations, strict=True):
+    for source, annotation in zip(images.sources, images.labels, strict=True):
         truth = detection.target(annotation, annotation.size)
         prepared = detection.prepare(SPEC, source)
         assert prepared.shape[1:] == detection.prepared_size(SPEC, annotation.size)
@@ -228,7 +228,7 @@ def test_training_images_come_with_their_objects(tmp_path):
     detection = task(scale=(0.9, 0.9), flip=False)
     train = detection.load(write_coco(tmp_path), 0.25, 3).train
     detection, train = pickle.loads(pickle.dumps((detection, train)))  # as into a worker
-    for source, annotation in zip(train.sources, train.annotations, strict=True):
+    for source, annotation in zip(train.sources, train.labels, strict=True):
         image, truth = detection.augment(SPEC, source, annotation)
         assert image.shape == (3, 64, 96)
         assert len(truth["boxes"]) == len(truth["masks"]) == len(annotation.labels)
@@ -244,14 +244,14 @@ def test_an_image_of_another_size_than_its_annotation_is_refused(tmp_path):
     images = detection.load_eval(write_coco(tmp_path), NAMES)
     first = next(iter(IMAGES))
     with pytest.raises(MaxViTError, match=rf"{first} is 61 x 37 pixels .*, and the annotations say 37 x 61"):
-        detection.target(images.annotations[0], (61, 37))
+        detection.target(images.labels[0], (61, 37))
     with Image.open(images.sources[0]) as image:
         image.resize((60, 37)).save(images.sources[0])
     with pytest.raises(MaxViTError, match=r"is 37 x 60 pixels"):
-        detection.augment(SPEC, images.sources[0], images.annotations[0])
+        detection.augment(SPEC, images.sources[0], images.labels[0])
     images.sources[1].write_bytes(b"no image")
     with pytest.raises(MaxViTError, match=r"is not an image that can be read"):
-        detection.augment(SPEC, images.sources[1], images.annotations[1])
+        detection.augment(SPEC, images.sources[1], images.labels[1])
 
 
 @pytest.mark.parametrize("scale", [(0, 1), (-1, 1), (2, 1)])

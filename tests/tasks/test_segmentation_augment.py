@@ -18,7 +18,7 @@ SPEC = Preprocessing(image_size=(64, 96), fit="squash", crop_pct=1.0)
 def sample(folder, spec=SPEC, **settings):
     task = make_task({"name": "segmentation", **settings})
     images = task.load_eval(folder, ["red", "green", "blue"])
-    image, truth = task.augment(spec, images.sources[0], images.annotations[0])
+    image, truth = task.augment(spec, images.sources[0], images.labels[0])
     return denormalise(spec, image[None])[0], truth
 
 
@@ -101,14 +101,14 @@ def test_task_and_annotations_travel_to_other_processes(folder):
     again, there = pickle.loads(pickle.dumps((task, images)))
     size = some_classes(0).shape
     assert again.settings == task.settings
-    assert torch.equal(again.target(there.annotations[1], size), task.target(images.annotations[1], size))
+    assert torch.equal(again.target(there.labels[1], size), task.target(images.labels[1], size))
 
 
 def test_a_grey_network_gets_one_channel(folder):
     spec = Preprocessing(image_size=(64, 64), fit="squash", crop_pct=1.0, mean=(0.5,), std=(0.5,))
     task = make_task({"name": "segmentation"})
     images = task.load_eval(folder, ["a", "b", "c"])
-    assert task.augment(spec, images.sources[0], images.annotations[0])[0].shape == (1, 64, 64)
+    assert task.augment(spec, images.sources[0], images.labels[0])[0].shape == (1, 64, 64)
 
 
 def test_a_damaged_image_is_named(folder):

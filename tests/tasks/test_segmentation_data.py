@@ -20,7 +20,7 @@ SIZE = (37, 29)
 
 
 def truth(images, index):
-    return TASK.target(images.annotations[index], SIZE)
+    return TASK.target(images.labels[index], SIZE)
 
 
 def test_a_split_folder_has_its_parts(tmp_path):

@@ -8,7 +8,7 @@ from PIL import Image
 
 from maxvit import create_model, load_model
 from maxvit.cli import main
-from maxvit.data.annotated import AnnotatedImages
+from maxvit.data.dataset import LabelledImages
 from maxvit.data.dataset import LabelledImages
 from maxvit.data.transforms import preprocess
 from maxvit.tasks import make_network as make_task_network
@@ -144,5 +144,5 @@ def test_the_range_of_a_task_is_measured_too(tmp_path):
     Image.fromarray(np.array([[300, 900]], np.uint16)).save(tmp_path / "a.png")
     backbone = create_model("maxvit_micro", image_size=32, num_classes=2)
     network = make_task_network(make_task({"name": "aesthetics"}), backbone, [str(score) for score in range(1, 11)])
-    assert settle_value_range(network, AnnotatedImages([tmp_path / "a.png"], [None], [], ["a"])).startswith("images of")
+    assert settle_value_range(network, LabelledImages([tmp_path / "a.png"], [None], [], ["a"])).startswith("images of")
     assert network.preprocessing.value_range == (300, 900)

@@ -4,6 +4,7 @@ import numpy as np
 
 from maxvit.data.dataset import LabelledImages, Splits, split
 
+DIGITS = "digits"  # in place of a path
 HELD_OUT = 360
 
 

@@ -1,9 +1,10 @@
-"""Labelled images as a list: where each is, its class, and how to split them."""
+"""Labelled images as a list: where each is, what is known of it, and how to split them."""
 
+from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar, overload
+from typing import Any, TypeVar, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +14,7 @@ from maxvit.data.images import ImageLike
 from maxvit.errors import MaxViTError
 
 T = TypeVar("T")
-Labels = Sequence[int] | npt.NDArray[np.float32]
+Labels = Sequence[Any] | npt.NDArray[Any]
 
 
 class Picked(Sequence[T]):
@@ -37,17 +38,19 @@ class Picked(Sequence[T]):
 
 @dataclass(frozen=True, slots=True)
 class LabelledImages:
-    """Images and what they show, decoded only when they are wanted.
+    """Images and what is known of them; an image is decoded, and a label read, when it is asked for.
 
     Attributes:
-        sources: Paths, or arrays in memory, or the bytes of files, read when an item is asked for.
-        labels: Index into `class_names` for each image; or (n, classes) float32 where an image has several classes
-            (0 or 1 each) or a share of each (soft labels, which sum to 1).
-        class_names: The classes, in order.
+        sources: Paths, arrays in memory, or the bytes of files.
+        labels: One for each image, in the form of its task. To classify: an index into `class_names`; or an array
+            (n, classes), bool where images have any number of classes, float32 where they have a share of each (soft
+            labels, which sum to 1). Else the path of a mask, a list of boxes, ten shares, ...
+        class_names: What the labels tell apart, in order.
         names: What to call each image in messages and reports.
-        shards: Which file each image lies in; the sampler keeps neighbours together. None: each is a file of its own.
+        shards: The file that holds each image; the sampler keeps neighbours together. None: each is a file of its own.
         part: Of the data set: "train", "val", "test", or "all" of it.
-        passed_over: What lies there, or is named there, and is not among them.
+        passed_over: What is there, or is named there, and is not among them.
+        are_classes: Whether an image can be of `class_names`; False: they are the scores that people give.
     """
 
     sources: Sequence[ImageLike]
@@ -57,34 +60,27 @@ class LabelledImages:
     shards: Sequence[int] | None = None
     part: str = "all"
     passed_over: Sequence[PassedOver] = ()
+    are_classes: bool = True
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def subset(self, indices: Sequence[int]) -> "LabelledImages":
         """Some of the images, in the order of `indices`."""
-        if isinstance(self.labels, np.ndarray):
-            labels: Labels = self.labels[np.asarray(indices, np.int64)]
-        else:
-            labels = [self.labels[i] for i in indices]
         return replace(
             self,
             sources=_pick(self.sources, indices),
-            labels=labels,
+            labels=_pick(self.labels, indices),
             names=_pick(self.names, indices),
             shards=None if self.shards is None else [self.shards[i] for i in indices],
         )
 
 
-def are_several(labels: Labels) -> bool:
-    """Whether images have any number of classes each: (n, classes) of 0 and 1, and not shares."""
-    values = np.asarray(labels)
-    return values.ndim == 2 and bool(((values == 0) | (values == 1)).all())
-
-
-def _pick(items: Sequence[T], indices: Sequence[int]) -> Sequence[T]:
-    """A list where there is a list; what is read when it is asked for stays so."""
-    return [items[i] for i in indices] if isinstance(items, list) else Picked(items, indices)
+def _pick(items: Any, indices: Sequence[int]) -> Any:
+    """A list or an array where there is one; what is read when it is asked for stays so."""
+    if isinstance(items, np.ndarray):
+        return items[np.asarray(indices, np.int64)]
+    return [items[i] for i in indices] if isinstance(items, list | array) else Picked(items, indices)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +106,7 @@ def split(images: LabelledImages, held_out: int | float, seed: int) -> tuple[Lab
         MaxViTError: If a class has a single image, or there is a single image in all.
     """
     if isinstance(images.labels, np.ndarray):
-        return _split_plainly(images, held_out, seed)
+        return draw_out(images, held_out, seed)
     from sklearn.model_selection import train_test_split
 
     counts = Counter(images.labels)
@@ -131,8 +127,17 @@ def split(images: LabelledImages, held_out: int | float, seed: int) -> tuple[Lab
     return images.subset(kept), images.subset(out)
 
 
-def _split_plainly(images: LabelledImages, held_out: int | float, seed: int) -> tuple[LabelledImages, LabelledImages]:
-    """At least one image on both sides."""
+def draw_out(images: LabelledImages, held_out: int | float, seed: int) -> tuple[LabelledImages, LabelledImages]:
+    """Split into (kept, held out) by a draw that is the same for the same seed; at least one image on both sides.
+
+    Args:
+        images: At least two.
+        held_out: A number of images, or a share between 0 and 1.
+        seed: Of the draw.
+
+    Raises:
+        MaxViTError: If there is a single image.
+    """
     if len(images) < 2:
         raise MaxViTError("there is a single image; give at least two, so that one can be held out")
     number = held_out if isinstance(held_out, int) else round(held_out * len(images))
@@ -181,7 +186,7 @@ def in_classes(images: LabelledImages, class_names: list[str] | None, where: str
     numbers = [known[normal(name)] for name in images.class_names]
     labels: Labels
     if isinstance(images.labels, np.ndarray):
-        labels = np.zeros((len(images), len(class_names)), np.float32)
+        labels = np.zeros((len(images), len(class_names)), images.labels.dtype)
         labels[:, numbers] = images.labels
     else:
         labels = [numbers[label] for label in images.labels]

@@ -2,21 +2,20 @@
 
 from collections.abc import Iterable
 
-from maxvit.data.annotated import AnnotatedImages, AnnotatedSplits
 from maxvit.data.dataset import LabelledImages, Splits
 from maxvit.data.finding import PassedOver, say_passed_over
 
 _IN_WORDS = {"train": "training", "val": "validation", "test": "test"}
 
 
-def describe(data: Splits | AnnotatedSplits | LabelledImages | AnnotatedImages) -> str:
+def describe(data: Splits | LabelledImages) -> str:
     """How many images of how many classes, in which parts, and what was passed over and why."""
-    if isinstance(data, LabelledImages | AnnotatedImages):
-        parts: dict[str, LabelledImages | AnnotatedImages] = {data.part: data}
+    if isinstance(data, LabelledImages):
+        parts: dict[str, LabelledImages] = {data.part: data}
     else:
         parts = {name: images for name in _IN_WORDS if (images := getattr(data, name)) is not None}
     first = next(iter(parts.values()))
-    number, are_classes = len(first.class_names), isinstance(first, LabelledImages) or first.are_classes
+    number, are_classes = len(first.class_names), first.are_classes
     classes = f" of {number:,} class{'es' * (number != 1)}" if are_classes else ""
     known = [f"{len(images):,} {_IN_WORDS[name]}" for name, images in parts.items() if name in _IN_WORDS]
     return describe_images(

@@ -1,6 +1,6 @@
-"""Batches of images and their truth, the same for the same seed whatever the number of workers."""
+"""Batches of images and their targets, the same for the same seed whatever the number of workers."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -8,11 +8,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from maxvit.config import Preprocessing, Size
-from maxvit.data.augmentation import Augmentation
-from maxvit.data.bucketing import find_buckets
-from maxvit.data.dataset import LabelledImages, Picked
-from maxvit.data.examples import Examples, LabelledExamples
+from maxvit.config import Size
+from maxvit.data.examples import Examples
 from maxvit.data.sampling import EvaluationBatches, Share, Step, TrainingBatches, part_batches
 from maxvit.data.workers import bounded, prepare_worker
 from maxvit.errors import MaxViTError
@@ -25,8 +22,7 @@ class Batch(NamedTuple):
 
     Attributes:
         images: (B, C, H, W) float32.
-        labels: The truth of each, as `Examples.together` gives it: (B,) int64; or (B, classes) float32, a share or 0
-            and 1 for each class; of other tasks what `Task.collate` makes, and for evaluation a list.
+        labels: The targets, as `Examples.collate` gives them.
         indices: (B,) int64, of each image in its data set.
         skipped: A sentence for each image that could not be read, and is not in the batch.
         weight: Of the mean over these images in the mean over a training batch, see `Step`.
@@ -59,14 +55,14 @@ class _EvaluationImages(_Images):
         tensors, targets, indices, broken = [], [], [], {}
         for index in keys:
             try:
-                tensor, truth = self.examples.evaluation(index)
+                tensor, target = self.examples.evaluation(index)
             except MaxViTError as error:
                 broken[index] = self._sentence(index, error)
                 continue
             tensors.append(tensor)
-            targets.append(truth)
+            targets.append(target)
             indices.append(index)
-        return _batch(tensors, self.examples.together(targets, training=False), indices, broken)
+        return _batch(tensors, self.examples.collate(targets, training=False), indices, broken)
 
 
 class _TrainingImages(_Images):
@@ -93,8 +89,18 @@ class _TrainingImages(_Images):
                     broken[index] = self._sentence(index, error)
         if len(found) == 1:
             found, indices = found * 2, indices * 2  # batch norm needs two values
-        targets = self.examples.together([truth for _, truth in found], training=True)
+        targets = self.examples.collate([target for _, target in found], training=True)
         return _batch([tensor for tensor, _ in found], targets, indices, broken, step.weight)
+
+    def first_readable(self) -> Batch:
+        """Two copies of the first image that can be read; there is one, as training began."""
+        for index in range(len(self.sizes)):
+            try:
+                tensor, target = self._read(index, seed=0)
+            except MaxViTError:
+                continue
+            return _batch([tensor] * 2, self.examples.collate([target] * 2, training=True), [index] * 2, {})
+        raise MaxViTError("none of the training images can be read")
 
     def _read(self, index: int, seed: int) -> tuple[Tensor, Any]:
         with torch.random.fork_rng(devices=[]):
@@ -141,40 +147,17 @@ def evaluation_batches(
     )
 
 
-def training_loader(
-    images: LabelledImages,
-    spec: Preprocessing,
-    augmentation: Augmentation,
-    batch_size: int,
-    workers: int,
-    seed: int,
-    share: Share | None = None,
-    rand_augment: tuple[int, int] = (2, 15),
-) -> DataLoader[Batch]:
-    """`training_batches` of images and their classes."""
-    return training_batches(
-        LabelledExamples(images, spec, augmentation, rand_augment), batch_size, workers, seed, share
-    )
-
-
-def evaluation_loader(
-    images: LabelledImages, spec: Preprocessing, batch_size: int, workers: int = 0, rank: int = 0, world: int = 1
-) -> DataLoader[Batch]:
-    """`evaluation_batches` of images and their classes."""
-    return evaluation_batches(LabelledExamples(images, spec), batch_size, workers, rank, world)
-
-
-def part_loader(
-    images: LabelledImages, spec: Preprocessing, batch_size: int, workers: int, parts: Iterable[range]
+def part_batches_of(
+    examples: Examples, sizes: Callable[[range], Sequence[Size]], batch_size: int, workers: int, parts: Iterable[range]
 ) -> DataLoader[Batch]:
     """Every image of some parts of a data set, part by part; a batch is of one part and of one size.
 
     A part is asked for when the batches of the one before are on their way, `workers` processes reading ahead.
     """
     return DataLoader(
-        _EvaluationImages(LabelledExamples(images, spec)),
+        _EvaluationImages(examples),
         batch_size=None,
-        sampler=part_batches(parts, lambda part: find_buckets(spec, Picked(images.sources, part)), batch_size),
+        sampler=part_batches(parts, sizes, batch_size),
         num_workers=workers,
         worker_init_fn=prepare_worker,
         pin_memory=torch.cuda.is_available(),

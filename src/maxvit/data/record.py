@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from maxvit import storage
-from maxvit.data.annotated import AnnotatedImages, AnnotatedSplits
 from maxvit.data.dataset import LabelledImages, Splits
 from maxvit.errors import MaxViTError
 
@@ -31,7 +30,7 @@ class _Row(NamedTuple):
     label: str
 
 
-def fingerprint(images: LabelledImages | AnnotatedImages) -> str:
+def fingerprint(images: LabelledImages) -> str:
     """The fingerprint of one part: 32 hexadecimal digits."""
     digest = hashlib.blake2b(digest_size=16)
     for _, name, label in _rows("", images):
@@ -39,7 +38,7 @@ def fingerprint(images: LabelledImages | AnnotatedImages) -> str:
     return digest.hexdigest()
 
 
-def write_record(path: Path, data: Splits | AnnotatedSplits) -> None:
+def write_record(path: Path, data: Splits) -> None:
     """Write what the training and validation images are: a table of part, name and label, compressed.
 
     Raises:
@@ -48,12 +47,12 @@ def write_record(path: Path, data: Splits | AnnotatedSplits) -> None:
     storage.write_atomically(path, lambda temporary: _write(temporary, data))
 
 
-def _write(path: Path, data: Splits | AnnotatedSplits) -> None:
+def _write(path: Path, data: Splits) -> None:
     with gzip.open(path, "wt", 1, encoding="utf-8", errors="surrogateescape", newline="") as file:
         csv.writer(file).writerows([_Row._fields, *_both(data)])
 
 
-def find_changes(path: Path, data: Splits | AnnotatedSplits) -> str:
+def find_changes(path: Path, data: Splits) -> str:
     """What is no longer as `write_record` found it, in words, with the first few images; nothing, if nothing is.
 
     Raises:
@@ -99,24 +98,24 @@ def _say(what: str, names: Sequence[str]) -> str:
     return f"{len(names):,} {'is' if len(names) == 1 else 'are'} {what} ({few})" if names else ""
 
 
-def _both(data: Splits | AnnotatedSplits) -> Iterator[_Row]:
+def _both(data: Splits) -> Iterator[_Row]:
     yield from _rows("train", data.train)
     yield from _rows("val", data.val)
 
 
-def _rows(part: str, images: LabelledImages | AnnotatedImages) -> Iterator[_Row]:
+def _rows(part: str, images: LabelledImages) -> Iterator[_Row]:
     for name, label in zip(images.names, _labels(images), strict=True):
         yield _Row(part, name, label)
 
 
-def _labels(images: LabelledImages | AnnotatedImages) -> Iterator[str]:
-    """A class by its name, any other truth by its digest."""
-    if isinstance(images, LabelledImages) and not isinstance(images.labels, np.ndarray):
-        yield from (images.class_names[label] for label in images.labels)
-        return
-    for truth in images.labels if isinstance(images, LabelledImages) else images.annotations:
+def _labels(images: LabelledImages) -> Iterator[str]:
+    """A class by its name, any other label by its digest."""
+    for label in images.labels:
+        if isinstance(label, int):  # a class, or a number of something
+            yield images.class_names[label] if label < len(images.class_names) else str(label)
+            continue
         text = io.BytesIO()
-        _put(text, truth)
+        _put(text, label)
         yield hashlib.blake2b(text.getvalue(), digest_size=8).hexdigest()
 
 

@@ -52,8 +52,8 @@ def load_list(file: Path, val_fraction: float = 0.2, seed: int = 0) -> Splits:
         seed: Of that split.
 
     Returns:
-        Labels are indices for `label`, else (n, classes) float32. Class names are those found, sorted; integers by
-        value.
+        Labels are indices for `label`, (n, classes) bool for `labels`, float32 for probabilities. Class names are those
+        found, sorted; integers by value.
 
     Raises:
         MaxViTError: If the list is missing, empty or unreadable, has other columns, a row that is not as described,
@@ -226,9 +226,9 @@ def _several(rows: _Rows) -> tuple[Labels, list[str]]:
     if not class_names:
         raise MaxViTError(f"no image of {rows.file} has a class: fill in the column labels, such as cat|dog")
     numbers = {name: i for i, name in enumerate(class_names)}
-    labels = np.zeros((len(rows), len(class_names)), dtype=np.float32)
+    labels = np.zeros((len(rows), len(class_names)), dtype=bool)
     for i, names in enumerate(sets):
-        labels[i, [numbers[name] for name in names]] = 1
+        labels[i, [numbers[name] for name in names]] = True
     return labels, class_names
 
 

@@ -36,12 +36,8 @@ class Runtime(Protocol):
     shape: list[int | str]
     takes_pixels: bool
 
-    def __call__(self, values: Tensor) -> Tensor:
-        """What a file of one output makes of these, however many they are."""
-        ...
-
-    def all_outputs(self, values: Tensor) -> list[Tensor]:
-        """Everything that the file makes of as many as it takes at once."""
+    def __call__(self, values: Tensor) -> list[Tensor]:
+        """Each output of the file for these, however many they are."""
         ...
 
 
@@ -80,7 +76,7 @@ class OnnxFile:
         self.shape: list[int | str] = given.shape
         self.takes_pixels = given.type == "tensor(uint8)"
 
-    def __call__(self, values: Tensor) -> Tensor:
+    def __call__(self, values: Tensor) -> list[Tensor]:
         """See `Runtime`."""
         if isinstance(number := self.shape[0], int) and number > 1:
             return in_batches(lambda part: _run(self._together, part), values, number)
@@ -89,11 +85,7 @@ class OnnxFile:
         at_once = 1 if number == 1 else max(1, IN_CACHE // _pixels(values, self.takes_pixels))
         parts = values.split(min(at_once, -(-len(values) // self.threads)))
         with ThreadPoolExecutor(self.threads) as pool:
-            return torch.cat(list(pool.map(lambda part: _run(self._apart, part), parts)))
-
-    def all_outputs(self, values: Tensor) -> list[Tensor]:
-        """See `Runtime`."""
-        return _run_all(self._together, values)
+            return _joined(list(pool.map(lambda part: _run(self._apart, part), parts)))
 
     @cached_property
     def _together(self) -> Any:
@@ -120,13 +112,9 @@ class OpenVinoFile:
         self.shape = [d.get_length() if d.is_static else "any" for d in given.partial_shape]
         self.takes_pixels = given.element_type.get_type_name() == "u8"
 
-    def __call__(self, values: Tensor) -> Tensor:
+    def __call__(self, values: Tensor) -> list[Tensor]:
         """See `Runtime`."""
         return in_batches(lambda part: _infer(self._compiled, part), values, self.shape[0])
-
-    def all_outputs(self, values: Tensor) -> list[Tensor]:
-        """See `Runtime`."""
-        return _infer_all(self._compiled, values)
 
 
 class ProgramFile:
@@ -150,15 +138,13 @@ class ProgramFile:
         self._module = program.module()
 
     @torch.inference_mode()
-    def __call__(self, values: Tensor) -> Tensor:
+    def __call__(self, values: Tensor) -> list[Tensor]:
         """See `Runtime`."""
-        return in_batches(self._module, values, self.shape[0])
+        return in_batches(self._run, values, self.shape[0])
 
-    @torch.inference_mode()
-    def all_outputs(self, values: Tensor) -> list[Tensor]:
-        """See `Runtime`."""
-        answers = self._module(values)
-        return [answers] if isinstance(answers, Tensor) else list(answers)
+    def _run(self, values: Tensor) -> list[Tensor]:
+        outputs = self._module(values)
+        return [outputs] if isinstance(outputs, Tensor) else list(outputs)
 
 
 def _ours(path: Path, said: Mapping[str, str]) -> dict[str, Any]:
@@ -183,7 +169,7 @@ def in_onnxruntime(file: bytes) -> Callable[[Tensor], Tensor]:
     """Open the content of an ONNX file in ONNX Runtime."""
     session = _onnx_session(file, "the file", torch.get_num_threads())
     number = session.get_inputs()[0].shape[0]
-    return lambda values: in_batches(lambda part: _run(session, part), values, number)
+    return lambda values: in_batches(lambda part: _run(session, part), values, number)[0]
 
 
 def in_openvino(file: bytes) -> Callable[[Tensor], Tensor]:
@@ -191,7 +177,7 @@ def in_openvino(file: bytes) -> Callable[[Tensor], Tensor]:
     _, compiled = _compile(file, "the file")
     (given,) = compiled.inputs
     number = "any" if given.partial_shape[0].is_dynamic else given.partial_shape[0].get_length()
-    return lambda values: in_batches(lambda part: _infer(compiled, part), values, number)
+    return lambda values: in_batches(lambda part: _infer(compiled, part), values, number)[0]
 
 
 def _onnx_session(source: Path | bytes, name: object, threads: int) -> Any:
@@ -232,32 +218,28 @@ def _compile(source: Path | bytes, name: object) -> tuple[Any, Any]:
         raise MaxViTError(f"OpenVINO cannot read {name} ({reason}): it may be damaged") from error
 
 
-def _infer(compiled: Any, values: Tensor) -> Tensor:
-    (answers,) = _infer_all(compiled, values)
-    return answers
-
-
-def _infer_all(compiled: Any, values: Tensor) -> list[Tensor]:
+def _infer(compiled: Any, values: Tensor) -> list[Tensor]:
     found = compiled(values.numpy())
     return [torch.from_numpy(found[i].copy()) for i in range(len(compiled.outputs))]
 
 
-def in_batches(run: Callable[[Tensor], Tensor], values: Tensor, number: int | str) -> Tensor:
-    """Run what takes `number` at once, a word for any: the last batch is filled with zeros, whose answers go away."""
+def in_batches(run: Callable[[Tensor], list[Tensor]], values: Tensor, number: int | str) -> list[Tensor]:
+    """Run what takes `number` at once, a word for any: the last batch is filled with zeros, whose outputs go away."""
     if not isinstance(number, int):
         return run(values)
     rest = values.new_zeros(-len(values) % number, *values.shape[1:])
-    return torch.cat([run(part) for part in torch.cat([values, rest]).split(number)])[: len(values)]
+    parts = [run(part) for part in torch.cat([values, rest]).split(number)]
+    return [output[: len(values)] for output in _joined(parts)]
+
+
+def _joined(parts: Sequence[list[Tensor]]) -> list[Tensor]:
+    """Each output of all parts."""
+    return [torch.cat(outputs) for outputs in zip(*parts, strict=True)]
 
 
 def _pixels(values: Tensor, channels_last: bool) -> int:
     return values[0, ..., 0].numel() if channels_last else values[0, 0].numel()
 
 
-def _run(session: Any, values: Tensor) -> Tensor:
-    (answers,) = _run_all(session, values)
-    return answers
-
-
-def _run_all(session: Any, values: Tensor) -> list[Tensor]:
+def _run(session: Any, values: Tensor) -> list[Tensor]:
     return [torch.from_numpy(one) for one in session.run(None, {session.get_inputs()[0].name: values.numpy()})]

@@ -1,4 +1,4 @@
-"""What computes logits: PyTorch, ONNX Runtime or OpenVINO. The file decides, and a user may."""
+"""What computes the outputs of a network: PyTorch, ONNX Runtime or OpenVINO. The file decides, and a user may."""
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from maxvit.config import MaxViTConfig, Preprocessing, Size, check_known
-from maxvit.create import load_model
 from maxvit.data.transforms import denormalise
 from maxvit.errors import MaxViTError
 from maxvit.export.runtimes import open_file
@@ -17,45 +16,82 @@ from maxvit.inference.portions import Portions
 from maxvit.inference.precision import Arithmetic, choose_precision
 from maxvit.kernels.optimize import OptimizedMaxViT, optimize
 from maxvit.layers.modes import evaluating
-from maxvit.model import MaxViT
+from maxvit.tasks import described_task, load_network, make_task, task_for
+from maxvit.tasks.network import Network, TaskNetwork, backbone_of, with_backbone, with_embeddings
+from maxvit.tasks.task import Changed, Forward, Predicted, Task
 
 ENGINES = ("auto", "torch", "onnxruntime")
 EXPORTED = {".onnx": "ONNX Runtime", ".xml": "OpenVINO", ".pt2": "PyTorch as it is"}  # files, and where they run
-SMALLEST = torch.finfo(torch.float32).tiny  # probability, whose logarithm is finite
-BELOW_1 = 1 - 2**-24  # the largest float32 below 1
+TTA = ("none", "flip")
 
 
 class Engine(Protocol):
-    """A classifier that is ready to answer.
+    """A network that is ready to predict; it stands in for the network where a task calls one.
 
     Attributes:
-        config: Of the network.
+        task: What it predicts.
+        config: Of the network; of its backbone, if it has a head of another task.
         preprocessing: What it expects of an image.
-        class_names: One per class, or None.
+        class_names: What it tells apart; None: they are not known.
         provenance: Where the weights come from.
+        portions: Computes as many images at once as the memory takes.
     """
 
+    task: Task
     config: MaxViTConfig
     preprocessing: Preprocessing
     class_names: list[str] | None
     provenance: Mapping[str, Any]
+    portions: Portions
 
     @property
     def name(self) -> str:
         """What computes, in a few words."""
         ...
 
-    def __call__(self, images: Tensor) -> Tensor:
-        """Logits, (B, classes) float32 on the CPU, of preprocessed images (B, C, H, W)."""
+    def __call__(self, images: Tensor) -> Any:
+        """What the network gives for preprocessed images (B, C, H, W), such as logits (B, classes) float32."""
         ...
 
-    def embed(self, images: Tensor) -> Tensor:
-        """What the classifier sees, (B, features) float32 on the CPU, of preprocessed images (B, C, H, W).
+    def with_embeddings(self, images: Tensor) -> tuple[Any, Tensor]:
+        """The same, and the features of each image, (B, features) float32 on the CPU.
 
         Raises:
             MaxViTError: If this engine cannot tell.
         """
         ...
+
+
+def predict(engine: Engine, images: Tensor, sizes: Sequence[Size], tta: str = "none") -> list[Predicted]:
+    """What an engine says of prepared images (B, C, H, W) of one size.
+
+    Args:
+        engine: It.
+        images: Prepared.
+        sizes: Of each image as it was decoded.
+        tta: "flip": the mean with that of the mirror image; "none": the image alone.
+    """
+    network: Forward = engine.task.with_mirror(engine) if tta == "flip" else engine
+    parts = engine.portions(lambda part: engine.task.predict(network, images[part], sizes[part]), images)
+    return [prediction for some in parts for prediction in some]
+
+
+def predict_and_embed(engine: Engine, images: Tensor, sizes: Sequence[Size]) -> tuple[list[Predicted], Tensor]:
+    """The same, and the features of each image, (B, features) float32 on the CPU."""
+
+    def compute(part: slice) -> tuple[list[Predicted], Tensor]:
+        seen: list[Tensor] = []
+
+        def forward(images: Tensor) -> Any:
+            outputs, embeddings = engine.with_embeddings(images)
+            seen.append(embeddings)
+            return outputs
+
+        predictions = engine.task.predict(Changed(engine, forward), images[part], sizes[part])
+        return predictions, seen[0] if len(seen) == 1 else engine.with_embeddings(images[part])[1]
+
+    predictions, embeddings = zip(*engine.portions(compute, images), strict=True)
+    return [one for some in predictions for one in some], torch.cat(embeddings)
 
 
 def say(sentence: str) -> None:
@@ -64,63 +100,64 @@ def say(sentence: str) -> None:
 
 
 class TorchEngine:
-    """A network in PyTorch, as it is; batches that its device's memory does not take are computed in portions.
+    """A network in PyTorch, as it is.
 
     Args:
-        model: It answers in evaluation mode, and its parts are left in the modes that they were in.
+        network: It computes in evaluation mode, and its parts are left in the modes that they were in.
         device: Where it is moved to; None: it stays.
         precision: As for `choose_precision`.
+        task: What it predicts; None: what it was made for.
     """
 
-    def __init__(self, model: MaxViT, device: torch.device | str | None = None, precision: str = "fp32") -> None:
-        self.model = model.to(device)
-        name = f"{model.engine}, optimised" if isinstance(model, OptimizedMaxViT) else "PyTorch"
-        self.device = next(model.parameters()).device
-        self._arithmetic = Arithmetic(precision, next(model.parameters()), say)
-        self._name = f"{name} on {self.device.type}"
-        self._portions = Portions(self.device, say)
-        self.config, self.preprocessing, self.class_names = model.config, model.preprocessing, model.class_names
-        self.provenance: Mapping[str, Any] = model.provenance
+    def __init__(
+        self,
+        network: Network,
+        device: torch.device | str | None = None,
+        precision: str = "fp32",
+        task: Task | None = None,
+    ) -> None:
+        self.network, self.task = network.to(device), task or task_for(network)
+        backbone = backbone_of(network)
+        name = f"{backbone.engine}, optimised" if isinstance(backbone, OptimizedMaxViT) else "PyTorch"
+        weight = next(network.parameters())
+        self.device, self._arithmetic = weight.device, Arithmetic(precision, weight, say)
+        self._name, self.portions = f"{name} on {self.device.type}", Portions(self.device, say)
+        self.config, self.preprocessing, self.class_names = network.config, network.preprocessing, network.class_names
+        self.provenance: Mapping[str, Any] = network.provenance
 
     @property
     def name(self) -> str:
         """See `Engine`."""
         return self._name if self._arithmetic.precision == "fp32" else f"{self._name}, {self._arithmetic.precision}"
 
-    def __call__(self, images: Tensor) -> Tensor:
+    def __call__(self, images: Tensor) -> Any:
+        """See `Engine`; on the device."""
+        return self._run(self.network, images)
+
+    def with_embeddings(self, images: Tensor) -> tuple[Any, Tensor]:
         """See `Engine`."""
-        return torch.cat(self._portions(lambda part: self._logits(images[part]), images))
+        outputs, embeddings = self._run(lambda images: with_embeddings(self.network, images), images)
+        return _float(outputs), embeddings.float().cpu()
 
-    def embed(self, images: Tensor) -> Tensor:
-        """See `Engine`."""
-        return self.with_embeddings(images)[1]
-
-    def with_embeddings(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """The same logits, and the (B, C) float32 on the CPU that the classifier sees."""
-        logits, embeddings = zip(*self._portions(lambda part: self._embeddings(images[part]), images), strict=True)
-        return torch.cat(logits), torch.cat(embeddings)
-
-    def _logits(self, images: Tensor) -> Tensor:
+    def _run(self, forward: Callable[[Tensor], Any], images: Tensor) -> Any:
         images = images.to(self.device)
-        with evaluating(self.model), torch.inference_mode():
-            self._arithmetic.compare(lambda few: [self.model(few)], images)
+        with evaluating(self.network), torch.inference_mode():
+            self._arithmetic.compare(self._outputs, images)
             with self._arithmetic.autocast():
-                return self.model(images).float().cpu()
+                return _float(forward(images))
 
-    def _embeddings(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        images = images.to(self.device)
-        with evaluating(self.model), torch.inference_mode():
-            self._arithmetic.compare(lambda few: [self.model(few)], images)
-            with self._arithmetic.autocast():
-                embeddings = self.model.forward_head(self.model.forward_features(images), pre_logits=True)
-                return self.model.head.classifier(embeddings).float().cpu(), embeddings.float().cpu()
+    def _outputs(self, images: Tensor) -> Sequence[Tensor]:
+        return self.network.maps(images) if isinstance(self.network, TaskNetwork) else [self.network(images)]
+
+
+def _float(outputs: Any) -> Any:
+    return outputs.float() if isinstance(outputs, Tensor) else outputs
 
 
 class FileEngine:
     """An exported file, in the runtime that its name says: `.onnx`, `.xml` (OpenVINO) or `.pt2` (PyTorch).
 
-    A file that takes pixels is given the pixels that are nearest to the preprocessed images, and of its probabilities
-    logits are made that have them.
+    A file that takes pixels is given the pixels that are nearest to the preprocessed images.
 
     Args:
         path: The file.
@@ -131,10 +168,8 @@ class FileEngine:
 
     def __init__(self, path: str | Path) -> None:
         self.path, self.file = Path(path), open_file(Path(path))
-        self._portions = Portions(torch.device("cpu"), say)
+        self.portions = Portions(torch.device("cpu"), say)
         metadata = self.file.metadata
-        if isinstance(task := metadata.get("task"), dict):
-            raise MaxViTError(f"{path} is for {task.get('name')}: predict with the checkpoint that it was made from")
         try:
             self.config = MaxViTConfig.from_dict(metadata["config"])
             self.preprocessing = Preprocessing.from_dict(metadata["preprocessing"])
@@ -143,9 +178,10 @@ class FileEngine:
             precision = metadata["precision"]
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise MaxViTError(f"the description in {path} cannot be used: {error}") from error
+        self.task = described_task(metadata, self.config)
         self.name = self.file.name if precision == "fp32" else f"{self.file.name}, {precision}"
 
-    def __call__(self, images: Tensor) -> Tensor:
+    def __call__(self, images: Tensor) -> Any:
         """See `Engine`.
 
         Raises:
@@ -157,34 +193,27 @@ class FileEngine:
         given = list(images.shape[1:])
         if [g if isinstance(w, str) else w for w, g in zip(wanted, given, strict=False)] != given:
             sizes = [" x ".join(map(str, shape)) for shape in (given, wanted)]
-            raise MaxViTError(f"images are {sizes[0]}, and {self.path} is for {sizes[1]}: resize them, or export anew")
-        return torch.cat(self._portions(lambda part: self._run(images[part]), images))
+            raise MaxViTError(
+                f"images are {sizes[0]}, and {self.path} is for {sizes[1]}: resize them, or export it anew"
+            )
+        pixels = self.file.takes_pixels
+        outputs = self.file(denormalise(self.preprocessing, images.cpu()) if pixels else images.float().cpu())
+        return self.task.from_export(outputs, pixels)
 
-    def _run(self, images: Tensor) -> Tensor:
-        if self.file.takes_pixels:
-            return _logits(self.file(denormalise(self.preprocessing, images.cpu())), self.config)
-        return self.file(images.float().cpu())
-
-    def embed(self, images: Tensor) -> Tensor:
-        """A file holds no output but its scores: raises `MaxViTError`."""
-        raise MaxViTError(f"{self.path} gives class scores alone: take the checkpoint that it was made from")
-
-
-def _logits(probabilities: Tensor, config: MaxViTConfig) -> Tensor:
-    """What `config.probabilities` makes these of, finite."""
-    if config.multi_label:
-        return probabilities.clamp(SMALLEST, BELOW_1).logit()
-    return probabilities.clamp(min=SMALLEST).log()
+    def with_embeddings(self, images: Tensor) -> tuple[Any, Tensor]:
+        """A file has no output for features: raises `MaxViTError`."""
+        raise MaxViTError(f"{self.path} gives no embeddings: use the checkpoint that it was made from")
 
 
 def open_engine(
-    source: MaxViT | str | Path,
+    source: Network | str | Path,
     engine: str = "auto",
     device: torch.device | str | None = None,
     tell: Callable[[str], object] = say,
     precision: str = "auto",
+    settings: Mapping[str, Any] | None = None,
 ) -> Engine:
-    """What answers for a network or a checkpoint.
+    """What predicts, for a network or a checkpoint.
 
     Args:
         source: A network, which runs in PyTorch as it is; or a path. An `.onnx` file runs in ONNX Runtime, an `.xml`
@@ -194,18 +223,24 @@ def open_engine(
         device: Where PyTorch computes; None: where the network is.
         tell: Called with a sentence before work that takes long, and with what a checkpoint leaves to be assumed.
         precision: In PyTorch, as for `choose_precision`; a file has its own.
+        settings: Of the task, to be used in place of the network's; None: as they are.
 
     Raises:
         MaxViTError: If the file cannot be read, or not by this engine.
     """
     check_known("engine", [engine], ENGINES)
-    if isinstance(source, MaxViT):
+    if not isinstance(source, str | Path):
         if engine == "onnxruntime":
-            raise MaxViTError("a network in memory runs in PyTorch: write it with export_onnx, and give that file")
-        return TorchEngine(source, device, precision)
-    opened = _open_path(Path(source), engine, device, tell, precision)
+            raise MaxViTError("a network in memory runs in PyTorch: write it with export_model, and give that file")
+        return TorchEngine(source, device, precision, _changed(task_for(source), settings))
+    opened = _open_path(Path(source), engine, device, tell, precision, settings or {})
     tell_assumed(source, opened.provenance, tell)
     return opened
+
+
+def _changed(task: Task, settings: Mapping[str, Any] | None) -> Task:
+    """The task with other settings."""
+    return make_task({**task.settings.model_dump(), **settings}, imports=False) if settings else task
 
 
 def tell_assumed(path: str | Path, provenance: Mapping[str, Any], tell: Callable[[str], object] = say) -> None:
@@ -215,27 +250,39 @@ def tell_assumed(path: str | Path, provenance: Mapping[str, Any], tell: Callable
 
 
 def _open_path(
-    path: Path, engine: str, device: torch.device | str | None, tell: Callable[[str], object], precision: str
+    path: Path,
+    engine: str,
+    device: torch.device | str | None,
+    tell: Callable[[str], object],
+    precision: str,
+    settings: Mapping[str, Any],
 ) -> Engine:
     if (runtime := EXPORTED.get(path.suffix)) and not path.is_dir():
         if engine != "auto" and engine != {".onnx": "onnxruntime", ".pt2": "torch"}.get(path.suffix):
             raise MaxViTError(f"{path} runs in {runtime}: give the checkpoint that it was made from to {engine}")
         _refuse_precision(precision, f"{path} computes in its own: export the checkpoint anew with --precision")
-        return FileEngine(path)
+        return _open_file(path, settings)
     if engine == "onnxruntime":
         _refuse_precision(
             precision, "ONNX Runtime computes in the file's: export the checkpoint with --precision, and give that file"
         )
         from maxvit.inference.cache import exported
 
-        return FileEngine(exported(path, tell))
-    return _optimized(load_model(path).to(device), precision)
+        return _open_file(exported(path, tell), settings)
+    return _optimized(load_network(path, settings).to(device), precision, settings)
 
 
-def _optimized(model: MaxViT, precision: str) -> TorchEngine:
+def _open_file(path: Path, settings: Mapping[str, Any]) -> FileEngine:
+    opened = FileEngine(path)
+    opened.task = _changed(opened.task, settings)
+    return opened
+
+
+def _optimized(network: Network, precision: str, settings: Mapping[str, Any]) -> TorchEngine:
     """On the native kernels where they serve, which compute in fp32."""
-    chosen = choose_precision(precision, next(model.parameters()).device)
-    return TorchEngine(optimize(model, backend="auto" if chosen == "fp32" else "torch"), None, chosen)
+    chosen = choose_precision(precision, next(network.parameters()).device)
+    fast = optimize(backbone_of(network), backend="auto" if chosen == "fp32" else "torch")
+    return TorchEngine(with_backbone(network, fast), None, chosen, _changed(task_for(network), settings))
 
 
 def _refuse_precision(precision: str, why: str) -> None:
@@ -250,8 +297,9 @@ def open_sizes(
     engine: str = "auto",
     device: torch.device | str | None = None,
     precision: str = "auto",
+    settings: Mapping[str, Any] | None = None,
 ) -> dict[Size, Engine]:
-    """What answers for a checkpoint at several image sizes.
+    """What predicts, for a checkpoint at several image sizes.
 
     Args:
         path: As for `open_engine`.
@@ -261,6 +309,7 @@ def open_sizes(
         engine: As for `open_engine`.
         device: As for `open_engine`.
         precision: As for `open_engine`.
+        settings: As for `open_engine`.
 
     Raises:
         MaxViTError: As `open_engine`; or if a size is given twice, or windows are to be scaled that cannot be.
@@ -268,7 +317,7 @@ def open_sizes(
     if twice := [size for i, size in enumerate(sizes) if size in sizes[:i]]:
         raise MaxViTError(f"size {twice[0][0]} x {twice[0][1]} is given twice: give each size once")
     if not scale_windows:
-        opened = open_engine(path, engine, device, precision=precision)
+        opened = open_engine(path, engine, device, precision=precision, settings=settings)
         return dict.fromkeys(sizes or [opened.preprocessing.image_size], opened)
     if not sizes:
         raise MaxViTError("windows are to be scaled, and no size to scale them to was given: give one or more")
@@ -277,8 +326,8 @@ def open_sizes(
         raise MaxViTError("windows are built into an exported file: scale those of a checkpoint that runs in PyTorch")
     engines: dict[Size, Engine] = {}
     for size in sizes:
-        model = load_model(path)
-        model.set_image_size(size)
-        engines[size] = _optimized(model.to(device), precision)
-    tell_assumed(path, model.provenance)
+        network = load_network(path, settings)
+        backbone_of(network).set_image_size(size)
+        engines[size] = _optimized(network.to(device), precision, settings or {})
+    tell_assumed(path, network.provenance)
     return engines

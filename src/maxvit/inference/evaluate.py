@@ -1,103 +1,170 @@
-"""Measure a classifier on labelled images."""
+"""Measure a network on labelled images, whatever its task."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from maxvit.config import Preprocessing, Size, check_known
-from maxvit.data.dataset import LabelledImages, are_several
-from maxvit.data.loading import evaluation_loader
+from maxvit.config import Size, check_known
+from maxvit.data.dataset import LabelledImages
+from maxvit.data.loading import evaluation_batches
 from maxvit.errors import MaxViTError
-from maxvit.inference.engines import Engine, TorchEngine
-from maxvit.inference.evaluation import Evaluation, average
-from maxvit.inference.multi_label import MultiLabelEvaluation
+from maxvit.inference.engines import TTA, Engine, TorchEngine, open_engine, predict
 from maxvit.inference.progress import track
-from maxvit.model import MaxViT
+from maxvit.tasks.examples import TaskExamples
+from maxvit.tasks.network import Network
+from maxvit.tasks.task import Cell, Metric, Predicted, Target, Task
 
-TTA = ("none", "flip")
 TOGETHER = "together"
 
 
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """An image that was kept.
+
+    Attributes:
+        index: In the data set.
+        size: (height, width) as decoded.
+        prediction: What the network says, in the task's own form.
+        target: What the label says, in the task's own form.
+    """
+
+    index: int
+    size: Size
+    prediction: Predicted
+    target: Target
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationResult:
+    """How good a network's predictions are.
+
+    Attributes:
+        task: What was predicted.
+        class_names: Of the network.
+        metric: Of all images.
+        images: How many counted.
+        skipped: A sentence for each image that could not be read, and does not count.
+        samples: Images in the order of the data set: all, where a prediction fits into a row of a table; else those
+            that were to be kept.
+        metrics: By name, the most telling first.
+        rows: A row for each class.
+    """
+
+    task: Task
+    class_names: list[str]
+    metric: Metric
+    images: int
+    skipped: list[str] = field(default_factory=list)
+    samples: list[Sample] = field(default_factory=list)
+    metrics: dict[str, float] = field(init=False)
+    rows: list[dict[str, Cell]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "metrics", self.metric.compute())
+        object.__setattr__(self, "rows", self.metric.rows())
+
+    @property
+    def intervals(self) -> dict[str, tuple[float, float]]:
+        """95 % confidence intervals of some of the metrics, where the task has them; it may take a second."""
+        found: dict[str, tuple[float, float]] = getattr(self.metric, "intervals", dict)()
+        return found
+
+
 def evaluate(
-    model: MaxViT | Engine,
-    images: LabelledImages,
-    batch_size: int = 64,
+    model: Network | Engine | str | Path,
+    data: LabelledImages | str | Path,
+    batch_size: int | None = None,
     workers: int = 0,
     show_progress: bool = False,
     *,
     size: Size | None = None,
     tta: str = "none",
     part: tuple[int, int] = (0, 1),
-) -> Evaluation | MultiLabelEvaluation:
-    """Run the network over labelled images, preprocessed as its weights expect.
+    keep: int = 0,
+) -> EvaluationResult:
+    """Compare a network's predictions with the labels, on images preprocessed as its weights expect.
 
     Args:
-        model: A classifier, which is left in the mode that it was in; or an engine, see `open_engine`.
-        images: Of classes that the model has. Labels (n, classes) of 0 and 1 are several labels each, for a
-            multi-label network; where they are shares of classes, the largest is the true class.
-        batch_size: Images per forward.
+        model: A network, which is left in the mode that it was in; a checkpoint; or an engine, see `open_engine`.
+        data: Images of classes that the model has, as `Task.load_eval` gives them; or where they are.
+        batch_size: Images per forward; None: the task's.
         workers: Processes that decode.
         show_progress: Draw a bar on standard error.
         size: (height, width) of the images; nothing else of the preprocessing changes, and the network keeps its
             windows. None: as the weights expect.
-        tta: "flip": the mean of the probabilities of an image and of its mirror image, in twice the time; not for
-            characters, of which the mirror image is none. "none": the image alone.
+        tta: "flip": the mean for an image and its mirror image, in twice the time; not for characters, which change
+            their meaning. "none": the image alone.
         part: (rank, world): every world-th image from rank on, for one of several processes; see `merge`.
-
-    Returns:
-        The answers in the order of the images, for several labels each as `MultiLabelEvaluation`. Those of a share may
-        be none at all.
+        keep: How many samples to keep, spread evenly over the data set, where a prediction does not fit into a row.
 
     Raises:
-        MaxViTError: If the classes are not the model's, an image has several and the network answers one, an option is
-            out of range, or no image can be read.
+        MaxViTError: If the classes are not the model's, a label does not fit the task, an option is out of range, or no
+            image can be read; a part may be without any.
     """
-    engine = TorchEngine(model) if isinstance(model, MaxViT) else model
+    engine = as_engine(model)
+    task = engine.task
+    images = data if isinstance(data, LabelledImages) else task.load_eval(str(data), engine.class_names)
     check_known("test-time augmentation", [tta], TTA)
-    spec = _resized(engine.preprocessing, size)
     rank, world = part
     if not 0 <= rank < world:
         raise MaxViTError(f"part is {part}; it takes (rank, world) with rank from 0 up to world - 1")
-    _check_classes(engine, images)
-    positions = np.arange(rank, len(images), world)
-    several = engine.config.multi_label and are_several(images.labels)
-    share = (images if several else with_one_class(images)).subset(positions.tolist())
-    probabilities, labels, indices, skipped = [], [], [], []
-    for batch in track(evaluation_loader(share, spec, batch_size, workers), "evaluating", show_progress):
+    class_names = _check_classes(engine, images)
+    task.check(images)
+    spec = engine.preprocessing if size is None else dataclasses.replace(engine.preprocessing, image_size=size)
+    positions = range(rank, len(images), world)
+    wanted = set(np.linspace(0, len(images) - 1, min(keep, len(images))).round().astype(int).tolist())
+    examples = TaskExamples(task, images.subset(positions), spec)
+    metric, count, skipped, samples = task.metric(class_names), 0, list[str](), list[Sample]()
+    fits = False  # into a row
+    for batch in track(
+        evaluation_batches(examples, batch_size or task.batch_size, workers), "evaluating", show_progress
+    ):
         skipped += batch.skipped
-        if len(batch.labels):
-            probabilities.append(_answer(engine, batch.images, tta))
-            labels.append(batch.labels)
-            indices.append(batch.indices)
-    if not labels and world == 1:
-        raise MaxViTError(f"none of the {len(images)} images can be read; the first: {skipped[0]}")
-    if not labels:
-        probabilities, indices = [torch.empty(0, len(images.class_names))], [torch.empty(0, dtype=torch.int64)]
-        labels = probabilities if several else indices
-    order = torch.cat(indices).argsort()  # batches come by size, answers in the order of the images
-    truth, answer = torch.cat(labels)[order].numpy(), torch.cat(probabilities)[order].numpy()
-    places = positions[torch.cat(indices)[order].numpy()]
-    if several:
-        return MultiLabelEvaluation(images.class_names, truth > 0.5, answer, places, skipped, engine.config.threshold)
-    return Evaluation(images.class_names, truth, answer, places, skipped, engine.config.multi_label)
+        if not len(batch.labels):
+            continue
+        sizes, targets = zip(*batch.labels, strict=True)
+        predictions = predict(engine, batch.images, sizes, tta)
+        indices = [positions[i] for i in batch.indices.tolist()]
+        fits = fits or task.row(predictions[0], class_names) is not None
+        if not fits:
+            metric.add(predictions, targets)
+        rows = zip(indices, sizes, predictions, targets, strict=True)
+        samples += [Sample(*row) for row in rows if fits or row[0] in wanted]
+        count += len(predictions)
+    if not count and world == 1:
+        first = f"; the first: {skipped[0]}" if skipped else ""
+        raise MaxViTError(f"none of the {len(images)} images can be read{first}")
+    samples.sort(key=lambda sample: sample.index)
+    if fits:  # batches come by size, and a sum depends on its order
+        _add(metric, samples)
+    return EvaluationResult(task, class_names, metric, count, skipped, samples)
+
+
+def as_engine(model: Network | Engine | str | Path) -> Engine:
+    """What computes: a network as it is, a checkpoint on the fastest engine, an engine itself."""
+    if isinstance(model, str | Path):
+        return open_engine(model)
+    return TorchEngine(model) if isinstance(model, torch.nn.Module) else model
 
 
 def evaluate_sizes(
-    engines: Mapping[Size, MaxViT | Engine],
+    engines: Mapping[Size, Network | Engine],
     images: LabelledImages,
-    batch_size: int = 64,
+    batch_size: int | None = None,
     workers: int = 0,
     show_progress: bool = False,
     *,
     tta: str = "none",
-) -> dict[str, Evaluation | MultiLabelEvaluation]:
-    """`evaluate` at several sizes, and the answer of all together.
+) -> dict[str, EvaluationResult]:
+    """`evaluate` at several sizes, and the prediction of all together.
 
     Args:
-        engines: What answers at each size, (height, width); often the same. See `open_sizes`.
+        engines: What predicts at each size, (height, width); often the same. See `open_sizes`.
         images: As for `evaluate`.
         batch_size: As for `evaluate`.
         workers: As for `evaluate`.
@@ -105,24 +172,25 @@ def evaluate_sizes(
         tta: As for `evaluate`.
 
     Returns:
-        "224 x 224" and so on, in the order given; then, of more than one size, "together": the mean of their
-        probabilities.
+        "224 x 224" and so on, in the order given; then, for more than one size, "together": with the mean of their
+        predictions, where the task has one.
 
     Raises:
         MaxViTError: As `evaluate`; or if there is no size, or an engine refuses its own, before any image is read.
     """
     if not engines:
         raise MaxViTError("there are no sizes to evaluate at: give one or more")
-    opened = {size: TorchEngine(model) if isinstance(model, MaxViT) else model for size, model in engines.items()}
+    opened = {size: as_engine(model) for size, model in engines.items()}
     for size, engine in opened.items():
-        _resized(engine.preprocessing, size)
+        dataclasses.replace(engine.preprocessing, image_size=size)  # is refused where it cannot be one
         if len(opened) > 1:
             engine(torch.zeros(1, engine.config.in_channels, *size))
     results = {
         size_name(size): evaluate(engine, images, batch_size, workers, show_progress, size=size, tta=tta)
         for size, engine in opened.items()
     }
-    return {**results, TOGETHER: average(list(results.values()))} if len(results) > 1 else results
+    together = mean(list(results.values())) if len(results) > 1 else None
+    return results if together is None else {**results, TOGETHER: together}
 
 
 def size_name(size: Size) -> str:
@@ -130,50 +198,77 @@ def size_name(size: Size) -> str:
     return f"{size[0]} x {size[1]}"
 
 
-def with_one_class(images: LabelledImages) -> LabelledImages:
-    """The same images, each labelled with one class: the largest of its shares, where it has shares of classes.
+def merge(parts: Sequence[EvaluationResult]) -> EvaluationResult:
+    """Put together what several processes predicted, each for its part of one data set; see `evaluate`.
+
+    Args:
+        parts: In any order; some may be empty.
 
     Raises:
-        MaxViTError: If those of an image do not sum to 1.
+        MaxViTError: If there is no prediction at all, two parts hold the same image, or their classes differ.
     """
-    labels = np.asarray(images.labels)
-    if labels.ndim == 1:
-        return images
-    sums = labels.sum(1)
-    if len(wrong := np.flatnonzero(~(np.abs(sums - 1) < 1e-3))):  # NaN is wrong too
+    if not (count := sum(part.images for part in parts)):
+        first = next((f"; the first: {part.skipped[0]}" for part in parts if part.skipped), "")
+        raise MaxViTError(f"none of the {len(parts)} parts holds a prediction: there is nothing to merge{first}")
+    if other := [part for part in parts if part.class_names != parts[0].class_names]:
+        given = [", ".join(part.class_names[:5]) for part in (parts[0], other[0])]
+        raise MaxViTError(f"parts have other classes ({given[0]} and {given[1]}): merge those of one evaluation")
+    samples = sorted((sample for part in parts for sample in part.samples), key=lambda sample: sample.index)
+    if twice := [b.index for a, b in pairwise(samples) if a.index == b.index]:
+        raise MaxViTError(f"image {twice[0]} is in two parts: give each image to one, with part=(rank, world)")
+    metric = parts[0].task.metric(parts[0].class_names)
+    if len(samples) == count:
+        _add(metric, samples)
+    else:
+        for part in parts:
+            metric.merge(part.metric.state())
+    skipped = [sentence for part in parts for sentence in part.skipped]
+    return EvaluationResult(parts[0].task, parts[0].class_names, metric, count, skipped, samples)
+
+
+def mean(results: Sequence[EvaluationResult]) -> EvaluationResult | None:
+    """The result of the mean of several predictions, such as those of one network at several sizes.
+
+    Returns:
+        None, where the task has no mean of predictions.
+
+    Raises:
+        MaxViTError: If they are not for the same images.
+    """
+    first = results[0]
+    if any([s.index for s in other.samples] != [s.index for s in first.samples] for other in results[1:]):
+        raise MaxViTError("the predictions are for different images, and have no mean: evaluate on the same ones")
+    samples = []
+    for same in zip(*(result.samples for result in results), strict=True):
+        prediction = first.task.mean([sample.prediction for sample in same])
+        if prediction is None:
+            return None
+        samples.append(dataclasses.replace(same[0], prediction=prediction))
+    if len(samples) < first.images:
+        return None
+    metric = first.task.metric(first.class_names)
+    _add(metric, samples)
+    return EvaluationResult(first.task, first.class_names, metric, first.images, first.skipped, samples)
+
+
+def _add(metric: Metric, samples: Iterable[Sample]) -> None:
+    predictions, targets = [s.prediction for s in samples], [s.target for s in samples]
+    metric.add(predictions, targets)
+
+
+def _check_classes(engine: Engine, images: LabelledImages) -> list[str]:
+    """Refuse data of other classes than the network's; return the names of the classes."""
+    names = engine.task.names(engine.class_names, engine.config)
+    if len(names) != len(images.class_names):
         raise MaxViTError(
-            f"the labels of {images.names[wrong[0]]} sum to {sums[wrong[0]]:g}, and shares of classes sum to 1: "
-            "evaluate on images of one class each, or train a network for several with optimization.loss=sigmoid"
-        )
-    return dataclasses.replace(images, labels=labels.argmax(1).tolist())
-
-
-def _resized(spec: Preprocessing, size: Size | None) -> Preprocessing:
-    return spec if size is None else dataclasses.replace(spec, image_size=size)
-
-
-def _check_classes(engine: Engine, images: LabelledImages) -> None:
-    shape = np.shape(images.labels)
-    if len(shape) != 1 and shape[1:] != (len(images.class_names),):
-        raise MaxViTError(
-            f"labels have shape {shape}: give one number an image, or (images, {len(images.class_names)}) shares"
-        )
-    if engine.config.num_classes != len(images.class_names):
-        raise MaxViTError(
-            f"the model has {engine.config.num_classes} classes and the data {len(images.class_names)}: "
+            f"the model has {len(names)} classes and the data {len(images.class_names)}: "
             "evaluate on the classes that it was trained for"
         )
-    if engine.class_names and engine.class_names != images.class_names:
+    if engine.class_names and list(images.class_names) != names:
         raise MaxViTError(
-            f"the model's classes are {', '.join(engine.class_names[:5])}, ..., the data's "
+            f"the model's classes are {', '.join(names[:5])}, ..., the data's "
             f"{', '.join(images.class_names[:5])}, ...: evaluate on the classes that it was trained for"
         )
     if not len(images):
         raise MaxViTError("there are no images to evaluate on")
-
-
-def _answer(engine: Engine, images: Tensor, tta: str) -> Tensor:
-    """Probabilities, (B, classes)."""
-    meaning = engine.config.probabilities
-    probabilities = meaning(engine(images))
-    return (probabilities + meaning(engine(images.flip(-1)))) / 2 if tta == "flip" else probabilities
+    return list(images.class_names)

@@ -3,23 +3,20 @@
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from maxvit.data.annotated import AnnotatedImages, AnnotatedSplits
 from maxvit.data.dataset import LabelledImages, Splits
 from maxvit.data.record import fingerprint
 from maxvit.errors import MaxViTError
 
-Images = TypeVar("Images", LabelledImages, AnnotatedImages)
-
 
 def without_training(
-    images: Images,
+    images: LabelledImages,
     place: str,
     provenance: Mapping[str, Any],
-    redraw: Callable[[float, int], Splits | AnnotatedSplits],
+    redraw: Callable[[float, int], Splits],
     everything: bool = False,
-) -> tuple[Images, str]:
+) -> tuple[LabelledImages, str]:
     """The images that training held out, of data without a test or validation part that it trained on.
 
     Args:
@@ -63,6 +60,6 @@ def without_training(
     return images, ""
 
 
-def fingerprints(data: Splits | AnnotatedSplits) -> dict[str, str]:
+def fingerprints(data: Splits) -> dict[str, str]:
     """The fingerprints of the training and validation images, as a checkpoint keeps them."""
     return {"train": fingerprint(data.train), "val": fingerprint(data.val)}

@@ -1,21 +1,27 @@
-"""From images to named answers."""
+"""From images to predictions, whatever the task."""
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
+from maxvit.config import Size
 from maxvit.data import transforms
-from maxvit.data.images import ImageLike
+from maxvit.data.images import ImageLike, read_size
 from maxvit.data.sampling import EvaluationBatches
 from maxvit.errors import MaxViTError
-from maxvit.inference.engines import open_engine
+from maxvit.inference.engines import Engine, open_engine, predict
 from maxvit.model import MaxViT
+from maxvit.tasks.network import Network
+from maxvit.tasks.task import Predicted, Task
+
+LOOK_AHEAD = 8  # batches of images, where they differ in size, of which those of one size are put together
 
 
 def preprocess(model: MaxViT, image: ImageLike) -> Tensor:
@@ -34,9 +40,6 @@ def preprocess(model: MaxViT, image: ImageLike) -> Tensor:
     return transforms.preprocess(model.preprocessing, image)[None]
 
 
-LOOK_AHEAD = 8  # batches of images, where they differ in size, of which those of one size are put together
-
-
 def is_one(images: ImageLike | Iterable[ImageLike]) -> bool:
     """Whether it is an image, and not several."""
     return isinstance(images, str | Path | bytes | Image.Image) or (isinstance(images, np.ndarray) and images.ndim < 4)
@@ -44,107 +47,112 @@ def is_one(images: ImageLike | Iterable[ImageLike]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """The most probable classes of one image, or why it could not be read.
+    """What a network says of one image, or why the image could not be read.
 
     Attributes:
         name: The path, or "image 3" for what has none.
-        classes: (class name, probability), the most probable first; empty if the image could not be read.
+        size: (height, width) as decoded; (0, 0) if it could not be read.
+        value: In the task's own form, such as probabilities (classes,) or a mask (height, width); None if it could not
+            be read.
         error: A sentence, or None.
-        answered: Of a multi-label network: how many classes, the first ones, reach its threshold. None: one class of
-            many is the answer, the first.
+        task: What was predicted.
+        class_names: Of the network.
     """
 
     name: str
-    classes: list[tuple[str, float]]
+    size: Size
+    value: Predicted
     error: str | None = None
-    answered: int | None = None
+    task: Task = field(repr=False, kw_only=True)
+    class_names: list[str] = field(repr=False, kw_only=True)
 
     @property
-    def sentence(self) -> str:
-        """The answer in a line: of a multi-label network the classes that reach its threshold, else the most probable.
+    def summary(self) -> str:
+        """The prediction in a line."""
+        return self.task.summary(self.value, self.class_names)
 
-        "red 64.0%, blue 30.0%"; or where no class reaches the threshold "none (highest: red 4.0%)".
-        """
-        said = [f"{name} {p:.1%}" for name, p in self.classes]
-        if self.answered == 0:
-            return f"none (highest: {said[0]})"
-        return ", ".join(said[: self.answered])
+    def to_json(self) -> dict[str, Any]:
+        """The prediction as plain values."""
+        return self.task.to_json(self.value, self.class_names)
+
+    def draw(self, image: Image.Image) -> Image.Image:
+        """The prediction drawn over the image (RGB, as decoded)."""
+        return self.task.draw_prediction(image, self.value, self.class_names)
 
 
 class Predictor:
-    """Classify images with a checkpoint and nothing else: names and preprocessing come from the file.
+    """Predict with a checkpoint and nothing else: task, class names and preprocessing come from the file.
 
     Args:
         model: A network, which is moved to `device`; or the path of a checkpoint, a run's folder or an exported
             file, see `open_engine`.
-        top_k: How many classes to give for each image; a multi-label network also gives all that reach its threshold.
-        batch_size: Images per forward.
+        batch_size: Images per forward; None: the task's.
         device: Where PyTorch computes; None: where the model is.
         engine: "auto": the file decides; or "torch" or "onnxruntime".
         precision: "auto": bf16 or fp16 on a GPU, fp32 elsewhere; or one of these. See `choose_precision`.
+        settings: Of the task, such as {"top_k": 3}, in place of the network's.
 
     Raises:
-        MaxViTError: If the file cannot be read, or not by this engine, or the network has no classifier.
+        MaxViTError: If the file cannot be read, or not by this engine, a setting is not allowed, or the network has no
+            classifier.
     """
 
     def __init__(
         self,
-        model: MaxViT | str | Path,
-        top_k: int = 5,
-        batch_size: int = 32,
+        model: Network | str | Path,
+        batch_size: int | None = None,
         device: torch.device | str | None = None,
         engine: str = "auto",
         precision: str = "auto",
+        settings: Mapping[str, Any] | None = None,
     ) -> None:
-        if top_k < 1 or batch_size < 1:
-            raise MaxViTError(f"top_k is {top_k} and batch_size {batch_size}; both take whole numbers from 1 up")
-        self.engine = open_engine(model, engine, device, precision=precision)
-        num_classes = self.engine.config.num_classes
-        if num_classes == 0:
-            raise MaxViTError("the network has no classifier: give it one with reset_classifier, or load another file")
-        self.top_k, self.batch_size = min(top_k, num_classes), batch_size
-        self.class_names = self.engine.class_names or [f"class {i}" for i in range(num_classes)]
+        if batch_size is not None and batch_size < 1:
+            raise MaxViTError(f"batch_size is {batch_size}; it takes whole numbers from 1 up")
+        self.engine: Engine = open_engine(model, engine, device, precision=precision, settings=settings)
+        self.task, self.preprocessing = self.engine.task, self.engine.preprocessing
+        self.batch_size = batch_size or self.task.batch_size
+        self.class_names = self.task.names(self.engine.class_names, self.engine.config)
 
     def __call__(self, images: ImageLike | Iterable[ImageLike]) -> list[Prediction]:
-        """Classify one image or several, in order. For one that cannot be read, `error` says why."""
+        """Predict for one image or several, in order. For one that cannot be read, `error` says why."""
         return list(self.stream([images] if is_one(images) else images))  # type: ignore[list-item, arg-type]
 
     def stream(self, images: Iterable[ImageLike]) -> Iterator[Prediction]:
-        """The same, each answer as soon as its batch is done."""
+        """The same, each prediction as soon as its batch is done."""
         source = enumerate(images)
-        ahead = LOOK_AHEAD if self.engine.preprocessing.fit == "aspect" else 1
+        ahead = LOOK_AHEAD if self.preprocessing.fit == "aspect" else 1
         while chunk := list(islice(source, self.batch_size * ahead)):
             yield from self._predict(chunk)
 
+    def prepare(self, image: ImageLike) -> tuple[Tensor, Size]:
+        """One image as the network takes it, (C, H, W) float32, and its size as decoded.
+
+        Raises:
+            MaxViTError: If it cannot be read.
+        """
+        return self.task.prepare(self.preprocessing, image), read_size(image)
+
+    def predict(self, images: Tensor, sizes: list[Size]) -> list[Predicted]:
+        """For prepared images of one size (B, C, H, W), which were decoded with these sizes."""
+        return predict(self.engine, images, sizes)
+
     def _predict(self, chunk: list[tuple[int, ImageLike]]) -> list[Prediction]:
         results: dict[int, Prediction] = {}
-        tensors: dict[int, Tensor] = {}
+        prepared: dict[int, tuple[Tensor, Size]] = {}
         names = {i: str(image) if isinstance(image, str | Path) else f"image {i}" for i, image in chunk}
         for i, image in chunk:
             try:
-                tensors[i] = self.prepare(image)
+                prepared[i] = self.prepare(image)
             except MaxViTError as error:
-                results[i] = Prediction(names[i], [], str(error))
-        readable = list(tensors)
-        for batch in EvaluationBatches([(t.shape[1], t.shape[2]) for t in tensors.values()], self.batch_size):
+                results[i] = self._prediction(names[i], (0, 0), None, str(error))
+        readable = list(prepared)
+        for batch in EvaluationBatches([(t.shape[1], t.shape[2]) for t, _ in prepared.values()], self.batch_size):
             together = [readable[k] for k in batch]
-            for i, row in zip(together, self.probabilities(torch.stack([tensors[i] for i in together])), strict=True):
-                results[i] = self.answer(names[i], row)
+            sizes = [prepared[i][1] for i in together]
+            values = self.predict(torch.stack([prepared[i][0] for i in together]), sizes)
+            for i, size, value in zip(together, sizes, values, strict=True):
+                results[i] = self._prediction(names[i], size, value)
         return [results[i] for i, _ in chunk]
 
-    def prepare(self, image: ImageLike) -> Tensor:
-        """One image as the network takes it: (C, H, W) float32. Raises `MaxViTError` if it cannot be read."""
-        return transforms.preprocess(self.engine.preprocessing, image)
-
-    def probabilities(self, images: Tensor) -> Tensor:
-        """Of each class: prepared images of one size (B, C, H, W) -> (B, classes)."""
-        return self.engine.config.probabilities(self.engine(images))
-
-    def answer(self, name: str, probabilities: Tensor, top_k: int | None = None) -> Prediction:
-        """What is said of the image of that name, from its probabilities (classes)."""
-        config = self.engine.config
-        answered = len(config.answered(probabilities)) if config.multi_label else None
-        best = probabilities.topk(min(max(top_k or self.top_k, answered or 0), len(self.class_names)))
-        values, classes = best.values.tolist(), best.indices.tolist()
-        pairs = [(self.class_names[c], p) for c, p in zip(classes, values, strict=True)]
-        return Prediction(name, pairs, answered=answered)
+    def _prediction(self, name: str, size: Size, value: Predicted, error: str | None = None) -> Prediction:
+        return Prediction(name, size, value, error, task=self.task, class_names=self.class_names)

@@ -4,7 +4,7 @@ import shlex
 from pathlib import Path
 
 from maxvit import tasks
-from maxvit.data.annotated import AnnotatedImages
+from maxvit.data.dataset import LabelledImages
 from maxvit.data.describing import describe
 from maxvit.data.images import decode
 from maxvit.errors import MaxViTError
@@ -61,7 +61,7 @@ def report_task(
     return path, report
 
 
-def _picture(task: tasks.Task, network: TaskNetwork, images: AnnotatedImages, judged: Judged) -> Picture:
+def _picture(task: tasks.Task, network: TaskNetwork, images: LabelledImages, judged: Judged) -> Picture:
     image, names = decode(images.sources[judged.index], network.preprocessing), network.class_names
     return Picture(
         name=images.names[judged.index],

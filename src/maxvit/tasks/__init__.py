@@ -17,20 +17,19 @@ from maxvit.checkpoints.detect import read_checkpoint
 from maxvit.config import MaxViTConfig, Preprocessing, check_known
 from maxvit.errors import MaxViTError
 from maxvit.model import MaxViT
-from maxvit.tasks.network import TaskNetwork
+from maxvit.tasks.network import Network, TaskNetwork
 from maxvit.tasks.task import Task
 
-CLASSIFICATION = "classification"
-_ADD = "add --task {task}; to classify, it takes a folder of images for each class"
+DEFAULT = "classification"  # the task where none is named
 
 
 def list_tasks() -> list[str]:
-    """The names of the tasks that come with the package: classification, and each package in this room."""
-    return sorted([CLASSIFICATION, *(found.name for found in pkgutil.iter_modules(__path__) if found.ispkg)])
+    """The names of the tasks that come with the package: each package in this room."""
+    return sorted(found.name for found in pkgutil.iter_modules(__path__) if found.ispkg)
 
 
 def find_task(name: str, imports: bool = True) -> type[Task]:
-    """The task of a name: one of `list_tasks()` but classification, or a module of yours that is on Python's path.
+    """The task of a name: one of `list_tasks()`, or a module of yours that is on Python's path.
 
     The module binds its task to the name `TASK`; the folder that Python was started in is searched too.
 
@@ -41,7 +40,7 @@ def find_task(name: str, imports: bool = True) -> type[Task]:
     Raises:
         MaxViTError: If there is none, or its libraries are not installed.
     """
-    known = [task for task in list_tasks() if task != CLASSIFICATION]
+    known = list_tasks()
     module = f"{__name__}.{name}" if name in known else name
     if name not in known and name not in sys.modules:
         if not imports:
@@ -70,30 +69,44 @@ def _exists(module: str) -> bool:
         return False
 
 
-def refuse_other_tasks(path: Path, advice: str = _ADD) -> None:
-    """Refuse a data set that is laid out for another task than classification.
+def refuse_other_tasks(path: Path, task: type[Task], advice: str = "add --task {task}") -> None:
+    """Refuse a data set that is laid out for another task.
 
     Args:
         path: Of the data set.
+        task: What it is to be used for.
         advice: What to do, in which "{task}" stands for the name of its task.
 
     Raises:
         MaxViTError: If it is; the message names the task.
     """
+    if task.recognizes(path):
+        return
     for name in list_tasks():
-        if name == CLASSIFICATION:
-            continue
         try:
-            task = find_task(name)
+            other = find_task(name)
         except MaxViTError:
             continue  # its libraries are not installed
-        if task.recognizes(path):
-            raise MaxViTError(f"{path} is laid out for {name}: {advice.format(task=name)}")
+        if other is not task and other.recognizes(path):
+            raise MaxViTError(f"{path} is laid out for {name}, not for {task.name}: {advice.format(task=name)}")
 
 
-def task_for(network: TaskNetwork) -> Task:
+def task_for(network: Network) -> Task:
     """The task that a network was made for."""
-    return find_task(network.settings.name)(network.settings)
+    if isinstance(network, TaskNetwork):
+        return find_task(network.settings.name)(network.settings)
+    from maxvit.tasks.classification import Classification
+
+    return Classification.for_config(network.config)
+
+
+def described_task(metadata: Mapping[str, Any], config: MaxViTConfig) -> Task:
+    """The task of a network that a file describes, without the network: see `task_for`."""
+    if "task" in metadata:
+        return make_task(metadata["task"], imports=False)
+    from maxvit.tasks.classification import Classification
+
+    return Classification.for_config(config)
 
 
 def make_task(values: Mapping[str, Any], imports: bool = True) -> Task:
@@ -117,29 +130,26 @@ def make_task(values: Mapping[str, Any], imports: bool = True) -> Task:
         raise MaxViTError(f"{place} is {first['input']!r}: {reason}") from error
 
 
-def make_network(task: Task, backbone: MaxViT, class_names: list[str]) -> TaskNetwork:
-    """A backbone, which is used and not copied, with the head of a task, freshly initialised."""
-    return TaskNetwork(backbone, task.make_head(backbone, len(class_names)), class_names, task.settings)
-
-
 def outline(task: Task, config: MaxViTConfig, class_names: list[str]) -> TaskNetwork:
     """The network without memory for its tensors, on the meta device."""
     with torch.device("meta"):
-        return make_network(task, MaxViT(config), class_names)
+        made = task.make_network(MaxViT(config), class_names, new_head=True)
+    assert isinstance(made, TaskNetwork)
+    return made
 
 
 def task_of(path: str | Path) -> str:
     """The task of a checkpoint, by its metadata; anything that is not ours is classification."""
     path = storage.weights_of(path)
     if not path.name.endswith((".safetensors", ".safetensors.index.json")) or not path.is_file():
-        return CLASSIFICATION
+        return DEFAULT
     said = storage.load_metadata(path).get("task")
-    return str(said["name"]) if isinstance(said, dict) and "name" in said else CLASSIFICATION
+    return str(said["name"]) if isinstance(said, dict) and "name" in said else DEFAULT
 
 
 def load_network(
     path: str | Path, settings: Mapping[str, Any] | None = None, dtype: torch.dtype = torch.float32
-) -> MaxViT | TaskNetwork:
+) -> Network:
     """Whatever network a checkpoint holds, in evaluation mode.
 
     Args:
@@ -150,7 +160,7 @@ def load_network(
     Raises:
         MaxViTError: If the file is missing or damaged, its task is not installed, or a setting is not allowed.
     """
-    if task_of(path) == CLASSIFICATION:
+    if task_of(path) == DEFAULT:
         state, metadata = read_checkpoint(Path(path))
         return MaxViT.restore(state, metadata, str(path), dtype)
     state, metadata = storage.load(path)

@@ -1,19 +1,20 @@
 """The images of a task as a loader takes them."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
 
 from maxvit.config import Preprocessing, Size
-from maxvit.data.annotated import AnnotatedImages
+from maxvit.data.dataset import LabelledImages
 from maxvit.data.images import read_size
 from maxvit.errors import MaxViTError
 from maxvit.tasks.task import Target, Task
 
 
 class TaskExamples:
-    """See `maxvit.data.examples.Examples`. For evaluation a truth is (size as decoded, truth).
+    """See `maxvit.data.examples.Examples`. For evaluation a target is (size as decoded, target).
 
     Args:
         task: What is learnt.
@@ -21,33 +22,43 @@ class TaskExamples:
         spec: What the network expects of an image.
     """
 
-    shards: Sequence[int] | None = None
-
-    def __init__(self, task: Task, images: AnnotatedImages, spec: Preprocessing) -> None:
-        self.task, self.images, self.spec, self.names = task, images, spec, images.names
+    def __init__(self, task: Task, images: LabelledImages, spec: Preprocessing) -> None:
+        self.task, self.images, self.spec = task, images, spec
+        self.names, self.shards = images.names, images.shards
+        self._augmented_sizes: list[Size] = []
 
     def sizes(self, training: bool) -> list[Size]:
-        """In training all are of one size."""
+        """Headers of files are read only where images keep their shapes."""
         if training:
-            return [self.spec.image_size] * len(self.images)
-        return [self._size(index) for index in range(len(self.images))]
+            self._augmented_sizes = self._augmented_sizes or self._sizes(training)
+            return self._augmented_sizes
+        return self._sizes(training)
 
-    def _size(self, index: int) -> Size:
-        try:
-            return self.task.prepared_size(self.spec, read_size(self.images.sources[index]))
-        except MaxViTError:
-            return self.spec.image_size  # it is reported when its turn comes
+    def _sizes(self, training: bool) -> list[Size]:
+        if self.spec.fit != "aspect":
+            return [self.spec.image_size] * len(self.images)
+        resize = self.task.augmented_size if training else self.task.prepared_size
+        found = []
+        for source in self.images.sources:
+            try:
+                found.append(resize(self.spec, read_size(source)))
+            except MaxViTError:
+                found.append(self.spec.image_size)  # it is reported when its turn comes
+        return found
 
     def training(self, index: int) -> tuple[Tensor, Target]:
-        """An augmented image and its truth."""
-        return self.task.augment(self.spec, self.images.sources[index], self.images.annotations[index])
+        """An augmented image and its target."""
+        spec = self.spec
+        if spec.fit == "aspect":
+            spec = replace(spec, image_size=self.sizes(training=True)[index])
+        return self.task.augment(spec, self.images.sources[index], self.images.labels[index])
 
     def evaluation(self, index: int) -> tuple[Tensor, tuple[Size, Target]]:
-        """A prepared image, its size as decoded, and its truth."""
+        """A prepared image, its size as decoded, and its target."""
         source = self.images.sources[index]
         prepared, size = self.task.prepare(self.spec, source), read_size(source)
-        return prepared, (size, self.task.target(self.images.annotations[index], size))
+        return prepared, (size, self.task.target(self.images.labels[index], size))
 
-    def together(self, targets: Sequence[Any], training: bool) -> Any:
-        """What `Task.collate` makes of them; for evaluation the list."""
+    def collate(self, targets: Sequence[Any], training: bool) -> Any:
+        """What `Task.collate` makes of them; for evaluation a list."""
         return self.task.collate(targets) if training and targets else list(targets)

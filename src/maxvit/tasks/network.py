@@ -6,13 +6,21 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
+from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from maxvit import storage
 from maxvit.config import MaxViTConfig, Preprocessing
 from maxvit.errors import MaxViTError
 from maxvit.model import FORMAT, MaxViT, check_dtype, check_same, describe
-from maxvit.tasks.task import TaskSettings
+
+
+class TaskSettings(BaseModel):
+    """The section `task` of a recipe; a task adds its own. They travel with the checkpoint."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    name: str
 
 
 class TaskNetwork(nn.Module):
@@ -109,3 +117,32 @@ class TaskNetwork(nn.Module):
     def count_parameters(self) -> int:
         """How many numbers are trained."""
         return sum(p.numel() for p in self.parameters())
+
+
+Network = MaxViT | TaskNetwork  # a classifier is its own backbone
+
+
+def backbone_of(network: Network) -> MaxViT:
+    """The stem and the stages of a network."""
+    return network.backbone if isinstance(network, TaskNetwork) else network
+
+
+def with_backbone(network: Network, backbone: MaxViT) -> Network:
+    """The same network, tensors and all, on another backbone, such as an accelerated one."""
+    return network.with_backbone(backbone) if isinstance(network, TaskNetwork) else backbone
+
+
+def parts_below_head(network: Network) -> list[nn.Module]:
+    """What stays as it is where only the last layers are trained."""
+    backbone = backbone_of(network)
+    own = [] if isinstance(network, TaskNetwork) else [backbone.head.norm, backbone.head.dense]
+    return [backbone.stem, backbone.stages, *own]
+
+
+def with_embeddings(network: Network, images: Tensor) -> tuple[Any, Tensor]:
+    """What a network gives, and what it sees of each image (B, features): a classifier's input, else a pooled map."""
+    if isinstance(network, TaskNetwork):
+        maps = network.maps(images)
+        return network.head(maps, (images.shape[2], images.shape[3]), None), maps[-1].mean((2, 3))
+    embeddings = network.forward_head(network.forward_features(images), pre_logits=True)
+    return network.head.classifier(embeddings), embeddings

@@ -2,38 +2,62 @@
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-from PIL import Image
-from pydantic import BaseModel, ConfigDict
+import torch
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor, nn
 
-from maxvit.config import Preprocessing, Size
-from maxvit.data.annotated import AnnotatedImages, AnnotatedSplits
+from maxvit.config import MaxViTConfig, Preprocessing, Size
+from maxvit.data.dataset import LabelledImages, Splits, draw_out
 from maxvit.data.images import ImageLike, decode
 from maxvit.data.transforms import preprocess, target_size
 from maxvit.errors import MaxViTError
 from maxvit.model import MaxViT
+from maxvit.tasks.network import Network, TaskNetwork, TaskSettings
 
-Answer = Any  # of one image, on the CPU, in the pixels of the image as it was decoded: a task says what it is
+Predicted = Any  # for one image, on the CPU, in the pixels of the image as it was decoded: a task says what it is
 Target = Any  # of one image: a tensor, or a dictionary of tensors
+Cell = str | int | float
 
 
-class TaskSettings(BaseModel):
-    """The section `task` of a recipe; a task adds its own. They travel with the checkpoint."""
+class Forward(Protocol):
+    """A network in use, or what stands in for it, such as an exported file.
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    Attributes:
+        preprocessing: What it expects of an image.
+    """
 
-    name: str
+    preprocessing: Preprocessing
+
+    def __call__(self, images: Tensor) -> Any:
+        """What the network gives for images (B, C, H, W)."""
+        ...
+
+
+class Changed:
+    """A network with another forward.
+
+    Args:
+        network: The network.
+        forward: What is called instead.
+    """
+
+    def __init__(self, network: Forward, forward: Callable[[Tensor], Any]) -> None:
+        self.preprocessing, self._forward = network.preprocessing, forward
+
+    def __call__(self, images: Tensor) -> Any:
+        """See `Forward`."""
+        return self._forward(images)
 
 
 class Metric(Protocol):
-    """Figures of many answers, which may be computed in parts by several processes."""
+    """Metrics of many predictions, which may be computed in parts by several processes."""
 
-    def add(self, answers: Sequence[Answer], targets: Sequence[Target]) -> None:
+    def add(self, predictions: Sequence[Predicted], targets: Sequence[Target]) -> None:
         """Count some images."""
         ...
 
@@ -46,11 +70,11 @@ class Metric(Protocol):
         ...
 
     def compute(self) -> dict[str, float]:
-        """Figures by name, the most telling first; a share is from 0 to 1."""
+        """Metrics by name, the most telling first; a share is from 0 to 1."""
         ...
 
-    def rows(self) -> list[dict[str, str | int | float]]:
-        """A table, a row a class, with the same columns in each; empty where there is nothing to tell."""
+    def rows(self) -> list[dict[str, Cell]]:
+        """A table with a row for each class and the same columns in each; empty where there is nothing to tell."""
         ...
 
 
@@ -67,13 +91,13 @@ class ExportSpec:
     """
 
     module: nn.Module
-    outputs: tuple[str, ...] = ("answers",)
+    outputs: tuple[str, ...] = ("outputs",)
     any_batch: bool = True
     difference: Callable[[Sequence[Tensor], Sequence[Tensor]], float] | None = None
 
 
 class Task(ABC):
-    """One kind of answer, from the files of a data set to a picture. It holds settings, and no network.
+    """One kind of prediction, from the files of a data set to a picture. It holds settings, and no network.
 
     Args:
         settings: Of the recipe or the checkpoint, of the class `Settings`.
@@ -82,17 +106,15 @@ class Task(ABC):
         name: As in `--task name`.
         Settings: What can be set.
         recipe: The recipe that trains it where none is given.
-        monitor: The figure of `Metric.compute` that chooses the best epoch; the highest is the best.
-        val_losses: The scores that `judge` gives.
-        fits: The values of `data.fit` for which training and evaluation show the same shapes; the first is the default.
+        batch_size: Images at once in evaluation and prediction, where nothing is said.
+        fits: The values of `data.fit` that it takes; the first is the default. None: any, and what the weights expect.
     """
 
     name: ClassVar[str]
-    Settings: ClassVar[type[TaskSettings]]
-    recipe: ClassVar[str]
-    monitor: ClassVar[str]
-    val_losses: ClassVar[tuple[str, ...]] = ()
-    fits: ClassVar[tuple[str, ...]] = ("aspect",)
+    Settings: ClassVar[type[TaskSettings]] = TaskSettings
+    recipe: ClassVar[str] = "folder"
+    batch_size: ClassVar[int] = 8
+    fits: ClassVar[tuple[str, ...] | None] = ("aspect",)
 
     def __init__(self, settings: TaskSettings) -> None:
         if not isinstance(settings, self.Settings):
@@ -103,31 +125,62 @@ class Task(ABC):
 
     @classmethod
     def recognizes(cls, path: Path) -> bool:
-        """Whether a path looks like a data set of this task, at a glance: a classifier then asks for the task."""
+        """Whether a path looks like a data set of this task, at a glance: training without a task then asks for it."""
         return False
 
-    @abstractmethod
-    def load(self, path: Path, val_fraction: float, seed: int) -> AnnotatedSplits:
-        """Read a data set: what to learn from, to choose the best epoch by, and to report on.
+    def read(self, path: Path, class_names: Sequence[str] | None) -> dict[str, LabelledImages]:
+        """Every image of a data set, by part: some of "train", "val" and "test"; or "all", where it has no parts.
+
+        Args:
+            path: It exists.
+            class_names: Of a network, which give the classes their numbers; None: the data set defines them.
 
         Raises:
-            MaxViTError: If something is missing or not as it should be; it names the file.
+            MaxViTError: If something is missing or not as it should be, with the name of the file; or if there are
+                classes that the network lacks.
         """
+        raise NotImplementedError(f"{type(self).__name__} has neither read, nor load and load_eval")
+
+    def load(self, path: str, val_fraction: float, seed: int) -> Splits:
+        """What to learn from, what to choose the best epoch by, and what to report on. Raises as `read`.
+
+        Args:
+            path: Of the data set.
+            val_fraction: Share of the training images that is held out where the data set has no validation part.
+            seed: Of that draw.
+        """
+        parts = self.read(Path(path), None)
+        train, val = parts.get("train", parts.get("all")), parts.get("val")
+        if train is None or len(train) < 2:
+            raise MaxViTError(f"{path} has {len(train or ())} training images: give 2 at least")
+        if val is None:
+            train, val = draw_out(train, val_fraction, seed)
+        return Splits(train, val, parts.get("test"))
+
+    def load_eval(self, path: str, class_names: Sequence[str] | None) -> LabelledImages:
+        """The images to evaluate a network on: the test part, else the validation part, else all. Raises as `read`."""
+        parts = self.read(Path(path), class_names)
+        part = next(name for name in ("test", "val", "train", "all") if name in parts)
+        return dataclasses.replace(parts[part], part="all" if part == "train" else part)
+
+    def check(self, images: LabelledImages) -> None:
+        """Refuse labels that do not fit the settings, by `MaxViTError`; they are all there, as `read` gives them."""
+        return
 
     @abstractmethod
-    def load_eval(self, path: Path, class_names: Sequence[str]) -> AnnotatedImages:
-        """The images to judge a network by: the data set's test part, else its validation part, else all.
+    def augment(self, spec: Preprocessing, source: ImageLike, label: Any) -> tuple[Tensor, Target]:
+        """What training makes of an image: (C, H, W) with (H, W) = `spec.image_size`, normalised, and its target.
 
-        Raises:
-            MaxViTError: As `load`, or if there are classes that the network lacks.
+        It draws from PyTorch's random numbers. Raises `MaxViTError` where image or label cannot be read.
         """
 
-    @abstractmethod
-    def augment(self, spec: Preprocessing, source: ImageLike, annotation: Any) -> tuple[Tensor, Target]:
-        """What training makes of an image: (C, H, W) with (H, W) = `spec.image_size`, normalised, and its truth.
+    def augmented_size(self, spec: Preprocessing, size: Size) -> Size:
+        """The size that training makes of an image of `size`. It is asked where images keep their shapes."""
+        return spec.image_size
 
-        It draws from PyTorch's random numbers. Raises `MaxViTError` where image or annotation cannot be read.
-        """
+    def mix(self, images: Tensor, targets: Any, num_classes: int) -> tuple[Tensor, Any]:
+        """What training makes of a batch of augmented images and collated targets: MixUp and its like."""
+        return images, targets
 
     def prepare(self, spec: Preprocessing, image: ImageLike) -> Tensor:
         """What evaluation and prediction make of an image: all of it, as (C, H, W) of `prepared_size`, normalised."""
@@ -140,18 +193,32 @@ class Task(ABC):
         return target_size(spec, size)
 
     @abstractmethod
-    def target(self, annotation: Any, size: Size) -> Target:
-        """What answers for an image of `size` (as decoded) are compared with. Raises `MaxViTError`."""
+    def target(self, label: Any, size: Size) -> Target:
+        """What predictions for an image of `size` (as decoded) are compared with. Raises `MaxViTError`."""
 
     def collate(self, targets: Sequence[Target]) -> Any:
-        """The targets of a training batch, for `losses`."""
-        return list(targets)
+        """The targets of a training batch, for `losses`: stacked, where they are tensors."""
+        return torch.stack(list(targets)) if isinstance(targets[0], Tensor) else list(targets)
+
+    def names(self, class_names: Sequence[str] | None, config: MaxViTConfig) -> list[str]:
+        """What a network tells apart. Raises `MaxViTError` if it predicts nothing."""
+        return list(class_names or ())
 
     # the head and the loss
 
-    @abstractmethod
     def make_head(self, backbone: MaxViT, num_classes: int) -> nn.Module:
         """The head, freshly initialised. See `TaskNetwork` for what is asked of it."""
+        raise NotImplementedError(f"{type(self).__name__} has no make_head")
+
+    def make_network(self, backbone: MaxViT, class_names: Sequence[str], new_head: bool) -> Network:
+        """A network on a backbone, which is used and not copied.
+
+        Args:
+            backbone: It may bring a head that a task can keep.
+            class_names: What the network tells apart.
+            new_head: Never keep it.
+        """
+        return TaskNetwork(backbone, self.make_head(backbone, len(class_names)), class_names, self.settings)
 
     @abstractmethod
     def losses(self, network: nn.Module, images: Tensor, targets: Any) -> dict[str, Tensor]:
@@ -163,58 +230,86 @@ class Task(ABC):
             targets: As `collate` gives them, on the network's device.
         """
 
+    def objective(self, network: nn.Module, images: LabelledImages) -> nn.Module:
+        """From (images, targets) to `losses`, as a module. `images` are those of training, which it may depend on."""
+        return _Objective(self, network)
+
     @abstractmethod
-    def answers(self, network: nn.Module, images: Tensor, sizes: Sequence[Size]) -> list[Answer]:
+    def predict(self, network: Forward, images: Tensor, sizes: Sequence[Size]) -> list[Predicted]:
         """In evaluation mode: what the network says of each image.
 
         Args:
-            network: A `TaskNetwork`.
+            network: A `TaskNetwork`, or what stands in for it, such as an exported file.
             images: (B, C, H, W), prepared.
             sizes: Of each image as it was decoded.
         """
 
-    def judge(
-        self, network: nn.Module, images: Tensor, sizes: Sequence[Size], targets: Sequence[Target]
-    ) -> tuple[dict[str, Tensor], list[Answer]]:
-        """Scores named in `val_losses`, means over the images, and the answers."""
-        return {}, self.answers(network, images, sizes)
+    def evaluate(
+        self, network: Forward, images: Tensor, sizes: Sequence[Size], targets: Sequence[Target]
+    ) -> tuple[dict[str, Tensor], list[Predicted]]:
+        """Losses, means over the images (or none of them), and the predictions."""
+        return {}, self.predict(network, images, sizes)
+
+    def with_mirror(self, network: Forward) -> Forward:
+        """What gives the mean for an image and its mirror image. Raises `MaxViTError` if there is no such mean."""
+        raise MaxViTError(f"{self.name} has no mean of predictions for an image and its mirror image: use tta none")
+
+    def mean(self, predictions: Sequence[Predicted]) -> Predicted | None:
+        """One prediction from several for the same image, made at several sizes; None: there is no such mean."""
+        return None
 
     # the metric
 
     @abstractmethod
     def metric(self, class_names: Sequence[str]) -> Metric:
-        """Of no images yet."""
+        """An empty metric."""
 
-    # the picture, and what is said without one
+    def val_metric(self, class_names: Sequence[str]) -> Metric:
+        """An empty metric for the end of each epoch; the first of what it computes chooses the best one."""
+        return self.metric(class_names)
+
+    def settle(self, network: Network, metrics: Mapping[str, float]) -> None:
+        """Give the network what its validation has found, before it is saved: here, nothing."""
+        return
+
+    # the prediction as a picture, a line, plain values and a file
+
+    def draw_prediction(self, image: Image.Image, prediction: Predicted, class_names: Sequence[str]) -> Image.Image:
+        """The prediction drawn over the image (RGB, as decoded), at the same size: `summary`, if there is no better."""
+        drawn, font = image.copy(), ImageFont.load_default(max(10, image.height // 12))
+        text = self.summary(prediction, class_names)
+        ImageDraw.Draw(drawn).text((3, 1), text, "white", font, stroke_width=2, stroke_fill="black")
+        return drawn
+
+    def draw_target(self, image: Image.Image, target: Target, class_names: Sequence[str]) -> Image.Image:
+        """The target drawn in the same way."""
+        return self.draw_prediction(image, target, class_names)
 
     @abstractmethod
-    def draw_prediction(self, image: Image.Image, answer: Answer, class_names: Sequence[str]) -> Image.Image:
-        """The answer drawn over the image (RGB, as decoded); it has the same size."""
+    def summary(self, prediction: Predicted, class_names: Sequence[str]) -> str:
+        """The prediction in a line."""
 
     @abstractmethod
-    def draw_target(self, image: Image.Image, truth: Target, class_names: Sequence[str]) -> Image.Image:
-        """The truth drawn in the same way."""
+    def to_json(self, prediction: Predicted, class_names: Sequence[str]) -> dict[str, Any]:
+        """The prediction as plain values for JSON."""
 
-    @abstractmethod
-    def summary(self, answer: Answer, class_names: Sequence[str]) -> str:
-        """The answer in a line."""
+    def row(self, prediction: Predicted, class_names: Sequence[str]) -> dict[str, Cell] | None:
+        """The prediction as a row of a table, with the same columns for all; None: it does not fit into one."""
+        values = self.to_json(prediction, class_names)
+        return values if all(isinstance(value, Cell) for value in values.values()) else None
 
-    @abstractmethod
-    def to_json(self, answer: Answer, class_names: Sequence[str]) -> dict[str, Any]:
-        """The answer as plain values for JSON."""
-
-    @abstractmethod
-    def write(self, answers: Iterable[tuple[str, Size, Answer]], out: Path, class_names: Sequence[str]) -> None:
-        """Write answers in the format that the field uses, under a temporary name until all are there.
+    def write(self, predictions: Iterable[tuple[str, Size, Predicted]], out: Path, class_names: Sequence[str]) -> None:
+        """Write predictions in the format that the field uses, under a temporary name until all are there.
 
         Args:
-            answers: Name of the image, its size as decoded, and the answer, one after another.
+            predictions: Name of the image, its size as decoded, and the prediction, one after another.
             out: A file or a folder, as the task has it.
             class_names: Of the network.
 
         Raises:
             MaxViTError: If it cannot be written, or `out` is of a kind that the task does not write.
         """
+        raise MaxViTError(f"{out} is not a table; predictions of {self.name} go into a .csv, .jsonl or .parquet file")
 
     # export
 
@@ -224,4 +319,19 @@ class Task(ABC):
         Raises:
             MaxViTError: If the network cannot be written as a graph.
         """
-        raise MaxViTError(f"{self.name} has no export yet: predict and serve from the checkpoint")
+        return ExportSpec(network)
+
+    def from_export(self, outputs: Sequence[Tensor], from_pixels: bool) -> Any:
+        """What the network would have given, from what an exported file gives for images, or for pixels."""
+        return outputs[0]
+
+
+class _Objective(nn.Module):
+    """A task's losses as a module, which can be distributed."""
+
+    def __init__(self, task: Task, network: nn.Module) -> None:
+        super().__init__()
+        self.task, self.network = task, network
+
+    def forward(self, images: Tensor, targets: Any) -> dict[str, Tensor]:
+        return self.task.losses(self.network, images, targets)

@@ -197,10 +197,16 @@ class Engine:
         parts = (together / self.world).split([len(t) for t in tensors])
         torch._foreach_copy_(tensors, parts)
 
+    def unshard(self, network: nn.Module) -> None:
+        """Have all weights here until `release`, so that a process can compute without the others."""
+        for part in (m for m in network.modules() if isinstance(m, FSDPModule)):
+            part.set_reshard_after_forward(False, recurse=False)
+            part.unshard()
+
     def release(self, network: nn.Module) -> None:
-        """After a forward without backward: keep only this process's part again."""
-        if isinstance(network, FSDPModule):
-            network.reshard()
+        """Keep only this process's part again."""
+        for part in (m for m in network.modules() if isinstance(m, FSDPModule)):
+            part.reshard()
 
     def state_of(self, network: nn.Module, optimizer: Optimizer | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
         """Whole state of a network and its optimiser by name of parameter, on the CPU; with shards on the first only.

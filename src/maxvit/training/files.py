@@ -9,8 +9,7 @@ from typing import Any
 
 from maxvit import storage
 from maxvit.errors import MaxViTError
-from maxvit.model import MaxViT
-from maxvit.tasks.network import TaskNetwork
+from maxvit.tasks.network import Network
 
 METRICS = "metrics.csv"
 LAST = "last.safetensors"
@@ -31,13 +30,18 @@ def read_metrics(run: Path) -> list[dict[str, float]]:
     return rows
 
 
-def best_epoch(rows: Sequence[Mapping[str, float]], monitor: str = "accuracy") -> int:
-    """The epoch, from 1, with the highest figure; of equal ones that with the lowest validation loss; 0: none yet.
+def monitor(rows: Sequence[Mapping[str, float]]) -> str:
+    """The metric that chooses the best epoch: the first of the validation."""
+    return next(name.removeprefix("val_") for name in rows[0] if name.startswith("val_"))
 
-    Where the figure is not a number, as nothing can be said yet, an epoch is worse than any other.
+
+def best_epoch(rows: Sequence[Mapping[str, float]]) -> int:
+    """The epoch, from 1, with the highest `monitor`; of equal ones that with the lowest validation loss; 0: none yet.
+
+    Where it is not a number, as nothing can be said yet, an epoch is worse than any other.
     """
-    figures = [(row[f"val_{monitor}"], -row.get("val_loss", 0.0)) for row in rows]
-    ranks = [(-inf if isnan(figure) else figure, loss) for figure, loss in figures]
+    found = [(row[f"val_{monitor(rows)}"], -row.get("val_loss", 0.0)) for row in rows]
+    ranks = [(-inf if isnan(value) else value, loss) for value, loss in found]
     return 1 + ranks.index(max(ranks)) if ranks else 0
 
 
@@ -47,14 +51,13 @@ class RunFiles:
     Args:
         run: The run folder.
         provenance: What a checkpoint says of its origin, beside epoch and scores.
-        monitor: The figure of the validation that chooses the best epoch.
 
     Attributes:
         rows: Of the metrics, one for each finished epoch.
     """
 
-    def __init__(self, run: Path, provenance: dict[str, Any], monitor: str = "accuracy") -> None:
-        self.run, self.provenance, self.monitor = run, provenance, monitor
+    def __init__(self, run: Path, provenance: dict[str, Any]) -> None:
+        self.run, self.provenance = run, provenance
         self.rows: list[dict[str, float]] = []
         self._events: Any = None
 
@@ -71,12 +74,12 @@ class RunFiles:
         else:
             (self.run / METRICS).unlink(missing_ok=True)
 
-    def end_epoch(self, network: MaxViT | TaskNetwork) -> None:
+    def end_epoch(self, network: Network) -> None:
         """Write the checkpoints of the epoch of the last row. `finish_epoch` follows, once the state is written."""
         row = self.rows[-1]
         scores = {name: value for name, value in row.items() if name.startswith(("train_", "val_")) and isfinite(value)}
         network.provenance = {**self.provenance, "epoch": row["epoch"], **scores}
-        if best_epoch(self.rows, self.monitor) == len(self.rows):
+        if best_epoch(self.rows) == len(self.rows):
             network.save(self.run / storage.BEST)
         network.save(self.run / LAST)
 

@@ -7,14 +7,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torchvision.transforms.v2 import MixUp
 
+from maxvit.data.dataset import LabelledImages
 from maxvit.data.loading import Batch
 from maxvit.errors import MaxViTError, is_out_of_memory
 from maxvit.inference.engines import say
 from maxvit.inference.portions import Portions, free_memory, give_back
-from maxvit.model import MaxViT
-from maxvit.tasks.network import TaskNetwork
+from maxvit.tasks.network import Network
+from maxvit.tasks.task import Task
 from maxvit.training.distributed import Engine
 from maxvit.training.ema import Average
 from maxvit.training.optim import (
@@ -25,7 +25,6 @@ from maxvit.training.optim import (
     set_learning_rate,
     set_training_mode,
 )
-from maxvit.training.purpose import Network, Purpose
 from maxvit.training.recipe import Recipe
 
 
@@ -34,7 +33,7 @@ class Learner:
 
     Args:
         network: Freshly made; it is moved to the engine's device, and sharded if the engine shards.
-        purpose: What it learns.
+        task: What it learns.
         images: What it learns from.
         recipe: How it learns.
         engine: Where it computes.
@@ -50,15 +49,15 @@ class Learner:
     def __init__(
         self,
         network: Network,
-        purpose: Purpose,
-        images: Any,
+        task: Task,
+        images: LabelledImages,
         recipe: Recipe,
         engine: Engine,
         updates: int,
         fast: Network | None = None,
         tell: Callable[[str], object] = say,
     ) -> None:
-        self.purpose = purpose
+        self.task = task
         self.recipe, self.engine, self.total = recipe, engine, updates
         self.updates, self.rate = 0, 1.0
         self.at_once: int | None = None
@@ -67,19 +66,17 @@ class Learner:
         settings = recipe.optimization
         freeze(network, recipe.model.frozen_stages, recipe.model.linear_probe)
         self.average = Average(network, settings.ema_decay)
+        whole = engine.sharded or engine.precision == "fp64"
+        self._whole = copy.deepcopy(network).to("meta") if whole else self.average.network  # what the result is put in
         self.network, self.fast = engine.place(network), fast
         self.average.network = engine.place(self.average.network)
-        task = purpose.objective(network, images)
-        quick = purpose.objective(fast, images) if fast else None
-        self.scores = engine.wrap(_Scores(task, quick))
+        plain = task.objective(network, images)
+        quick = task.objective(fast, images) if fast else None
+        self.objective = engine.wrap(_Objective(plain, quick))
         if recipe.engine.compile:
             network.compile(dynamic=False)
-        self.judge = purpose.judge(self.average.network)
         self.optimizer = make_optimizer(network, self.peak, settings.weight_decay, settings.layer_decay)
         self.scaler = engine.scaler()
-        self.mixup = (
-            MixUp(alpha=recipe.data.mixup, num_classes=network.config.num_classes) if recipe.data.mixup else None
-        )
 
     @property
     def peak(self) -> float:
@@ -99,7 +96,7 @@ class Learner:
     def train(self) -> None:
         """Get ready for steps."""
         settings = self.recipe.model
-        self.scores.train()
+        self.objective.train()
         for network in (self.network, self.fast):
             if network is not None:
                 set_training_mode(network, settings.frozen_stages, settings.linear_probe, settings.frozen_batch_norm)
@@ -114,18 +111,17 @@ class Learner:
             self._statistics = [buffer.clone() for buffer in self.network.buffers()]
         number = (self.updates * accumulate + turn) * self.engine.world + self.engine.rank
         torch.manual_seed(self.recipe.seed * 1_000_003 + number)
-        images, labels = self._to_device(batch)
-        if self.mixup is not None:
-            images, labels = self.mixup(images, labels)
+        images, targets = self._to_device(batch)
+        images, targets = self.task.mix(images, targets, len(self.network.class_names or ()))
         means: dict[str, Tensor] = {}
         for part in self._parts(len(images)):
             more = turn + 1 < accumulate or part.stop < len(images)
             share = (part.stop - part.start) / len(images)
-            with self.engine.accumulating(self.scores, more):
+            with self.engine.accumulating(self.objective, more):
                 with self.engine.autocast():
-                    scores: dict[str, Tensor] = self.scores(images[part], _cut(labels, part))
-                self.scaler.scale(scores["loss"] * (share * batch.weight / accumulate)).backward()
-            for name, value in scores.items():
+                    losses: dict[str, Tensor] = self.objective(images[part], _cut(targets, part))
+                self.scaler.scale(losses["loss"] * (share * batch.weight / accumulate)).backward()
+            for name, value in losses.items():
                 mean = share * value.detach()
                 means[name] = means[name] + mean if name in means else mean
         return means
@@ -193,45 +189,36 @@ class Learner:
 
     @torch.no_grad()
     def evaluate(self, batch: Batch) -> tuple[dict[str, Tensor], Any]:
-        """Scores and answers of the averaged weights."""
-        images, labels = self._to_device(batch)
-        with self.engine.autocast():
-            if self.engine.sharded:  # the others would wait for this process
-                return self.judge(images, labels)
-            parts = self._portions(
-                lambda part: (len(images[part]), *self.judge(images[part], _cut(labels, part))), images
-            )
-        (_, scores, answers), *rest = parts
-        if not rest:
-            return scores, answers
-        means = {name: torch.stack([n * found[name] for n, found, _ in parts]).sum(0) / len(images) for name in scores}
-        return means, None if answers is None else [answer for *_, some in parts for answer in some]
+        """Losses and predictions of the averaged weights, between `begin_evaluation` and `end_evaluation`."""
+        images, targets = self._to_device(batch)
 
-    def evaluate_nothing(self) -> None:
-        """Take part in the forward of the others: where weights are sharded, each needs all."""
-        config = self.network.config
-        images = torch.zeros(1, config.in_channels, *config.image_size)
-        self.evaluate(Batch(images, torch.zeros(1, dtype=torch.int64), torch.empty(0), []))
+        def evaluate(part: slice) -> tuple[int, dict[str, Tensor], list[Any]]:
+            sizes, some = zip(*targets[part], strict=True)
+            return len(some), *self.task.evaluate(self.average.network, images[part], sizes, some)
+
+        with self.engine.autocast():
+            parts = self._portions(evaluate, images)
+        names = parts[0][1]
+        means = {name: torch.stack([n * found[name] for n, found, _ in parts]).sum(0) / len(images) for name in names}
+        return means, [prediction for *_, some in parts for prediction in some]
+
+    def begin_evaluation(self) -> None:
+        """Have all averaged weights here, where they are sharded."""
+        self.engine.unshard(self.average.network)
 
     def end_evaluation(self) -> None:
-        """Keep only this process's part of the averaged weights again."""
+        """Keep only this process's part of them again."""
         self.engine.release(self.average.network)
 
     def result(self) -> Network:
         """The network with averaged weights, whole; all processes must call it, and the first has the weights."""
-        network = self.average.network
-        if not self.engine.sharded and next(network.parameters()).dtype == torch.float32:
-            return network
-        weights, _ = self.engine.state_of(network)
-        if isinstance(network, TaskNetwork):
-            whole: Network = copy.deepcopy(network)
-        else:
-            whole = MaxViT.outline(network.config)
-            whole.preprocessing, whole.class_names = network.preprocessing, network.class_names
+        if self._whole is self.average.network:
+            return self._whole
+        weights, _ = self.engine.state_of(self.average.network)
         if weights:
-            whole.load_state_dict(weights, assign=True)
-            whole.float()
-        return whole
+            self._whole.load_state_dict(weights, assign=True)
+            self._whole.float()
+        return self._whole
 
     def state(self) -> dict[str, Any]:
         """Everything, on the CPU; all processes must call it."""
@@ -283,20 +270,21 @@ def _cut(targets: Any, part: slice) -> Any:
     return targets[part]
 
 
-class _Scores(nn.Module):
-    """What an engine wraps: the objective, computed on faster layers where there are some."""
+class _Objective(nn.Module):
+    """What an engine wraps: the losses, computed on faster layers where there are some."""
 
-    def __init__(self, task: nn.Module, fast: nn.Module | None) -> None:
+    def __init__(self, plain: nn.Module, fast: nn.Module | None) -> None:
         super().__init__()
-        self.task = task
-        self._fast = (fast,)  # no submodule: its tensors are the task's
+        self.plain = plain
+        self._fast = (fast,)  # not a submodule: its tensors are those of the other
 
-    def train(self, mode: bool = True) -> "_Scores":
+    def train(self, mode: bool = True) -> "_Objective":
         (fast,) = self._fast
         if fast is not None:
             fast.train(mode)
         return super().train(mode)
 
-    def forward(self, images: Tensor, labels: Any) -> dict[str, Tensor]:
+    def forward(self, images: Tensor, targets: Any) -> dict[str, Tensor]:
         (fast,) = self._fast
-        return (self.task if fast is None else fast)(images, labels)
+        losses: dict[str, Tensor] = (self.plain if fast is None else fast)(images, targets)
+        return losses

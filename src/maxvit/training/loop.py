@@ -16,10 +16,9 @@ from maxvit.errors import MaxViTError, is_out_of_memory
 from maxvit.training.checkpoints import newest_state, write_state
 from maxvit.training.distributed import Engine, Flag
 from maxvit.training.exact_mean import Tally, means
-from maxvit.training.files import RunFiles, best_epoch
+from maxvit.training.files import RunFiles, best_epoch, monitor
 from maxvit.training.learner import Learner
 from maxvit.training.progress import ProgressBar
-from maxvit.training.purpose import monitor
 from maxvit.training.recipe import Recipe
 from maxvit.training.signals import StopRequest
 
@@ -86,8 +85,8 @@ class Loop:
         self.names, self.files, self.bar, self.stop = names, files, bar, stop
         self.order = train.sampler
         self.recipe, self.accumulate = learner.recipe, self.order.share.accumulate
-        self.purpose = learner.purpose
-        self.at, self.tally = Position(), Tally(self.purpose.scores, engine.device)
+        self.task = learner.task
+        self.at, self.tally = Position(), Tally(engine.device)
         self.skipped: set[str] = set()  # a sentence for each image that could not be read
         self._broken: set[str] = set()  # those of training
         self._last: Batch | None = None  # that could be read
@@ -122,7 +121,9 @@ class Loop:
             self._train_epoch()
             self._end_epoch(self._validate())
         if self.at.epoch < self.recipe.optimization.epochs:
-            self.bar.say(f"no better {self.purpose.monitor} for {self.recipe.optimization.patience} epochs: the end")
+            self.bar.say(
+                f"no better {monitor(self.files.rows)} for {self.recipe.optimization.patience} epochs: the end"
+            )
 
     def _train_epoch(self) -> None:
         self.learner.train()
@@ -216,18 +217,16 @@ class Loop:
             self._save()
 
     def _validate(self) -> dict[str, float]:
-        """Scores and figures of the averaged weights on the validation images."""
-        tally = Tally(self.purpose.val_scores, self.engine.device)
-        metric = self.purpose.metric(self.learner.network.class_names or ())
+        """Metrics of the averaged weights on the validation images, that which chooses the best first; then losses."""
+        tally, class_names = Tally(self.engine.device), self.learner.network.class_names or ()
+        metric = self.task.val_metric(class_names)
+        self.learner.begin_evaluation()
         for batch in self._readable(self.val):
             self.skipped.update(batch.skipped)
             if len(batch.labels):
-                found, answers = self.learner.evaluate(batch)
-                tally.add(found, len(batch.labels))
-                if metric is not None:
-                    metric.add(answers, self.purpose.targets(batch.labels))
-            elif self.engine.sharded:  # the others need this process's part of the weights
-                self.learner.evaluate_nothing()
+                losses, predictions = self.learner.evaluate(batch)
+                tally.add(losses, len(batch.labels))
+                metric.add(predictions, [target for _, target in batch.labels])
             mine = Flag.STOP if self.stop.number is not None else Flag(0)
             flags = self.engine.agree(mine | Flag.BROKEN if self._problem else mine)
             if Flag.BROKEN in flags:
@@ -236,21 +235,17 @@ class Loop:
                 self.learner.end_evaluation()
                 self._save_and_stop()
         self.learner.end_evaluation()
-        totals = tally.totals(self.engine.add_up)
-        scores = means(totals)
-        if metric is None:
-            return scores
+        totals = tally.totals(self.engine.add_up, self.engine.gather)
         if not totals["images"]:
             first = min((s for part in self.engine.gather(sorted(self.skipped)) for s in part), default="")
             raise MaxViTError(f"none of the validation images can be read: {first}")
-        everything = self.purpose.metric(self.learner.network.class_names or ())
-        assert everything is not None
-        for state in self.engine.gather(metric.state()):  # in one order, as some figures depend on it
+        everything = self.task.val_metric(class_names)
+        for state in self.engine.gather(metric.state()):  # in one order, as some metrics depend on it
             everything.merge(state)
-        return scores | everything.compute()
+        return everything.compute() | means(totals)
 
     def _end_epoch(self, val: dict[str, float]) -> None:
-        train = means(self.tally.totals(self.engine.add_up))
+        train = means(self.tally.totals(self.engine.add_up, self.engine.gather))
         row = {
             "epoch": self.at.epoch + 1,
             **{f"train_{name}": value for name, value in train.items()},
@@ -261,13 +256,14 @@ class Loop:
             "seconds": self.at.seconds,
         }
         network = self.learner.result()
-        self.purpose.settle(network, val)
+        self.task.settle(network, val)
         self.files.rows.append(row)
         self.engine.on_first(lambda: self.files.end_epoch(network))
-        self.at, self.tally = Position(self.at.epoch + 1), Tally(self.purpose.scores, self.engine.device)
+        self.at, self.tally = Position(self.at.epoch + 1), Tally(self.engine.device)
         self._save()
         self.engine.on_first(lambda: self.files.finish_epoch(self.learner.updates))
-        self.bar.end_epoch(self.at.epoch - 1, self.purpose.monitor, val[self.purpose.monitor])
+        chosen_by = monitor(self.files.rows)
+        self.bar.end_epoch(self.at.epoch - 1, chosen_by, val[chosen_by])
         stop = Flag.STOP in self.engine.agree(Flag.STOP if self.stop.number is not None else Flag(0))
         if stop and not is_finished(self.recipe, self.files.rows):
             self._save_and_stop()
@@ -301,7 +297,15 @@ class Loop:
         self._problem = self._problem or "all images of a batch cannot be read"
         if self._last is not None:
             return self._last._replace(weight=0.0, skipped=[])
-        return self.purpose.nothing(self.learner.network, batch)
+        return self._stand_in()
+
+    def _stand_in(self) -> Batch:
+        """Two copies of the first image that can be read, so that the others need not wait for this process."""
+        try:
+            item: Batch = self.train.dataset.first_readable()  # type: ignore[attr-defined]
+        except OSError as error:
+            raise MaxViTError(self._problem) from error
+        return item._replace(weight=0.0, skipped=[])
 
     def _readable(self, batches: DataLoader[Batch]) -> Iterator[Batch]:
         """The batches; in place of one that cannot be had an empty one, and the run ends at the next agreement."""
@@ -311,8 +315,7 @@ class Loop:
                 batch = next(source, None)
             except OSError as error:  # not one image, which would be left out, but a file of thousands, or the network
                 self._problem = f"the data cannot be read any more: {str(error).splitlines()[-1]}"
-                labels = batches.dataset.examples.together([], training=True)  # type: ignore[attr-defined]
-                batch = Batch(torch.empty(0), labels, torch.empty(0, dtype=torch.int64), [])
+                batch = Batch(torch.empty(0), [], torch.empty(0, dtype=torch.int64), [])
             if batch is None:
                 return
             yield batch
@@ -391,7 +394,7 @@ class Loop:
         return {
             "position": dataclasses.asdict(self.at),
             "learner": self.learner.state(),
-            "tally": self.tally.totals(self.engine.add_up),
+            "tally": self.tally.totals(self.engine.add_up, self.engine.gather),
             "files": self.files.state(),
             "setting": self.setting(),
             "classes": self.learner.network.class_names,
@@ -415,7 +418,7 @@ class Loop:
         """Go to the position of a state; all processes must call it."""
         self.at = Position(**state["position"])
         self.learner.set_state(state["learner"])
-        self.tally = Tally(self.purpose.scores, self.engine.device, state["tally"] if self.engine.is_first else None)
+        self.tally = Tally(self.engine.device, state["tally"] if self.engine.is_first else None)
         self._recent, self._skipped = [], 0
         if self.engine.is_first:
             self.files.set_state(state["files"])
@@ -428,4 +431,4 @@ def is_finished(recipe: Recipe, rows: Sequence[Mapping[str, float]]) -> bool:
     patience = recipe.optimization.patience
     if len(rows) >= recipe.optimization.epochs or not patience:
         return len(rows) >= recipe.optimization.epochs
-    return len(rows) - best_epoch(rows, monitor(recipe, rows)) >= patience
+    return len(rows) - best_epoch(rows) >= patience

@@ -7,15 +7,12 @@ import torch
 from torch import nn
 from torch.optim import AdamW
 
-from maxvit.model import MaxViT
-from maxvit.tasks.network import TaskNetwork
+from maxvit.tasks.network import Network, backbone_of, parts_below_head
 
 Schedule = Literal["cosine", "linear", "constant"]
 
 
-def make_optimizer(
-    network: MaxViT | TaskNetwork, learning_rate: float, weight_decay: float, layer_decay: float = 1.0
-) -> AdamW:
+def make_optimizer(network: Network, learning_rate: float, weight_decay: float, layer_decay: float = 1.0) -> AdamW:
     """AdamW that does not decay biases, norms and relative position bias tables.
 
     Args:
@@ -66,13 +63,13 @@ def learning_rate_factor(step: int, total: int, warmup: int, floor: float, sched
     return floor + (1 - floor) * (1 - progress if schedule == "linear" else (1 + cos(pi * progress)) / 2)
 
 
-def freeze(network: MaxViT | TaskNetwork, stages: int, linear_probe: bool) -> None:
+def freeze(network: Network, stages: int, linear_probe: bool) -> None:
     """Leave a part as it is: the stem and so many stages, or all but the classifier."""
     for part in _frozen(network, stages, linear_probe):
         part.requires_grad_(False)
 
 
-def set_training_mode(network: MaxViT | TaskNetwork, stages: int, linear_probe: bool, batch_norm: bool) -> None:
+def set_training_mode(network: Network, stages: int, linear_probe: bool, batch_norm: bool) -> None:
     """Training mode, but evaluation mode for what stays as it is, and for batch norms if they are frozen."""
     network.train()
     parts = _frozen(network, stages, linear_probe)
@@ -82,19 +79,16 @@ def set_training_mode(network: MaxViT | TaskNetwork, stages: int, linear_probe: 
         part.eval()
 
 
-def _frozen(network: MaxViT | TaskNetwork, stages: int, linear_probe: bool) -> list[nn.Module]:
-    if isinstance(network, TaskNetwork):
-        backbone, own = network.backbone, []
-    else:
-        backbone, own = network, [network.head.norm, network.head.dense]
+def _frozen(network: Network, stages: int, linear_probe: bool) -> list[nn.Module]:
     if linear_probe:
-        return [backbone.stem, backbone.stages, *own]
+        return parts_below_head(network)
+    backbone = backbone_of(network)
     return [backbone.stem, *list(backbone.stages)[:stages]] if stages else []
 
 
-def _depths(network: MaxViT | TaskNetwork) -> dict[str, int]:
+def _depths(network: Network) -> dict[str, int]:
     """How many blocks lie below each parameter, and the head above all."""
-    backbone = network.backbone if isinstance(network, TaskNetwork) else network
+    backbone = backbone_of(network)
     blocks = [block for stage in backbone.stages for block in stage.children()]
     parts = [backbone.stem, *blocks, network.head]
     numbers = {id(p): number for number, part in enumerate(parts) for p in part.parameters()}

@@ -9,10 +9,8 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from maxvit.config import VARIANTS, Size, check_known
-from maxvit.data.augmentation import Augmentation
 from maxvit.errors import MaxViTError
-from maxvit.tasks import CLASSIFICATION, make_task
-from maxvit.tasks.classification import Loss
+from maxvit.tasks import DEFAULT, make_task
 
 
 def _pair(value: Any) -> Any:
@@ -33,12 +31,14 @@ class ModelSection(_Section):
     pretrained: bool | str | None = Field(
         None, description="start from these weights: true, a tag of `maxvit list --pretrained`, a path or a hub name"
     )
-    new_classifier: bool = Field(False, description="a fresh one, even where the weights have one for these classes")
+    new_head: bool = Field(False, description="a fresh one, even where the weights have one for this task and classes")
     drop_path_rate: float | None = Field(None, ge=0, lt=1, description="stochastic depth; null: the variant's own")
     scale_windows: bool = Field(False, description="windows of ceil(image size / 32); false: windows as they are")
     gradient_checkpointing: bool = Field(False, description="less memory, about a third more time")
     frozen_stages: int = Field(0, ge=0, le=4, description="the stem and so many stages stay as they are")
-    linear_probe: bool = Field(False, description="only the classifier is trained")
+    linear_probe: bool = Field(
+        False, description="only the classifier is trained, or the task's head"
+    )
     frozen_batch_norm: bool = Field(False, description="batch norms keep their statistics")
     batch_norm_momentum: float = Field(
         0.01, gt=0, le=1, description="of the statistics, in each update: 0.1 follows a run of some hundred updates"
@@ -61,12 +61,7 @@ class DataSection(_Section):
     fit: Literal["crop", "squash", "aspect"] | None = Field(
         None, description="its centre; squeezed; or its own shape with as many pixels; null: what the weights expect"
     )
-    augmentation: Augmentation = "photos"
     val_fraction: float = Field(0.2, gt=0, lt=1, description="held out where the folder has no val of its own")
-    rand_augment: tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0, le=30)]] = Field(
-        (2, 15), description="layers and magnitude, 0 to 30, of the photos' augmentation"
-    )
-    mixup: float = Field(0, ge=0, description="alpha of MixUp; 0: none")
     batch_size: int = Field(64, ge=2, description="images of one update, over all devices")
     device_batch_size: int | None = Field(
         None, ge=1, description="largest number of images at once on a device: the rest is accumulated; null: any"
@@ -87,7 +82,7 @@ class DataSection(_Section):
 
 
 class OptimizationSection(_Section):
-    """AdamW, its learning rate over time, the loss."""
+    """AdamW, its learning rate over time, the averaged weights."""
 
     epochs: int = Field(100, ge=1)
     learning_rate: float = Field(1e-3, gt=0, description="the peak")
@@ -100,9 +95,6 @@ class OptimizationSection(_Section):
     layer_decay: float = Field(1.0, gt=0, le=1, description="of the learning rate, block by block from head to stem")
     weight_decay: float = Field(0.05, ge=0, description="not on biases, norms and bias tables")
     grad_clip_norm: float = Field(1.0, gt=0, description="largest global norm of the gradient")
-    loss: Loss = Field("softmax", description="sigmoid: each class is a yes/no question, in answers too")
-    label_smoothing: float = Field(0.1, ge=0, lt=1)
-    class_weights: Literal["equal", "balanced"] = Field("equal", description="balanced: rare classes count as much")
     ema_decay: float = Field(0.9999, ge=0, lt=1, description="of the averaged weights, which are the result")
     patience: int | None = Field(None, ge=1, description="epochs without a better one before the end; null: all")
 
@@ -132,7 +124,7 @@ class Recipe(_Section):
     """A complete description of a run."""
 
     task: dict[str, Any] = Field(
-        {"name": CLASSIFICATION}, description="what is learnt; a task has settings of its own, see docs/tasks.md"
+        {"name": DEFAULT}, description="what is learnt; each task has settings of its own, see docs/tasks.md"
     )
     seed: int = Field(0, ge=0, lt=2**32)
     model: ModelSection = ModelSection()
@@ -185,9 +177,21 @@ def load_recipe(name_or_file: str, overrides: Sequence[str] = ()) -> Recipe:
     if not isinstance(values, dict):
         raise MaxViTError(f"recipe {name_or_file} holds no sections; see the recipe 'digits' for an example")
     values = {name: value for name, value in values.items() if value is not None}  # a section that is empty
+    _drop_settings_of_another_task(values, overrides)
     for override in overrides:
         apply_override(values, override)
     return _validate(values)
+
+
+def _drop_settings_of_another_task(values: dict[str, Any], overrides: Sequence[str]) -> None:
+    """Where the task is overridden, the recipe's settings of its own task mean nothing."""
+    given: dict[str, Any] = {}
+    for override in overrides:
+        if override.partition("=")[0].strip() == "task.name":
+            apply_override(given, override)
+    task = values.get("task", {})
+    if given and isinstance(task, dict) and given["task"]["name"] != task.get("name", DEFAULT):
+        values["task"] = {}
 
 
 def apply_override(values: dict[str, Any], override: str) -> None:
@@ -213,10 +217,7 @@ def _task(values: Any) -> dict[str, Any]:
     """The complete settings of the task."""
     if not isinstance(values, dict):
         raise MaxViTError(f"task is {values!r}, and it is a section: set task.name and the task's own settings")
-    if values.get("name", CLASSIFICATION) != CLASSIFICATION:
-        return make_task(values).settings.model_dump(mode="json")
-    check_known("setting", [f"task.{key}" for key in values], ["task.name"])
-    return {"name": CLASSIFICATION}
+    return make_task({"name": DEFAULT, **values}).settings.model_dump(mode="json")
 
 
 def _one_line(error: yaml.YAMLError) -> str:

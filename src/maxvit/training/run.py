@@ -10,7 +10,7 @@ import torch
 
 import maxvit
 from maxvit import storage
-from maxvit.data.annotated import AnnotatedSplits
+from maxvit.data.builtin import DIGITS
 from maxvit.data.dataset import Splits
 from maxvit.data.describing import describe
 from maxvit.data.loading import evaluation_batches, training_batches
@@ -19,17 +19,18 @@ from maxvit.errors import MaxViTError
 from maxvit.inference.engines import say
 from maxvit.inference.held_out import fingerprints
 from maxvit.kernels.accelerate import TrainingBackend, accelerate, obstacle
-from maxvit.tasks.network import TaskNetwork
+from maxvit.tasks import make_task
+from maxvit.tasks.examples import TaskExamples
+from maxvit.tasks.network import Network, backbone_of, with_backbone
 from maxvit.training.checkpoints import FOLDER, find_states, newest_state, read_state
 from maxvit.training.distributed import Engine
 from maxvit.training.files import LAST, RunFiles, read_metrics
 from maxvit.training.learner import Learner
 from maxvit.training.loop import Loop, Stopped, is_finished
 from maxvit.training.progress import ProgressBar
-from maxvit.training.purpose import Network, purpose_of
 from maxvit.training.ranks import processes
 from maxvit.training.recipe import Recipe, load_recipe
-from maxvit.training.setup import DIGITS, check_rates, set_value_range, settle_value_range
+from maxvit.training.setup import check_rates, load_data, make_network, set_value_range, settle_value_range
 from maxvit.training.signals import stop_request
 
 CONFIG, IMAGES = storage.RUN_CONFIG, "images.csv.gz"
@@ -138,10 +139,10 @@ def read_epochs(run: Path) -> int:
 
 def _fit(recipe: Recipe, run: Path, show_progress: bool, command: str, device: str, resuming: bool) -> Outcome:
     check_rates(recipe)
-    purpose = purpose_of(recipe)
-    data = purpose.load()
-    network = purpose.make_network(data.train.class_names)
-    purpose.metric(data.train.class_names)  # what it needs is missed now, and not after an epoch
+    task = make_task(recipe.task)
+    data = load_data(recipe, task)
+    network = make_network(recipe, task, data.train.class_names)
+    task.val_metric(data.train.class_names)  # what it needs is missed now, and not after an epoch
     engine = Engine(recipe.engine, device)
     state = _first_choice(engine, run) if resuming or engine.world > 1 else None
     measured = ""
@@ -155,19 +156,19 @@ def _fit(recipe: Recipe, run: Path, show_progress: bool, command: str, device: s
     share = engine.share(settings.batch_size, settings.device_batch_size)
     at_once = -(-settings.batch_size // (share.world * share.accumulate))
     train_batches = training_batches(
-        purpose.examples(data.train, spec, training=True), settings.batch_size, settings.workers, recipe.seed, share
+        TaskExamples(task, data.train, spec), settings.batch_size, settings.workers, recipe.seed, share
     )
     val_batches = evaluation_batches(
-        purpose.examples(data.val, spec, training=False), at_once, settings.workers, engine.rank, engine.world
+        TaskExamples(task, data.val, spec), at_once, settings.workers, engine.rank, engine.world
     )
     epochs, updates = recipe.optimization.epochs, len(train_batches) // share.accumulate
     reason = _why_plain(recipe, network, engine)
     backend: TrainingBackend = "triton" if recipe.model.kernels == "triton" else "native"
     fast = None if reason else _accelerated(network, backend)
     bar = ProgressBar(epochs, updates, show_progress and engine.is_first)
-    learner = Learner(network, purpose, data.train, recipe, engine, epochs * updates, fast, bar.say)
+    learner = Learner(network, task, data.train, recipe, engine, epochs * updates, fast, bar.say)
     origin = {**provenance(recipe, command), "images": fingerprints(data), "devices": engine.describe()}
-    files = RunFiles(run, origin, purpose.monitor)
+    files = RunFiles(run, origin)
     bar.say(describe(data))
     if measured:
         bar.say(measured)
@@ -196,7 +197,7 @@ def _fit(recipe: Recipe, run: Path, show_progress: bool, command: str, device: s
     return Outcome(run, True, sorted(loop.skipped), None)
 
 
-def _prepare(run: Path, recipe: Recipe, data: Splits | AnnotatedSplits, going_on: bool) -> None:
+def _prepare(run: Path, recipe: Recipe, data: Splits, going_on: bool) -> None:
     """Write the configuration and which images there are, and remove what a killed process was writing."""
     storage.write_text(run / CONFIG, recipe.to_yaml())
     if not (going_on and (run / IMAGES).is_file()):
@@ -241,7 +242,7 @@ def _check_state(state: dict[str, Any], network: Network, run: Path) -> None:
         )
 
 
-def _check_images(run: Path, data: Splits | AnnotatedSplits) -> None:
+def _check_images(run: Path, data: Splits) -> None:
     """Refuse to go on with other images: some that were learned from would be validated, or the other way round."""
     if said := say_changes(run, data):
         raise MaxViTError(
@@ -250,7 +251,7 @@ def _check_images(run: Path, data: Splits | AnnotatedSplits) -> None:
         )
 
 
-def say_changes(run: Path, data: Splits | AnnotatedSplits) -> str:
+def say_changes(run: Path, data: Splits) -> str:
     """What is no longer as it was when a run began, as a sentence; nothing, if nothing is. Raises `MaxViTError`."""
     changes = find_changes(run / IMAGES, data) if (run / IMAGES).is_file() else ""
     return changes and f"the data is not as it was when {run} began: {changes}. Restore it"
@@ -258,15 +259,13 @@ def say_changes(run: Path, data: Splits | AnnotatedSplits) -> str:
 
 def _accelerated(network: Network, backend: TrainingBackend) -> Network:
     """On faster layers, with the same tensors."""
-    if isinstance(network, TaskNetwork):
-        return network.with_backbone(accelerate(network.backbone, backend=backend))
-    return accelerate(network, backend=backend)
+    return with_backbone(network, accelerate(backbone_of(network), backend=backend))
 
 
 def _why_plain(recipe: Recipe, network: Network, engine: Engine) -> str:
     """Why no kernels of ours train, in a few words; nothing where they do."""
     settings = recipe.engine
-    backbone = network.backbone if isinstance(network, TaskNetwork) else network
+    backbone = backbone_of(network)
     if recipe.model.kernels == "none":
         return "the recipe says so"
     if recipe.model.kernels == "triton":

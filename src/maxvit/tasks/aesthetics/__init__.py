@@ -1,6 +1,6 @@
 """Image aesthetics: how many people would give an image each score from 1 to 10."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from maxvit.config import Preprocessing, Size
-from maxvit.data.annotated import AnnotatedImages, AnnotatedSplits
+from maxvit.data.dataset import LabelledImages, Splits
 from maxvit.data.images import ImageLike
 from maxvit.data.transforms import normalise, preprocess
 from maxvit.errors import MaxViTError
@@ -21,20 +21,18 @@ from maxvit.tasks.aesthetics.draw import draw_scores
 from maxvit.tasks.aesthetics.loss import earth_movers_distance
 from maxvit.tasks.aesthetics.metric import AestheticsMetric
 from maxvit.tasks.aesthetics.network import AestheticsHead, Shares
-from maxvit.tasks.aesthetics.predictions import plain, short, write_csv
+from maxvit.tasks.aesthetics.predictions import plain, short
 from maxvit.tasks.aesthetics.settings import AestheticsSettings
-from maxvit.tasks.task import ExportSpec, Task
+from maxvit.tasks.task import Cell, Changed, ExportSpec, Forward, Task
 
 
 class Aesthetics(Task):
-    """Ten shares an image. An answer is (10,) float32, which sums to 1; a truth and an annotation likewise."""
+    """Ten shares for each image. A prediction is (10,) float32, which sums to 1; so are a target and a label."""
 
     name = "aesthetics"
     Settings = AestheticsSettings
     recipe = "aesthetics"
-    monitor = "srcc"
-    val_losses: ClassVar[tuple[str, ...]] = ("loss",)
-    fits: ClassVar[tuple[str, ...]] = ("aspect", "squash")
+    fits: ClassVar[tuple[str, ...] | None] = ("aspect", "squash")
     settings: AestheticsSettings
 
     @classmethod
@@ -42,33 +40,29 @@ class Aesthetics(Task):
         """AVA.txt, or a table with a column for each score."""
         return recognizes_scores(path)
 
-    def load(self, path: Path, val_fraction: float, seed: int) -> AnnotatedSplits:
+    def load(self, path: str, val_fraction: float, seed: int) -> Splits:
         """Read a CSV file, AVA.txt or the folder of one: see `load_scores`."""
-        return load_scores(path, val_fraction, seed)
+        return load_scores(Path(path), val_fraction, seed)
 
-    def load_eval(self, path: Path, class_names: Sequence[str]) -> AnnotatedImages:
+    def load_eval(self, path: str, class_names: Sequence[str] | None) -> LabelledImages:
         """The part test, else val, else all. Raises `MaxViTError` as `load`, or if the network has other scores."""
-        images = load_held_out_scores(path)
-        if list(class_names) != images.class_names:
+        images = load_held_out_scores(Path(path))
+        if class_names is not None and list(class_names) != images.class_names:
             raise MaxViTError(f"the network tells {', '.join(class_names)} apart, and {path} holds scores from 1 to 10")
         return images
 
-    def augment(self, spec: Preprocessing, source: ImageLike, annotation: Any) -> tuple[Tensor, Tensor]:
+    def augment(self, spec: Preprocessing, source: ImageLike, label: Any) -> tuple[Tensor, Tensor]:
         """A large piece of the image, distorted only if evaluation squeezes images too, and perhaps mirrored."""
         piece = random_piece(source, spec, self.settings.crop_area, self.settings.flip)
-        return normalise(spec, np.asarray(piece)), self.target(annotation, spec.image_size)
+        return normalise(spec, np.asarray(piece)), self.target(label, spec.image_size)
 
     def prepare(self, spec: Preprocessing, image: ImageLike) -> Tensor:
-        """As a classifier's: no answer has a place, so a little is cut off rather than the shape distorted."""
+        """As a classifier's: no prediction has a place, so a little is cut off rather than the shape distorted."""
         return preprocess(spec, image)
 
-    def target(self, annotation: Any, size: Size) -> Tensor:
+    def target(self, label: Any, size: Size) -> Tensor:
         """The shares, whatever the size."""
-        return torch.tensor(annotation, dtype=torch.float32)
-
-    def collate(self, targets: Sequence[Tensor]) -> Tensor:
-        """(B, 10)."""
-        return torch.stack(list(targets))
+        return torch.tensor(label, dtype=torch.float32)
 
     def make_head(self, backbone: MaxViT, num_classes: int) -> nn.Module:
         """The backbone's head with a new last layer."""
@@ -78,12 +72,12 @@ class Aesthetics(Task):
         """The mean over the images of the earth mover's distance with the exponent of the settings."""
         return {"loss": self._distances(network(images), targets).mean()}
 
-    def answers(self, network: nn.Module, images: Tensor, sizes: Sequence[Size]) -> list[Tensor]:
+    def predict(self, network: Forward, images: Tensor, sizes: Sequence[Size]) -> list[Tensor]:
         """The shares."""
         return _shares(network(images))
 
-    def judge(
-        self, network: nn.Module, images: Tensor, sizes: Sequence[Size], targets: Sequence[Tensor]
+    def evaluate(
+        self, network: Forward, images: Tensor, sizes: Sequence[Size], targets: Sequence[Tensor]
     ) -> tuple[dict[str, Tensor], list[Tensor]]:
         """The loss as in training but for the dropout, and the shares."""
         logits = network(images)
@@ -97,29 +91,46 @@ class Aesthetics(Task):
         """Correlations of the mean scores first."""
         return AestheticsMetric()
 
-    def draw_prediction(self, image: Image.Image, answer: Tensor, class_names: Sequence[str]) -> Image.Image:
+    def draw_prediction(self, image: Image.Image, prediction: Tensor, class_names: Sequence[str]) -> Image.Image:
         """The image with a chart of the shares, and mean and deviation."""
-        return draw_scores(image, answer)
+        return draw_scores(image, prediction)
 
-    def draw_target(self, image: Image.Image, truth: Tensor, class_names: Sequence[str]) -> Image.Image:
-        """The same of the truth."""
-        return draw_scores(image, truth)
+    def draw_target(self, image: Image.Image, target: Tensor, class_names: Sequence[str]) -> Image.Image:
+        """The same of the target."""
+        return draw_scores(image, target)
 
-    def summary(self, answer: Tensor, class_names: Sequence[str]) -> str:
+    def summary(self, prediction: Tensor, class_names: Sequence[str]) -> str:
         """Mean and deviation: "5.3 ± 1.2 of 10"."""
-        return f"{short(answer)} of {len(answer)}"
+        return f"{short(prediction)} of {len(prediction)}"
 
-    def to_json(self, answer: Tensor, class_names: Sequence[str]) -> dict[str, Any]:
+    def to_json(self, prediction: Tensor, class_names: Sequence[str]) -> dict[str, Any]:
         """Mean, deviation and all shares."""
-        return plain(answer, class_names)
+        return plain(prediction, class_names)
 
-    def write(self, answers: Iterable[tuple[str, Size, Tensor]], out: Path, class_names: Sequence[str]) -> None:
-        """A CSV file: see `write_csv`."""
-        write_csv(answers, out, class_names)
+    def row(self, prediction: Tensor, class_names: Sequence[str]) -> dict[str, Cell]:
+        """Mean, deviation, and a column for the share of each score."""
+        values = plain(prediction, class_names)
+        return {"mean": values["mean"], "deviation": values["deviation"], **values["shares"]}
+
+    def mean(self, predictions: Sequence[Tensor]) -> Tensor:
+        """The mean of the shares."""
+        return torch.stack(list(predictions)).mean(0)
+
+    def with_mirror(self, network: Forward) -> Forward:
+        """The mean of the shares, as logits."""
+
+        def both(images: Tensor) -> Tensor:
+            return ((network(images).softmax(1) + network(images.flip(-1)).softmax(1)) / 2).log()
+
+        return Changed(network, both)
 
     def export_spec(self, network: nn.Module) -> ExportSpec:
         """From images to shares (B, 10)."""
-        return ExportSpec(Shares(network))
+        return ExportSpec(Shares(network), ("shares",))
+
+    def from_export(self, outputs: Sequence[Tensor], from_pixels: bool) -> Tensor:
+        """Logits that have these shares."""
+        return outputs[0].log()
 
 
 def _shares(logits: Tensor) -> list[Tensor]:

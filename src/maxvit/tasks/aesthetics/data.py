@@ -11,7 +11,7 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from maxvit.data.annotated import AnnotatedImages, AnnotatedSplits, draw_out
+from maxvit.data.dataset import LabelledImages, Splits, draw_out
 from maxvit.data.finding import locate_all, normal, say_passed_over
 from maxvit.errors import MaxViTError
 
@@ -24,7 +24,7 @@ _PARTS = ("train", "val", "test")
 Row = tuple[str, str, Sequence[str], str]  # where in the file, image, ten cells, part ("": it does not say)
 
 
-def load_scores(path: Path, val_fraction: float, seed: int) -> AnnotatedSplits:
+def load_scores(path: Path, val_fraction: float, seed: int) -> Splits:
     """Read a data set; what the file does not hold out for validation is drawn from the training images.
 
     Args:
@@ -43,10 +43,10 @@ def load_scores(path: Path, val_fraction: float, seed: int) -> AnnotatedSplits:
         raise MaxViTError(f"{path} has {len(train)} image(s) to learn from: it takes 2, or 1 and a split val{missing}")
     if not len(val):
         train, val = draw_out(train, val_fraction, seed)
-    return AnnotatedSplits(train, val, test if len(test) else None)
+    return Splits(train, val, test if len(test) else None)
 
 
-def load_held_out_scores(path: Path) -> AnnotatedImages:
+def load_held_out_scores(path: Path) -> LabelledImages:
     """The part test, else val, else all. Raises `MaxViTError` as `load_scores` does."""
     images, parts = read_scores(path)
     for part in ("test", "val"):
@@ -55,7 +55,7 @@ def load_held_out_scores(path: Path) -> AnnotatedImages:
     return images
 
 
-def read_scores(path: Path) -> tuple[AnnotatedImages, list[str]]:
+def read_scores(path: Path) -> tuple[LabelledImages, list[str]]:
     """Every image that exists, with its ten shares (float32, they sum to 1), and its part.
 
     Raises as `load_scores` does.
@@ -82,7 +82,7 @@ def read_scores(path: Path) -> tuple[AnnotatedImages, list[str]]:
     shares = cast(Sequence[Any], _shares(places, np.array(counts)))
     folder = file.parent / "images" if (file.parent / "images").is_dir() else file.parent
     paths, missing = locate_all(folder, names, str(file))
-    images = AnnotatedImages(
+    images = LabelledImages(
         [p or folder for p in paths], shares, list(SCORES), names, passed_over=missing, are_classes=False
     )
     there = [i for i, p in enumerate(paths) if p is not None]

@@ -24,9 +24,9 @@ class AestheticsMetric:
         self._answers: list[Tensor] = []
         self._truths: list[Tensor] = []
 
-    def add(self, answers: Sequence[Tensor], targets: Sequence[Tensor]) -> None:
+    def add(self, predictions: Sequence[Tensor], targets: Sequence[Tensor]) -> None:
         """Count images: (N,) shares each."""
-        self._answers += [answer.detach().cpu().double() for answer in answers]
+        self._answers += [prediction.detach().cpu().double() for prediction in predictions]
         self._truths += [truth.detach().cpu().double() for truth in targets]
 
     def state(self) -> tuple[list[list[float]], list[list[float]]]:
@@ -35,8 +35,8 @@ class AestheticsMetric:
 
     def merge(self, state: Any) -> None:
         """Count the images of another process."""
-        answers, targets = state
-        self.add([torch.tensor(a) for a in answers], [torch.tensor(t) for t in targets])
+        predictions, targets = state
+        self.add([torch.tensor(a) for a in predictions], [torch.tensor(t) for t in targets])
 
     def compute(self) -> dict[str, float]:
         """Figures over all images; one that is not defined, such as a correlation with a constant, is NaN.
@@ -53,15 +53,15 @@ class AestheticsMetric:
         if not self._answers:
             names = ("srcc", "plcc", "srcc_deviation", "plcc_deviation", "emd", "accuracy")
             return dict.fromkeys(names, math.nan)
-        answers, targets = torch.stack(self._answers), torch.stack(self._truths)
-        mean, true_mean = means(answers).numpy(), means(targets).numpy()
-        deviation, true_deviation = deviations(answers).numpy(), deviations(targets).numpy()
+        predictions, targets = torch.stack(self._answers), torch.stack(self._truths)
+        mean, true_mean = means(predictions).numpy(), means(targets).numpy()
+        deviation, true_deviation = deviations(predictions).numpy(), deviations(targets).numpy()
         return {
             "srcc": correlation(mean, true_mean, by_rank=True),
             "plcc": correlation(mean, true_mean, by_rank=False),
             "srcc_deviation": correlation(deviation, true_deviation, by_rank=True),
             "plcc_deviation": correlation(deviation, true_deviation, by_rank=False),
-            "emd": float(earth_movers_distance(answers, targets, 1).mean()),
+            "emd": float(earth_movers_distance(predictions, targets, 1).mean()),
             "accuracy": float(((mean > _GOOD) == (true_mean > _GOOD)).mean()),
         }
 

@@ -34,7 +34,7 @@ class AestheticsHead(nn.Module):
 
 
 class Shares(nn.Module):
-    """A network whose answers are shares, for export: images (B, C, H, W) -> (B, num_scores), each row sums to 1."""
+    """A network that gives shares, for export: images (B, C, H, W) -> (B, num_scores), each row sums to 1."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()

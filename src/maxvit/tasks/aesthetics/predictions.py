@@ -1,16 +1,10 @@
 """What ten shares say: a mean, a deviation, a sentence, a row of a table."""
 
-import csv
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-
-from maxvit.config import Size
-from maxvit.errors import MaxViTError
-from maxvit.storage import write_atomically
 
 
 def means(shares: Tensor) -> Tensor:
@@ -37,23 +31,3 @@ def plain(shares: Tensor, class_names: Sequence[str]) -> dict[str, Any]:
     """The same as plain values, with all shares."""
     named = dict(zip(class_names, shares.tolist(), strict=True))
     return {"mean": float(means(shares)), "deviation": float(deviations(shares)), "shares": named}
-
-
-def write_csv(answers: Iterable[tuple[str, Size, Tensor]], out: Path, class_names: Sequence[str]) -> None:
-    """Write a row an image: image, mean, deviation and the share of each score.
-
-    Raises:
-        MaxViTError: If `out` is not a CSV file, or cannot be written.
-    """
-    if out.suffix.lower() != ".csv":
-        raise MaxViTError(f"{out} is not a CSV file, and scores are written as one: choose a name that ends in .csv")
-
-    def write(path: Path) -> None:
-        with path.open("w", encoding="utf-8", errors="replace", newline="") as file:  # names may hold odd bytes
-            rows = csv.writer(file, lineterminator="\n")
-            rows.writerow(["image", "mean", "deviation", *class_names])
-            for name, _, shares in answers:
-                values = [float(means(shares)), float(deviations(shares)), *shares.tolist()]
-                rows.writerow([name, *(f"{value:.6g}" for value in values)])
-
-    write_atomically(out, write)

@@ -8,7 +8,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from maxvit.config import Preprocessing, Size
-from maxvit.data.annotated import AnnotatedImages, AnnotatedSplits
+from maxvit.data.dataset import LabelledImages, Splits
 from maxvit.data.images import ImageLike, decode
 from maxvit.model import MaxViT
 from maxvit.tasks.detection import predictions as said
@@ -20,19 +20,18 @@ from maxvit.tasks.detection.metric import AveragePrecision
 from maxvit.tasks.detection.objects import Objects
 from maxvit.tasks.detection.settings import DetectionSettings
 from maxvit.tasks.network import TaskNetwork
-from maxvit.tasks.task import Answer, ExportSpec, Target, Task
+from maxvit.tasks.task import ExportSpec, Forward, Predicted, Target, Task
 
 
 class Detection(Task):
     """Boxes of objects, their classes and, by detectors of masks, their pixels.
 
-    The data is in COCO's format (`coco.py`), an annotation is `Objects`, an answer what `answers.py` says.
+    The data is in COCO's format (`coco.py`), a label is `Objects`, a prediction what `predictions.py` says.
     """
 
     name = "detection"
     Settings = DetectionSettings
     recipe = "detection"
-    monitor = "ap"
     settings: DetectionSettings
 
     @property
@@ -45,24 +44,24 @@ class Detection(Task):
         """Annotations in COCO's format, where they should be."""
         return bool(find_annotations(path))
 
-    def load(self, path: Path, val_fraction: float, seed: int) -> AnnotatedSplits:
+    def load(self, path: str, val_fraction: float, seed: int) -> Splits:
         """See `Task.load`."""
-        return load_splits(path, val_fraction, seed, self.with_masks)
+        return load_splits(Path(path), val_fraction, seed, self.with_masks)
 
-    def load_eval(self, path: Path, class_names: Sequence[str]) -> AnnotatedImages:
+    def load_eval(self, path: str, class_names: Sequence[str] | None) -> LabelledImages:
         """See `Task.load_eval`."""
-        return load_eval(path, class_names, self.with_masks)
+        return load_eval(Path(path), class_names, self.with_masks)
 
-    def augment(self, spec: Preprocessing, source: ImageLike, annotation: Objects) -> tuple[Tensor, Target]:
+    def augment(self, spec: Preprocessing, source: ImageLike, label: Objects) -> tuple[Tensor, Target]:
         """See `Task.augment`."""
         image = decode(source, spec)
-        annotation.check_size((image.height, image.width))
-        return jitter(spec, image, annotation.to_learn(), self.settings.scale, self.settings.flip)
+        label.check_size((image.height, image.width))
+        return jitter(spec, image, label.to_learn(), self.settings.scale, self.settings.flip)
 
-    def target(self, annotation: Objects, size: Size) -> Target:
+    def target(self, label: Objects, size: Size) -> Target:
         """See `Task.target`."""
-        annotation.check_size(size)
-        return annotation.to_compare()
+        label.check_size(size)
+        return label.to_compare()
 
     def make_head(self, backbone: MaxViT, num_classes: int) -> nn.Module:
         """See `Task.make_head`."""
@@ -76,38 +75,38 @@ class Detection(Task):
 
         return total(network(images, targets))
 
-    def answers(self, network: nn.Module, images: Tensor, sizes: Sequence[Size]) -> list[Answer]:
-        """See `Task.answers`."""
+    def predict(self, network: Forward, images: Tensor, sizes: Sequence[Size]) -> list[Predicted]:
+        """See `Task.predictions`."""
         prepared = images.shape[2], images.shape[3]
-        return [said.to_answer(found, prepared, size) for found, size in zip(network(images), sizes, strict=True)]
+        return [said.to_prediction(found, prepared, size) for found, size in zip(network(images), sizes, strict=True)]
 
     def metric(self, class_names: Sequence[str]) -> AveragePrecision:
         """See `Task.metric`."""
         return AveragePrecision(class_names, self.with_masks)
 
-    def draw_prediction(self, image: Image.Image, answer: Answer, class_names: Sequence[str]) -> Image.Image:
+    def draw_prediction(self, image: Image.Image, prediction: Predicted, class_names: Sequence[str]) -> Image.Image:
         """The objects with a score of at least 0.5; without one, the best."""
-        answer = said.sure(answer)
-        columns = zip(answer["labels"].tolist(), answer["scores"].tolist(), strict=True)
-        return draw_objects(image, answer, [f"{class_names[label - 1]} {score:.2f}" for label, score in columns])
+        prediction = said.sure(prediction)
+        columns = zip(prediction["labels"].tolist(), prediction["scores"].tolist(), strict=True)
+        return draw_objects(image, prediction, [f"{class_names[label - 1]} {score:.2f}" for label, score in columns])
 
-    def draw_target(self, image: Image.Image, truth: Target, class_names: Sequence[str]) -> Image.Image:
+    def draw_target(self, image: Image.Image, target: Target, class_names: Sequence[str]) -> Image.Image:
         """See `Task.draw_target`."""
-        columns = zip(truth["labels"].tolist(), truth["crowd"].tolist(), strict=True)
+        columns = zip(target["labels"].tolist(), target["crowd"].tolist(), strict=True)
         names = [class_names[label - 1] + " (crowd)" * crowd for label, crowd in columns]
-        return draw_objects(image, truth, names)
+        return draw_objects(image, target, names)
 
-    def summary(self, answer: Answer, class_names: Sequence[str]) -> str:
+    def summary(self, prediction: Predicted, class_names: Sequence[str]) -> str:
         """See `Task.summary`."""
-        return said.sentence(answer, class_names)
+        return said.sentence(prediction, class_names)
 
-    def to_json(self, answer: Answer, class_names: Sequence[str]) -> dict[str, Any]:
+    def to_json(self, prediction: Predicted, class_names: Sequence[str]) -> dict[str, Any]:
         """See `Task.to_json`."""
-        return said.as_dict(answer, class_names)
+        return said.as_dict(prediction, class_names)
 
-    def write(self, answers: Iterable[tuple[str, Size, Answer]], out: Path, class_names: Sequence[str]) -> None:
+    def write(self, predictions: Iterable[tuple[str, Size, Predicted]], out: Path, class_names: Sequence[str]) -> None:
         """See `Task.write`; `out` is a .json file of COCO's results."""
-        said.write_results(answers, out, class_names)
+        said.write_results(predictions, out, class_names)
 
     def export_spec(self, network: nn.Module) -> ExportSpec:
         """From images to boxes, labels, scores and perhaps masks, of a fixed number: see `DetectionGraph`."""
@@ -115,6 +114,12 @@ class Detection(Task):
 
         module = DetectionGraph(cast(TaskNetwork, network), self.settings)
         return ExportSpec(module, module.outputs, any_batch=False, difference=difference)
+
+    def from_export(self, outputs: Sequence[Tensor], from_pixels: bool) -> list[dict[str, Tensor]]:
+        """The objects of each image; a score of 0 is none."""
+        names = ("boxes", "labels", "scores", "masks")[: len(outputs)]
+        images = zip(*outputs, strict=True)
+        return [{name: values[found[2] > 0] for name, values in zip(names, found, strict=True)} for found in images]
 
 
 TASK = Detection

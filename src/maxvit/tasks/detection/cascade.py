@@ -137,7 +137,7 @@ class Cascade(nn.Module):
         sizes: list[tuple[int, int]],
         targets: list[dict[str, Tensor]] | None = None,
     ) -> tuple[list[dict[str, Tensor]], dict[str, Tensor]]:
-        """Answers in evaluation, losses in training; the other is empty.
+        """Predictions in evaluation, losses in training; the other is empty.
 
         Args:
             features: Levels of the pyramid.
@@ -197,14 +197,14 @@ class Cascade(nn.Module):
         scores = torch.stack(shares).mean(0)[:, 1:]  # (n, classes)
         number = scores.shape[1]
         labels = torch.arange(1, number + 1, device=scores.device)
-        answers = [
+        predictions = [
             best(b.repeat_interleave(number, 0), s.flatten(), labels.repeat(len(b)), self.settings)
             for b, s in zip(boxes, scores.split([len(b) for b in boxes]), strict=True)
         ]
-        kept = [answer["boxes"] for answer in answers]
+        kept = [prediction["boxes"] for prediction in predictions]
         logits = self.mask_predictor(self.mask_head(self.mask_pool(features, kept, sizes)))
-        masks = maskrcnn_inference(logits, [answer["labels"] for answer in answers])
-        return [{**answer, "masks": mask} for answer, mask in zip(answers, masks, strict=True)]
+        masks = maskrcnn_inference(logits, [prediction["labels"] for prediction in predictions])
+        return [{**prediction, "masks": mask} for prediction, mask in zip(predictions, masks, strict=True)]
 
 
 def _objects(boxes: Tensor, matched: Tensor) -> Tensor:

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from maxvit.config import Size
-from maxvit.data.annotated import AnnotatedImages
-from maxvit.data.dataset import class_numbers, refuse_unknown
+from maxvit.data.dataset import LabelledImages, class_numbers, refuse_unknown
 from maxvit.data.finding import locate_all, normal
 from maxvit.errors import MaxViTError
 from maxvit.tasks.detection.masks import is_numbers, read_segmentation
@@ -63,7 +62,7 @@ def _images_folder(folder: Path, file: Path) -> Path:
     raise MaxViTError(f"{folder} lacks the images: put them into {' or '.join(str(place) for place in places)}")
 
 
-def read_coco(file: Path, folder: Path, with_masks: bool, class_names: Sequence[str] | None = None) -> AnnotatedImages:
+def read_coco(file: Path, folder: Path, with_masks: bool, class_names: Sequence[str] | None = None) -> LabelledImages:
     """Read a file of annotations.
 
     Boxes are cut at the border of their image. Those without an area within it are left out, and counted in a warning;
@@ -116,7 +115,7 @@ def read_coco(file: Path, folder: Path, with_masks: bool, class_names: Sequence[
             beyond,
         )
     there = [i for i, path in enumerate(paths) if path is not None]
-    return AnnotatedImages(
+    return LabelledImages(
         [path for path in paths if path is not None],
         [objects[i] for i in there],
         list(class_names),

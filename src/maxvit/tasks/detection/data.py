@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from maxvit.data.annotated import AnnotatedImages, AnnotatedSplits, draw_out
+from maxvit.data.dataset import LabelledImages, Splits, draw_out
 from maxvit.errors import MaxViTError
 from maxvit.tasks.detection.coco import find_parts, read_coco
 
 
-def load_splits(path: Path, val_fraction: float, seed: int, with_masks: bool) -> AnnotatedSplits:
+def load_splits(path: Path, val_fraction: float, seed: int, with_masks: bool) -> Splits:
     """Read a data set; where it has no part to choose the best epoch by, a share of its images is drawn for that.
 
     Raises:
@@ -20,7 +20,7 @@ def load_splits(path: Path, val_fraction: float, seed: int, with_masks: bool) ->
         raise MaxViTError(f"{path} has annotations of {', '.join(parts)}, and none to learn from: add instances_train")
     first = "train" if "train" in parts else "all"
     train = read_coco(*parts[first], with_masks)
-    if all(objects.crowd.all() for objects in train.annotations):
+    if all(objects.crowd.all() for objects in train.labels):
         raise MaxViTError(f"{parts[first][0]} has no object to learn from: add annotations")
     if "val" in parts:
         val = read_coco(*parts["val"], with_masks, train.class_names)
@@ -29,10 +29,10 @@ def load_splits(path: Path, val_fraction: float, seed: int, with_masks: bool) ->
     else:
         train, val = draw_out(train, val_fraction, seed)
     test = read_coco(*parts["test"], with_masks, train.class_names) if "test" in parts else None
-    return AnnotatedSplits(train, val, test)
+    return Splits(train, val, test)
 
 
-def load_eval(path: Path, class_names: Sequence[str], with_masks: bool) -> AnnotatedImages:
+def load_eval(path: Path, class_names: Sequence[str] | None, with_masks: bool) -> LabelledImages:
     """The images to judge a network by: the part "test", else "val", else all.
 
     Raises:

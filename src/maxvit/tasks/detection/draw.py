@@ -7,13 +7,13 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from maxvit.tasks.detection.masks import decode
-from maxvit.tasks.task import Answer
+from maxvit.tasks.task import Predicted
 
 Colour = tuple[int, int, int]
 _TINT = 0.45  # share of the colour where a mask lies
 
 
-def draw_objects(image: Image.Image, objects: Answer, names: Sequence[str]) -> Image.Image:
+def draw_objects(image: Image.Image, objects: Predicted, names: Sequence[str]) -> Image.Image:
     """Draw boxes and masks, the first object on top.
 
     Args:
@@ -39,7 +39,7 @@ def draw_objects(image: Image.Image, objects: Answer, names: Sequence[str]) -> I
     return drawn
 
 
-def _tint(image: Image.Image, objects: Answer, colours: list[Colour]) -> Image.Image:
+def _tint(image: Image.Image, objects: Predicted, colours: list[Colour]) -> Image.Image:
     """One mask at a time, so that a hundred need no more memory than one."""
     pixels = np.array(image, np.float32)
     for mask, colour in zip(reversed(objects["rle"]), reversed(colours), strict=True):

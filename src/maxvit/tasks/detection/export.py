@@ -1,6 +1,6 @@
 """A detector as one graph, in which every tensor has a fixed size: what an exported file computes.
 
-The same layers and weights, and the same answers: where `selection.best` and torchvision take boxes out, here they keep
+The same layers and weights, and the same predictions: where `nms.best` and torchvision take boxes out, here they keep
 their places with a score of 0, and where torchvision pools a box from the level of its size, here it is pooled from
 every level and that one is chosen.
 """
@@ -23,7 +23,7 @@ from maxvit.tasks.detection.retinanet import RetinaNet
 from maxvit.tasks.detection.settings import DetectionSettings
 from maxvit.tasks.network import TaskNetwork
 
-AT_A_TIME = 10  # times the objects that are answered: boxes that overlapping is looked at for, the best first
+AT_A_TIME = 10  # times the objects that are predicted: boxes that overlapping is looked at for, the best first
 
 
 class Found(NamedTuple):
@@ -38,9 +38,9 @@ class DetectionGraph(nn.Module):
     """From images (B, C, H, W) to boxes (B, n, 4), labels (B, n), scores (B, n) and perhaps masks (B, n, 28, 28).
 
     n is `detections`, or less where there are fewer boxes. The best come first; a score of 0 is not an object. Boxes
-    are in pixels of the image that goes in, masks are probabilities within the box; of no object all are 0. The answers
-    are those of the network, unless of the best 10 x `detections` boxes fewer than `detections` are left by non-maximum
-    suppression.
+    are in pixels of the image that goes in, masks are probabilities within the box; of no object all are 0. They are
+    what the network gives, unless non-maximum suppression leaves fewer than `detections` of the best
+    10 x `detections` boxes.
 
     Args:
         network: It is used, not copied.
@@ -61,11 +61,11 @@ class DetectionGraph(nn.Module):
         size = images.shape[2], images.shape[3]
         levels = head.pyramid(backbone.forward_pyramid(images, head.strides))  # type: ignore[operator, arg-type]
         if isinstance(head, RetinaNet):
-            answers = self._one_stage(head, levels, size)
+            predictions = self._one_stage(head, levels, size)
         else:
             assert isinstance(head, TwoStage)
-            answers = self._two_stages(head, levels, size)
-        return tuple(torch.stack(values) for values in zip(*answers, strict=True))
+            predictions = self._two_stages(head, levels, size)
+        return tuple(torch.stack(values) for values in zip(*predictions, strict=True))
 
     def _one_stage(self, head: RetinaNet, levels: dict[str, Tensor], size: Size) -> list[tuple[Tensor, ...]]:
         said, maps = head.head(list(levels.values())), list(levels.values())
@@ -77,7 +77,7 @@ class DetectionGraph(nn.Module):
 
     def _two_stages(self, head: TwoStage, levels: dict[str, Tensor], size: Size) -> list[tuple[Tensor, ...]]:
         regions = head.regions
-        answers: list[tuple[Tensor, ...]] = []
+        predictions: list[tuple[Tensor, ...]] = []
         for i, boxes in enumerate(proposals(head.proposer, levels, size)):
             maps = {name: level[i : i + 1] for name, level in levels.items()}
             if isinstance(regions, Cascade):
@@ -86,12 +86,12 @@ class DetectionGraph(nn.Module):
                 boxes, scores = _torchvision(regions, maps, boxes, size)
             labels = torch.arange(1, scores.shape[1] + 1, device=scores.device).expand_as(scores)
             found = best(boxes.flatten(0, 1), scores.flatten(), labels.flatten(), self.settings)
-            answers.append((*found, _masks(regions, maps, found)) if "masks" in self.outputs else found)
-        return answers
+            predictions.append((*found, _masks(regions, maps, found)) if "masks" in self.outputs else found)
+        return predictions
 
 
 def best(boxes: Tensor, scores: Tensor, labels: Tensor, settings: DetectionSettings) -> Found:
-    """What `selection.best` finds."""
+    """What `nms.best` finds."""
     there = (scores > settings.score_threshold) & _as_large_as(SMALLEST_SIDE, boxes)
     scores, order = torch.where(there, scores, 0).topk(min(AT_A_TIME * settings.detections, len(scores)))
     return _best(boxes[order], scores, labels[order], settings.nms_threshold, settings.detections)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from maxvit.tasks.detection.masks import coco_library
-from maxvit.tasks.task import Answer, Target
+from maxvit.tasks.task import Predicted, Target
 
 Entry = dict[str, Any]
 _AREAS = ("all", "small", "medium", "large")
@@ -27,14 +27,16 @@ class AveragePrecision:
     def __init__(self, class_names: Sequence[str], with_masks: bool) -> None:
         coco_library()  # if it is missing, before any work
         self.class_names, self.with_masks = class_names, with_masks
-        self._images: list[tuple[list[Entry], list[Entry]]] = []  # targets and answers of each
+        self._images: list[tuple[list[Entry], list[Entry]]] = []  # targets and predictions of each
         self._made: tuple[int, dict[str, npt.NDArray[np.float64]]] | None = None
 
-    def add(self, answers: Sequence[Answer], targets: Sequence[Target]) -> None:
-        """Count some images: answers as `answers.to_answer` gives them, targets as `Objects.to_compare` does."""
-        for answer, truth in zip(answers, targets, strict=True):
+    def add(self, predictions: Sequence[Predicted], targets: Sequence[Target]) -> None:
+        """Count some images: predictions as `to_prediction` gives them, targets as `Objects.to_compare` does."""
+        for prediction, truth in zip(predictions, targets, strict=True):
             known = {"iscrowd": truth["crowd"].int().tolist(), "area": truth["areas"].tolist()}
-            self._images.append((_entries(truth, known), _entries(answer, {"score": answer["scores"].tolist()})))
+            self._images.append(
+                (_entries(truth, known), _entries(prediction, {"score": prediction["scores"].tolist()}))
+            )
 
     def state(self) -> Any:
         """What was counted, as something that can be pickled."""
@@ -82,9 +84,9 @@ class AveragePrecision:
 
     def _evaluate(self, kind: str) -> npt.NDArray[np.float64]:
         library = coco_library()
-        targets, answers = ([image[side] for image in self._images] for side in (0, 1))
+        targets, predictions = ([image[side] for image in self._images] for side in (0, 1))
         with contextlib.redirect_stdout(io.StringIO()):  # it prints a dozen lines
-            judge = library.cocoeval.COCOeval(self._as_coco(targets), self._as_coco(answers), kind)
+            judge = library.cocoeval.COCOeval(self._as_coco(targets), self._as_coco(predictions), kind)
             areas = range(len(_AREAS) if kind == "bbox" else 1)
             judge.params.areaRng = [judge.params.areaRng[i] for i in areas]
             judge.params.areaRngLbl = [judge.params.areaRngLbl[i] for i in areas]

@@ -85,15 +85,15 @@ class TwoStage(nn.Module):
     def forward(
         self, maps: Sequence[Tensor], size: tuple[int, int], targets: list[dict[str, Tensor]] | None = None
     ) -> dict[str, Tensor] | list[dict[str, Tensor]]:
-        """Losses in training, answers in evaluation. See `make_head`."""
+        """Losses in training, predictions in evaluation. See `make_head`."""
         levels = self.pyramid(maps)
         sizes = [size] * len(maps[0])
         # of the list of images, only the sizes are used
         proposals, losses = self.proposer(ImageList(maps[0], sizes), levels, targets)
-        answers, more = self.regions(levels, proposals, sizes, targets)
+        predictions, more = self.regions(levels, proposals, sizes, targets)
         if self.training:
             return {**losses, **more}
-        return [{**a, "masks": a["masks"].squeeze(1).float()} if "masks" in a else a for a in answers]
+        return [{**a, "masks": a["masks"].squeeze(1).float()} if "masks" in a else a for a in predictions]
 
 
 def _proposer(settings: DetectionSettings, anchors: Anchors) -> RegionProposalNetwork:

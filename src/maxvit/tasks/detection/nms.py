@@ -1,4 +1,4 @@
-"""Which boxes a detector answers with, of all that it looked at."""
+"""Which boxes a detector predictions with, of all that it looked at."""
 
 from torch import Tensor
 from torchvision.ops import batched_nms, remove_small_boxes

@@ -21,7 +21,7 @@ class Objects:
         size: (height, width) in pixels.
         boxes: (n, 4) float32: left, top, right, bottom, within the image.
         labels: (n,) int64, 1 for the first class.
-        crowd: (n,) bool: a box around many objects, which no answer is blamed for.
+        crowd: (n,) bool: a box around many objects, which no prediction is blamed for.
         areas: (n,) float64, in pixels, which say what is small, medium or large.
         masks: Run lengths, one an object; None where masks are not wanted.
     """

@@ -1,7 +1,7 @@
-"""Answers in the pixels of the image as it was decoded, and how they are told and written.
+"""Predictions in the pixels of the image as it was decoded, and how they are told and written.
 
-An answer is a dictionary: "boxes" (n, 4) float32 left, top, right, bottom; "labels" (n,) int64, 1 for the first class;
-"scores" (n,) float32, the highest first; and of detectors of masks "rle", n masks as pycocotools takes them.
+A prediction is a dictionary: "boxes" (n, 4) float32 left, top, right, bottom; "labels" (n,) int64, 1 for the first
+class; "scores" (n,) float32, the highest first; and of detectors of masks "rle", n masks as pycocotools takes them.
 """
 
 import json
@@ -20,13 +20,13 @@ from maxvit.config import Size
 from maxvit.errors import MaxViTError
 from maxvit.storage import write_atomically
 from maxvit.tasks.detection.masks import as_coco, encode
-from maxvit.tasks.task import Answer
+from maxvit.tasks.task import Predicted
 
 _OFFICIAL = re.compile(r"(?:COCO_\w+_)?([0-9]{12})")  # names of COCO's own files hold the image's id; others may not
 _SURE = 0.5  # the score from which an object is shown and told
 
 
-def to_answer(found: dict[str, Tensor], prepared: Size, size: Size) -> Answer:
+def to_prediction(found: dict[str, Tensor], prepared: Size, size: Size) -> Predicted:
     """What a head found in an image of `prepared` pixels, in those of the original, on the CPU.
 
     Args:
@@ -39,10 +39,10 @@ def to_answer(found: dict[str, Tensor], prepared: Size, size: Size) -> Answer:
     stretch = torch.tensor([size[1] / prepared[1], size[0] / prepared[0]] * 2)
     edges = torch.tensor([size[1], size[0]] * 2, dtype=torch.float32)
     boxes = (found["boxes"] * stretch).clamp(min=torch.zeros(4), max=edges)
-    answer: Answer = {"boxes": boxes, "labels": found["labels"].long(), "scores": found["scores"]}
+    prediction: Predicted = {"boxes": boxes, "labels": found["labels"].long(), "scores": found["scores"]}
     if "masks" in found:  # one after another: a hundred at once are a hundred times the image
-        answer["rle"] = [_paste(mask, box, size) for mask, box in zip(found["masks"], boxes, strict=True)]
-    return answer
+        prediction["rle"] = [_paste(mask, box, size) for mask, box in zip(found["masks"], boxes, strict=True)]
+    return prediction
 
 
 def _paste(mask: Tensor, box: Tensor, size: Size) -> dict[str, Any]:
@@ -50,28 +50,30 @@ def _paste(mask: Tensor, box: Tensor, size: Size) -> dict[str, Any]:
     return as_coco(encode(whole.numpy().astype(np.uint8)), size)
 
 
-def sure(answer: Answer) -> Answer:
+def sure(prediction: Predicted) -> Predicted:
     """The objects with a score of at least 0.5; without one, the best."""
-    number = max(int((answer["scores"] >= _SURE).sum()), 1)
-    return {name: values[:number] for name, values in answer.items()}
+    number = max(int((prediction["scores"] >= _SURE).sum()), 1)
+    return {name: values[:number] for name, values in prediction.items()}
 
 
-def sentence(answer: Answer, class_names: Sequence[str]) -> str:
+def sentence(prediction: Predicted, class_names: Sequence[str]) -> str:
     """How many of each class, with the best score of each."""
-    answer = sure(answer)
-    labels = answer["labels"].tolist()
-    numbers, best = Counter(labels), dict(zip(labels[::-1], answer["scores"].tolist()[::-1], strict=True))
+    prediction = sure(prediction)
+    labels = prediction["labels"].tolist()
+    numbers, best = Counter(labels), dict(zip(labels[::-1], prediction["scores"].tolist()[::-1], strict=True))
     parts = [f"{number} {class_names[label - 1]} ({best[label]:.2f})" for label, number in numbers.items()]
     return ", ".join(parts) or "nothing found"
 
 
-def as_dict(answer: Answer, class_names: Sequence[str]) -> dict[str, Any]:
+def as_dict(prediction: Predicted, class_names: Sequence[str]) -> dict[str, Any]:
     """All objects as plain values: class, score, box [left, top, right, bottom] and perhaps a mask."""
-    columns = zip(answer["boxes"].tolist(), answer["labels"].tolist(), answer["scores"].tolist(), strict=True)
+    columns = zip(
+        prediction["boxes"].tolist(), prediction["labels"].tolist(), prediction["scores"].tolist(), strict=True
+    )
     objects: list[dict[str, Any]] = [
         {"class": class_names[label - 1], "score": score, "box": box} for box, label, score in columns
     ]
-    for item, mask in zip(objects, answer.get("rle", []), strict=False):
+    for item, mask in zip(objects, prediction.get("rle", []), strict=False):
         item["mask"] = _as_text(mask)
     return {"objects": objects}
 
@@ -80,7 +82,7 @@ def _as_text(mask: dict[str, Any]) -> dict[str, Any]:
     return {"size": mask["size"], "counts": mask["counts"].decode("ascii")}
 
 
-def write_results(answers: Iterable[tuple[str, Size, Answer]], out: Path, class_names: Sequence[str]) -> None:
+def write_results(predictions: Iterable[tuple[str, Size, Predicted]], out: Path, class_names: Sequence[str]) -> None:
     """Write COCO's results: a list of an object each, with image_id where the image is named as COCO's own are.
 
     Category ids are COCO's own where all classes are COCO's, else 1, 2, 3 in the order of the classes.
@@ -96,8 +98,8 @@ def write_results(answers: Iterable[tuple[str, Size, Answer]], out: Path, class_
         with path.open("w", encoding="utf-8") as file:
             file.write("[")
             between = "\n"
-            for name, _, answer in answers:
-                for result in _results(name, answer, ids):
+            for name, _, prediction in predictions:
+                for result in _results(name, prediction, ids):
                     file.write(between + json.dumps(result))
                     between = ",\n"
             file.write("\n]\n")
@@ -105,11 +107,11 @@ def write_results(answers: Iterable[tuple[str, Size, Answer]], out: Path, class_
     write_atomically(out, write)
 
 
-def _results(name: str, answer: Answer, ids: Sequence[int]) -> Iterable[dict[str, Any]]:
+def _results(name: str, prediction: Predicted, ids: Sequence[int]) -> Iterable[dict[str, Any]]:
     numbered = _OFFICIAL.fullmatch(Path(name).stem)
     image = {"image_id": int(numbered[1])} if numbered else {}
-    masks = answer.get("rle", [None] * len(answer["labels"]))
-    columns = (answer["boxes"].tolist(), answer["labels"].tolist(), answer["scores"].tolist(), masks)
+    masks = prediction.get("rle", [None] * len(prediction["labels"]))
+    columns = (prediction["boxes"].tolist(), prediction["labels"].tolist(), prediction["scores"].tolist(), masks)
     for (left, top, right, bottom), label, score, mask in zip(*columns, strict=True):
         box = [round(v, 2) for v in (left, top, right - left, bottom - top)]
         result = {**image, "file_name": name, "category_id": ids[label - 1], "bbox": box, "score": round(score, 5)}

@@ -46,7 +46,7 @@ class RetinaNet(nn.Module):
     def forward(
         self, maps: Sequence[Tensor], size: tuple[int, int], targets: list[dict[str, Tensor]] | None = None
     ) -> dict[str, Tensor] | list[dict[str, Tensor]]:
-        """Losses in training, answers in evaluation. See `network.make_head`."""
+        """Losses in training, predictions in evaluation. See `network.make_head`."""
         levels = list(self.pyramid(maps).values())
         said = {name: x.float() for name, x in self.head(levels).items()}  # boxes need the precision
         anchors = self.anchors.levels(levels)

@@ -2,39 +2,35 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
-import torch
 from PIL import Image
 from torch import Tensor, nn
 
 from maxvit.config import Preprocessing, Size
-from maxvit.data.annotated import AnnotatedImages, AnnotatedSplits
+from maxvit.data.dataset import LabelledImages, Splits
 from maxvit.data.images import ImageLike
 from maxvit.errors import MaxViTError
 from maxvit.model import MaxViT
-from maxvit.tasks.network import TaskNetwork
 from maxvit.tasks.segmentation import data, draw
 from maxvit.tasks.segmentation.augment import augment
 from maxvit.tasks.segmentation.loss import losses
 from maxvit.tasks.segmentation.masks import MaskFile, read_mask
 from maxvit.tasks.segmentation.metric import SegmentationMetric
 from maxvit.tasks.segmentation.network import SegmentationHead
-from maxvit.tasks.segmentation.predictions import classes_at, covering_size, judge, slide
+from maxvit.tasks.segmentation.predictions import classes_and_loss, classes_at, covering_size, slide
 from maxvit.tasks.segmentation.settings import SegmentationSettings
-from maxvit.tasks.task import ExportSpec, Task, TaskSettings
+from maxvit.tasks.task import Changed, ExportSpec, Forward, Task, TaskSettings
 
 MOST_WINDOWS = 16  # pixels of an image for sliding windows, of those of a window: a strip must not fill the memory
 
 
 class Segmentation(Task):
-    """Answers and targets are (height, width) uint8 on the CPU, the class of each pixel; 255 in a truth is ignored."""
+    """Predictions and targets are (height, width) uint8, the class of each pixel; 255 in a target is ignored."""
 
     name: ClassVar[str] = "segmentation"
     Settings: ClassVar[type[TaskSettings]] = SegmentationSettings
     recipe: ClassVar[str] = "segmentation"
-    monitor: ClassVar[str] = "miou"
-    val_losses: ClassVar[tuple[str, ...]] = ("loss",)
     settings: SegmentationSettings
 
     @classmethod
@@ -42,17 +38,17 @@ class Segmentation(Task):
         """Folders of images and of masks, in one of the layouts."""
         return data.recognizes(path)
 
-    def load(self, path: Path, val_fraction: float, seed: int) -> AnnotatedSplits:
+    def load(self, path: str, val_fraction: float, seed: int) -> Splits:
         """A folder of images and masks; see `data.load`."""
-        return data.load(path, val_fraction, seed)
+        return data.load(Path(path), val_fraction, seed)
 
-    def load_eval(self, path: Path, class_names: Sequence[str]) -> AnnotatedImages:
+    def load_eval(self, path: str, class_names: Sequence[str] | None) -> LabelledImages:
         """Its test part, else its validation part, else all."""
-        return data.load_eval(path, class_names)
+        return data.load_eval(Path(path), class_names)
 
-    def augment(self, spec: Preprocessing, source: ImageLike, annotation: MaskFile) -> tuple[Tensor, Tensor]:
+    def augment(self, spec: Preprocessing, source: ImageLike, label: MaskFile) -> tuple[Tensor, Tensor]:
         """A piece at another scale, and its classes (H, W) uint8."""
-        return augment(self.settings, spec, source, annotation)
+        return augment(self.settings, spec, source, label)
 
     def prepared_size(self, spec: Preprocessing, size: Size) -> Size:
         """For windows the size that they slide over, with the image's own shape."""
@@ -66,13 +62,9 @@ class Segmentation(Task):
             return covering
         return super().prepared_size(spec, size)
 
-    def target(self, annotation: MaskFile, size: Size) -> Tensor:
+    def target(self, label: MaskFile, size: Size) -> Tensor:
         """The mask, (height, width) uint8."""
-        return read_mask(annotation, size)
-
-    def collate(self, targets: Sequence[Tensor]) -> Tensor:
-        """(B, H, W) uint8."""
-        return torch.stack(list(targets))
+        return read_mask(label, size)
 
     def make_head(self, backbone: MaxViT, num_classes: int) -> SegmentationHead:
         """The decoder and its classifier."""
@@ -82,52 +74,59 @@ class Segmentation(Task):
         """Cross-entropy, and the Dice loss if it is set."""
         return losses(network(images), targets, self.settings.dice_weight)
 
-    def answers(self, network: nn.Module, images: Tensor, sizes: Sequence[Size]) -> list[Tensor]:
+    def predict(self, network: Forward, images: Tensor, sizes: Sequence[Size]) -> list[Tensor]:
         """The class of each pixel of each image."""
         return [classes_at(one, size) for one, size in zip(self._logits(network, images), sizes, strict=True)]
 
-    def judge(
-        self, network: nn.Module, images: Tensor, sizes: Sequence[Size], targets: Sequence[Tensor]
+    def evaluate(
+        self, network: Forward, images: Tensor, sizes: Sequence[Size], targets: Sequence[Tensor]
     ) -> tuple[dict[str, Tensor], list[Tensor]]:
-        """Cross-entropy at the size of each mask, and the answers."""
-        loss, answers = judge(self._logits(network, images), sizes, targets)
-        return {"loss": loss}, answers
+        """Cross-entropy at the size of each mask, and the predictions."""
+        loss, predictions = classes_and_loss(self._logits(network, images), sizes, targets)
+        return {"loss": loss}, predictions
 
     def metric(self, class_names: Sequence[str]) -> SegmentationMetric:
         """Mean intersection over union."""
         return SegmentationMetric(class_names)
 
-    def draw_prediction(self, image: Image.Image, answer: Tensor, class_names: Sequence[str]) -> Image.Image:
+    def draw_prediction(self, image: Image.Image, prediction: Tensor, class_names: Sequence[str]) -> Image.Image:
         """Classes coloured over the image."""
-        return draw.draw(image, answer, class_names)
+        return draw.draw(image, prediction, class_names)
 
-    def draw_target(self, image: Image.Image, truth: Tensor, class_names: Sequence[str]) -> Image.Image:
+    def draw_target(self, image: Image.Image, target: Tensor, class_names: Sequence[str]) -> Image.Image:
         """The same, and what is ignored as it is."""
-        return draw.draw(image, truth, class_names)
+        return draw.draw(image, target, class_names)
 
-    def summary(self, answer: Tensor, class_names: Sequence[str]) -> str:
+    def summary(self, prediction: Tensor, class_names: Sequence[str]) -> str:
         """The largest classes."""
-        found = list(draw.shares(answer, class_names).items())
+        found = list(draw.shares(prediction, class_names).items())
         more = f" and {len(found) - 5} more" if len(found) > 5 else ""
         return ", ".join(f"{name} {share:.1%}" for name, share in found[:5]) + more
 
-    def to_json(self, answer: Tensor, class_names: Sequence[str]) -> dict[str, Any]:
+    def to_json(self, prediction: Tensor, class_names: Sequence[str]) -> dict[str, Any]:
         """The share of the pixels of each class that is there."""
-        return {"height": answer.shape[0], "width": answer.shape[1], "shares": draw.shares(answer, class_names)}
+        return {
+            "height": prediction.shape[0],
+            "width": prediction.shape[1],
+            "shares": draw.shares(prediction, class_names),
+        }
 
-    def write(self, answers: Iterable[tuple[str, Size, Tensor]], out: Path, class_names: Sequence[str]) -> None:
+    def write(self, predictions: Iterable[tuple[str, Size, Tensor]], out: Path, class_names: Sequence[str]) -> None:
         """A folder of masks."""
-        draw.write_masks(answers, out, class_names)
+        draw.write_masks(predictions, out, class_names)
 
     def export_spec(self, network: nn.Module) -> ExportSpec:
         """The network itself: from images to logits (B, classes, H, W), of a window where windows slide."""
         return ExportSpec(network)
 
-    def _logits(self, network: nn.Module, images: Tensor) -> Tensor:
+    def with_mirror(self, network: Forward) -> Forward:
+        """The mean of the logits."""
+        return Changed(network, lambda images: (network(images) + network(images.flip(-1)).flip(-1)) / 2)
+
+    def _logits(self, network: Forward, images: Tensor) -> Tensor:
         if self.settings.inference == "whole":
             return network(images)
-        window = cast(TaskNetwork, network).preprocessing.image_size
-        return slide(network, images, window, self.settings.slide_stride)
+        return slide(network, images, network.preprocessing.image_size, self.settings.slide_stride)
 
 
 TASK = Segmentation

@@ -15,7 +15,7 @@ from maxvit.tasks.segmentation.settings import SegmentationSettings
 
 
 def augment(
-    settings: SegmentationSettings, spec: Preprocessing, source: ImageLike, annotation: MaskFile
+    settings: SegmentationSettings, spec: Preprocessing, source: ImageLike, label: MaskFile
 ) -> tuple[Tensor, Tensor]:
     """A piece of `spec.image_size`, normalised, (C, H, W), and its classes (H, W) uint8.
 
@@ -25,7 +25,7 @@ def augment(
         MaxViTError: If image or mask cannot be read.
     """
     decoded = decode(source, spec)
-    mask = read_mask(annotation, (decoded.height, decoded.width))
+    mask = read_mask(label, (decoded.height, decoded.width))
     pixels, classes = _transform(settings, spec)(tv_tensors.Image(decoded), tv_tensors.Mask(mask))
     return normalise(spec, pixels.permute(1, 2, 0).numpy()), classes.as_subclass(Tensor).to(torch.uint8)
 

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from maxvit.data.annotated import AnnotatedImages, AnnotatedSplits, draw_out
-from maxvit.data.dataset import class_numbers, refuse_unknown
+from maxvit.data.dataset import LabelledImages, Splits, class_numbers, draw_out, refuse_unknown
 from maxvit.data.finding import NO_MASK, PassedOver, find_images, normal, say_passed_over
 from maxvit.errors import MaxViTError
 from maxvit.tasks.segmentation.masks import IGNORED, Key, MaskFile, read_values
@@ -45,7 +44,7 @@ _UNSPLIT = _Layout(train=("images", "masks"), val=())
 _LAYOUTS = (_OWN, _ADE20K, _COCO_STUFF, _UNSPLIT)
 
 
-def load(path: Path, val_fraction: float, seed: int) -> AnnotatedSplits:
+def load(path: Path, val_fraction: float, seed: int) -> Splits:
     """Read a data set of one of the layouts of docs/segmentation.md.
 
     Raises:
@@ -63,10 +62,10 @@ def load(path: Path, val_fraction: float, seed: int) -> AnnotatedSplits:
             )
         train, val = draw_out(train, val_fraction, seed)
     has_test = layout.test is not None and (path / layout.test[0]).is_dir()
-    return AnnotatedSplits(train, val, _pair(path, layout.test, key, class_names) if layout.test and has_test else None)
+    return Splits(train, val, _pair(path, layout.test, key, class_names) if layout.test and has_test else None)
 
 
-def load_eval(path: Path, class_names: Sequence[str]) -> AnnotatedImages:
+def load_eval(path: Path, class_names: Sequence[str] | None) -> LabelledImages:
     """The test part, else the validation part, else all, with the classes numbered as a network has them.
 
     Raises:
@@ -74,6 +73,7 @@ def load_eval(path: Path, class_names: Sequence[str]) -> AnnotatedImages:
     """
     layout = _find_layout(path)
     found = _named_classes(path, layout)
+    class_names = _class_names(path, layout) if class_names is None else class_names
     if found is None:  # the masks hold indices, and no more is said
         found = list(class_names)
     refuse_unknown(found, class_names, lambda name: f"{name!r} of {path}")
@@ -105,7 +105,7 @@ def _find_layout(path: Path) -> _Layout:
     )
 
 
-def _pair(path: Path, part: Sequence[str], key: Key, class_names: list[str]) -> AnnotatedImages:
+def _pair(path: Path, part: Sequence[str], key: Key, class_names: list[str]) -> LabelledImages:
     """Every image of a folder with the mask of its name."""
     images_folder = path / part[0]
     masks_folder = _masks_folder(path, part)
@@ -127,7 +127,7 @@ def _pair(path: Path, part: Sequence[str], key: Key, class_names: list[str]) -> 
     ]
     names = [str(image.relative_to(images_folder)) for image, _ in pairs]
     files = [MaskFile(mask, key) for _, mask in pairs]
-    return AnnotatedImages([image for image, _ in pairs], files, class_names, names, passed_over=passed_over)
+    return LabelledImages([image for image, _ in pairs], files, class_names, names, passed_over=passed_over)
 
 
 def _masks(folder: Path) -> list[Path]:

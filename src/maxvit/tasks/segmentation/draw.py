@@ -33,15 +33,15 @@ def draw(image: Image.Image, classes: Tensor, class_names: Sequence[str]) -> Ima
         classes: (height, width) uint8.
         class_names: For the legend of the largest classes, as many as find room; small images have none.
     """
-    answer, pixels = classes.numpy(), np.asarray(image.convert("RGB"))
-    colours = palette()[answer]
-    edge = np.zeros(answer.shape, dtype=bool)
-    edge[:-1] |= answer[:-1] != answer[1:]
-    edge[:, :-1] |= answer[:, :-1] != answer[:, 1:]
+    prediction, pixels = classes.numpy(), np.asarray(image.convert("RGB"))
+    colours = palette()[prediction]
+    edge = np.zeros(prediction.shape, dtype=bool)
+    edge[:-1] |= prediction[:-1] != prediction[1:]
+    edge[:, :-1] |= prediction[:, :-1] != prediction[:, 1:]
     mixed = np.where(edge[..., None], colours, (pixels.astype(np.uint16) + colours) // 2)
-    plain = answer == IGNORED
+    plain = prediction == IGNORED
     if BACKGROUND in class_names:
-        plain |= (answer == list(class_names).index(BACKGROUND)) & ~edge
+        plain |= (prediction == list(class_names).index(BACKGROUND)) & ~edge
     drawn = Image.fromarray(np.where(plain[..., None], pixels, mixed).astype(np.uint8))
     if min(drawn.size) >= LEGEND_FROM:
         _legend(drawn, list(shares(classes, class_names).items()), class_names)
@@ -76,11 +76,11 @@ def _legend(drawn: Image.Image, found: list[tuple[str, float]], class_names: Seq
         pen.text((4, top + 1), text, "white" if dark else "black", font)
 
 
-def write_masks(answers: Iterable[tuple[str, Size, Tensor]], out: Path, class_names: Sequence[str]) -> None:
+def write_masks(predictions: Iterable[tuple[str, Size, Tensor]], out: Path, class_names: Sequence[str]) -> None:
     """A folder of palette PNGs whose values are the classes, which get there once all are made; last `classes.txt`.
 
     Args:
-        answers: Name of the image, its size, its classes (height, width) uint8.
+        predictions: Name of the image, its size, its classes (height, width) uint8.
         out: The folder, which must be new or empty.
         class_names: Of the network.
 
@@ -103,7 +103,7 @@ def write_masks(answers: Iterable[tuple[str, Size, Tensor]], out: Path, class_na
         raise MaxViTError(f"cannot write {out}: {error.strerror}; choose a folder that can be written to") from error
     try:
         taken: set[Path] = set()
-        for name, _, classes in answers:
+        for name, _, classes in predictions:
             file = folder / _free_name(name, taken)
             file.parent.mkdir(parents=True, exist_ok=True)
             mask = Image.fromarray(classes.numpy())

@@ -42,28 +42,28 @@ class MaskFile:
     key: Key
 
 
-def read_mask(annotation: MaskFile, size: Size) -> Tensor:
+def read_mask(label: MaskFile, size: Size) -> Tensor:
     """The class of each pixel, (height, width) uint8, 255 where none is asked for.
 
     Args:
-        annotation: The mask.
+        label: The mask.
         size: Of its image, upright.
 
     Raises:
         MaxViTError: If the file is missing or damaged, has colours, another size or a value of no class.
     """
-    values = read_values(annotation.path)
+    values = read_values(label.path)
     if values.shape != tuple(size):
         raise MaxViTError(
-            f"mask {annotation.path} has {values.shape[0]} x {values.shape[1]} pixels (height x width) and its image, "
+            f"mask {label.path} has {values.shape[0]} x {values.shape[1]} pixels (height x width) and its image, "
             f"upright, {size[0]} x {size[1]}: give both one size"
         )
-    classes = torch.tensor(annotation.key.classes, dtype=torch.int16)[torch.from_numpy(values).long()]
+    classes = torch.tensor(label.key.classes, dtype=torch.int16)[torch.from_numpy(values).long()]
     if (unknown := classes == _UNKNOWN).any():
         value = int(values[unknown.numpy()][0])
-        allowed = [v for v, known in enumerate(annotation.key.classes) if known != _UNKNOWN]
+        allowed = [v for v, known in enumerate(label.key.classes) if known != _UNKNOWN]
         raise MaxViTError(
-            f"mask {annotation.path} has the value {value} at {int(unknown.sum())} pixels; values are "
+            f"mask {label.path} has the value {value} at {int(unknown.sum())} pixels; values are "
             f"{allowed[0]} to {allowed[-2]}, and 255 where a pixel is ignored: correct it, or name more classes"
         )
     return classes.to(torch.uint8)

@@ -10,13 +10,13 @@ from maxvit.tasks.segmentation.masks import IGNORED
 
 
 class SegmentationMetric:
-    """Figures of answers (h, w) and targets (h, w), of which 255 is ignored; all pixels count alike, as in the field.
+    """Metrics of predictions (h, w) and targets (h, w), of which 255 is ignored; all pixels count alike.
 
     Args:
-        class_names: What an answer can be.
+        class_names: What an prediction can be.
 
     Attributes:
-        counts: (K, K) int64, pixels of each true class (row) and each class that was answered.
+        counts: (K, K) int64, pixels of each true class (row) and each class that was predicted.
     """
 
     def __init__(self, class_names: Sequence[str]) -> None:
@@ -28,11 +28,11 @@ class SegmentationMetric:
         self.class_names = list(class_names)
         self.counts = torch.zeros(len(class_names), len(class_names), dtype=torch.int64)
 
-    def add(self, answers: Sequence[Tensor], targets: Sequence[Tensor]) -> None:
-        """Count some images, answers and targets (h, w) uint8."""
-        for answer, truth in zip(answers, targets, strict=True):
+    def add(self, predictions: Sequence[Tensor], targets: Sequence[Tensor]) -> None:
+        """Count some images, predictions and targets (h, w) uint8."""
+        for prediction, truth in zip(predictions, targets, strict=True):
             found = self._count(
-                answer.long(), truth.long(), len(self.class_names), ignore_index=IGNORED, validate_args=False
+                prediction.long(), truth.long(), len(self.class_names), ignore_index=IGNORED, validate_args=False
             )
             self.counts += found.to(torch.int64)
 
@@ -68,7 +68,7 @@ class SegmentationMetric:
         ]
 
     def _pixels(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Of each class, (K,) float64: answered and true, answered or true, true."""
+        """Of each class, (K,) float64: predicted and true, predicted or true, true."""
         right, true = self.counts.diagonal().double(), self.counts.sum(1).double()
         return right, true + self.counts.sum(0) - right, true
 

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from maxvit.config import Size
 from maxvit.tasks.segmentation.masks import IGNORED
+from maxvit.tasks.task import Forward
 
 _CLASSES_AT_ONCE = 16  # of logits at the size of a photograph, where 150 would fill the memory
 
@@ -18,7 +19,7 @@ def covering_size(size: Size, window: Size) -> Size:
     return max(window[0], round(size[0] * factor)), max(window[1], round(size[1] * factor))
 
 
-def slide(network: nn.Module, images: Tensor, window: Size, stride: float) -> Tensor:
+def slide(network: Forward, images: Tensor, window: Size, stride: float) -> Tensor:
     """Logits (B, K, H, W), the mean over the windows that a pixel lies in.
 
     Args:
@@ -58,13 +59,13 @@ def classes_and_loss_at(logits: Tensor, size: Size, truth: Tensor) -> tuple[Tens
 def _resized(logits: Tensor, size: Size, truth: Tensor | None) -> tuple[Tensor, Tensor]:
     """Classes and loss, some classes at a time; with no truth the loss is 0."""
     best = torch.full(size, -torch.inf, device=logits.device)
-    answer = torch.zeros(size, dtype=torch.uint8, device=logits.device)
+    prediction = torch.zeros(size, dtype=torch.uint8, device=logits.device)
     total, of_truth = best.clone(), torch.zeros_like(best)  # log of the sum of exponentials; the true class's logit
     for first in range(0, len(logits), _CLASSES_AT_ONCE):
         some = logits[None, first : first + _CLASSES_AT_ONCE].float()
         some = F.interpolate(some, size=size, mode="bilinear")[0]  # (<= 16, h, w)
         top, which = some.max(0)
-        answer = torch.where(top > best, (which + first).to(torch.uint8), answer)
+        prediction = torch.where(top > best, (which + first).to(torch.uint8), prediction)
         best = torch.maximum(best, top)
         if truth is not None:
             total = torch.logaddexp(total, some.logsumexp(0))
@@ -72,16 +73,16 @@ def _resized(logits: Tensor, size: Size, truth: Tensor | None) -> tuple[Tensor, 
             here = (place >= 0) & (place < len(some))
             of_truth = torch.where(here, some.gather(0, place.clamp(0, len(some) - 1)[None])[0], of_truth)
     if truth is None:
-        return answer.cpu(), logits.new_zeros(())
+        return prediction.cpu(), logits.new_zeros(())
     labelled = truth != IGNORED
     loss = torch.where(labelled, total - of_truth, 0).sum() / labelled.sum().clamp(min=1)
-    return answer.cpu(), loss
+    return prediction.cpu(), loss
 
 
-def judge(logits: Tensor, sizes: Sequence[Size], targets: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
-    """Mean over the images of the loss at the size of each, and the answers."""
+def classes_and_loss(logits: Tensor, sizes: Sequence[Size], targets: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
+    """Mean over the images of the loss at the size of each, and the predictions."""
     pairs = [
         classes_and_loss_at(one, size, truth.to(one.device))
         for one, size, truth in zip(logits, sizes, targets, strict=True)
     ]
-    return torch.stack([loss for _, loss in pairs]).mean(), [answer for answer, _ in pairs]
+    return torch.stack([loss for _, loss in pairs]).mean(), [prediction for prediction, _ in pairs]

@@ -10,7 +10,7 @@ Decoder = Literal["upernet", "unet", "fpn"]
 
 
 class SegmentationSettings(TaskSettings):
-    """Decoder, loss, augmentation, and how whole images are answered."""
+    """Decoder, loss, augmentation, and how whole images are predicted."""
 
     name: Literal["segmentation"] = "segmentation"
     decoder: Decoder = Field("upernet", description="unet: the finest edges; fpn: the cheapest")

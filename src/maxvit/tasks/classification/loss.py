@@ -1,5 +1,6 @@
-"""Image classification: the network's own head, its loss, accuracy."""
+"""The loss of a classifier, and its accuracy."""
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -7,19 +8,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from maxvit.layers.exact import widest
-from maxvit.model import MaxViT
 
 Loss = Literal["softmax", "sigmoid"]
 
 
-class Classification(nn.Module):
-    """A network and how it is judged.
+class ClassificationLosses(nn.Module):
+    """From images and targets to a classifier's loss and accuracy.
 
     Args:
         network: Anything from images (B, C, H, W) to logits (B, classes).
         label_smoothing: Share of each target that is spread over all classes, while training.
-        loss: "softmax": cross-entropy; "sigmoid": binary cross-entropy, summed over classes, each of which is a
-            question of its own (several labels, ImageNet-21K).
+        loss: "softmax": cross-entropy; "sigmoid": binary cross-entropy, summed over the classes, which are independent
+            (several labels, ImageNet-21K).
         class_weights: (classes,), of the images of each class in the training loss; None: all alike.
         several: Images have any number of labels each, so that no first answer is right or wrong: the loss is all.
     """
@@ -28,7 +28,7 @@ class Classification(nn.Module):
 
     def __init__(
         self,
-        network: MaxViT,
+        network: Callable[[Tensor], Tensor],
         label_smoothing: float = 0.0,
         loss: Loss = "softmax",
         class_weights: Tensor | None = None,
@@ -44,15 +44,16 @@ class Classification(nn.Module):
 
         Args:
             images: (B, C, H, W).
-            labels: (B,) int64; or (B, classes) floating point, a share or 0 and 1 for each class.
+            labels: (B,) int64; or (B, classes), floating point or bool: a share, or 0 and 1 for each class.
 
         Returns:
-            "loss" and, but of several labels, "accuracy", scalars. Of shares the largest ones are right.
+            "loss" and, unless `several`, "accuracy", scalars. The largest share is right.
         """
-        return self.judge(self.network(images), labels)
+        return self.of_logits(self.network(images), labels)
 
-    def judge(self, logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """The same from what the network answers, (B, classes)."""
+    def of_logits(self, logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """The same from what the network gives, (B, classes)."""
+        labels = labels.to(logits.dtype) if labels.dtype == torch.bool else labels
         smoothing, weights = (self.label_smoothing, self.class_weights) if self.training else (0.0, None)
         if self.loss == "softmax":
             losses = F.cross_entropy(logits, labels, weights, label_smoothing=smoothing, reduction="none")
@@ -69,10 +70,10 @@ class Classification(nn.Module):
 
 def _is_right(logits: Tensor, labels: Tensor) -> Tensor:
     """(B,) bool."""
-    answers = logits.argmax(1)
+    predicted = logits.argmax(1)
     if labels.ndim == 1:
-        return answers == labels
-    shares = labels.gather(1, answers[:, None])[:, 0]
+        return predicted == labels
+    shares = labels.gather(1, predicted[:, None])[:, 0]
     return (shares > 0) & (shares == labels.amax(1))
 
 

@@ -1,0 +1,202 @@
+"""Image classification: one class of many, or any number of them (multi-label)."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torchvision.transforms.v2 import MixUp
+
+from maxvit.config import THRESHOLD, MaxViTConfig, Preprocessing, Size
+from maxvit.data.dataset import LabelledImages, Splits
+from maxvit.data.images import ImageLike
+from maxvit.data.transforms import normalise, preprocess, target_size
+from maxvit.errors import MaxViTError
+from maxvit.model import MaxViT
+from maxvit.tasks.classification.augment import training_transform
+from maxvit.tasks.classification.data import are_several, as_target, check_labels, load_held_out, load_splits
+from maxvit.tasks.classification.loss import ClassificationLosses, balanced_weights
+from maxvit.tasks.classification.metric import EitherMetric
+from maxvit.tasks.classification.multi_label import MultiLabelMetric
+from maxvit.tasks.classification.predictions import Best, best_classes
+from maxvit.tasks.classification.settings import ClassificationSettings
+from maxvit.tasks.classification.single_label import AccuracyMetric, SingleLabelMetric
+from maxvit.tasks.task import Cell, Changed, Forward, Task, TaskSettings
+
+SMALLEST = torch.finfo(torch.float32).tiny  # probability, whose logarithm is finite
+BELOW_1 = 1 - 2**-24  # the largest float32 below 1
+
+
+class Classification(Task):
+    """The classes of an image. The network is a `MaxViT`; a prediction is its probabilities (classes,) float32.
+
+    A target is a class () int64; shares of classes (classes,) float32; or, with the sigmoid loss, which classes there
+    are, (classes,) bool.
+    """
+
+    name = "classification"
+    Settings: ClassVar[type[TaskSettings]] = ClassificationSettings
+    recipe = "folder"
+    batch_size = 32
+    fits: ClassVar[tuple[str, ...] | None] = None
+    settings: ClassificationSettings
+
+    @classmethod
+    def for_config(cls, config: MaxViTConfig) -> Self:
+        """The task of a network, by what its configuration says of its outputs."""
+        if config.multi_label:
+            return cls(ClassificationSettings(loss="sigmoid", threshold=config.threshold))
+        return cls(ClassificationSettings())
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether classes are independent."""
+        return self.settings.loss == "sigmoid"
+
+    def load(self, path: str, val_fraction: float, seed: int) -> Splits:
+        """A folder of class folders, a list, shards, or the digits."""
+        return load_splits(path, val_fraction, seed)
+
+    def load_eval(self, path: str, class_names: Sequence[str] | None) -> LabelledImages:
+        """The test part, else the validation part, else all."""
+        return load_held_out(path, None if class_names is None else list(class_names))
+
+    def check(self, images: LabelledImages) -> None:
+        """Refuse several classes for an image where the loss takes one."""
+        check_labels(images, self.settings.loss)
+
+    def augment(self, spec: Preprocessing, source: ImageLike, label: Any) -> tuple[Tensor, Tensor]:
+        """A piece of the image, changed as `augmentation` says, and its target."""
+        settings = self.settings
+        change = _transform(spec.image_size, settings.augmentation, settings.rand_augment, spec)
+        return normalise(spec, change(source).permute(1, 2, 0).numpy()), as_target(label, settings.loss)
+
+    def augmented_size(self, spec: Preprocessing, size: Size) -> Size:
+        """The size of evaluation."""
+        return target_size(spec, size)
+
+    def mix(self, images: Tensor, targets: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
+        """MixUp."""
+        if not self.settings.mixup:
+            return images, targets
+        targets = targets.to(images.dtype) if targets.dtype == torch.bool else targets
+        mixed: tuple[Tensor, Tensor] = MixUp(alpha=self.settings.mixup, num_classes=num_classes)(images, targets)
+        return mixed
+
+    def prepare(self, spec: Preprocessing, image: ImageLike) -> Tensor:
+        """The centre of the image, as its weights expect."""
+        return preprocess(spec, image)
+
+    def target(self, label: Any, size: Size) -> Tensor:
+        """Whatever the size."""
+        return as_target(label, self.settings.loss)
+
+    def names(self, class_names: Sequence[str] | None, config: MaxViTConfig) -> list[str]:
+        """Where they are not known, numbers."""
+        if config.num_classes == 0:
+            raise MaxViTError("the network has no classifier: give it one with reset_classifier, or load another file")
+        return list(class_names or [f"class {i}" for i in range(config.num_classes)])
+
+    def make_network(self, backbone: MaxViT, class_names: Sequence[str], new_head: bool) -> MaxViT:
+        """The network itself, with a new classifier unless it has one for these classes."""
+        if new_head or backbone.class_names != list(class_names):  # also for as many classes, but others
+            backbone.reset_classifier(len(class_names), class_names=class_names)
+        backbone.config = dataclasses.replace(backbone.config, multi_label=self.multi_label, threshold=THRESHOLD)
+        return backbone
+
+    def objective(self, network: nn.Module, images: LabelledImages) -> ClassificationLosses:
+        """With the weights of the classes, and the accuracy where an image has one class."""
+        settings, weights = self.settings, None
+        if settings.class_weights == "balanced":
+            labels = torch.as_tensor(np.asarray(images.labels))
+            if labels.ndim == 2:
+                raise MaxViTError("task.class_weights is balanced, which takes images with one class each: use equal")
+            weights = balanced_weights(labels, len(images.class_names)).to(next(network.parameters()))
+        several = self.multi_label and are_several(images)
+        return ClassificationLosses(network, settings.label_smoothing, settings.loss, weights, several)
+
+    def losses(self, network: nn.Module, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """Loss and accuracy, all classes alike."""
+        return ClassificationLosses(network, self.settings.label_smoothing, self.settings.loss)(images, targets)
+
+    def predict(self, network: Forward, images: Tensor, sizes: Sequence[Size]) -> list[Tensor]:
+        """The probabilities."""
+        return list(self.probabilities(network(images).float()).cpu())
+
+    def evaluate(
+        self, network: Forward, images: Tensor, sizes: Sequence[Size], targets: Sequence[Tensor]
+    ) -> tuple[dict[str, Tensor], list[Tensor]]:
+        """The loss, without smoothing and weights, and the probabilities."""
+        logits, labels = network(images), self.collate(targets)
+        loss = ClassificationLosses(network, loss=self.settings.loss).eval().of_logits(logits, labels.to(logits.device))
+        return {"loss": loss["loss"]}, list(self.probabilities(logits.detach().float()).cpu())
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Of each class, (B, classes)."""
+        return logits.sigmoid() if self.multi_label else logits.softmax(-1)
+
+    def logits(self, probabilities: Tensor) -> Tensor:
+        """What `probabilities` makes these of, finite."""
+        if self.multi_label:
+            return probabilities.clamp(SMALLEST, BELOW_1).logit()
+        return probabilities.clamp(min=SMALLEST).log()
+
+    def from_export(self, outputs: Sequence[Tensor], from_pixels: bool) -> Tensor:
+        """Logits; a file that takes pixels gives probabilities."""
+        return self.logits(outputs[0]) if from_pixels else outputs[0]
+
+    def with_mirror(self, network: Forward) -> Forward:
+        """The mean of both probabilities."""
+
+        def both(images: Tensor) -> Tensor:
+            probabilities = [self.probabilities(network(view).float()) for view in (images, images.flip(-1))]
+            return self.logits((probabilities[0] + probabilities[1]) / 2)
+
+        return Changed(network, both)
+
+    def mean(self, predictions: Sequence[Tensor]) -> Tensor:
+        """The mean of the probabilities."""
+        return (sum(p.double() for p in predictions) / len(predictions)).float()  # type: ignore[union-attr]
+
+    def metric(self, class_names: Sequence[str]) -> EitherMetric:
+        """Accuracy and calibration; mean average precision where images have any number of labels."""
+        return EitherMetric(
+            lambda: SingleLabelMetric(class_names, self.multi_label),
+            lambda: MultiLabelMetric(class_names, self.settings.threshold),
+        )
+
+    def val_metric(self, class_names: Sequence[str]) -> EitherMetric:
+        """Accuracy alone; or mean average precision, and the threshold that is best for F1."""
+        return EitherMetric(AccuracyMetric, lambda: MultiLabelMetric(class_names, self.settings.threshold))
+
+    def settle(self, network: MaxViT, metrics: Mapping[str, float]) -> None:
+        """The threshold."""
+        if "threshold" in metrics:
+            network.config = dataclasses.replace(network.config, threshold=metrics["threshold"])
+
+    def best(self, prediction: Tensor, class_names: Sequence[str]) -> Best:
+        """The most probable classes."""
+        threshold = self.settings.threshold if self.multi_label else None
+        return best_classes(prediction, class_names, self.settings.top_k, threshold)
+
+    def summary(self, prediction: Tensor, class_names: Sequence[str]) -> str:
+        """The best classes; multi-label, those that reach the threshold."""
+        return self.best(prediction, class_names).as_line()
+
+    def to_json(self, prediction: Tensor, class_names: Sequence[str]) -> dict[str, Any]:
+        """ "classes", the most probable first."""
+        return self.best(prediction, class_names).as_json()
+
+    def row(self, prediction: Tensor, class_names: Sequence[str]) -> dict[str, Cell]:
+        """The best classes, and multi-label the answer."""
+        top_k = min(self.settings.top_k, len(class_names))
+        return self.best(prediction, class_names).as_row(top_k)
+
+
+_transform = lru_cache(maxsize=256)(training_transform)  # one for each size
+
+
+TASK = Classification

@@ -1,0 +1,48 @@
+"""Labelled images to classify, whatever they come in, with labels as a loss wants them."""
+
+import numpy as np
+import torch
+
+from maxvit.data.builtin import DIGITS, load_digits
+from maxvit.data.dataset import LabelledImages, Splits, in_classes
+from maxvit.data.load import load_eval, load_images
+from maxvit.errors import MaxViTError
+from maxvit.tasks.classification.loss import Loss
+
+
+def load_splits(path: str, val_fraction: float, seed: int) -> Splits:
+    """The digits by their name; a folder, a list or shards by their path or URL: see `load_images`."""
+    return load_digits() if path == DIGITS else load_images(path, val_fraction, seed)
+
+
+def load_held_out(path: str, class_names: list[str] | None) -> LabelledImages:
+    """The images to evaluate on; see `load_eval`."""
+    if path != DIGITS:
+        return load_eval(path, class_names)
+    test = load_digits().test
+    assert test is not None
+    return in_classes(test, class_names, DIGITS)
+
+
+def are_several(images: LabelledImages) -> bool:
+    """Whether images have any number of classes each."""
+    return np.asarray(images.labels[:1]).dtype == bool
+
+
+def check_labels(images: LabelledImages, loss: Loss) -> None:
+    """Refuse, by `MaxViTError`, labels that do not fit the loss."""
+    labels = np.asarray(images.labels)
+    classes = len(images.class_names)
+    if labels.ndim != 1 and labels.shape[1:] != (classes,):
+        raise MaxViTError(f"labels have shape {labels.shape}: give one number an image, or (images, {classes}) shares")
+    if labels.ndim == 2 and loss == "softmax" and len(wrong := np.flatnonzero(~(abs(labels.sum(1) - 1) <= 1e-3))):
+        raise MaxViTError(
+            f"the labels of {images.names[wrong[0]]} sum to {labels[wrong[0]].sum():g}: images have several classes "
+            "each, or none, and task.loss is softmax, which takes one or shares that sum to 1: set task.loss=sigmoid"
+        )
+
+
+def as_target(label: object, loss: Loss) -> torch.Tensor:
+    """A class () int64; shares (classes) float32; or which there are (classes) bool, where the loss is sigmoid."""
+    target = torch.as_tensor(np.asarray(label))
+    return target.float() if target.dtype == torch.bool and loss == "softmax" else target

@@ -1,0 +1,57 @@
+"""What probabilities say: the best classes, as a line, as plain values and as a row."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from maxvit.tasks.task import Cell
+
+
+class Best(NamedTuple):
+    """The most probable classes of an image.
+
+    Attributes:
+        classes: Name and probability, the most probable first.
+        answered: Multi-label: how many of them, the first ones, reach the threshold. None: one class of many is the
+            answer, the first.
+    """
+
+    classes: list[tuple[str, float]]
+    answered: int | None
+
+    def as_line(self) -> str:
+        """ "cat 90.0%, dog 7.0%"; multi-label, only answers, or "none (highest: red 4.0%)" without one."""
+        said = [f"{name} {p:.1%}" for name, p in self.classes]
+        return f"none (highest: {said[0]})" if self.answered == 0 else ", ".join(said[: self.answered])
+
+    def as_json(self) -> dict[str, Any]:
+        """The classes; multi-label, with whether each is answered."""
+        classes: list[dict[str, Any]] = [{"class": name, "probability": p} for name, p in self.classes]
+        if self.answered is not None:
+            classes = [{**one, "answered": place < self.answered} for place, one in enumerate(classes)]
+        return {"classes": classes}
+
+    def as_row(self, top_k: int) -> dict[str, Cell]:
+        """Multi-label "answer", joined by |; class_1, probability_1 and so on."""
+        row: dict[str, Cell] = {}
+        if self.answered is not None:
+            row["answer"] = "|".join(name for name, _ in self.classes[: self.answered])
+        for place, (name, probability) in enumerate(self.classes[:top_k], 1):
+            row |= {f"class_{place}": name, f"probability_{place}": probability}
+        return row
+
+
+def best_classes(probabilities: Tensor, class_names: Sequence[str], top_k: int, threshold: float | None) -> Best:
+    """Names and probabilities of the most probable classes.
+
+    Args:
+        probabilities: (classes,).
+        class_names: One per class.
+        top_k: How many; fewer if there are fewer.
+        threshold: Multi-label: all classes that reach it are among them. None: one class of many is the answer.
+    """
+    answered = None if threshold is None else int((probabilities >= threshold).sum())
+    best = probabilities.topk(min(max(top_k, answered or 0), len(class_names)))
+    pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+    return Best([(class_names[c], p) for c, p in pairs], answered)

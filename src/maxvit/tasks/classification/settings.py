@@ -1,0 +1,27 @@
+"""What can be set of classification: the section `task` of a recipe."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from maxvit.tasks.classification.augment import Augmentation
+from maxvit.tasks.classification.loss import Loss
+from maxvit.tasks.task import TaskSettings
+
+
+class ClassificationSettings(TaskSettings):
+    """Loss, augmentation, and what is answered."""
+
+    name: Literal["classification"] = "classification"
+    loss: Loss = Field("softmax", description="sigmoid: each class is a yes/no question (multi-label)")
+    label_smoothing: float = Field(0.1, ge=0, lt=1)
+    class_weights: Literal["equal", "balanced"] = Field("equal", description="balanced: rare classes count as much")
+    augmentation: Augmentation = "photos"
+    rand_augment: tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0, le=30)]] = Field(
+        (2, 15), description="layers and magnitude, 0 to 30, of the photos' augmentation"
+    )
+    mixup: float = Field(0, ge=0, description="alpha of MixUp; 0: none")
+    threshold: float | None = Field(
+        None, ge=0, le=1, description="multi-label: the probability of an answer; null: the best for F1 in validation"
+    )
+    top_k: int = Field(5, ge=1, description="classes to name in a prediction; multi-label: and all answers")
