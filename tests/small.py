@@ -10,7 +10,7 @@ SETTINGS = [
     "model.name=maxvit_micro",
     "data.image_size=32",
     "data.batch_size=8",
-    "data.augmentation=characters",
+    "task.augmentation=characters",
     "optimization.epochs=2",
     "optimization.warmup_epochs=0",
 ]

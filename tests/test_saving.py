@@ -9,7 +9,7 @@ from torch import nn
 
 from maxvit import MaxViT, MaxViTConfig, MaxViTError, create_model, load_network
 from maxvit.config import Preprocessing
-from maxvit.tasks import make_network, make_task
+from maxvit.tasks import make_task
 
 CONFIG = MaxViTConfig(
     stem_channels=4, channels=(4, 8, 8, 12), depths=(1, 1, 1, 1), head_dim=4, num_classes=2, image_size=(64, 96),
@@ -117,7 +117,7 @@ def test_what_cannot_be_saved_makes_no_repository(model, monkeypatch):
 
 def test_a_task_s_head_is_followed_where_its_class_names_say_so_and_else_refused(tmp_path):
     path, scores = tmp_path / "a.safetensors", [str(score) for score in range(1, 11)]
-    network = make_network(make_task({"name": "aesthetics"}), create_model("maxvit_micro"), scores).eval()
+    network = make_task({"name": "aesthetics"}).make_network(create_model("maxvit_micro"), scores).eval()
     network.head.scores = nn.Linear(network.head.scores.in_features, 5)
     with pytest.raises(MaxViTError, match=r"head\.scores\.weight has shape \(5, \d+\), wanted is \(10, \d+\)"):
         network.save(path)

@@ -11,7 +11,7 @@ import torch
 
 from maxvit.config import Preprocessing
 from maxvit.data.folder import load_folder
-from maxvit.data.loading import evaluation_loader, training_loader
+from loaders import evaluation_loader, training_loader
 from small import SETTINGS, write_images
 
 PROGRAM = Path(__file__).with_name("without_unix.py")

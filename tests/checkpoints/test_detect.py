@@ -21,7 +21,7 @@ from maxvit import (
 )
 from maxvit.checkpoints.timm import save_for_timm, to_timm
 from maxvit.config import Preprocessing, official_preprocessing
-from maxvit.tasks.classification import Classification
+from maxvit.tasks.classification.loss import ClassificationLosses
 from official import CHECKPOINT
 
 CONFIG = MaxViTConfig(
@@ -163,6 +163,6 @@ def test_a_network_of_a_16_bit_file_answers_is_exported_and_learns(tmp_path, dty
     assert sum(p for _, p in answer.classes) == pytest.approx(1)
     model = load_model(tmp_path / "f.safetensors")
     assert export_model(model, tmp_path / "f.onnx").verification.relative < 1e-4
-    losses = Classification(model.train())(torch.randn(2, 3, 64, 64), torch.tensor([0, 1]))
+    losses = ClassificationLosses(model.train())(torch.randn(2, 3, 64, 64), torch.tensor([0, 1]))
     losses["loss"].backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())

@@ -79,7 +79,7 @@ def test_a_data_folder_that_is_empty(refused_training, tmp_path):
 
 def test_a_run_folder_that_would_be_a_class_of_the_next_run(refused, images, small, monkeypatch):
     sentence = refused("train", images, *small, "--out", images / "runs" / "one")
-    assert sentence.startswith(f"{images / 'runs' / 'one'} lies in {images}, where each folder is a class")
+    assert sentence.startswith(f"{images / 'runs' / 'one'} is in {images}, whose folders are data")
     monkeypatch.chdir(images)
     assert "runs/" in refused("train", ".", *small)
     assert not (images / "runs").exists()

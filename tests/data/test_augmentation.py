@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from maxvit.data.augmentation import training_transform
+from maxvit.tasks.classification.augment import training_transform
 
 SIZE = (37, 53)
 CHANGING = ["characters", "photos"]

@@ -5,11 +5,11 @@ import pytest
 import torch
 from PIL import Image
 
+from loaders import evaluation_loader, training_loader
 from maxvit.config import MaxViTConfig, Preprocessing
 from maxvit.data.bucketing import find_buckets
 from maxvit.data.dataset import LabelledImages
 from maxvit.data.images import decode, read_size
-from maxvit.data.loading import evaluation_loader, training_loader
 from maxvit.data.transforms import preprocess, target_size
 from maxvit.errors import MaxViTError
 from maxvit.inference.evaluate import evaluate
@@ -105,19 +105,19 @@ def test_loaders_give_batches_of_one_size():
 def test_evaluation_answers_in_the_order_of_the_images_whatever_their_sizes():
     network, data = model(), pictures()
     result = evaluate(network, data, batch_size=3)
-    assert result.indices.tolist() == list(range(len(data)))
-    assert result.labels.tolist() == list(data.labels)
+    assert [sample.index for sample in result.samples] == list(range(len(data)))
+    assert [int(sample.target) for sample in result.samples] == list(data.labels)
+    probabilities = torch.stack([sample.prediction for sample in result.samples]).numpy()
     with torch.inference_mode():
         alone = torch.cat([network(preprocess(ASPECT, source)[None]).softmax(1) for source in data.sources])
-    assert np.abs(result.probabilities - alone.numpy()).max() < 1e-6
-    assert len({row.tobytes() for row in result.probabilities}) == len(data)  # no two answers are alike
+    assert np.abs(probabilities - alone.numpy()).max() < 1e-6
+    assert len({row.tobytes() for row in probabilities}) == len(data)  # no two answers are alike
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 64])
 def test_an_answer_does_not_depend_on_what_an_image_travels_with(batch_size):
     network, sources = model(), list(pictures().sources)
-    alone = [Predictor(network, top_k=3)([source])[0].classes for source in sources]
-    together = Predictor(network, top_k=3, batch_size=batch_size)(sources)
+    alone = [Predictor(network)([source])[0].value for source in sources]
+    together = Predictor(network, batch_size=batch_size)(sources)
     for one, other in zip(alone, together, strict=True):
-        assert [name for name, _ in one] == [name for name, _ in other.classes]
-        assert [p for _, p in one] == pytest.approx([p for _, p in other.classes], abs=1e-6)
+        torch.testing.assert_close(other.value, one, rtol=0, atol=1e-6)

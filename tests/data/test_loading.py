@@ -7,9 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
+from loaders import evaluation_loader, training_loader
 from maxvit.config import Preprocessing
 from maxvit.data.dataset import LabelledImages
-from maxvit.data.loading import evaluation_loader, training_loader
 from maxvit.data.transforms import normalise, preprocess
 
 SPEC = Preprocessing(image_size=(32, 41))
@@ -31,9 +31,9 @@ def train(data, batch_size=4, workers=0, seed=5, epoch=0, augmentation="characte
 def test_evaluation_gives_every_image_once_in_order_as_prediction_sees_it():
     data = images(7)
     batches = list(evaluation_loader(data, SPEC, batch_size=3))
-    assert [len(batch.labels) for batch in batches] == [3, 3, 1]
+    assert [len(batch.targets) for batch in batches] == [3, 3, 1]
     assert torch.cat([batch.indices for batch in batches]).tolist() == list(range(7))
-    assert torch.cat([batch.labels for batch in batches]).tolist() == data.labels
+    assert torch.cat([batch.targets for batch in batches]).tolist() == data.labels
     wanted = torch.stack([preprocess(SPEC, source) for source in data.sources])
     assert torch.equal(torch.cat([batch.images for batch in batches]), wanted)
     assert all(batch.skipped == [] for batch in batches)
@@ -47,7 +47,7 @@ def test_training_batches_hold_every_image_once_and_none_is_a_small_rest():
 
 def test_an_image_that_cannot_be_read_gives_its_place_to_another():
     batches = train(images(11, broken=[4, 7]))
-    assert [len(batch.labels) for batch in batches] == [4, 4, 3]
+    assert [len(batch.targets) for batch in batches] == [4, 4, 3]
     seen = [i for batch in batches for i in batch.indices.tolist()]
     assert set(seen) == set(range(11)) - {4, 7}
     assert sum(len(batch.skipped) for batch in batches) >= 1
@@ -61,8 +61,8 @@ def test_fewer_images_than_a_batch_make_one_batch_of_all():
 def test_labels_and_indices_belong_to_their_images():
     data = images(11)
     for batch in train(data, augmentation="none"):
-        assert (batch.labels.dtype, batch.indices.dtype) == (torch.int64, torch.int64)
-        for image, label, i in zip(batch.images, batch.labels.tolist(), batch.indices.tolist(), strict=True):
+        assert (batch.targets.dtype, batch.indices.dtype) == (torch.int64, torch.int64)
+        for image, label, i in zip(batch.images, batch.targets.tolist(), batch.indices.tolist(), strict=True):
             assert label == data.labels[i]
             whole = Image.fromarray(data.sources[i]).resize((41, 32), Image.Resampling.BICUBIC)
             assert torch.equal(image, normalise(SPEC, np.asarray(whole)))
@@ -121,7 +121,7 @@ def test_a_broken_file_is_named_in_training(tmp_path):
     (tmp_path / "half.jpg").write_bytes(buffer.getvalue()[:500])
     paths = [tmp_path / name for name in ("half.jpg", "gone.jpg")]
     (batch,) = train(LabelledImages(paths, [0, 1], ["a", "b"], ["half", "gone"]))
-    assert len(batch.labels) == 0
+    assert len(batch.targets) == 0
     half, gone = sorted(batch.skipped, key=lambda sentence: "gone" in sentence)
     assert "half.jpg is damaged" in half
     assert "gone.jpg does not exist" in gone

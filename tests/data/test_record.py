@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from maxvit.data.dataset import LabelledImages, Splits
-from maxvit.data.dataset import LabelledImages, Splits
 from maxvit.data.record import find_changes, fingerprint, write_record
 from maxvit.errors import MaxViTError
 

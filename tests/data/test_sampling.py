@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
+from loaders import evaluation_loader, training_loader
 from maxvit.config import Preprocessing
 from maxvit.data.dataset import LabelledImages, Splits
-from maxvit.data.loading import evaluation_loader, training_loader
 from maxvit.data.sampling import WINDOW, EvaluationBatches, Share, TrainingBatches
 from maxvit.data.shards.read import read_shards
 from maxvit.data.shards.write import write_shards

@@ -122,8 +122,8 @@ def test_several_classes_become_zeros_and_ones(write):
     splits = load_list(write("path,labels,split", *lines))
     assert splits.train.class_names == ["cat", "dog", "eel"]
     for part, wanted in ((splits.train, [[1, 1, 0], [0, 0, 0]]), (splits.val, [[0, 1, 1], [1, 0, 0]])):
-        assert part.labels.dtype == np.float32
-        assert part.labels.tolist() == wanted
+        assert part.labels.dtype == bool
+        assert part.labels.astype(int).tolist() == wanted
 
 
 def test_soft_labels_are_kept_in_the_order_of_the_sorted_names(write):

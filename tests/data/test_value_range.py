@@ -10,12 +10,12 @@ from PIL import Image
 
 from maxvit.config import Preprocessing
 from maxvit.data import value_range
-from maxvit.data.augmentation import training_transform
 from maxvit.data.depth import scale
 from maxvit.data.images import decode
 from maxvit.data.value_range import measure_range
 from maxvit.errors import MaxViTError
 from maxvit.tasks.aesthetics.augment import random_piece
+from maxvit.tasks.classification.augment import training_transform
 
 SPEC = Preprocessing()
 

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 
+from loaders import evaluation_loader
 from maxvit.config import Preprocessing
-from maxvit.data import loading, workers
+from maxvit.data import workers
 from maxvit.data.dataset import LabelledImages
-from maxvit.data.loading import evaluation_loader
+from maxvit.tasks import examples
 
 SPEC = Preprocessing(image_size=(32, 41))
 pytestmark = [pytest.mark.timeout(60), pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")]
@@ -44,7 +45,7 @@ def test_batches_for_which_there_is_no_shared_memory_come_all_the_same(monkeypat
     monkeypatch.setattr(torch.UntypedStorage, "_share_fd_cpu_", refuse)  # as in a worker that is forked from here
     with caplog.at_level(logging.WARNING):
         found = list(evaluation_loader(images(), SPEC, batch_size=2, workers=1))
-    assert [batch.labels.tolist() for batch in found] == [[0, 1], [2, 3]]
+    assert [batch.targets.tolist() for batch in found] == [[0, 1], [2, 3]]
     assert all(torch.equal(a.images, b.images) for a, b in zip(found, wanted, strict=True))
     assert [record.getMessage() for record in caplog.records] == [
         "batches do not fit into shared memory (No space left on device (28)) and are copied, which is slower: give a "
@@ -54,7 +55,7 @@ def test_batches_for_which_there_is_no_shared_memory_come_all_the_same(monkeypat
 
 def test_a_process_that_reads_for_too_long_ends_and_is_missed(monkeypatch, forked):
     monkeypatch.setattr(workers, "LONGEST_S", 0.1)
-    monkeypatch.setattr(loading.LabelledExamples, "evaluation", lambda self, index: time.sleep(600))
+    monkeypatch.setattr(examples.TaskExamples, "evaluation", lambda self, index: time.sleep(600))
     with pytest.raises(RuntimeError, match=r"DataLoader worker \(pid.* exited unexpectedly"):
         list(evaluation_loader(images(), SPEC, batch_size=2, workers=1))
 

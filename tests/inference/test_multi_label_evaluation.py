@@ -101,7 +101,7 @@ def test_one_label_an_image_keeps_accuracy_and_has_the_loss_that_was_trained(mod
 
 def test_a_network_of_one_class_of_many_refuses_several_labels(model):
     softmax = MaxViT(dataclasses.replace(model.config, multi_label=False), model.preprocessing, NAMES)
-    with pytest.raises(MaxViTError, match=r"^the labels of 0.png sum to 2, .* optimization.loss=sigmoid"):
+    with pytest.raises(MaxViTError, match=r"^the labels of 0.png sum to 2, .* task.loss=sigmoid"):
         evaluate(softmax, images(LABELS))
 
 

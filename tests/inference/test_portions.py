@@ -6,11 +6,11 @@ import torch
 from maxvit.cli.errors import exit_code
 from maxvit.create import create_model
 from maxvit.errors import MaxViTError, is_out_of_memory
-from maxvit.inference.answering import TaskPredictor
+from maxvit.inference.predictor import Predictor
 from maxvit.inference.engines import TorchEngine
 from maxvit.inference.portions import Portions
 from maxvit.model import MaxViT
-from maxvit.tasks import make_network, make_task
+from maxvit.tasks import make_task
 
 CPU = torch.device("cpu")
 MESSAGES = [
@@ -88,9 +88,9 @@ def test_a_classifier_answers_with_little_memory(little_memory, capsys):
 
 def test_a_task_answers_with_little_memory(monkeypatch):
     backbone = create_model("maxvit_micro", image_size=32)
-    predictor = TaskPredictor(make_network(make_task({"name": "aesthetics"}), backbone, ["score"]))
+    predictor = Predictor(make_task({"name": "aesthetics"}).make_network(backbone, ["score"]))
     images, sizes = torch.randn(3, 3, 32, 32), [(32, 32)] * 3
-    expected = predictor.answers(images, sizes)
+    expected = predictor.predict(images, sizes)
     task, whole = type(predictor.task), type(predictor.task).answers
 
     def answers(self, network, images, sizes):
@@ -100,7 +100,7 @@ def test_a_task_answers_with_little_memory(monkeypatch):
         return whole(self, network, images, sizes)
 
     monkeypatch.setattr(task, "answers", answers)
-    torch.testing.assert_close(predictor.answers(images, sizes), expected)
+    torch.testing.assert_close(predictor.predict(images, sizes), expected)
 
 
 def test_elsewhere_it_is_one_sentence_and_no_mistake_of_ours(capsys):

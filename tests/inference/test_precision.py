@@ -6,11 +6,11 @@ import torch
 from maxvit.create import create_model
 from maxvit.errors import MaxViTError
 from maxvit.inference import precision
-from maxvit.inference.answering import TaskPredictor
+from maxvit.inference.predictor import Predictor
 from maxvit.inference.engines import TorchEngine, open_engine
 from maxvit.inference.precision import choose_precision
 from maxvit.inference.predictor import Predictor
-from maxvit.tasks import make_network, make_task
+from maxvit.tasks import make_task
 
 CPU, GPU, MPS = (torch.device(name) for name in ("cpu", "cuda:0", "mps"))
 
@@ -91,11 +91,11 @@ def test_a_checkpoint_in_half_precision_is_not_computed_by_the_native_kernels(tm
 
 
 def test_a_task_answers_in_half_precision(capsys):
-    network = make_network(make_task({"name": "aesthetics"}), create_model("maxvit_micro", image_size=32), ["score"])
+    network = make_task({"name": "aesthetics"}).make_network(create_model("maxvit_micro", image_size=32), ["score"])
     images, sizes = torch.randn(2, 3, 32, 32), [(32, 32)] * 2
-    predictor = TaskPredictor(network, precision="fp16")
-    expected = TaskPredictor(network).answers(images, sizes)
-    torch.testing.assert_close(predictor.answers(images, sizes), expected, rtol=0.02, atol=0.02)
+    predictor = Predictor(network, precision="fp16")
+    expected = Predictor(network).predict(images, sizes)
+    torch.testing.assert_close(predictor.predict(images, sizes), expected, rtol=0.02, atol=0.02)
     assert "fp16: the first outputs differ from fp32 by " in capsys.readouterr().err
     assert predictor.name == "PyTorch on cpu, fp16"
 

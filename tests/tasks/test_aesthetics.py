@@ -1,4 +1,3 @@
-import csv
 import itertools
 import math
 import pickle
@@ -11,7 +10,7 @@ from PIL import Image
 from maxvit import create_model
 from maxvit.config import Preprocessing
 from maxvit.errors import MaxViTError
-from maxvit.tasks import load_network, make_network, make_task
+from maxvit.tasks import load_network, make_task
 from maxvit.tasks.aesthetics import AestheticsMetric
 from maxvit.tasks.aesthetics.loss import earth_movers_distance
 from maxvit.training.recipe import load_recipe
@@ -30,7 +29,7 @@ def some_shares(number):
 def micro(**settings):
     task = make_task({"name": "aesthetics", **settings})
     backbone = create_model("maxvit_micro", num_classes=3, image_size=64)
-    return task, make_network(task, backbone, SCORES)
+    return task, task.make_network(backbone, SCORES)
 
 
 # the loss
@@ -88,7 +87,7 @@ def test_the_head_keeps_the_weights_of_the_backbone_s_and_trains_all_of_them():
     task, backbone = make_task({"name": "aesthetics"}), create_model("maxvit_micro", num_classes=3, image_size=64)
     norm, dense = backbone.head.norm.weight.clone().uniform_(), backbone.head.dense.weight.detach().clone()
     backbone.head.norm.weight.data.copy_(norm)
-    network = make_network(task, backbone, SCORES).train()
+    network = task.make_network(backbone, SCORES).train()
     state = network.state_dict()
     assert torch.equal(state["head.features.norm.weight"], norm)
     assert torch.equal(state["head.features.dense.weight"], dense)
@@ -139,7 +138,7 @@ def test_answers_are_shares_and_the_exported_module_gives_them():
     network.eval()
     images = torch.randn(3, 3, 64, 96)
     with torch.no_grad():
-        answers, exported = task.answers(network, images, [(70, 90)] * 3), task.export_spec(network).module(images)
+        answers, exported = task.predict(network, images, [(70, 90)] * 3), task.export_spec(network).module(images)
     torch.testing.assert_close(torch.stack(answers), exported)
     torch.testing.assert_close(exported, network(images).exp() / network(images).exp().sum(1, keepdim=True))
 
@@ -149,7 +148,7 @@ def test_validation_judges_by_the_loss_of_training_without_dropout():
     network.eval()
     images, targets = torch.randn(3, 3, 64, 64), list(some_shares(3))
     with torch.no_grad():
-        scores, answers = task.judge(network, images, [(64, 64)] * 3, targets)
+        scores, answers = task.evaluate(network, images, [(64, 64)] * 3, targets)
     slow = [slow_distance(a.tolist(), t.tolist(), 1.0) for a, t in zip(answers, targets, strict=True)]
     assert scores["loss"].item() == pytest.approx(sum(slow) / 3, abs=1e-6)
 
@@ -325,28 +324,28 @@ def test_the_answer_in_words_and_as_values():
     assert (found["shares"]["6"], found["shares"]["1"]) == (0.75, 0)
 
 
-def test_a_csv_file_has_a_row_an_image(tmp_path):
-    task, out = make_task({"name": "aesthetics"}), tmp_path / "new" / "scores.csv"
-    task.write([("a, b.jpg", (3, 4), shares(1, *[0] * 9)), ("c.jpg", (3, 4), shares(*[1] * 10))], out, SCORES)
-    rows = list(csv.DictReader(out.read_text().splitlines()))
-    assert [row["image"] for row in rows] == ["a, b.jpg", "c.jpg"]
-    assert list(rows[0]) == ["image", "mean", "deviation", *SCORES]
-    assert [float(rows[1][name]) for name in ("mean", "deviation", "7")] == pytest.approx([5.5, 2.87228, 0.1])
-    with pytest.raises(MaxViTError, match=r"ends in \.csv"):
-        task.write([], tmp_path / "scores", SCORES)
+def test_a_row_has_mean_deviation_and_each_share():
+    row = make_task({"name": "aesthetics"}).row(shares(*[1] * 10), SCORES)
+    assert list(row) == ["mean", "deviation", *SCORES]
+    assert [row[name] for name in ("mean", "deviation", "7")] == pytest.approx([5.5, 2.87228, 0.1])
 
 
-def test_a_file_that_cannot_be_finished_leaves_the_old_one(tmp_path):
-    task, out = make_task({"name": "aesthetics"}), tmp_path / "scores.csv"
-    out.write_text("old")
+def test_the_mean_of_predictions_is_that_of_the_shares():
+    task = make_task({"name": "aesthetics"})
+    found = task.mean([shares(1, *[0] * 9), shares(*[0] * 9, 1)])
+    torch.testing.assert_close(found, shares(1, *[0] * 8, 1))
 
-    def broken():
-        yield "a.jpg", (3, 4), shares(*[1] * 10)
-        raise MaxViTError("the second image")
 
-    with pytest.raises(MaxViTError, match="the second image"):
-        task.write(broken(), out, SCORES)
-    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("scores.csv", "old")]
+def test_a_mirror_image_counts_as_much_as_the_image():
+    task, network = micro()
+    network.eval()
+    images = torch.randn(2, 3, 64, 96)
+    with torch.no_grad():
+        both = task.predict(task.with_mirror(network), images, [(64, 96)] * 2)
+        again = task.predict(task.with_mirror(network), images.flip(-1), [(64, 96)] * 2)
+        alone = task.predict(network, images, [(64, 96)] * 2)
+    torch.testing.assert_close(torch.stack(both), torch.stack(again))
+    assert not torch.allclose(torch.stack(both), torch.stack(alone), atol=1e-6)
 
 
 def test_a_task_can_be_sent_to_another_process():

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from maxvit.tasks.classification import Classification, balanced_weights
+from maxvit.tasks.classification.loss import ClassificationLosses, balanced_weights
 
 LOGITS = torch.tensor([[2.0, 0.0, -1.0], [0.5, 1.0, 0.0]], dtype=torch.float64)
 LABELS = torch.tensor([0, 2])
@@ -16,7 +16,7 @@ class Constant(nn.Module):
 
 
 def task(**options):
-    return Classification(Constant(), **options)
+    return ClassificationLosses(Constant(), **options)
 
 
 def cross_entropy(logits, shares):
@@ -71,7 +71,7 @@ def test_class_weights_of_the_sigmoid_loss_are_those_of_the_image_s_class():
     weights = torch.tensor([3.0, 1.0, 0.5], dtype=torch.float64)
     plain = [task(loss="sigmoid").train()(None, LABELS)["loss"]]
     each = [
-        Classification(lambda _, x=x: x[None], loss="sigmoid")(None, y[None])["loss"]
+        ClassificationLosses(lambda _, x=x: x[None], loss="sigmoid")(None, y[None])["loss"]
         for x, y in zip(LOGITS, LABELS, strict=True)
     ]
     torch.testing.assert_close(plain[0], sum(each) / 2)
@@ -90,7 +90,7 @@ def test_mixed_labels_have_the_weights_of_their_classes():
     weights = torch.tensor([0.5, 1.0, 2.0], dtype=torch.float64)
     shares = torch.tensor([[0.25, 0.75, 0.0], [0.0, 0.5, 0.5]], dtype=torch.float64)
     losses = [
-        Classification(lambda _, x=x: x[None], loss="sigmoid")(None, y[None])["loss"]
+        ClassificationLosses(lambda _, x=x: x[None], loss="sigmoid")(None, y[None])["loss"]
         for x, y in zip(LOGITS, shares, strict=True)
     ]
     found = task(loss="sigmoid", class_weights=weights).train()(None, shares)["loss"]

@@ -13,7 +13,7 @@ from PIL import Image
 from maxvit import create_model
 from maxvit.config import Preprocessing
 from maxvit.errors import MaxViTError
-from maxvit.tasks import load_network, make_network, make_task
+from maxvit.tasks import load_network, make_task
 
 NAME = "examples.counting_task"
 ROOT = Path(__file__).parent.parent.parent
@@ -48,7 +48,7 @@ def test_a_task_of_a_user_learns_is_saved_and_comes_back(counting, squares, tmp_
     data = task.load(squares, 0.3, 0)
     assert (len(data.train), len(data.val), len(data.test)) == (7, 3, 2)
     spec = Preprocessing(image_size=(64, 64), fit="squash", crop_pct=1.0)
-    network = make_network(task, create_model("maxvit_micro", image_size=64), data.train.class_names)
+    network = task.make_network(create_model("maxvit_micro", image_size=64), data.train.class_names)
     optimizer = torch.optim.AdamW(network.parameters(), 2e-3)
     losses = []
     for _ in range(15):
@@ -66,13 +66,12 @@ def test_a_task_of_a_user_learns_is_saved_and_comes_back(counting, squares, tmp_
     assert list(held_out.names) == ["10.png", "11.png"]
     images = torch.stack([task.prepare(spec, source) for source in held_out.sources])
     with torch.no_grad():
-        answers = task.answers(again, images, [(64, 64)] * 2)
+        answers = task.predict(again, images, [(64, 64)] * 2)
         assert torch.equal(torch.stack(answers), network(images))
     picture = task.draw_prediction(Image.new("RGB", (70, 50)), answers[0], again.class_names)
     assert picture.size == (70, 50)
     assert np.asarray(picture).max() > 200
-    task.write([('x,"y".png', (64, 64), torch.tensor(2.25))], tmp_path / "out.csv", again.class_names)
-    assert (tmp_path / "out.csv").read_text() == 'image,count\n"x,""y"".png",2.25\n'
+    assert task.row(torch.tensor(2.25), again.class_names) == {"count": 2.25}
     assert task.summary(torch.tensor(1.75), ["object"]) == "2 objects (1.75)"
 
 
@@ -90,7 +89,7 @@ def test_mistakes_of_a_user_s_data_are_explained(counting, squares):
     table = (squares / "counts.csv").read_text()
     for line, said in (
         ("0.png,-1,train", "line 14 of .*a count from 0 up"),
-        ("0.png,1,training", "one of the splits"),
+        ("0.png,1,training", "a split: train, val or test"),
         ("0.png", "line 14"),
         ("no.png,1,val", "no.png does not exist"),
     ):
@@ -100,6 +99,6 @@ def test_mistakes_of_a_user_s_data_are_explained(counting, squares):
     with pytest.raises(MaxViTError, match=r"counts\.csv does not exist"):
         task.load(squares / "images", 0.3, 0)
     with pytest.raises(MaxViTError, match=r"task\.stride is 5; choose from"):
-        make_network(counting(stride=5), create_model("maxvit_micro", image_size=64), ["object"])
+        counting(stride=5).make_network(create_model("maxvit_micro", image_size=64), ["object"])
     with pytest.raises(MaxViTError, match="unknown setting"):
         counting(strides=8)

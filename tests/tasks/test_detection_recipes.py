@@ -6,7 +6,7 @@ import torch
 from coco_samples import NAMES, write_coco
 from maxvit import create_model
 from maxvit.config import Preprocessing
-from maxvit.tasks import make_network, make_task
+from maxvit.tasks import make_task
 from maxvit.training.recipe import load_recipe
 
 COCO_IMAGES = 118_287
@@ -36,7 +36,7 @@ def started(folder, detector, **settings):
     """A task, its images, and a small network for them."""
     task = make_task(load_recipe("detection").task | {"detector": detector} | settings)
     images = task.load_eval(write_coco(folder), list(NAMES.values()))
-    network = make_network(task, create_model("maxvit_micro", image_size=64, num_classes=2), images.class_names)
+    network = task.make_network(create_model("maxvit_micro", image_size=64, num_classes=2), images.class_names)
     return task, images, network.train()
 
 
@@ -55,7 +55,7 @@ def judged(task, images, network):
     metric = task.metric(images.class_names)
     with torch.inference_mode():
         for source, annotation in zip(images.sources, images.labels, strict=True):
-            answers = task.answers(network.eval(), task.prepare(SPEC, source)[None], [annotation.size])
+            answers = task.predict(network.eval(), task.prepare(SPEC, source)[None], [annotation.size])
             metric.add(answers, [task.target(annotation, annotation.size)])
     return metric.compute()
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn.metrics import average_precision_score, f1_score
 
-from maxvit.tasks.multi_label import MultiLabelMetric, average_precisions, best_threshold
+from maxvit.tasks.classification.multi_label import MultiLabelMetric, average_precisions, best_threshold
 
 NAMES = ["ant", "bee", "cat", "dog", "eel"]
 

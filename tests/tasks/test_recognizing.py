@@ -6,6 +6,7 @@ from segmented import write_folder
 from coco_samples import describe, write_coco, write_images
 from maxvit.errors import MaxViTError
 from maxvit.tasks import refuse_other_tasks
+from maxvit.tasks.classification import Classification
 from maxvit.training.recipe import load_recipe
 from maxvit.training.setup import load_data
 from small import write_images as write_classes
@@ -49,12 +50,12 @@ def ava(folder):
 )
 def test_the_task_is_named(tmp_path, write, task):
     data = write(tmp_path)
-    with pytest.raises(MaxViTError, match=f"is laid out for {task}: add --task {task}"):
+    with pytest.raises(MaxViTError, match=f"is laid out for {task}, not for classification: add --task {task}"):
         load_data(load_recipe("folder", [f"data.path={data}"]))
 
 
 def test_class_folders_and_lists_are_of_no_other_task(tmp_path):
-    refuse_other_tasks(write_classes(tmp_path / "images", number=1))
+    refuse_other_tasks(write_classes(tmp_path / "images", number=1), Classification)
     (tmp_path / "list.csv").write_text("path,label\n")
-    refuse_other_tasks(tmp_path / "list.csv")
-    refuse_other_tasks(tmp_path / "nowhere")
+    refuse_other_tasks(tmp_path / "list.csv", Classification)
+    refuse_other_tasks(tmp_path / "nowhere", Classification)

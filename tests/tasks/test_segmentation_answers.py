@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from maxvit import Preprocessing, create_model
-from maxvit.tasks import make_network, make_task
+from maxvit.tasks import make_task
 from maxvit.tasks.segmentation.predictions import classes_and_loss_at, classes_at, covering_size, slide
 
 
@@ -71,7 +71,7 @@ def test_answers_have_the_size_of_each_image_and_agree_with_judge(inference):
     task = make_task(
         {"name": "segmentation", "decoder": "fpn", "decoder_channels": 64, "inference": inference, "slide_stride": 0.5}
     )
-    network = make_network(task, create_model("maxvit_micro", image_size=64), ["a", "b", "c"]).eval()
+    network = task.make_network(create_model("maxvit_micro", image_size=64), ["a", "b", "c"]).eval()
     spec = Preprocessing(image_size=(64, 64), fit="squash", crop_pct=1.0)
     network.backbone.preprocessing = spec
     sizes = [(50, 75), (100, 150)]
@@ -80,11 +80,11 @@ def test_answers_have_the_size_of_each_image_and_agree_with_judge(inference):
     assert [p.shape[1:] for p in prepared] == [task.prepared_size(spec, size) for size in sizes]
     targets = [torch.randint(0, 3, size, dtype=torch.uint8) for size in sizes]
     with torch.inference_mode():
-        answers = task.answers(network, torch.stack(prepared), sizes)
-        scores, same = task.judge(network, torch.stack(prepared), sizes, targets)
-        alone = task.judge(network, prepared[1][None], sizes[1:], targets[1:])[0]["loss"]
-        first = task.judge(network, prepared[0][None], sizes[:1], targets[:1])[0]["loss"]
+        answers = task.predict(network, torch.stack(prepared), sizes)
+        scores, same = task.evaluate(network, torch.stack(prepared), sizes, targets)
+        alone = task.evaluate(network, prepared[1][None], sizes[1:], targets[1:])[0]["loss"]
+        first = task.evaluate(network, prepared[0][None], sizes[:1], targets[:1])[0]["loss"]
     assert [tuple(a.shape) for a in answers] == sizes
     assert all(torch.equal(a, b) for a, b in zip(answers, same, strict=True))
-    assert set(scores) == set(task.val_losses)
+    assert set(scores) == {"loss"}
     torch.testing.assert_close(scores["loss"], (alone + first) / 2)

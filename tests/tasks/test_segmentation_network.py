@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from maxvit import MaxViTError, create_model
-from maxvit.tasks import load_network, make_network, make_task
+from maxvit.tasks import load_network, make_task
 from maxvit.tasks.segmentation.network import SegmentationHead
 from maxvit.tasks.segmentation.settings import SegmentationSettings
 
@@ -16,7 +16,7 @@ FINEST = [("upernet", 4), ("unet", 4), ("fpn", 4), ("upernet", 2), ("fpn", 2)]
 def a_network(decoder="upernet", classes=3, **settings):
     task = make_task({"name": "segmentation", "decoder": decoder, "decoder_channels": 64, **settings})
     names = [f"class {i}" for i in range(classes)]
-    return task, make_network(task, create_model("maxvit_micro", image_size=64), names)
+    return task, task.make_network(create_model("maxvit_micro", image_size=64), names)
 
 
 class Picks(nn.Module):

@@ -5,10 +5,10 @@ import pytest
 import torch
 from torch import nn
 
-from maxvit import MaxViTError, TaskPredictor, accelerate, create_model, storage
+from maxvit import MaxViTError, Predictor, accelerate, create_model, storage
 from maxvit.config import Preprocessing
 from maxvit.export.task import export_task
-from maxvit.tasks import find_task, list_tasks, load_network, make_network, make_task, task_of
+from maxvit.tasks import find_task, list_tasks, load_network, make_task, task_of
 from maxvit.tasks.network import TaskNetwork
 from maxvit.tasks.task import TaskSettings
 
@@ -32,7 +32,7 @@ def backbone():
 
 
 def aesthetics():
-    return make_network(make_task(AESTHETICS), backbone(), SCORES)
+    return make_task(AESTHETICS).make_network(backbone(), SCORES)
 
 
 @pytest.mark.parametrize("strides", [(4,), (8, 16), (4, 32)])
@@ -119,8 +119,8 @@ def test_answers_with_a_place_are_of_the_whole_image(task, size):
 def test_a_predictor_and_an_export_leave_the_network_as_it_is(tmp_path):
     network = aesthetics().train()
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    (found,) = TaskPredictor(network)(np.zeros((70, 90, 3), np.uint8))
-    assert found.answer.sum() == pytest.approx(1)
+    (found,) = Predictor(network)(np.zeros((70, 90, 3), np.uint8))
+    assert found.value.sum() == pytest.approx(1)
     export_task(network, tmp_path / "a.pt2", "torch", (64, 64), batch=1)
     assert all(part.training for part in network.modules())
     assert all(p.requires_grad for p in network.parameters())
@@ -128,7 +128,7 @@ def test_a_predictor_and_an_export_leave_the_network_as_it_is(tmp_path):
 
 
 def test_a_predictor_takes_one_image_several_or_a_generator():
-    predictor, image = TaskPredictor(aesthetics()), np.zeros((70, 90, 3), np.uint8)
+    predictor, image = Predictor(aesthetics()), np.zeros((70, 90, 3), np.uint8)
     assert [len(predictor(images)) for images in (image, [image, image], (image for _ in range(3)))] == [1, 2, 3]
 
 

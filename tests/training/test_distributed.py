@@ -23,7 +23,7 @@ from small import SETTINGS
 
 LOSSES = Path(__file__).with_name("losses.py")
 # float64; nothing random but the order; statistics that stay
-EXACT = ["engine.precision=fp64", "model.drop_path_rate=0", "model.frozen_batch_norm=true", "data.augmentation=none"]
+EXACT = ["engine.precision=fp64", "model.drop_path_rate=0", "model.frozen_batch_norm=true", "task.augmentation=none"]
 EXACT += ["optimization.schedule=constant"]  # so that a shorter run is the beginning of a longer one
 EPOCHS = 5  # of 3 updates
 

@@ -8,11 +8,11 @@ import torch
 
 from maxvit.create import create_model
 from maxvit.data.dataset import LabelledImages
+from maxvit.tasks import make_task
 from maxvit.training.checkpoints import find_states, read_state
 from maxvit.training.distributed import Engine
 from maxvit.training.files import read_metrics
 from maxvit.training.learner import Learner
-from maxvit.training.purpose import Classifying
 from maxvit.training.recipe import EngineSection
 from maxvit.training.run import resume, train
 from small import SETTINGS
@@ -26,7 +26,7 @@ two = pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_a_gpu_trains_and_goes_on(small_recipe, tmp_path, precision):
-    recipe = small_recipe(f"engine.precision={precision}", "data.mixup=0.8", "optimization.class_weights=balanced")
+    recipe = small_recipe(f"engine.precision={precision}", "task.mixup=0.8", "task.class_weights=balanced")
     assert train(recipe, tmp_path / "run").finished
     assert read_metrics(tmp_path / "run")[-1]["train_loss"] < 3
     find_states(tmp_path / "run")[0].unlink()
@@ -46,11 +46,11 @@ def test_recomputing_activations_needs_less_memory(small_recipe):
         network.set_gradient_checkpointing(again)
         recipe = small_recipe()
         images = LabelledImages([], [], ["a", "b", "c"], [])
-        learner = Learner(network, Classifying(recipe), images, recipe, Engine(EngineSection(precision="bf16")), 10)
+        learner = Learner(network, make_task(recipe.task), images, recipe, Engine(EngineSection(precision="bf16")), 10)
         learner.train()
         torch.cuda.reset_peak_memory_stats()
         with learner.engine.autocast():
-            scores = learner.scores(torch.randn(16, 3, 224, 224).cuda(), torch.zeros(16, dtype=torch.int64).cuda())
+            scores = learner.objective(torch.randn(16, 3, 224, 224).cuda(), torch.zeros(16, dtype=torch.int64).cuda())
         scores["loss"].backward()
         peaks.append(torch.cuda.max_memory_allocated())
     assert peaks[1] < 0.7 * peaks[0]

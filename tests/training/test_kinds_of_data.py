@@ -9,9 +9,7 @@ from PIL import Image
 from maxvit import create_model, load_model
 from maxvit.cli import main
 from maxvit.data.dataset import LabelledImages
-from maxvit.data.dataset import LabelledImages
 from maxvit.data.transforms import preprocess
-from maxvit.tasks import make_network as make_task_network
 from maxvit.tasks import make_task
 from maxvit.training.files import read_metrics
 from maxvit.training.setup import make_network, settle_value_range
@@ -55,7 +53,7 @@ def test_a_list_is_trained_on_and_evaluated(run, images, tmp_path):
 def test_soft_labels_are_learned_and_judged_by_their_largest_share(run, images, tmp_path):
     columns = ",".join(f"probability:{name}" for name in CLASSES)
     table = listed(images, tmp_path / "l.csv", columns, lambda c: ",".join("0.8" if c == n else "0.1" for n in CLASSES))
-    code, out, err = run("train", table, *SMALL, "--set", "data.mixup=0.8", "--out", tmp_path / "run", "--json")
+    code, out, err = run("train", table, *SMALL, "--set", "task.mixup=0.8", "--out", tmp_path / "run", "--json")
     assert code == 0, err
     assert 0 <= json.loads(out)["accuracy"] <= 1
 
@@ -64,9 +62,9 @@ def test_several_labels_need_the_sigmoid_loss_and_are_judged_by_mean_average_pre
     table = write_list(tmp_path / "data", 3)
     code, _, err = run("train", table, *SMALL, "--out", tmp_path / "run")
     assert code == 2
-    assert err.startswith("error: images have several classes each, or none, and optimization.loss is softmax")
+    assert err.startswith("error: images have several classes each, or none, and task.loss is softmax")
     assert not (tmp_path / "run").exists()
-    code, out, err = run("train", table, *SMALL, "--set", "optimization.loss=sigmoid", "--out", tmp_path / "run")
+    code, out, err = run("train", table, *SMALL, "--set", "task.loss=sigmoid", "--out", tmp_path / "run")
     assert code == 0, err
     assert out.startswith("mean average precision ")
     assert (tmp_path / "run" / "report.html").is_file()
@@ -97,10 +95,10 @@ OPTIONS = [
     "model.frozen_stages=2",
     "model.frozen_batch_norm=true",
     "optimization.layer_decay=0.7",
-    "optimization.class_weights=balanced",
-    "optimization.loss=sigmoid",
+    "task.class_weights=balanced",
+    "task.loss=sigmoid",
     "optimization.schedule=constant",
-    "data.mixup=0.8",
+    "task.mixup=0.8",
 ]
 
 
@@ -143,6 +141,6 @@ def test_a_range_that_is_set_is_not_measured(small_recipe):
 def test_the_range_of_a_task_is_measured_too(tmp_path):
     Image.fromarray(np.array([[300, 900]], np.uint16)).save(tmp_path / "a.png")
     backbone = create_model("maxvit_micro", image_size=32, num_classes=2)
-    network = make_task_network(make_task({"name": "aesthetics"}), backbone, [str(score) for score in range(1, 11)])
+    network = make_task({"name": "aesthetics"}).make_network(backbone, [str(score) for score in range(1, 11)])
     assert settle_value_range(network, LabelledImages([tmp_path / "a.png"], [None], [], ["a"])).startswith("images of")
     assert network.preprocessing.value_range == (300, 900)

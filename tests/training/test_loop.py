@@ -14,7 +14,8 @@ from maxvit.training.learner import Learner
 from maxvit.training.loop import LOWER
 from maxvit.training.run import resume, train
 
-NAMES, CPU = ("loss", "accuracy"), torch.device("cpu")
+CPU = torch.device("cpu")
+ALONE = (lambda sums: sums, lambda value: [value])  # a single process
 
 
 @pytest.fixture
@@ -119,17 +120,24 @@ def test_the_rate_follows_the_square_root_of_the_batch(small_recipe, tmp_path, p
 def test_means_are_exact_in_any_order():
     torch.manual_seed(0)
     scores = [{"loss": torch.rand(()) * 9, "accuracy": torch.rand(())} for _ in range(101)]
-    one, other = Tally(NAMES, CPU), Tally(NAMES, CPU)
+    one, other = Tally(CPU), Tally(CPU)
     for i, score in enumerate(scores):
         one.add(score, i + 1)
     for i in reversed(range(101)):
         other.add(scores[i], i + 1)
-    totals = one.totals(lambda t: t)
-    assert totals == other.totals(lambda t: t)
-    resumed = Tally(NAMES, CPU, totals)
-    assert resumed.totals(lambda t: t) == totals
+    totals = one.totals(*ALONE)
+    assert totals == other.totals(*ALONE)
+    resumed = Tally(CPU, totals)
+    assert resumed.totals(*ALONE) == totals
     wanted = sum(float(s["loss"]) * (i + 1) for i, s in enumerate(scores)) / (101 * 102 / 2)
     assert means(totals)["loss"] == pytest.approx(wanted, abs=1e-7)
     one.add({"loss": torch.tensor(math.inf), "accuracy": torch.tensor(1.0)}, 3)
-    assert math.isnan(means(one.totals(lambda t: t))["loss"])
-    assert math.isnan(means(Tally(NAMES, CPU).totals(lambda t: t))["accuracy"])
+    assert math.isnan(means(one.totals(*ALONE))["loss"])
+    nothing = Tally(CPU)
+    nothing.add({"accuracy": torch.tensor(0.0)}, 0)
+    assert math.isnan(means(nothing.totals(*ALONE))["accuracy"])
+
+
+def test_a_process_without_a_batch_learns_from_another_what_is_counted():
+    totals = Tally(CPU).totals(lambda sums: sums + 1, lambda mine: [mine, ("loss",)])
+    assert totals == {"loss": 1, "images": 1, "infinite": 1}

@@ -54,8 +54,8 @@ def test_a_recipe_opens_with_what_it_does_and_the_command(name):
 def test_the_pretraining_recipe_is_the_paper_s():
     recipe = load_recipe("imagenet1k")
     optimization = recipe.optimization
-    assert (optimization.epochs, recipe.data.batch_size, recipe.data.mixup) == (300, 4096, 0.8)
-    assert recipe.data.rand_augment == (2, 15)
+    assert (optimization.epochs, recipe.data.batch_size, recipe.task["mixup"]) == (300, 4096, 0.8)
+    assert recipe.task["rand_augment"] == [2, 15]
     assert (optimization.learning_rate, optimization.min_learning_rate) == (3e-3, 1e-5)
     assert (optimization.weight_decay, optimization.grad_clip_norm, optimization.ema_decay) == (0.05, 1.0, 0.9999)
     assert int(optimization.warmup_epochs * -(-1_281_167 // 4096)) == 10_000
@@ -120,7 +120,7 @@ def test_an_unknown_recipe_is_an_error_that_suggests_the_right_one():
         ("data.val_fraction=1", ["data.val_fraction is 1", "less than 1"]),
         ("data.crop_pct=0", ["data.crop_pct is 0", "greater than 0"]),
         ("data.workers=-1", ["data.workers is -1", "greater than or equal to 0"]),
-        ("data.augmentation=photo", ["data.augmentation is 'photo'", "'none', 'characters' or 'photos'"]),
+        ("task.augmentation=photo", ["task.augmentation is 'photo'", "'none', 'characters' or 'photos'"]),
         ("data.image_size=big", ["data.image_size is 'big'"]),
         ("data.image_size=[32]", ["data.image_size is [32]", "at least 2 values"]),
         ("data.mean=[0.5, 0.5, 0.5, 0.5]", ["data.mean", "at most 3 items"]),
@@ -214,4 +214,4 @@ def test_a_missing_file_is_an_error(tmp_path):
 
 @pytest.mark.parametrize("value", ["[2,31]", "[-1,5]"])
 def test_the_magnitude_of_augmentation_has_an_end(value):
-    assert "data.rand_augment" in refusal(f"data.rand_augment={value}")
+    assert "task.rand_augment" in refusal(f"task.rand_augment={value}")

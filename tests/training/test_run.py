@@ -480,5 +480,5 @@ def no_compiler(width):
 
 
 def test_weights_of_classes_are_of_the_network_s_type(small_recipe, tmp_path):
-    settings = ("engine.precision=fp64", "optimization.class_weights=balanced", "optimization.epochs=1")
+    settings = ("engine.precision=fp64", "task.class_weights=balanced", "optimization.epochs=1")
     assert train(small_recipe(*settings), tmp_path / "run").finished

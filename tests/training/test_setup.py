@@ -7,7 +7,7 @@ from maxvit.errors import MaxViTError
 from maxvit.tasks import make_task
 from maxvit.training.progress import ProgressBar
 from maxvit.training.recipe import load_recipe
-from maxvit.training.setup import load_annotated, load_data
+from maxvit.training.setup import load_data
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_a_single_training_image_is_said_to_be_too_few(tmp_path):
         Image.new("RGB", (8, 8)).save(tmp_path / f"{name}.png")
     recipe = load_recipe("aesthetics", [f"data.path={tmp_path}"])
     with pytest.raises(MaxViTError, match=r"^1 training image is too few, at least 2 are needed: add some$"):
-        load_annotated(recipe, make_task({"name": "aesthetics"}))
+        load_data(recipe)
 
 
 def test_a_line_above_the_bar_keeps_its_brackets(capsys):

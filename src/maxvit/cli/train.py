@@ -62,7 +62,7 @@ def train(
     from maxvit.training import run as runs
     from maxvit.training.ranks import processes
     from maxvit.training.recipe import load_recipe
-    from maxvit.training.setup import DIGITS
+    from maxvit.data.builtin import DIGITS
 
     if resume is not None:
         given = {"DATA": data, "--task": task, "--recipe": recipe, "--model": model, "--set": settings, "--out": out}
@@ -118,26 +118,21 @@ def _as_yaml(text: str) -> str:
 
 
 def _check_outside(run: Path, recipe: "Recipe") -> None:
-    """Refuse a run folder that would be a class of the next run."""
-    from maxvit.data.folder import find_parts
-    from maxvit.data.load import holds_shards
-    from maxvit.tasks import CLASSIFICATION
-    from maxvit.training.setup import DIGITS
+    """Refuse a run folder whose pictures would be data of the next run."""
+    from maxvit.data.builtin import DIGITS
+    from maxvit.tasks import make_task
 
     data = Path(recipe.data.path or DIGITS)
-    if str(data) == DIGITS or not data.is_dir() or holds_shards(data) or recipe.task["name"] != CLASSIFICATION:
-        return
-    classes = find_parts(data).get("train", data)
-    if run.resolve().is_relative_to(classes.resolve()):
-        raise MaxViTError(f"{run} lies in {classes}, where each folder is a class: choose one outside with --out")
+    if data.is_dir() and make_task(recipe.task).reads(data, run.resolve()):
+        raise MaxViTError(f"{run} is in {data}, whose folders are data: choose a folder outside with --out")
 
 
 def _default_recipe(task: str | None, data: str | None) -> str:
-    from maxvit.tasks import CLASSIFICATION, find_task
+    from maxvit.tasks import DEFAULT, find_task
 
-    if task in (None, CLASSIFICATION):
-        return "digits" if data is None else "folder"
-    return find_task(task).recipe
+    if data is None and task in (None, DEFAULT):
+        return "digits"
+    return find_task(task or DEFAULT).recipe
 
 
 def _code(outcome: "Outcome") -> int:

@@ -31,10 +31,14 @@ class Examples(Protocol):
         """
         ...
 
-    def evaluation(self, index: int) -> tuple[Tensor, Any]:
-        """An image prepared for evaluation, and its target. Raises `MaxViTError` if it cannot be read."""
+    def evaluation(self, index: int) -> tuple[Tensor, Size, Any]:
+        """An image prepared for evaluation, its size as decoded, and its target.
+
+        Raises:
+            MaxViTError: If it cannot be read.
+        """
         ...
 
-    def collate(self, targets: Sequence[Any], training: bool) -> Any:
-        """The targets of a batch; its length is their number."""
+    def collate(self, targets: Sequence[Any]) -> Any:
+        """The targets of a training batch; its length is their number."""
         ...

@@ -22,19 +22,22 @@ class Batch(NamedTuple):
 
     Attributes:
         images: (B, C, H, W) float32.
-        labels: The targets, as `Examples.collate` gives them.
+        targets: In training, what `Examples.collate` gives; in evaluation a target for each image, (B, ...) where they
+            are tensors of one shape.
         indices: (B,) int64, of each image in its data set.
         skipped: A sentence for each image that could not be read, and is not in the batch.
         weight: Of the mean over these images in the mean over a training batch, see `Step`.
         skipped_indices: Of each image in `skipped`, in its data set.
+        sizes: In evaluation, of each image as it was decoded.
     """
 
     images: Tensor
-    labels: Any
+    targets: Any
     indices: Tensor
     skipped: list[str]
     weight: float = 1.0
     skipped_indices: Sequence[int] = ()
+    sizes: Sequence[Size] = ()
 
 
 class _Images(Dataset[Batch]):
@@ -52,17 +55,18 @@ class _Images(Dataset[Batch]):
 class _EvaluationImages(_Images):
     @bounded()
     def __getitem__(self, keys: list[int]) -> Batch:
-        tensors, targets, indices, broken = [], [], [], {}
+        tensors, sizes, targets, indices, broken = [], [], [], [], {}
         for index in keys:
             try:
-                tensor, target = self.examples.evaluation(index)
+                tensor, size, target = self.examples.evaluation(index)
             except MaxViTError as error:
                 broken[index] = self._sentence(index, error)
                 continue
             tensors.append(tensor)
+            sizes.append(size)
             targets.append(target)
             indices.append(index)
-        return _batch(tensors, self.examples.collate(targets, training=False), indices, broken)
+        return _batch(tensors, _stacked(targets), indices, broken)._replace(sizes=sizes)
 
 
 class _TrainingImages(_Images):
@@ -89,7 +93,7 @@ class _TrainingImages(_Images):
                     broken[index] = self._sentence(index, error)
         if len(found) == 1:
             found, indices = found * 2, indices * 2  # batch norm needs two values
-        targets = self.examples.collate([target for _, target in found], training=True)
+        targets = self.examples.collate([target for _, target in found])
         return _batch([tensor for tensor, _ in found], targets, indices, broken, step.weight)
 
     def first_readable(self) -> Batch:
@@ -99,13 +103,20 @@ class _TrainingImages(_Images):
                 tensor, target = self._read(index, seed=0)
             except MaxViTError:
                 continue
-            return _batch([tensor] * 2, self.examples.collate([target] * 2, training=True), [index] * 2, {})
+            return _batch([tensor] * 2, self.examples.collate([target] * 2), [index] * 2, {})
         raise MaxViTError("none of the training images can be read")
 
     def _read(self, index: int, seed: int) -> tuple[Tensor, Any]:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return self.examples.training(index)
+
+
+def _stacked(targets: list[Any]) -> Any:
+    """One tensor where that can be: many small ones take long from process to process."""
+    if targets and all(isinstance(t, Tensor) and t.shape == targets[0].shape for t in targets):
+        return torch.stack(targets)
+    return targets
 
 
 def _batch(

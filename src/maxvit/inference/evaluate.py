@@ -125,9 +125,9 @@ def evaluate(
         evaluation_batches(examples, batch_size or task.batch_size, workers), "evaluating", show_progress
     ):
         skipped += batch.skipped
-        if not len(batch.labels):
+        if not len(batch.targets):
             continue
-        sizes, targets = zip(*batch.labels, strict=True)
+        sizes, targets = batch.sizes, list(batch.targets)
         predictions = predict(engine, batch.images, sizes, tta)
         indices = [positions[i] for i in batch.indices.tolist()]
         fits = fits or task.row(predictions[0], class_names) is not None

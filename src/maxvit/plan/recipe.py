@@ -14,7 +14,7 @@ from maxvit.plan.cost import IMAGES_PER_CORE, Plan, Schedule, make_plan
 from maxvit.plan.devices import Devices, Precision
 from maxvit.summary import Summary, summarize
 from maxvit.training.recipe import Recipe
-from maxvit.training.setup import DIGITS
+from maxvit.data.builtin import DIGITS
 
 
 class TrainingImages(NamedTuple):

@@ -14,7 +14,7 @@ from maxvit.tasks.task import Target, Task
 
 
 class TaskExamples:
-    """See `maxvit.data.examples.Examples`. For evaluation a target is (size as decoded, target).
+    """See `maxvit.data.examples.Examples`.
 
     Args:
         task: What is learnt.
@@ -53,12 +53,12 @@ class TaskExamples:
             spec = replace(spec, image_size=self.sizes(training=True)[index])
         return self.task.augment(spec, self.images.sources[index], self.images.labels[index])
 
-    def evaluation(self, index: int) -> tuple[Tensor, tuple[Size, Target]]:
+    def evaluation(self, index: int) -> tuple[Tensor, Size, Target]:
         """A prepared image, its size as decoded, and its target."""
         source = self.images.sources[index]
         prepared, size = self.task.prepare(self.spec, source), read_size(source)
-        return prepared, (size, self.task.target(self.images.labels[index], size))
+        return prepared, size, self.task.target(self.images.labels[index], size)
 
-    def collate(self, targets: Sequence[Any], training: bool) -> Any:
-        """What `Task.collate` makes of them; for evaluation a list."""
-        return self.task.collate(targets) if training and targets else list(targets)
+    def collate(self, targets: Sequence[Target]) -> Any:
+        """What `Task.collate` makes of them."""
+        return self.task.collate(targets) if targets else []

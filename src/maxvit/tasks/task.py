@@ -163,6 +163,10 @@ class Task(ABC):
         part = next(name for name in ("test", "val", "train", "all") if name in parts)
         return dataclasses.replace(parts[part], part="all" if part == "train" else part)
 
+    def reads(self, data: Path, folder: Path) -> bool:
+        """Whether a new folder would be read as data of a data set, such as one that is made among class folders."""
+        return False
+
     def check(self, images: LabelledImages) -> None:
         """Refuse labels that do not fit the settings, by `MaxViTError`; they are all there, as `read` gives them."""
         return
@@ -210,7 +214,7 @@ class Task(ABC):
         """The head, freshly initialised. See `TaskNetwork` for what is asked of it."""
         raise NotImplementedError(f"{type(self).__name__} has no make_head")
 
-    def make_network(self, backbone: MaxViT, class_names: Sequence[str], new_head: bool) -> Network:
+    def make_network(self, backbone: MaxViT, class_names: Sequence[str], new_head: bool = False) -> Network:
         """A network on a backbone, which is used and not copied.
 
         Args:

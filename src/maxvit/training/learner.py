@@ -193,7 +193,7 @@ class Learner:
         images, targets = self._to_device(batch)
 
         def evaluate(part: slice) -> tuple[int, dict[str, Tensor], list[Any]]:
-            sizes, some = zip(*targets[part], strict=True)
+            sizes, some = batch.sizes[part], list(targets[part])
             return len(some), *self.task.evaluate(self.average.network, images[part], sizes, some)
 
         with self.engine.autocast():
@@ -247,7 +247,7 @@ class Learner:
     def _to_device(self, batch: Batch) -> tuple[Tensor, Any]:
         dtype = next(self.average.network.parameters()).dtype
         images = batch.images.to(self.engine.device, dtype, non_blocking=True)
-        return images, _moved(batch.labels, self.engine.device, dtype)
+        return images, _moved(batch.targets, self.engine.device, dtype)
 
 
 def _moved(targets: Any, device: torch.device, dtype: torch.dtype) -> Any:

@@ -178,10 +178,10 @@ class Loop:
     def _update(self, parts: list[tuple[Batch, dict[str, Tensor]]]) -> None:
         """Change the weights, then see to what this process or another wants."""
         for batch, scores in parts:
-            self.tally.add(scores, len(batch.labels))
+            self.tally.add(scores, len(batch.targets))
         rate, norm = self.learner.learning_rate, self.learner.update()
         self.at.update += 1
-        self.at.images += sum(len(batch.labels) for batch, _ in parts) * self.engine.world
+        self.at.images += sum(len(batch.targets) for batch, _ in parts) * self.engine.world
         loss = torch.stack([scores["loss"] for _, scores in parts]).mean()
         indices = torch.cat([batch.indices for batch, _ in parts])
         self._recent.append((self.learner.updates, torch.stack([loss, norm.to(loss)]), indices))
@@ -223,10 +223,10 @@ class Loop:
         self.learner.begin_evaluation()
         for batch in self._readable(self.val):
             self.skipped.update(batch.skipped)
-            if len(batch.labels):
+            if len(batch.targets):
                 losses, predictions = self.learner.evaluate(batch)
-                tally.add(losses, len(batch.labels))
-                metric.add(predictions, [target for _, target in batch.labels])
+                tally.add(losses, len(batch.targets))
+                metric.add(predictions, list(batch.targets))
             mine = Flag.STOP if self.stop.number is not None else Flag(0)
             flags = self.engine.agree(mine | Flag.BROKEN if self._problem else mine)
             if Flag.BROKEN in flags:
@@ -291,7 +291,7 @@ class Loop:
         """Note broken images. A batch of nothing else is exchanged for one that counts nothing, and ends the run."""
         self.skipped.update(batch.skipped)
         self._broken.update(batch.skipped)
-        if len(batch.labels):
+        if len(batch.targets):
             self._last = batch
             return batch
         self._problem = self._problem or "all images of a batch cannot be read"

@@ -140,8 +140,8 @@ def read_epochs(run: Path) -> int:
 def _fit(recipe: Recipe, run: Path, show_progress: bool, command: str, device: str, resuming: bool) -> Outcome:
     check_rates(recipe)
     task = make_task(recipe.task)
-    data = load_data(recipe, task)
-    network = make_network(recipe, task, data.train.class_names)
+    data = load_data(recipe)
+    network = make_network(recipe, data.train.class_names)
     task.val_metric(data.train.class_names)  # what it needs is missed now, and not after an epoch
     engine = Engine(recipe.engine, device)
     state = _first_choice(engine, run) if resuming or engine.world > 1 else None

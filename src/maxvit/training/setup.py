@@ -17,15 +17,15 @@ from maxvit.data.images import decode, read_size
 from maxvit.data.value_range import measure_range
 from maxvit.errors import MaxViTError
 from maxvit.model import MaxViT
-from maxvit.tasks import refuse_other_tasks
+from maxvit.tasks import make_task, refuse_other_tasks
 from maxvit.tasks.network import Network, backbone_of
 from maxvit.tasks.task import Task
 from maxvit.training.recipe import Recipe
 
 
-def load_data(recipe: Recipe, task: Task) -> Splits:
+def load_data(recipe: Recipe) -> Splits:
     """The images of a recipe. Raises `MaxViTError` if there are none, or none that can be read."""
-    place = recipe.data.path
+    task, place = make_task(recipe.task), recipe.data.path
     if place is None:
         raise MaxViTError(
             "no data is given: maxvit train DATA, or data.path; digits is scikit-learn's handwritten ones"
@@ -80,9 +80,9 @@ def _check_readable(task: Task, images: LabelledImages, part: str, spec: Preproc
     raise MaxViTError(f"{found}, at least {at_least} must be{first}")
 
 
-def make_network(recipe: Recipe, task: Task, class_names: Sequence[str]) -> Network:
+def make_network(recipe: Recipe, class_names: Sequence[str]) -> Network:
     """A network for these classes: freshly initialised, the same for the same seed, or on pretrained weights."""
-    settings, data = recipe.model, recipe.data
+    task, settings, data = make_task(recipe.task), recipe.model, recipe.data
     _check_fit(recipe, task)
     torch.manual_seed(recipe.seed)
     made_for = None if settings.pretrained else VARIANTS[settings.name].image_size

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
+from loaders import evaluation_loader, training_loader
 from maxvit.config import Preprocessing
 from maxvit.data.folder import load_folder
 from maxvit.data.images import decode
-from maxvit.data.loading import evaluation_loader, training_loader
 from maxvit.data.shards import read as shards
 from maxvit.data.shards.read import read_shards
 from maxvit.errors import MaxViTError
@@ -134,8 +134,8 @@ def test_loaders_give_what_they_give_of_the_folder_in_any_process(made, context)
     assert len(alone) == len(helped) == 7
     for first, second in zip(alone, helped, strict=True):
         assert torch.equal(first.images, second.images)
-        assert torch.equal(first.labels, second.labels)
-    assert sum(len(batch.labels) for batch in evaluation_loader(train, spec, 4)) == 27
+        assert torch.equal(first.targets, second.targets)
+    assert sum(len(batch.targets) for batch in evaluation_loader(train, spec, 4)) == 27
 
 
 def test_a_model_s_classes_decide_the_labels(made):

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -12,7 +13,9 @@ from torchvision.transforms.v2 import MixUp
 
 from maxvit.config import THRESHOLD, MaxViTConfig, Preprocessing, Size
 from maxvit.data.dataset import LabelledImages, Splits
+from maxvit.data.folder import find_parts
 from maxvit.data.images import ImageLike
+from maxvit.data.load import holds_shards
 from maxvit.data.transforms import normalise, preprocess, target_size
 from maxvit.errors import MaxViTError
 from maxvit.model import MaxViT
@@ -64,6 +67,10 @@ class Classification(Task):
         """The test part, else the validation part, else all."""
         return load_held_out(path, None if class_names is None else list(class_names))
 
+    def reads(self, data: Path, folder: Path) -> bool:
+        """Each folder of images is a class."""
+        return not holds_shards(data) and folder.is_relative_to(find_parts(data).get("train", data).resolve())
+
     def check(self, images: LabelledImages) -> None:
         """Refuse several classes for an image where the loss takes one."""
         check_labels(images, self.settings.loss)
@@ -100,7 +107,7 @@ class Classification(Task):
             raise MaxViTError("the network has no classifier: give it one with reset_classifier, or load another file")
         return list(class_names or [f"class {i}" for i in range(config.num_classes)])
 
-    def make_network(self, backbone: MaxViT, class_names: Sequence[str], new_head: bool) -> MaxViT:
+    def make_network(self, backbone: MaxViT, class_names: Sequence[str], new_head: bool = False) -> MaxViT:
         """The network itself, with a new classifier unless it has one for these classes."""
         if new_head or backbone.class_names != list(class_names):  # also for as many classes, but others
             backbone.reset_classifier(len(class_names), class_names=class_names)
