@@ -20,14 +20,9 @@ from .explain.token_attention import attention_of as attention_of
 from .export.export import Exported as Exported
 from .export.export import export_model as export_model
 from .export.options import ExportOptions as ExportOptions
-from .inference.answering import Answered as Answered
-from .inference.answering import TaskPredictor as TaskPredictor
 from .inference.bulk.predict import predict_to_file as predict_to_file
-from .inference.evaluate import Evaluation as Evaluation
+from .inference.evaluate import EvaluationResult as EvaluationResult
 from .inference.evaluate import evaluate as evaluate
-from .inference.judging import Judgement as Judgement
-from .inference.judging import judge as judge
-from .inference.multi_label import MultiLabelEvaluation as MultiLabelEvaluation
 from .inference.predictor import Prediction as Prediction
 from .inference.predictor import Predictor as Predictor
 from .inference.predictor import preprocess as preprocess
@@ -42,5 +37,7 @@ from .summary import Summary as Summary
 from .summary import summarize as summarize
 from .tasks import load_network as load_network
 from .tasks.network import TaskNetwork as TaskNetwork
+from .training.recipe import load_recipe as load_recipe
+from .training.train import train as train
 
 __version__: str

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 Size = tuple[int, int]  # (height, width)
 Pool = Literal["avg", "max", ""]  # of the last map; "": none, the network gives a map
 
+Fit = Literal["crop", "squash", "aspect"]  # how an image gets the shape that is wanted
 SMALLEST_SIDE = 32  # pixels; the network halves the image five times
 THRESHOLD = 0.5  # probability from which yes is the likelier answer
 
@@ -224,7 +225,7 @@ class Preprocessing:
     """
 
     image_size: Size = (224, 224)
-    fit: Literal["crop", "squash", "aspect"] = "crop"
+    fit: Fit = "crop"
     crop_pct: float = 0.875  # of the largest centred piece that has the aspect ratio wanted
     interpolation: Literal["bicubic", "bilinear", "bicubic-tf1"] = "bicubic"
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)  # of pixels in 0..1, one per channel

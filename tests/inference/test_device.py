@@ -15,7 +15,7 @@ from maxvit.errors import MaxViTError
 from maxvit.inference.device import choose_device, how_many
 from maxvit.kernels import folding
 from maxvit.layers.exact import widest
-from maxvit.tasks import classification
+from maxvit.tasks.classification import loss as classification
 from maxvit.training import exact_mean
 
 SWITCH = "PYTORCH_ENABLE_MPS_FALLBACK"
@@ -118,10 +118,12 @@ def test_nothing_computes_in_float64_where_there_is_none(monkeypatch):
         monkeypatch.setattr(module, "widest", torch.Tensor.float)
     network = create_model("maxvit_micro", num_classes=3, image_size=32).train()
     with NoDoubles():
-        scores = classification.Classification(network)(torch.randn(2, 3, 32, 32), torch.tensor([0, 1]))
+        scores = classification.ClassificationLosses(network)(torch.randn(2, 3, 32, 32), torch.tensor([0, 1]))
         scores["loss"].backward()
-        sums = exact_mean.Tally(("loss", "accuracy"), torch.device("cpu"))
+        sums = exact_mean.Tally(torch.device("cpu"))
         sums.add(scores, 2)
         fast = folding.fold_batch_norms(network)
         torch.testing.assert_close(fast(torch.ones(1, 3, 32, 32)), network.eval()(torch.ones(1, 3, 32, 32)))
-    assert exact_mean.means(sums.totals(lambda s: s))["loss"] == pytest.approx(scores["loss"].item(), abs=1e-6)
+    assert exact_mean.means(sums.totals(lambda s: s, lambda names: [names]))["loss"] == pytest.approx(
+        scores["loss"].item(), abs=1e-6
+    )

@@ -1,6 +1,7 @@
 """The run of an evaluation: every image once, at any size, with its mirror image, whole or in shares."""
 
 import dataclasses
+import pickle
 
 import numpy as np
 import pytest
@@ -11,8 +12,7 @@ from maxvit.data.dataset import LabelledImages
 from maxvit.data.transforms import preprocess
 from maxvit.errors import MaxViTError
 from maxvit.inference.engines import TorchEngine
-from maxvit.inference.evaluate import evaluate, evaluate_sizes, with_one_class
-from maxvit.inference.evaluation import merge
+from maxvit.inference.evaluate import evaluate, evaluate_sizes, mean, merge
 from maxvit.inference.predictor import Predictor
 from maxvit.model import MaxViT
 
@@ -54,21 +54,34 @@ def images(count, broken=(), class_names=NAMES):
     return LabelledImages(sources, labels, class_names, [str(i) for i in range(count)])
 
 
+def probabilities(result):
+    return np.array([sample.prediction.numpy() for sample in result.samples]).reshape(-1, 3)
+
+
+def labels(result):
+    return [int(sample.target) for sample in result.samples]
+
+
+def indices(result):
+    return [sample.index for sample in result.samples]
+
+
 def test_evaluate_gives_what_prediction_gives():
     model, data = tiny(), images(7)
     found = evaluate(model, data, batch_size=3)
-    predicted = [dict(p.classes) for p in Predictor(model)(data.sources)]
-    np.testing.assert_allclose(found.probabilities, [[p[c] for c in NAMES] for p in predicted], rtol=1e-5)
-    assert found.labels.tolist() == data.labels
-    assert found.indices.tolist() == list(range(7))
+    predicted = [p.value.numpy() for p in Predictor(model)(data.sources)]
+    np.testing.assert_allclose(probabilities(found), predicted, rtol=1e-5)
+    assert labels(found) == data.labels
+    assert indices(found) == list(range(7))
+    assert found.metrics["accuracy"] == np.mean(np.argmax(predicted, 1) == data.labels)
     assert found.class_names == NAMES
 
 
 def test_unreadable_images_are_told_and_do_not_count():
     found = evaluate(tiny(), images(7, broken=[0, 1, 2, 4]), batch_size=3)  # a whole batch, and one of the next
-    assert found.indices.tolist() == [3, 5, 6]
-    assert found.labels.tolist() == [0, 2, 0]
-    assert found.probabilities.shape == (3, 3)
+    assert indices(found) == [3, 5, 6]
+    assert labels(found) == [0, 2, 0]
+    assert probabilities(found).shape == (3, 3)
     assert found.skipped == [f"{i}: the data is not an image that can be read" for i in (0, 1, 2, 4)]
 
 
@@ -134,8 +147,8 @@ def test_flip_is_the_mean_of_two_separate_forward_passes():
     plain, mirrored = one_by_one(model, data), one_by_one(model, data, mirrored=True)
     assert np.abs(plain - mirrored).max() > 1e-3
     found = evaluate(model, data, batch_size=2, tta="flip")
-    np.testing.assert_allclose(found.probabilities, (plain + mirrored) / 2, rtol=1e-4)
-    np.testing.assert_allclose(evaluate(model, data, tta="none").probabilities, plain, rtol=1e-4)
+    np.testing.assert_allclose(probabilities(found), (plain + mirrored) / 2, rtol=1e-4)
+    np.testing.assert_allclose(probabilities(evaluate(model, data, tta="none")), plain, rtol=1e-4)
 
 
 @pytest.mark.parametrize("tta", ["rotate", "Flip", "", "ten-crop"])
@@ -151,9 +164,9 @@ def test_a_size_changes_the_size_and_nothing_else():
     model, data = different(), images(5)
     before = model.preprocessing, model.config
     found = evaluate(model, data, batch_size=3, size=(53, 37))
-    np.testing.assert_allclose(found.probabilities, one_by_one(model, data, (53, 37)), rtol=1e-4)
+    np.testing.assert_allclose(probabilities(found), one_by_one(model, data, (53, 37)), rtol=1e-4)
     assert (model.preprocessing, model.config) == before
-    assert not np.allclose(found.probabilities, evaluate(model, data).probabilities, rtol=1e-3)
+    assert not np.allclose(probabilities(found), probabilities(evaluate(model, data)), rtol=1e-3)
 
 
 def test_each_size_is_measured_and_together_is_the_mean_of_their_probabilities():
@@ -163,8 +176,8 @@ def test_each_size_is_measured_and_together_is_the_mean_of_their_probabilities()
     assert list(found) == ["32 x 41", "53 x 37", "64 x 64", "together"]
     rows = [one_by_one(model, data, size) for size in sizes]
     for result, wanted in zip(found.values(), [*rows, sum(rows) / 3], strict=True):
-        np.testing.assert_allclose(result.probabilities, wanted, rtol=1e-4)
-        assert result.labels.tolist() == data.labels
+        np.testing.assert_allclose(probabilities(result), wanted, rtol=1e-4)
+        assert labels(result) == data.labels
 
 
 def test_sizes_and_mirror_images_go_together():
@@ -172,21 +185,21 @@ def test_sizes_and_mirror_images_go_together():
     sizes = [(32, 41), (53, 37)]
     found = evaluate_sizes(dict.fromkeys(sizes, model), data, tta="flip")["together"]
     wanted = sum(one_by_one(model, data, size, mirrored) for size in sizes for mirrored in (False, True)) / 4
-    np.testing.assert_allclose(found.probabilities, wanted, rtol=1e-4)
+    np.testing.assert_allclose(probabilities(found), wanted, rtol=1e-4)
 
 
 def test_one_size_is_not_put_together():
     model, data = different(), images(4)
     (name, found), *others = evaluate_sizes({(53, 37): model}, data).items()
     assert (name, others) == ("53 x 37", [])
-    assert np.array_equal(found.probabilities, evaluate(model, data, size=(53, 37)).probabilities)
+    assert np.array_equal(probabilities(found), probabilities(evaluate(model, data, size=(53, 37))))
 
 
 def test_unreadable_images_count_once_for_all_sizes():
     data = images(7, broken=[0, 4])
     found = evaluate_sizes(dict.fromkeys([(32, 41), (53, 37)], different()), data)
     assert [len(result.skipped) for result in found.values()] == [2, 2, 2]
-    assert found["together"].indices.tolist() == [1, 2, 3, 5, 6]
+    assert indices(found["together"]) == [1, 2, 3, 5, 6]
 
 
 def test_images_that_keep_their_shapes_have_the_pixels_of_the_size():
@@ -238,26 +251,26 @@ def test_every_image_is_in_one_share_whatever_the_ranks_and_workers(world, worke
     data = dataclasses.replace(data, sources=wide)  # every second is twice as wide
     whole = evaluate(model, data, batch_size=3)
     parts = [evaluate(model, data, 2, workers, part=(rank, world)) for rank in reversed(range(world))]
-    seen = sorted(int(i) for part in parts for i in part.indices)
+    seen = sorted(i for part in parts for i in indices(part))
     assert seen == [0, 1, 2, 3, 5, 6, 7, 8, 9, 10]
     merged = merge(parts)
-    assert merged.indices.tolist() == seen
-    assert merged.labels.tolist() == [data.labels[i] for i in seen]
+    assert indices(merged) == seen
+    assert labels(merged) == [data.labels[i] for i in seen]
     assert merged.skipped == whole.skipped
-    np.testing.assert_allclose(merged.probabilities, whole.probabilities, rtol=1e-5)
+    np.testing.assert_allclose(probabilities(merged), probabilities(whole), rtol=1e-5)
 
 
 def test_a_share_without_images_is_empty_and_does_no_harm():
     parts = [evaluate(different(), images(2), part=(rank, 3)) for rank in range(3)]
-    assert [part.indices.tolist() for part in parts] == [[0], [1], []]
-    assert parts[2].probabilities.shape == (0, 3)
-    assert merge(parts).indices.tolist() == [0, 1]
+    assert [indices(part) for part in parts] == [[0], [1], []]
+    assert probabilities(parts[2]).shape == (0, 3)
+    assert indices(merge(parts)) == [0, 1]
 
 
 def test_a_share_of_unreadable_images_says_so_and_does_no_harm():
     parts = [evaluate(different(), images(4, broken=[1, 3]), part=(rank, 2)) for rank in range(2)]
     assert [len(part.skipped) for part in parts] == [0, 2]
-    assert merge(parts).indices.tolist() == [0, 2]
+    assert indices(merge(parts)) == [0, 2]
 
 
 @pytest.mark.parametrize("part", [(1, 1), (-1, 2), (3, 2), (0, 0)])
@@ -269,15 +282,14 @@ def test_a_share_that_does_not_exist_is_refused(part):
 # shares of classes
 
 
-@pytest.mark.parametrize("make", [np.array, torch.tensor, lambda rows: rows], ids=["numpy", "torch", "lists"])
+@pytest.mark.parametrize("make", [np.array, lambda rows: rows], ids=["numpy", "lists"])
 def test_the_largest_share_is_the_true_class(make):
     rows = [[0.1, 0.7, 0.2], [0.5, 0.25, 0.25], [0.0, 0.0, 1.0], [0.3, 0.3, 0.4]]
     model, data = different(), images(4)
-    soft = dataclasses.replace(data, labels=make(rows))
-    found = evaluate(model, soft, part=(0, 1))
-    assert found.labels.tolist() == [1, 0, 2, 2]
+    soft = evaluate(model, dataclasses.replace(data, labels=make(rows)), part=(0, 1))
     hard = evaluate(model, dataclasses.replace(data, labels=[1, 0, 2, 2]))
-    assert found.figures() == hard.figures()
+    assert soft.metrics == hard.metrics
+    assert soft.rows == hard.rows
 
 
 @pytest.mark.parametrize(
@@ -298,6 +310,38 @@ def test_shares_of_another_number_of_classes_are_refused(shape):
         evaluate(tiny(), data)
 
 
-def test_labels_of_one_class_are_left_as_they_are():
-    data = images(3)
-    assert with_one_class(data) is data
+# several results as one
+
+
+def parts(count=7, world=3, **options):
+    return [evaluate(different(), images(count, **options), part=(rank, world)) for rank in range(world)]
+
+
+def test_parts_survive_the_way_from_process_to_process():
+    found = [pickle.loads(pickle.dumps(part)) for part in parts()]
+    assert merge(found).metrics == evaluate(different(), images(7)).metrics
+
+
+def test_an_image_in_two_parts_is_refused():
+    first, second, _ = parts()
+    with pytest.raises(MaxViTError, match="image 0 is in two parts: give each image to one"):
+        merge([first, second, first])
+
+
+def test_parts_of_other_classes_are_refused():
+    other = evaluate(tiny(["dog", "eel", "fox"]), images(3, class_names=["dog", "eel", "fox"]))
+    with pytest.raises(MaxViTError, match=r"parts have other classes \(ant, bee, cat and dog, eel, fox\)"):
+        merge([parts()[0], other])
+
+
+def test_nothing_to_merge_is_an_error_that_says_why_the_first_image_could_not_be_read():
+    with pytest.raises(MaxViTError, match="none of the 0 parts holds a prediction"):
+        merge([])
+    with pytest.raises(MaxViTError, match="nothing to merge; the first: 0: the data is not an image"):
+        merge(parts(3, broken=[0, 1, 2]))
+
+
+def test_predictions_for_different_images_have_no_mean():
+    first, second, _ = parts()
+    with pytest.raises(MaxViTError, match="the predictions are for different images"):
+        mean([first, second])

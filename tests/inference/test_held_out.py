@@ -4,8 +4,7 @@ import dataclasses
 
 import pytest
 
-from maxvit.data.dataset import LabelledImages, Splits, draw_out
-from maxvit.data.dataset import LabelledImages, Splits, split
+from maxvit.data.dataset import LabelledImages, Splits, draw_out, split
 from maxvit.errors import MaxViTError
 from maxvit.inference.held_out import fingerprints, without_training
 
@@ -25,9 +24,8 @@ def drawn(images):
     """As training splits them."""
 
     def redraw(share, seed):
-        if isinstance(images, LabelledImages):
-            return Splits(*split(images, share, seed))
-        return Splits(*draw_out(images, share, seed))
+        drawing = split if len(images.class_names) == 2 else draw_out
+        return Splits(*drawing(images, share, seed))
 
     return redraw
 

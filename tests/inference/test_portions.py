@@ -6,9 +6,9 @@ import torch
 from maxvit.cli.errors import exit_code
 from maxvit.create import create_model
 from maxvit.errors import MaxViTError, is_out_of_memory
-from maxvit.inference.predictor import Predictor
-from maxvit.inference.engines import TorchEngine
+from maxvit.inference.engines import TorchEngine, predict, predict_and_embed
 from maxvit.inference.portions import Portions
+from maxvit.inference.predictor import Predictor
 from maxvit.model import MaxViT
 from maxvit.tasks import make_task
 
@@ -80,9 +80,12 @@ def test_a_classifier_answers_with_little_memory(little_memory, capsys):
     model, images = create_model("maxvit_micro", num_classes=3, image_size=32), torch.randn(5, 3, 32, 32)
     engine = TorchEngine(model)
     with torch.inference_mode():
-        expected = torch.cat([model.eval()(images[:2]), model(images[2:4]), model(images[4:])])
-    torch.testing.assert_close(engine(images), expected)
-    torch.testing.assert_close(engine.with_embeddings(images)[0], expected)
+        expected = torch.cat([model.eval()(images[:2]), model(images[2:4]), model(images[4:])]).softmax(1)
+    sizes = [(32, 32)] * 5
+    torch.testing.assert_close(torch.stack(predict(engine, images, sizes)), expected)
+    predictions, embeddings = predict_and_embed(engine, images, sizes)
+    torch.testing.assert_close(torch.stack(predictions), expected)
+    assert embeddings.shape == (5, model.config.channels[-1])
     assert "going on with 2\n" in capsys.readouterr().err
 
 
@@ -91,15 +94,15 @@ def test_a_task_answers_with_little_memory(monkeypatch):
     predictor = Predictor(make_task({"name": "aesthetics"}).make_network(backbone, ["score"]))
     images, sizes = torch.randn(3, 3, 32, 32), [(32, 32)] * 3
     expected = predictor.predict(images, sizes)
-    task, whole = type(predictor.task), type(predictor.task).answers
+    task, whole = type(predictor.task), type(predictor.task).predict
 
-    def answers(self, network, images, sizes):
+    def predict(self, network, images, sizes):
         if len(images) > 2:
             raise torch.OutOfMemoryError("CUDA out of memory.")
         assert len(images) == len(sizes)
         return whole(self, network, images, sizes)
 
-    monkeypatch.setattr(task, "answers", answers)
+    monkeypatch.setattr(task, "predict", predict)
     torch.testing.assert_close(predictor.predict(images, sizes), expected)
 
 

@@ -6,7 +6,6 @@ import torch
 from maxvit.create import create_model
 from maxvit.errors import MaxViTError
 from maxvit.inference import precision
-from maxvit.inference.predictor import Predictor
 from maxvit.inference.engines import TorchEngine, open_engine
 from maxvit.inference.precision import choose_precision
 from maxvit.inference.predictor import Predictor
@@ -97,7 +96,7 @@ def test_a_task_answers_in_half_precision(capsys):
     expected = Predictor(network).predict(images, sizes)
     torch.testing.assert_close(predictor.predict(images, sizes), expected, rtol=0.02, atol=0.02)
     assert "fp16: the first outputs differ from fp32 by " in capsys.readouterr().err
-    assert predictor.name == "PyTorch on cpu, fp16"
+    assert predictor.engine.name == "PyTorch on cpu, fp16"
 
 
 def test_a_file_computes_in_its_own_precision(tmp_path):

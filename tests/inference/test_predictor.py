@@ -48,11 +48,15 @@ def model():
     return tiny()
 
 
+def classes(prediction):
+    return [(one["class"], one["probability"]) for one in prediction.to_json()["classes"]]
+
+
 def same(first, second):
     assert first.error is None
     assert second.error is None
-    assert [name for name, _ in first.classes] == [name for name, _ in second.classes]
-    np.testing.assert_allclose([p for _, p in first.classes], [p for _, p in second.classes], rtol=1e-5)
+    assert [name for name, _ in classes(first)] == [name for name, _ in classes(second)]
+    np.testing.assert_allclose([p for _, p in classes(first)], [p for _, p in classes(second)], rtol=1e-5)
 
 
 def test_answers_are_the_softmax_of_the_network_most_probable_first(model):
@@ -61,14 +65,14 @@ def test_answers_are_the_softmax_of_the_network_most_probable_first(model):
         logits = model.eval()(torch.stack([preprocess_one(model.preprocessing, image) for image in images]))
     for answer, row in zip(Predictor(model)(images), logits.softmax(-1).tolist(), strict=True):
         order = sorted(range(3), key=lambda c: -row[c])
-        assert [name for name, _ in answer.classes] == [NAMES[c] for c in order]
-        np.testing.assert_allclose([p for _, p in answer.classes], [row[c] for c in order], rtol=1e-5)
+        assert [name for name, _ in classes(answer)] == [NAMES[c] for c in order]
+        np.testing.assert_allclose([p for _, p in classes(answer)], [row[c] for c in order], rtol=1e-5)
 
 
 def test_the_images_of_these_tests_get_different_answers(model):
     answers = Predictor(model)(arrays(7))
-    assert len({answer.classes[0] for answer in answers}) == 7
-    assert len({answer.classes[0][0] for answer in answers}) > 1
+    assert len({classes(answer)[0] for answer in answers}) == 7
+    assert len({classes(answer)[0][0] for answer in answers}) > 1
 
 
 def test_every_kind_of_source_gets_the_same_answer(model, tmp_path):
@@ -110,7 +114,7 @@ def test_an_unreadable_image_is_told_and_the_others_are_answered(model, tmp_path
     answers = Predictor(model, batch_size=batch_size)(images)
     for i, wanted in ((0, "gone.png does not exist"), (2, "the data is not an image"), (5, "shape (5, 7, 2)")):
         assert wanted in answers[i].error
-        assert answers[i].classes == []
+        assert answers[i].value is None
     for i, image in ((1, good[0]), (3, good[1]), (4, good[2])):
         same(answers[i], Predictor(model)([image])[0])
 
@@ -121,7 +125,7 @@ def test_pixels_that_are_no_numbers_are_told_and_the_others_are_answered(model, 
     bad[5, 7, 1] = value
     Image.fromarray(bad[:, :, 1]).save(tmp_path / "bad.tif")
     answers = Predictor(model)([good, bad, tmp_path / "bad.tif", good])
-    assert [len(answer.classes) for answer in answers] == [3, 0, 0, 3]
+    assert [answer.value is None for answer in answers] == [False, True, True, False]
     assert answers[1].error == "a float array must hold values in 0..1; scale it, or give uint8"
     assert answers[2].error.endswith("bad.tif is damaged: some pixels are NaN or infinite, give them a value first")
 
@@ -145,9 +149,9 @@ def test_answers_come_as_soon_as_their_batch_is_done(model):
 
 @pytest.mark.parametrize(("top_k", "given"), [(1, 1), (2, 2), (3, 3), (50, 3)])
 def test_top_k_is_at_most_the_number_of_classes(model, top_k, given):
-    (answer,) = Predictor(model, top_k=top_k)(arrays(1))
+    (answer,) = Predictor(model, settings={"top_k": top_k})(arrays(1))
     (whole,) = Predictor(model)(arrays(1))
-    assert answer.classes == whole.classes[:given]
+    assert classes(answer) == classes(whole)[:given]
 
 
 def test_a_file_brings_weights_names_and_preprocessing(model, tmp_path):
@@ -161,17 +165,18 @@ def test_a_file_brings_weights_names_and_preprocessing(model, tmp_path):
 
 def test_classes_without_names_are_numbered():
     (answer,) = Predictor(tiny(class_names=None))(arrays(1))
-    assert sorted(name for name, _ in answer.classes) == ["class 0", "class 1", "class 2"]
+    assert sorted(name for name, _ in classes(answer)) == ["class 0", "class 1", "class 2"]
 
 
 def test_a_network_in_training_mode_still_answers_the_same(model):
     same(Predictor(model.train())(arrays(1))[0], Predictor(model.train())(arrays(1))[0])
 
 
-@pytest.mark.parametrize(("top_k", "batch_size"), [(0, 1), (1, 0), (-1, 5)])
-def test_numbers_below_1_are_refused(model, top_k, batch_size):
-    with pytest.raises(MaxViTError, match=f"top_k is {top_k} and batch_size {batch_size}"):
-        Predictor(model, top_k=top_k, batch_size=batch_size)
+def test_numbers_below_1_are_refused(model):
+    with pytest.raises(MaxViTError, match=r"batch_size is 0; it takes whole numbers from 1 up"):
+        Predictor(model, batch_size=0)
+    with pytest.raises(MaxViTError, match=r"task\.top_k is 0: input should be greater than or equal to 1"):
+        Predictor(model, settings={"top_k": 0})
 
 
 def test_a_network_without_classifier_is_refused():
@@ -193,12 +198,12 @@ def test_preprocess_gives_a_batch_of_one_as_the_weights_expect(model):
     with torch.inference_mode():
         probabilities = model.eval()(tensor)[0].softmax(-1)
     (answer,) = Predictor(model)([image])
-    assert answer.classes[0][1] == pytest.approx(float(probabilities.max()), rel=1e-5)
+    assert classes(answer)[0][1] == pytest.approx(float(probabilities.max()), rel=1e-5)
 
 
 def test_one_image_needs_no_list(tmp_path):
     predictor, pixels = Predictor(tiny()), np.random.default_rng(0).integers(0, 256, (37, 41, 3), dtype=np.uint8)
-    assert predictor(pixels)[0].classes == predictor([pixels])[0].classes
+    assert classes(predictor(pixels)[0]) == classes(predictor([pixels])[0])
     Image.fromarray(pixels).save(tmp_path / "a.png")
     assert [p.name for p in predictor(str(tmp_path / "a.png"))] == [str(tmp_path / "a.png")]
 
@@ -223,17 +228,17 @@ def answering(*probabilities, **config):
 )
 def test_a_multi_label_network_answers_each_class_by_itself(probabilities, config, sentence):
     (answer,) = Predictor(answering(*probabilities, **config))(arrays(1))
-    assert answer.sentence == sentence
-    assert [p for _, p in answer.classes] == pytest.approx(sorted(probabilities, reverse=True))
+    assert answer.summary == sentence
+    assert [p for _, p in classes(answer)] == pytest.approx(sorted(probabilities, reverse=True))
 
 
 def test_top_k_cuts_off_no_class_that_is_answered():
-    (answer,) = Predictor(answering(0.6, 0.1, 0.7), top_k=1)(arrays(1))
-    assert [name for name, _ in answer.classes] == ["cat", "ant"]
-    assert answer.answered == 2
+    (answer,) = Predictor(answering(0.6, 0.1, 0.7), settings={"top_k": 1})(arrays(1))
+    assert [name for name, _ in classes(answer)] == ["cat", "ant"]
+    assert [one["answered"] for one in answer.to_json()["classes"]] == [True, True]
 
 
 def test_one_class_of_many_names_the_most_probable_ones(model):
-    (answer,) = Predictor(model, top_k=2)(arrays(1))
-    assert answer.answered is None
-    assert answer.sentence == ", ".join(f"{name} {p:.1%}" for name, p in answer.classes)
+    (answer,) = Predictor(model, settings={"top_k": 2})(arrays(1))
+    assert "answered" not in answer.to_json()["classes"][0]
+    assert answer.summary == ", ".join(f"{name} {p:.1%}" for name, p in classes(answer))

@@ -6,10 +6,10 @@ import os
 
 import numpy as np
 import pytest
+from maxvit.inference.evaluation import Evaluation, average
 
 from maxvit.data.dataset import LabelledImages
 from maxvit.errors import MaxViTError
-from maxvit.inference.evaluation import Evaluation, average
 from maxvit.inference.records import as_dict, versions, write_records
 from maxvit.storage import check_folder
 

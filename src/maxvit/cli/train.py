@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-import yaml
 
 from maxvit.cli.answers import plain
 from maxvit.cli.console import say_left_out
@@ -58,11 +57,11 @@ def train(
     Several GPUs are used by themselves. On several machines: torchrun --nnodes N --nproc-per-node 8 ... -m maxvit train
     ... --out RUN --continue.
     """
+    from maxvit.data.builtin import DIGITS
     from maxvit.inference.device import how_many
     from maxvit.training import run as runs
     from maxvit.training.ranks import processes
-    from maxvit.training.recipe import load_recipe
-    from maxvit.data.builtin import DIGITS
+    from maxvit.training.recipe import choose_recipe, load_recipe
 
     if resume is not None:
         given = {"DATA": data, "--task": task, "--recipe": recipe, "--model": model, "--set": settings, "--out": out}
@@ -70,18 +69,11 @@ def train(
             raise MaxViTError(f"--resume continues a run with its own recipe; {extra[0]} was given too: leave it out")
         words = ["--resume", str(resume)]
     else:
-        overrides = list(settings or [])
-        if model is not None:
-            overrides.insert(0, f"model.name={model}")
-        if data is not None:
-            overrides.insert(0, f"data.path={_as_yaml(data)}")
-        if task is not None:
-            overrides.insert(0, f"task.name={_as_yaml(task)}")
         if data == DIGITS and Path(DIGITS).is_dir() and not (Path(DIGITS) / runs.CONFIG).exists():
             raise MaxViTError(
                 "digits are scikit-learn's, and there is a folder of that name: write ./digits for the folder"
             )
-        name = recipe or _default_recipe(task, data)
+        name, overrides = choose_recipe(data, task, recipe, model, settings or [])
         chosen = load_recipe(name, overrides)
         if show_recipe:
             typer.echo(chosen.to_yaml(), nl=False)
@@ -112,11 +104,6 @@ def train(
         raise typer.Exit(_code(outcome))
 
 
-def _as_yaml(text: str) -> str:
-    """On one line, whatever characters it has: no UTF-8 either, which a path may be."""
-    return yaml.safe_dump(text, default_style='"', width=float("inf")).strip()
-
-
 def _check_outside(run: Path, recipe: "Recipe") -> None:
     """Refuse a run folder whose pictures would be data of the next run."""
     from maxvit.data.builtin import DIGITS
@@ -125,14 +112,6 @@ def _check_outside(run: Path, recipe: "Recipe") -> None:
     data = Path(recipe.data.path or DIGITS)
     if data.is_dir() and make_task(recipe.task).reads(data, run.resolve()):
         raise MaxViTError(f"{run} is in {data}, whose folders are data: choose a folder outside with --out")
-
-
-def _default_recipe(task: str | None, data: str | None) -> str:
-    from maxvit.tasks import DEFAULT, find_task
-
-    if data is None and task in (None, DEFAULT):
-        return "digits"
-    return find_task(task or DEFAULT).recipe
 
 
 def _code(outcome: "Outcome") -> int:

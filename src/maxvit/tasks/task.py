@@ -11,7 +11,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor, nn
 
-from maxvit.config import MaxViTConfig, Preprocessing, Size
+from maxvit.config import Fit, MaxViTConfig, Preprocessing, Size
 from maxvit.data.dataset import LabelledImages, Splits, draw_out
 from maxvit.data.images import ImageLike, decode
 from maxvit.data.transforms import preprocess, target_size
@@ -25,13 +25,12 @@ Cell = str | int | float
 
 
 class Forward(Protocol):
-    """A network in use, or what stands in for it, such as an exported file.
+    """A network in use, or what stands in for it, such as an exported file."""
 
-    Attributes:
-        preprocessing: What it expects of an image.
-    """
-
-    preprocessing: Preprocessing
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """What it expects of an image."""
+        ...
 
     def __call__(self, images: Tensor) -> Any:
         """What the network gives for images (B, C, H, W)."""
@@ -114,7 +113,7 @@ class Task(ABC):
     Settings: ClassVar[type[TaskSettings]] = TaskSettings
     recipe: ClassVar[str] = "folder"
     batch_size: ClassVar[int] = 8
-    fits: ClassVar[tuple[str, ...] | None] = ("aspect",)
+    fits: ClassVar[tuple[Fit, ...] | None] = ("aspect",)
 
     def __init__(self, settings: TaskSettings) -> None:
         if not isinstance(settings, self.Settings):

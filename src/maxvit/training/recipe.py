@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from maxvit.config import VARIANTS, Size, check_known
+from maxvit.config import VARIANTS, Fit, Size, check_known
 from maxvit.errors import MaxViTError
-from maxvit.tasks import DEFAULT, make_task
+from maxvit.tasks import DEFAULT, find_task, make_task
 
 
 def _pair(value: Any) -> Any:
@@ -36,9 +36,7 @@ class ModelSection(_Section):
     scale_windows: bool = Field(False, description="windows of ceil(image size / 32); false: windows as they are")
     gradient_checkpointing: bool = Field(False, description="less memory, about a third more time")
     frozen_stages: int = Field(0, ge=0, le=4, description="the stem and so many stages stay as they are")
-    linear_probe: bool = Field(
-        False, description="only the classifier is trained, or the task's head"
-    )
+    linear_probe: bool = Field(False, description="only the classifier is trained, or the task's head")
     frozen_batch_norm: bool = Field(False, description="batch norms keep their statistics")
     batch_norm_momentum: float = Field(
         0.01, gt=0, le=1, description="of the statistics, in each update: 0.1 follows a run of some hundred updates"
@@ -58,7 +56,7 @@ class DataSection(_Section):
     image_size: _Size | None = Field(
         None, description="pixels, or [height, width]; null: the weights' or the variant's own"
     )
-    fit: Literal["crop", "squash", "aspect"] | None = Field(
+    fit: Fit | None = Field(
         None, description="its centre; squeezed; or its own shape with as many pixels; null: what the weights expect"
     )
     val_fraction: float = Field(0.2, gt=0, lt=1, description="held out where the folder has no val of its own")
@@ -192,6 +190,40 @@ def _drop_settings_of_another_task(values: dict[str, Any], overrides: Sequence[s
     task = values.get("task", {})
     if given and isinstance(task, dict) and given["task"]["name"] != task.get("name", DEFAULT):
         values["task"] = {}
+
+
+def choose_recipe(
+    data: str | Path | None,
+    task: str | None = None,
+    recipe: str | Path | None = None,
+    model: str | None = None,
+    settings: Sequence[str] = (),
+) -> tuple[str, list[str]]:
+    """What to call `load_recipe` with.
+
+    Args:
+        data: Where the images are; None: as the recipe says.
+        task: Its name; None: the recipe's, which is to classify where nothing is said.
+        recipe: A name or a file; None: the task's, or without data the handwritten digits.
+        model: A variant; None: the recipe's.
+        settings: Each "section.key=value", which has the last word.
+
+    Returns:
+        The name of a recipe or its file, and the overrides.
+
+    Raises:
+        MaxViTError: If the task is unknown.
+    """
+    given = {"task.name": task, "data.path": data, "model.name": model}
+    overrides = [f"{key}={_quoted(str(value))}" for key, value in given.items() if value is not None]
+    if recipe is None:
+        recipe = "digits" if data is None and task in (None, DEFAULT) else find_task(task or DEFAULT).recipe
+    return str(recipe), [*overrides, *settings]
+
+
+def _quoted(text: str) -> str:
+    """As YAML on one line, whatever characters it has: no UTF-8 either, which a path may be."""
+    return yaml.safe_dump(text, default_style='"', width=float("inf")).strip()
 
 
 def apply_override(values: dict[str, Any], override: str) -> None:

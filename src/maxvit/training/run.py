@@ -53,6 +53,11 @@ class Outcome:
     skipped: list[str]
     signal: int | None
 
+    @property
+    def best(self) -> Path:
+        """The checkpoint of the best epoch."""
+        return self.run / storage.BEST
+
 
 def train(recipe: Recipe, run: Path, show_progress: bool = False, command: str = "", device: str = "auto") -> Outcome:
     """Train into a new folder.

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from maxvit.config import Preprocessing, Size
+from maxvit.config import Fit, Preprocessing, Size
 from maxvit.data.dataset import LabelledImages, Splits
 from maxvit.data.images import ImageLike
 from maxvit.data.transforms import normalise, preprocess
@@ -32,7 +32,7 @@ class Aesthetics(Task):
     name = "aesthetics"
     Settings = AestheticsSettings
     recipe = "aesthetics"
-    fits: ClassVar[tuple[str, ...] | None] = ("aspect", "squash")
+    fits: ClassVar[tuple[Fit, ...] | None] = ("aspect", "squash")
     settings: AestheticsSettings
 
     @classmethod

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.transforms.v2 import MixUp
 
-from maxvit.config import THRESHOLD, MaxViTConfig, Preprocessing, Size
+from maxvit.config import THRESHOLD, Fit, MaxViTConfig, Preprocessing, Size
 from maxvit.data.dataset import LabelledImages, Splits
 from maxvit.data.folder import find_parts
 from maxvit.data.images import ImageLike
@@ -27,6 +27,7 @@ from maxvit.tasks.classification.multi_label import MultiLabelMetric
 from maxvit.tasks.classification.predictions import Best, best_classes
 from maxvit.tasks.classification.settings import ClassificationSettings
 from maxvit.tasks.classification.single_label import AccuracyMetric, SingleLabelMetric
+from maxvit.tasks.network import Network
 from maxvit.tasks.task import Cell, Changed, Forward, Task, TaskSettings
 
 SMALLEST = torch.finfo(torch.float32).tiny  # probability, whose logarithm is finite
@@ -44,7 +45,7 @@ class Classification(Task):
     Settings: ClassVar[type[TaskSettings]] = ClassificationSettings
     recipe = "folder"
     batch_size = 32
-    fits: ClassVar[tuple[str, ...] | None] = None
+    fits: ClassVar[tuple[Fit, ...] | None] = None
     settings: ClassificationSettings
 
     @classmethod
@@ -171,17 +172,18 @@ class Classification(Task):
     def metric(self, class_names: Sequence[str]) -> EitherMetric:
         """Accuracy and calibration; mean average precision where images have any number of labels."""
         return EitherMetric(
-            lambda: SingleLabelMetric(class_names, self.multi_label),
-            lambda: MultiLabelMetric(class_names, self.settings.threshold),
+            partial(SingleLabelMetric, class_names, self.multi_label),
+            partial(MultiLabelMetric, class_names, self.settings.threshold),
         )
 
     def val_metric(self, class_names: Sequence[str]) -> EitherMetric:
         """Accuracy alone; or mean average precision, and the threshold that is best for F1."""
-        return EitherMetric(AccuracyMetric, lambda: MultiLabelMetric(class_names, self.settings.threshold))
+        return EitherMetric(AccuracyMetric, partial(MultiLabelMetric, class_names, self.settings.threshold))
 
-    def settle(self, network: MaxViT, metrics: Mapping[str, float]) -> None:
+    def settle(self, network: Network, metrics: Mapping[str, float]) -> None:
         """The threshold."""
         if "threshold" in metrics:
+            assert isinstance(network, MaxViT)
             network.config = dataclasses.replace(network.config, threshold=metrics["threshold"])
 
     def best(self, prediction: Tensor, class_names: Sequence[str]) -> Best:

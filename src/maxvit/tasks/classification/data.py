@@ -35,10 +35,13 @@ def check_labels(images: LabelledImages, loss: Loss) -> None:
     classes = len(images.class_names)
     if labels.ndim != 1 and labels.shape[1:] != (classes,):
         raise MaxViTError(f"labels have shape {labels.shape}: give one number an image, or (images, {classes}) shares")
-    if labels.ndim == 2 and loss == "softmax" and len(wrong := np.flatnonzero(~(abs(labels.sum(1) - 1) <= 1e-3))):
+    if labels.ndim == 1 or (labels.dtype == bool and loss == "sigmoid"):
+        return
+    if len(wrong := np.flatnonzero(~(abs(labels.sum(1) - 1) <= 1e-3))):  # NaN is wrong too
         raise MaxViTError(
-            f"the labels of {images.names[wrong[0]]} sum to {labels[wrong[0]].sum():g}: images have several classes "
-            "each, or none, and task.loss is softmax, which takes one or shares that sum to 1: set task.loss=sigmoid"
+            f"the labels of {images.names[wrong[0]]} sum to {labels[wrong[0]].sum():g}, and shares of classes sum to "
+            "1: for any number of classes in an image use labels of type bool, and a network trained with "
+            "task.loss=sigmoid"
         )
 
 

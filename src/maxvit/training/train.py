@@ -1,0 +1,40 @@
+"""Training as one call, from a data set to a run folder."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from maxvit.training import run as runs
+from maxvit.training.recipe import choose_recipe, load_recipe
+
+
+def train(
+    data: str | Path | None = None,
+    *,
+    out: str | Path,
+    task: str | None = None,
+    recipe: str | Path | None = None,
+    model: str | None = None,
+    settings: Sequence[str] = (),
+    device: str = "auto",
+    show_progress: bool = True,
+) -> runs.Outcome:
+    """Train a network for any task, as `maxvit train` does on one device.
+
+    Args:
+        data: A folder, a list, shards, or what else the task reads; None: scikit-learn's handwritten digits.
+        out: The run folder. If it holds an unfinished run of the same recipe, that one goes on.
+        task: Such as "segmentation", or a module of yours; None: to classify.
+        recipe: A name of `maxvit list --recipes`, or a YAML file; None: the task's.
+        model: A variant, such as "maxvit_tiny"; None: the recipe's.
+        settings: Each "section.key=value", as of `maxvit train --set`.
+        device: As for `maxvit.inference.device.choose_device`.
+        show_progress: Draw a bar on standard error.
+
+    Returns:
+        The run; its `best` is a checkpoint for `maxvit.Predictor`, `maxvit.evaluate` and `maxvit.load`.
+
+    Raises:
+        MaxViTError: If a setting is not allowed, the data cannot be used, the folder is taken, or training diverges.
+    """
+    name, overrides = choose_recipe(data, task, recipe, model, settings)
+    return runs.train_or_resume(load_recipe(name, overrides), Path(out), show_progress, "maxvit.train(...)", device)
