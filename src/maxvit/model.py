@@ -30,7 +30,7 @@ FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)  # types 
 
 
 class Stem(nn.Module):
-    """Two 3 x 3 convolutions; the first halves the image. No norm or activation after the second."""
+    """Two 3 x 3 convolutions (paper, Figure 2, S0); the first halves the image. No norm or activation follows."""
 
     def __init__(self, in_channels: int, channels: int, symmetric: bool = False) -> None:
         super().__init__()
@@ -73,7 +73,7 @@ class Stage(nn.Sequential):
 
 
 class Head(nn.Module):
-    """Pool, layer norm, dense, tanh, then the classifier."""
+    """Pool, layer norm, dense, tanh, then the classifier (paper, App. A.1; official model, "head")."""
 
     def __init__(self, channels: int, num_classes: int, pool: str) -> None:
         super().__init__()

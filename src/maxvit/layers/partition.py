@@ -1,5 +1,7 @@
 """Which tokens attend together: windows of neighbours, or a grid spread over the whole map. Any map size.
 
+The paper's Block and Grid operators (Section 3.2, "Multi-axis Attention"), with padding for sides that do not divide.
+
 Letters: B batch, H W map sides, C channels, G groups per image, T tokens per group.
 """
 
@@ -35,7 +37,7 @@ def partition(x: Tensor, size: Size, axis: Axis) -> Tensor:
     Args:
         x: Map whose sides `size` divides.
         size: Tokens of a group, (height, width).
-        axis: "block": a group is a window of neighbours. "grid": its tokens lie H / size[0] and W / size[1] apart.
+        axis: "block": a group is a window of neighbours. "grid": its tokens are H / size[0] and W / size[1] apart.
     """
     (tile_h, tile_w), order = _layout((x.shape[1], x.shape[2]), size, axis)
     x = x.unflatten(2, (-1, tile_w)).unflatten(1, (-1, tile_h))  # (B, H/th, th, W/tw, tw, C)
