@@ -1,4 +1,4 @@
-"""Any checkpoint, written anew: as our own file, or as one for timm."""
+"""Any checkpoint, rewritten: as our own file, or as one for timm."""
 
 from pathlib import Path
 from typing import NamedTuple

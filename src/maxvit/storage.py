@@ -21,7 +21,7 @@ INDEX = "model.safetensors.index.json"  # of weights in several files
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Call `write` on a temporary name beside `path`, then rename it: a reader sees the old file or the new one.
+    """Call `write` on a temporary name next to `path`, then rename it: a reader sees the old file or the new one.
 
     The content is on the disk before the name is, so that a machine that dies leaves one of both as well.
 
@@ -47,7 +47,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def check_folder(folder: Path) -> None:
-    """Refuse a folder that cannot be written to, before hours are spent on what was to lie there.
+    """Refuse a folder that cannot be written to, before hours are spent on what was to be there.
 
     Raises:
         MaxViTError: If it, or one above it, is a file or may not be written to.
@@ -60,9 +60,9 @@ def check_folder(folder: Path) -> None:
 
 
 def write_together(path: Path, rest: Path | None, write: Callable[[Path], object]) -> None:
-    """Write a file and what it needs beside it, under their own names in a temporary folder; then move them out.
+    """Write a file and what it needs next to it, under their own names in a temporary folder; then move them out.
 
-    A file that `path` replaces goes first and `path` itself comes last, so that there is never one beside a `rest` of
+    A file that `path` replaces goes first and `path` itself comes last, so that there is never one next to a `rest` of
     another time: a reader sees the old two, or no `path`, or the new two. Without `rest`, the old or the new.
 
     Args:
@@ -183,8 +183,8 @@ def load(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     In a file tensors follow one another without a gap. They are copied to addresses as PyTorch allocates them:
     some CPU kernels round otherwise where an address is odd, and a network would not answer as when it was saved.
 
-    Where weights have the hub's name and do not describe a network, as another program wrote them anew, what
-    `config.json` beside them says is their metadata.
+    Where weights have the hub's name and do not describe a network, as another program rewrote them, what
+    `config.json` next to them says is their metadata.
 
     Args:
         path: As for `weights_of`.
@@ -210,7 +210,7 @@ def _is_index(path: Path) -> bool:
 
 
 def _shards(index: Path) -> list[Path]:
-    """The files that an index names, which lie beside it. Raises `MaxViTError` if one does not, or it is damaged."""
+    """The files that an index names, which are next to it. Raises `MaxViTError` if one does not, or it is damaged."""
     try:
         names = sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
         if not names or any(Path(name).name != name for name in names):
@@ -220,7 +220,7 @@ def _shards(index: Path) -> list[Path]:
     shards = [index.with_name(name) for name in names]
     if gone := [shard for shard in shards if not shard.exists()]:
         raise MaxViTError(
-            f"{gone[0]} does not exist, and {index.name} names it: copy all of its {len(shards)} files beside it"
+            f"{gone[0]} does not exist, and {index.name} names it: copy all of its {len(shards)} files next to it"
         )
     return shards
 
@@ -229,10 +229,10 @@ def _described(path: Path, metadata: dict[str, Any]) -> dict[str, Any]:
     if "config" in metadata or path.name not in (WEIGHTS, INDEX):
         return metadata
     try:
-        beside = json.loads(path.with_name(CONFIG).read_bytes())
+        described = json.loads(path.with_name(CONFIG).read_bytes())
     except (OSError, ValueError, RecursionError):  # there is none, or none that can be used
         return metadata
-    return beside if isinstance(beside, dict) else metadata
+    return described if isinstance(described, dict) else metadata
 
 
 def _open(path: Path) -> Any:

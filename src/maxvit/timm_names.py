@@ -16,7 +16,7 @@ R = TypeVar("R")
 CROP_MODES = {"crop": "center", "squash": "squash", "aspect": "border"}  # `Preprocessing.fit` in timm's words
 OURS = {"in_chans": "in_channels", "img_size": "image_size"}  # arguments of timm.create_model
 ABSENT = {
-    "cache_dir": "the environment variable HF_HUB_CACHE says where downloads lie",
+    "cache_dir": "the environment variable HF_HUB_CACHE says where downloads are",
     "checkpoint_path": "give the path as pretrained",
     "drop_rate": "there is no dropout before the classifier; drop_path_rate is the stochastic depth",
     "exportable": "maxvit.export_model writes files for other runtimes",

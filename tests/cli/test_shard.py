@@ -115,4 +115,4 @@ def test_data_of_another_task_is_not_sharded_and_the_advice_is_a_command_that_th
         Image.new("L", (8, 8)).save(tmp_path / "data" / name)
     code, _, err = run("shard", tmp_path / "data", tmp_path / "out")
     assert code == 2
-    assert err.endswith("shards are for classification; maxvit train takes it as it is, with --task segmentation\n")
+    assert err.endswith("shards hold classes; maxvit train takes the folder as it is, with --task segmentation\n")

@@ -180,7 +180,7 @@ def test_loose_images_in_a_folder_beside_the_parts_are_passed_over_and_said(tmp_
     fill(tmp_path, fresh=2)
     train = load_folder(tmp_path).train
     assert len(train) == 8
-    assert [(p.path.name, p.why) for p in train.passed_over] == [("fresh", "beside the parts")]
+    assert [(p.path.name, p.why) for p in train.passed_over] == [("fresh", "next to the parts")]
 
 
 def test_a_folder_without_images_beside_the_parts_does_no_harm(tmp_path):

@@ -181,7 +181,7 @@ def test_masks_of_fewer_than_two_classes_are_refused(tmp_path, values, number):
     """Such as those in black and white, whose white would be ignored."""
     classes = np.resize(np.array(values, np.uint8), SIZE)
     write_pair(tmp_path / "images/0.png", tmp_path / "masks/0.png", classes)
-    with pytest.raises(MaxViTError, match=f"have {number} beside what is ignored.* take 0 and 1"):
+    with pytest.raises(MaxViTError, match=f"have {number} other than what is ignored.* take 0 and 1"):
         TASK.load(tmp_path, 0.2, 0)
 
 

@@ -1,1 +1,1 @@
-"""Speed and memory of the network beside those of other packages: paired, interleaved, and compared before timed."""
+"""Speed and memory of the network and of other packages: paired, interleaved, and compared before they are timed."""

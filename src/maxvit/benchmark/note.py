@@ -25,7 +25,7 @@ def write_note(
         about: The script's docstring: its first line is the title, the rest up to the command the introduction.
         body: Lines of Markdown.
         command: The script, and what followed it.
-        packages: Whose versions matter, beside PyTorch.
+        packages: Whose versions matter, besides PyTorch.
         facts: What else to say at the end, by heading.
 
     Returns:
@@ -45,7 +45,7 @@ def circumstances(command: Sequence[str], packages: Iterable[str] = (), threads:
 
     Args:
         command: The script, and what followed it.
-        packages: Whose versions matter, beside PyTorch.
+        packages: Whose versions matter, besides PyTorch.
         threads: Used to compute; None: PyTorch's.
     """
     return {

@@ -14,7 +14,7 @@ ENTRIES += ("differs by", "ready in s")
 PAIRS: Row = ("ours", "theirs", "times as fast (20th to 80th percentile)")
 OPERATORS: Row = ("operator", "calls", "ms", "share")
 SHOWN_OPERATORS = 15
-LEGEND = f"""Each contender runs in a process of its own, which starts anew every {ROUNDS_OF_A_PROCESS} rounds; in a \
+LEGEND = f"""Each contender runs in a process of its own, which starts again every {ROUNDS_OF_A_PROCESS} rounds; in a \
 round each runs once, in the opposite order every second round. Times are medians over the rounds; "times as fast" is \
 theirs over ours, round by round. Contenders in one table have the same random weights and images and agreed \
 with our plain network in fp32 before they were timed: "differs by" is the largest difference over the deviation \
@@ -83,7 +83,7 @@ def operator_rows(entry: Entry) -> list[Row]:
 
 def page(record: Record, figure: Path) -> str:
     """The record as Markdown, with a link to its figure."""
-    parts = ["# MaxViT beside its peers", f"![Images per second]({figure.name})", LEGEND]
+    parts = ["# MaxViT compared with its peers", f"![Images per second]({figure.name})", LEGEND]
     for case in record.cases:
         parts += _section(case)
     parts.append("\n".join(f"- {heading}: {_code(heading, text)}" for heading, text in record.about.items() if text))

@@ -17,7 +17,7 @@ from maxvit.errors import MaxViTError
 LONGEST_S = 1800  # to wait for one answer
 TIDY_UP_S = 5
 WARM_UPS = 2
-ROUNDS_OF_A_PROCESS = 4  # then it starts anew: where its memory happens to lie can slow it by a third, all its life
+ROUNDS_OF_A_PROCESS = 4  # then it starts again: where its memory happens to be can slow it by a third, all its life
 
 
 class Failure(MaxViTError):

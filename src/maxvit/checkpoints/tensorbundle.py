@@ -22,7 +22,7 @@ _DTYPES = {1: "<f4", 2: "<f8", 3: "<i4", 9: "<i8", 19: "<f2"}  # TensorFlow's Da
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Where one tensor lies."""
+    """Where one tensor is."""
 
     dtype: int
     shape: tuple[int, ...]
@@ -103,7 +103,7 @@ def _read_table(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 def _read_block(data: bytes, offset: int, size: int) -> Iterator[tuple[bytes, bytes]]:
     """Keys share a prefix with the one before: (shared, new, value length), new bytes, value."""
     if offset + size + 5 > len(data):
-        raise ValueError("a block lies beyond the end")
+        raise ValueError("a block is beyond the end")
     if data[offset + size] != 0:
         raise ValueError("its blocks are compressed, which TensorFlow does not do")
     block = data[offset : offset + size]

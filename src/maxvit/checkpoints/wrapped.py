@@ -9,7 +9,7 @@ from torch import Tensor
 from maxvit.errors import MaxViTError
 
 _FIRST = ("stem.conv1.weight", "stem.0.0.weight")  # the first layer's name: ours and timm's, torchvision's
-_PLACES = ("state_dict", "model")  # of several networks the one to take, if it lies there
+_PLACES = ("state_dict", "model")  # of several networks the one to take, if it is there
 _AVERAGED = re.compile(r"(^|[._])(ema|swa|avg|average|averaged)([._]|$)")
 
 

@@ -15,7 +15,7 @@ def shard(
     out: Annotated[Path, typer.Argument(help="The folder to make.")],
     shard_size: Annotated[int, typer.Option(min=1, metavar="MB", help="A shard is full at this size.")] = 256,
     val_fraction: Annotated[float, typer.Option(help="Held out where FOLDER has no val.")] = 0.2,
-    seed: Annotated[int, typer.Option(min=0, help="Of the order of training images, and of that split.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed for shuffling and for the validation split.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="The result as JSON.")] = False,
 ) -> None:
     """Write a data set as shards: tar files that training reads fast, from disk or object storage.
@@ -29,14 +29,15 @@ def shard(
     from maxvit.data.shards.write import write_shards
     from maxvit.errors import MaxViTError
     from maxvit.inference.progress import track
-    from maxvit.tasks import refuse_other_tasks
+    from maxvit.tasks import DEFAULT, find_task, refuse_other_tasks
 
     if not 0 < val_fraction < 1:
         raise MaxViTError(f"--val-fraction is {val_fraction}: give a share between 0 and 1")
-    refuse_other_tasks(folder, "shards are for classification; maxvit train takes it as it is, with --task {task}")
+    advice = "shards hold classes; maxvit train takes the folder as it is, with --task {task}"
+    refuse_other_tasks(folder, find_task(DEFAULT), advice)
     splits = load_folder(folder, val_fraction, seed)
     if out.resolve().is_relative_to(folder.resolve()):
-        raise MaxViTError(f"{out} lies in {folder}, where each folder is a class: choose one outside")
+        raise MaxViTError(f"{out} is in {folder}, where each folder is a class: choose a folder outside")
     complain(describe(splits))
     done = write_shards(
         splits, out, shard_size * 2**20, seed, lambda order, split: track(order, f"writing {split}", show=True)

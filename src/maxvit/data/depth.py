@@ -135,7 +135,7 @@ def _deep_colours(image: Image.Image) -> bool:
 def _sixteen(image: Any) -> list[str]:
     """The raw mode of each tile, RGB;16B or R;16B and so on; empty if they are of 8 bits.
 
-    Pillow (13.0) forgets the depth of TIFF files whose colours lie one after another.
+    Pillow (13.0) forgets the depth of TIFF files whose colours are one after another.
     """
     modes = [args if isinstance(args, str) else args[0] for *_, args in getattr(image, "tile", [])]
     if image.format == "TIFF" and image.tag_v2.get(_BITS, (8,))[0] == 16:

@@ -1,4 +1,4 @@
-"""Where images lie: those of a folder, what is passed over there and why, and names in either Unicode form."""
+"""Where images are: those of a folder, what is passed over there and why, and names in either Unicode form."""
 
 import os
 import unicodedata
@@ -16,7 +16,7 @@ _SHOWN = 5  # reasons in a sentence
 
 
 class PassedOver(NamedTuple):
-    """A file or folder that lies in the data, or is named by it, and is not used.
+    """A file or folder that is in the data, or is named by it, and is not used.
 
     Attributes:
         path: Which.
@@ -29,11 +29,11 @@ class PassedOver(NamedTuple):
 
 @dataclass(slots=True)
 class Found:
-    """What lies below a folder.
+    """What is below a folder.
 
     Attributes:
         images: In order of name.
-        passed_over: What else lies there.
+        passed_over: What else is there.
     """
 
     images: list[Path] = field(default_factory=list)
@@ -113,7 +113,7 @@ def normal(name: str) -> str:
 
 
 def locate(folder: Path, name: str) -> Path | None:
-    """The file of a name that was written in whichever Unicode form, as it lies there; None: it does not exist."""
+    """The file of a name that was written in whichever Unicode form, as it is there; None: it does not exist."""
     for form in (name, normal(name), unicodedata.normalize("NFD", name)):
         if os.path.exists(place := folder / form):
             return place

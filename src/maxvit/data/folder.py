@@ -35,7 +35,7 @@ def load_folder(folder: Path, val_fraction: float = 0.2, seed: int = 0) -> Split
         names = " and ".join(path.name for path in parts.values())
         raise MaxViTError(f"{folder} has {names}, and no part to learn from: add a folder train")
     train = read_classes(parts["train"], part="train")
-    others = [PassedOver(p, "beside the parts") for p in _folders(folder) if p not in parts.values()]
+    others = [PassedOver(p, "next to the parts") for p in _folders(folder) if p not in parts.values()]
     train = replace(train, passed_over=[*train.passed_over, *(p for p in others if find_images(p.path).images)])
     if "val" in parts:
         val = read_classes(parts["val"], train.class_names, "val")
@@ -71,7 +71,7 @@ def find_parts(folder: Path) -> dict[str, Path]:
     for path in others:
         if _holds_folders(path) and find_images(path).images:
             raise MaxViTError(
-                f"{path} holds folders of images, as the part {deciding[0].name} beside it does: rename {path.name} to "
+                f"{path} holds folders of images, as the part {deciding[0].name} next to it does: rename {path.name} to "
                 "val or test, or move it elsewhere"
             )
     return {part: named[part][0] for part in _NAMES if part in named}

@@ -158,7 +158,7 @@ def shrink(image: Image.Image, factor: int) -> int:
 
 
 def crop(image: Image.Image, box: tuple[int, int, int, int]) -> Image.Image:
-    """What lies in (left, top, right, bottom), all inside; Pillow's own refuses large pieces."""
+    """What is in (left, top, right, bottom), all inside; Pillow's own refuses large pieces."""
     if box == (0, 0, *image.size):
         return image
     size = box[2] - box[0], box[3] - box[1]

@@ -1,4 +1,4 @@
-"""Images to predict, wherever they lie: files, folders, a list, or shards. Nobody needs to know what they show."""
+"""Images to predict, wherever they are: files, folders, a list, or shards. Labels are optional."""
 
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ class Gathered:
         sources: Paths, or the bytes of files, read when an item is asked for.
         names: What to call each, no two alike.
         labels: What the source says that each shows; None: it does not.
-        passed_over: What else lies in the folders.
+        passed_over: What else is in the folders.
     """
 
     sources: Sequence[ImageLike]

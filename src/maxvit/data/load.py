@@ -56,7 +56,7 @@ def load_eval(path: str, class_names: list[str] | None) -> LabelledImages:
 
 
 def holds_shards(folder: Path) -> bool:
-    """An index; or tar files without class folders, beside which tar files are leftovers of a download."""
+    """An index; or tar files without class folders, next to which tar files are leftovers of a download."""
     if is_index(folder / FILE) or (folder / UNFINISHED).is_file():
         return True
     return any(folder.glob("*.tar")) and not any(path.is_dir() for path in folder.iterdir())

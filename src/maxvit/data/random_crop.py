@@ -57,7 +57,7 @@ class RandomPiece(nn.Module):
             factor = 1 if yours else shrink(image, shrink_factor(box, self.size))
             turned = orientation(image)
             picture = upright(image, self.spec)
-        # sides are rounded up, so the last stored row and column may lie partly outside; turned, they are the first
+        # sides are rounded up, so the last stored row and column may be partly outside; turned, they are the first
         down = picture.height - whole[0] / factor if turned in (3, 4, 7, 8) else 0.0
         across = picture.width - whole[1] / factor if turned in (2, 3, 6, 7) else 0.0
         top, left, height, width = (v / factor for v in box)
@@ -71,7 +71,7 @@ class RandomPiece(nn.Module):
 
 
 def _resized(picture: Image.Image, edges: tuple[float, float, float, float], size: Size) -> Tensor:
-    """What lies between the edges; nothing outside it is mixed in, but parts of pixels."""
+    """What is between the edges; nothing outside it is mixed in, but parts of pixels."""
     left, top, right, bottom = edges
     outer = floor(left), floor(top), ceil(right), ceil(bottom)
     piece = crop(picture, outer)

@@ -56,7 +56,7 @@ class TrainingBatches(Sampler[Step]):
         seed: Of the order.
         share: Which part of each batch; where a batch has fewer images than parts, some come again, and
             weigh more.
-        shards: File that each image lies in; None: each in one of its own.
+        shards: File that each image is in; None: each in one of its own.
     """
 
     def __init__(

@@ -11,7 +11,7 @@ from maxvit.layers.partition import Axis, Size, padded_size
 
 
 def group_indices(hw: Size, size: Size, axis: Axis, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Where each group's tokens lie on a map of `hw`.
+    """Where each group's tokens are on a map of `hw`.
 
     Returns:
         (G, T) int64, positions on the flattened map, those of padding anywhere on it; and (G, T) bool, which are real.

@@ -9,7 +9,7 @@ M = TypeVar("M", bound=nn.Module)
 
 
 def sharing_copy(module: M) -> M:
-    """A copy whose tensors lie in the memory of the original's, for use while that does not change.
+    """A copy whose tensors are in the memory of the original's, for use while that does not change.
 
     Another type, another device, mode or `requires_grad` of the copy, and parameters put in place of others, are its
     own.

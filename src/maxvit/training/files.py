@@ -24,9 +24,9 @@ def read_metrics(run: Path) -> list[dict[str, float]]:
         with path.open(newline="", encoding="utf-8") as file:
             rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
     except (ValueError, TypeError) as error:
-        raise MaxViTError(f"{path} is damaged: {error}; the checkpoints beside it may still be good") from error
+        raise MaxViTError(f"{path} is damaged: {error}; the checkpoints next to it may still be good") from error
     if any("epoch" not in row for row in rows):
-        raise MaxViTError(f"{path} is damaged: it has no column 'epoch'; the checkpoints beside it may still be good")
+        raise MaxViTError(f"{path} is damaged: it has no column 'epoch'; the checkpoints next to it may still be good")
     return rows
 
 
@@ -46,11 +46,11 @@ def best_epoch(rows: Sequence[Mapping[str, float]]) -> int:
 
 
 class RunFiles:
-    """Writes what a run leaves, beside the states that it can go on from.
+    """Writes what a run leaves, besides the states that it can go on from.
 
     Args:
         run: The run folder.
-        provenance: What a checkpoint says of its origin, beside epoch and scores.
+        provenance: What a checkpoint says of its origin, besides epoch and scores.
 
     Attributes:
         rows: Of the metrics, one for each finished epoch.

@@ -139,7 +139,7 @@ class Loop:
                 batches, scores = [], []
 
     def _compute(self, batches: list[Batch], scores: list[dict[str, Tensor]]) -> list[dict[str, Tensor]]:
-        """The scores of an update's batches so far, of which all but the last are known; all anew if memory ends."""
+        """The scores of an update's batches so far, of which all but the last are known; all again if memory ends."""
         while len(scores) < len(batches):
             batch = batches[len(scores)]
             try:
@@ -345,12 +345,12 @@ class Loop:
         return ""
 
     def _restore(self, problem: str) -> None:
-        """Go back to the last good state, with a lower learning rate; a second time is once too often."""
+        """Go back to the last good state, with a lower learning rate; a second divergence ends the run."""
         if self.learner.rate < 1:
             wider = " or engine.precision=fp32" if self.engine.precision == "fp16" else ""
             raise MaxViTError(
                 f"training diverged again with {LOWER:g} times the learning rate, at {problem}; the last good state is "
-                f"kept: look at these images, or begin anew with a lower optimization.learning_rate{wider}"
+                f"kept: look at these images, or begin again with a lower optimization.learning_rate{wider}"
             )
         self.bar.say(f"diverged at {problem}\ngoing back to the last good state, with {LOWER:g} times the rate")
         found = newest_state(self.files.run, self.bar.say)

@@ -87,7 +87,7 @@ def _frozen(network: Network, stages: int, linear_probe: bool) -> list[nn.Module
 
 
 def _depths(network: Network) -> dict[str, int]:
-    """How many blocks lie below each parameter, and the head above all."""
+    """How many blocks are below each parameter, and the head above all."""
     backbone = backbone_of(network)
     blocks = [block for stage in backbone.stages for block in stage.children()]
     parts = [backbone.stem, *blocks, network.head]

@@ -111,7 +111,7 @@ class EngineSection(_Section):
 
 
 class CheckpointsSection(_Section):
-    """When the state to resume from is written, beside each epoch's end."""
+    """When the state to resume from is written, besides each epoch's end."""
 
     every_minutes: float = Field(10, gt=0)
     every_updates: int | None = Field(None, ge=1)

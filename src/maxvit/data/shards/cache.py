@@ -36,7 +36,7 @@ class OpenFile:
 
 
 def cache_folder() -> Path:
-    """Where fetched shards lie, of all data sets."""
+    """Where fetched shards are, of all data sets."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "maxvit" / "shards"
 
 

@@ -1,4 +1,4 @@
-"""Where each image lies in the shards of a data set: index.json, and beside it a table of numbers for each split."""
+"""Where each image is in the shards of a data set: index.json, and next to it a table of numbers for each split."""
 
 import io
 import json
@@ -53,7 +53,7 @@ class Names(Sequence[str]):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Table:
-    """The images of one split, in order: of each its shard, where its bytes lie there, its label and its name."""
+    """The images of one split, in order: of each its shard, where its bytes are there, its label and its name."""
 
     shards: list[Shard]
     shard: npt.NDArray[np.int64]  # (n,), as all below
@@ -213,7 +213,7 @@ def _read_table(content: bytes, shards: list[Shard], where: str) -> Table:
 
 
 def _check_places(table: Table, where: str) -> None:
-    """Every image lies in a shard that exists, and inside it."""
+    """Every image is in a shard that exists, and inside it."""
     samples, sizes = ([getattr(shard, what) for shard in table.shards] for what in ("samples", "bytes"))
     known = (table.shard >= 0) & (table.shard < len(table.shards))
     if not known.all() or np.bincount(table.shard, minlength=len(samples)).tolist() != samples:

@@ -1,6 +1,6 @@
 """Data sets of millions of images: WebDataset's tar files, with random access to each image.
 
-Not a stream: an index says where each image lies. So order, splitting over processes and resuming are those of any
+Not a stream: an index says where each image is. So order, splitting over processes and resuming are those of any
 list of images, and each is seen exactly once.
 """
 
@@ -20,7 +20,7 @@ from maxvit.data.shards.scan import scan_shards
 from maxvit.data.shards.storage import ShardFolder, open_folder
 from maxvit.errors import MaxViTError
 
-UNFINISHED = "unfinished"  # lies in the folder while `write_shards` works
+UNFINISHED = "unfinished"  # is in the folder while `write_shards` works
 _OPEN_AT_ONCE = 16  # files that a process holds open
 _MOST_UNNAMED = 100_000  # classes; a label beyond is some other number that was taken for one
 
@@ -69,7 +69,7 @@ def read_shards(folder: str | Path, class_names: list[str] | None = None, cache_
     """Open a data set in shards, those of `maxvit shard` or any in WebDataset's layout.
 
     Shards without an index are read through once (see `maxvit.data.shards.scan` for what they must hold), and the
-    index is left beside them where the folder can be written to.
+    index is left next to them where the folder can be written to.
 
     Args:
         folder: A path, or a URL such as s3://bucket/folder. A URL's shards are fetched whole when they are needed.

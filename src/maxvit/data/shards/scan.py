@@ -1,4 +1,4 @@
-"""Tar files that another program wrote, in WebDataset's layout: read once from end to end, to find where images lie."""
+"""Tar files that another program wrote, in WebDataset's layout: read once from end to end, to find where images are."""
 
 import itertools
 import json

@@ -1,4 +1,4 @@
-"""The folder that shards lie in: on this machine, or in object storage."""
+"""The folder that shards are in: on this machine, or in object storage."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping

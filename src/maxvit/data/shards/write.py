@@ -64,7 +64,7 @@ def write_shards(
     """Write shards and their index, the same bytes for the same images, classes and seed.
 
     JPEG, PNG and WebP files, and all of more than 8 bits, are copied as they are; arrays and other formats become PNG.
-    Training images lie in a random order, so that each shard holds a mixture of classes. An image that cannot be
+    Training images are in a random order, so that each shard holds a mixture of classes. An image that cannot be
     decoded is left out. If it is interrupted, the folder is known to be unfinished; the next call starts over in it.
 
     Args:

@@ -9,7 +9,7 @@ def keep_freed_memory() -> None:
     """Have this process keep what it frees, for the next tensor; does nothing where the C library is not glibc.
 
     By itself glibc gives every large block back to the system at once, and each page of the next one is cleared and
-    mapped anew: a tenth of a training step.
+    mapped again: a tenth of a training step.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:

@@ -1,7 +1,7 @@
 """The core of group attention: Q, K and V are read in place on the map, and no partition or score is in memory.
 
 One tile holds the tokens of a group, or of several small groups, or a part of a large one. Block and grid attention
-differ in where a token lies, see `_pixels`, and in nothing else.
+differ in where a token is, see `_pixels`, and in nothing else.
 
 Letters as in `maxvit.layers.attention`: B batch, H W map sides, C channels, T tokens per group, N heads, D head_dim.
 """

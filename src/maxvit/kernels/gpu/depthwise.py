@@ -61,7 +61,7 @@ def filtered(
 
 
 class Sides(NamedTuple):
-    """How a 3 x 3 convolution lies on a map."""
+    """How a 3 x 3 convolution is placed on a map."""
 
     height: int
     width: int

@@ -45,7 +45,7 @@ def channels_of(COLUMNS: tl.constexpr):
 
 @triton.jit
 def tile_of(image, first, pixels, column, channels, ROWS: tl.constexpr):
-    """Where the numbers of a tile lie, [ROWS, COLUMNS], and whether there are such."""
+    """Where the numbers of a tile are, [ROWS, COLUMNS], and whether there are such."""
     row = first + tl.arange(0, ROWS)
     at = (image.to(tl.int64) * pixels + row)[:, None] * channels + column[None, :]
     return at, (row < pixels)[:, None] & (column < channels)[None, :]

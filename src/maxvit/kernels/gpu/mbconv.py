@@ -39,7 +39,7 @@ def _in_one_pass(x: Tensor) -> bool:
     8 bytes in 16-bit types. It pays with reading x again from the L2 cache for each block of 64 channels, with shifted
     tiles that fill about nine tenths of their slots: 2 * C_in / 64 / 0.9 bytes, 4.5 at 128 channels and 9 at 256. L2 is
     about twice as fast as memory, but a product of a tile this small is slower than PyTorch's, which counts more the
-    longer it is. So up to 128, where also a block's weights still fit beside the tiles. In float32 the product is the
+    longer it is. So up to 128, where also a block's weights still fit next to the tiles. In float32 the product is the
     time, not the trips, and PyTorch's is the better one.
     """
     return x.element_size() == 2 and x.shape[3] <= WIDEST

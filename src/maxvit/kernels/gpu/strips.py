@@ -8,7 +8,7 @@ from torch import Tensor
 
 PIXELS = (4, 16)  # side by side in a tile, at least and at most
 NUMBERS = 512  # of a tile: 4 a thread, so that nine sums of each and the taps stay in registers
-ROWS = 16  # that a program slides down at once, at most: two more, of the neighbour, are little beside them
+ROWS = 16  # that a program slides down at once, at most: two more, of the neighbour, are little compared with them
 PROGRAMS = 256  # that share the map; fixed, so that sums are the same on every GPU
 
 
@@ -48,7 +48,7 @@ def strip(unit, down, bands, strips, high, PIXELS: tl.constexpr):
 
 @triton.jit
 def row_at(image, row, column, height, width, channel, channels):
-    """Where the pixels of a row lie, [PIXELS, BLOCK], and whether there are such."""
+    """Where the pixels of a row are, [PIXELS, BLOCK], and whether there are such."""
     pixel = (image.to(tl.int64) * height + row) * width + column
     real = (row >= 0) & (row < height) & (column >= 0) & (column < width)
     return pixel[:, None] * channels + channel[None, :], real[:, None] & (channel < channels)[None, :]

@@ -80,7 +80,7 @@ def interpreted() -> bool:
 def precision(x: Tensor) -> str:
     """How products of x's type are computed on tensor cores.
 
-    float32 takes three products of parts of its digits (whole floats would be computed beside the tensor cores, in more
+    float32 takes three products of parts of its digits (whole floats would be computed outside the tensor cores, in more
     registers than there are), or one where PyTorch's own setting allows it.
     """
     if x.dtype != torch.float32:

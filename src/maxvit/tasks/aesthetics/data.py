@@ -153,7 +153,7 @@ def _read_csv(file: Path) -> Iterator[Row]:
 
 
 def _read_ava(file: Path) -> Iterator[Row]:
-    """Rows of AVA.txt: number, id, ten counts, two tags, challenge. A list of ids beside it names the test images."""
+    """Rows of AVA.txt: number, id, ten counts, two tags, challenge. A list of ids next to it names the test images."""
     lists = [file.parent / name for name in _AVA_TEST if (file.parent / name).is_file()]
     test = {line.strip().removesuffix(".jpg") for line in _text(lists[0]).split("\n")} if lists else set()
     for number, line in enumerate(_text(file).split("\n"), 1):

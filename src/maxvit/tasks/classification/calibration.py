@@ -53,7 +53,7 @@ def calibration_interval(confidences: Floats, right: Bools, seed: int = 0) -> tu
 
     The error is too large where images are few, as a chance deviation of any bin counts as one; and of resampled
     images it is too large once more. The basic interval, error minus (resampled - error), takes that off again; the
-    percentile interval would hardly ever contain the error of a network that is calibrated well. So this one can lie
+    percentile interval would hardly ever contain the error of a network that is calibrated well. So this one can be
     below the error itself.
 
     Args:

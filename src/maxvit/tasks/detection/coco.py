@@ -18,7 +18,7 @@ from maxvit.tasks.detection.objects import Objects
 
 logger = logging.getLogger(__name__)
 _ALL = "annotations.json"
-SLACK = 2  # pixels that a box may lie beyond its image without a warning
+SLACK = 2  # pixels that a box may be beyond its image without a warning
 
 
 def find_parts(folder: Path) -> dict[str, tuple[Path, Path]]:
@@ -129,7 +129,7 @@ def _refuse_shares(file: Path, per_image: dict[int, list[dict[str, Any]]]) -> No
     boxes = [a["bbox"] for annotations in per_image.values() for a in annotations if is_numbers(a.get("bbox"))]
     if boxes and all(0 <= value <= 1 for box in boxes for value in box):
         raise MaxViTError(
-            f"{file}: every bbox lies within 0 to 1, such as {boxes[0]!r:.60}: bbox takes [x, y, width, height] in "
+            f"{file}: every bbox is within 0 to 1, such as {boxes[0]!r:.60}: bbox takes [x, y, width, height] in "
             "pixels; multiply x and width by the width of the image, y and height by its height"
         )
 

@@ -10,7 +10,7 @@ from maxvit.tasks.detection.masks import decode
 from maxvit.tasks.task import Predicted
 
 Colour = tuple[int, int, int]
-_TINT = 0.45  # share of the colour where a mask lies
+_TINT = 0.45  # share of the colour where a mask is
 
 
 def draw_objects(image: Image.Image, objects: Predicted, names: Sequence[str]) -> Image.Image:
@@ -68,7 +68,7 @@ def _write(
 
 
 def colour_of(label: int) -> Colour:
-    """Of a class: neighbours lie far apart on the circle of hues."""
+    """Of a class: neighbours are far apart on the circle of hues."""
     hue = (label * 0.618034) % 1.0  # the golden ratio: no two of a few labels are near
     red, green, blue = colorsys.hsv_to_rgb(hue, 0.85, 0.95)
     return round(255 * red), round(255 * green), round(255 * blue)

@@ -83,7 +83,7 @@ def _from_polygons(polygons: list[Any], size: Size) -> bytes | None:
 
 
 def _from_runs(runs: dict[str, Any], size: Size) -> bytes:
-    """pycocotools shows what happens to lie in memory where run lengths do not add up, so they are looked at first."""
+    """pycocotools shows what happens to be in memory where run lengths do not add up, so they are looked at first."""
     given, said = runs.get("counts"), runs.get("size")
     if said != list(size):
         raise MaxViTError(f"has a segmentation of size {said!r:.40}, and its image has (height, width) {list(size)}")

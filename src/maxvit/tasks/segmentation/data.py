@@ -14,7 +14,7 @@ from maxvit.tasks.segmentation.masks import IGNORED, Key, MaskFile, read_values
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """Where the parts of a data set lie: folders of images, and of each the folders that may hold its masks."""
+    """Where the parts of a data set are: folders of images, and of each the folders that may hold its masks."""
 
     train: tuple[str, ...]  # the images' folder, then the masks'
     val: tuple[tuple[str, ...], ...]
@@ -166,7 +166,7 @@ def _class_names(path: Path, layout: _Layout) -> list[str]:
     classes = sorted(value for value in values - {IGNORED} if value >= first)
     if len(classes) < 2:
         raise MaxViTError(
-            f"the masks of {folder} have {len(classes)} class{'es' * (not classes)} beside what is ignored, and two "
+            f"the masks of {folder} have {len(classes)} class{'es' * (not classes)} other than what is ignored, and two "
             "are wanted: 255 is ignored, so masks in black and white take 0 and 1"
         )
     if classes[-1] - first >= len(classes):

@@ -23,7 +23,7 @@ class MaxViTEncoder(nn.Module, EncoderMixin):
 
     Args:
         backbone: It is used, not copied; its classifier is taken off.
-        depth: How many maps beside the image, of strides 2, 4, 8, 16 and 32; 1 to 5.
+        depth: How many maps besides the image, of strides 2, 4, 8, 16 and 32; 1 to 5.
         output_stride: 32; other values are those of stages with dilation, which attention has not.
 
     Raises:
@@ -36,7 +36,7 @@ class MaxViTEncoder(nn.Module, EncoderMixin):
             raise MaxViTError(f"encoder_depth is {depth}; MaxViT takes 1 to 5")
         if output_stride != 32:
             raise MaxViTError(
-                f"output stride {output_stride} needs stages with dilation, which MaxViT has not: choose "
+                f"output stride {output_stride} needs stages with dilation, which MaxViT does not have: choose "
                 "encoder_output_stride=32 where the model allows it, else Unet, UPerNet, FPN, Linknet, MAnet or PSPNet"
             )
         backbone.head = nn.Identity()  # type: ignore[assignment]

@@ -24,7 +24,7 @@ class SegmentationHead(nn.Module):
     """From maps to logits (B, classes, H, W) at the size of the images.
 
     Images of odd sizes have maps of ceil(side / stride). Each is padded by its last row and column to what an image of
-    the next multiple of 32 has, so that all lie exactly over one another, and the logits are cut to the image.
+    the next multiple of 32 has, so that all are exactly over one another, and the logits are cut to the image.
 
     Args:
         channels: Of the backbone's map at each stride.

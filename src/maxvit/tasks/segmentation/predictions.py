@@ -20,13 +20,13 @@ def covering_size(size: Size, window: Size) -> Size:
 
 
 def slide(network: Forward, images: Tensor, window: Size, stride: float) -> Tensor:
-    """Logits (B, K, H, W), the mean over the windows that a pixel lies in.
+    """Logits (B, K, H, W), the mean over the windows that a pixel is in.
 
     Args:
         network: From (B, C, *window) to (B, K, *window).
         images: (B, C, H, W) of at least the window's size.
         window: (height, width).
-        stride: From window to window, as a share of its side; the last lies at the border.
+        stride: From window to window, as a share of its side; the last is at the border.
     """
     total, number = None, torch.zeros(images.shape[2:], device=images.device)
     for top in _starts(images.shape[2], window[0], stride):

@@ -19,7 +19,7 @@ class SegmentationSettings(TaskSettings):
     )
     decoder_channels: int = Field(256, ge=64, multiple_of=64, description="of a U-Net at its coarsest level")
     dropout: float = Field(0.1, ge=0, lt=1, description="of whole channels, before the classifier")
-    dice_weight: float = Field(0, ge=0, description="of the Dice loss, beside cross-entropy with weight 1")
+    dice_weight: float = Field(0, ge=0, description="of the Dice loss, added to cross-entropy with weight 1")
     inference: Literal["whole", "slide"] = Field(
         "whole", description="slide: windows of image_size over the image, whose shorter side fits"
     )
