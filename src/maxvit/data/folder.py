@@ -71,8 +71,8 @@ def find_parts(folder: Path) -> dict[str, Path]:
     for path in others:
         if _holds_folders(path) and find_images(path).images:
             raise MaxViTError(
-                f"{path} holds folders of images, as the part {deciding[0].name} next to it does: rename {path.name} to "
-                "val or test, or move it elsewhere"
+                f"{path} holds folders of images, as the part {deciding[0].name} next to it does: rename {path.name} "
+                "to val or test, or move it elsewhere"
             )
     return {part: named[part][0] for part in _NAMES if part in named}
 

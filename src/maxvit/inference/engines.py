@@ -16,7 +16,7 @@ from maxvit.inference.portions import Portions
 from maxvit.inference.precision import Arithmetic, choose_precision
 from maxvit.kernels.optimize import OptimizedMaxViT, optimize
 from maxvit.layers.modes import evaluating
-from maxvit.tasks import described_task, load_network, make_task, task_for
+from maxvit.tasks import described_task, load_network, task_for, with_settings
 from maxvit.tasks.network import Network, TaskNetwork, backbone_of, with_backbone, with_embeddings
 from maxvit.tasks.task import Changed, Forward, Predicted, Task
 
@@ -232,15 +232,10 @@ def open_engine(
     if not isinstance(source, str | Path):
         if engine == "onnxruntime":
             raise MaxViTError("a network in memory runs in PyTorch: write it with export_model, and give that file")
-        return TorchEngine(source, device, precision, _changed(task_for(source), settings))
+        return TorchEngine(source, device, precision, with_settings(task_for(source), settings or {}))
     opened = _open_path(Path(source), engine, device, tell, precision, settings or {})
     tell_assumed(source, opened.provenance, tell)
     return opened
-
-
-def _changed(task: Task, settings: Mapping[str, Any] | None) -> Task:
-    """The task with other settings."""
-    return make_task({**task.settings.model_dump(), **settings}, imports=False) if settings else task
 
 
 def tell_assumed(path: str | Path, provenance: Mapping[str, Any], tell: Callable[[str], object] = say) -> None:
@@ -274,7 +269,7 @@ def _open_path(
 
 def _open_file(path: Path, settings: Mapping[str, Any]) -> FileEngine:
     opened = FileEngine(path)
-    opened.task = _changed(opened.task, settings)
+    opened.task = with_settings(opened.task, settings)
     return opened
 
 
@@ -282,7 +277,7 @@ def _optimized(network: Network, precision: str, settings: Mapping[str, Any]) ->
     """On the native kernels where they serve, which compute in fp32."""
     chosen = choose_precision(precision, next(network.parameters()).device)
     fast = optimize(backbone_of(network), backend="auto" if chosen == "fp32" else "torch")
-    return TorchEngine(with_backbone(network, fast), None, chosen, _changed(task_for(network), settings))
+    return TorchEngine(with_backbone(network, fast), None, chosen, with_settings(task_for(network), settings))
 
 
 def _refuse_precision(precision: str, why: str) -> None:

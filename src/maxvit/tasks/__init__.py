@@ -130,6 +130,11 @@ def make_task(values: Mapping[str, Any], imports: bool = True) -> Task:
         raise MaxViTError(f"{place} is {first['input']!r}: {reason}") from error
 
 
+def with_settings(task: Task, settings: Mapping[str, Any]) -> Task:
+    """The same task with some other settings. Raises `MaxViTError` as `make_task`."""
+    return make_task({**task.settings.model_dump(), **settings}, imports=False) if settings else task
+
+
 def outline(task: Task, config: MaxViTConfig, class_names: list[str]) -> TaskNetwork:
     """The network without memory for its tensors, on the meta device."""
     with torch.device("meta"):

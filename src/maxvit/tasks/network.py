@@ -127,6 +127,11 @@ def backbone_of(network: Network) -> MaxViT:
     return network.backbone if isinstance(network, TaskNetwork) else network
 
 
+def last_stride(network: Network) -> int:
+    """The stride of the smallest map of the backbone that the head sees."""
+    return max(network.head.strides) if isinstance(network, TaskNetwork) else 32  # type: ignore[arg-type]
+
+
 def with_backbone(network: Network, backbone: MaxViT) -> Network:
     """The same network, tensors and all, on another backbone, such as an accelerated one."""
     return network.with_backbone(backbone) if isinstance(network, TaskNetwork) else backbone

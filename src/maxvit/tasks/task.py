@@ -207,6 +207,13 @@ class Task(ABC):
         """What a network tells apart. Raises `MaxViTError` if it predicts nothing."""
         return list(class_names or ())
 
+    def image_classes(self, class_names: Sequence[str] | None, config: MaxViTConfig) -> list[str]:
+        """The classes of an image as a whole, one of which can be explained; empty: there are none.
+
+        A network of a task that has them gives their logits, (B, classes); predictions are probabilities, (classes,).
+        """
+        return []
+
     # the head and the loss
 
     def make_head(self, backbone: MaxViT, num_classes: int) -> nn.Module:

@@ -108,6 +108,10 @@ class Classification(Task):
             raise MaxViTError("the network has no classifier: give it one with reset_classifier, or load another file")
         return list(class_names or [f"class {i}" for i in range(config.num_classes)])
 
+    def image_classes(self, class_names: Sequence[str] | None, config: MaxViTConfig) -> list[str]:
+        """All of them."""
+        return self.names(class_names, config)
+
     def make_network(self, backbone: MaxViT, class_names: Sequence[str], new_head: bool = False) -> MaxViT:
         """The network itself, with a new classifier unless it has one for these classes."""
         if new_head or backbone.class_names != list(class_names):  # also for as many classes, but others
