@@ -120,7 +120,8 @@ class TorchEngine:
         backbone = backbone_of(network)
         name = f"{backbone.engine}, optimised" if isinstance(backbone, OptimizedMaxViT) else "PyTorch"
         weight = next(network.parameters())
-        self.device, self._arithmetic = weight.device, Arithmetic(precision, weight, say)
+        self.device, self._dtype = weight.device, weight.dtype
+        self._arithmetic = Arithmetic(precision, weight, say)
         self._name, self.portions = f"{name} on {self.device.type}", Portions(self.device, say)
         self.config, self.preprocessing, self.class_names = network.config, network.preprocessing, network.class_names
         self.provenance: Mapping[str, Any] = network.provenance
@@ -140,7 +141,7 @@ class TorchEngine:
         return _float(outputs), embeddings.float().cpu()
 
     def _run(self, forward: Callable[[Tensor], Any], images: Tensor) -> Any:
-        images = images.to(self.device)
+        images = images.to(self.device, self._dtype)
         with evaluating(self.network), torch.inference_mode():
             self._arithmetic.compare(self._outputs, images)
             with self._arithmetic.autocast():
