@@ -25,7 +25,7 @@ ROOMS = {
     "conversion": {"checkpoints", "config", "create", "errors"},
     "tasks": {"checkpoints", "config", "data", "errors", "layers", "model", "storage"},
     "export": {"config", "data", "errors", "kernels", "layers", "model", "signatures", "storage", "tasks"},
-    "explain": {"config", "data", "errors", "layers", "model", "storage"},
+    "explain": {"config", "data", "errors", "inference", "layers", "model", "storage", "tasks"},
     "inference": {
         "config",
         "create",

@@ -14,9 +14,8 @@ from .explain.faithfulness import Faithfulness as Faithfulness
 from .explain.faithfulness import faithfulness as faithfulness
 from .explain.receptive_field import receptive_field as receptive_field
 from .explain.rollout import rollout as rollout
-from .explain.token_attention import AttendedMap as AttendedMap
-from .explain.token_attention import attended as attended
-from .explain.token_attention import attention_of as attention_of
+from .explain.token_attention import TokenAttention as TokenAttention
+from .explain.token_attention import attention_at as attention_at
 from .export.export import Exported as Exported
 from .export.export import export_model as export_model
 from .export.options import ExportOptions as ExportOptions

@@ -15,7 +15,7 @@ from maxvit.explain.explain_image import explain_image
 from maxvit.explain.faithfulness import faithfulness
 from maxvit.explain.methods import METHODS
 from maxvit.explain.rollout import rollout
-from maxvit.explain.token_attention import attended
+from maxvit.explain.token_attention import attention_at
 from maxvit.inference.predictor import Predictor, preprocess
 
 NAMES = ["ant", "bee", "cat"]
@@ -64,17 +64,18 @@ def test_files_hold_what_the_functions_give(model, photo, tmp_path):
         assert (maps["rollout"] == rollout(model, image)[0]).all()
         assert (maps["class-rollout"] == rollout(model, image, 1)[0]).all()
         seen = {name: maps[name] for name in maps.files if name.startswith("stage")}
-    assert list(seen) == [f"stage{m.stage}_block{m.block}_{m.axis}" for m in attended(model, image, (44, 36))]
-    for values, m in zip(seen.values(), attended(model, image, (44, 36)), strict=True):
+    assert list(seen) == [f"stage{m.stage}_block{m.block}_{m.axis}" for m in attention_at(model, image, (44, 36))]
+    for values, m in zip(seen.values(), attention_at(model, image, (44, 36)), strict=True):
         assert (values == np.array(m.values, np.float32)).all()
 
 
-def test_the_answer_is_that_of_the_predictor(model, photo, tmp_path):
-    (prediction,) = Predictor(model, top_k=3)(photo)
-    found = explain_image(model, photo, tmp_path / "out", target=NAMES.index(prediction.classes[-1][0]))
-    assert (found.predicted, found.probability) == (prediction.classes[0][0], pytest.approx(prediction.classes[0][1]))
-    assert found.explained == prediction.classes[-1][0]
-    assert found.explained_probability == pytest.approx(prediction.classes[-1][1])
+def test_the_prediction_is_that_of_the_predictor(model, photo, tmp_path):
+    (prediction,) = Predictor(model)(photo)
+    last = prediction.to_json()["classes"][-1]
+    found = explain_image(model, photo, tmp_path / "out", target=NAMES.index(last["class"]))
+    assert found.prediction.summary == prediction.summary
+    assert torch.equal(found.prediction.value, prediction.value)
+    assert (found.explained, found.explained_probability) == (last["class"], pytest.approx(last["probability"]))
 
 
 def test_every_method_gives_a_map_that_is_drawn_and_scored(model, photo, tmp_path):
@@ -114,11 +115,11 @@ def test_the_image_is_not_written_over(model, photo, tmp_path, name):
     assert list(tmp_path.iterdir()) == [image]
 
 
-def test_the_command_says_the_answer_and_its_files(command, tmp_path):
+def test_the_command_says_the_prediction_and_its_files(command, tmp_path):
     code, out, err = command("--method", "rollout", "--class", "bee", "--score")
     assert (code, err) == (0, "")
     lines = out.splitlines()
-    assert lines[0].startswith("answer: ")
+    assert lines[0].startswith("prediction: ")
     assert lines[1].startswith("explained: bee (")
     assert lines[2].startswith("rollout: deletion 0.")
     assert lines[3:] == [
@@ -176,9 +177,9 @@ def test_a_half_precision_network_is_explained(model, photo, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("threshold", "line"), [(0.4, "answer: bee (75.0%), cat (50.0%)"), (0.8, "answer: none (highest: bee 75.0%)")]
+    ("threshold", "line"), [(0.4, "prediction: bee 75.0%, cat 50.0%"), (0.8, "prediction: none (highest: bee 75.0%)")]
 )
-def test_the_answer_of_a_multi_label_network_is_all_that_reaches_its_threshold(
+def test_the_prediction_of_a_multi_label_network_is_all_that_reaches_its_threshold(
     model, command, threshold, line, tmp_path
 ):
     model.config = dataclasses.replace(model.config, multi_label=True, threshold=threshold)

@@ -19,7 +19,8 @@ class Spot(nn.Module):
 
     def __init__(self, model, image):
         super().__init__()
-        self.config, self.head = model.config, model.head
+        self.config, self.head, self.class_names = model.config, model.head, None
+        self.preprocessing = model.preprocessing
         self.wanted, self.start = image, blur(image)
 
     def forward(self, images):

@@ -1,4 +1,4 @@
-"""maxvit explain: what an answer rests on, drawn over the image."""
+"""maxvit explain: what a prediction rests on, drawn over the image."""
 
 import json
 from pathlib import Path
@@ -7,49 +7,58 @@ from typing import Annotated
 import typer
 
 from maxvit.cli.options import Device
+from maxvit.cli.task_options import Settings, TaskName, check_task, read_settings
 
 
 def explain(
-    checkpoint: Annotated[Path, typer.Argument(help="What maxvit.load_model reads: a file, or the folder of a run.")],
+    checkpoint: Annotated[Path, typer.Argument(help="What maxvit.load_network reads: a file, or the folder of a run.")],
     image: Annotated[Path, typer.Argument(help="An image file.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where to write pictures and maps.npz.")],
     wanted: Annotated[
-        str | None, typer.Option("--class", metavar="NAME|INDEX", help="The class to explain. Default: the answer.")
+        str | None, typer.Option("--class", metavar="NAME|INDEX", help="To explain. Default: the most probable one.")
     ] = None,
     point: Annotated[
         str | None, typer.Option(metavar="X,Y", help="A pixel of picture.png: show what it attends to, layer by layer.")
     ] = None,
     method: Annotated[
-        str, typer.Option(help="Some of attention, rollout, class-rollout, gradcam, gradients, with commas between.")
-    ] = "rollout,class-rollout",
+        str | None,
+        typer.Option(
+            help="Some of attention, rollout, class-rollout, gradcam, gradients, with commas between. "
+            "Default: both rollouts, or rollout where a whole image has no class."
+        ),
+    ] = None,
     score: Annotated[
-        bool, typer.Option("--score", help="Measure each map: blur what it shows, and see the answer change.")
+        bool, typer.Option("--score", help="Measure each map: blur what it shows, and see the prediction change.")
     ] = False,
     device: Device = "auto",
+    task: TaskName = None,
+    settings: Settings = None,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
-    """Show what an answer rests on: maps over the image as PNG and SVG, and their numbers.
+    """Show what a prediction rests on: maps over the image as PNG and SVG, and their numbers.
 
+    class-rollout, gradcam, gradients and --score take a network that gives an image as a whole a class.
     gradcam and gradients (integrated gradients) need captum: pip install 'maxvit[explain]'.
     """
-    from maxvit.create import load_model
     from maxvit.explain.explain_image import explain_image
     from maxvit.explain.target import find_class
     from maxvit.inference.device import choose_device
     from maxvit.inference.engines import tell_assumed
+    from maxvit.tasks import load_network, task_for
 
-    place = _parse(point) if point is not None else None
-    model = load_model(checkpoint).to(choose_device(device))
-    tell_assumed(checkpoint, model.provenance)
-    target = find_class(model, wanted) if wanted is not None else None
-    methods = [name for name in method.split(",") if name]
-    found = explain_image(model, image, out, target, place, methods, score)
+    place, values = _parse(point) if point is not None else None, read_settings(task, settings)
+    network = load_network(checkpoint, values).to(choose_device(device))
+    check_task(task_for(network), task, checkpoint)
+    tell_assumed(checkpoint, network.provenance)
+    target = find_class(network, wanted) if wanted is not None else None
+    methods = None if method is None else [name for name in method.split(",") if name]
+    found = explain_image(network, image, out, target, place, methods, score, values)
     if as_json:
         answer = {
             "image": str(image),
-            "class": found.predicted,
-            "probability": found.probability,
-            "answers": [{"class": name, "probability": p} for name, p in found.answers],
+            "task": found.prediction.task.name,
+            "prediction": found.prediction.to_json(),
+            "summary": found.prediction.summary,
             "explained": found.explained,
             "explained_probability": found.explained_probability,
             "height": found.size[0],
@@ -59,9 +68,9 @@ def explain(
         }
         typer.echo(json.dumps(answer))
         return
-    answers = ", ".join(f"{name} ({p:.1%})" for name, p in found.answers)
-    typer.echo(f"answer: {answers or f'none (highest: {found.predicted} {found.probability:.1%})'}")
-    typer.echo(f"explained: {found.explained} ({found.explained_probability:.1%})")
+    typer.echo(f"prediction: {found.prediction.summary}")
+    if found.explained is not None:
+        typer.echo(f"explained: {found.explained} ({found.explained_probability:.1%})")
     for name, s in found.scores.items():
         typer.echo(
             f"{name}: deletion {s.deletion:.3f} (lower is better), insertion {s.insertion:.3f} (higher is better)"

@@ -10,7 +10,7 @@ from torch import Tensor
 from maxvit.explain.capture import look
 from maxvit.layers.attention import GroupAttention
 from maxvit.layers.partition import padded_size, real_tokens, unpartition
-from maxvit.model import MaxViT
+from maxvit.tasks.network import Network
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +28,11 @@ class AttentionMap:
     values: npt.NDArray[np.float32]
 
 
-def attention_maps(model: MaxViT, image: Tensor) -> list[AttentionMap]:
+def attention_maps(network: Network, image: Tensor) -> list[AttentionMap]:
     """Run one image and look at the last block of each stage.
 
     Args:
-        model: The network; it is run in evaluation mode and left as it was.
+        network: It is run in evaluation mode and left as it was.
         image: (C, H, W), preprocessed.
 
     Returns:
@@ -42,14 +42,14 @@ def attention_maps(model: MaxViT, image: Tensor) -> list[AttentionMap]:
     Raises:
         MaxViTError: If the image does not fit the network, or its attention cannot be seen.
     """
-    looks = look(model, image).layers
+    looks = look(network, image).layers
     last = {seen.stage: seen.block for seen in looks}
     found = []
     with torch.no_grad():
         for seen in looks:
             if seen.block == last[seen.stage] and seen.hw != (1, 1):
                 values = received(seen.attention, seen.tokens).cpu().numpy()
-                found.append(AttentionMap(seen.stage, seen.attention.axis, values))
+                found.append(AttentionMap(seen.stage, seen.axis, values))
     return found
 
 

@@ -11,14 +11,14 @@ from maxvit.errors import MaxViTError
 from maxvit.explain.capture import one_image
 from maxvit.explain.target import check_stage, check_target
 from maxvit.layers.modes import evaluating
-from maxvit.model import MaxViT
+from maxvit.tasks.network import Network, backbone_of
 
 
-def grad_cam(model: MaxViT, image: Tensor, target: int, stage: int = 4) -> npt.NDArray[np.float32]:
+def grad_cam(network: Network, image: Tensor, target: int, stage: int = 4) -> npt.NDArray[np.float32]:
     """Where a stage holds what speaks for a class (Selvaraju et al., 2017, arXiv 1610.02391).
 
     Args:
-        model: The network; it is run in evaluation mode and left as it was. An optimised one has no gradients.
+        network: It is run in evaluation mode and left as it was. An optimised one has no gradients.
         image: (C, H, W), preprocessed; any size.
         target: A class, from 0.
         stage: Whose last map is weighted, from 1; the later, the more it knows of classes, the earlier, the finer.
@@ -29,22 +29,22 @@ def grad_cam(model: MaxViT, image: Tensor, target: int, stage: int = 4) -> npt.N
     Raises:
         MaxViTError: If class, stage or image do not fit, or captum is missing.
     """
-    check_target(model, target)
-    check_stage(model, stage)
-    layer = list(model.stages[stage - 1].children())[-1]
-    with evaluating(model), torch.enable_grad():
-        method = _captum().LayerGradCam(model, layer)
-        found = method.attribute(one_image(model, image).requires_grad_(), target, relu_attributions=True)
+    check_target(network, target)
+    check_stage(network, stage)
+    layer = list(backbone_of(network).stages[stage - 1].children())[-1]
+    with evaluating(network), torch.enable_grad():
+        method = _captum().LayerGradCam(network, layer)
+        found = method.attribute(one_image(network, image).requires_grad_(), target, relu_attributions=True)
     return found[0, 0].detach().float().cpu().numpy()
 
 
 def integrated_gradients(
-    model: MaxViT, image: Tensor, target: int, baseline: Tensor | None = None, steps: int = 32, batch_size: int = 8
+    network: Network, image: Tensor, target: int, baseline: Tensor | None = None, steps: int = 32, batch_size: int = 8
 ) -> npt.NDArray[np.float32]:
     """What each pixel adds to a class's logit on the way from a baseline (Sundararajan et al., 2017, arXiv 1703.01365).
 
     Args:
-        model: The network; it is run in evaluation mode and left as it was. An optimised one has no gradients.
+        network: It is run in evaluation mode and left as it was. An optimised one has no gradients.
         image: (C, H, W), preprocessed; any size.
         target: A class, from 0.
         baseline: (C, H, W); None: zeros, which is the mean colour of the data where `preprocessing` centres it.
@@ -58,15 +58,15 @@ def integrated_gradients(
     Raises:
         MaxViTError: If class, image or baseline do not fit, or captum is missing.
     """
-    check_target(model, target)
+    check_target(network, target)
     if min(steps, batch_size) < 1:
         raise MaxViTError(f"steps is {steps} and batch_size {batch_size}; both take whole numbers from 1 up")
     if baseline is not None and baseline.shape != image.shape:
         raise MaxViTError(f"the baseline has shape {tuple(baseline.shape)} and the image {tuple(image.shape)}")
-    batch = one_image(model, image)
+    batch = one_image(network, image)
     start = torch.zeros_like(batch) if baseline is None else baseline[None].to(batch)
-    with evaluating(model), torch.enable_grad():
-        method = _captum().IntegratedGradients(model)
+    with evaluating(network), torch.enable_grad():
+        method = _captum().IntegratedGradients(network)
         found = method.attribute(batch, start, target, n_steps=steps, internal_batch_size=batch_size)
     return found[0].detach().sum(0).float().cpu().numpy()
 

@@ -1,6 +1,6 @@
 """One look at an image: what goes into every attention layer, and if wanted how a score depends on what comes out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from maxvit.errors import MaxViTError
 from maxvit.layers.attention import GroupAttention
 from maxvit.layers.modes import evaluating
-from maxvit.layers.partition import Size
-from maxvit.model import MaxViT, MaxViTBlock, check_images
+from maxvit.layers.partition import Axis, Size
+from maxvit.model import MaxViTBlock, check_images
+from maxvit.tasks.network import Network, backbone_of, last_stride
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,11 @@ class Look:
     gradient: Tensor | None
 
     @property
+    def axis(self) -> Axis:
+        """ "block" or "grid"."""
+        return self.attention.axis
+
+    @property
     def hw(self) -> Size:
         """Sides of the map."""
         return self.tokens.shape[1], self.tokens.shape[2]
@@ -39,29 +45,39 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Looks:
-    """Every attention layer in the order of the network, the last map with the gradient of it, and the logits.
+    """Every attention layer in the order of the network, and the last map that the head sees, with its gradient.
 
     Attributes:
         layers: Block, then grid attention of every block.
-        features: The last stage's map, (1, C, H, W).
+        features: The map, (1, C, H, W).
         gradient: Of the score with respect to it; None where no score was asked for.
-        logits: (num_classes,).
     """
 
     layers: list[Look]
     features: Tensor
     gradient: Tensor | None
-    logits: Tensor
 
 
-def attention_layers(model: MaxViT) -> list[tuple[int, int, GroupAttention]]:
-    """(stage, block, layer) of every attention, both numbers from 1, in the order of the network.
+def stages_of(network: Network) -> list[nn.Module]:
+    """Those whose maps the head sees, or needs for one that it sees.
+
+    Raises:
+        MaxViTError: If there are none.
+    """
+    stages = list(backbone_of(network).stages)[: last_stride(network).bit_length() - 2]  # the first has a stride of 4
+    if not stages:
+        raise MaxViTError("the head of this network sees the stem alone, so there is no attention to show")
+    return stages
+
+
+def attention_layers(network: Network) -> list[tuple[int, int, GroupAttention]]:
+    """(stage, block, layer) of every attention below the head, both numbers from 1, in the order of the network.
 
     Raises:
         MaxViTError: If the network is an optimised one, which has none that could be looked at.
     """
     found = []
-    for s, stage in enumerate(model.stages, start=1):
+    for s, stage in enumerate(stages_of(network), start=1):
         for b, block in enumerate(stage.children(), start=1):
             if not isinstance(block, MaxViTBlock):
                 raise MaxViTError("attention cannot be seen in an optimised network: give the original")
@@ -69,32 +85,35 @@ def attention_layers(model: MaxViT) -> list[tuple[int, int, GroupAttention]]:
     return found
 
 
-def look(model: MaxViT, image: Tensor, score: Callable[[Tensor], Tensor] | None = None) -> Looks:
+def look(network: Network, image: Tensor, score: Callable[[Tensor], Tensor] | None = None) -> Looks:
     """Run one image.
 
     Args:
-        model: The network; it is run in evaluation mode, plainly, and left as it was, without gradients.
+        network: It is run in evaluation mode, plainly, and left as it was, without gradients.
         image: (C, H, W), preprocessed; any size.
-        score: From the logits (num_classes,) to a number, whose gradients are wanted; None: no gradients, less memory.
+        score: From the logits (num_classes,) to a number, whose gradients are wanted; None: no gradients, less memory,
+            and the head is not run.
 
     Raises:
         MaxViTError: If the image does not fit the network, or its attention cannot be seen.
     """
-    batch = one_image(model, image)
-    layers = attention_layers(model)
+    layers, last = attention_layers(network), stages_of(network)[-1]
+    batch = one_image(network, image).requires_grad_(score is not None)
+    watched = [*(attention for _, _, attention in layers), last]
     seen: dict[nn.Module, tuple[Tensor, Tensor]] = {}
 
     def keep(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
         seen[module] = inputs[0], output
 
-    handles = [attention.register_forward_hook(keep) for _, _, attention in layers]
+    handles = [module.register_forward_hook(keep) for module in watched]
     try:
-        with evaluating(model), torch.set_grad_enabled(score is not None):
-            features = model.forward_features(batch.requires_grad_(score is not None))
-            logits = model.forward_head(features)[0]
-            outputs = [seen[attention][1] for _, _, attention in layers]
-            wanted = [*outputs, features]
-            gradients = torch.autograd.grad(score(logits), wanted) if score else [None] * len(wanted)
+        with evaluating(network), torch.set_grad_enabled(score is not None):
+            if score is None:
+                backbone_of(network).forward_pyramid(batch, [last_stride(network)])
+                gradients: Sequence[Tensor | None] = [None] * len(watched)
+            else:
+                number = score(network(batch)[0])
+                gradients = torch.autograd.grad(number, [seen[module][1] for module in watched])
     finally:
         for handle in handles:
             handle.remove()
@@ -102,10 +121,10 @@ def look(model: MaxViT, image: Tensor, score: Callable[[Tensor], Tensor] | None 
         Look(stage, block, attention, seen[attention][0].detach(), gradient)
         for (stage, block, attention), gradient in zip(layers, gradients[:-1], strict=True)
     ]
-    return Looks(looks, features.detach(), gradients[-1], logits.detach())
+    return Looks(looks, seen[last][1].detach(), gradients[-1])
 
 
-def one_image(model: MaxViT, image: Tensor) -> Tensor:
+def one_image(network: Network, image: Tensor) -> Tensor:
     """A batch of one, where the network is and of its type: (C, H, W) -> (1, C, H, W), a tensor of its own.
 
     Raises:
@@ -113,8 +132,8 @@ def one_image(model: MaxViT, image: Tensor) -> Tensor:
     """
     if image.ndim != 3:
         raise MaxViTError(f"the image has shape {tuple(image.shape)}; it takes one preprocessed image, (C, H, W)")
-    weight, batch = model.head.dense.weight, image[None].detach()
+    weight, batch = next(network.parameters()), image[None].detach()
     if batch.is_floating_point():
         batch = batch.to(weight.device, weight.dtype, copy=True)
-    check_images(batch, model.config.in_channels, weight.dtype)
+    check_images(batch, network.config.in_channels, weight.dtype)
     return batch

@@ -14,14 +14,16 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from maxvit.config import Preprocessing
+from maxvit.data.transforms import denormalise
 from maxvit.explain.geometry import Cell, enlarge, stride_of
-from maxvit.explain.heat import heat
-from maxvit.explain.token_attention import AttendedMap
+from maxvit.explain.token_attention import TokenAttention
 from maxvit.storage import write_atomically, write_text
 
 SHARE = 0.6  # of the colours over the picture
 GAP, TITLE, LETTERS = 12, 24, 14  # pixels: between panels, above one, height of its letters
 SMALLEST = 320  # pixels of a panel's longer side, at least
+# viridis, at equal steps
+HEAT = np.array([(68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37)], np.float32)
 MARK, OWN = "#ffffff", "#ff3b30"  # outlines of a group's cells, and of the token that asks
 
 
@@ -42,17 +44,15 @@ class Panel:
     own: Cell | None = None
 
 
-def panel_of(attended: AttendedMap) -> Panel:
+def panel_of(attention: TokenAttention) -> Panel:
     """What a token attends to, with its window or grid."""
-    title = f"stage {attended.stage}, block {attended.block}: {attended.axis} attention"
-    return Panel(title, np.array(attended.values, np.float32), attended.cells, attended.own)
+    title = f"stage {attention.stage}, block {attention.block}: {attention.axis} attention"
+    return Panel(title, np.array(attention.values, np.float32), attention.cells, attention.own)
 
 
 def picture_of(spec: Preprocessing, image: Tensor) -> Image.Image:
     """What the network was shown, for people: (C, H, W), preprocessed -> RGB of the same size."""
-    mean, std = (torch.tensor(v)[:, None, None] for v in (spec.mean, spec.std))
-    pixels = ((image.detach().cpu().float() * std + mean) * 255).round().clamp(0, 255).byte()
-    return Image.fromarray(pixels.expand(3, -1, -1).permute(1, 2, 0).contiguous().numpy())
+    return Image.fromarray(denormalise(spec, image.detach().cpu()[None])[0].numpy())
 
 
 def write_png(path: Path, picture: Image.Image, panels: Sequence[Panel], columns: int = 1) -> None:
@@ -113,6 +113,14 @@ def write_svg(path: Path, picture: Image.Image, panels: Sequence[Panel], columns
             lines.append(f'<rect {box} fill="none" stroke="{colour}" stroke-width="{pixels / scale:.3g}"/>')
         lines.append("</svg>")
     write_text(path, "\n".join([*lines, "</svg>", ""]))
+
+
+def heat(values: npt.NDArray[np.float32], top: float) -> Image.Image:
+    """One pixel a position, coloured from 0 to `top`; what is not finite counts as 0."""
+    at = np.clip(np.nan_to_num(values) / top, 0, 1)
+    anchors = np.linspace(0, 1, len(HEAT))
+    colours = np.stack([np.interp(at, anchors, channel) for channel in HEAT.T], -1)  # (H, W, 3)
+    return Image.fromarray(colours.round().astype(np.uint8))
 
 
 def data_uri(image: Image.Image) -> str:

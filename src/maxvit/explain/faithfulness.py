@@ -1,4 +1,4 @@
-"""Whether a map shows what the answer rests on: deletion and insertion (Petsiuk et al., 2018, arXiv 1806.07421)."""
+"""Whether a map shows what the prediction rests on: deletion and insertion (Petsiuk et al., 2018, arXiv 1806.07421)."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,8 @@ from maxvit.explain.capture import one_image
 from maxvit.explain.geometry import enlarge
 from maxvit.explain.target import check_target
 from maxvit.layers.modes import evaluating
-from maxvit.model import MaxViT
+from maxvit.tasks import task_for
+from maxvit.tasks.network import Network
 
 BLUR = 1 / 16  # deviation of the blur over the shorter side: 14 pixels at 224
 
@@ -36,7 +37,7 @@ class Faithfulness:
 
 
 def faithfulness(
-    model: MaxViT,
+    network: Network,
     image: Tensor,
     relevance: npt.NDArray[np.float32],
     target: int,
@@ -49,7 +50,7 @@ def faithfulness(
     in both scores; the paper removes to grey and inserts into a blur.
 
     Args:
-        model: The network; it is run in evaluation mode and left as it was.
+        network: It is run in evaluation mode and left as it was.
         image: (C, H, W), preprocessed.
         relevance: (h, w), of any resolution, brought to that of the image bilinearly; only its order counts. Pixels
             that are alike are taken row by row.
@@ -60,21 +61,21 @@ def faithfulness(
     Raises:
         MaxViTError: If class, image or map do not fit.
     """
-    check_target(model, target)
+    check_target(network, target)
     if min(steps, batch_size) < 1:
         raise MaxViTError(f"steps is {steps} and batch_size {batch_size}; both take whole numbers from 1 up")
     if relevance.ndim != 2 or not relevance.size or not np.isfinite(relevance).all():
         raise MaxViTError(f"the map has shape {relevance.shape}; it takes finite numbers, (height, width)")
-    whole = one_image(model, image)[0]  # (C, H, W)
+    whole = one_image(network, image)[0]  # (C, H, W)
     blurred = blur(whole)
     rank = ranks(relevance, (whole.shape[1], whole.shape[2])).to(whole.device)
     bounds = torch.linspace(0, rank.numel(), steps + 1, device=whole.device)
     chosen = rank < bounds[:, None, None]  # (steps + 1, H, W)
     deleted, inserted = [], []
-    with evaluating(model), torch.inference_mode():
+    with evaluating(network), torch.inference_mode():
         for some in chosen.split(batch_size):
-            deleted += _probabilities(model, torch.where(some[:, None], blurred, whole), target)
-            inserted += _probabilities(model, torch.where(some[:, None], whole, blurred), target)
+            deleted += _probabilities(network, torch.where(some[:, None], blurred, whole), target)
+            inserted += _probabilities(network, torch.where(some[:, None], whole, blurred), target)
     return Faithfulness(_area(deleted), _area(inserted), deleted, inserted)
 
 
@@ -91,8 +92,9 @@ def blur(image: Tensor) -> Tensor:
     return tv.gaussian_blur(image, [2 * round(3 * deviation) + 1] * 2, [deviation] * 2)
 
 
-def _probabilities(model: MaxViT, images: Tensor, target: int) -> list[float]:
-    return model.config.probabilities(model(images).float())[:, target].tolist()
+def _probabilities(network: Network, images: Tensor, target: int) -> list[float]:
+    sizes = [(images.shape[2], images.shape[3])] * len(images)
+    return [float(probabilities[target]) for probabilities in task_for(network).predict(network, images, sizes)]
 
 
 def _area(probabilities: list[float]) -> float:

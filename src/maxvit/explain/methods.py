@@ -1,4 +1,4 @@
-"""The ways to explain an answer by name: a map for an image and a class from each."""
+"""The ways to explain a prediction by name: a map for an image, and for a class where the way needs one, from each."""
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -10,24 +10,35 @@ from torch import Tensor
 from maxvit.explain.attention_maps import attention_maps
 from maxvit.explain.attribution import grad_cam, integrated_gradients
 from maxvit.explain.rollout import rollout
-from maxvit.model import MaxViT
+from maxvit.explain.target import check_target, classes_of
+from maxvit.tasks.network import Network, backbone_of
 
 Map = npt.NDArray[np.float32]
+Method = Callable[[Network, Tensor, int | None], Map]  # the class is None where the network has none
 
 
-def last_attention(model: MaxViT, image: Tensor, target: int) -> Map:
+def last_attention(network: Network, image: Tensor, target: int | None) -> Map:
     """What positions receive in the last block of more than one token: the mean of its two attentions; of no class."""
-    maps = attention_maps(model, image)
+    maps = attention_maps(network, image)
     values: Map = np.mean([m.values for m in maps if m.stage == maps[-1].stage], axis=0)
     return values
 
 
-METHODS: Mapping[str, Callable[[MaxViT, Tensor, int], Map]] = MappingProxyType(
+def default_methods(network: Network) -> list[str]:
+    """What is shown where nothing is asked for."""
+    return ["rollout", "class-rollout"] if classes_of(network) else ["rollout"]
+
+
+METHODS: Mapping[str, Method] = MappingProxyType(
     {
         "attention": last_attention,
-        "rollout": lambda model, image, target: rollout(model, image)[0],
-        "class-rollout": lambda model, image, target: rollout(model, image, target)[0],
-        "gradcam": lambda model, image, target: grad_cam(model, image, target, len(model.stages)),
-        "gradients": lambda model, image, target: integrated_gradients(model, image, target).clip(min=0),
+        "rollout": lambda network, image, target: rollout(network, image)[0],
+        "class-rollout": lambda network, image, target: rollout(network, image, check_target(network, target))[0],
+        "gradcam": lambda network, image, target: grad_cam(
+            network, image, check_target(network, target), len(backbone_of(network).stages)
+        ),
+        "gradients": lambda network, image, target: integrated_gradients(
+            network, image, check_target(network, target)
+        ).clip(min=0),
     }
 )

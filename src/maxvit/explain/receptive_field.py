@@ -8,12 +8,12 @@ from torch import Tensor
 from maxvit.errors import MaxViTError
 from maxvit.explain.target import check_stage
 from maxvit.layers.modes import evaluating
-from maxvit.model import MaxViT
+from maxvit.tasks.network import Network, backbone_of
 
 TWO_DEVIATIONS = 1 - 0.9545  # of the peak: the paper counts the pixels above it
 
 
-def receptive_field(model: MaxViT, images: Tensor, stage: int, seed: int = 0) -> npt.NDArray[np.float32]:
+def receptive_field(network: Network, images: Tensor, stage: int, seed: int = 0) -> npt.NDArray[np.float32]:
     """How much the central token of a stage's map depends on each pixel.
 
     The root of the mean square, over images, of the gradient of a random direction of the token's channels (fresh for
@@ -21,7 +21,7 @@ def receptive_field(model: MaxViT, images: Tensor, stage: int, seed: int = 0) ->
     images of opposite sign would cancel in it.
 
     Args:
-        model: The network; it is run in evaluation mode and left as it was.
+        network: It is run in evaluation mode and left as it was.
         images: (B, C, H, W), preprocessed; the more, the smoother.
         stage: From 1.
         seed: Of the directions.
@@ -32,15 +32,16 @@ def receptive_field(model: MaxViT, images: Tensor, stage: int, seed: int = 0) ->
     Raises:
         MaxViTError: If the images do not fit, or there is no such stage.
     """
-    check_stage(model, stage)
+    check_stage(network, stage)
     if images.ndim == 4 and not len(images):
         raise MaxViTError("no images were given, and a receptive field is a mean over images: give one at least")
     generator = torch.Generator().manual_seed(seed)
     total = torch.zeros(images.shape[-2:], dtype=torch.float64)
-    with evaluating(model), torch.enable_grad():
-        for image in images.detach().to(model.head.dense.weight.device).split(1):
+    backbone, device = backbone_of(network), next(network.parameters()).device
+    with evaluating(network), torch.enable_grad():
+        for image in images.detach().to(device).split(1):
             image = image.clone().requires_grad_()
-            features = model.forward_pyramid(image, [2 ** (stage + 1)])[0][0]  # (C, H, W)
+            features = backbone.forward_pyramid(image, [2 ** (stage + 1)])[0][0]  # (C, H, W)
             token = features[:, features.shape[1] // 2, features.shape[2] // 2]
             direction = torch.randn(len(token), generator=generator).to(token)
             (gradient,) = torch.autograd.grad(token @ direction, image)

@@ -1,4 +1,4 @@
-"""Multi-axis attention rollout: block and grid attention of every layer composed, from the answer to the image.
+"""Multi-axis attention rollout: block and grid attention of every layer composed, from the last map to the image.
 
 Rollout (Abnar and Zuidema, 2020, "Quantifying Attention Flow in Transformers", "Attention Rollout") multiplies the
 attention of all layers, each mixed half and half with the identity for the residual. Here the product is never formed:
@@ -28,7 +28,7 @@ from maxvit.explain.capture import Look, Looks, look
 from maxvit.explain.target import check_target
 from maxvit.layers.attention import GroupAttention
 from maxvit.layers.partition import Size, pad, padded_size, partition, unpartition
-from maxvit.model import MaxViT
+from maxvit.tasks.network import Network
 
 Mixing = Literal["identity", "spread"]
 RESIDUAL = 0.5  # the share of a token that goes around attention
@@ -36,9 +36,11 @@ MIXINGS = ("identity", "spread")
 
 
 def rollout(
-    model: MaxViT, image: Tensor, target: int | None = None, mbconv: Mixing = "identity"
+    network: Network, image: Tensor, target: int | None = None, mbconv: Mixing = "identity"
 ) -> list[npt.NDArray[np.float32]]:
-    """How much of the answer comes from each position, by attention.
+    """How much of what the head sees comes from each position, by attention.
+
+    It begins at the last map that the head sees.
 
     With a target it is about one class: attention counts as far as more of it would raise the class's logit (weight
     times gradient, its positive part, mean over heads; Chefer et al., 2021, "Generic Attention-model Explainability",
@@ -47,7 +49,7 @@ def rollout(
     map's tokens then count by the positive part of feature times gradient.
 
     Args:
-        model: The network; it is run in evaluation mode and left as it was.
+        network: It is run in evaluation mode and left as it was.
         image: (C, H, W), preprocessed; any size.
         target: A class, from 0; None: attention alone, for no class in particular.
         mbconv: What MBConv is taken to do, "identity" or "spread", see above.
@@ -61,18 +63,18 @@ def rollout(
     """
     check_known("mbconv", [mbconv], MIXINGS)
     if target is not None:
-        check_target(model, target)
-    looks = look(model, image, None if target is None else lambda logits: logits[target])
+        check_target(network, target)
+    looks = look(network, image, None if target is None else lambda logits: logits[target])
     with torch.no_grad():
-        return [(r * r.numel()).cpu().numpy() for r in _carry_back(looks, _start(model, looks), mbconv == "spread")]
+        return [(r * r.numel()).cpu().numpy() for r in _carry_back(looks, _start(network, looks), mbconv == "spread")]
 
 
-def _start(model: MaxViT, looks: Looks) -> Tensor:
+def _start(network: Network, looks: Looks) -> Tensor:
     """The relevance of the last map's tokens, (H, W), which sums to 1."""
     features = looks.features[0].float()  # (C, H, W)
     if looks.gradient is not None:
         relevance = (features * looks.gradient[0].float()).sum(0).clamp(min=0)
-    elif model.config.pool != "max":
+    elif network.config.pool != "max":
         relevance = torch.ones_like(features[0])
     else:
         winners = features.flatten(1).argmax(1)  # (C,)
@@ -85,7 +87,7 @@ def _carry_back(looks: Looks, relevance: Tensor, spreads: bool) -> Sequence[Tens
     found: list[Tensor] = []
     for i, seen in reversed(list(enumerate(looks.layers))):
         relevance = through_attention(seen, relevance)
-        if seen.attention.axis == "grid":
+        if seen.axis == "grid":
             continue
         before = looks.layers[i - 1] if i else None
         if before is None or before.stage < seen.stage:

@@ -4,41 +4,46 @@ from maxvit.config import check_known
 from maxvit.data.dataset import class_numbers
 from maxvit.data.finding import normal
 from maxvit.errors import MaxViTError
-from maxvit.model import MaxViT
+from maxvit.tasks import task_for
+from maxvit.tasks.network import Network, backbone_of
 
 
-def check_target(model: MaxViT, target: int) -> None:
-    """Raises `MaxViTError` if the network has no such class."""
-    classes = model.config.num_classes
-    if classes == 0:
-        raise MaxViTError("the network has no classifier, so no class can be explained: give it one, or another file")
-    if not 0 <= target < classes:
+def classes_of(network: Network) -> list[str]:
+    """The classes of an image as a whole; empty where the network has none. Raises `MaxViTError` as `Task.names`."""
+    return task_for(network).image_classes(network.class_names, network.config)
+
+
+def check_target(network: Network, target: int | None) -> int:
+    """The same class. Raises `MaxViTError` if the network has no such class, or gives an image no class at all."""
+    classes = len(classes_of(network))
+    if not classes:
+        raise MaxViTError(
+            f"a network for {task_for(network).name} gives an image as a whole no class to explain or score: "
+            "use attention or rollout, or a point"
+        )
+    if target is None or not 0 <= target < classes:
         raise MaxViTError(f"the class is {target}; this network has classes 0 to {classes - 1}")
+    return target
 
 
-def check_stage(model: MaxViT, stage: int) -> None:
+def check_stage(network: Network, stage: int) -> None:
     """Raises `MaxViTError` if the network has no such stage."""
-    if not 1 <= stage <= len(model.stages):
-        raise MaxViTError(f"stage is {stage}; this network has stages 1 to {len(model.stages)}")
+    stages = len(backbone_of(network).stages)
+    if not 1 <= stage <= stages:
+        raise MaxViTError(f"stage is {stage}; this network has stages 1 to {stages}")
 
 
-def find_class(model: MaxViT, wanted: str) -> int:
+def find_class(network: Network, wanted: str) -> int:
     """The class that a person names: by its name, or by its number from 0 where that is no name.
 
     Raises:
         MaxViTError: If there is none.
     """
-    names = model.class_names or []
+    check_target(network, 0)
+    names = network.class_names or []
     if (number := class_numbers(names).get(normal(wanted))) is not None:
         return number
     if wanted.isdecimal():
-        check_target(model, int(wanted))
-        return int(wanted)
-    check_target(model, 0)
-    check_known("class", [wanted], names or [str(i) for i in range(model.config.num_classes)])
+        return check_target(network, int(wanted))
+    check_known("class", [wanted], names or [str(i) for i in range(len(classes_of(network)))])
     raise AssertionError("it is known, and was not found")
-
-
-def class_name(model: MaxViT, number: int) -> str:
-    """For people."""
-    return model.class_names[number] if model.class_names else f"class {number}"

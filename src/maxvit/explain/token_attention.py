@@ -10,11 +10,11 @@ from maxvit.explain.capture import Look, look
 from maxvit.explain.geometry import Cell, cell
 from maxvit.layers.attention import GroupAttention
 from maxvit.layers.partition import Axis, padded_size
-from maxvit.model import MaxViT
+from maxvit.tasks.network import Network
 
 
 @dataclass(frozen=True, slots=True)
-class AttendedMap:
+class TokenAttention:
     """Where one token looks in one attention layer; plain values, so `json.dumps(dataclasses.asdict(it))` works.
 
     Attributes:
@@ -39,59 +39,51 @@ class AttendedMap:
     own: Cell
 
 
-def attention_of(
-    model: MaxViT,
+def attention_at(
+    network: Network,
     image: Tensor,
-    stage: int,
-    block: int,
-    axis: Axis,
     point: tuple[int, int],
+    stage: int | None = None,
+    block: int | None = None,
+    axis: Axis | None = None,
     head: int | None = None,
-) -> AttendedMap:
-    """What the token under a point attends to in one layer.
+) -> list[TokenAttention]:
+    """What the token under a point attends to in every layer, or in some, in one forward.
 
     Args:
-        model: The network; it is run in evaluation mode and left as it was.
+        network: It is run in evaluation mode and left as it was.
         image: (C, H, W), preprocessed; any size.
-        stage: From 1.
-        block: Of the stage, from 1.
-        axis: "block" or "grid".
         point: (x, y) in pixels of this image, from the left and the top, from 0.
+        stage: From 1; None: every one that the head sees.
+        block: Of the stage, from 1; None: every one.
+        axis: "block" or "grid"; None: both.
         head: From 0; None: the mean over the heads.
 
-    Raises:
-        MaxViTError: If there is no such layer, head or point.
-    """
-    check_point(point, image)
-    chosen = [s for s in look(model, image).layers if (s.stage, s.block, s.attention.axis) == (stage, block, axis)]
-    if not chosen:
-        blocks = ", ".join(str(depth) for depth in model.config.depths)
-        raise MaxViTError(
-            f"there is no {axis!r} attention in block {block!r} of stage {stage!r}: the axes are 'block' and 'grid', "
-            f"and stages 1 to {len(model.config.depths)} have {blocks} blocks"
-        )
-    heads = chosen[0].attention.heads
-    if head is not None and not 0 <= head < heads:
-        raise MaxViTError(f"head is {head}; stage {stage} has heads 0 to {heads - 1}, or None for their mean")
-    return _attended(chosen[0], image, point, head)
-
-
-def attended(model: MaxViT, image: Tensor, point: tuple[int, int]) -> list[AttendedMap]:
-    """What the token under a point attends to in every layer, in one forward.
-
-    Args:
-        model: The network; it is run in evaluation mode and left as it was.
-        image: (C, H, W), preprocessed; any size.
-        point: (x, y) in pixels of this image, from the left and the top, from 0.
-
     Returns:
-        Mean over heads: block, then grid attention of every block, in the order of the network.
+        In the order of the network: block, then grid attention of every block.
 
     Raises:
-        MaxViTError: If the point is outside the image, or the attention cannot be seen.
+        MaxViTError: If there is no such layer, head or point, or the attention cannot be seen.
     """
     check_point(point, image)
-    return [_attended(seen, image, point, None) for seen in look(model, image).layers]
+    wanted = {"stage": stage, "block": block, "axis": axis}
+    layers = look(network, image).layers
+    chosen = [
+        seen
+        for seen in layers
+        if all(w in (None, is_) for w, is_ in zip(wanted.values(), (seen.stage, seen.block, seen.axis), strict=True))
+    ]
+    if not chosen:
+        asked = ", ".join(f"{name} {value!r}" for name, value in wanted.items() if value is not None)
+        depths = network.config.depths[: layers[-1].stage]
+        raise MaxViTError(
+            f"no attention layer has {asked}: the axes are 'block' and 'grid', and stages 1 to {len(depths)} have "
+            f"{', '.join(map(str, depths))} blocks"
+        )
+    for seen in chosen:
+        if head is not None and not 0 <= head < (heads := seen.attention.heads):
+            raise MaxViTError(f"head is {head}; stage {seen.stage} has heads 0 to {heads - 1}, or None for their mean")
+    return [_at(seen, image, point, head) for seen in chosen]
 
 
 def check_point(point: tuple[int, int], image: Tensor) -> None:
@@ -104,7 +96,7 @@ def check_point(point: tuple[int, int], image: Tensor) -> None:
         )
 
 
-def _attended(seen: Look, image: Tensor, point: tuple[int, int], head: int | None) -> AttendedMap:
+def _at(seen: Look, image: Tensor, point: tuple[int, int], head: int | None) -> TokenAttention:
     stride = 2 ** (seen.stage + 1)
     row, column = int(point[1]) // stride, int(point[0]) // stride
     (height, width), attention = seen.hw, seen.attention
@@ -120,7 +112,7 @@ def _attended(seen: Look, image: Tensor, point: tuple[int, int], head: int | Non
     hw = (image.shape[1], image.shape[2])
     cells = [cell(i, j, stride, hw) for i in rows for j in columns]
     own = cell(row, column, stride, hw)
-    return AttendedMap(seen.stage, seen.block, attention.axis, height, width, values, cells, own)
+    return TokenAttention(seen.stage, seen.block, attention.axis, height, width, values, cells, own)
 
 
 def _members(at: int, side: int, size: int, axis: Axis) -> range:
