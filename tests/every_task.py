@@ -24,7 +24,7 @@ TASKS = {  # settings, class names, fit
 OTHERS = [name for name in TASKS if name != "classification"]  # whose predictions are no class of the whole image
 
 
-def backbone(size=(64, 64), fit="aspect", names=None, seed=0):
+def backbone(size=(64, 64), fit="aspect", names=None, seed=0, crop_pct=1.0):
     torch.manual_seed(seed)
     config = MaxViTConfig(
         stem_channels=8,
@@ -36,7 +36,7 @@ def backbone(size=(64, 64), fit="aspect", names=None, seed=0):
         num_classes=len(names) if names else 5,
         image_size=size,
     )
-    return MaxViT(config, Preprocessing(image_size=size, fit=fit, crop_pct=1.0, mean=(0.1, 0.2, 0.3)), names)
+    return MaxViT(config, Preprocessing(image_size=size, fit=fit, crop_pct=crop_pct, mean=(0.1, 0.2, 0.3)), names)
 
 
 def network_of(name, settings=None, names=None, fit=None):

@@ -24,16 +24,19 @@ class Idle(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.ones(1))
 
+    def forward(self, maps, size, targets=None):
+        return None
+
 
 class Brightest(Task):
-    """An answer is (x, y) in pixels of the image, and its size."""
+    """A prediction is (x, y) in pixels of the image, and its size."""
 
-    name, Settings, recipe, monitor = "brightest", BrightestSettings, "none", "none"
+    name, Settings, recipe = "brightest", BrightestSettings, "none"
 
     def make_head(self, backbone, num_classes):
         return Idle()
 
-    def answers(self, network, images, sizes):
+    def predict(self, network, images, sizes):
         threads.append(threading.current_thread().name)
         found = []
         for image, (height, width) in zip(images, sizes, strict=True):
@@ -41,19 +44,19 @@ class Brightest(Task):
             found.append(((x + 0.5) * width / image.shape[2], (y + 0.5) * height / image.shape[1], height, width))
         return found
 
-    def draw_prediction(self, image, answer, class_names):
+    def draw_prediction(self, image, prediction, class_names):
         threads.append(threading.current_thread().name)
-        drawn, (x, y) = image.copy(), answer[:2]
+        drawn, (x, y) = image.copy(), prediction[:2]
         arm = max(1, min(image.size) // 10)
         ImageDraw.Draw(drawn).rectangle((x - arm, y - arm, x + arm, y + arm), self.settings.colour)
         return drawn
 
-    def summary(self, answer, class_names):
-        return f"{class_names[0]} at {answer[0]:.0f}, {answer[1]:.0f}"
+    def summary(self, prediction, class_names):
+        return f"{class_names[0]} at {prediction[0]:.0f}, {prediction[1]:.0f}"
 
-    def to_json(self, answer, class_names):
+    def to_json(self, prediction, class_names):
         threads.append(threading.current_thread().name)
-        x, y, height, width = answer
+        x, y, height, width = prediction
         return {"points": [{"class": class_names[0], "at": [x, y]}], "height": height, "width": width}
 
     def _never(self, *_):

@@ -1,10 +1,11 @@
-"""A small network, and clients of it without a socket."""
+"""Small networks, and clients of them without a socket."""
 
 import pytest
-from served import network, task_network
+from served import network
 from starlette.testclient import TestClient
 
-from maxvit.inference.answering import TaskPredictor
+from every_task import network_of
+
 from maxvit.inference.predictor import Predictor
 from maxvit.serve.app import create_app
 from maxvit.serve.limits import Limits
@@ -16,16 +17,9 @@ def predictor():
 
 
 @pytest.fixture(scope="session")
-def scores():
-    """Of aesthetics."""
-    return TaskPredictor(task_network("aesthetics", [str(i) for i in range(1, 11)], "squash"))
-
-
-@pytest.fixture(scope="session")
 def brightest():
-    """Of a task of the tests, which has boxes and pictures."""
-
-    return TaskPredictor(task_network("brightest", ["star"]))
+    """Of a task of the tests, whose predictions are places."""
+    return Predictor(network_of("brightest"))
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""The end points: the answers are the predictor's, and what cannot be answered is refused with a reason."""
+"""The end points: the predictions are the predictor's, and what cannot be answered is refused with a reason."""
 
 import base64
 import json
@@ -19,18 +19,17 @@ PNG = {"Content-Type": "image/png"}
 
 
 def same(given, prediction):
-    assert [c["class"] for c in given["classes"]] == [name for name, _ in prediction.classes]
-    np.testing.assert_allclose(
-        [c["probability"] for c in given["classes"]], [p for _, p in prediction.classes], rtol=1e-5
-    )
+    found, wanted = given["prediction"]["classes"], prediction.to_json()["classes"]
+    assert [c["class"] for c in found] == [c["class"] for c in wanted]
+    np.testing.assert_allclose([c["probability"] for c in found], [c["probability"] for c in wanted], rtol=1e-5)
+    assert given["summary"] == prediction.summary
 
 
-def test_the_pictures_of_these_tests_get_different_answers(predictor):
-    answers = predictor([encoded(i) for i in range(5)])
-    assert len({answer.classes[0] for answer in answers}) == 5
+def test_the_pictures_of_these_tests_get_different_predictions(predictor):
+    assert len({prediction.summary for prediction in predictor([encoded(i) for i in range(5)])}) == 5
 
 
-def test_raw_bytes_a_form_and_base64_get_the_predictor_s_answer(shared, predictor):
+def test_raw_bytes_a_form_and_base64_get_what_the_predictor_says(shared, predictor):
     data = encoded(3)
     (wanted,) = predictor([data])
     text = base64.b64encode(data).decode()
@@ -60,7 +59,7 @@ def test_a_picture_is_turned_as_its_camera_says(shared, predictor):
     exif[274] = 6
     data = encoded(2, "PNG", exif=exif)
     turned, plain = predictor([data, encoded(2)])
-    assert turned.classes != plain.classes
+    assert turned.summary != plain.summary
     same(shared.post("/predict", content=data, headers=PNG).json()["results"][0], turned)
 
 
@@ -69,7 +68,7 @@ def test_several_are_answered_in_order_and_the_unreadable_says_why(shared, predi
     files[2] = ("image", ("../2.png", b"no picture"))
     results = shared.post("/predict", files=files).json()["results"]
     assert [r["image"] for r in results] == ["0.png", "1.png", "../2.png", "3.png"]
-    assert results[2]["classes"] == []
+    assert (results[2]["prediction"], results[2]["summary"]) == (None, "")
     assert results[2]["error"].startswith("the data is not an image that can be read")
     for i in (0, 1, 3):
         same(results[i], predictor([encoded(i)])[0])
@@ -78,12 +77,12 @@ def test_several_are_answered_in_order_and_the_unreadable_says_why(shared, predi
 @pytest.mark.parametrize(("top_k", "given"), [(1, 1), (3, 3), (50, 5)])
 def test_top_k_is_at_most_the_number_of_classes(shared, top_k, given):
     answer = shared.post(f"/predict?top_k={top_k}", content=encoded(), headers=PNG)
-    assert len(answer.json()["results"][0]["classes"]) == given
+    assert len(answer.json()["results"][0]["prediction"]["classes"]) == given
 
 
 def test_an_embedding_is_what_the_classifier_sees(shared, predictor):
-    model = predictor.engine.model
-    images = predictor.prepare(encoded(4))[None]
+    model = predictor.engine.network
+    images = predictor.prepare(encoded(4))[0][None]
     wanted = model.forward_head(model.forward_features(images), pre_logits=True)[0]
     for path in ("/embed", "/v1/models/small/embed"):
         answer = shared.post(path, content=encoded(4), headers=PNG)
@@ -121,7 +120,7 @@ def test_models_answer_by_name_and_the_first_without(predictor):
 def test_images_of_many_sizes_are_answered_alike(predictor):
     mixed = Predictor(network((64, 64), "aspect"))
     data = [encoded(1), encoded(2)]
-    shapes = {mixed.prepare(pixels(0, h, w)).shape for h, w in ((37, 43), (20, 90))}
+    shapes = {mixed.prepare(pixels(0, h, w))[0].shape for h, w in ((37, 43), (20, 90))}
     assert len(shapes) == 2
     with TestClient(create_app({"mixed": mixed})) as client:
         results = client.post("/predict", files=[("image", (str(i), d)) for i, d in enumerate(data)]).json()["results"]
@@ -132,7 +131,7 @@ def test_images_of_many_sizes_are_answered_alike(predictor):
 def test_a_mistake_of_ours_is_a_500_with_its_id_and_the_next_request_is_answered(predictor, monkeypatch):
     with TestClient(create_app({"small": predictor}), raise_server_exceptions=False) as client:
         with monkeypatch.context() as patch:
-            patch.setattr(Predictor, "answer", lambda *_: 1 / 0)
+            patch.setattr(predictor.task, "to_json", lambda *_: 1 / 0)
             answer = client.post("/predict", content=encoded(), headers=PNG)
         assert answer.status_code == 500
         assert answer.headers["X-Request-ID"] in answer.json()["error"]

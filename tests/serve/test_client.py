@@ -11,12 +11,10 @@ from PIL import Image
 from served import listening
 
 from maxvit.errors import MaxViTError
-from maxvit.inference.predictor import Prediction
 from maxvit.serve import client
 from maxvit.serve.app import create_app
 from maxvit.serve.client import Client, ServerError
 from maxvit.serve.limits import Limits
-from maxvit.serve.schemas import Predicted, class_probabilities
 
 
 @pytest.fixture(scope="module")
@@ -30,21 +28,16 @@ def url(app):
         yield f"http://127.0.0.1:{port}"
 
 
-def test_every_kind_of_image_gets_the_predictor_s_answer(url, predictor, tmp_path):
+def test_every_kind_of_image_gets_what_the_predictor_says(url, predictor, tmp_path):
     path = tmp_path / 'a "quoted" é.png'
     path.write_bytes(encoded(1))
     images = [path, encoded(2), Image.fromarray(pixels(3)), pixels(4)]
     answers = Client(url, "k").predict(images, top_k=3, model="small")
     assert [a.name for a in answers] == ["a %22quoted%22 é.png", "image 1", "image 2", "image 3"]
     for answer, wanted in zip(answers, predictor(images), strict=True):
-        assert [name for name, _ in answer.classes] == [name for name, _ in wanted.classes[:3]]
-        np.testing.assert_allclose([p for _, p in answer.classes], [p for _, p in wanted.classes[:3]], rtol=1e-5)
-
-
-def test_what_a_multi_label_network_answers_comes_back_as_the_predictor_gives_it():
-    sent = class_probabilities([("red", 0.9375), ("blue", 0.25)], 1)
-    result = Predicted(image="a.png", classes=sent).model_dump(by_alias=True)
-    assert client._prediction(result) == Prediction("a.png", [("red", 0.9375), ("blue", 0.25)], answered=1)
+        found, expected = answer.prediction["classes"], wanted.to_json()["classes"][:3]
+        assert [c["class"] for c in found] == [c["class"] for c in expected]
+        np.testing.assert_allclose([c["probability"] for c in found], [c["probability"] for c in expected], rtol=1e-5)
 
 
 def test_an_opened_photograph_is_sent_as_a_person_sees_it():
@@ -74,29 +67,29 @@ def test_one_image_needs_no_list(url):
 def test_embeddings_are_vectors_and_none_for_what_cannot_be_read(url, predictor):
     good, bad = Client(url, "k").embed([encoded(1), b"bad"])
     np.testing.assert_allclose(
-        good, predictor.engine.embed(predictor.prepare(encoded(1))[None])[0], rtol=1e-4, atol=1e-6
+        good, predictor.engine.with_embeddings(predictor.prepare(encoded(1))[0][None])[1][0], rtol=1e-4, atol=1e-6
     )
     assert bad is None
 
 
 def test_five_classes_are_named_unless_another_number_is_given(url):
     asking = Client(url, "k")
-    assert [len(asking.predict(pixels(1), k)[0].classes) for k in (None, 2)] == [5, 2]
+    assert [len(asking.predict(pixels(1), k)[0].prediction["classes"]) for k in (None, 2)] == [5, 2]
 
 
-def test_a_network_of_another_task_gives_its_answers_and_pictures_where_they_are_wanted(url, brightest):
+def test_predictions_of_a_user_s_task_and_pictures_where_they_are_wanted(url, brightest):
     images = [pixels(1), b"bad", pixels(2, 84, 21)]
     plain = Client(url, "k").predict(images, model="brightest")
     assert all(answer.picture is None for answer in plain)
     answers = Client(url, "k").predict(images, model="brightest", pictures=True)
     assert [a.name for a in answers] == ["image 0", "image 1", "image 2"]
-    assert (answers[1].answer, answers[1].picture, answers[1].sentence) == (None, None, "")
+    assert (answers[1].prediction, answers[1].picture, answers[1].summary) == (None, None, "")
     assert "not an image that can be read" in answers[1].error
     for i in (0, 2):
         (wanted,) = brightest([images[i]])
-        assert answers[i].answer == plain[i].answer == brightest.task.to_json(wanted.answer, ["star"])
-        assert answers[i].sentence == brightest.task.summary(wanted.answer, ["star"])
-        picture = brightest.task.draw_prediction(Image.fromarray(images[i]), wanted.answer, ["star"])
+        assert answers[i].prediction == plain[i].prediction == wanted.to_json()
+        assert answers[i].summary == wanted.summary
+        picture = wanted.draw(Image.fromarray(images[i]))
         assert np.array_equal(np.asarray(answers[i].picture), np.asarray(picture))
 
 
@@ -112,8 +105,7 @@ def test_what_the_server_refuses_is_the_caller_s_mistake(url, tmp_path):
         ([pixels()] * 5, {}, "more than 4 images"),
         (pixels(), {"model": "../x"}, "Not Found|there is no model"),
         (pixels(), {"top_k": 0}, "top_k"),
-        (pixels(), {"top_k": 5, "model": "brightest"}, "leave top_k out"),
-        (pixels(), {"pictures": True}, "small is a classifier"),
+        (pixels(), {"top_k": 5, "model": "brightest"}, "unknown setting 'task.top_k'"),
         ([], {}, "there are no images"),
         (tmp_path / "gone.png", {}, "gone.png cannot be read"),
     ):

@@ -16,7 +16,7 @@ import maxvit
 from maxvit import MaxViT, Predictor
 from maxvit.config import VARIANTS
 from maxvit.explain.methods import METHODS
-from maxvit.explain.token_attention import attended
+from maxvit.explain.token_attention import attention_at
 from maxvit.serve.app import create_app
 
 PATH = "/v1/models/micro/explain"
@@ -47,8 +47,8 @@ def png() -> bytes:
 
 def test_its_numbers_are_the_functions_own(client, model, png):
     found = client.post(f"{PATH}?x=20&y=9&of=digit 3&method=rollout", content=png, headers=PNG).json()
-    image = Predictor(model).prepare(png)
-    layers = attended(model, image, (20, 9))
+    image, _ = Predictor(model).prepare(png)
+    layers = attention_at(model, image, (20, 9))
     assert [(a["stage"], a["block"], a["axis"]) for a in found["layers"]] == [
         (a.stage, a.block, a.axis) for a in layers
     ]
@@ -58,8 +58,9 @@ def test_its_numbers_are_the_functions_own(client, model, png):
     assert np.allclose(found["map"], METHODS["rollout"](model, image, 3), atol=1e-6)
     with torch.inference_mode():
         probabilities = model(image[None])[0].softmax(-1)
-    assert found["classes"][0]["class"] == f"digit {int(probabilities.argmax())}"
-    assert found["classes"][0]["probability"] == pytest.approx(float(probabilities.max()), abs=1e-6)
+    best = found["prediction"]["classes"][0]
+    assert best["class"] == f"digit {int(probabilities.argmax())}"
+    assert best["probability"] == pytest.approx(float(probabilities.max()), abs=1e-6)
     assert (found["explained"], found["width"], found["height"]) == ("digit 3", 32, 32)
     assert found["picture"].startswith("data:image/png;base64,")
 
@@ -67,7 +68,7 @@ def test_its_numbers_are_the_functions_own(client, model, png):
 def test_without_a_point_no_layer_is_shown(client, png):
     found = client.post(PATH, content=png, headers=PNG).json()
     assert found["layers"] == []
-    assert found["explained"] == found["classes"][0]["class"]
+    assert found["explained"] == found["prediction"]["classes"][0]["class"]
 
 
 @pytest.mark.parametrize(
@@ -111,7 +112,7 @@ def test_without_originals_there_is_no_page(model, png):
         assert client.post(PATH, content=png, headers=PNG).status_code == 404
 
 
-def test_a_multi_label_network_says_which_classes_it_answers(model, png):
+def test_a_multi_label_network_says_which_classes_reach_its_threshold(model, png):
     model = copy.deepcopy(model)
     model.config = dataclasses.replace(model.config, multi_label=True, threshold=0.4)
     torch.nn.init.zeros_(model.head.classifier.weight)
@@ -119,7 +120,7 @@ def test_a_multi_label_network_says_which_classes_it_answers(model, png):
     with TestClient(create_app({"micro": Predictor(model)}, originals={"micro": model})) as client:
         asked = [client.post(path, content=png, headers=PNG).json() for path in (PATH, "/predict?top_k=2")]
         described = client.get("/v1/models/micro").json()
-    for classes in (asked[0]["classes"], asked[1]["results"][0]["classes"]):
+    for classes in (asked[0]["prediction"]["classes"], asked[1]["results"][0]["prediction"]["classes"]):
         assert [c["class"] for c in classes] == [f"digit {i}" for i in range(6)]  # all that are answered
         assert [c["probability"] for c in classes] == pytest.approx([0.9, 0.8, 0.7, 0.6, 0.5, 0.45])
         assert all(c["answered"] for c in classes)

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from served import task_network
 
 import healthy
+from every_task import network_of
 from maxvit import MaxViT, Predictor
 from maxvit.config import VARIANTS
-from maxvit.explain.token_attention import attended
+from maxvit.explain.token_attention import attention_at
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs Playwright: pip install playwright")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -40,8 +40,8 @@ def model() -> MaxViT:
 def address(model, tmp_path_factory):
     folder = tmp_path_factory.mktemp("served")
     model.save(folder / "micro.safetensors")
-    task_network("brightest", ["star"], "squash").save(folder / "stars.safetensors")
-    task_network("aesthetics", [str(i) for i in range(1, 11)], "squash").save(folder / "scores.safetensors")
+    network_of("brightest", fit="squash").save(folder / "stars.safetensors")
+    network_of("aesthetics").save(folder / "scores.safetensors")
     paths = [str(folder / f"{name}.safetensors") for name in ("micro", "stars", "scores")]
     command = [sys.executable, "-m", "maxvit", "serve", *paths, "--task", "brightest", "--page", "--port", "0"]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}  # where the task is
@@ -99,7 +99,7 @@ def test_an_upload_and_a_click_show_what_the_functions_find(page, model):
         page.locator("#picture").click(position={"x": box["width"] * 20.5 / 32, "y": box["height"] * 9.5 / 32})
     page.locator(".layer").first.wait_for()
     found = json.loads(response.value.body())
-    layers = attended(model, Predictor(model).prepare(picture()), (20, 9))
+    layers = attention_at(model, Predictor(model).prepare(picture())[0], (20, 9))
     for given, layer in zip(found["layers"], layers, strict=True):
         assert np.allclose(given["values"], layer.values, atol=1e-5)  # the optimised network prepared the image
     assert page.locator(".layer canvas").count() == len(layers)
@@ -155,26 +155,36 @@ def ask_of_task(page, name, by=lambda page, name: page.locator("#model").select_
     by(page, name)
     with page.expect_response("**/predict?picture=true"):
         page.locator("#file").set_input_files({"name": "a.png", "mimeType": "image/png", "buffer": dark_with_a_star()})
-    page.locator("#sentence", has_text=re.compile(".")).wait_for()
+    page.locator("#summary", has_text=re.compile(".")).wait_for()
 
 
-def test_a_network_of_another_task_shows_its_picture_its_sentence_and_its_answer_in_full(page):
+def test_a_network_of_a_user_s_task_shows_its_picture_its_summary_and_its_prediction_in_full(page):
     ask_of_task(page, "stars")
-    assert re.fullmatch(r"star at 1[456]\d, 2\d", page.locator("#sentence").text_content())
+    assert re.fullmatch(r"star at 1[456]\d, 2\d", page.locator("#summary").text_content())
     pixel = """([x, y]) => {
-        const canvas = document.querySelector('#picture'), scale = canvas.width / 200;
+        const canvas = document.querySelector('#drawn'), scale = canvas.width / 200;
         return [...canvas.getContext('2d').getImageData(x * scale, y * scale, 1, 1).data].slice(0, 3);
     }"""
-    assert page.evaluate("() => { const c = document.querySelector('#picture'); return c.width / c.height; }") == 2
+    assert page.evaluate("() => { const c = document.querySelector('#drawn'); return c.width / c.height; }") == 2
     assert page.evaluate(pixel, [145, 25]) == [255, 0, 0]
     assert page.evaluate(pixel, [50, 75]) == [30, 30, 30]
     cells = page.locator("#tables td").all_text_contents()
     assert cells[:3] == ["100", "200", "star"]
     assert page.locator("#tables thead th").all_text_contents() == ["class", "at"]
-    assert page.locator("#no-maps").is_visible()
-    for hidden in ("#of-classes", "#maps", "#method"):
-        assert not page.locator(hidden).is_visible()
-    page.locator("#picture").click()  # asks nothing
+    assert not page.locator("#of-classes").is_visible()
+    assert page.locator("#map-title").text_content() == "attention rollout"
+    assert page.locator("#method option:disabled").all_text_contents() == ["rollout for the class", "Grad-CAM"]
+
+
+def test_a_point_shows_what_it_attends_to_in_a_network_without_classes(page):
+    ask_of_task(page, "stars")
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    with page.expect_response("**/explain?**x=**"):
+        page.locator("#picture").click()
+    page.locator(".layer").first.wait_for()
+    assert page.locator(".layer canvas").count() == 8
+    assert not any("/predict" in url for url in asked)  # the prediction is the same
     assert page.locator("#status").text_content() == ""
 
 
@@ -186,7 +196,7 @@ def test_networks_of_several_tasks_take_turns_by_keyboard(page):
         assert page.locator("#model").input_value() == name
 
     ask_of_task(page, "scores", choose)
-    assert "of 10" in page.locator("#sentence").text_content()
+    assert "of 10" in page.locator("#summary").text_content()
     assert page.locator("#tables h3").all_text_contents() == ["shares"]
     assert page.locator("#tables tbody tr").count() == 12
     with page.expect_response("**/explain?**"):
@@ -194,8 +204,8 @@ def test_networks_of_several_tasks_take_turns_by_keyboard(page):
         page.keyboard.press("ArrowUp")
         page.keyboard.press("ArrowUp")
     page.locator("#classes li").first.wait_for()
-    for hidden in ("#of-task", "#no-maps"):
-        assert not page.locator(hidden).is_visible()
+    assert not page.locator("#of-task").is_visible()
+    assert page.locator("#method option:disabled").count() == 0
     page.locator("#picture").focus()
     with page.expect_response("**x=17&y=16**"):
         page.keyboard.press("ArrowRight")

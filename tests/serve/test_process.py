@@ -76,7 +76,7 @@ def test_at_sigterm_it_turns_unready_answers_what_it_has_in_hand_and_ends_with_0
             while more := connection.recv(65536):
                 answer += more
         assert answer.startswith(b"HTTP/1.1 200")
-        assert json.loads(answer.partition(b"\r\n\r\n")[2])["results"][0]["classes"][0]["class"] in NAMES
+        assert json.loads(answer.partition(b"\r\n\r\n")[2])["results"][0]["prediction"]["classes"][0]["class"] in NAMES
         assert process.wait(60) == 0
     lines = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
     assert {line["status"] for line in lines if line["path"] == "/ready"} == {200, 503}

@@ -1,4 +1,4 @@
-"""maxvit serve: answers over HTTP."""
+"""maxvit serve: predictions over HTTP."""
 
 import os
 from pathlib import Path
@@ -6,22 +6,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from maxvit.cli.answers import open_task
 from maxvit.cli.errors import complain
 from maxvit.cli.options import Device, Precision
+from maxvit.cli.task_options import read_settings
 from maxvit.errors import MaxViTError
 
 if TYPE_CHECKING:
-    from maxvit.inference.answering import TaskPredictor
     from maxvit.inference.predictor import Predictor
-    from maxvit.model import MaxViT
+    from maxvit.tasks.network import Network
 
 
 def serve(
     checkpoints: Annotated[
         list[str],
         typer.Argument(
-            metavar="[NAME=]CHECKPOINT...", help="Checkpoints, folders of runs or .onnx files; by NAME, or their own."
+            metavar="[NAME=]CHECKPOINT...",
+            help="Checkpoints, folders of runs or exported files; by NAME, or their own.",
         ),
     ],
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: one that is free.")] = 8000,
@@ -43,13 +43,13 @@ def serve(
     task: Annotated[
         list[str] | None, typer.Option(metavar="MODULE", help="Needed for checkpoints of a task of yours; repeatable.")
     ] = None,
-    page: Annotated[bool, typer.Option("--page", help="A page to play with at /, and answers explained.")] = False,
+    page: Annotated[bool, typer.Option("--page", help="A page to play with at /, and predictions explained.")] = False,
     drain: Annotated[float, typer.Option(min=0, help="Seconds to go on after SIGTERM, unready.")] = 0,
 ) -> None:
-    """Answer over HTTP: curl --data-binary @cat.jpg -H 'Content-Type: image/jpeg' localhost:8000/predict.
+    """Predict over HTTP: curl --data-binary @cat.jpg -H 'Content-Type: image/jpeg' localhost:8000/predict.
 
-    Checkpoints of other tasks than classification give the answers of their task.
-    The log is JSON, one line a request. SIGTERM: requests in hand are answered, then it ends with code 0.
+    Checkpoints are of any task. The log is JSON, one line a request.
+    SIGTERM: requests in hand are answered, then it ends with code 0.
     """
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # of NumPy, read at its import: decoders are threads already
     from maxvit.serve.app import create_app
@@ -71,39 +71,27 @@ def serve(
         models, originals = _open(paths, engine, device, precision, task or [], page)
         app = create_app(models, limits=limits, api_key=api_key, originals=originals if page else None)
         if host not in ("127.0.0.1", "::1", "localhost") and not api_key:
-            complain("no API key is set, and other machines may reach this one: anybody who does gets answers")
+            complain("no API key is set, and other machines may reach this one: anybody who does gets predictions")
         run(app, listening, drain, complain)
 
 
 def _open(
     paths: dict[str, Path], engine: str, device: str, precision: str, modules: list[str], page: bool
-) -> tuple[dict[str, "Predictor | TaskPredictor"], dict[str, "MaxViT"]]:
-    """The networks, and for a page the classifiers among them as they are."""
-    from maxvit import tasks
-    from maxvit.create import load_model
-    from maxvit.inference.answering import TaskPredictor
+) -> tuple[dict[str, "Predictor"], dict[str, "Network"]]:
+    """What predicts, and for a page the networks as they are."""
     from maxvit.inference.device import choose_device
     from maxvit.inference.predictor import Predictor
+    from maxvit.tasks import load_network
 
-    found = {tasks.task_of(path) for path in paths.values()}
+    for module in modules:
+        read_settings(module, None)
+    place = choose_device(device)
+    models = {name: Predictor(path, device=place, engine=engine, precision=precision) for name, path in paths.items()}
+    found = {model.task.settings.name for model in models.values()}
     for module in modules:
         if module not in found:
             raise MaxViTError(f"--task {module} was given, and the checkpoints are for {', '.join(sorted(found))}")
-        if module != tasks.CLASSIFICATION:
-            tasks.find_task(module)  # imports it
-    place = choose_device(device)
-    models: dict[str, Predictor | TaskPredictor] = {}
-    originals = {}
-    for name, path in paths.items():
-        if (network := open_task(path, None, None)) is not None:
-            if engine not in ("auto", "torch"):
-                raise MaxViTError(f"--engine {engine} is for classifiers, and {path} is not one: leave it out")
-            models[name] = TaskPredictor(network, device=place, precision=precision)
-            continue
-        models[name] = Predictor(path, device=place, engine=engine, precision=precision)
-        if page:
-            originals[name] = load_model(path).to(place)
-    return models, originals
+    return models, {name: load_network(path).to(place) for name, path in paths.items() if page}
 
 
 def _named(checkpoints: list[str]) -> dict[str, Path]:

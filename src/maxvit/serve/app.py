@@ -2,9 +2,10 @@
 
 import hashlib
 import hmac
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Annotated, Any
+from functools import partial
+from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Depends, FastAPI, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -12,17 +13,16 @@ from fastapi.responses import JSONResponse, RedirectResponse
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 from fastapi.staticfiles import StaticFiles
 from fastapi_offline import FastAPIOffline
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 import maxvit
-from maxvit.inference.answering import TaskPredictor
+from maxvit.errors import MaxViTError
 from maxvit.inference.predictor import Predictor
-from maxvit.model import MaxViT
 from maxvit.serve.explain_routes import explaining_routes
 from maxvit.serve.limits import Limits, Refusal
 from maxvit.serve.metrics import Metrics
-from maxvit.serve.models import Classifier
+from maxvit.serve.models import tell_embedding
 from maxvit.serve.request_log import Watch
 from maxvit.serve.schemas import (
     Embedded,
@@ -34,54 +34,58 @@ from maxvit.serve.schemas import (
     Predictions,
     Problem,
     Status,
-    TaskPredicted,
-    TaskPredictions,
     body_description,
-    class_probabilities,
 )
-from maxvit.serve.service import Service
+from maxvit.serve.service import Service, Told
+from maxvit.tasks import with_settings
+from maxvit.tasks.network import Network
 
 ModelName = Annotated[str, Path(description="One of /v1/models.")]
-TopK = Annotated[int, Query(ge=1, le=1000, description="Classes to name for each image.")]
-Picture = Annotated[bool, Query(description="Of other tasks: whether to draw the answer over the image.")]
+PathOrQuery = Annotated[str | None, Field(description="One of /v1/models; left out of the query: the first.")]
+TopK = Annotated[int | None, Query(ge=1, le=1000, description="Of a classifier: classes to name for each image.")]
+Picture = Annotated[bool, Query(description="Whether to draw the prediction over the image.")]
+Result = TypeVar("Result", Predicted, Embedded)
 _PROBLEMS: Mapping[int, str] = {
     408: "The body came too slowly.",
     413: "Too many bytes, pixels or images.",
     415: "Of no type that is taken.",
     422: "No image could be read, or a parameter is wrong.",
     503: "Too busy, or not ready: see Retry-After.",
+    404: "There is no such model.",
 }
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """OpenAPI's words for the ways in which a request may fail."""
-    known = {**_PROBLEMS, 401: "The key is missing or wrong.", 404: "There is no such model."}
+    known = {**_PROBLEMS, 401: "The key is missing or wrong."}
     return {status: {"model": Problem, "description": known[status]} for status in statuses}
 
 
 def create_app(
-    models: Mapping[str, Predictor | TaskPredictor],
+    models: Mapping[str, Predictor],
     *,
     limits: Limits | None = None,
     api_key: str | None = None,
-    originals: Mapping[str, MaxViT] | None = None,
+    originals: Mapping[str, Network] | None = None,
 ) -> FastAPI:
-    """An ASGI application that answers with some networks.
+    """An ASGI application that predicts with some networks.
 
     Args:
-        models: By name; the first answers where no name is given.
+        models: By name; the first predicts where no name is given.
         limits: None: the defaults.
         api_key: What clients have to send, as `Authorization: Bearer KEY` or `X-API-Key: KEY`, for all but health,
             readiness and the documentation; None: nothing.
-        originals: The classifiers among them, not optimised, by the same names: then there are a page at `/` and an
-            end point that explains. None: neither.
+        originals: The same networks, not optimised, by the same names: then there are a page at `/` and an end point
+            that explains. None: neither.
 
     Returns:
         The application; `app.state.service` holds the networks, and `service.ready` says whether it wants requests.
 
     Raises:
-        MaxViTError: If there is no network.
+        MaxViTError: If there is no network, or one of `originals` is missing.
     """
+    if originals is not None and (missing := models.keys() - originals.keys()):
+        raise MaxViTError(f"the originals of {', '.join(sorted(missing))} are missing: give one for each model")
     metrics = Metrics()
     service = Service(models, limits or Limits(), metrics)
 
@@ -95,7 +99,7 @@ def create_app(
         redoc_url=None,
         title="MaxViT",
         version=maxvit.__version__,
-        description="Classes and embeddings of images, and answers of other tasks, by MaxViT networks.",
+        description="Predictions and embeddings of images by MaxViT networks.",
         lifespan=lifespan,
         swagger_ui_parameters={"validatorUrl": None},
     )
@@ -104,7 +108,7 @@ def create_app(
     app.include_router(_open_routes(service))
     app.include_router(_guarded_routes(service, bool(api_key)), dependencies=guards)
     if originals is not None:
-        said = problems(404, *_PROBLEMS, *([401] if api_key else []))
+        said = problems(*_PROBLEMS, *([401] if api_key else []))
         app.include_router(explaining_routes(service, originals, said), dependencies=guards)
         app.mount("/page", StaticFiles(packages=[("maxvit.serve", "page")]), name="page")
         app.add_route("/", _page, include_in_schema=False)
@@ -143,72 +147,41 @@ def _guarded_routes(service: Service, keyed: bool) -> APIRouter:
         "openapi_extra": body_description(service.limits.max_images),
         "tags": ["images"],
     }
-    of_model = takes_images | {"responses": problems(404, *_PROBLEMS)}
 
-    async def predict(request: Request, model: str | None, top_k: int, picture: bool) -> Response:
-        served = service.find(model)
-        if not isinstance(served.model, Classifier):
-            if "top_k" in request.query_params:
-                raise Refusal(422, f"{served.name} is a network for {served.model.task}: leave top_k out")
-            told = [
-                TaskPredicted(image=name, error=row.sentence) if isinstance(row, Refusal) else row
-                for name, row in await service.answer(request, served, "predict", picture)
-            ]
-            return _json(TaskPredictions(model=served.name, task=served.model.task, results=told))
-        if picture:
-            raise Refusal(422, f"{served.name} is a classifier, and its answers are not drawn: leave picture out")
-        results = []
-        for name, row in await service.answer(request, served, "predict"):
-            if isinstance(row, Refusal):
-                results.append(Predicted(image=name, error=row.sentence))
-            else:
-                found = served.model.predictor.answer(name, row, top_k)
-                results.append(Predicted(image=name, classes=class_probabilities(found.classes, found.answered)))
-        return _json(Predictions(model=served.name, results=results))
-
-    async def embed(request: Request, model: str | None) -> Response:
-        served = service.find(model)
-        results = [
-            Embedded(image=name, error=row.sentence)
-            if isinstance(row, Refusal)
-            else Embedded(image=name, embedding=row.tolist())
-            for name, row in await service.answer(request, served, "embed")
-        ]
-        return _json(Embeddings(model=served.name, results=results))
-
-    @router.post("/predict", response_model=Predictions | TaskPredictions, **takes_images)
-    async def predict_by_the_first(request: Request, top_k: TopK = 5, picture: Picture = False) -> Response:
-        """The most probable classes, or the answers of its task, by the first model."""
-        return await predict(request, None, top_k, picture)
+    @router.post("/predict", response_model=Predictions, **takes_images)
+    @router.post("/v1/models/{name}/predict", response_model=Predictions, **takes_images)
+    async def predict(
+        request: Request, name: PathOrQuery = None, top_k: TopK = None, picture: Picture = False
+    ) -> Response:
+        """What a network says of each image, in the form of its task: classes, objects, a mask."""
+        served = service.find(name)
+        try:
+            task = with_settings(served.task, {} if top_k is None else {"top_k": top_k})
+        except MaxViTError as error:
+            raise Refusal(422, str(error)) from error
+        told = await service.answer(request, served, "predict", partial(served.tell, task, picture))
+        return _json(Predictions(model=served.name, task=served.task.name, results=_results(Predicted, told)))
 
     @router.post("/embed", response_model=Embeddings, **takes_images)
-    async def embed_by_the_first(request: Request) -> Response:
-        """What the classifier sees, by the first model."""
-        return await embed(request, None)
-
-    @router.post("/v1/models/{name}/predict", response_model=Predictions | TaskPredictions, **of_model)
-    async def predict_by_name(request: Request, name: ModelName, top_k: TopK = 5, picture: Picture = False) -> Response:
-        """The most probable classes of each image, or the answers of the model's task."""
-        return await predict(request, name, top_k, picture)
-
-    @router.post("/v1/models/{name}/embed", response_model=Embeddings, **of_model)
-    async def embed_by_name(request: Request, name: ModelName) -> Response:
-        """What the classifier sees of each image: a vector for searching and comparing."""
-        return await embed(request, name)
+    @router.post("/v1/models/{name}/embed", response_model=Embeddings, **takes_images)
+    async def embed(request: Request, name: PathOrQuery = None) -> Response:
+        """The features that a network sees of each image: a vector for searching and comparing."""
+        served = service.find(name)
+        told = await service.answer(request, served, "embed", tell_embedding)
+        return _json(Embeddings(model=served.name, results=_results(Embedded, told)))
 
     @router.get("/v1/models", response_model=ModelList, tags=["models"])
     async def list_models() -> Response:
-        """The models that answer here."""
+        """The models that are served."""
         summaries = [
-            ModelSummary(**served.model.describe(name).model_dump(exclude={"class_names"}))
-            for name, served in service.models.items()
+            ModelSummary(**served.describe().model_dump(exclude={"class_names"})) for served in service.models.values()
         ]
         return _json(ModelList(models=summaries))
 
     @router.get("/v1/models/{name}", response_model=ModelDetail, responses=problems(404), tags=["models"])
     async def describe_model(name: ModelName) -> Response:
         """One of them, with the names of its classes."""
-        return _json(service.find(name).model.describe(name))
+        return _json(service.find(name).describe())
 
     @router.get("/metrics", response_class=Response, tags=["state"])
     async def metrics() -> Response:
@@ -222,8 +195,13 @@ async def _page(_: Request) -> Response:
     return RedirectResponse("/page/index.html")
 
 
+def _results(kind: type[Result], told: Sequence[Told[Result]]) -> list[Result]:
+    """With the reason where nothing could be said."""
+    return [kind(image=name, error=one.sentence) if isinstance(one, Refusal) else one for name, one in told]
+
+
 def _json(answer: BaseModel) -> Response:
-    return Response(answer.model_dump_json(by_alias=True), media_type="application/json")
+    return Response(answer.model_dump_json(), media_type="application/json")
 
 
 def _key_guard(api_key: str) -> Callable[..., Awaitable[None]]:

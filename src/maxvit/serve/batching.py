@@ -18,7 +18,7 @@ class Item(Protocol):
         ...
 
 
-Compute = Callable[[list[Any]], Sequence[Any]]  # from items of one shape to a row for each
+Compute = Callable[[list[Any]], Sequence[Any]]  # from items of one shape to a result for each
 SMOOTHING = 0.1  # of the measured time of an image: the share of the newest batch
 
 

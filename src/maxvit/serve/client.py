@@ -1,4 +1,4 @@
-"""A client for the server, of the standard library alone."""
+"""A client for the server, which sends by the standard library alone."""
 
 import io
 import json
@@ -21,24 +21,23 @@ from PIL import Image
 from maxvit.data.depth import is_deep
 from maxvit.data.images import ImageLike, decode
 from maxvit.errors import MaxViTError
-from maxvit.inference.predictor import Prediction
 
 
 @dataclass(frozen=True, slots=True)
-class TaskPrediction:
-    """What a network of another task than classification says of one image, or why it could not be read.
+class ServedPrediction:
+    """What a network of any task says of one image, or why it could not be read.
 
     Attributes:
         name: Of the file, or "image 3" for what has none.
-        answer: In the form of the task, in pixels of the image as it was sent; None if it could not be read.
-        sentence: The answer in a line.
-        picture: The answer drawn over the image, at most 1024 pixels long, where pictures were asked for.
+        prediction: In the form of the task, in pixels of the image as it was sent; None if it could not be read.
+        summary: The prediction in a line.
+        picture: The prediction drawn over the image, at most 1024 pixels long, where pictures were asked for.
         error: A sentence, or None.
     """
 
     name: str
-    answer: dict[str, Any] | None
-    sentence: str = ""
+    prediction: dict[str, Any] | None
+    summary: str = ""
     picture: Image.Image | None = None
     error: str | None = None
 
@@ -78,18 +77,14 @@ class Client:
         top_k: int | None = None,
         model: str | None = None,
         pictures: bool = False,
-    ) -> list[Prediction] | list[TaskPrediction]:
+    ) -> list[ServedPrediction]:
         """What a network says of one image or several, in order.
 
         Args:
             images: Paths, bytes of files, PIL images or arrays.
-            top_k: Of a classifier: classes to name for each; None: 5. A multi-label network also names all that it
-                answers.
+            top_k: Classes to name for each, by a network whose task has this setting; None: 5.
             model: One of `models`; None: the server's first.
-            pictures: Of a network of another task: whether to draw the answers.
-
-        Returns:
-            `Prediction`, the most probable classes; from a network of another task `TaskPrediction`.
+            pictures: Whether to draw the predictions.
 
         Raises:
             MaxViTError: If the server refuses what it got, or no image could be read.
@@ -97,22 +92,20 @@ class Client:
         """
         asked = ([] if top_k is None else [f"top_k={top_k}"]) + ["picture=true"] * pictures
         answer = self._send(images, "predict", model, "?" + "&".join(asked))
-        if "task" in answer:
-            return [
-                TaskPrediction(r["image"], r["answer"], r["sentence"], _picture(r["picture"]), r["error"])
-                for r in answer["results"]
-            ]
-        return [_prediction(r) for r in answer["results"]]
+        return [
+            ServedPrediction(r["image"], r["prediction"], r["summary"], _picture(r["picture"]), r["error"])
+            for r in answer["results"]
+        ]
 
     def embed(
         self, images: ImageLike | Sequence[ImageLike], model: str | None = None
     ) -> list[npt.NDArray[np.float32] | None]:
-        """What the classifier sees of each image, (features); None where it could not be read. Raises as `predict`."""
+        """What a network sees of each image, (features); None where it could not be read. Raises as `predict`."""
         answer = self._send(images, "embed", model, "")
         return [None if r["error"] else np.array(r["embedding"], np.float32) for r in answer["results"]]
 
     def models(self) -> list[dict[str, Any]]:
-        """What answers there: name, task, variant, classes, image_size, engine. Raises as `predict`."""
+        """What is served there: name, task, variant, classes, image_size, engine. Raises as `predict`."""
         found: list[dict[str, Any]] = self._ask("/v1/models", None, {})["models"]
         return found
 
@@ -165,13 +158,6 @@ def _sentence(error: urllib.error.HTTPError) -> str:
         return str(json.load(error)["error"])
     except (ValueError, KeyError, TypeError, OSError, HTTPException):
         return f"{error.code} {error.reason}"
-
-
-def _prediction(result: dict[str, Any]) -> Prediction:
-    classes = result["classes"]
-    flags = [c["answered"] for c in classes]
-    answered = None if not classes or flags[0] is None else sum(flags)
-    return Prediction(result["image"], [(c["class"], c["probability"]) for c in classes], result["error"], answered)
 
 
 def _picture(uri: str | None) -> Image.Image | None:

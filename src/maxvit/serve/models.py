@@ -1,69 +1,30 @@
-"""Networks as the server asks them: classifiers, and those of other tasks."""
+"""A network as the server asks it, whatever its task."""
 
 from base64 import b64encode
+from collections.abc import Callable
+from concurrent.futures import Executor
 from io import BytesIO
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from PIL import Image
 from torch import Tensor
 
 from maxvit.config import Size, variant_name
-from maxvit.inference.answering import TaskPredictor
 from maxvit.inference.predictor import Predictor
-from maxvit.serve.limits import Refusal
-from maxvit.serve.schemas import ModelDetail, TaskPredicted
-from maxvit.tasks import CLASSIFICATION
-from maxvit.tasks.task import Answer
+from maxvit.serve.batching import Batcher
+from maxvit.serve.limits import Limits, Refusal
+from maxvit.serve.schemas import Embedded, ModelDetail, Predicted
+from maxvit.serve.uploads import Upload, decode_sent
+from maxvit.tasks.task import Predicted as Value
+from maxvit.tasks.task import Task
 
 LONGEST = 1024  # pixels of a picture's longer side; PNG files of photographs would be many times the photographs
 MOST_ENLARGED = 16  # pixels for the network, of those of a usual image: a line of pixels must not fill the memory
 
 
-class Classifier:
-    """One that names classes.
-
-    Attributes:
-        task: For clients.
-        preprocessing: What its weights expect of an image.
-        image_size: Usual.
-        computes: What can be asked for, as `Batcher` takes it.
-    """
-
-    task = CLASSIFICATION
-
-    def __init__(self, predictor: Predictor) -> None:
-        self.predictor, self.preprocessing = predictor, predictor.engine.preprocessing
-        self.image_size = self.preprocessing.image_size
-        self.computes = {"predict": self._probabilities, "embed": self._embeddings}
-
-    def prepare(self, image: Image.Image) -> Tensor:
-        """The image as the network takes it, (C, H, W)."""
-        return self.predictor.prepare(image)
-
-    def describe(self, name: str) -> ModelDetail:
-        """What clients are told of it."""
-        engine, names = self.predictor.engine, self.predictor.class_names
-        return ModelDetail(
-            name=name,
-            task=self.task,
-            variant=variant_name(engine.config),
-            classes=engine.config.num_classes,
-            image_size=self.image_size,
-            engine=engine.name,
-            threshold=engine.config.threshold if engine.config.multi_label else None,
-            class_names=names,
-        )
-
-    def _probabilities(self, images: list[Tensor]) -> list[Tensor]:
-        return list(self.predictor.probabilities(torch.stack(images)))
-
-    def _embeddings(self, images: list[Tensor]) -> list[Tensor]:
-        return list(self.predictor.engine.embed(torch.stack(images)))
-
-
 class Prepared(NamedTuple):
-    """An image as a task's network takes it, (C, H, W), and its size as decoded, in whose pixels the answer is."""
+    """An image as the network takes it, (C, H, W), and its size as decoded, in whose pixels the prediction is."""
 
     image: Tensor
     size: Size
@@ -74,18 +35,50 @@ class Prepared(NamedTuple):
         return self.image.shape
 
 
-class OtherTask:
-    """One that answers in the form of its task. Attributes as `Classifier`."""
+class ServedModel:
+    """One of the networks of a server.
 
-    def __init__(self, predictor: TaskPredictor) -> None:
-        self.predictor, self.task = predictor, predictor.task.name
-        self.preprocessing, self.image_size = predictor.preprocessing, predictor.preprocessing.image_size
-        self.computes = {"predict": self._answers}
+    Args:
+        name: For clients.
+        predictor: Of any task.
+        limits: Of the server.
+        executor: The thread that computes.
+        done: As for `Batcher`.
+
+    Attributes:
+        task: What it predicts.
+        batcher: Computes what is asked for: "predict", or "embed".
+    """
+
+    def __init__(
+        self, name: str, predictor: Predictor, limits: Limits, executor: Executor, done: Callable[..., object]
+    ) -> None:
+        self.name, self.predictor, self.task, self._limits = name, predictor, predictor.task, limits
+        self.preprocessing = predictor.preprocessing
+        computes = {"predict": self.predict, "embed": self._embed}
+        self.batcher = Batcher(computes, executor, limits.max_batch, limits.max_delay_ms / 1000, done)
+
+    def describe(self) -> ModelDetail:
+        """What clients are told of it."""
+        engine, names = self.predictor.engine, self.predictor.class_names
+        return ModelDetail(
+            name=self.name,
+            task=self.task.name,
+            variant=variant_name(engine.config),
+            classes=len(names),
+            image_size=self.preprocessing.image_size,
+            engine=engine.name,
+            threshold=getattr(self.task.settings, "threshold", None),
+            class_names=names,
+        )
+
+    def decode(self, data: bytes) -> Image.Image:
+        """A file's content as an image. Raises `Refusal` as `decode_sent`."""
+        return decode_sent(data, self._limits.max_pixels, self.preprocessing)
 
     def prepare(self, image: Image.Image) -> Prepared:
         """The image as the network takes it. Raises `Refusal` (422) if it is far too long for its width."""
-        wanted = self.predictor.task.prepared_size(self.predictor.preprocessing, (image.height, image.width))
-        usual = self.image_size
+        wanted, usual = self.task.prepared_size(self.preprocessing, (image.height, image.width)), self._usual
         if wanted[0] * wanted[1] > MOST_ENLARGED * usual[0] * usual[1]:
             raise Refusal(
                 422,
@@ -94,34 +87,42 @@ class OtherTask:
             )
         return Prepared(*self.predictor.prepare(image))
 
-    def describe(self, name: str) -> ModelDetail:
-        """What clients are told of it."""
-        names = self.predictor.class_names
-        return ModelDetail(
-            name=name,
-            task=self.task,
-            variant=variant_name(self.predictor.network.config),
-            classes=len(names),
-            image_size=self.image_size,
-            engine=self.predictor.name,
-            class_names=names,
-        )
+    def prepare_usual(self) -> Prepared:
+        """A black image of the usual size."""
+        return self.prepare(Image.new("RGB", self._usual[::-1]))
 
-    def tell(self, name: str, answer: Answer, image: Image.Image | None) -> TaskPredicted:
-        """An answer as it goes over the wire.
+    @property
+    def _usual(self) -> Size:
+        return self.preprocessing.image_size
+
+    def predict(self, items: list[Prepared]) -> list[Value]:
+        """What the network says of images of one shape."""
+        return self.predictor.predict(torch.stack([item.image for item in items]), [item.size for item in items])
+
+    def _embed(self, items: list[Prepared]) -> list[Tensor]:
+        engine, images = self.predictor.engine, torch.stack([item.image for item in items])
+        parts = engine.portions(lambda part: engine.with_embeddings(images[part])[1], images)
+        return list(torch.cat(list(parts)))
+
+    def tell(self, task: Task, picture: bool, upload: Upload, value: Value) -> Predicted:
+        """A prediction as it goes over the wire.
 
         Args:
-            name: Of the image.
-            answer: What the network says of it.
-            image: To draw it over, as decoded; None: without a picture.
+            task: With the settings of the request.
+            picture: Whether it is drawn over the image, which is decoded again: so as many images are in memory as
+                there are threads that decode.
+            upload: The image.
+            value: What the network says of it.
         """
-        task, names = self.predictor.task, self.predictor.class_names
-        said, sentence = task.to_json(answer, names), task.summary(answer, names)
-        picture = None if image is None else _data_uri(task.draw_prediction(image, answer, names))
-        return TaskPredicted(image=name, answer=said, sentence=sentence, picture=picture)
+        names = self.predictor.class_names
+        drawn = _data_uri(task.draw_prediction(self.decode(upload.data), value, names)) if picture else None
+        said: dict[str, Any] = task.to_json(value, names)
+        return Predicted(image=upload.name, prediction=said, summary=task.summary(value, names), picture=drawn)
 
-    def _answers(self, items: list[Prepared]) -> list[Answer]:
-        return self.predictor.answers(torch.stack([item.image for item in items]), [item.size for item in items])
+
+def tell_embedding(upload: Upload, row: Tensor) -> Embedded:
+    """An embedding as it goes over the wire."""
+    return Embedded(image=upload.name, embedding=row.tolist())
 
 
 def _data_uri(picture: Image.Image) -> str:

@@ -2,7 +2,6 @@
 
 import base64
 import binascii
-from collections.abc import Sequence
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -40,65 +39,31 @@ def _bytes(text: str) -> bytes:
         raise Refusal(422, f"an image is not in base64 ({error}): encode the file's bytes") from error
 
 
-class ClassProbability(BaseModel):
-    """One class of an answer."""
-
-    name: Annotated[str, Field(serialization_alias="class")]
-    probability: float
-    answered: Annotated[
-        bool | None, Field(description="Of a multi-label network: whether it reaches the threshold; else null.")
-    ] = None
-
-
 class Predicted(BaseModel):
-    """The most probable classes of one image, most probable first, or why it could not be read."""
+    """What a network says of one image, or why it could not be read."""
 
     image: Annotated[str, Field(description="The name that came with it, or its place.")]
-    classes: Annotated[
-        list[ClassProbability], Field(description="At most `top_k`, but all that a multi-label network answers.")
-    ] = []
+    prediction: Annotated[
+        dict[str, Any] | None, Field(description="In the form of the task, in pixels of the image as it came.")
+    ] = None
+    summary: Annotated[str, Field(description="The prediction in a line.")] = ""
+    picture: Annotated[
+        str | None,
+        Field(description="With `picture=true`: the prediction over the image, as a data URI of a PNG file."),
+    ] = None
     error: str | None = None
-
-
-def class_probabilities(classes: Sequence[tuple[str, float]], answered: int | None) -> list[ClassProbability]:
-    """The classes of an answer, of which a multi-label network answers the first so many; None: it is none."""
-    return [
-        ClassProbability(name=name, probability=p, answered=None if answered is None else place < answered)
-        for place, (name, p) in enumerate(classes)
-    ]
 
 
 class Predictions(BaseModel):
-    """One answer for each image, in order."""
-
-    model: str
-    results: list[Predicted]
-
-
-class TaskPredicted(BaseModel):
-    """What a network of another task than classification says of one image, or why it could not be read."""
-
-    image: Annotated[str, Field(description="The name that came with it, or its place.")]
-    answer: Annotated[
-        dict[str, Any] | None, Field(description="In the form of the task, in pixels of the image as it came.")
-    ] = None
-    sentence: Annotated[str, Field(description="The answer in a line.")] = ""
-    picture: Annotated[
-        str | None, Field(description="With `picture=true`: the answer over the image, as a data URI of a PNG file.")
-    ] = None
-    error: str | None = None
-
-
-class TaskPredictions(BaseModel):
-    """One answer for each image, in order."""
+    """One prediction for each image, in order."""
 
     model: str
     task: str
-    results: list[TaskPredicted]
+    results: list[Predicted]
 
 
 class Embedded(BaseModel):
-    """What the classifier sees of one image, or why it could not be read."""
+    """The features of one image, or why it could not be read."""
 
     image: Annotated[str, Field(description="The name that came with it, or its place.")]
     embedding: list[float] = []
@@ -106,14 +71,14 @@ class Embedded(BaseModel):
 
 
 class Embeddings(BaseModel):
-    """One answer for each image, in order."""
+    """One vector for each image, in order."""
 
     model: str
     results: list[Embedded]
 
 
 class ModelSummary(BaseModel):
-    """A network that answers here."""
+    """A network that is served."""
 
     name: str
     task: str
@@ -122,12 +87,12 @@ class ModelSummary(BaseModel):
     image_size: tuple[int, int]
     engine: str
     threshold: Annotated[
-        float | None, Field(description="Of a multi-label network: the probability from which a class is answered.")
+        float | None, Field(description="Of a multi-label classifier: the probability from which a class is predicted.")
     ] = None
 
 
 class ModelList(BaseModel):
-    """All of them; the first answers where no name is given."""
+    """All of them; the first predicts where no name is given."""
 
     models: list[ModelSummary]
 
@@ -145,7 +110,7 @@ class Status(BaseModel):
 
 
 class Problem(BaseModel):
-    """Why a request was not answered as wanted."""
+    """Why a request was refused."""
 
     error: str
 

@@ -6,37 +6,23 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
 from threading import Barrier
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import torch
-from PIL import Image
 from starlette.requests import ClientDisconnect, Request
 
 from maxvit.errors import MaxViTError, is_out_of_memory
-from maxvit.inference.answering import TaskPredictor
 from maxvit.inference.predictor import Predictor
-from maxvit.serve.batching import SMOOTHING, Batcher, Item
-from maxvit.serve.images import decode_sent
+from maxvit.serve.batching import SMOOTHING
 from maxvit.serve.limits import Limits, Refusal, Room
 from maxvit.serve.metrics import Metrics
-from maxvit.serve.models import Classifier, OtherTask
-from maxvit.serve.schemas import TaskPredicted
+from maxvit.serve.models import Prepared, ServedModel
 from maxvit.serve.uploads import Upload, media_type, read_body, split
 
 BODIES = 8  # as many full bodies may be in memory at once
 GONE = (499, "the client went away")  # the status that proxies log for it
 T = TypeVar("T")
-
-# the image's name; and its row, a tensor, or from a network of another task `TaskPredicted`; or why there is none
-Answer = tuple[str, Any | Refusal]
-
-
-class Served(NamedTuple):
-    """A network with its name and its batcher."""
-
-    name: str
-    model: Classifier | OtherTask
-    batcher: Batcher
+Told = tuple[str, T | Refusal]  # the image's name; and what is said of it, or why nothing is
 
 
 class Service:
@@ -51,7 +37,7 @@ class Service:
         MaxViTError: If there is no network.
     """
 
-    def __init__(self, models: Mapping[str, Predictor | TaskPredictor], limits: Limits, metrics: Metrics) -> None:
+    def __init__(self, models: Mapping[str, Predictor], limits: Limits, metrics: Metrics) -> None:
         if not models:
             raise MaxViTError("there is no network to serve: give one or more")
         self.limits, self.metrics = limits, metrics
@@ -64,18 +50,14 @@ class Service:
         self._computer = ThreadPoolExecutor(1, "compute")
         self.models = {name: self._served(name, predictor) for name, predictor in models.items()}
 
-    def _served(self, name: str, predictor: Predictor | TaskPredictor) -> Served:
-        model = Classifier(predictor) if isinstance(predictor, Predictor) else OtherTask(predictor)
-        limits = self.limits
-
+    def _served(self, name: str, predictor: Predictor) -> ServedModel:
         def done(images: int, waited_s: float, seconds: float) -> None:
             self.images.seconds_each += SMOOTHING * (seconds / images - self.images.seconds_each)
             self.metrics.batch_images.labels(name).observe(images)
             self.metrics.batch_wait_seconds.labels(name).observe(waited_s)
             self.metrics.batch_seconds.labels(name).observe(seconds)
 
-        batcher = Batcher(model.computes, self._computer, limits.max_batch, limits.max_delay_ms / 1000, done)
-        return Served(name, model, batcher)
+        return ServedModel(name, predictor, self.limits, self._computer, done)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -84,8 +66,7 @@ class Service:
         tasks = [asyncio.create_task(served.batcher.run()) for served in self.models.values()]
         try:
             for served in self.models.values():
-                height, width = served.model.image_size
-                await served.batcher.compute("predict", [served.model.prepare(Image.new("RGB", (width, height)))])
+                await served.batcher.compute("predict", [served.prepare_usual()])
             self.ready = True
             yield
         finally:
@@ -111,7 +92,7 @@ class Service:
         await asyncio.gather(*(loop.run_in_executor(self._decoders, alone) for _ in range(self.limits.decoders)))
         await loop.run_in_executor(self._computer, torch.set_num_threads, threads)
 
-    def find(self, name: str | None) -> Served:
+    def find(self, name: str | None) -> ServedModel:
         """A network by name; None: the first. Raises `Refusal` (404)."""
         if name is None:
             return next(iter(self.models.values()))
@@ -119,33 +100,33 @@ class Service:
             raise Refusal(404, f"there is no model {name[:80]!r}; there are {', '.join(self.models)}")
         return self.models[name]
 
-    async def answer(self, request: Request, served: Served, kind: str, picture: bool = False) -> list[Answer]:
+    async def answer(
+        self, request: Request, served: ServedModel, kind: str, tell: Callable[[Upload, Any], T]
+    ) -> list[Told[T]]:
         """What a network says of each image of a request.
 
         Args:
             request: Nothing of its body has been read.
             served: The network.
             kind: "predict" or "embed".
-            picture: Whether a network of another task draws its answers.
+            tell: Called in a thread that decodes, with each image and what the network computed for it.
 
         Raises:
             Refusal: If nothing can be answered.
         """
         deadline = asyncio.get_running_loop().time() + self.limits.timeout_s
-        if kind not in served.model.computes:
-            raise Refusal(422, f"{served.name} is a network for {served.model.task}, and gives no embeddings: predict")
         media = media_type(request)
         self.images.check()
         with served.batcher.expecting() as arrived:
             body = await self._read(request, deadline)
             try:
                 uploads = await split(request, media, body, self.limits)
-                rows = partial(self._rows, served, kind, picture, uploads, arrived)
+                rows = partial(self._rows, served, kind, tell, uploads, arrived)
                 return await self._compute(request, served, rows, len(uploads), deadline)
             finally:
                 self.memory.give_back(len(body))
 
-    async def one_image(self, request: Request, served: Served) -> tuple[Item, float]:
+    async def one_image(self, request: Request, served: ServedModel) -> tuple[Prepared, float]:
         """The one image of a request as the network takes it, and the milliseconds that reading took.
 
         Raises:
@@ -193,11 +174,11 @@ class Service:
     async def _compute(
         self,
         request: Request,
-        served: Served,
-        rows: Callable[[], Coroutine[Any, Any, list[Answer]]],
+        served: ServedModel,
+        rows: Callable[[], Coroutine[Any, Any, list[Told[T]]]],
         images: int,
         deadline: float,
-    ) -> list[Answer]:
+    ) -> list[Told[T]]:
         with self.images.holding(images):
             try:
                 async with asyncio.timeout_at(deadline):
@@ -205,7 +186,7 @@ class Service:
             except TimeoutError as error:
                 sentence = f"no answer within {self.limits.timeout_s:g} s: try again later, or send fewer images"
                 raise Refusal(503, sentence, self.images.wait_s) from error
-            except MaxViTError as error:  # of the engine: it gives no embeddings, or takes no images of this size
+            except MaxViTError as error:  # of the engine or the task: no embeddings, or no images of this size
                 raise Refusal(422, str(error)) from error
         refused = [row for _, row in answers if isinstance(row, Refusal)]
         self.metrics.images.labels(served.name, "refused").inc(len(refused))
@@ -215,8 +196,13 @@ class Service:
         return answers
 
     async def _rows(
-        self, served: Served, kind: str, picture: bool, uploads: list[Upload], arrived: Callable[[], None]
-    ) -> list[Answer]:
+        self,
+        served: ServedModel,
+        kind: str,
+        tell: Callable[[Upload, Any], T],
+        uploads: list[Upload],
+        arrived: Callable[[], None],
+    ) -> list[Told[T]]:
         """The answer for each image; those that cannot be read get none, and the others are answered."""
         loop = asyncio.get_running_loop()
         work = [loop.run_in_executor(self._decoders, self._prepare, served, upload.data) for upload in uploads]
@@ -224,29 +210,21 @@ class Service:
         arrived()
         readable = [upload for upload, p in zip(uploads, prepared, strict=True) if not isinstance(p, Refusal)]
         computed = await served.batcher.compute(kind, [p for p in prepared if not isinstance(p, Refusal)])
-        if isinstance(served.model, OtherTask):
-            tell = partial(self._tell, served.model, picture)
-            telling = [loop.run_in_executor(self._decoders, tell, *of) for of in zip(readable, computed, strict=True)]
-            computed = await asyncio.gather(*telling)
-        rows = iter(computed)
+        telling = [loop.run_in_executor(self._decoders, tell, *of) for of in zip(readable, computed, strict=True)]
+        rows = iter(await asyncio.gather(*telling))
         return [
             (upload.name, p if isinstance(p, Refusal) else next(rows))
             for upload, p in zip(uploads, prepared, strict=True)
         ]
 
-    def _prepare(self, served: Served, data: bytes) -> Item | Refusal:
+    def _prepare(self, served: ServedModel, data: bytes) -> Prepared | Refusal:
         with self.metrics.decode_seconds.time():
             try:
-                return served.model.prepare(decode_sent(data, self.limits.max_pixels, served.model.preprocessing))
+                return served.prepare(served.decode(data))
             except Refusal as refusal:
                 return refusal
             except MaxViTError as error:  # the task's own, of an image that it cannot take
                 return Refusal(422, str(error))
-
-    def _tell(self, model: OtherTask, picture: bool, upload: Upload, answer: Any) -> TaskPredicted:
-        """Decoded anew for a picture: as many images are in memory as there are threads that decode."""
-        image = decode_sent(upload.data, self.limits.max_pixels, model.preprocessing) if picture else None
-        return model.tell(upload.name, answer, image)
 
 
 async def _while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:

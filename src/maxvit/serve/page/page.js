@@ -4,7 +4,7 @@ import { samples } from "./samples.js";
 import { tables } from "./tables.js";
 
 const byId = (id) => document.getElementById(id);
-const state = { file: null, point: null, class: null, answer: null, asked: 0, tasks: {} };
+const state = { file: null, point: null, class: null, answer: null, drawn: false, asked: 0 };
 
 // A number from 0 to 1 as a colour from dark blue over red to yellow, in even steps of lightness.
 function colour(share) {
@@ -38,38 +38,25 @@ async function call(path, options = {}) {
 
 async function listModels() {
   const { models } = await call("/v1/models");
-  state.tasks = Object.fromEntries(models.map(({ name, task }) => [name, task]));
   byId("model").replaceChildren(...models.map(({ name }) => new Option(name, name)));
-  adapt();
 }
 
-const task = () => state.tasks[byId("model").value];
-const namesClasses = () => task() === "classification";
-
-// Show what there is to see of the network that is chosen.
-function adapt() {
-  Object.assign(state, { point: null, class: null, answer: null });
-  for (const id of ["method-label", "of-classes", "maps"]) byId(id).hidden = !namesClasses();
-  for (const id of ["of-task", "no-maps"]) byId(id).hidden = namesClasses();
-  byId("no-maps").textContent = `This network is for ${task()}; what a point attends to is shown for networks that name classes.`;
-  byId("attention-title").textContent = namesClasses() ? "What the point attends to" : "Attention";
-  for (const id of ["classes", "map-title", "sentence", "tables", "timings", "layers"]) byId(id).replaceChildren();
-  byId("hint").textContent = "Drop or paste an image here";
-  const picture = byId("picture");
-  if (namesClasses()) picture.tabIndex = 0;
-  else picture.removeAttribute("tabindex");
-  const label = "The image as the network sees it. Click a point, or move it with the arrow keys.";
-  picture.setAttribute("aria-label", namesClasses() ? label : "The answer drawn over the image");
+// Forget what was asked of another image or another network.
+function forget() {
+  Object.assign(state, { point: null, class: null, answer: null, drawn: false });
+  for (const id of ["classes", "summary", "tables", "map-title", "timings", "layers"]) byId(id).replaceChildren();
 }
 
-function path() {
-  const model = `/v1/models/${encodeURIComponent(byId("model").value)}`;
-  if (!namesClasses()) return `${model}/predict?picture=true`;
+const path = () => `/v1/models/${encodeURIComponent(byId("model").value)}`;
+
+function explaining() {
   const query = new URLSearchParams({ method: byId("method").value });
   if (state.point) { query.set("x", state.point[0]); query.set("y", state.point[1]); }
   if (state.class !== null) query.set("of", state.class);
-  return `${model}/explain?${query}`;
+  return `${path()}/explain?${query}`;
 }
+
+const send = (where) => call(where, { method: "POST", body: state.file, headers: { "Content-Type": state.file.type } });
 
 async function ask() {
   if (!state.file) return;
@@ -78,10 +65,14 @@ async function ask() {
   const begin = performance.now();
   try {
     if (!byId("model").value) await listModels();
-    const answer = await call(path(), { method: "POST", body: state.file, headers: { "Content-Type": state.file.type } });
+    const answer = await send(explaining());
     if (asked !== state.asked) return;
-    if (namesClasses()) await draw(answer, performance.now() - begin);
-    else await drawTask(answer.results[0], performance.now() - begin);
+    await draw(answer, performance.now() - begin);
+    if (answer.explained === null && !state.drawn) {
+      const { results } = await send(`${path()}/predict?picture=true`);
+      if (asked !== state.asked) return;
+      await drawPrediction(results[0]);
+    }
     say("");
   } catch (error) {
     if (asked === state.asked) say(error.message, true);
@@ -95,13 +86,13 @@ async function load(uri) {
   return picture;
 }
 
-async function drawTask(result, total) {
+// Of a network that gives the image no class: its task's own picture, once for each image.
+async function drawPrediction(result) {
   const picture = await load(result.picture);
-  fit(byId("picture"), { width: picture.naturalWidth, height: picture.naturalHeight }).drawImage(picture, 0, 0);
-  byId("hint").textContent = "The answer is drawn over the image.";
-  byId("sentence").textContent = result.sentence;
-  byId("tables").replaceChildren(...tables(result.answer));
-  byId("timings").textContent = `in all ${total.toFixed(0)} ms`;
+  fit(byId("drawn"), { width: picture.naturalWidth, height: picture.naturalHeight }).drawImage(picture, 0, 0);
+  state.drawn = true;
+  byId("summary").textContent = result.summary;
+  byId("tables").replaceChildren(...tables(result.prediction));
 }
 
 async function draw(answer, total) {
@@ -109,10 +100,15 @@ async function draw(answer, total) {
   const picture = await load(answer.picture);
   byId("hint").textContent = "Click a point of the image, or move it with the arrow keys.";
   drawPicture(answer, picture);
-  drawClasses(answer);
+  const hasClasses = answer.explained !== null;
+  byId("of-classes").hidden = !hasClasses;
+  byId("of-task").hidden = hasClasses;
+  for (const option of document.querySelectorAll("option[data-class]")) option.disabled = !hasClasses;
+  if (hasClasses) drawClasses(answer);
   const map = answer.map, top = brightest(map.flat());
   overlay(byId("map"), answer, picture, map.map((row) => row.map((value) => value / top)));
-  byId("map-title").textContent = `${byId("method").selectedOptions[0].text}: ${answer.explained}`;
+  const method = byId("method").selectedOptions[0].text;
+  byId("map-title").textContent = hasClasses ? `${method}: ${answer.explained}` : method;
   const steps = Object.entries(answer.timings_ms).map(([what, ms]) => `${what} ${ms.toFixed(0)} ms`);
   byId("timings").textContent = `${steps.join(", ")}; in all ${total.toFixed(0)} ms`;
   drawLayers(answer, picture);
@@ -143,10 +139,10 @@ function drawPicture(answer, picture) {
 }
 
 function drawClasses(answer) {
-  const flags = answer.classes.map((found) => found.answered);
+  const classes = answer.prediction.classes, flags = classes.map((found) => found.answered);
   const several = flags.includes(true) ? "✓: the class reaches the network's threshold. " : "No class reaches the network's threshold. ";
-  byId("classes-note").textContent = `${flags[0] === null ? "" : several}Choose a class to see what speaks for it.`;
-  byId("classes").replaceChildren(...answer.classes.map((found) => {
+  byId("classes-note").textContent = `${flags[0] === undefined ? "" : several}Choose a class to see what speaks for it.`;
+  byId("classes").replaceChildren(...classes.map((found) => {
     const button = document.createElement("button"), item = document.createElement("li");
     const share = `${(100 * found.probability).toFixed(1)} %${found.answered ? " ✓" : ""}`;
     button.type = "button";
@@ -226,7 +222,8 @@ function take(file) {
     say("That is not an image: give a JPEG, PNG, WebP, GIF or BMP.", true);
     return;
   }
-  Object.assign(state, { file, point: null, class: null });
+  forget();
+  state.file = file;
   ask();
 }
 
@@ -245,7 +242,7 @@ function pointAt(x, y) {
 byId("file").addEventListener("change", (event) => take(event.target.files[0]));
 for (const button of document.querySelectorAll("[data-sample]")) button.addEventListener("click", () => drawn(button.dataset.sample));
 byId("method").addEventListener("change", ask);
-byId("model").addEventListener("change", () => { adapt(); ask(); });
+byId("model").addEventListener("change", () => { byId("method").value = "rollout"; forget(); ask(); });
 byId("key").addEventListener("change", ask);
 byId("picture").addEventListener("click", (event) => {
   if (!state.answer) return;

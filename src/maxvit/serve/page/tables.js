@@ -1,4 +1,4 @@
-// Any JSON as tables: what a task answers is in the task's own form.
+// Any JSON as tables: a prediction is in its task's own form.
 
 const MOST_ROWS = 20, MOST_LETTERS = 60;
 
