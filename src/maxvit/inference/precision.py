@@ -75,13 +75,13 @@ class Arithmetic:
         return autocast(self.device, self.precision)
 
     def compare(self, outputs: Callable[[Tensor], Sequence[Tensor]], images: Tensor) -> None:
-        """On the first call, tell how far outputs are from those in fp32.
+        """On the first call with images that are not blank, tell how far outputs are from those in fp32.
 
         Args:
             outputs: What a network makes of images.
             images: Of the batch to come, (B, C, H, W), where the network is.
         """
-        if self._compared or not len(images):
+        if self._compared or not images.any():
             return
         few = images[:FEW]
         with self.autocast():
