@@ -1,6 +1,6 @@
 """The images of a task as a loader takes them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,28 +20,33 @@ class TaskExamples:
         task: What is learnt.
         images: From what.
         spec: What the network expects of an image.
+        labelled: Whether there are targets; else they are None.
     """
 
-    def __init__(self, task: Task, images: LabelledImages, spec: Preprocessing) -> None:
-        self.task, self.images, self.spec = task, images, spec
+    def __init__(self, task: Task, images: LabelledImages, spec: Preprocessing, labelled: bool = True) -> None:
+        self.task, self.images, self.spec, self.labelled = task, images, spec, labelled
         self.names, self.shards = images.names, images.shards
         self._augmented_sizes: list[Size] = []
 
     def sizes(self, training: bool) -> list[Size]:
         """Headers of files are read only where images keep their shapes."""
+        everything = range(len(self.images))
         if training:
-            self._augmented_sizes = self._augmented_sizes or self._sizes(training)
+            self._augmented_sizes = self._augmented_sizes or self._sizes(everything, self.task.augmented_size)
             return self._augmented_sizes
-        return self._sizes(training)
+        return self.prepared_sizes(everything)
 
-    def _sizes(self, training: bool) -> list[Size]:
+    def prepared_sizes(self, indices: range) -> list[Size]:
+        """The same of some images, as evaluation and prediction prepare them."""
+        return self._sizes(indices, self.task.prepared_size)
+
+    def _sizes(self, indices: range, resize: Callable[[Preprocessing, Size], Size]) -> list[Size]:
         if self.spec.fit != "aspect":
-            return [self.spec.image_size] * len(self.images)
-        resize = self.task.augmented_size if training else self.task.prepared_size
+            return [self.spec.image_size] * len(indices)
         found = []
-        for source in self.images.sources:
+        for index in indices:
             try:
-                found.append(resize(self.spec, read_size(source)))
+                found.append(resize(self.spec, read_size(self.images.sources[index])))
             except MaxViTError:
                 found.append(self.spec.image_size)  # it is reported when its turn comes
         return found
@@ -57,7 +62,7 @@ class TaskExamples:
         """A prepared image, its size as decoded, and its target."""
         source = self.images.sources[index]
         prepared, size = self.task.prepare(self.spec, source), read_size(source)
-        return prepared, size, self.task.target(self.images.labels[index], size)
+        return prepared, size, self.task.target(self.images.labels[index], size) if self.labelled else None
 
     def collate(self, targets: Sequence[Target]) -> Any:
         """What `Task.collate` makes of them."""

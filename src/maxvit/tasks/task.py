@@ -11,7 +11,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor, nn
 
-from maxvit.config import Fit, MaxViTConfig, Preprocessing, Size
+from maxvit.config import Fit, MaxViTConfig, Preprocessing, Size, check_known
 from maxvit.data.dataset import LabelledImages, Splits, draw_out
 from maxvit.data.images import ImageLike, decode
 from maxvit.data.transforms import preprocess, target_size
@@ -22,6 +22,7 @@ from maxvit.tasks.network import Network, TaskNetwork, TaskSettings
 Predicted = Any  # for one image, on the CPU, in the pixels of the image as it was decoded: a task says what it is
 Target = Any  # of one image: a tensor, or a dictionary of tensors
 Cell = str | int | float
+TABLES = (".parquet", ".csv", ".jsonl")  # files with a row, or an object, for each image, whatever the task
 
 
 class Forward(Protocol):
@@ -107,6 +108,7 @@ class Task(ABC):
         recipe: The recipe that trains it where none is given.
         batch_size: Images at once in evaluation and prediction, where nothing is said.
         fits: The values of `data.fit` that it takes; the first is the default. None: any, and what the weights expect.
+        in_percent: Metrics, and columns of their rows, that are shares and are shown to people in percent.
     """
 
     name: ClassVar[str]
@@ -114,6 +116,7 @@ class Task(ABC):
     recipe: ClassVar[str] = "folder"
     batch_size: ClassVar[int] = 8
     fits: ClassVar[tuple[Fit, ...] | None] = ("aspect",)
+    in_percent: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, settings: TaskSettings) -> None:
         if not isinstance(settings, self.Settings):
@@ -308,6 +311,19 @@ class Task(ABC):
         values = self.to_json(prediction, class_names)
         return values if all(isinstance(value, Cell) for value in values.values()) else None
 
+    def evaluated_row(
+        self, prediction: Predicted, target: Target, class_names: Sequence[str]
+    ) -> dict[str, Cell] | None:
+        """`row` with the target: here of the same form, in columns that begin with "target_"; None: there is no row."""
+        if (row := self.row(prediction, class_names)) is None:
+            return None
+        return {**{f"target_{name}": cell for name, cell in (self.row(target, class_names) or {}).items()}, **row}
+
+    def check_out(self, out: Path) -> None:
+        """Refuse, by `MaxViTError`, a place that `write` does not write to, before there is anything to write."""
+        check_known("ending of the file", [out.suffix], TABLES)
+        raise MaxViTError(f"{out}: a prediction of {self.name} does not fit into a row of a table: write .jsonl")
+
     def write(self, predictions: Iterable[tuple[str, Size, Predicted]], out: Path, class_names: Sequence[str]) -> None:
         """Write predictions in the format that the field uses, under a temporary name until all are there.
 
@@ -317,9 +333,9 @@ class Task(ABC):
             class_names: Of the network.
 
         Raises:
-            MaxViTError: If it cannot be written, or `out` is of a kind that the task does not write.
+            MaxViTError: If it cannot be written, or `check_out` refuses it.
         """
-        raise MaxViTError(f"{out} is not a table; predictions of {self.name} go into a .csv, .jsonl or .parquet file")
+        self.check_out(out)
 
     # export
 

@@ -33,6 +33,7 @@ class Aesthetics(Task):
     Settings = AestheticsSettings
     recipe = "aesthetics"
     fits: ClassVar[tuple[Fit, ...] | None] = ("aspect", "squash")
+    in_percent: ClassVar[frozenset[str]] = frozenset(("accuracy",))
     settings: AestheticsSettings
 
     @classmethod

@@ -22,9 +22,9 @@ from maxvit.model import MaxViT
 from maxvit.tasks.classification.augment import training_transform
 from maxvit.tasks.classification.data import are_several, as_target, check_labels, load_held_out, load_splits
 from maxvit.tasks.classification.loss import ClassificationLosses, balanced_weights
-from maxvit.tasks.classification.metric import EitherMetric
+from maxvit.tasks.classification.metric import SHARES, EitherMetric
 from maxvit.tasks.classification.multi_label import MultiLabelMetric
-from maxvit.tasks.classification.predictions import Best, best_classes
+from maxvit.tasks.classification.predictions import Best, best_classes, compared_with_class, compared_with_classes
 from maxvit.tasks.classification.settings import ClassificationSettings
 from maxvit.tasks.classification.single_label import AccuracyMetric, SingleLabelMetric
 from maxvit.tasks.network import Network
@@ -46,6 +46,7 @@ class Classification(Task):
     recipe = "folder"
     batch_size = 32
     fits: ClassVar[tuple[Fit, ...] | None] = None
+    in_percent: ClassVar[frozenset[str]] = SHARES
     settings: ClassificationSettings
 
     @classmethod
@@ -207,6 +208,12 @@ class Classification(Task):
         """The best classes, and multi-label the answer."""
         top_k = min(self.settings.top_k, len(class_names))
         return self.best(prediction, class_names).as_row(top_k)
+
+    def evaluated_row(self, prediction: Tensor, target: Tensor, class_names: Sequence[str]) -> dict[str, Cell]:
+        """Target, prediction, whether it is correct; the best classes, with several labels the probability of all."""
+        if target.dtype == torch.bool:
+            return compared_with_classes(prediction, target, class_names, self.settings.threshold)
+        return compared_with_class(prediction, target, class_names, self.settings.top_k)
 
 
 _transform = lru_cache(maxsize=256)(training_transform)  # one for each size

@@ -10,6 +10,11 @@ from maxvit.tasks.classification.multi_label import MultiLabelMetric
 from maxvit.tasks.classification.single_label import AccuracyMetric, SingleLabelMetric
 from maxvit.tasks.task import Cell
 
+SHARES = frozenset((
+    *("accuracy", "top_5_accuracy", "calibration_error", "precision", "recall", "f1", "ap"),
+    *("mAP", "f1_micro", "f1_macro", "f1_micro_at_0.5", "f1_macro_at_0.5"),
+))  # fmt: skip
+
 
 class EitherMetric:
     """One of two metrics: the first target says which, as it is bool where an image has any number of labels.

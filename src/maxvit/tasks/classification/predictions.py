@@ -1,10 +1,11 @@
-"""What probabilities say: the best classes, as a line, as plain values and as a row."""
+"""What probabilities say: the best classes, as a line, as plain values and as a row, also next to what is true."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from maxvit.config import THRESHOLD
 from maxvit.tasks.task import Cell
 
 
@@ -55,3 +56,24 @@ def best_classes(probabilities: Tensor, class_names: Sequence[str], top_k: int, 
     best = probabilities.topk(min(max(top_k, answered or 0), len(class_names)))
     pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
     return Best([(class_names[c], p) for c, p in pairs], answered)
+
+
+def compared_with_class(
+    probabilities: Tensor, target: Tensor, class_names: Sequence[str], top_k: int
+) -> dict[str, Cell]:
+    """The row of an evaluation with one class an image: the true class is that with the largest share."""
+    best = best_classes(probabilities, class_names, top_k, None)
+    prediction, confidence = best.classes[0]
+    true = int(target if target.ndim == 0 else target.argmax())
+    head = {"target": class_names[true], "prediction": prediction, "confidence": confidence}
+    return {**head, "correct": int(probabilities.argmax() == true), **best.as_row(top_k)}
+
+
+def compared_with_classes(
+    probabilities: Tensor, target: Tensor, class_names: Sequence[str], threshold: float | None
+) -> dict[str, Cell]:
+    """The row of an evaluation with any number of classes an image; each has a column, as metrics need them all."""
+    found = probabilities >= (THRESHOLD if threshold is None else threshold)
+    sets = ["|".join(class_names[c] for c in shown.nonzero()[:, 0].tolist()) for shown in (target, found)]
+    columns = {f"probability:{name}": p for name, p in zip(class_names, probabilities.tolist(), strict=True)}
+    return {"target": sets[0], "prediction": sets[1], "correct": int((found == target).all()), **columns}

@@ -32,6 +32,9 @@ class Detection(Task):
     name = "detection"
     Settings = DetectionSettings
     recipe = "detection"
+    in_percent = frozenset(
+        f"{mask}ap{at}" for mask in ("", "mask_") for at in ("", "50", "75", "_small", "_medium", "_large")
+    )
     settings: DetectionSettings
 
     @property
@@ -104,8 +107,12 @@ class Detection(Task):
         """See `Task.to_json`."""
         return said.as_dict(prediction, class_names)
 
+    def check_out(self, out: Path) -> None:
+        """See `Task.check_out`; `out` is a .json file."""
+        said.check_out(out)
+
     def write(self, predictions: Iterable[tuple[str, Size, Predicted]], out: Path, class_names: Sequence[str]) -> None:
-        """See `Task.write`; `out` is a .json file of COCO's results."""
+        """See `Task.write`: COCO's results."""
         said.write_results(predictions, out, class_names)
 
     def export_spec(self, network: nn.Module) -> ExportSpec:

@@ -82,6 +82,12 @@ def _as_text(mask: dict[str, Any]) -> dict[str, Any]:
     return {"size": mask["size"], "counts": mask["counts"].decode("ascii")}
 
 
+def check_out(out: Path) -> None:
+    """Refuse, by `MaxViTError`, a file that is not named .json."""
+    if out.suffix.lower() != ".json":
+        raise MaxViTError(f"{out} is no .json file: COCO's results are one, such as {out.with_suffix('.json').name}")
+
+
 def write_results(predictions: Iterable[tuple[str, Size, Predicted]], out: Path, class_names: Sequence[str]) -> None:
     """Write COCO's results: a list of an object each, with image_id where the image is named as COCO's own are.
 
@@ -90,8 +96,7 @@ def write_results(predictions: Iterable[tuple[str, Size, Predicted]], out: Path,
     Raises:
         MaxViTError: If `out` is not named .json, or cannot be written.
     """
-    if out.suffix.lower() != ".json":
-        raise MaxViTError(f"{out} is no .json file: COCO's results are one, such as {out.with_suffix('.json').name}")
+    check_out(out)
     ids = category_ids(class_names)
 
     def write(path: Path) -> None:

@@ -31,6 +31,7 @@ class Segmentation(Task):
     name: ClassVar[str] = "segmentation"
     Settings: ClassVar[type[TaskSettings]] = SegmentationSettings
     recipe: ClassVar[str] = "segmentation"
+    in_percent: ClassVar[frozenset[str]] = frozenset(("miou", "pixel_accuracy", "mean_accuracy", "iou", "accuracy"))
     settings: SegmentationSettings
 
     @classmethod
@@ -110,6 +111,10 @@ class Segmentation(Task):
             "width": prediction.shape[1],
             "shares": draw.shares(prediction, class_names),
         }
+
+    def check_out(self, out: Path) -> None:
+        """A folder."""
+        draw.check_folder_of_masks(out)
 
     def write(self, predictions: Iterable[tuple[str, Size, Tensor]], out: Path, class_names: Sequence[str]) -> None:
         """A folder of masks."""

@@ -76,6 +76,14 @@ def _legend(drawn: Image.Image, found: list[tuple[str, float]], class_names: Seq
         pen.text((4, top + 1), text, "white" if dark else "black", font)
 
 
+def check_folder_of_masks(out: Path) -> None:
+    """Refuse, by `MaxViTError`, what is a file or is named as one."""
+    if out.suffix.lower() in _FILES or out.is_file():
+        raise MaxViTError(
+            f"{out} is a file, and masks are written to a folder: give one, such as {out.with_suffix('')}"
+        )
+
+
 def write_masks(predictions: Iterable[tuple[str, Size, Tensor]], out: Path, class_names: Sequence[str]) -> None:
     """A folder of palette PNGs whose values are the classes, which get there once all are made; last `classes.txt`.
 
@@ -87,10 +95,7 @@ def write_masks(predictions: Iterable[tuple[str, Size, Tensor]], out: Path, clas
     Raises:
         MaxViTError: If the folder is not a folder, holds something, or cannot be written.
     """
-    if out.suffix.lower() in _FILES or out.is_file():
-        raise MaxViTError(
-            f"{out} is a file, and masks are written to a folder: give one, such as {out.with_suffix('')}"
-        )
+    check_folder_of_masks(out)
     out = out.resolve()
     temporary = f".{out.name}."
     if out.is_dir() and not all(entry.name.startswith(temporary) for entry in out.iterdir()):  # of a killed call
