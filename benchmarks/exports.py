@@ -20,7 +20,7 @@ import torch
 import maxvit
 from maxvit.benchmark.memory import peak_bytes
 from maxvit.benchmark.note import table, write_note
-from maxvit.cli.sizes import read_size
+from maxvit.cli.console import read_size
 from maxvit.data.samples import photographs
 from maxvit.export.export import ENDINGS
 

@@ -1,16 +1,27 @@
-"""Tables on standard output: aligned for people, and as wide as their content, so that nothing is cut in a pipe."""
+"""Sizes as they are typed; tables as they are printed, as wide as their content, so that nothing is cut in a pipe."""
 
+import re
 from collections.abc import Sequence
 from math import isnan
 
 import typer
 
+from maxvit.config import Size
+from maxvit.errors import MaxViTError
+
 NOTHING = "-"  # in place of a number that there is not, such as the precision of a class that no image has
 
 
-def as_text(value: float, form: str) -> str:
-    """A number in a form such as ".1%"; `NOTHING` in place of NaN."""
-    return NOTHING if isnan(value) else f"{value:{form}}"
+def read_size(text: str) -> Size:
+    """224 is (224, 224), and 224x320 is 224 high and 320 wide. Raises `MaxViTError` for what is neither."""
+    if not (found := re.fullmatch(r"([0-9]{1,5})(?:x([0-9]{1,5}))?", text)):
+        raise MaxViTError(f"size {text!r} cannot be read: write pixels a side, 224, or HEIGHTxWIDTH, 224x320")
+    return int(found[1]), int(found[2] or found[1])
+
+
+def as_text(value: float | None, form: str) -> str:
+    """A number in a form such as ".1%"; `NOTHING` in place of none, or of NaN."""
+    return NOTHING if value is None or isnan(value) else f"{value:{form}}"
 
 
 def say_left_out(number: int) -> str:

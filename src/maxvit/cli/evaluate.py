@@ -1,30 +1,28 @@
-"""maxvit evaluate: how often a checkpoint is right, and how far its confidence can be believed."""
+"""maxvit evaluate: how good a network's predictions are, with confidence intervals, at one size or several."""
 
 import json
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from maxvit.cli.answers import evaluate_task, open_task
-from maxvit.cli.console import as_text, print_table
+from maxvit.cli.console import as_text, print_table, read_size
 from maxvit.cli.errors import complain
 from maxvit.cli.options import Device, Precision
-from maxvit.cli.sizes import read_size
+from maxvit.cli.task_options import Settings, TaskName, check_task, read_settings
 from maxvit.errors import MaxViTError
 
 if TYPE_CHECKING:
-    from maxvit.inference.evaluation import Evaluation
-    from maxvit.inference.multi_label import MultiLabelEvaluation
+    from maxvit.tasks.task import Task
 
 
 def evaluate(
     checkpoint: Annotated[Path, typer.Argument(help="A checkpoint, the folder of a run, or an exported file.")],
     data: Annotated[
         str | None,
-        typer.Argument(help="As for maxvit train. Without it, a classifier's held-out digits."),
+        typer.Argument(help="As for maxvit train. Without it, the data that the network was trained on."),
     ] = None,
     size: Annotated[
         list[str] | None,
@@ -41,39 +39,28 @@ def evaluate(
     ] = "none",
     out: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER", help="Write evaluation.json there, and a classifier's predictions.csv."),
+        typer.Option(metavar="FOLDER", help="Write evaluation.json there, and predictions.csv where rows hold them."),
     ] = None,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Default: 64, of other tasks 8.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Images at once. Default: the task's.")] = None,
     workers: Annotated[int, typer.Option(min=0, help="Processes that decode images.")] = 0,
     engine: Annotated[str, typer.Option(help="auto: the file decides. torch or onnxruntime: that one.")] = "auto",
     device: Device = "auto",
     precision: Precision = "auto",
-    task: Annotated[str | None, typer.Option(help="Needed where the task is a module of yours.")] = None,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Of other tasks: a setting of the task.")
-    ] = None,
+    task: TaskName = None,
+    settings: Settings = None,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
-    """Measure a network: accuracy and calibration, with their 95 % intervals, and each class.
+    """Measure a network of any task by its metrics, with 95 % confidence intervals where there are some.
 
-    Where images have several labels each, mean average precision and F1; for other tasks their own metrics.
-
-    It is judged by the test part of DATA, else by its validation part. If the network was trained on DATA without such
-    parts, by the images that training held out; on other data by all.
+    The test part of DATA counts, else its validation part. If the network was trained on DATA without such parts, the
+    images that training held out; of other data all.
     """
-    if (network := open_task(checkpoint, task, settings)) is not None:
-        if size or scale_windows or tta != "none" or engine != "auto":
-            raise MaxViTError("--size, --scale-windows, --tta and --engine are for classifiers: leave them out")
-        evaluate_task(network, data, batch_size or 8, workers, device, precision, out, as_json, everything)
-        return
-    from maxvit.data.builtin import load_digits
     from maxvit.data.describing import describe
-    from maxvit.data.load import load_eval, load_images
     from maxvit.inference.device import choose_device
     from maxvit.inference.engines import open_sizes
     from maxvit.inference.evaluate import evaluate_sizes, size_name
+    from maxvit.inference.evaluation_files import as_dict, headline, write_evaluation
     from maxvit.inference.held_out import without_training
-    from maxvit.inference.records import as_dict, write_records
     from maxvit.storage import check_folder
 
     sizes = [read_size(text) for text in size or []]
@@ -81,106 +68,96 @@ def evaluate(
         raise MaxViTError("--scale-windows is for --size, which was not given: add it, or leave --scale-windows out")
     if out is not None:
         check_folder(out)
-    engines = open_sizes(checkpoint, sizes, scale_windows, engine, choose_device(device), precision)
+    chosen = read_settings(task, settings)
+    engines = open_sizes(checkpoint, sizes, scale_windows, engine, choose_device(device), precision, chosen)
     opened = next(iter(engines.values()))
-    if data is None:
-        if everything:
-            raise MaxViTError("--all is for DATA, which was not given: leave it out")
-        images = load_digits().test
-        assert images is not None
-    else:
-        found = load_eval(data, opened.class_names)
-        complain(describe(found))
-        images, sentence = without_training(found, data, opened.provenance, partial(load_images, data), everything)
-        if sentence:
-            complain(sentence)
-    batch_size = batch_size or 64
+    check_task(opened.task, task, checkpoint)
+    place = _find(data, opened.provenance, checkpoint)
+    found = opened.task.load_eval(place, opened.class_names)
+    complain(describe(found))
+    redraw = partial(opened.task.load, place)
+    images, sentence = without_training(found, place, opened.provenance, redraw, everything)
+    if sentence:
+        complain(sentence)
     results = evaluate_sizes(engines, images, batch_size, workers, show_progress=True, tta=tta)
-    *_, final = results.values()
-    for sentence in final.skipped:
+    result = results[headline(results)]
+    for sentence in result.skipped:
         complain(f"left out: {sentence}")
     complain(f"engine: {opened.name}")
+    known = as_dict(results, images, opened.name, tta)
     if out is not None:
         used = {
             "checkpoint": str(checkpoint),
-            "data": str(data or "scikit-learn digits"),
+            "data": place,
             "sizes": [size_name(s) for s in engines],
             "preprocessing": {k: v for k, v in opened.preprocessing.to_dict().items() if k != "image_size"},
             "scale_windows": scale_windows,
-            "tta": tta,
-            "engine": opened.name,
-            "batch_size": batch_size,
+            "batch_size": batch_size or opened.task.batch_size,
+            "task": opened.task.settings.model_dump(mode="json"),
         }
-        write_records(out, results, images, used)
-        complain(f"wrote {out / 'evaluation.json'} and {out / 'predictions.csv'}")
+        complain(f"wrote {' and '.join(map(str, write_evaluation(out, results, images, known, used)))}")
     if as_json:
-        typer.echo(json.dumps({"engine": opened.name, "tta": tta, **as_dict(results)}))
+        typer.echo(json.dumps(known))
     else:
-        _print(results)
+        _print(known, len(images), result.task)
 
 
-def _print(results: Mapping[str, "Evaluation | MultiLabelEvaluation"]) -> None:
-    from maxvit.inference.multi_label import MultiLabelEvaluation
+def _find(data: str | None, provenance: Mapping[str, Any], checkpoint: Path) -> str:
+    """Where the images are. Raises `MaxViTError` if they are gone, or nothing says where they were."""
+    from maxvit.data.builtin import DIGITS
 
-    *_, final = results.values()
-    several = isinstance(final, MultiLabelEvaluation)
-    if len(results) > 1:
-        header = ("accuracy", "95 % interval", "top-5", "loss", "calibration error")
-        header = ("mAP", "95 % interval", "micro F1", "macro F1", "loss") if several else header
-        print_table(("size", *header), [(name, *_row(result)) for name, result in results.items()])
+    place = data or ((provenance.get("recipe") or {}).get("data") or {}).get("path")
+    if place is None:
+        raise MaxViTError(f"{checkpoint} does not say what it was trained on: maxvit evaluate CHECKPOINT DATA")
+    if place == DIGITS or "://" in place or Path(place).exists():
+        return str(place)
+    if data is None:
+        raise MaxViTError(f"{checkpoint} was trained on {place}, which does not exist here: add DATA after it")
+    raise MaxViTError(f"{place} does not exist: check the path")
+
+
+def _print(known: Mapping[str, Any], number: int, task: "Task") -> None:
+    """What `as_dict` gives, for people; there were `number` images."""
+    metrics, intervals, sizes = known["metrics"], known["intervals_95"], known["sizes"]
+    if several := len(sizes) > 1:
+        rows = sizes if known["size"] in [one["size"] for one in sizes] else [*sizes, known]
+        first, *others = metrics
+        header = ["size", first, *["95 % interval"] * (first in intervals), *others]
+        print_table([_words(name) for name in header], [_row(row, first, others, task) for row in rows])
         typer.echo("")
-    images = f"{len(final.labels)} images" + (", all sizes together" if len(results) > 1 else "")
-    if isinstance(final, MultiLabelEvaluation):
-        _print_several(final, images)
-    else:
-        _print_one(final, images)
+    for name, value in metrics.items():
+        interval = f" (95 % interval {_interval(name, intervals, task)})" if name in intervals else ""
+        typer.echo(f"{_words(name)} {_value(name, value, task)}{interval}")
+    part = "all there are: those of training may be among them" if known["part"] == "all" else known["part"]
+    where = (", all sizes together" if rows[-1] is known else f", at {known['size']}") if several else ""
+    typer.echo(f"on {known['images']} of {number} images ({part}){where}")
+    if classes := known["classes"]:
+        typer.echo("")
+        cells = [[_cell(name, value, task) for name, value in row.items()] for row in classes]
+        print_table([_words(name) for name in classes[0]], cells)
 
 
-def _print_one(final: "Evaluation", images: str) -> None:
-    low, high = final.interval
-    typer.echo(f"accuracy {final.accuracy:.2%} on {images} (95 % interval {low:.2%} to {high:.2%})")
-    if len(final.class_names) > 5:
-        low, high = final.top_k_interval(5)
-        typer.echo(f"top-5 accuracy {final.top_k_accuracy(5):.2%} (95 % interval {low:.2%} to {high:.2%})")
-    low, high = final.calibration_interval()
-    typer.echo(f"calibration error {final.calibration_error:.2%} (95 % interval {low:.2%} to {high:.2%})")
-    typer.echo(f"loss {final.loss:.4f}\n")
-    rows = [
-        (str(r["name"]), str(r["images"]), f"{r['precision']:.1%}", f"{r['recall']:.1%}", f"{r['f1']:.1%}")
-        for r in final.per_class()
-    ]
-    print_table(("class", "images", "precision", "recall", "f1"), rows)
+def _row(measured: Mapping[str, Any], first: str, others: list[str], task: "Task") -> list[str]:
+    """A size of several: the first metric, its interval if there is one, and the other metrics."""
+    metrics, intervals = measured["metrics"], measured["intervals_95"]
+    interval = [_interval(first, intervals, task)] if first in intervals else []
+    values = [_value(name, metrics[name], task) for name in [first, *others]]
+    return [measured["size"], values[0], *interval, *values[1:]]
 
 
-def _print_several(final: "MultiLabelEvaluation", images: str) -> None:
-    scores, ends = final.scores(), final.intervals()
-    low, high = ends["mAP"]
-    typer.echo(f"mean average precision {scores['mAP']:.2%} on {images} (95 % interval {low:.2%} to {high:.2%})")
-    low, high = ends["f1_micro"]
-    typer.echo(
-        f"at the network's threshold, {final.threshold:.3f}: F1 of all answers (micro) {scores['f1_micro']:.2%} (95 % "
-        f"interval {low:.2%} to {high:.2%}), mean of the classes' F1 (macro) {scores['f1_macro']:.2%}"
-    )
-    typer.echo(f"at 0.5: micro {scores['f1_micro_at_0.5']:.2%}, macro {scores['f1_macro_at_0.5']:.2%}")
-    typer.echo(f"loss {final.loss:.4f}\n")
-    rows = [
-        (
-            str(r["name"]),
-            str(r["positives"]),
-            *(as_text(float(r[key]), ".1%") for key in ("ap", "precision", "recall", "f1")),
-        )
-        for r in final.per_class()
-    ]
-    print_table(("class", "images", "AP", "precision", "recall", "F1"), rows)
+def _words(name: str) -> str:
+    return name.replace("_", " ")
 
 
-def _row(result: "Evaluation | MultiLabelEvaluation") -> tuple[str, ...]:
-    from maxvit.inference.multi_label import MultiLabelEvaluation
+def _value(name: str, value: float | None, task: "Task") -> str:
+    return as_text(value, ".2%" if name in task.in_percent else ".4f")
 
-    if isinstance(result, MultiLabelEvaluation):
-        scores, (low, high) = result.scores(), result.intervals()["mAP"]
-        f1s = f"{scores['f1_micro']:.2%}", f"{scores['f1_macro']:.2%}"
-        return f"{scores['mAP']:.2%}", f"{low:.2%} to {high:.2%}", *f1s, f"{result.loss:.4f}"
-    low, high = result.interval
-    shares = f"{result.accuracy:.2%}", f"{low:.2%} to {high:.2%}", f"{result.top_k_accuracy(5):.2%}"
-    return *shares, f"{result.loss:.4f}", f"{result.calibration_error:.2%}"
+
+def _interval(name: str, intervals: Mapping[str, list[float | None]], task: "Task") -> str:
+    return " to ".join(_value(name, end, task) for end in intervals[name])
+
+
+def _cell(name: str, value: str | int | float | None, task: "Task") -> str:
+    if isinstance(value, str | int):
+        return str(value)
+    return as_text(value, ".1%" if name in task.in_percent else ".3f")

@@ -1,20 +1,24 @@
-"""maxvit predict: classes of images, printed, or in a file where there are many."""
+"""maxvit predict: what a network says of images, printed, drawn, or in a file where there are many."""
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from maxvit.cli.answers import open_task, predict_task
 from maxvit.cli.errors import REQUEUE, USER_MISTAKE, complain
 from maxvit.cli.options import Device, Precision
+from maxvit.cli.task_options import Settings, TaskName, check_task, read_settings
 from maxvit.errors import MaxViTError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import torch
+
     from maxvit.data.finding import Found
-    from maxvit.inference.predictor import Prediction
+    from maxvit.inference.bulk.predict import Written
+    from maxvit.inference.predictor import Predictor
 
 
 def predict(
@@ -25,8 +29,10 @@ def predict(
             metavar="IMAGE|FOLDER...", help="Image files, or folders of them. With --out also shards, a list."
         ),
     ],
-    top_k: Annotated[int | None, typer.Option(min=1, help="Classes to name for each image. Default: 3.")] = None,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Default: 32, of other tasks 8.")] = None,
+    top_k: Annotated[
+        int | None, typer.Option(min=1, help="Classes to name for each image: short for --set top_k=. Default: 5.")
+    ] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Images at once. Default: the task's.")] = None,
     engine: Annotated[str, typer.Option(help="auto: the file decides. torch or onnxruntime: that one.")] = "auto",
     device: Device = "auto",
     precision: Precision = "auto",
@@ -34,7 +40,7 @@ def predict(
         Path | None,
         typer.Option(
             metavar="PATH",
-            help="Write .parquet, .csv or .jsonl, and go on if it was stopped; of other tasks what they write.",
+            help="Write .parquet, .csv or .jsonl, or what the task writes, and go on if it was stopped.",
         ),
     ] = None,
     embeddings: Annotated[bool, typer.Option("--embeddings", help="With --out: also features.")] = False,
@@ -44,94 +50,100 @@ def predict(
         typer.Option(min=1, help="With --out: processes on this machine. Default: one for each GPU, else one."),
     ] = None,
     part_size: Annotated[
-        int | None, typer.Option(min=1, help="With --out: images written at a time. Default: 4096.")
+        int | None,
+        typer.Option(min=1, help="With --out: images written at a time. Default: 4096, or 64 of masks and boxes."),
     ] = None,
     pictures: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Of other tasks: draw each answer over its image, there.")
+        Path | None, typer.Option(metavar="FOLDER", help="Draw each prediction over its image, there.")
     ] = None,
-    task: Annotated[str | None, typer.Option(help="Needed where the task is a module of yours.")] = None,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Of other tasks: a setting of the task.")
-    ] = None,
+    task: TaskName = None,
+    settings: Settings = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line; with --out, of the whole.")] = False,
 ) -> None:
-    """Classify images; with the checkpoint of another task give its answers, and with --out in the format of its field.
+    """Predict images with a network of any task: print what it says of each, or write it to --out.
 
-    What cannot be read is named and the others are done; the exit code is then 2. A classifier's --out lists it in
+    What cannot be read is named and the others are done; the exit code is then 2. With --out it is listed in
     NAME.errors.csv, and the exit code is 0.
     """
-    given = {"--embeddings": embeddings, "--workers": workers, "--devices": devices, "--part-size": part_size}
-    if (network := open_task(checkpoint, task, settings)) is not None:
-        other = None if engine in ("auto", "torch") else engine
-        _refuse({**given, "--top-k": top_k, "--engine": other}, "classifiers: take another checkpoint")
-        predict_task(network, _files(images), batch_size or 8, device, precision, pictures, out, as_json)
+    from maxvit.inference.device import choose_device, how_many
+
+    chosen = read_settings(task, [*(settings or []), *([] if top_k is None else [f"top_k={top_k}"])])
+
+    def open_on(where: "torch.device") -> "Predictor":
+        from maxvit.inference.predictor import Predictor
+
+        predictor = Predictor(checkpoint, batch_size, where, engine, precision, chosen)
+        check_task(predictor.task, task, checkpoint)
+        return predictor
+
+    if out is None:
+        given = {"--embeddings": embeddings, "--workers": workers, "--devices": devices, "--part-size": part_size}
+        if extra := [name for name, value in given.items() if value is not None and value is not False]:
+            raise MaxViTError(f"{extra[0]} is for a file of predictions: add --out FILE, or leave {extra[0]} out")
+        _print(images, lambda: open_on(choose_device(device)), pictures, as_json)
         return
-    top_k, batch_size = top_k or 3, batch_size or 32
-    if pictures is not None:
-        raise MaxViTError("--pictures is for other tasks than classification: leave it out, or see maxvit explain")
-    if out is not None:
-        options = _Options(out, top_k, batch_size, engine, device, precision, embeddings, workers or 0, part_size)
-        _write(checkpoint, images, options, devices, as_json)
-        return
-    _refuse(given, "a file of answers: add --out FILE")
+    from maxvit.training.ranks import processes
+
+    place = processes()
+    if not place.started and (number := how_many(devices, device)) > 1:
+        from maxvit.training.launch import launch
+
+        values: dict[str, object] = {
+            "top-k": top_k,
+            "batch-size": batch_size,
+            "engine": engine,
+            "device": device,
+            "precision": precision,
+        }
+        values |= {"out": out, "workers": workers, "part-size": part_size, "pictures": pictures, "task": task}
+        words = [word for name, value in values.items() if value is not None for word in (f"--{name}", str(value))]
+        words += [word for setting in settings or [] for word in ("--set", setting)]
+        words += ["--embeddings"] * embeddings + ["--json"] * as_json
+        raise typer.Exit(launch(["predict", *words, "--", str(checkpoint), *images], number, REQUEUE))
+    from maxvit.inference.bulk.predict import write_predictions
+
+    predictor = open_on(choose_device(device, place.rank % place.local_world, place.local_world))
+    written = write_predictions(
+        predictor, checkpoint, images, out, workers or 0, embeddings, part_size, pictures, place.rank == 0
+    )
+    if place.rank == 0:
+        _tell(written, as_json)
+
+
+def _print(images: list[str], open_predictor: "Callable[[], Predictor]", pictures: Path | None, as_json: bool) -> None:
+    """A line for each image, and a picture where it is wanted."""
+    from maxvit.data.describing import describe_images
+    from maxvit.inference.pictures import Pictures
+    from maxvit.inference.progress import track
+
     found, empty = _find([Path(image) for image in images])
     for sentence in empty:
         complain(f"error: {sentence}")
     files = found.images
     if not files:
         raise typer.Exit(USER_MISTAKE)
-    from maxvit.inference.device import choose_device
-    from maxvit.inference.predictor import Predictor
-    from maxvit.inference.progress import track
-
-    predictor = Predictor(checkpoint, top_k, batch_size, choose_device(device), engine, precision)
-    _say(found, images)
-    failed = 0
-    for answer in track(predictor.stream(files), "predicting", show=len(files) > batch_size, total=len(files)):
-        if answer.error:
+    predictor = open_predictor()
+    drawn = None if pictures is None else Pictures(pictures, files, list(map(str, files)), predictor)
+    if any(Path(image).is_dir() for image in images):
+        complain(describe_images(len(files), found.passed_over))
+    failed, show = 0, len(files) > predictor.batch_size
+    for i, prediction in enumerate(track(predictor.stream(files), "predicting", show, total=len(files))):
+        if prediction.error:
             failed += 1
-            complain(f"error: {answer.error}")
-        elif as_json:
-            typer.echo(json.dumps({"image": answer.name, "classes": _classes(answer)}))
+            complain(f"error: {prediction.error}")
+            continue
+        if as_json:
+            typer.echo(json.dumps({"image": prediction.name, **prediction.to_json()}))
         else:
-            typer.echo(f"{answer.name}: {answer.sentence}")
+            typer.echo(f"{prediction.name}: {prediction.summary}")
+        if drawn is not None:
+            drawn.draw(i, prediction.value)
     if failed < len(files):
         complain(f"engine: {predictor.engine.name}")
     if failed and len(files) > 1:
         complain(f"{failed} of {len(files)} images could not be read")
     if failed or empty:
         raise typer.Exit(USER_MISTAKE)
-
-
-def _classes(answer: "Prediction") -> list[dict[str, Any]]:
-    """As plain values; of a multi-label network with whether each class is answered."""
-    classes: list[dict[str, Any]] = [{"class": name, "probability": p} for name, p in answer.classes]
-    if answer.answered is None:
-        return classes
-    return [{**found, "answered": place < answer.answered} for place, found in enumerate(classes)]
-
-
-def _refuse(given: Mapping[str, object], what: str) -> None:
-    """Options that would do nothing."""
-    if extra := [name for name, value in given.items() if value is not None and value is not False]:
-        raise MaxViTError(f"{extra[0]} is for {what}, or leave {extra[0]} out")
-
-
-def _files(images: list[str]) -> list[Path]:
-    """All images; a folder without any is a mistake."""
-    found, empty = _find([Path(image) for image in images])
-    if empty:
-        raise MaxViTError(empty[0])
-    _say(found, images)
-    return found.images
-
-
-def _say(found: "Found", images: list[str]) -> None:
-    """What folders hold."""
-    from maxvit.data.describing import describe_images
-
-    if any(Path(image).is_dir() for image in images):
-        complain(describe_images(len(found.images), found.passed_over))
 
 
 def _find(paths: list[Path]) -> "tuple[Found, list[str]]":
@@ -149,55 +161,13 @@ def _find(paths: list[Path]) -> "tuple[Found, list[str]]":
     return everything, empty
 
 
-class _Options(NamedTuple):
-    """Of a file of answers."""
-
-    out: Path
-    top_k: int
-    batch_size: int
-    engine: str
-    device: str
-    precision: str
-    embeddings: bool
-    workers: int
-    part_size: int | None
-
-    def words(self) -> list[str]:
-        """As they are typed."""
-        values = {name.replace("_", "-"): value for name, value in self._asdict().items() if value is not None}
-        embeddings = ["--embeddings"] if values.pop("embeddings") else []
-        return [word for name, value in values.items() for word in (f"--{name}", str(value))] + embeddings
-
-
-def _write(checkpoint: Path, images: list[str], options: _Options, devices: int | None, as_json: bool) -> None:
-    """Have the file made, by this process or by one for each device."""
-    from maxvit.inference.device import choose_device, how_many
-    from maxvit.training.ranks import processes
-
-    place = processes()
-    if not place.started and (number := how_many(devices, options.device)) > 1:
-        from maxvit.training.launch import launch
-
-        words = ["predict", *options.words(), *["--json"] * as_json, "--", str(checkpoint), *images]
-        raise typer.Exit(launch(words, number, REQUEUE))
-    from maxvit.inference.bulk.predict import PART, predict_to_file
-
-    given = options._asdict()
-    given |= {"part_size": options.part_size or PART}
-    given |= {"device": choose_device(options.device, place.rank % place.local_world, place.local_world)}
-    written = predict_to_file(
-        checkpoint,
-        images,
-        show_progress=place.rank == 0,
-        **given,
-    )
-    if place.rank:
-        return
+def _tell(written: "Written", as_json: bool) -> None:
+    """What was written."""
     complain(f"engine: {written.engine}")
     if written.failed:
         complain(f"{written.failed} of {written.images} images could not be read: see {written.errors}")
     if as_json:
-        answer = {"out": str(written.out), "errors": str(written.errors)}
-        typer.echo(json.dumps({**answer, "images": written.images, "failed": written.failed}))
+        files = {"out": str(written.out), "errors": str(written.errors)}
+        typer.echo(json.dumps({**files, "images": written.images, "failed": written.failed}))
     else:
         typer.echo(f"wrote {written.out}: {written.images - written.failed} images")

@@ -23,15 +23,15 @@ WAIT = 0.5  # seconds between two looks at what others are doing
 
 
 def plan_file(out: Path) -> Path:
-    """Where the plan of a file lies."""
+    """Where the plan of a file is."""
     return out.with_name(f"{out.name}.plan.json")
 
 
 class Parts:
-    """The parts of `out`, in OUT.parts beside it, and OUT.plan.json, which says what they are of and stays.
+    """The parts of `out`, in OUT.parts next to it, and OUT.plan.json, which says what they are of and stays.
 
     Args:
-        out: The file to make.
+        out: The file or folder to make.
         images: How many images it is about.
         size: Images of a part; the last may have fewer.
         plan: What makes the file what it is, as plain values; a call that goes on must have the same.
@@ -57,14 +57,20 @@ class Parts:
         """The parts that nobody has finished."""
         there = {path.name for path in self.folder.glob("part-*.parquet")}
         found = [part for part in range(self.count) if self.path(part).name not in there]
-        return [] if self.out.exists() else found  # looked at last: the parts go when it has come
+        return [] if self.is_made() else found  # looked at last: the parts go when it has come
+
+    def is_made(self) -> bool:
+        """Whether `out` is there; an empty folder is as good as none, unless it is another disk."""
+        if not self.out.is_dir() or self.out.is_mount():
+            return self.out.exists()
+        return any(self.out.iterdir())
 
     def finished(self) -> int:
         """Images of the parts that are there."""
         return self.images - sum(len(self._range(part)) for part in self.missing())
 
     def path(self, part: int) -> Path:
-        """Where a part lies when it is whole."""
+        """Where a part is when it is whole."""
         return self.folder / f"part-{part:06d}.parquet"
 
     def part_of(self, image: int) -> range:
@@ -97,15 +103,17 @@ class Parts:
                 where each of its files belongs; the last becomes `out`.
         """
         with contextlib.suppress(_Gone), self._locks.whole():  # gone: another process has joined and tidied
-            if not self.out.exists():
+            if not self.is_made():
                 for file, place in write([self.path(part) for part in range(self.count)]).items():
+                    if place.is_dir():
+                        place.rmdir()  # it is empty, and Windows replaces no folder
                     put_in_place(file, place)
         self._tidy()  # after the lock: Windows removes no file that is open
 
     def _begin(self, plan: Mapping[str, Any], about: Mapping[str, Any]) -> "_Locks":
         """Read or write the plan, and give the locks."""
         while True:
-            if self.out.exists():
+            if self.is_made():
                 self._compare(plan)
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
@@ -115,16 +123,16 @@ class Parts:
             locks = _Locks(self.folder)
             try:
                 with locks.whole():
-                    if self.plan_file.exists() or self.out.exists():
+                    if self.plan_file.exists() or self.is_made():
                         self._compare(plan)
                     else:
                         for leftover in self.folder.glob("part-*.parquet"):
-                            leftover.unlink()  # of a plan that somebody has removed, to begin anew
+                            leftover.unlink()  # of a plan that somebody has removed, to begin again
                         write_text(self.plan_file, json.dumps({**plan, "about": about}, indent=2) + "\n")
                 break
             except _Gone:  # another process has finished this very moment
                 continue
-        if self.out.exists():
+        if self.is_made():
             self._tidy()
         return locks
 
@@ -135,13 +143,13 @@ class Parts:
         except FileNotFoundError as error:
             raise MaxViTError(f"{self.out} exists already: choose another name, or remove it") from error
         except (OSError, ValueError) as error:
-            raise MaxViTError(f"{self.plan_file} cannot be read ({error}): remove it to begin anew") from error
+            raise MaxViTError(f"{self.plan_file} cannot be read ({error}): remove it to begin again") from error
         for what, now in plan.items():
             if (before := begun.get(what)) != now:
-                anew = f"{self.plan_file} and {self.out}" if self.out.exists() else str(self.plan_file)
+                gone = f"{self.plan_file} and {self.out}" if self.is_made() else str(self.plan_file)
                 raise MaxViTError(
                     f"{self.out} was begun with {what} {before}, and now it is {now}: choose another name, or remove "
-                    f"{anew} to begin anew"
+                    f"{gone} to begin again"
                 )
 
     def _tidy(self) -> None:
@@ -151,7 +159,7 @@ class Parts:
         for part in parts:
             if not self._locks.take(part):
                 continue
-            if self.path(part).exists() or self.out.exists():  # in this order, for the parts go when the file has come
+            if self.path(part).exists() or self.is_made():  # in this order, for the parts go when the file has come
                 self._locks.release(part)
                 continue
             yield self._range(part)

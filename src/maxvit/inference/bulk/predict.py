@@ -2,32 +2,34 @@
 
 import csv
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from maxvit.config import check_known
 from maxvit.data.describing import describe_images
 from maxvit.data.inputs import Gathered, gather
-from maxvit.data.loading import Batch, part_loader
+from maxvit.data.loading import Batch, part_batches_of
 from maxvit.errors import MaxViTError
 from maxvit.hub.download import sha256
 from maxvit.inference.bulk.part_files import Parts, plan_file
-from maxvit.inference.engines import TorchEngine, say
+from maxvit.inference.engines import Engine, predict, predict_and_embed, say
+from maxvit.inference.evaluation_files import versions
+from maxvit.inference.pictures import Pictures
 from maxvit.inference.predictor import Predictor
 from maxvit.inference.progress import counting
-from maxvit.inference.records import versions
-from maxvit.storage import weight_files, write_atomically
+from maxvit.storage import weight_files
+from maxvit.tasks.examples import TaskExamples
+from maxvit.tasks.task import Predicted
 
 if TYPE_CHECKING:
-    from maxvit.inference.bulk.tables import Answers
+    from maxvit.inference.bulk.tables import Columns, Features, Part
 
-KINDS = (".parquet", ".csv", ".jsonl")
-PART = 4096  # images
+PART, LARGE = 4096, 64  # images of a part; where their predictions are kept whole, such as masks
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,7 @@ class Written:
     """What `predict_to_file` left.
 
     Attributes:
-        out: A row for each image that could be read.
+        out: What was predicted for each image that could be read.
         errors: CSV: path and reason of each that could not.
         images: How many there were.
         failed: How many of them could not be read.
@@ -54,17 +56,18 @@ def predict_to_file(
     images: str | Path | Sequence[str | Path],
     out: str | Path,
     *,
-    top_k: int = 5,
-    batch_size: int = 32,
+    batch_size: int | None = None,
     workers: int = 0,
     embeddings: bool = False,
-    part_size: int = PART,
+    part_size: int | None = None,
+    pictures: str | Path | None = None,
     device: torch.device | str | None = None,
     engine: str = "auto",
     precision: str = "auto",
+    settings: Mapping[str, Any] | None = None,
     show_progress: bool = False,
 ) -> Written:
-    """Classify images, and write a row for each: in parts, so that the same call goes on where it was killed.
+    """Predict images, and write what is predicted for each: in parts, so that the same call goes on after a kill.
 
     Any number of processes, on any number of machines that share the folder of `out`, may make the same call at once;
     each takes parts that nobody has, and all return when the file is there. Where it is there already, nothing is done.
@@ -72,39 +75,65 @@ def predict_to_file(
     Args:
         checkpoint: As for `Predictor`.
         images: Files and folders; or one list, or shards: see `maxvit.data.inputs.gather`.
-        out: The file to make, .parquet, .csv or .jsonl, with columns path, label (where a list or shards say it),
-            answer (of a multi-label network: the classes that reach its threshold, joined by |), class_1, probability_1
-            and so on, the most probable first, and embedding. Beside it come OUT.plan.json and the errors,
-            NAME.errors.csv.
-        top_k: How many classes to name for each image.
-        batch_size: Images per forward.
+        out: The file to make. .parquet, .csv or .jsonl, with columns path, label (where a list or shards say it), those
+            of `Task.row`, such as class_1 and probability_1, and embedding. Where a prediction does not fit into a row:
+            .jsonl, with an object of `Task.to_json` each; or what `Task.write` writes, such as a folder of masks. Next
+            to it come OUT.plan.json and the errors, NAME.errors.csv.
+        batch_size: As for `Predictor`.
         workers: Processes that decode.
-        embeddings: Also the features that the classifier sees, float32; not for CSV, and in PyTorch alone.
-        part_size: Images that are written at a time.
+        embeddings: Also the features that the last layers see, float32: into .parquet and .jsonl, and in PyTorch alone.
+        part_size: Images that are written at a time; None: 4096, or 64 where a prediction is not a row.
+        pictures: A folder, where each prediction is drawn over its image; None: none is.
         device: As for `Predictor`.
         engine: As for `Predictor`.
         precision: As for `Predictor`.
+        settings: As for `Predictor`.
         show_progress: Draw a bar on standard error.
 
     Raises:
         MaxViTError: If an argument is out of range, the checkpoint or the images cannot be used, `out` cannot be
             written, or exists and is not of this call.
     """
-    out = Path(out)
+    predictor = Predictor(checkpoint, batch_size, device, engine, precision, settings)
+    return write_predictions(
+        predictor, checkpoint, images, out, workers, embeddings, part_size, pictures, show_progress
+    )
+
+
+def write_predictions(
+    predictor: Predictor,
+    checkpoint: str | Path,
+    images: str | Path | Sequence[str | Path],
+    out: str | Path,
+    workers: int = 0,
+    embeddings: bool = False,
+    part_size: int | None = None,
+    pictures: str | Path | None = None,
+    show_progress: bool = False,
+) -> Written:
+    """`predict_to_file` with a predictor that is there already; `checkpoint` is where it comes from."""
+    out = Path(out) if Path(out).name else Path(out).resolve()
     _check(out, workers, embeddings, part_size)
-    from maxvit.inference.bulk.tables import as_table, as_utf8, join, schema, write_part
+    from maxvit.inference.bulk.tables import Columns, as_utf8, join
 
     places = [images] if isinstance(images, str | Path) else images
     found = gather(places)
-    predictor = Predictor(checkpoint, top_k, batch_size, device, engine, precision)
-    if embeddings and not isinstance(predictor.engine, TorchEngine):
-        raise MaxViTError(f"{predictor.engine.name} gives no embeddings: use the checkpoint, with engine torch")
+    task = predictor.task
+    prediction, features = _predict_blank(predictor.engine, embeddings)
+    columns = Columns(task, predictor.class_names, out, found.labels is not None, prediction, features)
+    part_size = part_size or (PART if columns.as_rows else LARGE)
+    drawn = None
+    if pictures is not None:
+        if out.resolve() == Path(pictures).resolve():
+            raise MaxViTError(f"out and pictures are both {out}: give each a place of its own")
+        drawn = Pictures(Path(pictures), found.sources, found.names, predictor)
     plan = {
         "checkpoint (sha256)": _digest(Path(checkpoint)),
         "number of images": len(found),
         "images (sha256 of their names)": _digest_names(found),
-        "top_k": predictor.top_k,
+        **{f"task.{name}": value for name, value in task.settings.model_dump(mode="json").items()},
         "embeddings": embeddings,
+        "pictures": drawn is not None,
         "labels": found.labels is not None,
         "part size": part_size,
     }
@@ -114,28 +143,24 @@ def predict_to_file(
         "engine": predictor.engine.name,
         "versions": versions(),
     }
-    config = predictor.engine.config
-    channels = config.channels[-1] if embeddings else None
-    columns = schema(predictor.top_k, found.labels is not None, channels, config.multi_label)
     errors = out.with_name(f"{out.stem}.errors.csv")
     if errors.exists() and not plan_file(out).exists():
         raise MaxViTError(f"{errors}, where the errors would go, exists already: choose another name, or remove it")
     with Parts(out, len(found), part_size, plan, about) as parts:
         if show_progress:
             say(describe_images(len(found), found.passed_over))
+        examples = TaskExamples(task, found.unlabelled(), predictor.preprocessing, labelled=False)
         with counting("predicting", len(found), show_progress) as tell:
             for claimed in parts.rounds():
-                loader = part_loader(found.unlabelled(), predictor.engine.preprocessing, batch_size, workers, claimed)
-                for answers in _answer(predictor, loader, parts, embeddings, tell):
-                    table = as_table(answers, columns, found, predictor.class_names)
-                    parts.write(answers.part.start // part_size, partial(write_part, table))
+                batches = part_batches_of(examples, examples.prepared_sizes, predictor.batch_size, workers, claimed)
+                for part in _predict(predictor, batches, parts, columns, embeddings, drawn, tell):
+                    parts.write(part.images.start // part_size, partial(part.write, columns=columns, images=found))
 
         def write(files: list[Path]) -> dict[Path, Path]:
-            rows, failures = parts.folder / "rows", parts.folder / "errors"
-            write_atomically(
-                rows, lambda r: write_atomically(failures, lambda f: join(files, columns, r, out.suffix, f))
-            )
-            return {failures: errors, rows: out}
+            joined = parts.folder / "joined"
+            shutil.rmtree(joined, ignore_errors=True)  # what a process left that died here
+            join(files, columns, joined / out.name, joined / errors.name)
+            return {joined / errors.name: errors, joined / out.name: out}
 
         parts.join(write)
     failed = 0
@@ -145,42 +170,55 @@ def predict_to_file(
     return Written(out, errors, len(found), failed, predictor.engine.name)
 
 
-def _answer(
-    predictor: Predictor, loader: Iterable[Batch], parts: Parts, embeddings: bool, tell: Callable[[int], None]
-) -> Iterator["Answers"]:
-    """Each part as soon as its last batch is done."""
-    from maxvit.inference.bulk.tables import Answers
+def _predict_blank(engine: Engine, embeddings: bool) -> "tuple[Predicted, Features | None]":
+    """The prediction for a blank image, and its features: they say what a row is before there is one."""
+    size = engine.preprocessing.image_size
+    images = torch.zeros(1, engine.config.in_channels, *size)
+    if not embeddings:
+        return predict(engine, images, [size])[0], None
+    predictions, features = predict_and_embed(engine, images, [size])
+    return predictions[0], features[0].numpy()
 
-    engine, finished = predictor.engine, parts.finished()
-    answers: Answers | None = None
-    for batch in loader:
-        part = parts.part_of(int(batch.indices[0]) if len(batch.indices) else batch.skipped_indices[0])
-        if answers is None or answers.part != part:
-            answers = Answers(part)
-        answers.errors |= dict(zip(batch.skipped_indices, batch.skipped, strict=True))
+
+def _predict(
+    predictor: Predictor,
+    batches: Iterable[Batch],
+    parts: Parts,
+    columns: "Columns",
+    embeddings: bool,
+    pictures: Pictures | None,
+    tell: Callable[[int], None],
+) -> "Iterator[Part]":
+    """Each part as soon as its last batch is done."""
+    from maxvit.inference.bulk.tables import Part
+
+    finished = parts.finished()
+    part: Part | None = None
+    for batch in batches:
+        images = parts.part_of(int(batch.indices[0]) if len(batch.indices) else batch.skipped_indices[0])
+        if part is None or part.images != images:
+            part = Part(images)
+        part.errors |= dict(zip(batch.skipped_indices, batch.skipped, strict=True))
         if len(batch.indices):
+            features: Iterable[Features | None] = [None] * len(batch.indices)
             if embeddings:
-                assert isinstance(engine, TorchEngine)
-                logits, features = engine.with_embeddings(batch.images)
-                answers.embeddings.append(features)
+                predictions, found = predict_and_embed(predictor.engine, batch.images, batch.labels)
+                features = found.numpy()
             else:
-                logits = engine(batch.images)
-            probabilities = engine.config.probabilities(logits)
-            best = probabilities.topk(predictor.top_k)
-            answers.indices.append(batch.indices)
-            if engine.config.multi_label:
-                answers.answered += [engine.config.answered(row) for row in probabilities]
-            answers.probabilities.append(best.values)
-            answers.classes.append(best.indices)
-        tell(finished + answers.done)
-        if answers.done == len(part):
-            yield answers
+                predictions = predictor.predict(batch.images, batch.labels)
+            rows = zip(batch.indices.tolist(), batch.labels, predictions, features, strict=True)
+            for index, size, prediction, seen in rows:
+                part.rows[index] = columns.cells(size, prediction, seen)
+                if pictures is not None:
+                    pictures.draw(index, prediction)
+        tell(finished + part.done)
+        if part.done == len(images):
+            yield part
             finished = parts.finished()
 
 
-def _check(out: Path, workers: int, embeddings: bool, part_size: int) -> None:
-    check_known("ending of the file", [out.suffix], KINDS)
-    if workers < 0 or part_size < 1:
+def _check(out: Path, workers: int, embeddings: bool, part_size: int | None) -> None:
+    if workers < 0 or (part_size is not None and part_size < 1):
         raise MaxViTError(f"workers is {workers} and part_size {part_size}; they take numbers from 0 and from 1 up")
     if embeddings and out.suffix == ".csv":
         raise MaxViTError(f"{out}: a CSV file has no room for embeddings: write .parquet or .jsonl")

@@ -1,80 +1,164 @@
-"""Answers as a table, and tables as a file: Parquet, CSV or JSON Lines. The parts of a file are Parquet."""
+"""Predictions as a table, and tables as a file: the parts of a file are Parquet, whatever they become together."""
 
+import io
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
+from maxvit.config import Size
 from maxvit.data.inputs import Gathered
 from maxvit.errors import MaxViTError
+from maxvit.storage import write_atomically
+from maxvit.tasks.task import TABLES, Predicted, Task
 
 ROWS = 32_768  # of a row group in Parquet
 _ERRORS = b"errors"
+_OURS = ("path", "label", "embedding")
 ERROR_COLUMNS = pa.schema({"path": pa.string(), "reason": pa.string()})
+Features = npt.NDArray[np.float32]
+
+
+class Columns:
+    """What is written of each image: its path, its label where that is known, and what was predicted.
+
+    A prediction is a row of the task; where it does not fit into one, or goes into a file of the task's own kind, the
+    parts keep it as it is, and the size of its image.
+
+    Args:
+        task: What is predicted.
+        class_names: Of the network.
+        out: The file to make.
+        labelled: There are labels.
+        prediction: Any.
+        features: Of the same image, (features,) float32; None: they are not wanted.
+
+    Raises:
+        MaxViTError: If the task does not write to `out`, or its predictions cannot be kept.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        class_names: list[str],
+        out: Path,
+        labelled: bool,
+        prediction: Predicted,
+        features: Features | None,
+    ) -> None:
+        self.task, self.class_names = task, [as_utf8(name) for name in class_names]
+        self.kind, self.labelled = out.suffix, labelled
+        self.as_rows = out.suffix in TABLES and task.row(prediction, self.class_names) is not None
+        if not self.as_rows and out.suffix != ".jsonl":
+            task.check_out(out)
+        if features is not None and out.suffix not in (".parquet", ".jsonl"):
+            raise MaxViTError(f"{out} has no room for embeddings: write .jsonl, or of rows .parquet")
+        cells = self._predicted((1, 1), prediction)
+        if clash := [name for name in _OURS if name in cells]:
+            raise MaxViTError(f"a row of {task.name} has a column {clash[0]}, which is ours: give it another name")
+        self._names = cells.keys()
+        known = {"path": pa.string(), **({"label": pa.string()} if labelled else {})}
+        known |= {name: _type(value) for name, value in cells.items()}
+        known |= {} if features is None else {"embedding": pa.list_(pa.float32(), len(features))}
+        self.schema = pa.schema(known)
+
+    def cells(self, size: Size, prediction: Predicted, features: Features | None) -> dict[str, Any]:
+        """What a row says of an image of `size`, without path and label."""
+        cells = self._predicted(size, prediction)
+        if cells.keys() != self._names:
+            given = [", ".join(names) for names in (self._names, cells.keys())]
+            raise MaxViTError(f"rows of {self.task.name} have the columns {given[0]}, and one has {given[1]}")
+        return cells if features is None else {**cells, "embedding": features}
+
+    def _predicted(self, size: Size, prediction: Predicted) -> dict[str, Any]:
+        if not self.as_rows:
+            return {"height": size[0], "width": size[1], "prediction": pack(prediction, self.task)}
+        row = self.task.row(prediction, self.class_names) or {}
+        return {name: as_utf8(cell) if isinstance(cell, str) else cell for name, cell in row.items()}
+
+    def predictions(self, tables: Iterable[pa.Table]) -> Iterator[tuple[str, Size, Predicted]]:
+        """What was kept: name of the image, its size, and the prediction."""
+        for table in tables:
+            for row in table.to_pylist():
+                yield row["path"], (row["height"], row["width"]), unpack(row["prediction"])
+
+    def objects(self, table: pa.Table) -> Iterator[dict[str, Any]]:
+        """Each row as plain values; the decimals of a number give the float32 of a row back."""
+        for row in table.to_pylist():
+            if not self.as_rows:
+                prediction, _, _ = unpack(row.pop("prediction")), row.pop("height"), row.pop("width")
+                features = {"embedding": row.pop("embedding")} if "embedding" in row else {}
+                row |= self.task.to_json(prediction, self.class_names) | _shortest(features)
+            yield _shortest(row) if self.as_rows else row
+
+
+def _type(value: Any) -> pa.DataType:
+    kinds = {str: pa.string(), bytes: pa.large_binary(), bool: pa.bool_(), int: pa.int64()}
+    return next((known for kind, known in kinds.items() if isinstance(value, kind)), pa.float32())
+
+
+def pack(prediction: Predicted, task: Task) -> bytes:
+    """A prediction as bytes. Raises `MaxViTError` if `unpack` could not read them."""
+    file = io.BytesIO()
+    try:
+        torch.save(_alone(prediction), file)
+        unpack(file.getvalue())
+    except Exception as error:  # of many types, which pickles and PyTorch raise
+        raise MaxViTError(
+            f"a prediction of {task.name} cannot be kept in a file: make it of tensors, numbers, texts, lists and "
+            "dictionaries"
+        ) from error
+    return file.getvalue()
+
+
+def unpack(packed: bytes) -> Predicted:
+    """What `pack` was given: tensors and plain values, no code."""
+    return torch.load(io.BytesIO(packed), weights_only=True)
+
+
+def _alone(value: Any) -> Any:
+    """Tensors without the rest of the batch that they are pieces of."""
+    if isinstance(value, dict):
+        return {key: _alone(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(map(_alone, value))
+    return value.clone() if isinstance(value, Tensor) else value
 
 
 @dataclass
-class Answers:
-    """What was found out about the images of a part, in lumps as they come."""
+class Part:
+    """What was found out about the images of a part: the cells of each, or why it could not be read."""
 
-    part: range
-    indices: list[Tensor] = field(default_factory=list)
-    probabilities: list[Tensor] = field(default_factory=list)
-    classes: list[Tensor] = field(default_factory=list)
-    answered: list[list[int]] = field(default_factory=list)  # of a multi-label network, an item an image
-    embeddings: list[Tensor] = field(default_factory=list)
+    images: range
+    rows: dict[int, dict[str, Any]] = field(default_factory=dict)
     errors: dict[int, str] = field(default_factory=dict)
 
     @property
     def done(self) -> int:
-        """Images that are answered, or cannot be."""
-        return sum(map(len, self.indices)) + len(self.errors)
+        """Images that are predicted, or cannot be."""
+        return len(self.rows) + len(self.errors)
 
-
-def schema(class_columns: int, labelled: bool, channels: int | None, multi_label: bool = False) -> pa.Schema:
-    """The columns: path, label where it is known, class_1 and probability_1 and so on, embedding where it is wanted.
-
-    A multi-label network's answer is a column of its own: all classes that reach the threshold, joined by |.
-    """
-    columns = {"path": pa.string(), **({"label": pa.string()} if labelled else {})}
-    columns |= {"answer": pa.string()} if multi_label else {}
-    for i in range(1, class_columns + 1):
-        columns |= {f"class_{i}": pa.string(), f"probability_{i}": pa.float32()}
-    return pa.schema(columns | ({} if channels is None else {"embedding": pa.list_(pa.float32(), channels)}))
-
-
-def as_table(answers: Answers, columns: pa.Schema, images: Gathered, class_names: Sequence[str]) -> pa.Table:
-    """A row for each image that could be read, in the order of the images; the others are in the table's metadata."""
-    errors = [(as_utf8(images.names[i]), as_utf8(sentence)) for i, sentence in sorted(answers.errors.items())]
-    columns = columns.with_metadata({_ERRORS: json.dumps(errors).encode()})
-    if not answers.indices:
-        return columns.empty_table()
-    indices = torch.cat(answers.indices)
-    order = indices.argsort()
-    places = indices[order].tolist()
-    values: dict[str, Any] = {"path": [as_utf8(images.names[i]) for i in places]}
-    if images.labels is not None:
-        values["label"] = [as_utf8(images.labels[i]) for i in places]
-    names = np.array([as_utf8(name) for name in class_names], dtype=object)
-    classes, probabilities = (torch.cat(lumps)[order].numpy() for lumps in (answers.classes, answers.probabilities))
-    if answers.answered:
-        values["answer"] = ["|".join(names[answers.answered[i]]) for i in order.tolist()]
-    for k in range(classes.shape[1]):
-        values[f"class_{k + 1}"], values[f"probability_{k + 1}"] = names[classes[:, k]], probabilities[:, k].copy()
-    if answers.embeddings:
-        embeddings = torch.cat(answers.embeddings)[order]
-        flat = pa.array(embeddings.flatten().numpy())
-        values["embedding"] = pa.FixedSizeListArray.from_arrays(flat, embeddings.shape[1])
-    return pa.table(values, schema=columns)
+    def write(self, path: Path, columns: Columns, images: Gathered) -> None:
+        """A row for each image that could be read, in the order of the images; others are in the file's metadata."""
+        errors = [(as_utf8(images.names[i]), as_utf8(sentence)) for i, sentence in sorted(self.errors.items())]
+        order = sorted(self.rows)
+        values = {"path": [as_utf8(images.names[i]) for i in order]}
+        if columns.labelled and images.labels is not None:
+            values["label"] = [as_utf8(images.labels[i]) for i in order]
+        for name in columns.schema.names[len(values) :]:
+            values[name] = [self.rows[i][name] for i in order]
+        table = pa.table(values, schema=columns.schema)
+        pq.write_table(table.replace_schema_metadata({_ERRORS: json.dumps(errors).encode()}), path)
 
 
 def as_utf8(text: str) -> str:
@@ -82,38 +166,53 @@ def as_utf8(text: str) -> str:
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
-def write_part(table: pa.Table, path: Path) -> None:
-    """Write a part."""
-    pq.write_table(table, path)
-
-
-def join(parts: list[Path], columns: pa.Schema, file: Path, kind: str, errors: Path) -> None:
-    """Write all rows of all parts into one file, a part in memory at a time, and what could not be read into another.
+def join(parts: list[Path], columns: Columns, out: Path, errors: Path) -> None:
+    """Write what all parts hold, a part in memory at a time, and what could not be read into another file.
 
     Args:
         parts: In order.
-        columns: What `schema` gave; its metadata travels with Parquet.
-        file: Where the rows go.
-        kind: .parquet, .csv or .jsonl.
+        columns: Of all of them.
+        out: A name like that of the file to make.
         errors: CSV: path and reason of each image that could not be read.
 
     Raises:
         MaxViTError: If a part is damaged.
     """
-    with closing(_WRITERS[kind](file, columns)) as rows, closing(_csv(errors, ERROR_COLUMNS)) as failures:
-        for table in _read(parts):
-            failed = json.loads(table.schema.metadata[_ERRORS])
-            failures.write_table(pa.table([list(c) for c in zip(*failed, strict=True)] or [[], []], ERROR_COLUMNS))
-            rows.write_table(table.cast(columns))
+
+    def write(path: Path) -> None:
+        with closing(_csv(path, ERROR_COLUMNS)) as failures:
+            tables = _read(parts, columns, failures)
+            _write(tables, columns, out)
+            for _ in tables:
+                pass  # of a task that has not looked at all of them
+
+    write_atomically(errors, write)
 
 
-def _read(parts: list[Path]) -> Iterator[pa.Table]:
+def _write(tables: Iterable[pa.Table], columns: Columns, out: Path) -> None:
+    if not columns.as_rows and columns.kind != ".jsonl":
+        columns.task.write(columns.predictions(tables), out, columns.class_names)
+        return
+
+    def write(path: Path) -> None:
+        with closing(_WRITERS[columns.kind](path, columns)) as rows:
+            for table in tables:
+                rows.write_table(table)
+
+    write_atomically(out, write)
+
+
+def _read(parts: list[Path], columns: Columns, failures: "_Writer") -> Iterator[pa.Table]:
+    """The rows of each part; its failures are written on the way."""
     for path in parts:
         try:
-            yield pq.read_table(path)
+            table = pq.read_table(path)
         except (pa.ArrowException, OSError) as error:
             reason = str(error).splitlines()[0]
             raise MaxViTError(f"{path} is damaged ({reason}): remove it, and call the same again") from error
+        failed = json.loads(table.schema.metadata[_ERRORS])
+        failures.write_table(pa.table([list(c) for c in zip(*failed, strict=True)] or [[], []], ERROR_COLUMNS))
+        yield table.cast(columns.schema)
 
 
 class _Writer(Protocol):
@@ -124,8 +223,8 @@ class _Writer(Protocol):
 class _Parquet:
     """Parts are small; row groups are large, as readers like them."""
 
-    def __init__(self, path: Path, columns: pa.Schema) -> None:
-        self.file = pq.ParquetWriter(path, columns)
+    def __init__(self, path: Path, columns: Columns) -> None:
+        self.file = pq.ParquetWriter(path, columns.schema)
         self.held: list[pa.Table] = []
 
     def write_table(self, table: pa.Table) -> None:
@@ -143,29 +242,35 @@ class _Parquet:
         self.held = []
 
 
-def _csv(path: Path, columns: pa.Schema) -> _Writer:
-    return pyarrow.csv.CSVWriter(path, columns.remove_metadata())
+def _csv(path: Path, schema: pa.Schema) -> _Writer:
+    return pyarrow.csv.CSVWriter(path, schema)
 
 
 class _JsonLines:
-    """An object a row; the decimals of a number give the float32 back."""
+    """An object an image."""
 
-    def __init__(self, path: Path, columns: pa.Schema) -> None:
-        self.file = path.open("w", encoding="utf-8")
+    def __init__(self, path: Path, columns: Columns) -> None:
+        self.file, self.columns = path.open("w", encoding="utf-8"), columns
 
     def write_table(self, table: pa.Table) -> None:
-        for row in table.to_pylist():
-            plain = {name: _shortest(value) for name, value in row.items()}
-            self.file.write(json.dumps(plain, ensure_ascii=False) + "\n")
+        for row in self.columns.objects(table):
+            self.file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
     def close(self) -> None:
         self.file.close()
 
 
 def _shortest(value: Any) -> Any:
+    """The same values, each float with the fewest decimals that give its float32 back."""
+    if isinstance(value, dict):
+        return {name: _shortest(v) for name, v in value.items()}
     if isinstance(value, list):
         return [_shortest(v) for v in value]
     return float(str(np.float32(value))) if isinstance(value, float) else value
 
 
-_WRITERS: dict[str, Callable[[Path, pa.Schema], _Writer]] = {".parquet": _Parquet, ".csv": _csv, ".jsonl": _JsonLines}
+_WRITERS: dict[str, Callable[[Path, Columns], _Writer]] = {
+    ".parquet": _Parquet,
+    ".csv": lambda path, columns: _csv(path, columns.schema),
+    ".jsonl": _JsonLines,
+}

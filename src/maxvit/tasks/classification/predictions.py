@@ -65,7 +65,7 @@ def compared_with_class(
     best = best_classes(probabilities, class_names, top_k, None)
     prediction, confidence = best.classes[0]
     true = int(target if target.ndim == 0 else target.argmax())
-    head = {"target": class_names[true], "prediction": prediction, "confidence": confidence}
+    head: dict[str, Cell] = {"target": class_names[true], "prediction": prediction, "confidence": confidence}
     return {**head, "correct": int(probabilities.argmax() == true), **best.as_row(top_k)}
 
 

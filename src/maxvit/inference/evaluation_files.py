@@ -1,0 +1,139 @@
+"""An evaluation as files: its metrics as JSON, and every prediction that fits into a row as CSV."""
+
+import csv
+import io
+import json
+import platform
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from math import isnan
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from maxvit.data.dataset import LabelledImages
+from maxvit.inference.evaluate import TOGETHER, EvaluationResult
+from maxvit.storage import write_text
+from maxvit.tasks.task import Cell
+
+Results = Mapping[str, EvaluationResult]  # by size, as `evaluate_sizes` gives them
+_PACKAGES = ("maxvit", "torch", "torchvision", "numpy", "pillow", "onnxruntime")
+
+
+def headline(results: Results) -> str:
+    """The size whose metrics are told first: all together, where there is such a prediction; else the first."""
+    return TOGETHER if TOGETHER in results else next(iter(results))
+
+
+def as_dict(results: Results, images: LabelledImages, engine: str, tta: str) -> dict[str, Any]:
+    """An evaluation as plain values, for JSON; what is not a number is null.
+
+    Args:
+        results: What `evaluate_sizes` gives.
+        images: What they were measured on.
+        engine: What computed.
+        tta: As for `evaluate`.
+
+    Returns:
+        task: Its name.
+        part: Of the data set.
+        images: How many counted.
+        skipped: How many could not be read.
+        engine, tta: As given.
+        size: What the metrics are of: see `headline`.
+        metrics: By name.
+        intervals_95: 95 % confidence intervals, [low, high], of some of the metrics.
+        classes: A row for each class.
+        sizes: "size", "metrics" and "intervals_95" of each size.
+    """
+    result = results[headline(results)]
+    known: dict[str, Any] = _plain({
+        "task": result.task.name,
+        "part": images.part,
+        "images": result.images,
+        "skipped": len(result.skipped),
+        "engine": engine,
+        "tta": tta,
+        "size": headline(results),
+        **_measured(result),
+        "classes": result.rows,
+        "sizes": [{"size": size, **_measured(one)} for size, one in results.items() if size != TOGETHER],
+    })  # fmt: skip
+    return known
+
+
+def _measured(result: EvaluationResult) -> dict[str, Any]:
+    return {"metrics": result.metrics, "intervals_95": result.intervals}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(v) for key, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    return None if isinstance(value, float) and isnan(value) else value
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of every package that can change a prediction, where it is installed."""
+    found = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def write_evaluation(
+    folder: Path, results: Results, images: LabelledImages, known: Mapping[str, Any], settings: Mapping[str, Any]
+) -> list[Path]:
+    """Write `evaluation.json` and `predictions.csv`; each replaces an earlier one in one step.
+
+    The first holds `as_dict`, the settings, the versions of what computed and the date. The second is there where a
+    prediction fits into a row. It has a row for each image that could be read, at each size and together: image, size,
+    and what `Task.evaluated_row` says; decimals give the float32 back.
+
+    Args:
+        folder: Made if it is not there.
+        results: What `evaluate_sizes` gives.
+        images: What they were measured on.
+        known: What `as_dict` gives.
+        settings: What was asked for, as plain values.
+
+    Returns:
+        The files.
+
+    Raises:
+        MaxViTError: If a file cannot be written.
+    """
+    rows, made = _rows(results, images), [folder / "evaluation.json"]
+    if (first := next(rows, None)) is not None:
+        text = io.StringIO()
+        writer = csv.DictWriter(text, list(first), lineterminator="\n")
+        writer.writeheader()
+        writer.writerow(first)
+        writer.writerows(rows)
+        made.append(folder / "predictions.csv")
+        write_text(made[-1], _utf8(text.getvalue()))
+    date = datetime.now(UTC).isoformat(timespec="seconds")
+    record = {**known, "settings": dict(settings), "versions": versions(), "date": date}
+    write_text(made[0], _utf8(json.dumps(record, indent=2, ensure_ascii=False) + "\n"))
+    return made
+
+
+def _rows(results: Results, images: LabelledImages) -> Iterator[dict[str, Cell]]:
+    for size, result in results.items():
+        for sample in result.samples:
+            row = result.task.evaluated_row(sample.prediction, sample.target, result.class_names)
+            if row is None:  # kept for another reason
+                return
+            cells = {name: str(np.float32(cell)) if isinstance(cell, float) else cell for name, cell in row.items()}
+            yield {"image": images.names[sample.index], "size": size, **cells}
+
+
+def _utf8(text: str) -> str:
+    """A file name that is not UTF-8 reaches us with lone surrogates, which no UTF-8 file can hold."""
+    return text.encode("utf-8", "replace").decode("utf-8")
