@@ -6,6 +6,7 @@ from math import ceil, floor, isfinite, log10
 from typing import Literal
 
 Best = Literal["lowest", "highest"]
+NOTHING = "–"  # in place of a number that there is not
 
 
 @dataclass(frozen=True, slots=True)

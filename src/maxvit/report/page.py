@@ -1,6 +1,9 @@
-"""One self-contained HTML page about a training run."""
+"""One self-contained HTML page about a training run, whatever its task."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -9,35 +12,41 @@ from PIL import Image
 
 from maxvit.errors import MaxViTError
 from maxvit.explain.attention_maps import AttentionMap
-from maxvit.explain.draw import data_uri
-from maxvit.explain.heat import HEAT, heat
-from maxvit.inference.evaluation import Evaluation
-from maxvit.report.charts import Chart, finite, line_chart, number, percent
+from maxvit.explain.draw import HEAT, data_uri, heat
+from maxvit.inference.evaluate import EvaluationResult
+from maxvit.report.charts import NOTHING, Chart, finite, line_chart, number, percent
 from maxvit.storage import write_text
+from maxvit.tasks.panels import Confusions, Panels
+from maxvit.tasks.task import Cell
+
+Intervals = Mapping[str, tuple[float, float]]
 
 
 @dataclass(frozen=True, slots=True)
-class Mistake:
-    """A wrong answer and its picture."""
+class Picture:
+    """An image, RGB as decoded, and what it is called."""
 
-    image: Image.Image  # RGB, as decoded
     name: str
-    truth: str
-    answer: str
-    confidence: float  # 0 to 1, of the wrong answer
-    truth_probability: float
-
-
-@dataclass(frozen=True, slots=True)
-class Explained:
-    """A picture, what the network said of it, and what its attention received."""
-
     image: Image.Image
+
+
+@dataclass(frozen=True, slots=True)
+class ShownSample:
+    """An image, what the network says of it, and what its attention received.
+
+    Attributes:
+        name: Of the image.
+        pictures: The image, RGB as decoded, and where words are not enough target and prediction drawn over it.
+        words: The prediction in words, and the target if it is not drawn.
+        seen: What the network was shown of it.
+        maps: Over `seen`.
+    """
+
     name: str
-    truth: str
-    answer: str
-    confidence: float
-    maps: list[AttentionMap]
+    pictures: Mapping[str, Image.Image]
+    words: Mapping[str, str]
+    seen: Image.Image
+    maps: Sequence[AttentionMap]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,24 +54,37 @@ class Report:
     """Everything that the page shows."""
 
     title: str
-    facts: dict[str, str]  # a line of small figures: model, parameters, data, training time, ...
-    history: list[dict[str, float]]  # a row an epoch: epoch, train_loss, val_loss, val_accuracy, learning_rate, ...
-    evaluation: Evaluation
+    facts: Mapping[str, str]  # a line of small figures: model, parameters, data, training time, ...
+    history: Sequence[Mapping[str, float]]  # a row an epoch: epoch, train_loss, val_loss, learning_rate, ...
+    monitor: str  # the metric that chose the best epoch
+    result: EvaluationResult
     evaluated_on: str  # "360 held-out images (test)"
-    mistakes: list[Mistake]
-    explained: list[Explained]
     config: str  # YAML text
     command: str  # reproduces the run
     summary: str  # the result in a sentence, for a paper
+    intervals: Intervals = field(default_factory=dict)  # 95 %, of some metrics
+    panels: Panels = field(default_factory=Panels)  # what the task has to show
+    samples: Sequence[ShownSample] = ()
+    pictures: Mapping[int, Picture] = field(default_factory=dict)  # of the worst mistakes, by the row of the sample
 
     @property
     def headline(self) -> str:
-        """The result in a line."""
-        return f"accuracy {self.evaluation.accuracy:.2%} on {self.evaluated_on}"
+        """The first metric in a line."""
+        value, interval = say_main_metric(self.result, self.intervals)
+        return ", ".join(part for part in (f"{value} on {self.evaluated_on}", interval) if part)
+
+
+def say_main_metric(result: EvaluationResult, intervals: Intervals) -> tuple[str, str]:
+    """The first metric and its interval in words: "accuracy 98.61%" and "95 % interval 96.80% to 99.41%", or ""."""
+    name, value = next(iter(result.metrics.items()))
+    form = ".2%" if name in result.task.in_percent else ".4g"
+    ends = [f"{end:{form}}" for end in intervals.get(name, ())]
+    said = NOTHING if isnan(value) else f"{value:{form}}"
+    return f"{name.replace('_', ' ')} {said}", (ends and f"95 % interval {ends[0]} to {ends[1]}") or ""
 
 
 _LARGEST_MATRIX = 50  # classes; beyond, a matrix is a wall of empty cells
-_CONFUSIONS = {"beside a matrix": 8, "alone": 30}
+_CONFUSIONS = {"next to a matrix": 8, "alone": 30}
 
 
 def write_report(path: Path, report: Report) -> None:
@@ -75,118 +97,152 @@ def write_report(path: Path, report: Report) -> None:
     Raises:
         MaxViTError: If the file cannot be written, or jinja2 (an optional dependency) is missing.
     """
-    write_page(
-        path,
-        "report.html.j2",
-        report=report,
-        evaluation=report.evaluation,
-        charts=_charts(report.history),
-        epochs=epochs_table(report.history),
-        matrix=_matrix(report.evaluation) if len(report.evaluation.class_names) <= _LARGEST_MATRIX else None,
-        confusions=_confusions(report.evaluation),
-        bins=report.evaluation.calibration_bins(),
-        calibration_interval=report.evaluation.calibration_interval(),
-        classes=sorted(report.evaluation.per_class(), key=lambda row: (not row["images"], row["f1"])),
-        mistakes=[(mistake, *picture_uri(mistake.image, 192)) for mistake in report.mistakes],
-        **_attention(report.explained),
-    )
-
-
-def write_page(path: Path, template: str, **shown: Any) -> None:
-    """Write a page that a template makes of what it shows, in one step; raises `MaxViTError` as `write_report`."""
-    page = _environment().get_template(template).render(shown)
-    # a file name that is not UTF-8 reaches us with lone surrogates, which no UTF-8 page can hold
-    write_text(path, page.encode("utf-8", "replace").decode("utf-8"))
-
-
-def _environment() -> Any:
-    """The templates of pages. Raises `MaxViTError` if jinja2 (an optional dependency) is missing."""
     try:
         import jinja2
     except ImportError as error:
         raise MaxViTError(f"the report needs jinja2 ({error}): pip install 'maxvit[train]'") from error
-    found = jinja2.Environment(
+    environment = jinja2.Environment(
         loader=jinja2.PackageLoader("maxvit", "report"),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    found.filters |= {"percent": percent, "number": number}
-    return found
+    environment.filters |= {"percent": percent, "number": number, "uri": _uri}
+    environment.tests["small"] = lambda image: max(image.size) < 64  # then its pixels are shown
+    panels, text = report.panels, partial(_as_text, report.result.task.in_percent)
+    top, is_clipped = _scale(report.samples)
+    page = environment.get_template("report.html.j2").render(
+        report=report,
+        result=report.result,
+        panels=panels,
+        metrics=[
+            (name, text(name, value), [text(name, end) for end in report.intervals.get(name, ())])
+            for name, value in report.result.metrics.items()
+        ],
+        charts=_charts(report),
+        epochs=_epochs(report.history),
+        matrix=panels.confusions and _matrix(panels.confusions),
+        confusions=panels.confusions and _most_frequent(panels.confusions),
+        classes=_classes(report),
+        samples=[(sample, _stages(sample.maps, top)) for sample in report.samples],
+        has_rollout=any(m.axis == "rollout" for sample in report.samples for m in sample.maps),
+        mistakes=[
+            (mistake, report.pictures[mistake.row])
+            for mistake in (panels.mistakes.worst if panels.mistakes else ())
+            if mistake.row in report.pictures
+        ],
+        heat={"top": top, "clipped": is_clipped, "colours": HEAT.round().astype(int).tolist()},
+    )
+    # a file name that is not UTF-8 reaches us with lone surrogates, which no UTF-8 page can hold
+    write_text(path, page.encode("utf-8", "replace").decode("utf-8"))
 
 
-def _charts(history: list[dict[str, float]]) -> list[Chart]:
+def _as_text(in_percent: frozenset[str], name: str, value: Cell) -> str:
+    """A metric, or a cell of the table of classes."""
+    if isinstance(value, str):
+        return value
+    if finite(value) is None:
+        return NOTHING
+    return percent(value) if name in in_percent else f"{value:,}" if isinstance(value, int) else number(value)
+
+
+def _charts(report: Report) -> list[Chart]:
+    """Loss, the metric that chose the best epoch, and the learning rate."""
+    history, monitor = report.history, report.monitor
+
+    def both(name: str) -> dict[str, tuple[str, str]]:
+        return {f"train_{name}": ("training", "train"), f"val_{name}": ("validation", "val")}
+
+    is_share = monitor in report.result.task.in_percent
     charts = (
-        line_chart(
-            "Loss", history, {"train_loss": ("training", "train"), "val_loss": ("validation", "val")}, best="lowest"
-        ),
-        line_chart(
-            "Accuracy",
-            history,
-            {"train_accuracy": ("training", "train"), "val_accuracy": ("validation", "val")},
-            best="highest",
-            shares=True,
-        ),
+        line_chart("Loss", history, both("loss"), best="lowest"),
+        line_chart(monitor.replace("_", " "), history, both(monitor), best="highest", shares=is_share),
         line_chart("Learning rate", history, {"learning_rate": ("learning rate", "rate")}, steps=2),
     )
     return [chart for chart in charts if chart]
 
 
-def epochs_table(history: list[dict[str, float]]) -> dict[str, list[Any]]:
+def _epochs(history: Sequence[Mapping[str, float]]) -> dict[str, list[Any]]:
     """Every recorded value as text, for those who cannot see or do not trust a curve."""
     keys = list(dict.fromkeys(key for row in history for key in row))
     values = [[finite(row.get(key)) for key in keys] for row in history]
-    cells = [["–" if value is None else number(value) for value in row] for row in values]
+    cells = [[NOTHING if value is None else number(value) for value in row] for row in values]
     return {"keys": [key.replace("_", " ") for key in keys], "rows": cells}
 
 
-def _matrix(evaluation: Evaluation) -> list[list[tuple[int, int]]]:
-    """(count, depth of colour in percent) per cell. The root of the row's share lets single mistakes be seen."""
-    counts = evaluation.confusion
+def _matrix(confusions: Confusions) -> list[list[tuple[str, int, int]]] | None:
+    """(text, count, depth of colour in percent) for each cell; None for too many classes.
+
+    The root of the row's share lets single mistakes be seen. Images are counted, and of pixels the share of the row is
+    written.
+    """
+    counts = confusions.counts
+    if len(counts) > _LARGEST_MATRIX:
+        return None
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     depths = np.where(counts > 0, 12 + 88 * np.sqrt(shares), 0).round().astype(int)
-    return [list(zip(*rows, strict=True)) for rows in zip(counts.tolist(), depths.tolist(), strict=True)]
+    texts = counts if confusions.unit == "images" else (100 * shares).round().astype(int)
+    rows = zip(texts.tolist(), counts.tolist(), depths.tolist(), strict=True)
+    return [[(str(text or ""), *cell) for text, *cell in zip(*row, strict=True)] for row in rows]
 
 
-def _confusions(evaluation: Evaluation) -> list[dict[str, Any]]:
-    """Pairs that were taken for one another, the most frequent first."""
-    names, counts = evaluation.class_names, evaluation.confusion
-    images = counts.sum(1)
+def _most_frequent(confusions: Confusions) -> list[dict[str, Any]]:
+    """Pairs of classes that were taken for one another, the most frequent first."""
+    names, counts = confusions.class_names, confusions.counts.copy()
+    totals = counts.sum(1)
     np.fill_diagonal(counts, 0)
-    limit = _CONFUSIONS["beside a matrix" if len(names) <= _LARGEST_MATRIX else "alone"]
+    limit = _CONFUSIONS["next to a matrix" if len(names) <= _LARGEST_MATRIX else "alone"]
     rows = []
     for cell in np.argsort(-counts, axis=None, kind="stable")[:limit].tolist():
-        truth, answer = divmod(cell, len(names))
-        if count := int(counts[truth, answer]):
-            rows.append({"truth": names[truth], "answer": names[answer], "count": count, "images": int(images[truth])})
+        target, prediction = divmod(cell, len(names))
+        if count := int(counts[target, prediction]):
+            pair = {"target": names[target], "prediction": names[prediction]}
+            rows.append({**pair, "count": count, "of": int(totals[target])})
     return rows
 
 
-def _attention(explained: list[Explained]) -> dict[str, Any]:
-    """The cards, and the one colour scale that they share so that they can be compared."""
-    values = [m.values[np.isfinite(m.values)] for item in explained for m in item.maps]
+def _classes(report: Report) -> list[list[dict[str, Any]]]:
+    """The table of classes, the weakest first, and last what has no number, or nothing that counts."""
+    in_percent, by, rows = report.result.task.in_percent, report.panels.weakest_by, report.result.rows
+
+    def rank(row: Mapping[str, Cell]) -> tuple[bool, float]:
+        value = finite(float(row[by]))
+        is_empty = any(isinstance(cell, int) and cell == 0 for cell in row.values())
+        return value is None or is_empty, value or 0.0
+
+    def cell(name: str, value: Cell) -> dict[str, Any]:
+        said = {"name": name.replace("_", " "), "text": _as_text(in_percent, name, value)}
+        if isinstance(value, str):
+            return {**said, "is_text": True, "bar": None}
+        return {**said, "is_text": False, "bar": round(100 * (finite(value) or 0), 1) if name in in_percent else None}
+
+    return [[cell(*item) for item in row.items()] for row in (sorted(rows, key=rank) if by else rows)]
+
+
+def _scale(samples: Sequence[ShownSample]) -> tuple[float, bool]:
+    """Where the colours of all maps end, which can so be compared, and whether some values are above."""
+    values = [m.values[np.isfinite(m.values)] for sample in samples for m in sample.maps]
     every = np.concatenate(values) if values else np.zeros(0)
     peak = float(every.max(initial=0.0))
     # a few positions that receive most would leave all others dark
     top = min(peak, max(2.0, float(np.quantile(every, 0.98)))) if peak > 1 else 1.0
-    cards = []
-    for item in explained:
-        stages: dict[int, list[dict[str, Any]]] = {}
-        for m in sorted(item.maps, key=lambda m: (m.stage, m.axis)):  # block comes before grid
-            height, width = m.values.shape
-            low, high = number(round(float(m.values.min()), 2)), number(round(float(m.values.max()), 2))
-            uri = data_uri(heat(m.values, top))
-            stages.setdefault(m.stage, []).append(
-                {"axis": m.axis, "height": height, "width": width, "low": low, "high": high, "uri": uri}
-            )
-        cards.append((item, *picture_uri(item.image, 256), stages))
-    gradient = ", ".join(f"rgb({r:.0f} {g:.0f} {b:.0f})" for r, g, b in HEAT)
-    return {"cards": cards, "heat": {"top": top, "clipped": peak > top, "gradient": gradient}}
+    return top, peak > top
 
 
-def picture_uri(image: Image.Image, longest: int) -> tuple[str, bool]:
-    """A data URI, shrunk to `longest` pixels if larger, and whether it is so small that it should show its pixels."""
+def _stages(maps: Sequence[AttentionMap], top: float) -> dict[int, list[dict[str, Any]]]:
+    """The maps of each stage: what the template says of each, and its picture."""
+    stages: dict[int, list[dict[str, Any]]] = {}
+    for m in sorted(maps, key=lambda m: (m.stage, m.axis)):  # block comes before grid
+        height, width = m.values.shape
+        low, high = number(round(float(m.values.min()), 2)), number(round(float(m.values.max()), 2))
+        said = {"axis": m.axis, "height": height, "width": width, "low": low, "high": high}
+        stages.setdefault(m.stage, []).append({**said, "uri": data_uri(heat(m.values, top))})
+    return stages
+
+
+def _uri(image: Image.Image, longest: int) -> str:
+    """The picture as text, shrunk to `longest` pixels if it is larger."""
     small = image.copy()
     small.thumbnail((longest, longest), Image.Resampling.LANCZOS)
-    return data_uri(small), max(image.size) < 64
+    return data_uri(small)

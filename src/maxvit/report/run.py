@@ -3,42 +3,35 @@
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import torch
 
 import maxvit
-from maxvit.create import load_model
+from maxvit import storage
+from maxvit.data.builtin import DIGITS
 from maxvit.data.dataset import LabelledImages
 from maxvit.data.describing import describe
 from maxvit.data.images import decode
-from maxvit.data.transforms import preprocess
 from maxvit.errors import MaxViTError
 from maxvit.explain.attention_maps import AttentionMap, attention_maps
+from maxvit.explain.draw import picture_of
 from maxvit.explain.rollout import rollout
 from maxvit.inference.device import choose_device
 from maxvit.inference.engines import say
-from maxvit.inference.evaluate import evaluate
-from maxvit.inference.evaluation import Evaluation
-from maxvit.inference.multi_label import MultiLabelEvaluation
-from maxvit.model import MaxViT
-from maxvit.report.multi_label_page import MultiLabelReport, WrongImage, write_multi_label_report
-from maxvit.report.page import Explained, Mistake, Report, write_report
-from maxvit.report.task_page import TaskReport
-from maxvit.report.task_run import report_task
-from maxvit.tasks import CLASSIFICATION
-from maxvit.training.files import read_metrics
-from maxvit.training.recipe import Recipe
+from maxvit.inference.evaluate import EvaluationResult, Sample, evaluate
+from maxvit.report.page import Picture, Report, ShownSample, say_main_metric, write_report
+from maxvit.tasks import load_network, make_task
+from maxvit.tasks.network import Network
+from maxvit.tasks.task import Task
+from maxvit.training.files import best_epoch, monitor, read_metrics
 from maxvit.training.run import read_recipe, say_changes
-from maxvit.training.setup import DIGITS, load_data
+from maxvit.training.setup import load_data
 
-SHOWN_MISTAKES = 24
-SHOWN_EXPLAINED = 6
+SHOWN = 6  # samples
 
 
-def report_run(
-    run: Path, show_progress: bool = False, device: str = "auto"
-) -> tuple[Path, Report | MultiLabelReport | TaskReport]:
+def report_run(run: Path, show_progress: bool = False, device: str = "auto") -> tuple[Path, Report]:
     """Write RUN/report.html.
 
     Args:
@@ -55,116 +48,86 @@ def report_run(
     recipe, history = read_recipe(run), read_metrics(run)
     if not history:
         raise MaxViTError(f"{run} has no finished epoch yet: nothing to report")
-    if recipe.task["name"] != CLASSIFICATION:
-        return report_task(run, recipe, history, show_progress, device)
-    data, model = load_data(recipe), load_model(run / "best.safetensors").to(choose_device(device))
+    task = make_task(recipe.task)
+    data, network = load_data(recipe), load_network(run / storage.BEST).to(choose_device(device))
     if show_progress:
         say(describe(data))
-    images = data.test or data.val
     if data.test is None and (said := say_changes(run, data)):
         raise MaxViTError(f"{said}: else images of training would count as held out")
-    at_once = recipe.data.device_batch_size or min(64, recipe.data.batch_size)
-    result = evaluate(model, images, at_once, recipe.data.workers, show_progress)
-    chosen = "the best epoch" + " and the threshold" * isinstance(result, MultiLabelEvaluation)
-    part = "test" if data.test else f"validation: they chose {chosen}"
-    best = model.provenance.get("epoch", 0)
+    images, part = (data.val, "validation") if data.test is None else (data.test, "test")
+    at_once = recipe.data.device_batch_size or min(task.batch_size, recipe.data.batch_size)
+    result = evaluate(network, images, at_once, recipe.data.workers, show_progress, keep=SHOWN)
+    panels = result.task.panels(result.metric)
+    best = best_epoch(history)
     facts = {
+        "task": task.name,
         "model": recipe.model.name,
-        "parameters": f"{sum(p.numel() for p in model.parameters()):,}",
-        "data": model.provenance.get("data") if recipe.data.path == DIGITS else Path(str(recipe.data.path)).name,
+        "parameters": f"{sum(p.numel() for p in network.parameters()):,}",
+        "data": network.provenance["data"] if recipe.data.path == DIGITS else Path(str(recipe.data.path)).name,
         "images": f"{len(data.train):,} train, {len(data.val):,} validation, {len(data.test or ()):,} test",
-        "image size": " x ".join(str(side) for side in model.preprocessing.image_size),
-        "epochs": f"{len(history)} of {recipe.optimization.epochs}, best {best:.0f}",
+        "image size": " x ".join(str(side) for side in network.preprocessing.image_size),
+        "epochs": f"{len(history)} of {recipe.optimization.epochs}, best {best}",
         "training time": _duration(sum(row["seconds"] for row in history)),
         "speed": f"{sum(row['images_per_second'] for row in history) / len(history):.0f} images/s",
         "seed": str(recipe.seed),
     }
     if result.skipped:
         facts["unreadable"] = f"{len(result.skipped)} images left out"
-    if "devices" in model.provenance:
-        facts["devices"] = str(model.provenance["devices"])
-    path = run / "report.html"
-    shared: dict[str, Any] = {
-        "title": f"{recipe.model.name} on {facts['data']}",
-        "facts": facts,
-        "history": history,
-        "evaluation": result,
-        "evaluated_on": f"{len(result.labels)} held-out images ({part})",
-        "config": recipe.to_yaml(),
-        "command": shlex.join(["maxvit", "train", "--recipe", str(run / "config.yaml"), "--out", f"{run}-again"]),
-        "summary": _summary(facts, result, "test" if data.test else "validation", recipe),
-    }
-    rows = result.mistakes()[:SHOWN_MISTAKES]
-    if isinstance(result, MultiLabelEvaluation):
-        several = MultiLabelReport(mistakes=[_wrong_image(model, result, images, row) for row in rows], **shared)
-        write_multi_label_report(path, several)
-        return path, several
+    if "devices" in network.provenance:
+        facts["devices"] = str(network.provenance["devices"])
+    intervals = result.intervals
+    value, interval = say_main_metric(result, intervals)
+    devices = f" on {facts['devices']}" if "devices" in facts else ""
+    rows = range(len(result.samples)) if panels.samples is None else panels.samples
+    worst = [mistake.row for mistake in panels.mistakes.worst] if panels.mistakes else []
     report = Report(
-        mistakes=[_mistake(model, result, images, row) for row in rows],
-        explained=[_explain(model, result, images, row) for row in _one_per_class(result.labels.tolist())],
-        **shared,
+        title=f"{recipe.model.name} on {facts['data']}",
+        facts=facts,
+        history=history,
+        monitor=monitor(history),
+        result=result,
+        intervals=intervals,
+        panels=panels,
+        evaluated_on=f"{result.images} held-out images ({part}{': they chose the best epoch' * (part != 'test')})",
+        samples=[_sample(network, result, images, result.samples[row]) for row in _spread(rows)],
+        pictures={row: _picture(network, images, result.samples[row]) for row in worst},
+        config=recipe.to_yaml(),
+        command=shlex.join(["maxvit", "train", "--recipe", str(run / "config.yaml"), "--out", f"{run}-again"]),
+        summary=(
+            f"{facts['model']} at {facts['image size']}, {value}{interval and f' ({interval})'} on {result.images:,} "
+            f"{part} images of {facts['data']}: epoch {best} of {len(history)}, batch {recipe.data.batch_size}, seed "
+            f"{recipe.seed}, averaged weights, {facts['training time']}{devices}, maxvit {maxvit.__version__}, "
+            f"PyTorch {torch.__version__}"
+        ),
     )
+    path = run / "report.html"
     write_report(path, report)
     return path, report
 
 
-def _one_per_class(labels: Sequence[int]) -> list[int]:
-    first = {label: row for row, label in reversed(list(enumerate(labels)))}
-    return sorted(first.values())[:SHOWN_EXPLAINED]
+def _spread(rows: Sequence[int]) -> list[int]:
+    """As many as are shown, evenly over all."""
+    return [rows[i] for i in np.linspace(0, len(rows) - 1, min(SHOWN, len(rows))).round().astype(int)]
 
 
-def _mistake(model: MaxViT, result: Evaluation, images: LabelledImages, row: int) -> Mistake:
-    index, answer, truth = int(result.indices[row]), int(result.predictions[row]), int(result.labels[row])
-    return Mistake(
-        image=decode(images.sources[index], model.preprocessing),
-        name=images.names[index],
-        truth=result.class_names[truth],
-        answer=result.class_names[answer],
-        confidence=float(result.probabilities[row, answer]),
-        truth_probability=float(result.probabilities[row, truth]),
-    )
+def _picture(network: Network, images: LabelledImages, sample: Sample) -> Picture:
+    return Picture(images.names[sample.index], decode(images.sources[sample.index], network.preprocessing))
 
 
-def _wrong_image(model: MaxViT, result: MultiLabelEvaluation, images: LabelledImages, row: int) -> WrongImage:
-    truth, answer, names = result.labels[row], result.answers[row], result.class_names
-    pairs = list(zip(names, result.probabilities[row].tolist(), strict=True))
-    return WrongImage(
-        image=decode(images.sources[result.indices[row]], model.preprocessing),
-        name=images.names[result.indices[row]],
-        truth=[name for name, there in zip(names, truth, strict=True) if there],
-        missed=[pair for pair, gone in zip(pairs, truth & ~answer, strict=True) if gone],
-        wrong=[pair for pair, extra in zip(pairs, answer & ~truth, strict=True) if extra],
-    )
-
-
-def _explain(model: MaxViT, result: Evaluation, images: LabelledImages, row: int) -> Explained:
-    index, answer = int(result.indices[row]), int(result.predictions[row])
-    image = preprocess(model.preprocessing, images.sources[index])
-    maps = attention_maps(model, image)
-    composed = enumerate(rollout(model, image, answer), start=1)
-    return Explained(
-        image=decode(images.sources[index], model.preprocessing),
-        name=images.names[index],
-        truth=result.class_names[int(result.labels[row])],
-        answer=result.class_names[answer],
-        confidence=float(result.probabilities[row, answer]),
-        maps=maps + [AttentionMap(stage, "rollout", values) for stage, values in composed if values.size > 1],
-    )
-
-
-def _summary(facts: dict[str, str], result: Evaluation | MultiLabelEvaluation, part: str, recipe: Recipe) -> str:
-    """The result in a sentence that can be pasted into a paper."""
-    if isinstance(result, MultiLabelEvaluation):
-        name, figure, (low, high) = "mAP", result.scores()["mAP"], result.intervals()["mAP"]
+def _sample(network: Network, result: EvaluationResult, images: LabelledImages, sample: Sample) -> ShownSample:
+    task, names, picture = result.task, result.class_names, _picture(network, images, sample)
+    pictures, words = {"image": picture.image}, {"prediction": task.summary(sample.prediction, names)}
+    if type(task).draw_prediction is Task.draw_prediction:  # which draws these words alone
+        words["target"] = task.target_summary(sample.target, names)
     else:
-        name, figure, (low, high) = "top-1", result.accuracy, result.interval
-    devices = f" on {facts['devices']}" if "devices" in facts else ""
-    return (
-        f"{facts['model']} at {facts['image size']}, {name} {figure:.2%} (95 % interval {low:.2%} to "
-        f"{high:.2%}) on {len(result.labels):,} {part} images of {facts['data']}: {facts['epochs']} epochs, batch "
-        f"{recipe.data.batch_size}, seed {recipe.seed}, averaged weights, {facts['training time']}{devices}, "
-        f"maxvit {maxvit.__version__}, PyTorch {torch.__version__}"
-    )
+        pictures["target"] = task.draw_target(picture.image, sample.target, names)
+        pictures["prediction"] = task.draw_prediction(picture.image, sample.prediction, names)
+    prepared = task.prepare(network.preprocessing, images.sources[sample.index])
+    maps = attention_maps(network, prepared)
+    if task.image_classes(names, network.config):
+        composed = rollout(network, prepared, int(sample.prediction.argmax()))
+        maps += [AttentionMap(stage, "rollout", values) for stage, values in enumerate(composed, 1) if values.size > 1]
+    return ShownSample(picture.name, pictures, words, picture_of(network.preprocessing, prepared), maps)
 
 
 def _duration(seconds: float) -> str:

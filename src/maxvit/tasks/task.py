@@ -18,6 +18,7 @@ from maxvit.data.transforms import preprocess, target_size
 from maxvit.errors import MaxViTError
 from maxvit.model import MaxViT
 from maxvit.tasks.network import Network, TaskNetwork, TaskSettings
+from maxvit.tasks.panels import Panels
 
 Predicted = Any  # for one image, on the CPU, in the pixels of the image as it was decoded: a task says what it is
 Target = Any  # of one image: a tensor, or a dictionary of tensors
@@ -285,22 +286,31 @@ class Task(ABC):
         """Give the network what its validation has found, before it is saved: here, nothing."""
         return
 
+    def panels(self, metric: Any) -> Panels:
+        """What a report shows besides the metrics: here, nothing.
+
+        Args:
+            metric: As `metric` gives it, of all images.
+        """
+        return Panels()
+
     # the prediction as a picture, a line, plain values and a file
 
     def draw_prediction(self, image: Image.Image, prediction: Predicted, class_names: Sequence[str]) -> Image.Image:
         """The prediction drawn over the image (RGB, as decoded), at the same size: `summary`, if there is no better."""
-        drawn, font = image.copy(), ImageFont.load_default(max(10, image.height // 12))
-        text = self.summary(prediction, class_names)
-        ImageDraw.Draw(drawn).text((3, 1), text, "white", font, stroke_width=2, stroke_fill="black")
-        return drawn
+        return _written(image, self.summary(prediction, class_names))
 
     def draw_target(self, image: Image.Image, target: Target, class_names: Sequence[str]) -> Image.Image:
-        """The target drawn in the same way."""
-        return self.draw_prediction(image, target, class_names)
+        """The target drawn in the same way: `target_summary`, if there is no better."""
+        return _written(image, self.target_summary(target, class_names))
 
     @abstractmethod
     def summary(self, prediction: Predicted, class_names: Sequence[str]) -> str:
         """The prediction in a line."""
+
+    def target_summary(self, target: Target, class_names: Sequence[str]) -> str:
+        """The target in a line: as if it were a prediction, where it has the same form."""
+        return self.summary(target, class_names)
 
     @abstractmethod
     def to_json(self, prediction: Predicted, class_names: Sequence[str]) -> dict[str, Any]:
@@ -350,6 +360,13 @@ class Task(ABC):
     def from_export(self, outputs: Sequence[Tensor], from_pixels: bool) -> Any:
         """What the network would have given, from what an exported file gives for images, or for pixels."""
         return outputs[0]
+
+
+def _written(image: Image.Image, text: str) -> Image.Image:
+    """The image with a line of text."""
+    drawn, font = image.copy(), ImageFont.load_default(max(10, image.height // 12))
+    ImageDraw.Draw(drawn).text((3, 1), text, "white", font, stroke_width=2, stroke_fill="black")
+    return drawn
 
 
 class _Objective(nn.Module):

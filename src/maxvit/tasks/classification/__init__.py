@@ -24,10 +24,12 @@ from maxvit.tasks.classification.data import are_several, as_target, check_label
 from maxvit.tasks.classification.loss import ClassificationLosses, balanced_weights
 from maxvit.tasks.classification.metric import SHARES, EitherMetric
 from maxvit.tasks.classification.multi_label import MultiLabelMetric
+from maxvit.tasks.classification.panels import multi_label_panels, single_label_panels
 from maxvit.tasks.classification.predictions import Best, best_classes, compared_with_class, compared_with_classes
 from maxvit.tasks.classification.settings import ClassificationSettings
 from maxvit.tasks.classification.single_label import AccuracyMetric, SingleLabelMetric
 from maxvit.tasks.network import Network
+from maxvit.tasks.panels import Panels
 from maxvit.tasks.task import Cell, Changed, Forward, Task, TaskSettings
 
 SMALLEST = torch.finfo(torch.float32).tiny  # probability, whose logarithm is finite
@@ -185,6 +187,14 @@ class Classification(Task):
         """Accuracy alone; or mean average precision, and the threshold that is best for F1."""
         return EitherMetric(AccuracyMetric, partial(MultiLabelMetric, class_names, self.settings.threshold))
 
+    def panels(self, metric: EitherMetric) -> Panels:
+        """Confusions, reliability and the worst mistakes; multi-label, mistakes alone."""
+        chosen = metric.chosen
+        if isinstance(chosen, MultiLabelMetric):
+            return multi_label_panels(chosen)
+        assert isinstance(chosen, SingleLabelMetric)
+        return single_label_panels(chosen)
+
     def settle(self, network: Network, metrics: Mapping[str, float]) -> None:
         """The threshold."""
         if "threshold" in metrics:
@@ -199,6 +209,15 @@ class Classification(Task):
     def summary(self, prediction: Tensor, class_names: Sequence[str]) -> str:
         """The best classes; multi-label, those that reach the threshold."""
         return self.best(prediction, class_names).as_line()
+
+    def target_summary(self, target: Tensor, class_names: Sequence[str]) -> str:
+        """The class; shares in percent; multi-label, all that are there."""
+        if target.ndim == 0:
+            return class_names[int(target)]
+        if target.dtype == torch.bool:
+            return ", ".join(name for name, there in zip(class_names, target.tolist(), strict=True) if there) or "none"
+        there = int((target > 0).sum())
+        return best_classes(target, class_names, there, None).as_line()
 
     def to_json(self, prediction: Tensor, class_names: Sequence[str]) -> dict[str, Any]:
         """ "classes", the most probable first."""

@@ -1,9 +1,9 @@
 """Whether confidence can be believed: of answers given with 80 %, four of five should be right."""
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
+
+from maxvit.tasks.panels import Bin
 
 BINS = 15
 RESAMPLES = 1000
@@ -12,17 +12,6 @@ _EDGES = np.arange(BINS + 1) / BINS
 Floats = npt.NDArray[np.floating]
 Bins = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
-
-
-@dataclass(frozen=True, slots=True)
-class Bin:
-    """The answers whose confidence is above `low` and at most `high`; without any, the two means are 0."""
-
-    low: float
-    high: float
-    images: int
-    confidence: float  # mean
-    accuracy: float
 
 
 def bins(confidences: Floats, right: Bools) -> list[Bin]:

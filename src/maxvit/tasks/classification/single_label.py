@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from maxvit.tasks.classification import calibration
-from maxvit.tasks.classification.calibration import Bin
 from maxvit.tasks.classification.recorded import Recorded, as_array
+from maxvit.tasks.panels import Bin
 
 
 class SingleLabelMetric(Recorded):

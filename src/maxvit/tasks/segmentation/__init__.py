@@ -12,6 +12,7 @@ from maxvit.data.dataset import LabelledImages, Splits
 from maxvit.data.images import ImageLike
 from maxvit.errors import MaxViTError
 from maxvit.model import MaxViT
+from maxvit.tasks.panels import Confusions, Panels
 from maxvit.tasks.segmentation import data, draw
 from maxvit.tasks.segmentation.augment import augment
 from maxvit.tasks.segmentation.loss import losses
@@ -89,6 +90,10 @@ class Segmentation(Task):
     def metric(self, class_names: Sequence[str]) -> SegmentationMetric:
         """Mean intersection over union."""
         return SegmentationMetric(class_names)
+
+    def panels(self, metric: SegmentationMetric) -> Panels:
+        """The classes that pixels are taken for."""
+        return Panels(weakest_by="iou", confusions=Confusions(metric.class_names, metric.counts.numpy(), "pixels"))
 
     def draw_prediction(self, image: Image.Image, prediction: Tensor, class_names: Sequence[str]) -> Image.Image:
         """Classes coloured over the image."""
