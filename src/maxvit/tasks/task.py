@@ -87,6 +87,7 @@ class ExportSpec:
         module: From images (B, C, H, W) to a tensor, or to a tuple of them.
         outputs: Their names.
         any_batch: It takes any number of images; else the number is part of the file.
+        of_pieces: It takes pieces of an image, so that an image keeps its shape; else it takes whole images.
         difference: How far what a file gives is from what the module gives, 0: not at all; None: the largest difference
             of two numbers over the root mean square of the module's.
     """
@@ -94,6 +95,7 @@ class ExportSpec:
     module: nn.Module
     outputs: tuple[str, ...] = ("outputs",)
     any_batch: bool = True
+    of_pieces: bool = False
     difference: Callable[[Sequence[Tensor], Sequence[Tensor]], float] | None = None
 
 
@@ -108,6 +110,7 @@ class Task(ABC):
         Settings: What can be set.
         recipe: The recipe that trains it where none is given.
         batch_size: Images at once in evaluation and prediction, where nothing is said.
+        after_export: Settings that are not part of an exported file, and can still be changed.
         fits: The values of `data.fit` that it takes; the first is the default. None: any, and what the weights expect.
         in_percent: Metrics, and columns of their rows, that are shares and are shown to people in percent.
     """
@@ -118,6 +121,7 @@ class Task(ABC):
     batch_size: ClassVar[int] = 8
     fits: ClassVar[tuple[Fit, ...] | None] = ("aspect",)
     in_percent: ClassVar[frozenset[str]] = frozenset()
+    after_export: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, settings: TaskSettings) -> None:
         if not isinstance(settings, self.Settings):
@@ -349,8 +353,12 @@ class Task(ABC):
 
     # export
 
-    def export_spec(self, network: nn.Module) -> ExportSpec:
+    def export_spec(self, network: nn.Module, from_pixels: bool = False) -> ExportSpec:
         """What `maxvit export` writes: from prepared images (B, C, H, W) to tensors whose batch is that of the images.
+
+        Args:
+            network: It is used, not copied.
+            from_pixels: The file prepares the images itself; what it gives may be easier to use then.
 
         Raises:
             MaxViTError: If the network cannot be written as a graph.

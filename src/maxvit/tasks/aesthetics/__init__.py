@@ -125,7 +125,7 @@ class Aesthetics(Task):
 
         return Changed(network, both)
 
-    def export_spec(self, network: nn.Module) -> ExportSpec:
+    def export_spec(self, network: nn.Module, from_pixels: bool = False) -> ExportSpec:
         """From images to shares (B, 10)."""
         return ExportSpec(Shares(network), ("shares",))
 

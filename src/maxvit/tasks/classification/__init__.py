@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 import torch
@@ -30,7 +30,7 @@ from maxvit.tasks.classification.settings import ClassificationSettings
 from maxvit.tasks.classification.single_label import AccuracyMetric, SingleLabelMetric
 from maxvit.tasks.network import Network
 from maxvit.tasks.panels import Panels
-from maxvit.tasks.task import Cell, Changed, Forward, Task, TaskSettings
+from maxvit.tasks.task import Cell, Changed, ExportSpec, Forward, Task, TaskSettings
 
 SMALLEST = torch.finfo(torch.float32).tiny  # probability, whose logarithm is finite
 BELOW_1 = 1 - 2**-24  # the largest float32 below 1
@@ -49,6 +49,7 @@ class Classification(Task):
     batch_size = 32
     fits: ClassVar[tuple[Fit, ...] | None] = None
     in_percent: ClassVar[frozenset[str]] = SHARES
+    after_export = ("top_k", "threshold")
     settings: ClassificationSettings
 
     @classmethod
@@ -159,6 +160,17 @@ class Classification(Task):
             return probabilities.clamp(SMALLEST, BELOW_1).logit()
         return probabilities.clamp(min=SMALLEST).log()
 
+    def export_spec(self, network: nn.Module, from_pixels: bool = False) -> ExportSpec:
+        """From images to logits (B, classes), or without a classifier to features; from pixels to probabilities."""
+        config = cast(MaxViT, network).config
+        if not config.pool:
+            raise MaxViTError("the network has no pool, and its files hold one: choose one with set_pool('avg')")
+        if not from_pixels:
+            return ExportSpec(network, ("logits",))
+        if not config.num_classes:
+            raise MaxViTError("the network has no classifier, and pixels become probabilities of classes")
+        return ExportSpec(_Probabilities(self, network), ("probabilities",))
+
     def from_export(self, outputs: Sequence[Tensor], from_pixels: bool) -> Tensor:
         """Logits; a file that takes pixels gives probabilities."""
         return self.logits(outputs[0]) if from_pixels else outputs[0]
@@ -233,6 +245,17 @@ class Classification(Task):
         if target.dtype == torch.bool:
             return compared_with_classes(prediction, target, class_names, self.settings.threshold)
         return compared_with_class(prediction, target, class_names, self.settings.top_k)
+
+
+class _Probabilities(nn.Module):
+    """From images (B, C, H, W) to probabilities (B, classes)."""
+
+    def __init__(self, task: Classification, network: nn.Module) -> None:
+        super().__init__()
+        self.task, self.network = task, network
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.task.probabilities(self.network(images))
 
 
 _transform = lru_cache(maxsize=256)(training_transform)  # one for each size

@@ -115,7 +115,7 @@ class Detection(Task):
         """See `Task.write`: COCO's results."""
         said.write_results(predictions, out, class_names)
 
-    def export_spec(self, network: nn.Module) -> ExportSpec:
+    def export_spec(self, network: nn.Module, from_pixels: bool = False) -> ExportSpec:
         """From images to boxes, labels, scores and perhaps masks, of a fixed number: see `DetectionGraph`."""
         from maxvit.tasks.detection.export import DetectionGraph, difference
 

@@ -33,6 +33,7 @@ class Segmentation(Task):
     Settings: ClassVar[type[TaskSettings]] = SegmentationSettings
     recipe: ClassVar[str] = "segmentation"
     in_percent: ClassVar[frozenset[str]] = frozenset(("miou", "pixel_accuracy", "mean_accuracy", "iou", "accuracy"))
+    after_export: ClassVar[tuple[str, ...]] = ("slide_stride",)
     settings: SegmentationSettings
 
     @classmethod
@@ -125,9 +126,9 @@ class Segmentation(Task):
         """A folder of masks."""
         draw.write_masks(predictions, out, class_names)
 
-    def export_spec(self, network: nn.Module) -> ExportSpec:
+    def export_spec(self, network: nn.Module, from_pixels: bool = False) -> ExportSpec:
         """The network itself: from images to logits (B, classes, H, W), of a window where windows slide."""
-        return ExportSpec(network)
+        return ExportSpec(network, ("logits",), of_pieces=self.settings.inference == "slide")
 
     def with_mirror(self, network: Forward) -> Forward:
         """The mean of the logits."""

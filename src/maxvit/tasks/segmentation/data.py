@@ -166,8 +166,8 @@ def _class_names(path: Path, layout: _Layout) -> list[str]:
     classes = sorted(value for value in values - {IGNORED} if value >= first)
     if len(classes) < 2:
         raise MaxViTError(
-            f"the masks of {folder} have {len(classes)} class{'es' * (not classes)} other than what is ignored, and two "
-            "are wanted: 255 is ignored, so masks in black and white take 0 and 1"
+            f"the masks of {folder} have {len(classes)} class{'es' * (not classes)} other than what is ignored, and "
+            "two are wanted: 255 is ignored, so masks in black and white take 0 and 1"
         )
     if classes[-1] - first >= len(classes):
         gap = next(value for value in range(first, IGNORED) if value not in classes)
