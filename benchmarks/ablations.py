@@ -35,7 +35,8 @@ from maxvit.benchmark.plan import Plan, find_ours
 from maxvit.benchmark.run import benchmark
 from maxvit.benchmark.statistics import paired_ratio, spread
 from maxvit.benchmark.weights import fill
-from maxvit.export.onnx import export_onnx
+from maxvit.export.onnx import write_onnx
+from maxvit.export.options import ExportOptions
 from maxvit.inference.engines import FileEngine
 from maxvit.kernels.cpu import build, inference, training
 from maxvit.kernels.cpu.ctypes_calls import activation_code, call
@@ -151,7 +152,7 @@ def pytorch_runs(model: MaxViT, images: Tensor) -> Iterator[tuple[str, Run]]:
 def onnx_runs(model: MaxViT, images: Tensor, folder: Path) -> Iterator[tuple[str, Run]]:
     """Our graph, and what PyTorch's exporter makes of the same network, in ONNX Runtime."""
     size = (images.shape[2], images.shape[3])
-    export_onnx(model, folder / "ours.onnx", size)
+    write_onnx(model, folder / "ours.onnx", ExportOptions(image_size=size))
     engine = FileEngine(folder / "ours.onnx")
     yield "our graph, an image for each core", lambda: engine(images)
     session = engine.file._together

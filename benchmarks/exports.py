@@ -37,14 +37,14 @@ def one(job: str) -> dict[str, float]:
     variant, _, size = name.partition("@")
     torch.manual_seed(0)
     model = maxvit.create_model(f"maxvit_{variant}").eval()
-    form = maxvit.ExportOptions(image_size=read_size(size) if size else None)
-    if form.image_size and form.image_size[0] == form.image_size[1]:
-        model.set_image_size(form.image_size)
+    options = maxvit.ExportOptions(image_size=read_size(size) if size else None)
+    if options.image_size and options.image_size[0] == options.image_size[1]:
+        model.set_image_size(options.image_size)
     before = peak_bytes()  # of this process alone: what getrusage says begins with the parent's
     assert before is not None, "how much memory a process holds is asked as Linux answers"
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        done = maxvit.export_model(model, Path(folder) / f"model{ENDINGS[to]}", to, form, photographs())
+        done = maxvit.export_model(model, Path(folder) / f"model{ENDINGS[to]}", to, options, photographs())
         size_on_disk = sum(path.stat().st_size for path in Path(folder).iterdir())
     return {
         "weights": sum(t.numel() * t.element_size() for t in model.state_dict().values()),

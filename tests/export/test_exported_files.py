@@ -18,8 +18,8 @@ from maxvit.export import onnx as onnx_files
 from maxvit.export import quantize, torch_export
 from maxvit.export.quantize import quantized
 from maxvit.export.runtimes import in_onnxruntime, in_openvino
-from maxvit.inference import engines
 from maxvit.inference.engines import open_engine
+from maxvit.tasks import make_task
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -66,33 +66,33 @@ FORMS = [
 ]
 
 
-@pytest.mark.parametrize(("to", "form"), FORMS)
+@pytest.mark.parametrize(("to", "options"), FORMS)
 @pytest.mark.filterwarnings("ignore:::torch.export", "ignore:::copyreg")
-def test_every_form_is_compared_brings_its_metadata_and_is_run_by_its_engine(model, arrays, tmp_path, to, form):
+def test_every_form_is_compared_brings_its_metadata_and_is_run_by_its_engine(model, arrays, tmp_path, to, options):
     path = tmp_path / f"model{ENDINGS[to]}"
-    done = export_model(model, path, to, form, arrays)
+    done = export_model(model, path, to, options, arrays)
     found, beside = done.verification, [path.with_suffix(".bin")] if to == "openvino" else []
     assert sorted(tmp_path.iterdir()) == sorted([path, *beside])
     assert (found.random, found.real, done.path, done.beside) == (2, 4, path, beside[0] if beside else None)
     assert found.relative <= (found.allowed or 0.5)
-    assert found.allowed == {"fp32": 1e-4, "int8": None}.get(form.precision, found.allowed)
+    assert found.allowed == {"fp32": 1e-4, "int8": None}.get(options.precision, found.allowed)
     engine = open_engine(path)
-    spec = dataclasses.replace(PREPROCESSING, image_size=form.image_size or (64, 96))
+    spec = dataclasses.replace(PREPROCESSING, image_size=options.image_size or (64, 96))
     assert (engine.class_names, engine.preprocessing, engine.config) == (NAMES, spec, model.config)
-    assert engine.name.endswith(found.engine if form.precision == "fp32" else f"{found.engine}, {form.precision}")
+    assert engine.name.endswith(found.engine if options.precision == "fp32" else f"{found.engine}, {options.precision}")
     images = torch.stack([preprocess(spec, array) for array in arrays[5:40:7]])
     with torch.inference_mode():
         expected = model(images).softmax(-1)
-    tolerance = {"fp32": 1e-4, "fp16": 1e-2, "bf16": 0.1, "int8": 0.3}[form.precision]
+    tolerance = {"fp32": 1e-4, "fp16": 1e-2, "bf16": 0.1, "int8": 0.3}[options.precision]
     assert (engine(images).softmax(-1) - expected).abs().max() < tolerance
 
 
 def test_a_file_that_answers_otherwise_is_not_put_in_place(model, tmp_path, monkeypatch):
     path, write = tmp_path / "model.onnx", onnx_files.write_onnx
 
-    def wrong(network, temporary, form):
+    def wrong(network, temporary, options):
         other = maxvit.MaxViT(network.config, network.preprocessing, network.class_names).eval()
-        write(other, temporary, form)
+        write(other, temporary, options)
 
     path.write_text("the old one")
     monkeypatch.setattr(onnx_files, "write_onnx", wrong)
@@ -104,8 +104,8 @@ def test_a_file_that_answers_otherwise_is_not_put_in_place(model, tmp_path, monk
 def test_the_network_is_left_as_it_is(model, tmp_path):
     other = MaxViT(model.config, PREPROCESSING, NAMES).bfloat16().train()
     before = {name: t.clone() for name, t in other.state_dict().items()}
-    for form in (ExportOptions(from_pixels=True), ExportOptions(precision="bf16")):
-        export_model(other, tmp_path / "model.onnx", form=form)
+    for options in (ExportOptions(from_pixels=True), ExportOptions(precision="bf16")):
+        export_model(other, tmp_path / "model.onnx", options=options)
     assert other.training
     assert all(p.requires_grad for p in other.parameters())
     assert all(t.equal(before[name]) for name, t in other.state_dict().items())
@@ -129,7 +129,7 @@ def test_agreement_of_int8_is_that_of_the_runtime_that_the_file_is_for(model, ar
 
 
 @pytest.mark.parametrize(
-    ("to", "name", "form", "sentence"),
+    ("to", "name", "options", "sentence"),
     [
         ("onnx", "model.pt2", ExportOptions(), r"unknown ending '\.pt2': known are \.onnx"),
         ("tflite", "model.tflite", ExportOptions(), "unknown format 'tflite'"),
@@ -151,9 +151,9 @@ def test_agreement_of_int8_is_that_of_the_runtime_that_the_file_is_for(model, ar
         ("onnx", "model.onnx", ExportOptions(precision="int8"), "0 images were given to calibrate on"),
     ],
 )
-def test_what_a_format_cannot_do_is_refused_before_any_work(model, tmp_path, to, name, form, sentence):
+def test_what_a_format_cannot_do_is_refused_before_any_work(model, tmp_path, to, name, options, sentence):
     with pytest.raises(MaxViTError, match=sentence):
-        export_model(model, tmp_path / name, to, form)
+        export_model(model, tmp_path / name, to, options)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -179,12 +179,14 @@ def test_networks_that_do_not_fit_a_form_are_refused(model, tmp_path):
         export_model(maxvit.optimize(model), tmp_path / "model.pt2", "torch")
     headless = MaxViT(dataclasses.replace(model.config, num_classes=0))
     with pytest.raises(MaxViTError, match="the network has no classifier, and pixels"):
-        export_model(headless, tmp_path / "model.onnx", form=ExportOptions(from_pixels=True))
+        export_model(headless, tmp_path / "model.onnx", options=ExportOptions(from_pixels=True))
     five = MaxViT(dataclasses.replace(model.config, in_channels=5))
     with pytest.raises(MaxViTError, match="the network has 5 channels, and pixels"):
-        export_model(five, tmp_path / "model.onnx", form=ExportOptions(from_pixels=True))
+        export_model(five, tmp_path / "model.onnx", options=ExportOptions(from_pixels=True))
     aspect = MaxViT(model.config, Preprocessing(image_size=(64, 96), fit="aspect"))
-    with pytest.raises(MaxViTError, match="keep their shapes, and a file for one size takes one: use any_size"):
+    with pytest.raises(
+        MaxViTError, match="keep their shapes, and a file for one size takes one: export it for any size"
+    ):
         export_model(aspect, tmp_path / "model.onnx")
 
 
@@ -326,23 +328,24 @@ def test_pixels_of_a_multi_label_network_become_sigmoids_and_its_file_says_so(mo
     with torch.inference_mode():
         expected = 1 / (1 + (-model(images)).exp())
     pixels = denormalise(PREPROCESSING, images)
-    torch.testing.assert_close(engine.file(pixels), expected, atol=1e-4, rtol=0)
+    torch.testing.assert_close(engine.file(pixels)[0], expected, atol=1e-4, rtol=0)
     torch.testing.assert_close(engine(images).sigmoid(), expected, atol=1e-4, rtol=0)
 
 
 def test_a_program_of_a_multi_label_network_gives_sigmoids(model, arrays):
     images = torch.stack([preprocess(PREPROCESSING, array) for array in arrays[5:7]])
     with torch.inference_mode():
-        found = torch_export._Whole(several(model), ExportOptions(from_pixels=True))(denormalise(PREPROCESSING, images))
+        module = torch_export.graph_of(several(model), ExportOptions(from_pixels=True)).module
+        found = torch_export._FromPixels(module, PREPROCESSING)(denormalise(PREPROCESSING, images))
         torch.testing.assert_close(found, 1 / (1 + (-model(images)).exp()), atol=1e-4, rtol=0)
 
 
 def test_probabilities_that_are_0_or_1_still_have_logits():
-    config = MaxViTConfig(multi_label=True)
+    task = make_task({"name": "classification", "loss": "sigmoid"})
     given = torch.tensor([[0.0, 1.0, 0.25]])
-    logits = engines._logits(given, config)
+    logits = task.from_export([given], from_pixels=True)
     assert logits.isfinite().all()
-    torch.testing.assert_close(config.probabilities(logits), given)
+    torch.testing.assert_close(task.probabilities(logits), given)
 
 
 def test_int8_of_a_multi_label_network_is_judged_by_all_that_is_answered():

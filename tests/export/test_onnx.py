@@ -9,7 +9,8 @@ from torch import nn
 
 from maxvit import MaxViT, MaxViTConfig
 from maxvit.config import TORCHVISION
-from maxvit.export.onnx import export_onnx
+from maxvit.export.onnx import write_onnx
+from maxvit.export.options import ExportOptions
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -52,7 +53,7 @@ def agree(path, model, *shape):
 )
 def test_onnx_runtime_answers_as_the_network(tmp_path, changes, size):
     model, path = trained(dataclasses.replace(CONFIG, **changes)), tmp_path / "model.onnx"
-    export_onnx(model, path, size)
+    write_onnx(model, path, ExportOptions(image_size=size))
     onnx.checker.check_model(path, full_check=True)
     for number in (1, 3):
         agree(path, model, number, 3, *size)
@@ -63,7 +64,7 @@ def test_onnx_runtime_answers_as_the_network(tmp_path, changes, size):
 @pytest.mark.filterwarnings("ignore:::onnxscript", "ignore:::copyreg")
 def test_one_file_for_any_size_answers_as_the_network(tmp_path):
     model, path = trained(CONFIG), tmp_path / "model.onnx"
-    export_onnx(model, path, any_size=True)
+    write_onnx(model, path, ExportOptions(any_size=True))
     onnx.checker.check_model(path, full_check=True)
     for shape in [(2, 3, 64, 96), (1, 3, 33, 33), (3, 3, 37, 101), (1, 3, 211, 33)]:
         agree(path, model, *shape)
@@ -71,13 +72,13 @@ def test_one_file_for_any_size_answers_as_the_network(tmp_path):
 
 
 def test_a_file_for_one_image_says_so(tmp_path):
-    export_onnx(trained(CONFIG), tmp_path / "model.onnx", any_batch=False)
+    write_onnx(trained(CONFIG), tmp_path / "model.onnx", ExportOptions(batch=1))
     (images,) = onnx.load(tmp_path / "model.onnx").graph.input
     assert [d.dim_value for d in images.type.tensor_type.shape.dim] == [1, 3, 64, 96]
 
 
 def test_the_runtime_is_left_no_batch_norm_no_split_and_two_transposes_a_block(tmp_path):
-    export_onnx(trained(CONFIG), tmp_path / "model.onnx")
+    write_onnx(trained(CONFIG), tmp_path / "model.onnx", ExportOptions())
     ops = [node.op_type for node in onnx.load(tmp_path / "model.onnx").graph.node]
     assert not {"BatchNormalization", "Split", "Softmax"} & set(ops)
     blocks, same = 5, 1  # the last map is one grid: its tokens stand in order
@@ -87,7 +88,7 @@ def test_the_runtime_is_left_no_batch_norm_no_split_and_two_transposes_a_block(t
 def test_metadata_are_those_of_a_checkpoint(tmp_path):
     model = trained(CONFIG)
     model.provenance = {"data": "photos"}
-    export_onnx(model, tmp_path / "model.onnx")
+    write_onnx(model, tmp_path / "model.onnx", ExportOptions())
     written = {p.key: json.loads(p.value) for p in onnx.load(tmp_path / "model.onnx").metadata_props}
     assert written == {**json.loads(json.dumps(model.metadata())), "precision": "fp32"}
 
@@ -95,6 +96,6 @@ def test_metadata_are_those_of_a_checkpoint(tmp_path):
 def test_the_network_is_left_as_it_is(tmp_path):
     model = trained(CONFIG).bfloat16().train()
     before = {name: t.clone() for name, t in model.state_dict().items()}
-    export_onnx(model, tmp_path / "model.onnx")
+    write_onnx(model, tmp_path / "model.onnx", ExportOptions())
     assert model.training
     assert all(torch.equal(t, before[name]) for name, t in model.state_dict().items())

@@ -15,10 +15,21 @@ onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
 from maxvit.export import quantize  # noqa: E402
-from maxvit.export.quantize import quantize_onnx  # noqa: E402
+from maxvit.export.options import ExportOptions  # noqa: E402
+from maxvit.export.quantize import quantized  # noqa: E402
 from maxvit.inference.engines import FileEngine  # noqa: E402
 
 PRODUCTS = 4 * (1 + 2 * 4)  # MBConv's project; qkv, proj and two of the feed-forward network, twice
+
+
+INT8 = ExportOptions(precision="int8")
+
+
+def write(path, *arguments):
+    """Write what is quantised, and say what that did."""
+    made, done = quantized(*arguments)
+    path.write_bytes(made.SerializeToString())
+    return done
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +70,7 @@ def test_two_products_of_bytes_never_saturate_16_bits():
 
 
 def test_the_file_answers_nearly_as_the_network_and_says_how_nearly(model, images, tmp_path):
-    done = quantize_onnx(model, tmp_path / "model.onnx", images)
+    done = write(tmp_path / "model.onnx", model, INT8, images, 0.99)
     assert (done.judged_on, done.calibrated_on, len(done.damage)) == (20, 20, PRODUCTS)
     assert done.agreement >= 0.99
     onnx.checker.check_model(tmp_path / "model.onnx", full_check=True)
@@ -75,7 +86,7 @@ def test_the_file_answers_nearly_as_the_network_and_says_how_nearly(model, image
 
 
 def test_all_products_but_those_kept_are_in_8_bits(model, images, tmp_path):
-    done = quantize_onnx(model, tmp_path / "model.onnx", images)
+    done = write(tmp_path / "model.onnx", model, INT8, images, 0.99)
     ops = [node.op_type for node in onnx.load(tmp_path / "model.onnx").graph.node]
     q_k_and_v = 2 * sum(name.endswith("qkv") for name in done.damage if name not in done.kept)
     assert ops.count("MatMulIntegerToFloat") == PRODUCTS - len(done.kept) + q_k_and_v
@@ -103,7 +114,7 @@ def test_the_damage_of_a_product_is_that_of_its_output_alone(model, images):
 def test_the_most_damaged_go_back_to_fp32_until_enough_answers_agree(model, images, tmp_path, monkeypatch):
     shares = iter([0.5, 0.9, 0.97])
     monkeypatch.setattr(quantize, "_agreement", lambda *_: next(shares))
-    done = quantize_onnx(model, tmp_path / "model.onnx", images, agreement=0.95)
+    done = write(tmp_path / "model.onnx", model, INT8, images, 0.95)
     assert (done.agreement, len(done.kept)) == (0.97, 2 * (PRODUCTS // 16))
     least_kept = min(done.damage[name] for name in done.kept)
     assert all(done.damage[name] <= least_kept for name in done.damage if name not in done.kept)
@@ -111,7 +122,7 @@ def test_the_most_damaged_go_back_to_fp32_until_enough_answers_agree(model, imag
 
 def test_where_nothing_agrees_everything_stays_in_fp32(model, images, tmp_path, monkeypatch):
     monkeypatch.setattr(quantize, "_agreement", lambda *_: 0.5)
-    done = quantize_onnx(model, tmp_path / "model.onnx", images)
+    done = write(tmp_path / "model.onnx", model, INT8, images, 0.99)
     assert len(done.kept) == PRODUCTS
     assert {n.domain for n in onnx.load(tmp_path / "model.onnx").graph.node} == {""}
 
@@ -122,5 +133,5 @@ def test_where_nothing_agrees_everything_stays_in_fp32(model, images, tmp_path, 
 )
 def test_what_cannot_be_done_is_refused(model, images, tmp_path, number, agreement, sentence):
     with pytest.raises(MaxViTError, match=sentence):
-        quantize_onnx(model, tmp_path / "model.onnx", images[:number], agreement)
+        write(tmp_path / "model.onnx", model, INT8, images[:number], agreement)
     assert list(tmp_path.iterdir()) == []

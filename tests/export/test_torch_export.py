@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from maxvit import MaxViT, MaxViTConfig
-from maxvit.export.torch_export import export_program
+from maxvit import MaxViT, MaxViTConfig, Preprocessing
+from maxvit.export.options import ExportOptions
+from maxvit.export.torch_export import trace
 
 CONFIG = MaxViTConfig(
     stem_channels=4, channels=(8, 8, 8, 8), depths=(1, 1, 1, 1), head_dim=4, window_size=(3, 2), grid_size=(2, 3),
@@ -15,7 +16,7 @@ CONFIG = MaxViTConfig(
 @pytest.fixture(scope="module")
 def model():
     torch.manual_seed(0)
-    return MaxViT(CONFIG).eval()
+    return MaxViT(CONFIG, Preprocessing(image_size=(64, 96))).eval()
 
 
 def agree(program, model, *shape):
@@ -25,7 +26,7 @@ def agree(program, model, *shape):
 
 
 def test_fixed_size_takes_any_number_of_images(model):
-    program = export_program(model).module()
+    program = trace(model, ExportOptions()).module()
     for number in (1, 2, 5):
         agree(program, model, number, 3, 64, 96)
 
@@ -34,7 +35,7 @@ def test_fixed_size_takes_any_number_of_images(model):
 def any_size(model):
     """Exported from training mode, with the tensors of the network as they were before."""
     before = {name: t.clone() for name, t in model.state_dict().items()}
-    program = export_program(model.train(), any_batch=True, any_size=True).module()
+    program = trace(model.train(), ExportOptions(any_size=True)).module()
     was_training = model.training
     model.eval()
     return program, before, was_training

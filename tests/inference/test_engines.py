@@ -12,7 +12,8 @@ import maxvit
 from maxvit import MaxViT, MaxViTConfig, MaxViTError, Preprocessing
 from maxvit.data.dataset import LabelledImages
 from maxvit.export import runtimes
-from maxvit.export.onnx import export_onnx
+from maxvit.export.onnx import write_onnx
+from maxvit.export.options import ExportOptions
 from maxvit.inference.engines import FileEngine, TorchEngine, open_engine, open_sizes
 from maxvit.inference.evaluate import evaluate_sizes
 from maxvit.kernels.optimize import optimize
@@ -47,7 +48,7 @@ def checkpoint(model, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def onnx_file(model, checkpoint):
-    export_onnx(model, checkpoint.with_suffix(".onnx"))
+    write_onnx(model, checkpoint.with_suffix(".onnx"), ExportOptions())
     return checkpoint.with_suffix(".onnx")
 
 
@@ -97,7 +98,7 @@ def test_a_batch_is_shared_out_among_the_cores_in_parts_that_fit_a_cache(onnx_fi
 
 def test_a_file_for_one_image_answers_several(model, tmp_path, threads):
     threads(3)
-    export_onnx(model, tmp_path / "one.onnx", any_batch=False)
+    write_onnx(model, tmp_path / "one.onnx", ExportOptions(batch=1))
     for number in (1, 2, 5):
         agree(FileEngine(tmp_path / "one.onnx"), model, number)
 
@@ -109,7 +110,7 @@ def test_the_onnx_file_brings_names_preprocessing_and_configuration(model, onnx_
 
 
 def test_preprocessing_follows_the_size_that_is_exported(model, tmp_path):
-    export_onnx(model, tmp_path / "model.onnx", image_size=(32, 41))
+    write_onnx(model, tmp_path / "model.onnx", ExportOptions(image_size=(32, 41)))
     engine = FileEngine(tmp_path / "model.onnx")
     assert engine.preprocessing.image_size == (32, 41)
     agree(engine, model, 2, (32, 41))
@@ -123,7 +124,7 @@ def test_the_file_decides_the_engine(checkpoint, onnx_file):
 
 def test_a_network_in_memory_runs_as_it_is_and_keeps_its_mode(model):
     engine = open_engine(model)
-    assert engine.model is model
+    assert engine.network is model
     model.train()
     agree_with = model.stem.norm.running_mean.clone()
     engine(torch.randn(2, 3, 64, 96))
@@ -132,17 +133,16 @@ def test_a_network_in_memory_runs_as_it_is_and_keeps_its_mode(model):
     model.eval()
 
 
-def test_predictor_and_evaluate_answer_alike_with_every_engine(model, checkpoint, onnx_file):
+def test_predictor_and_evaluate_give_the_same_with_every_engine(model, checkpoint, onnx_file):
     random = np.random.default_rng(0)
     arrays = [random.integers(0, 20 + 33 * i, (70, 101, 3), dtype=np.uint8) for i in range(7)]
     labelled = LabelledImages(arrays, [0, 1, 2, 0, 1, 2, 0], NAMES, [str(i) for i in range(7)])
-    wanted, figures = maxvit.Predictor(model)(arrays), maxvit.evaluate(model, labelled)
+    wanted, metrics = maxvit.Predictor(model)(arrays), maxvit.evaluate(model, labelled).metrics
     for path in (checkpoint, onnx_file):
-        for answer, right in zip(maxvit.Predictor(path)(arrays), wanted, strict=True):
-            assert [name for name, _ in answer.classes] == [name for name, _ in right.classes]
-            np.testing.assert_allclose([p for _, p in answer.classes], [p for _, p in right.classes], rtol=1e-4)
-        found = maxvit.evaluate(open_engine(path), labelled, batch_size=3)
-        np.testing.assert_allclose(found.probabilities, figures.probabilities, rtol=1e-4)
+        for prediction, right in zip(maxvit.Predictor(path)(arrays), wanted, strict=True):
+            torch.testing.assert_close(prediction.value, right.value, rtol=1e-4, atol=1e-6)
+        found = maxvit.evaluate(open_engine(path), labelled, batch_size=3).metrics
+        assert found == pytest.approx(metrics, rel=1e-4)
 
 
 def test_a_checkpoint_is_exported_once_and_that_is_said(model, checkpoint, cache):
@@ -166,14 +166,14 @@ def test_another_checkpoint_or_exporter_is_another_file(model, checkpoint, cache
     other.save(tmp_path / "model.safetensors")
     for path in (checkpoint, tmp_path / "model.safetensors"):
         open_engine(path, "onnxruntime")
-    monkeypatch.setattr("maxvit.inference.cache._exporter", lambda: "newer")
+    monkeypatch.setattr("maxvit.inference.cache._exporter", lambda *_: "newer")
     open_engine(checkpoint, "onnxruntime")
     assert len(list(cache.iterdir())) == 3
 
 
 @pytest.mark.parametrize(
     ("size", "sentence"),
-    [((64, 64), "images are 3 x 64 x 64, and .* is for 3 x 64 x 96: resize them, or export anew")],
+    [((64, 64), "images are 3 x 64 x 64, and .* is for 3 x 64 x 96: resize them, or export it again")],
 )
 def test_images_of_another_size_are_refused(onnx_file, size, sentence):
     with pytest.raises(MaxViTError, match=sentence):
@@ -219,7 +219,7 @@ def test_engines_that_do_not_fit_the_file_are_refused(model, onnx_file, checkpoi
 def test_images_that_keep_their_shapes_are_refused_by_a_file_for_one(model, cache, tmp_path):
     aspect = MaxViT(model.config, Preprocessing(image_size=(64, 96), fit="aspect"))
     aspect.save(tmp_path / "aspect.safetensors")
-    with pytest.raises(MaxViTError, match="keep their shapes, and an ONNX file takes one: use --engine torch"):
+    with pytest.raises(MaxViTError, match="keep their shapes, and a file for one size takes one: export it"):
         open_engine(tmp_path / "aspect.safetensors", "onnxruntime")
 
 
@@ -288,14 +288,16 @@ def test_mirror_images_are_answered_alike_by_every_engine(model, onnx_file):
     arrays = [np.random.default_rng(i).integers(0, 256, (71, 103, 3), dtype=np.uint8) for i in range(3)]
     labelled = LabelledImages(arrays, [0, 1, 2], NAMES, ["a", "b", "c"])
     wanted, found = (maxvit.evaluate(engine, labelled, tta="flip") for engine in (model, open_engine(onnx_file)))
-    np.testing.assert_allclose(found.probabilities, wanted.probabilities, rtol=1e-3, atol=1e-5)
+    assert found.metrics == pytest.approx(wanted.metrics, rel=1e-3)
 
 
 def test_embeddings_are_what_the_classifier_sees(model, checkpoint, onnx_file):
     images = torch.randn(3, 3, 64, 96)
     for engine in (open_engine(model), open_engine(checkpoint)):
+        outputs, embeddings = engine.with_embeddings(images)
         with torch.inference_mode():
-            logits = model.head.classifier(engine.embed(images))
-        torch.testing.assert_close(logits, engine(images), rtol=1e-4, atol=1e-5)
-    with pytest.raises(MaxViTError, match=r"model\.onnx gives class scores alone: take the checkpoint"):
-        open_engine(onnx_file).embed(images)
+            logits = model.head.classifier(embeddings)
+        torch.testing.assert_close(logits, outputs, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(outputs, engine(images), rtol=1e-4, atol=1e-5)
+    with pytest.raises(MaxViTError, match=r"model\.onnx gives no embeddings: use the checkpoint"):
+        open_engine(onnx_file).with_embeddings(images)

@@ -15,7 +15,7 @@ from maxvit.config import OFFICIAL, TORCHVISION, Arithmetic
 from maxvit.data.builtin import load_digits
 from maxvit.data.transforms import preprocess
 from maxvit.explain.attention_maps import attention_maps
-from maxvit.export.onnx import export_onnx
+from maxvit.export.export import export_model
 from maxvit.kernels.cpu import build, inference, packing
 from maxvit.kernels.folding import fold_batch_norms
 from maxvit.training.recipe import load_recipe
@@ -294,7 +294,7 @@ def test_each_part_of_the_original_keeps_its_mode(backend):
 
 def test_what_is_optimised_is_not_optimised_again(backend, tmp_path):
     fast = optimize(make(), backend=backend)
-    for use in (optimize, lambda network: export_onnx(network, tmp_path / "fast.onnx")):
+    for use in (optimize, lambda network: export_model(network, tmp_path / "fast.onnx")):
         with pytest.raises(MaxViTError, match="is optimised already: optimise or export the original"):
             use(fast)
     with pytest.warns(UserWarning, match="it is optimised, and can only compute"):

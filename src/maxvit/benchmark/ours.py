@@ -49,18 +49,21 @@ def _accelerated(job: Job) -> MaxViT:
 
 
 def _export(job: Job) -> None:
-    from maxvit.export.onnx import export_onnx
+    from maxvit.export.onnx import write_onnx
+    from maxvit.export.options import ExportOptions
 
-    export_onnx(plain(job), job.file, job.image_size, any_batch=job.batch > 1)
+    write_onnx(plain(job), job.file, ExportOptions(image_size=job.image_size, batch=None if job.batch > 1 else 1))
 
 
 def _export_int8(job: Job) -> None:
     """With ranges from noise: good for the speed, and no word on the answers."""
-    from maxvit.export.quantize import FEWEST, quantize_onnx
+    from maxvit.export.options import ExportOptions
+    from maxvit.export.quantize import FEWEST, quantized
 
     random = np.random.default_rng(0)
     images = [random.integers(0, 256, (*job.image_size, 3), np.uint8) for _ in range(FEWEST)]
-    quantize_onnx(plain(job), job.file, images, agreement=0)
+    made, _ = quantized(plain(job), ExportOptions(precision="int8"), images, agreement=0)
+    job.file.write_bytes(made.SerializeToString())
 
 
 def _onnxruntime(job: Job) -> Engine:

@@ -7,33 +7,29 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from maxvit.cli.answers import open_task
+from maxvit.cli.console import read_size
 from maxvit.cli.errors import complain
-from maxvit.cli.sizes import read_size
+from maxvit.cli.task_options import Settings, TaskName, check_task, read_settings
 
 if TYPE_CHECKING:
     from maxvit.data.images import ImageLike
     from maxvit.export.export import Exported
-    from maxvit.model import MaxViT
+    from maxvit.tasks.network import Network
 
-MOST = 512  # images to calibrate on and to judge by
+MOST = 512  # images to calibrate and to compare on
 
 
 def export(
-    checkpoint: Annotated[Path, typer.Argument(help="What maxvit.load_model reads: a file, or the folder of a run.")],
+    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint of any task: a file, or the folder of a run.")],
     out: Annotated[
         Path | None, typer.Option(help="The file to write. Default: the checkpoint's name with .onnx, .pt2 or .xml.")
     ] = None,
     to: Annotated[str, typer.Option(help="The format: onnx, torch (torch.export) or openvino.")] = "onnx",
-    precision: Annotated[str, typer.Option(help="fp32, fp16, bf16 or int8.")] = "fp32",
-    int8: Annotated[bool, typer.Option("--int8", help="The same as --precision int8.")] = False,
+    precision: Annotated[str, typer.Option(help="fp32, fp16, bf16 or int8 (classifiers).")] = "fp32",
     images: Annotated[
         Path | None,
         typer.Option(
-            "--images",
-            "--calibrate",
-            metavar="FOLDER",
-            help="Real images to compare on; for int8 some hundred, to calibrate (digits need none).",
+            metavar="FOLDER", help="Real images to compare on; for int8 some hundred, to calibrate (digits need none)."
         ),
     ] = None,
     size: Annotated[
@@ -43,39 +39,40 @@ def export(
         bool, typer.Option("--scale-windows", help="Windows of ceil(side / 32) at --size.")
     ] = False,
     any_size: Annotated[
-        bool, typer.Option("--any-size", help="Any size from 33 pixels up: slower, and minutes to make.")
+        bool, typer.Option("--any-size", help="Any size from 33 pixels up (classifiers): slower, and minutes to make.")
     ] = False,
     batch: Annotated[int | None, typer.Option(min=1, help="Images at once. Default: any; detectors: 1.")] = None,
-    pixels: Annotated[bool, typer.Option("--pixels", help="Pixels in (B, H, W, 3) uint8, probabilities out.")] = False,
+    pixels: Annotated[
+        bool, typer.Option("--pixels", help="Pixels in (B, H, W, 3) uint8; a classifier gives probabilities.")
+    ] = False,
     opset: Annotated[
-        int | None, typer.Option(help="ONNX operators of this set, 17 to 23, as TensorRT takes them.")
+        int | None, typer.Option(help="ONNX operators of this set, 17 to 23, as TensorRT takes them (classifiers).")
     ] = None,
-    task: Annotated[str | None, typer.Option(help="Needed where the task is a module of yours.")] = None,
+    task: TaskName = None,
+    settings: Settings = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
     """Write a network as a file for other programs, compared with PyTorch before it is put in place.
 
-    The file brings classes and preprocessing; a classifier's is run by maxvit predict FILE IMAGE.
+    The file brings task, classes and preprocessing, and is run by maxvit predict FILE IMAGE.
     """
     from maxvit.config import check_known
-    from maxvit.create import load_model
     from maxvit.errors import MaxViTError
     from maxvit.export.export import ENDINGS, Format, export_model
     from maxvit.export.options import ExportOptions, Precision
-    from maxvit.export.task import export_task
     from maxvit.storage import weights_of
+    from maxvit.tasks import load_network, make_task, task_for
+    from maxvit.tasks.network import backbone_of
 
     check_known("format", [to], ENDINGS)
-    if int8 and precision not in ("fp32", "int8"):
-        raise MaxViTError(f"--int8 and --precision {precision} were given: choose one of them")
     if scale_windows and size is None:
         raise MaxViTError("--scale-windows is for --size, which was not given: add it, or leave --scale-windows out")
-    form = ExportOptions(
+    options = ExportOptions(
         image_size=read_size(size) if size else None,
         batch=batch,
         any_size=any_size,
-        precision=cast("Precision", "int8" if int8 else precision),
+        precision=cast("Precision", precision),
         from_pixels=pixels,
         opset=opset,
     )
@@ -85,24 +82,23 @@ def export(
             raise MaxViTError(f"{target} is the checkpoint, and would be written over: choose another name with --out")
         if target.exists() and not force:
             raise MaxViTError(f"{target} exists already: choose another name with --out, or replace it with --force")
-    if (network := open_task(checkpoint, task, None)) is not None:
-        if form != ExportOptions(image_size=form.image_size, batch=form.batch) or scale_windows or images:
-            raise MaxViTError(
-                "files of other tasks than classification take --to, --size and --batch: leave the rest out"
-            )
-        done = export_task(network, path, cast("Format", to), form.image_size, batch)
-        typer.echo(json.dumps(_as_dict(done))) if as_json else _print(done)
-        return
-    model = load_model(checkpoint, image_size=form.image_size if scale_windows else None)
-    chosen = _images(model, checkpoint, images, form.precision == "int8")
-    done = export_model(model, path, cast("Format", to), form, chosen)
+    values = read_settings(task, settings)
+    network = load_network(checkpoint, values)
+    found = task_for(network)
+    check_task(found, task, checkpoint)
+    if make_task({**found.settings.model_dump(), **values}, imports=False).settings != found.settings:
+        raise MaxViTError(f"{', '.join(values)} is no part of an exported file: give --set to the command that runs it")
+    if scale_windows and options.image_size:
+        backbone_of(network).set_image_size(options.image_size)
+    chosen = _images(network, checkpoint, images, options.precision == "int8")
+    done = export_model(network, path, cast("Format", to), options, chosen)
     if as_json:
         typer.echo(json.dumps(_as_dict(done)))
     else:
         _print(done)
 
 
-def _images(model: "MaxViT", checkpoint: Path, folder: Path | None, int8: bool) -> "list[ImageLike]":
+def _images(network: "Network", checkpoint: Path, folder: Path | None, int8: bool) -> "list[ImageLike]":
     """Spread over what there is: the folder; for int8 digits; else two photographs."""
     from maxvit.data.describing import describe_images
     from maxvit.data.finding import find_images, say_passed_over
@@ -121,7 +117,7 @@ def _images(model: "MaxViT", checkpoint: Path, folder: Path | None, int8: bool) 
         from maxvit.data.builtin import load_digits
 
         digits = load_digits().train
-        if model.class_names != digits.class_names:
+        if network.class_names != digits.class_names:
             raise MaxViTError(f"{checkpoint} knows other classes than digits: give images of its kind with --images")
         found = list(digits.sources)
     else:
@@ -137,6 +133,7 @@ def _as_dict(done: "Exported") -> dict[str, Any]:
         "beside": str(done.beside) if done.beside else None,
         "verification": dataclasses.asdict(done.verification),
         "quantization": dataclasses.asdict(quantization) if quantization else None,
+        "squeezes": done.squeezes,
     }
 
 
@@ -149,4 +146,8 @@ def _print(done: "Exported") -> None:
         f"largest difference from PyTorch {found.largest:.1e} (relative {found.relative:.1e}) on {found.random} random "
         f"and {found.real} real images, in {found.engine}"
     )
+    if done.squeezes:
+        typer.echo(
+            "its images are squeezed to one size, and keep their shapes in PyTorch: evaluate it before it is used"
+        )
     typer.echo(f"wrote {done.path}" + (f" and {done.beside}" if done.beside else ""))

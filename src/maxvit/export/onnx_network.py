@@ -37,13 +37,13 @@ from maxvit.model import Head, MaxViT, MaxViTBlock
 
 
 def deployed(
-    model: MaxViT, form: ExportOptions, int8: Mapping[str, Range] | None = None, data: BinaryIO | None = None
+    model: MaxViT, options: ExportOptions, int8: Mapping[str, Range] | None = None, data: BinaryIO | None = None
 ) -> ModelProto:
     """Write the network as an ONNX model.
 
     Args:
         model: It is left as it is.
-        form: What goes in and comes out, for one size of images.
+        options: What goes in and comes out, for one size of images.
         int8: The products of matrices to compute in 8 bits, by the names of their modules: the range of their inputs.
         data: Where large weights are written to as they come; None: they are part of the model.
 
@@ -51,22 +51,22 @@ def deployed(
         MaxViTError: If a part of the network was changed, see `check_unchanged`.
     """
     check_unchanged(model)
-    size, batch = form.size(model), form.batch or "batch"
-    network = _Writer(form, int8 or {}, data)
+    size, batch = options.size(model), options.batch or "batch"
+    network = _Writer(options, int8 or {}, data)
     graph = network.graph
     with torch.no_grad():
-        images = network.normalise(model.preprocessing) if form.from_pixels else form.input
-        images = images if form.dtype == torch.float32 else graph.cast(images, form.dtype)
+        images = network.normalise(model.preprocessing) if options.from_pixels else options.input
+        images = images if options.dtype == torch.float32 else graph.cast(images, options.dtype)
         result = network.write(fold_batch_norms(model, share_weights=True).float().cpu(), size, images)
-        result = result if form.dtype == torch.float32 else graph.cast(result, torch.float32)
-        if form.from_pixels:  # `MaxViTConfig.probabilities`
+        result = result if options.dtype == torch.float32 else graph.cast(result, torch.float32)
+        if options.from_pixels:  # `MaxViTConfig.probabilities`
             multi_label = model.config.multi_label
             result = graph.add("Sigmoid", result) if multi_label else graph.add("Softmax", result, axis=-1)
     width = model.config.num_classes or model.config.channels[-1]
-    shape = (batch, *size, 3) if form.from_pixels else (batch, model.config.in_channels, *size)
-    given = Value(form.input, shape, torch.uint8 if form.from_pixels else torch.float32)
-    wanted = Value(form.output, (batch, width), torch.float32)
-    return graph.finish(given, result, wanted, description(model, form))
+    shape = (batch, *size, 3) if options.from_pixels else (batch, model.config.in_channels, *size)
+    given = Value(options.input, shape, torch.uint8 if options.from_pixels else torch.float32)
+    wanted = Value("probabilities" if options.from_pixels else "logits", (batch, width), torch.float32)
+    return graph.finish(given, result, wanted, description(model, options))
 
 
 def check_unchanged(model: MaxViT) -> None:
@@ -83,9 +83,9 @@ def check_unchanged(model: MaxViT) -> None:
 class _Writer:
     """Walks through the network. A method adds one of its modules, and returns the name of what comes out."""
 
-    def __init__(self, form: ExportOptions, int8: Mapping[str, Range], data: BinaryIO | None) -> None:
-        self.graph, self.int8 = Graph(form.opset or OPSETS[1], form.dtype, data), int8
-        self.standard = form.opset is not None
+    def __init__(self, options: ExportOptions, int8: Mapping[str, Range], data: BinaryIO | None) -> None:
+        self.graph, self.int8 = Graph(options.opset or OPSETS[1], options.dtype, data), int8
+        self.standard = options.opset is not None
         self.quantized: dict[str, tuple[str, str, str]] = {}  # by value: itself in 8 bits, its scale and zero
         self.through: dict[str, str] = {}  # by value: its rows as 8 bits see them
         self.hw: Size = (0, 0)  # sides of the map at hand

@@ -9,26 +9,26 @@ from maxvit.export.options import ExportOptions
 SECTION = "maxvit"  # of the file's rt_info, where its metadata are
 
 
-def check_openvino(form: ExportOptions) -> None:
-    """Raises `MaxViTError` where the package is missing, or the form is none of OpenVINO's."""
+def check_openvino(options: ExportOptions) -> None:
+    """Raises `MaxViTError` where the package is missing, or OpenVINO's files cannot be so."""
     try:
         import openvino  # noqa: F401
     except ImportError as error:
         raise MaxViTError("export to OpenVINO needs openvino: pip install 'maxvit[openvino]'") from error
-    if form.precision == "bf16":
+    if options.precision == "bf16":
         raise MaxViTError("OpenVINO chooses bf16 when it runs (INFERENCE_PRECISION_HINT): export in fp32 or fp16")
-    if form.opset is not None:
+    if options.opset is not None:
         raise MaxViTError("opset is of ONNX, and OpenVINO's files have operators of their own: leave it out")
 
 
 def write_openvino(
-    path: Path, form: ExportOptions, metadata: dict[str, str], write_graph: Callable[[Path], object]
+    path: Path, options: ExportOptions, metadata: dict[str, str], write_graph: Callable[[Path], object]
 ) -> None:
-    """Write a `.xml` file, and a `.bin` file beside it.
+    """Write a `.xml` file, and a `.bin` file next to it.
 
     Args:
         path: Of the `.xml` file, in a folder for what is temporary.
-        form: What goes in and comes out. "fp16": weights take 2 bytes; what is computed in fp16 the device decides.
+        options: What goes in and comes out. "fp16": weights take 2 bytes; what is computed in fp16 the device decides.
         metadata: Texts that the file says of itself.
         write_graph: Called with the path of an ONNX file to write, which is read and left there.
     """
@@ -39,4 +39,4 @@ def write_openvino(
     model = openvino.Core().read_model(graph)
     for key, text in metadata.items():
         model.set_rt_info(text, [SECTION, key])
-    openvino.save_model(model, path, compress_to_fp16=form.precision == "fp16")
+    openvino.save_model(model, path, compress_to_fp16=options.precision == "fp16")

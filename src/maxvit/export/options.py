@@ -10,6 +10,8 @@ from maxvit.config import Preprocessing, Size, check_known
 from maxvit.errors import MaxViTError
 from maxvit.kernels.folding import is_optimized
 from maxvit.model import MaxViT
+from maxvit.tasks import task_for
+from maxvit.tasks.network import Network, backbone_of
 
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16, "int8": torch.float32}
@@ -26,11 +28,11 @@ class ExportOptions:
         image_size: (height, width) of the images; None: that of the network's preprocessing.
         batch: Images at once; None: any number.
         any_size: It takes any height and width from 33 up instead; slower, and slow to make.
-        precision: "fp32", "fp16" or "bf16": of weights and computation, in and out is float32 always. "int8": products
-            of matrices in 8 bits, the rest in fp32.
-        from_pixels: Pixels (B, H, W, 3) uint8 in, probabilities out (softmax; of a multi-label network sigmoid); else
-            preprocessed images (B, C, H, W) in, logits out. Resizing is not part of either: the preprocessing in the
-            file says how it is done.
+        precision: "fp32", "fp16" or "bf16": of weights and computation, in and out is float32 always; a task's own
+            head computes in fp32. "int8": products of matrices in 8 bits, the rest in fp32.
+        from_pixels: Pixels (B, H, W, 3) uint8 in, and out what the task gives: of a classifier probabilities (softmax,
+            multi-label sigmoid). Else preprocessed images (B, C, H, W) in; out of a classifier logits. Resizing is not
+            part of either: the preprocessing in the file says how it is done.
         opset: ONNX operators of this set alone, 17 to 23, within what TensorRT documents; None: as ONNX Runtime is
             fastest with.
 
@@ -70,38 +72,53 @@ class ExportOptions:
         """The name of what goes in."""
         return "pixels" if self.from_pixels else "images"
 
-    @property
-    def output(self) -> str:
-        """The name of what comes out."""
-        return "probabilities" if self.from_pixels else "logits"
-
-    def size(self, model: MaxViT) -> Size:
+    def size(self, network: Network) -> Size:
         """(height, width) of the images of this network."""
-        return self.image_size or model.preprocessing.image_size
+        return self.image_size or network.preprocessing.image_size
 
-    def spec(self, model: MaxViT) -> Preprocessing:
-        """What the file expects of an image."""
-        return model.preprocessing if self.any_size else replace(model.preprocessing, image_size=self.size(model))
+    def spec(self, network: Network) -> Preprocessing:
+        """What the file expects of an image: see `squeezes`."""
+        if self.any_size:
+            return network.preprocessing
+        fit = "squash" if self.squeezes(network) else network.preprocessing.fit
+        return replace(network.preprocessing, image_size=self.size(network), fit=fit)
 
-    def check(self, model: MaxViT) -> None:
+    def squeezes(self, network: Network) -> bool:
+        """Whether the file takes images of one size where the network takes them in their own shape."""
+        keeps = network.preprocessing.fit == "aspect" and not self.any_size
+        return keeps and not task_for(network).export_spec(network).of_pieces
+
+    def is_traced(self, network: Network) -> bool:
+        """Whether the graph is traced by PyTorch; else it is written layer by layer, from what a MaxViT is."""
+        return self.any_size or not isinstance(network, MaxViT)
+
+    def check(self, network: Network) -> None:
         """Refuse a network that cannot be exported so.
 
         Raises:
-            MaxViTError: If it is optimised already or has no pool. Of pixels, if they cannot be normalised or it has no
-                classes; of one size, if its images keep their shapes.
+            MaxViTError: If it is optimised already, or its task has no such graph; if its pixels cannot be normalised;
+                if its head is a task's own and the file would be for any size, in 8 bits or of an opset; if it is a
+                MaxViT whose images keep their shapes, and the file is for one size.
         """
-        if is_optimized(model):
+        backbone = backbone_of(network)
+        if is_optimized(backbone):
             raise MaxViTError("the network is optimised already: export the original")
-        if not model.config.pool:
-            raise MaxViTError("the network has no pool, and its files hold one: choose one with set_pool('avg')")
-        if self.from_pixels and (model.config.in_channels not in (1, 3) or not model.config.num_classes):
-            reason = f"{model.config.in_channels} channels" if model.config.num_classes else "no classifier"
-            raise MaxViTError(f"the network has {reason}, and pixels to probabilities needs 1 or 3, and classes")
-        if model.preprocessing.fit == "aspect" and not self.any_size:
-            raise MaxViTError("the network's images keep their shapes, and a file for one size takes one: use any_size")
+        if self.from_pixels and backbone.config.in_channels not in (1, 3):
+            raise MaxViTError(f"the network has {backbone.config.in_channels} channels, and pixels make 1 or 3 of them")
+        task = task_for(network)
+        task.export_spec(network, self.from_pixels)
+        asked = {"any_size": self.any_size, "int8": self.precision == "int8", "opset": self.opset is not None}
+        if not isinstance(network, MaxViT):
+            for name in (name for name, given in asked.items() if given):
+                raise MaxViTError(f"{name} is for a MaxViT with its own head, and this one has a head of {task.name}")
+        elif self.squeezes(network):
+            raise MaxViTError(
+                "the network's images keep their shapes, and a file for one size takes one: export it for any size, or "
+                "run it in PyTorch"
+            )
 
 
-def description(model: MaxViT, form: ExportOptions) -> dict[str, str]:
+def description(network: Network, options: ExportOptions) -> dict[str, str]:
     """The metadata of a file, each value as JSON."""
-    known = {**model.metadata(), "preprocessing": form.spec(model).to_dict(), "precision": form.precision}
+    known = {**network.metadata(), "preprocessing": options.spec(network).to_dict(), "precision": options.precision}
     return {key: json.dumps(value) for key, value in known.items()}

@@ -4,7 +4,6 @@ import dataclasses
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -21,7 +20,6 @@ from maxvit.export.options import ExportOptions
 from maxvit.export.runtimes import Opener, in_onnxruntime
 from maxvit.kernels.folding import fold_batch_norms
 from maxvit.model import MaxViT
-from maxvit.storage import write_atomically
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -50,52 +48,40 @@ class Quantization:
     kept: list[str]
 
 
-def quantize_onnx(
-    model: MaxViT, path: str | Path, images: Sequence[ImageLike], agreement: float = 0.99
-) -> Quantization:
-    """Write the network as an ONNX file that computes its products of matrices in 8 bits, for ONNX Runtime.
+def quantized(
+    model: MaxViT,
+    options: ExportOptions,
+    images: Sequence[ImageLike],
+    agreement: float,
+    open_graph: Opener = in_onnxruntime,
+) -> tuple["ModelProto", Quantization]:
+    """An ONNX model that computes its products of matrices in 8 bits, and how well it does.
 
     Every second image gives the ranges; the others are answered by the file and by the network. Where too few answers
     agree, the products that suffer most go back to fp32, until enough do. The result is part of the file's metadata.
 
     Args:
         model: It is left as it is.
-        path: Where to; a file that is there is replaced in one step.
+        options: What goes in and comes out; its precision is "int8".
         images: A few hundred, of the kind that will come.
         agreement: Share of the answers that must be those in fp32, 0 to 1.
+        open_graph: Opens the model where it will run.
 
     Raises:
-        MaxViTError: If there are too few images or one cannot be read, `agreement` is out of range, a package is
-            missing, or the file cannot be written.
-    """
-    made, result = quantized(model, ExportOptions(precision="int8"), images, agreement)
-    write_atomically(Path(path), lambda temporary: temporary.write_bytes(made.SerializeToString()))
-    return result
-
-
-def quantized(
-    model: MaxViT,
-    form: ExportOptions,
-    images: Sequence[ImageLike],
-    agreement: float,
-    open_graph: Opener = in_onnxruntime,
-) -> tuple["ModelProto", Quantization]:
-    """The ONNX model of `quantize_onnx` in a form, not written yet; `open_graph` opens it where it will run.
-
-    Raises:
-        MaxViTError: As there.
+        MaxViTError: If there are too few images or one cannot be read, `agreement` is out of range, or a package is
+            missing.
     """
     if not 0 <= agreement <= 1:
         raise MaxViTError(f"agreement is {agreement}; it takes a share from 0 to 1")
     if len(images) < FEWEST:
         raise MaxViTError(f"{len(images)} images were given to calibrate on; give some hundred, at least {FEWEST}")
-    form.check(model)
+    options.check(model)
     check_packages()
     from maxvit.export.onnx_network import check_unchanged, deployed
 
     check_unchanged(model)
     network = fold_batch_norms(model).float().cpu()
-    spec = form.spec(model)
+    spec = options.spec(model)
     batches = _batches(spec, images[::2])
     ranges = _ranges(network, batches)
     damage = _damage(network, batches, ranges)
@@ -103,13 +89,13 @@ def quantized(
     judges = _batches(spec, images[1::2])
     with torch.inference_mode():
         answers = [_answers(network(batch), model.config) for batch in judges]
-    shown = [denormalise(spec, batch) for batch in judges] if form.from_pixels else judges
+    shown = [denormalise(spec, batch) for batch in judges] if options.from_pixels else judges
     kept = 0
     while True:
         chosen = {name: ranges[name] for name in worst[kept:]}
-        made = deployed(model, form, chosen)
+        made = deployed(model, options, chosen)
         run = open_graph(made.SerializeToString())
-        found = [_answers(run(batch), model.config, form.from_pixels) for batch in shown]
+        found = [_answers(run(batch), model.config, options.from_pixels) for batch in shown]
         share = _agreement(torch.cat(found), torch.cat(answers))
         if share >= agreement or not chosen:
             break

@@ -158,7 +158,7 @@ def _ours(path: Path, said: Mapping[str, str]) -> dict[str, Any]:
 def _only(path: Path, inputs: Sequence[T]) -> T:
     """The one input of a file. Raises `MaxViTError` if somebody has given it more."""
     if len(inputs) != 1:
-        raise MaxViTError(f"{path} takes {len(inputs)} inputs, and maxvit writes files that take one: export it anew")
+        raise MaxViTError(f"{path} takes {len(inputs)} inputs, and maxvit writes files that take one: export it again")
     return inputs[0]
 
 

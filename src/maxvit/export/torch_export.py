@@ -1,110 +1,123 @@
-"""`torch.export`: the network as one graph, for fixed or for any sizes."""
+"""`torch.export`: what a file computes as one graph, for fixed or for any sizes."""
 
-import copy
+import dataclasses
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import torch
 import torch.fx.experimental._config as fx_config
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-from maxvit.config import Size
+from maxvit.config import Preprocessing
 from maxvit.errors import MaxViTError
 from maxvit.export.options import ExportOptions, description
 from maxvit.layers.sharing import sharing_copy
 from maxvit.model import MaxViT
+from maxvit.tasks import task_for
+from maxvit.tasks.network import Network, backbone_of, with_backbone
+from maxvit.tasks.task import ExportSpec
 
 
-def export_program(
-    model: MaxViT, image_size: Size | None = None, any_batch: bool = True, any_size: bool = False
-) -> ExportedProgram:
-    """Export the network, in evaluation mode, as a graph from images to logits.
+def graph_of(network: Network, options: ExportOptions) -> ExportSpec:
+    """What a file computes of prepared images, float32, on the CPU: a module that uses the network's own memory.
 
     Args:
-        model: It is left as it is.
-        image_size: (height, width) of the images; None: the size it is made for. Of no matter with `any_size`.
-        any_batch: The graph takes any number of images; False: one.
-        any_size: It takes any height and width from 33 up (PyTorch 2.15 cannot express a last map of one position a
-            side, which 32 pixels make): groups are then gathered by index and always masked, which is slower than a
-            graph for one size. Windows stay as they are.
-
-    Returns:
-        A program whose `module()` is called as the network is.
+        network: It is left as it is, and must not change while the module is in use.
+        options: What comes out, and how it is computed, other than int8.
     """
-    model = copy.deepcopy(model).eval()
-    model.set_any_size(any_size)
-    images = example(model, image_size, 2 if any_batch else 1, any_size)
-    return _trace(model, images, ([0] if any_batch else []) + ([2, 3] if any_size else []), any_size)
+    twin = sharing_copy(network).to("cpu", torch.float32).eval()
+    backbone_of(twin).set_any_size(options.any_size)
+    if options.dtype != torch.float32:
+        twin = with_backbone(twin, cast(MaxViT, _InType(backbone_of(twin), options.dtype)))
+    graph = task_for(network).export_spec(twin, options.from_pixels)
+    return dataclasses.replace(graph, module=graph.module.eval())
 
 
-def example(model: MaxViT, image_size: Size | None, batch: int, any_size: bool) -> Tensor:
-    """Images to trace with; for any size, of one that divides by nothing."""
-    height, width = image_size or model.config.image_size
-    if any_size:
-        height, width = 32 * model.config.window_size[0] + 76, 32 * model.config.window_size[1] + 193
-    like = next(model.parameters())
-    return like.new_zeros(batch, model.config.in_channels, height, width)
+class _InType(nn.Module):
+    """A backbone that computes in another type, from float32 to float32."""
+
+    def __init__(self, backbone: MaxViT, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.backbone, self.dtype = backbone.to(dtype), dtype
+        self.config, self.preprocessing = backbone.config, backbone.preprocessing
+
+    def forward(self, images: Tensor) -> Tensor:
+        return cast(Tensor, self.backbone(images.to(self.dtype))).float()
+
+    def forward_pyramid(self, images: Tensor, strides: Sequence[int]) -> list[Tensor]:
+        return [level.float() for level in self.backbone.forward_pyramid(images.to(self.dtype), strides)]
 
 
-class _Whole(nn.Module):
-    """What an exported file does: the network, and what is around it."""
+class _FromPixels(nn.Module):
+    """Pixels (B, H, W, 3) uint8 as images (B, C, H, W) for a module."""
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, model: MaxViT, form: ExportOptions) -> None:
+    def __init__(self, module: nn.Module, preprocessing: Preprocessing) -> None:
         super().__init__()
-        self.network, self.dtype, self.pixels = sharing_copy(model).to("cpu", form.dtype).eval(), form.dtype, False
-        self.network.set_any_size(form.any_size)
-        if form.from_pixels:
-            self.pixels, self.grey = True, len(model.preprocessing.mean) == 1
-            for name in ("mean", "std"):
-                self.register_buffer(name, torch.tensor(getattr(model.preprocessing, name))[:, None, None])
+        self.module, self.grey = module, len(preprocessing.mean) == 1
+        for name in ("mean", "std"):
+            self.register_buffer(name, torch.tensor(getattr(preprocessing, name))[:, None, None])
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Images (B, C, H, W) -> logits (B, classes); or pixels (B, H, W, 3) uint8 -> probabilities."""
-        if self.pixels:
-            x = x.permute(0, 3, 1, 2) / 255.0
-            x = ((x.mean(1, keepdim=True) if self.grey else x) - self.mean) / self.std
-        y = self.network(x.to(self.dtype)).float()
-        return self.network.config.probabilities(y) if self.pixels else y
+    def forward(self, pixels: Tensor) -> Tensor | tuple[Tensor, ...]:
+        x = pixels.permute(0, 3, 1, 2) / 255.0
+        return self.module(((x.mean(1, keepdim=True) if self.grey else x) - self.mean) / self.std)
 
 
-def trace(model: MaxViT, form: ExportOptions) -> ExportedProgram:
-    """The network in a form, for a file: the program uses the network's own memory.
+def trace(network: Network, options: ExportOptions) -> ExportedProgram:
+    """A network as a program whose `module()` is called with images or pixels; it uses the network's own memory.
+
+    For any size (PyTorch 2.15 cannot express a last map of one position a side, which 32 pixels make) groups are
+    gathered by index and always masked, which is slower than a graph for one size. Windows stay as they are.
 
     Args:
-        model: It is left as it is, and must not change while the program is in use.
-        form: What goes in and comes out, other than int8.
+        network: It is left as it is, and must not change while the program is in use.
+        options: What goes in and comes out, other than int8.
     """
-    images = example(model, form.size(model), form.batch or 2, form.any_size).float().cpu()
-    free = ([0] if form.batch is None else []) + ([2, 3] if form.any_size else [])
-    if form.from_pixels:
-        images = images.new_zeros(len(images), *images.shape[2:], 3, dtype=torch.uint8)
-        free = [axis - 1 if axis else 0 for axis in free]
-    return _trace(_Whole(model, form), images, free, form.any_size)
+    graph = graph_of(network, options)
+    module = _FromPixels(graph.module, network.preprocessing) if options.from_pixels else graph.module
+    any_batch = options.batch is None and graph.any_batch
+    height, width = options.size(network)
+    if options.any_size:  # a size that divides by nothing
+        height, width = (32 * side + rest for side, rest in zip(network.config.window_size, (76, 193), strict=True))
+    images = torch.zeros(options.batch or (2 if any_batch else 1), network.config.in_channels, height, width)
+    sides = [1, 2] if options.from_pixels else [2, 3]
+    if options.from_pixels:
+        images = images.new_zeros(len(images), height, width, 3, dtype=torch.uint8)
+    return program(module, images, [0] * any_batch + sides * options.any_size, options.any_size)
 
 
-def check_program(form: ExportOptions) -> None:
-    """Raises `MaxViTError` where the form is none of PyTorch's programs."""
-    if form.precision == "int8":
-        raise MaxViTError("int8 in PyTorch's programs is slower than fp32: export it for ONNX Runtime or OpenVINO")
-    if form.opset is not None:
-        raise MaxViTError("opset is of ONNX, and PyTorch's programs have operators of their own: leave it out")
-
-
-def write_program(model: MaxViT, path: Path, form: ExportOptions) -> None:
-    """Write a `.pt2` file, which `torch.export.load` reads; what it is lies in its `metadata`."""
-    with open(path, "wb") as file:
-        torch.export.save(trace(model, form), file, extra_files=description(model, form))
-
-
-def _trace(network: nn.Module, images: Tensor, free: list[int], any_size: bool) -> ExportedProgram:
-    # a side of one window is then no other case than a side of two (PyTorch has no public name for it yet)
-    with fx_config.patch(backed_size_oblivious=any_size), torch.no_grad():  # type: ignore[attr-defined]
+def program(module: nn.Module, inputs: Tensor, free: list[int], any_size: bool = False) -> ExportedProgram:
+    """A module as a program; `free` axes of its input may be of any length."""
+    with (
+        # a side of one window is then no other case than a side of two (PyTorch has no public name for it yet)
+        fx_config.patch(backed_size_oblivious=any_size),  # type: ignore[attr-defined]
+        torch.no_grad(),
+        warnings.catch_warnings(),
+    ):
+        # torchvision's non-maximum suppression names a size that depends on values by an older word
+        warnings.filterwarnings("ignore", message=".*create_unbacked_symint", category=FutureWarning)
         return torch.export.export(
-            network,
-            (images,),
+            module,
+            (inputs,),
             dynamic_shapes=(dict.fromkeys(free, Dim.DYNAMIC),),
             prefer_deferred_runtime_asserts_over_guards=any_size,
         )
+
+
+def check_program(options: ExportOptions) -> None:
+    """Raises `MaxViTError` where PyTorch's programs cannot be so."""
+    if options.precision == "int8":
+        raise MaxViTError("int8 in PyTorch's programs is slower than fp32: export it for ONNX Runtime or OpenVINO")
+    if options.opset is not None:
+        raise MaxViTError("opset is of ONNX, and PyTorch's programs have operators of their own: leave it out")
+
+
+def write_program(network: Network, path: Path, options: ExportOptions) -> None:
+    """Write a `.pt2` file, which `torch.export.load` reads; its description is in its extra files."""
+    with open(path, "wb") as file:
+        torch.export.save(trace(network, options), file, extra_files=description(network, options))

@@ -1,44 +1,54 @@
 """Checkpoints as ONNX files, exported once and kept."""
 
 import hashlib
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from maxvit import export
-from maxvit.create import load_model
 from maxvit.errors import MaxViTError
-from maxvit.export.onnx import export_onnx
+from maxvit.export.export import export_model
+from maxvit.export.options import ExportOptions, description
 from maxvit.hub.download import sha256
 from maxvit.kernels.cpu.build import cache_folder
 from maxvit.storage import weight_files
+from maxvit.tasks import load_network, task_for
+from maxvit.tasks.network import Network
 
 
-def exported(checkpoint: Path, tell: Callable[[str], object]) -> Path:
+def exported(checkpoint: Path, tell: Callable[[str], object], settings: Mapping[str, Any] | None = None) -> Path:
     """The checkpoint as an ONNX file, for its own image size: from the cache, or exported now.
 
-    A file is named after the checkpoint's contents and the code that exports, so that it cannot be out of date.
+    A file is named after the checkpoint's contents, its description and the code that exports, so that it cannot be out
+    of date.
 
     Args:
-        checkpoint: What `load_model` reads.
-        tell: Called with a sentence where the export is made.
+        checkpoint: What `load_network` reads.
+        tell: Called with a sentence where the export is made, and where images are squeezed to the file's size.
+        settings: Of the task, to be used in place of the checkpoint's.
 
     Raises:
-        MaxViTError: If it cannot be read or exported, or its images have no common size.
+        MaxViTError: If it cannot be read or exported.
     """
-    model = load_model(checkpoint)
+    network, options = load_network(checkpoint, settings), ExportOptions()
     file, *more = weight_files(checkpoint)
     if more or not file.is_file():
         raise MaxViTError(f"{checkpoint} is several files: maxvit convert makes one of them, for --engine onnxruntime")
-    if model.preprocessing.fit == "aspect":
-        raise MaxViTError(f"images of {checkpoint} keep their shapes, and an ONNX file takes one: use --engine torch")
-    path = cache_folder() / f"{sha256(file)}-{_exporter()}.onnx"
+    options.check(network)
+    path = cache_folder() / f"{sha256(file)}-{_exporter(network, options)}.onnx"
     if not path.exists():
         tell(f"exporting {checkpoint} to {path}: some seconds, once")
-        export_onnx(model, path)
+        export_model(network, path, options=options)
+    if options.squeezes(network):
+        height, width = options.size(network)
+        tell(f"images are squeezed to {height} x {width}, and keep their shapes with --engine torch")
     return path
 
 
-def _exporter() -> str:
-    """Of the code that exports, what tells it from other versions of it."""
-    folder = Path(export.__path__[0])
-    return hashlib.sha256(b"".join(file.read_bytes() for file in sorted(folder.glob("*.py")))).hexdigest()[:8]
+def _exporter(network: Network, options: ExportOptions) -> str:
+    """What tells the description and the code that exports, the task's included, from others."""
+    module = Path(inspect.getfile(type(task_for(network))))
+    own = module.parent.rglob("*.py") if module.name == "__init__.py" else [module]
+    code = [file.read_bytes() for file in sorted([*Path(export.__path__[0]).glob("*.py"), *own])]
+    return hashlib.sha256(b"".join(code) + repr(description(network, options)).encode()).hexdigest()[:8]

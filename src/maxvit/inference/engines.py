@@ -195,7 +195,7 @@ class FileEngine:
         if [g if isinstance(w, str) else w for w, g in zip(wanted, given, strict=False)] != given:
             sizes = [" x ".join(map(str, shape)) for shape in (given, wanted)]
             raise MaxViTError(
-                f"images are {sizes[0]}, and {self.path} is for {sizes[1]}: resize them, or export it anew"
+                f"images are {sizes[0]}, and {self.path} is for {sizes[1]}: resize them, or export it again"
             )
         pixels = self.file.takes_pixels
         outputs = self.file(denormalise(self.preprocessing, images.cpu()) if pixels else images.float().cpu())
@@ -256,7 +256,7 @@ def _open_path(
     if (runtime := EXPORTED.get(path.suffix)) and not path.is_dir():
         if engine != "auto" and engine != {".onnx": "onnxruntime", ".pt2": "torch"}.get(path.suffix):
             raise MaxViTError(f"{path} runs in {runtime}: give the checkpoint that it was made from to {engine}")
-        _refuse_precision(precision, f"{path} computes in its own: export the checkpoint anew with --precision")
+        _refuse_precision(precision, f"{path} computes in its own: export the checkpoint again with --precision")
         return _open_file(path, settings)
     if engine == "onnxruntime":
         _refuse_precision(
@@ -264,13 +264,17 @@ def _open_path(
         )
         from maxvit.inference.cache import exported
 
-        return _open_file(exported(path, tell), settings)
+        return _open_file(exported(path, tell, settings), settings)
     return _optimized(load_network(path, settings).to(device), precision, settings)
 
 
 def _open_file(path: Path, settings: Mapping[str, Any]) -> FileEngine:
+    """With other settings of the task, as far as they are not part of the graph."""
     opened = FileEngine(path)
-    opened.task = with_settings(opened.task, settings)
+    before, opened.task = opened.task, with_settings(opened.task, settings)
+    for name in settings:
+        if name not in before.after_export and getattr(opened.task.settings, name) != getattr(before.settings, name):
+            raise MaxViTError(f"task.{name} cannot be changed in {path}: export the checkpoint again, with --set")
     return opened
 
 
