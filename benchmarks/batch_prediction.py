@@ -20,8 +20,9 @@ from PIL import Image
 
 import maxvit
 from maxvit.data.inputs import gather
-from maxvit.data.loading import part_loader
+from maxvit.data.loading import part_batches_of
 from maxvit.inference.bulk.predict import PART
+from maxvit.tasks.examples import TaskExamples
 
 
 def write_pictures(folder: Path, number: int) -> None:
@@ -35,9 +36,10 @@ def write_pictures(folder: Path, number: int) -> None:
 def loop(checkpoint: Path, folder: Path) -> None:
     """The same work without a file."""
     found = gather([folder])
-    predictor = maxvit.Predictor(checkpoint, top_k=5)
+    predictor = maxvit.Predictor(checkpoint)
     parts = [range(start, min(start + PART, len(found))) for start in range(0, len(found), PART)]
-    for batch in part_loader(found.unlabelled(), predictor.engine.preprocessing, 32, 0, parts):
+    examples = TaskExamples(predictor.task, found.unlabelled(), predictor.preprocessing, labelled=False)
+    for batch in part_batches_of(examples, examples.prepared_sizes, 32, 0, parts):
         predictor.engine(batch.images).softmax(-1).topk(5)
 
 

@@ -93,7 +93,7 @@ def accuracy(make: Any, recipe: Recipe, run: Path) -> float:
     test = load_digits().test
     assert test is not None
     if make is make_ours:
-        return evaluate(load_model(run / BEST), test).accuracy
+        return evaluate(load_model(run / BEST), test).metrics["accuracy"]
     peer = make_theirs(recipe, test.class_names)
     peer.load_state_dict(storage.load(run / BEST)[0])
     peer.eval()
@@ -107,7 +107,7 @@ def accuracy(make: Any, recipe: Recipe, run: Path) -> float:
         def forward(self, images: Tensor) -> Tensor:
             return peer.network(images)
 
-    return evaluate(Answers(), test).accuracy  # type: ignore[arg-type]
+    return evaluate(Answers(), test).metrics["accuracy"]
 
 
 def main(arguments: list[str] | None = None) -> None:

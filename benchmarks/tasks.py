@@ -29,19 +29,19 @@ from maxvit import tasks
 from maxvit.benchmark.note import table, write_note
 from maxvit.data.dataset import LabelledImages
 from maxvit.data.images import decode, read_size
-from maxvit.inference.judging import Judgement, judge
+from maxvit.inference.evaluate import EvaluationResult, evaluate
 from maxvit.storage import write_atomically, write_text
 from maxvit.tasks.network import TaskNetwork
-from maxvit.tasks.task import Answer, Task
-from maxvit.training.files import best_epoch, read_metrics
+from maxvit.tasks.task import Predicted, Task
+from maxvit.training.files import best_epoch, monitor, read_metrics
 from maxvit.training.run import read_recipe
-from maxvit.training.setup import load_annotated, make_task_network
+from maxvit.training.setup import load_data, make_network
 
 SHOWN = 3  # pictures of a run
 
 
-def constant(task: Task, train: LabelledImages) -> Callable[[tuple[int, int]], Answer]:
-    """An answer for an image of any (height, width), that has never looked at it."""
+def constant(task: Task, train: LabelledImages) -> Callable[[tuple[int, int]], Predicted]:
+    """A prediction for an image of any (height, width), that has never looked at it."""
     targets = [
         task.target(annotation, read_size(source))
         for source, annotation in zip(train.sources, train.labels, strict=True)
@@ -56,7 +56,7 @@ def constant(task: Task, train: LabelledImages) -> Callable[[tuple[int, int]], A
     return lambda size: _mean_boxes(targets, len(train.class_names), size)
 
 
-def _mean_boxes(targets: Sequence[Any], classes: int, size: tuple[int, int]) -> Answer:
+def _mean_boxes(targets: Sequence[Any], classes: int, size: tuple[int, int]) -> Predicted:
     from pycocotools import mask as run_lengths
 
     boxes, labels = torch.cat([t["boxes"] for t in targets]), torch.cat([t["labels"] for t in targets])
@@ -74,30 +74,30 @@ def _mean_boxes(targets: Sequence[Any], classes: int, size: tuple[int, int]) -> 
     }
 
 
-def judge_constant(task: Task, train: LabelledImages, test: LabelledImages) -> dict[str, float]:
-    """Its figures."""
-    answer, metric = constant(task, train), task.metric(test.class_names)
+def evaluate_constant(task: Task, train: LabelledImages, test: LabelledImages) -> dict[str, float]:
+    """Its metrics."""
+    predict, metric = constant(task, train), task.metric(test.class_names)
     for source, annotation in zip(test.sources, test.labels, strict=True):
         size = read_size(source)
-        metric.add([answer(size)], [task.target(annotation, size)])
+        metric.add([predict(size)], [task.target(annotation, size)])
     return metric.compute()
 
 
 class Run:
-    """One training, judged."""
+    """One training, evaluated."""
 
     def __init__(self, folder: Path) -> None:
         self.recipe, self.history = read_recipe(folder), read_metrics(folder)
         self.task = tasks.make_task(self.recipe.task)
-        self.data = load_annotated(self.recipe, self.task)
+        self.data = load_data(self.recipe)
         assert self.data.test is not None
         self.test = self.data.test
         network = tasks.load_network(folder / "best.safetensors")
         assert isinstance(network, TaskNetwork)
         self.network, self.name = network, folder.name
-        self.trained: Judgement = judge(network, self.test, keep=SHOWN)
-        fresh = make_task_network(self.recipe, self.task, self.data.train.class_names).eval()
-        self.untrained: Judgement = judge(fresh, self.test)
+        self.trained: EvaluationResult = evaluate(network, self.test, keep=SHOWN)
+        fresh = make_network(self.recipe, self.data.train.class_names).eval()
+        self.untrained: EvaluationResult = evaluate(fresh, self.test)
 
     @property
     def minutes(self) -> float:
@@ -105,15 +105,12 @@ class Run:
         return sum(row["seconds"] for row in self.history) / 60
 
     def pictures(self) -> list[list[Image.Image]]:
-        """Rows of image, truth and answer."""
+        """Rows of image, target and prediction."""
         rows = []
-        for kept in self.trained.kept:
+        for kept in self.trained.samples[:: max(1, len(self.trained.samples) // SHOWN)][:SHOWN]:
             image, names = decode(self.test.sources[kept.index]), self.network.class_names
-            truth, answer = (
-                self.task.draw_target(image, kept.truth, names),
-                self.task.draw_prediction(image, kept.answer, names),
-            )
-            rows.append([image, truth, answer])
+            target = self.task.draw_target(image, kept.target, names)
+            rows.append([image, target, self.task.draw_prediction(image, kept.prediction, names)])
         return rows
 
 
@@ -125,14 +122,14 @@ def draw(runs: Sequence[Run], path: Path) -> None:
     top, bottom = figure.subfigures(2, 1, height_ratios=[3.2, 2.6 * len(rows)])
     for axis, run in zip(top.subplots(1, len(first), squeeze=False)[0], first, strict=True):
         for one in (r for r in runs if r.recipe.task == run.recipe.task):
-            key = f"val_{run.task.monitor}"
+            key = f"val_{monitor(one.history)}"
             axis.plot([row["epoch"] for row in one.history], [row[key] for row in one.history], label=one.name)
-        axis.set_title(f"validation {run.task.monitor}", fontsize=8)
+        axis.set_title(f"validation {monitor(run.history)}", fontsize=8)
         axis.set_xlabel("epoch", fontsize=8)
         axis.legend(fontsize=7)
     axes = bottom.subplots(len(rows), 3, squeeze=False)
     for line, images in zip(axes, rows, strict=True):
-        for axis, image, what in zip(line, images, ("image", "truth", "answer"), strict=True):
+        for axis, image, what in zip(line, images, ("image", "target", "prediction"), strict=True):
             axis.imshow(image, interpolation="nearest")
             axis.set_title(what, fontsize=7)
             axis.axis("off")
@@ -141,13 +138,13 @@ def draw(runs: Sequence[Run], path: Path) -> None:
 
 def rows_of(run: Run) -> list[list[str]]:
     """The table of one run's task."""
-    constant_figures = judge_constant(run.task, run.data.train, run.test)
-    named = {"trained": run.trained.figures, "untrained": run.untrained.figures, "constant": constant_figures}
-    return [[who, *(f"{figures[name]:.3f}" for name in run.trained.figures)] for who, figures in named.items()]
+    constant_metrics = evaluate_constant(run.task, run.data.train, run.test)
+    named = {"trained": run.trained.metrics, "untrained": run.untrained.metrics, "constant": constant_metrics}
+    return [[who, *(f"{metrics[name]:.3f}" for name in run.trained.metrics)] for who, metrics in named.items()]
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Judge the runs, and write OUT.md, OUT.json and OUT.png."""
+    """Evaluate the runs, and write OUT.md, OUT.json and OUT.png."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN")
     parser.add_argument("--out", type=Path, required=True, help="where to write, without the ending")
@@ -156,9 +153,9 @@ def main(arguments: list[str] | None = None) -> None:
     body: list[str] = [f"![curves and pictures]({options.out.name}.png)", ""]
     record: dict[str, Any] = {}
     for run in runs:
-        print(run.name, run.trained.figures, file=sys.stderr, flush=True)
+        print(run.name, run.trained.metrics, file=sys.stderr, flush=True)
         named = run.recipe.task.get("detector") or run.recipe.task.get("decoder") or ""
-        best = best_epoch(run.history, run.task.monitor)
+        best = best_epoch(run.history)
         body += [
             f"## {run.task.name} {named}, seed {run.recipe.seed}".replace("  ", " ").replace(" ,", ","),
             "",
@@ -166,15 +163,15 @@ def main(arguments: list[str] | None = None) -> None:
             f"{len(run.history)} epochs in {run.minutes:.1f} min, the best {best}, {run.trained.images} test images.",
             f"`{re.sub(r' --out [^ ]+', '', str(run.network.provenance.get('command', '')))}`",
             "",
-            *table(["", *(name.replace("_", " ") for name in run.trained.figures)], rows_of(run)),
+            *table(["", *(name.replace("_", " ") for name in run.trained.metrics)], rows_of(run)),
             "",
         ]
         record[run.name] = {
             "task": run.recipe.task,
             "seed": run.recipe.seed,
             "minutes": run.minutes,
-            "trained": run.trained.figures,
-            "untrained": run.untrained.figures,
+            "trained": run.trained.metrics,
+            "untrained": run.untrained.metrics,
             "history": run.history,
         }
     body += _cascade_against_mask(runs)
@@ -186,7 +183,7 @@ def main(arguments: list[str] | None = None) -> None:
 def _cascade_against_mask(runs: Sequence[Run]) -> list[str]:
     """AP75 of both detectors, where there are both."""
     found = {
-        detector: [run.trained.figures["ap75"] for run in runs if run.recipe.task.get("detector") == detector]
+        detector: [run.trained.metrics["ap75"] for run in runs if run.recipe.task.get("detector") == detector]
         for detector in ("cascade-mask-rcnn", "mask-rcnn")
     }
     if not all(found.values()):

@@ -12,7 +12,9 @@ from torchvision.models import resnet18
 
 from maxvit import MaxSA, Preprocessing
 from maxvit.data.builtin import load_digits
-from maxvit.data.loading import training_loader
+from maxvit.data.loading import training_batches
+from maxvit.tasks import make_task
+from maxvit.tasks.examples import TaskExamples
 
 
 def resnet_with_maxsa(num_classes: int) -> nn.Module:
@@ -25,13 +27,15 @@ def resnet_with_maxsa(num_classes: int) -> nn.Module:
 def train(network: nn.Module, epochs: int) -> list[float]:
     """Train on digits, and give the loss of each step."""
     spec = Preprocessing(image_size=(32, 32), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
-    batches = training_loader(load_digits().train, spec, "characters", batch_size=64, workers=0, seed=0)
+    task = make_task({"name": "classification", "augmentation": "characters"})
+    examples = TaskExamples(task, load_digits().train, spec)
+    batches = training_batches(examples, batch_size=64, workers=0, seed=0)
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)
     losses = []
     for epoch in range(epochs):
         batches.sampler.set_epoch(epoch)
         for batch in batches:
-            loss = step(network, optimizer, batch.images, batch.labels)
+            loss = step(network, optimizer, batch.images, batch.targets)
             losses.append(loss)
         print(f"epoch {epoch + 1}: loss {loss:.3f}")
     return losses

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from loaders import evaluation_loader, training_loader
 from maxvit.config import Preprocessing
 from maxvit.data.folder import load_folder
-from loaders import evaluation_loader, training_loader
 from small import SETTINGS, write_images
 
 PROGRAM = Path(__file__).with_name("without_unix.py")

@@ -7,10 +7,10 @@ import os
 import numpy as np
 import pytest
 from maxvit.inference.evaluation import Evaluation, average
+from maxvit.inference.records import as_dict, versions, write_records
 
 from maxvit.data.dataset import LabelledImages
 from maxvit.errors import MaxViTError
-from maxvit.inference.records import as_dict, versions, write_records
 from maxvit.storage import check_folder
 
 NAMES = ["ant", "b,ee", 'c"at', "döe", "eel", "fox", "gnu"]

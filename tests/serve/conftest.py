@@ -5,7 +5,6 @@ from served import network
 from starlette.testclient import TestClient
 
 from every_task import network_of
-
 from maxvit.inference.predictor import Predictor
 from maxvit.serve.app import create_app
 from maxvit.serve.limits import Limits

@@ -4,7 +4,6 @@ import pytest
 from PIL import Image
 
 from maxvit.errors import MaxViTError
-from maxvit.tasks import make_task
 from maxvit.training.progress import ProgressBar
 from maxvit.training.recipe import load_recipe
 from maxvit.training.setup import load_data

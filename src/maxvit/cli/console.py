@@ -36,10 +36,3 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for row in [header, ["-" * w for w in widths], *rows]:
         cells = [c.rjust(w) if r else c.ljust(w) for c, w, r in zip(row, widths, right, strict=True)]
         typer.echo("  ".join(cells).rstrip())
-
-
-def read_size(text: str) -> Size:
-    """224 is (224, 224), and 224x320 is 224 high and 320 wide. Raises `MaxViTError` for what is neither."""
-    if not (found := re.fullmatch(r"([0-9]{1,5})(?:x([0-9]{1,5}))?", text)):
-        raise MaxViTError(f"size {text!r} cannot be read: write pixels a side, 224, or HEIGHTxWIDTH, 224x320")
-    return int(found[1]), int(found[2] or found[1])

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import torch
 
 from maxvit.create import create_model
+from maxvit.data.builtin import DIGITS
 from maxvit.data.describing import describe
 from maxvit.data.load import load_images
 from maxvit.errors import MaxViTError
@@ -14,7 +15,6 @@ from maxvit.plan.cost import IMAGES_PER_CORE, Plan, Schedule, make_plan
 from maxvit.plan.devices import Devices, Precision
 from maxvit.summary import Summary, summarize
 from maxvit.training.recipe import Recipe
-from maxvit.data.builtin import DIGITS
 
 
 class TrainingImages(NamedTuple):

@@ -202,11 +202,11 @@ def _predict(
         if len(batch.indices):
             features: Iterable[Features | None] = [None] * len(batch.indices)
             if embeddings:
-                predictions, found = predict_and_embed(predictor.engine, batch.images, batch.labels)
+                predictions, found = predict_and_embed(predictor.engine, batch.images, batch.sizes)
                 features = found.numpy()
             else:
-                predictions = predictor.predict(batch.images, batch.labels)
-            rows = zip(batch.indices.tolist(), batch.labels, predictions, features, strict=True)
+                predictions = predictor.predict(batch.images, batch.sizes)
+            rows = zip(batch.indices.tolist(), batch.sizes, predictions, features, strict=True)
             for index, size, prediction, seen in rows:
                 part.rows[index] = columns.cells(size, prediction, seen)
                 if pictures is not None:
