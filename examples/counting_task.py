@@ -83,7 +83,7 @@ class CountingMetric:
 class Counting(Task):
     """A label is a number; so are a target and a prediction, (), float32."""
 
-    name, Settings = "counting", CountingSettings
+    name, Settings, in_percent = "counting", CountingSettings, frozenset({"right"})
     settings: CountingSettings
 
     def read(self, path: Path, class_names: Sequence[str] | None) -> dict[str, LabelledImages]:

@@ -57,7 +57,7 @@ def test_rollout_of_a_head_on_an_early_map_begins_there():
 
 def test_a_layer_that_the_head_does_not_see_is_not_there():
     network, image = network_of(COUNTING, {"stride": 8}), torch.randn(3, 64, 96)
-    with pytest.raises(MaxViTError, match="no attention layer has stage 3: .* stages 1 to 2 have 1, 1 blocks"):
+    with pytest.raises(MaxViTError, match=r"no attention layer has stage 3: .* stages 1 to 2 have 1, 1 blocks"):
         attention_at(network, image, (5, 5), stage=3)
 
 

@@ -1,6 +1,6 @@
 """From images to predictions, whatever the task."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -132,7 +132,7 @@ class Predictor:
         """
         return self.task.prepare(self.preprocessing, image), read_size(image)
 
-    def predict(self, images: Tensor, sizes: list[Size]) -> list[Predicted]:
+    def predict(self, images: Tensor, sizes: Sequence[Size]) -> list[Predicted]:
         """For prepared images of one size (B, C, H, W), which were decoded with these sizes."""
         return predict(self.engine, images, sizes)
 

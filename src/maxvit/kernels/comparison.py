@@ -1,4 +1,4 @@
-"""One step of a layer by kernels compared with the same step in PyTorch, on a small map, before the kernels are used."""
+"""One step of a layer by kernels, compared with the same step in PyTorch before the kernels are used."""
 
 import copy
 from collections.abc import Callable, Iterator

@@ -12,10 +12,10 @@ import sys
 import pyarrow.parquet
 
 from maxvit.cli import main
-from maxvit.data import examples
+from maxvit.tasks import classification
 
 PLACES = {
-    "image": (examples, "preprocess"),
+    "image": (classification, "preprocess"),
     "write": (pyarrow.parquet, "write_table"),
     "rename": (os, "replace"),
     "tidy": (shutil, "rmtree"),

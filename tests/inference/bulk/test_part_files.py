@@ -115,12 +115,12 @@ def test_one_process_joins_and_those_that_come_later_find_it_done(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.parquet", "a.parquet.plan.json"]
 
 
-def test_parts_of_another_plan_are_refused_and_removing_the_plan_begins_anew(tmp_path):
+def test_parts_of_another_plan_are_refused_and_removing_the_plan_begins_again(tmp_path):
     with start(tmp_path, plan={"what": 1}) as parts:
         write(parts, next(next(parts.rounds())))
         plan = parts.plan_file
     with pytest.raises(
-        MaxViTError, match=r"begun with what 1, and now it is 2: .* or remove .*plan\.json to begin anew"
+        MaxViTError, match=r"begun with what 1, and now it is 2: .* or remove .*plan\.json to begin again"
     ):
         start(tmp_path, plan={"what": 2})
     plan.write_text("{")

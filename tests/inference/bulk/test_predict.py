@@ -17,10 +17,10 @@ import torch
 from PIL import Image
 
 import maxvit
-from maxvit.data import examples
 from maxvit.errors import MaxViTError
-from maxvit.inference.bulk import predict as batches
 from maxvit.inference.bulk.predict import predict_to_file
+from maxvit.inference.engines import FileEngine, TorchEngine
+from maxvit.tasks import classification
 from shard_samples import picture, sample, write_tar
 
 DYING = Path(__file__).with_name("dying_prediction.py")
@@ -91,15 +91,16 @@ def assert_complete(written, good, bad):
     assert sorted(path.name for path in written.out.parent.iterdir()) == names
 
 
-def test_every_good_image_comes_once_with_the_answers_of_the_predictor(checkpoint, pictures, unbroken):
+def test_every_good_image_comes_once_with_the_prediction_of_the_predictor(checkpoint, pictures, unbroken):
     good, bad = pictures
     assert_complete(unbroken, good, bad)
-    answers = maxvit.Predictor(checkpoint, top_k=5)([*good[:40], *good[-40:]])
+    predictions = maxvit.Predictor(checkpoint, settings={"top_k": 5})([*good[:40], *good[-40:]])
     found = rows(unbroken.out)
-    for answer, row in zip(answers, found[:40] + found[-40:], strict=True):
-        assert [row[f"class_{k}"] for k in range(1, 6)] == [name for name, _ in answer.classes]
+    for prediction, row in zip(predictions, found[:40] + found[-40:], strict=True):
+        best = prediction.to_json()["classes"]
+        assert [row[f"class_{k}"] for k in range(1, 6)] == [one["class"] for one in best]
         given = torch.tensor([row[f"probability_{k}"] for k in range(1, 6)])
-        torch.testing.assert_close(given, torch.tensor([p for _, p in answer.classes]))
+        torch.testing.assert_close(given, torch.tensor([one["probability"] for one in best]))
     assert len({row["class_1"] for row in found}) > 1
     assert all("damaged" in row["reason"] and row["path"] in row["reason"] for row in failures(unbroken.errors))
 
@@ -110,13 +111,13 @@ def test_a_multi_label_network_has_a_column_of_all_that_it_answers(checkpoint, p
         model.head.classifier.bias -= model(torch.zeros(1, 3, 32, 32))[0].median()
     model.config = dataclasses.replace(model.config, multi_label=True, threshold=0.5)
     model.save(tmp_path / "several.safetensors")
-    written = predict_to_file(tmp_path / "several.safetensors", pictures[0][:9], tmp_path / "a.csv", top_k=2)
+    written = predict_to_file(tmp_path / "several.safetensors", pictures[0][:9], tmp_path / "a.csv", settings={"top_k": 2})
     with written.out.open(newline="") as file:
         found = list(csv.DictReader(file))
-    answers = maxvit.Predictor(model, top_k=2)(pictures[0][:9])
-    assert [row["answer"] for row in found] == ["|".join(n for n, _ in a.classes[: a.answered]) for a in answers]
+    best = [p.to_json()["classes"] for p in maxvit.Predictor(model, settings={"top_k": 2})(pictures[0][:9])]
+    assert [row["answer"] for row in found] == ["|".join(c["class"] for c in one if c["answered"]) for one in best]
     assert len({row["answer"] for row in found}) > 1
-    assert [row["class_2"] for row in found] == [a.classes[1][0] for a in answers]
+    assert [row["class_2"] for row in found] == [one[1]["class"] for one in best]
 
 
 @pytest.mark.parametrize(
@@ -143,8 +144,8 @@ def test_a_killed_call_goes_on_with_what_is_missing(
     assert out.exists() == (moment == "tidy")
     done = len(parts_of(out))
     assert moment == "tidy" or done > 0
-    read, preprocess = [], examples.preprocess
-    monkeypatch.setattr(examples, "preprocess", lambda spec, image: read.append(image) or preprocess(spec, image))
+    read, preprocess = [], classification.preprocess
+    monkeypatch.setattr(classification, "preprocess", lambda spec, image: read.append(image) or preprocess(spec, image))
     written = predict_to_file(checkpoint, folder, out, part_size=47)
     assert len(read) == (0 if moment == "tidy" else max(0, 300 - 47 * done))
     assert_complete(written, *pictures)
@@ -158,7 +159,7 @@ def test_batches_that_several_processes_decode_give_the_same(checkpoint, folder,
 
 
 def test_embeddings_are_what_the_classifier_sees(checkpoint, folder, pictures, unbroken, tmp_path):
-    written = predict_to_file(checkpoint, folder, tmp_path / "a.parquet", top_k=2, embeddings=True)
+    written = predict_to_file(checkpoint, folder, tmp_path / "a.parquet", settings={"top_k": 2}, embeddings=True)
     found = pq.read_table(written.out)
     model = maxvit.load_model(checkpoint).eval()
     images = torch.cat([maxvit.preprocess(model, path) for path in pictures[0][:20]])
@@ -204,7 +205,7 @@ def test_images_of_shards_bring_their_labels_and_a_broken_one_its_name(checkpoin
     assert [(row["path"], row["label"]) for row in rows(written.out)] == [("train/a.jpg", "1"), ("test/a.jpg", "0")]
     assert [row["path"] for row in failures(written.errors)] == ["train/b.jpg"]
     (tmp_path / "a.jpg").write_bytes(picture(3))
-    ((_, wanted), *_) = maxvit.Predictor(checkpoint)(tmp_path / "a.jpg")[0].classes
+    wanted = float(maxvit.Predictor(checkpoint)(tmp_path / "a.jpg")[0].value.max())
     assert rows(written.out)[1]["probability_1"] == pytest.approx(wanted, rel=1e-5)
 
 
@@ -219,8 +220,8 @@ def test_images_of_different_sizes_keep_their_order(checkpoint, tmp_path):
     predict_to_file(tmp_path / "aspect.safetensors", paths, tmp_path / "a.parquet", part_size=4)
     found = rows(tmp_path / "a.parquet")
     assert [row["path"] for row in found] == list(map(str, paths))
-    for row, answer in zip(found, maxvit.Predictor(tmp_path / "aspect.safetensors", batch_size=1)(paths), strict=True):
-        assert row["probability_1"] == pytest.approx(answer.classes[0][1], rel=1e-4)
+    for row, one in zip(found, maxvit.Predictor(tmp_path / "aspect.safetensors", batch_size=1)(paths), strict=True):
+        assert row["probability_1"] == pytest.approx(float(one.value.max()), rel=1e-4)
 
 
 def test_a_name_that_is_no_utf8_is_written_with_its_bytes(checkpoint, tmp_path):
@@ -246,7 +247,7 @@ def test_a_file_that_is_there_already_is_left_as_it_is(checkpoint, folder, unbro
 
 @pytest.mark.parametrize(
     ("change", "what"),
-    [({"top_k": 2}, "top_k 5, and now it is 2"), ({"embeddings": True}, "embeddings False, and now it is True"),
+    [({"settings": {"top_k": 2}}, "task.top_k 5, and now it is 2"), ({"embeddings": True}, "embeddings False, and now it is True"),
      ({"part_size": 48}, "part size 47, and now it is 48")],
 )  # fmt: skip
 def test_a_call_with_other_settings_does_not_go_on(checkpoint, folder, unbroken, change, what):
@@ -280,9 +281,9 @@ def test_a_file_of_something_else_is_not_overwritten(checkpoint, folder, tmp_pat
     [
         ("a.txt", {}, r"unknown ending of the file '\.txt': known are \.parquet, \.csv, \.jsonl"),
         ("a.csv", {"embeddings": True}, r"a CSV file has no room for embeddings: write \.parquet or \.jsonl"),
-        ("a.csv", {"workers": -1}, "workers is -1 and part_size 4096"),
+        ("a.csv", {"workers": -1}, "workers is -1 and part_size None"),
         ("a.csv", {"part_size": 0}, "workers is 0 and part_size 0"),
-        ("a.csv", {"batch_size": 0}, "batch_size 0"),
+        ("a.csv", {"batch_size": 0}, "batch_size is 0"),
     ],
 )
 def test_what_cannot_be_done_is_refused_before_anything_is_written(
@@ -294,14 +295,12 @@ def test_what_cannot_be_done_is_refused_before_anything_is_written(
 
 
 def test_an_engine_without_embeddings_is_refused(checkpoint, folder, tmp_path, monkeypatch):
-    class Other:
-        def __init__(self, path, top_k, batch_size, device, engine, precision):
-            self.engine, self.top_k, self.class_names = self, top_k, NAMES
-            self.name = "ONNX Runtime"
-
-    monkeypatch.setattr(batches, "Predictor", Other)
-    with pytest.raises(MaxViTError, match="ONNX Runtime gives no embeddings: use the checkpoint, with engine torch"):
+    engine = object.__new__(FileEngine)
+    engine.path = tmp_path / "a.onnx"
+    monkeypatch.setattr(TorchEngine, "with_embeddings", lambda self, images: engine.with_embeddings(images))
+    with pytest.raises(MaxViTError, match=r"a\.onnx gives no embeddings: use the checkpoint"):
         predict_to_file(checkpoint, folder, tmp_path / "a.parquet", embeddings=True)
+    assert list(tmp_path.iterdir()) == []
 
 
 def interrupt(*_):

@@ -158,7 +158,8 @@ def write_predictions(
 
         def write(files: list[Path]) -> dict[Path, Path]:
             joined = parts.folder / "joined"
-            shutil.rmtree(joined, ignore_errors=True)  # what a process left that died here
+            if joined.exists():
+                shutil.rmtree(joined)  # of a process that died here
             join(files, columns, joined / out.name, joined / errors.name)
             return {joined / errors.name: errors, joined / out.name: out}
 

@@ -80,8 +80,8 @@ def interpreted() -> bool:
 def precision(x: Tensor) -> str:
     """How products of x's type are computed on tensor cores.
 
-    float32 takes three products of parts of its digits (whole floats would be computed outside the tensor cores, in more
-    registers than there are), or one where PyTorch's own setting allows it.
+    float32 takes three products of parts of its digits (whole floats would not be computed by tensor cores, and need
+    more registers than there are), or one where PyTorch's own setting allows it.
     """
     if x.dtype != torch.float32:
         return "ieee"
