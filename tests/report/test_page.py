@@ -9,14 +9,16 @@ from math import inf, nan
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from maxvit.data.images import decode
 from maxvit.errors import MaxViTError
 from maxvit.explain.attention_maps import AttentionMap
-from maxvit.inference.evaluation import Evaluation
+from maxvit.inference.evaluate import EvaluationResult
 from maxvit.report import page as module
-from maxvit.report.page import Explained, Mistake, Report, write_report
+from maxvit.report.page import Picture, Report, ShownSample, write_report
+from maxvit.tasks import make_task
 
 NASTY = ["<script>alert(1)</script>", "a&b\"'", "{{ 7 * 7 }}</style>"]
 VOID = {"meta", "img", "br", "path", "rect", "link", "input", "hr"}
@@ -62,11 +64,14 @@ class Page(HTMLParser):
         return [json.loads(attrs["data-points"]) for _, attrs in self.tags if "data-points" in attrs]
 
 
-def evaluation(class_names=("ant", "bee", "cat"), labels=(0, 1, 1, 2, 0), answers=(0, 1, 0, 0, 0), skipped=()):
-    labels = np.array(labels)
+def result(class_names=("ant", "bee", "cat"), labels=(0, 1, 1, 2, 0), predictions=(0, 1, 0, 0, 0), skipped=()):
+    """Of a classifier, which is always sure to 90 %."""
+    labels, task = np.array(labels), make_task({"name": "classification"})
     probabilities = np.full((len(labels), len(class_names)), 0.1 / (len(class_names) - 1), np.float32)
-    probabilities[np.arange(len(labels)), list(answers)] = 0.9
-    return Evaluation(list(class_names), labels, probabilities, np.arange(len(labels)), list(skipped))
+    probabilities[np.arange(len(labels)), list(predictions)] = 0.9
+    metric = task.metric(class_names)
+    metric.merge((False, (probabilities, labels)))
+    return EvaluationResult(task, list(class_names), metric, len(labels), list(skipped))
 
 
 def picture(size=(83, 61)):
@@ -77,24 +82,34 @@ def attention(stage=1, axis="block", hw=(5, 7)):
     return AttentionMap(stage, axis, np.random.default_rng(0).random(hw, np.float32) * 2)
 
 
+def sample(name="ant/2.png", maps=None, prediction="ant 90.0%", target="ant"):
+    pairs = [("block", (5, 7)), ("grid", (5, 7)), ("block", (2, 3)), ("grid", (2, 3))]
+    maps = [attention(1 + i // 2, *pair) for i, pair in enumerate(pairs)] if maps is None else maps
+    words = {"prediction": prediction, "target": target}
+    return ShownSample(name, {"image": picture()}, words, picture((70, 64)), maps)
+
+
 def report(**changes):
-    names = changes.get("evaluation", evaluation()).class_names
-    maps = [attention(1, "block"), attention(1, "grid"), attention(2, "block", (2, 3)), attention(2, "grid", (2, 3))]
+    found = changes.get("result", result())
     values = {
         "title": "micro on digits",
         "facts": {"model": "maxvit_micro", "parameters": "1,234,567"},
         "history": [
-            {"epoch": e, "train_loss": 2 / e, "val_loss": 3 / e, "val_accuracy": 1 - 0.5 / e, "learning_rate": 1e-3 / e}
+            {"epoch": e, "train_loss": 2 / e, "val_accuracy": 1 - 0.5 / e, "val_loss": 3 / e, "learning_rate": 1e-3 / e}
             for e in (1, 2, 3)
         ],
-        "evaluation": evaluation(),
+        "monitor": "accuracy",
+        "result": found,
+        "intervals": found.intervals,
+        "panels": found.task.panels(found.metric),
         "evaluated_on": "5 held-out images (test)",
-        "mistakes": [Mistake(picture(), "cat/1.png", names[1], names[0], 0.9, 0.05)],
-        "explained": [Explained(picture(), "ant/2.png", names[0], names[0], 0.9, maps)],
+        "samples": [sample()],
+        "pictures": {2: Picture("cat/1.png", picture())},
         "config": "seed: 7\nmodel:\n  name: maxvit_micro\n",
         "command": "maxvit train --recipe 'my run/config.yaml'",
+        "summary": "",
     }
-    return Report(**{"summary": "", **values, **changes})
+    return Report(**{**values, **changes})
 
 
 def write(tmp_path, **changes):
@@ -114,7 +129,7 @@ def test_the_page_shows_what_it_was_given(tmp_path):
     assert page.by_id["accuracy"] == "60.0\u00a0%"
     assert page.by_id["command"] == "maxvit train --recipe 'my run/config.yaml'"
     assert "seed: 7\nmodel:\n  name: maxvit_micro" in page.text
-    assert "1 of 2 wrong answers, the most confident first" in page.text
+    assert "2 of 5 predictions are wrong, the most confident first. 1 of them is shown." in page.text
 
 
 def test_the_page_loads_nothing(tmp_path):
@@ -140,7 +155,7 @@ def test_every_inner_link_leads_somewhere(tmp_path):
 
 def test_every_picture_has_a_description_and_can_be_decoded(tmp_path):
     pictures = write(tmp_path).all("img")
-    assert len(pictures) == 1 + 1 + 4  # a mistake, an explained one, its maps
+    assert len(pictures) == 1 + 1 + 4  # a mistake, a sample, its maps
     for attributes in pictures:
         assert attributes["alt"]
         assert np.asarray(shown(attributes)).std() > 0
@@ -152,10 +167,10 @@ def test_names_are_text_and_never_markup(tmp_path):
         tmp_path,
         title=NASTY[0],
         facts={NASTY[1]: NASTY[0]},
-        evaluation=evaluation(NASTY, skipped=[NASTY[0]]),
+        result=result(NASTY, skipped=[NASTY[0]]),
         evaluated_on=NASTY[1],
-        mistakes=[Mistake(picture(), NASTY[0], NASTY[1], NASTY[2], 0.9, 0.05)],
-        explained=[Explained(picture(), NASTY[1], NASTY[0], NASTY[2], 0.9, [attention(), attention(axis="grid")])],
+        samples=[sample(NASTY[1], [attention(), attention(axis="grid")], NASTY[0], NASTY[2])],
+        pictures={2: Picture(NASTY[0], picture())},
         config=NASTY[0],
         command=NASTY[1],
     )
@@ -165,8 +180,8 @@ def test_names_are_text_and_never_markup(tmp_path):
     for name in NASTY:
         assert name in nasty.text
     assert {attributes.get("title") for attributes in nasty.all("span")} >= set(NASTY)  # quotes included
-    assert f"{NASTY[1]} answered as {NASTY[0]}: 1" in {attributes.get("title") for attributes in nasty.all("td")}
-    assert f"{NASTY[0]}: {NASTY[1]}, answered as {NASTY[2]}" in {a["alt"] for a in nasty.all("img")}
+    assert f"{NASTY[1]} predicted as {NASTY[0]}: 1" in {attributes.get("title") for attributes in nasty.all("td")}
+    assert f"{NASTY[0]}: prediction {NASTY[0]}, target {NASTY[1]}" in {a["alt"] for a in nasty.all("img")}
     known = {name for _, attributes in plain.tags for name in attributes} | {"title", "style"}
     assert {name for _, attributes in nasty.tags for name in attributes} <= known  # no quote opened an attribute
 
@@ -217,47 +232,48 @@ def test_a_run_without_history_says_so(tmp_path):
 def test_attention_that_is_not_finite_is_still_drawn(tmp_path):
     values = np.array([[np.nan, np.inf], [1.0, 0.0]], np.float32)
     maps = [AttentionMap(1, "block", values), AttentionMap(1, "grid", np.full((2, 2), np.nan, np.float32))]
-    page = write(tmp_path, explained=[Explained(picture(), "x", "ant", "ant", 0.9, maps)])
+    page = write(tmp_path, samples=[sample("x", maps)])
     assert len(page.all("img")) == 4
 
 
 def test_zero_mistakes_are_praised(tmp_path):
-    page = write(tmp_path, evaluation=evaluation(labels=(0, 1, 2), answers=(0, 1, 2)), mistakes=[])
-    assert "None: all 3 images were answered correctly." in page.text
+    page = write(tmp_path, result=result(labels=(0, 1, 2), predictions=(0, 1, 2)))
+    assert "0 of 3 predictions are wrong" in page.text
+    assert "are shown" not in page.text
     assert "No class was taken for another." in page.text
     assert page.by_id["accuracy"] == "100.0\u00a0%"
 
 
 def test_mistakes_without_pictures_are_not_hidden(tmp_path):
-    assert "2 of 5 answers are wrong" in write(tmp_path, mistakes=[]).text
+    assert "2 of 5 predictions are wrong" in write(tmp_path, pictures={}).text
 
 
-def test_all_answers_wrong_is_no_negative_share(tmp_path):
-    page = write(tmp_path, evaluation=evaluation(labels=(0,) * 7, answers=(1,) * 7))
+def test_all_predictions_wrong_is_no_negative_share(tmp_path):
+    page = write(tmp_path, result=result(labels=(0,) * 7, predictions=(1,) * 7))
     assert "interval 0.0\u00a0% to" in page.text
 
 
 def test_a_class_without_test_images_has_a_row_at_the_end(tmp_path):
-    page = write(tmp_path, evaluation=evaluation(labels=(0, 1, 1, 0, 0), answers=(0, 1, 0, 0, 2)))
+    page = write(tmp_path, result=result(labels=(0, 1, 1, 0, 0), predictions=(0, 1, 0, 0, 2)))
     last = [line.strip() for line in page.by_id["per-class"].splitlines() if line.strip()][-1]
     assert last == "cat00.0\u00a0%0.0\u00a0%0.0\u00a0%"
     assert "matrix" in page.by_id
 
 
-def test_the_matrix_counts_truth_by_answer(tmp_path):
+def test_the_matrix_counts_targets_by_predictions(tmp_path):
     page = write(tmp_path)
     titles = [attributes["title"] for attributes in page.all("td") if "title" in attributes]
     assert titles == [
-        "ant answered as ant: 2",
-        "bee answered as ant: 1",
-        "bee answered as bee: 1",
-        "cat answered as ant: 1",
-        "cat answered as cat: 0",
+        "ant predicted as ant: 2",
+        "bee predicted as ant: 1",
+        "bee predicted as bee: 1",
+        "cat predicted as ant: 1",
+        "cat predicted as cat: 0",
     ]
 
 
 def test_calibration_has_a_bar_for_each_confidence_that_was_given(tmp_path):
-    """Five answers with 90 %, three of them right: the last bin but one ends at 93.3 %."""
+    """Five predictions with 90 %, three of them right: the last bin but one ends at 93.3 %."""
     page = write(tmp_path)
     (bar,) = (attributes for attributes in page.all("rect") if attributes.get("class") == "bin")
     assert {name: float(bar[name]) for name in ("x", "y", "width", "height")} == {
@@ -266,30 +282,30 @@ def test_calibration_has_a_bar_for_each_confidence_that_was_given(tmp_path):
         "width": 6.67,
         "height": 60.0,
     }
-    assert "5 answers with 90.0\u00a0% on average: 60.0\u00a0% are right" in page.text
-    assert page.by_id["calibration-error"] == "30.0\u00a0%"
+    assert "5 predictions with 90.0\u00a0% on average: 60.0\u00a0% are right" in page.text
+    assert page.by_id["calibration_error"] == "30.0\u00a0%"
     assert "86.7\u00a0% to 93.3\u00a0%590.0\u00a0%60.0\u00a0%" in page.by_id["bins"]
 
 
 @pytest.mark.parametrize(("classes", "matrix"), [(2, True), (50, True), (51, False), (60, False)])
 def test_many_classes_have_a_list_and_no_matrix(tmp_path, classes, matrix):
     names = [f"class {i}" for i in range(classes)]
-    answers = [*range(1, classes), 0]
-    page = write(tmp_path, evaluation=evaluation(names, range(classes), answers))
+    predictions = [*range(1, classes), 0]
+    page = write(tmp_path, result=result(names, range(classes), predictions))
     assert ("matrix" in page.by_id) is matrix
     assert page.by_id["confusions"].count(" of 1") == min(classes, 8 if matrix else 30)
     assert all(name in page.by_id["per-class"] for name in names)
 
 
 def test_images_that_could_not_be_read_are_listed(tmp_path):
-    page = write(tmp_path, evaluation=evaluation(skipped=["a.png is damaged: x", "b.png is damaged: y"]))
+    page = write(tmp_path, result=result(skipped=["a.png is damaged: x", "b.png is damaged: y"]))
     assert "2 images could not be read and did not count" in page.text
     assert "a.png is damaged: x\nb.png is damaged: y" in page.text
 
 
-def test_without_explained_images_there_is_no_attention(tmp_path):
-    page = write(tmp_path, explained=[])
-    assert "#attention" not in {attributes["href"] for attributes in page.all("a")}
+def test_without_samples_there_is_no_attention(tmp_path):
+    page = write(tmp_path, samples=[])
+    assert "#samples" not in {attributes["href"] for attributes in page.all("a")}
     assert page.all("article") == []
 
 
@@ -298,16 +314,17 @@ def test_file_names_that_are_not_utf_8_can_be_shown(tmp_path):
     assert name == "caf\udce9.png"
     page = write(
         tmp_path,
-        evaluation=evaluation(skipped=[f"{name} is damaged"]),
-        mistakes=[Mistake(picture(), name, "bee", "ant", 0.9, 0.05)],
-        explained=[Explained(picture(), name, "ant", "ant", 0.9, [attention()])],
+        result=result(skipped=[f"{name} is damaged"]),
+        samples=[sample(name, [attention()])],
+        pictures={2: Picture(name, picture())},
     )
     assert "caf?.png" in page.text
 
 
 def test_pictures_are_shrunk_and_small_ones_kept_pixel_by_pixel(tmp_path):
-    mistakes = [Mistake(picture(size), "x", "bee", "ant", 0.9, 0.05) for size in ((1009, 503), (8, 11), (1, 997))]
-    found = write(tmp_path, mistakes=mistakes, explained=[]).all("img")
+    wrong = result(labels=(0, 0, 0), predictions=(1, 1, 1))
+    pictures = {row: Picture("x", picture(size)) for row, size in enumerate([(1009, 503), (8, 11), (1, 997)])}
+    found = write(tmp_path, result=wrong, pictures=pictures, samples=[]).all("img")
     assert [shown(attributes).size for attributes in found] == [(192, 96), (8, 11), (1, 192)]
     assert [attributes.get("class") for attributes in found] == [None, "pixels", None]
 
@@ -332,3 +349,44 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(MaxViTError, match=r"cannot write .*report\.html: .*; choose a folder"):
         write_report(tmp_path / "file" / "report.html", report())
+
+
+def test_several_labels_show_what_is_missed_and_what_is_not_there(tmp_path):
+    names, task = ["ant", "bee", "cat"], make_task({"name": "classification", "loss": "sigmoid", "threshold": 0.5})
+    labels = np.array([[1, 0, 0], [0, 1, 1], [0, 0, 0]], bool)
+    probabilities = np.array([[0.25, 0.75, 0.125], [0.1, 0.9, 0.8], [0.1, 0.2, 0.9]], np.float32)
+    metric = task.metric(names)
+    metric.merge((True, (probabilities, labels)))
+    found = EvaluationResult(task, names, metric, 3)
+    pictures = {row: Picture(f"{row}.png", picture()) for row in (0, 2)}
+    page = write(tmp_path, result=found, monitor="mAP", pictures=pictures)
+    text = re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", page.source.split("</style>")[1])).replace("&nbsp;", " ")
+    assert "2 of 3 images have a label too many or too few, the largest loss first." in text
+    assert "not there bee (75.0 %) missed ant (25.0 %) target ant file 0.png" in text
+    assert "not there cat (90.0 %) target none file 2.png" in text
+    assert f"mAP {100 * found.metrics['mAP']:.1f} % 95 % confidence interval" in text
+    assert (page.by_id["threshold"], page.by_id["f1_micro"]) == ("0.5", "57.1\u00a0%")
+    assert "all labels right 1 of 3" in text
+    assert not {"confusion", "calibration"} & page.by_id.keys()
+    assert re.findall("ant|bee|cat", page.by_id["per-class"]) == ["cat", "ant", "bee"]  # the lowest precision first
+
+
+def test_pixels_are_shown_in_percent_of_their_class(tmp_path):
+    task = make_task({"name": "segmentation"})
+    metric = task.metric(["road", "sky", "car"])
+    metric.counts += torch.tensor([[3000, 1000, 0], [0, 2500, 0], [0, 0, 0]])
+    page = write(tmp_path, result=EvaluationResult(task, metric.class_names, metric, 2), monitor="miou")
+    cells = [line for line in page.by_id["matrix"].splitlines() if line.strip()][-3:]
+    assert [cell.strip() for cell in cells] == ["road7525", "sky100", "car"]
+    assert "road predicted as sky: 1,000" in {attributes.get("title") for attributes in page.all("td")}
+    assert page.by_id["confusions"].endswith("roadsky1,000 of 4,000\n  ")
+    assert page.by_id["miou"] == "73.2\u00a0%"
+    assert re.findall(r"road|sky", page.by_id["per-class"]) == ["sky", "road"]  # the lowest IoU first
+
+
+def test_a_metric_that_is_not_a_number_is_a_dash(tmp_path):
+    task = make_task({"name": "aesthetics"})
+    found = EvaluationResult(task, [], task.metric([]), 1)
+    page = write(tmp_path, result=found, monitor="srcc")
+    assert page.by_id["srcc"] == "–"
+    assert report(result=found).headline == "srcc – on 5 held-out images (test)"

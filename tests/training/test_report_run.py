@@ -20,7 +20,7 @@ def reported(finished, tmp_path_factory):
     return run, *report_run(run)
 
 
-def test_the_report_of_a_run_lies_in_its_folder(reported):
+def test_the_report_of_a_run_is_in_its_folder(reported):
     run, page, _ = reported
     assert page == run / "report.html"
     assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
@@ -30,27 +30,33 @@ def test_the_mistakes_shown_are_the_images_that_the_checkpoint_gets_wrong(report
     run, page, report = reported
     val = load_data(finished.recipe).val
     wrong = {}
-    for answer in Predictor(run / "best.safetensors")(val.sources):  # one by one, without the evaluation
-        path = next(p for p in val.sources if str(p) == answer.name)
-        (name, confidence), truth = answer.classes[0], path.parent.name
-        if name != truth:
-            wrong[str(path.relative_to(images))] = (truth, name, pytest.approx(confidence, rel=1e-4))
+    for said in Predictor(run / "best.safetensors")(val.sources):  # one by one, without the evaluation
+        path = next(p for p in val.sources if str(p) == said.name)
+        (first, *_), target = said.to_json()["classes"], path.parent.name
+        if first["class"] != target:
+            confidence = pytest.approx(first["probability"], rel=1e-4)
+            wrong[str(path.relative_to(images))] = (target, first["class"], confidence)
     assert wrong
-    assert {m.name: (m.truth, m.answer, m.confidence) for m in report.mistakes} == wrong
+    shown = {}
+    for mistake in report.panels.mistakes.worst:
+        prediction, target = mistake.classes
+        shown[report.pictures[mistake.row].name] = (target.classes[0][0], *prediction.classes[0])
+    assert shown == wrong
     text = page.read_text(encoding="utf-8")
     assert all(name in text for name in wrong)
 
 
 def test_the_most_confident_mistake_comes_first(reported):
-    confidences = [mistake.confidence for mistake in reported[2].mistakes]
+    confidences = [mistake.classes[0].classes[0][1] for mistake in reported[2].panels.mistakes.worst]
     assert confidences == sorted(confidences, reverse=True)
 
 
 def test_each_class_is_explained_once(reported):
-    assert sorted(shown.truth for shown in reported[2].explained) == ["blue", "green", "red"]
+    assert sorted(sample.words["target"] for sample in reported[2].samples) == ["blue", "green", "red"]
+    assert all({m.axis for m in sample.maps} == {"block", "grid", "rollout"} for sample in reported[2].samples)
 
 
-def test_without_a_test_folder_the_report_says_that_it_judges_by_validation(reported, finished):
+def test_without_a_test_folder_the_report_says_that_it_evaluates_on_validation(reported, finished):
     number = len(load_data(finished.recipe).val)
     assert reported[2].evaluated_on == f"{number} held-out images (validation: they chose the best epoch)"
 

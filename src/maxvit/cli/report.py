@@ -15,8 +15,8 @@ def report(
 ) -> None:
     """Write a run's report, one HTML file.
 
-    Curves, accuracy, confusion matrix, calibration, worst mistakes, attention maps, configuration; of other tasks their
-    figures and pictures of answers.
+    Metrics with their intervals, curves, predictions and attention maps of some images, the table of classes and the
+    configuration; to classify also confusions, calibration and the worst mistakes.
     """
     from maxvit.report.run import report_run
 

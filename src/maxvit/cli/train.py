@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from maxvit.cli.answers import plain
 from maxvit.cli.console import say_left_out
 from maxvit.cli.errors import INTERRUPTED, REQUEUE, complain
 from maxvit.cli.options import Device
@@ -119,9 +118,8 @@ def _code(outcome: "Outcome") -> int:
 
 
 def _finish(outcome: "Outcome", device: str, as_json: bool) -> None:
-    from maxvit.report.page import Report
+    from maxvit.report.charts import finite
     from maxvit.report.run import report_run
-    from maxvit.report.task_page import TaskReport
 
     for sentence in outcome.skipped[:10]:
         complain(f"left out: {sentence}")
@@ -132,26 +130,14 @@ def _finish(outcome: "Outcome", device: str, as_json: bool) -> None:
         raise typer.Exit(_code(outcome))
     checkpoint = outcome.run / "best.safetensors"
     page, report = report_run(outcome.run, device=device)
-    if not isinstance(report, Report):
-        found = report.judgement.figures if isinstance(report, TaskReport) else report.evaluation.scores()
-        figures = {name: plain(value) for name, value in found.items()}
-        answer = {
-            "checkpoint": str(checkpoint),
-            "report": str(page),
-            "figures": figures,
-            "skipped": len(outcome.skipped),
-        }
-        said = report.headline if isinstance(report, TaskReport) else f"{report.headline}\n{report.summary}"
-        typer.echo(json.dumps(answer) if as_json else f"{said}\ncheckpoint: {checkpoint}\nreport:     {page}")
-        return
-    result = report.evaluation
     if as_json:
-        answer = {"checkpoint": str(checkpoint), "report": str(page), "accuracy": result.accuracy}
-        typer.echo(json.dumps({**answer, "images": len(result.labels), "skipped": len(outcome.skipped)}))
+        written = {"checkpoint": str(checkpoint), "report": str(page)}
+        metrics = {name: finite(value) for name, value in report.result.metrics.items()}
+        counts = {"images": report.result.images, "skipped": len(outcome.skipped)}
+        typer.echo(json.dumps({**written, "metrics": metrics, **counts}))
         return
-    low, high = result.interval
-    typer.echo(f"accuracy {result.accuracy:.2%} on {report.evaluated_on}, 95 % interval {low:.2%} to {high:.2%}")
-    typer.echo(f"{report.summary}\ncheckpoint: {checkpoint}\nreport:     {page}")
+    said = [report.headline, report.others, report.summary, f"checkpoint: {checkpoint}", f"report:     {page}"]
+    typer.echo("\n".join(line for line in said if line))
 
 
 def _new_folder(name: str) -> Path:

@@ -71,16 +71,29 @@ class Report:
     def headline(self) -> str:
         """The first metric in a line."""
         value, interval = say_main_metric(self.result, self.intervals)
-        return ", ".join(part for part in (f"{value} on {self.evaluated_on}", interval) if part)
+        return f"{value} on {self.evaluated_on}{interval and f', {interval}'}"
+
+    @property
+    def others(self) -> str:
+        """The other metrics in a line, which is empty where there are none."""
+        named = list(self.result.metrics.items())[1:]
+        return ", ".join(f"{_in_words(name)} {_exact(self.result, name, value)}" for name, value in named)
 
 
 def say_main_metric(result: EvaluationResult, intervals: Intervals) -> tuple[str, str]:
-    """The first metric and its interval in words: "accuracy 98.61%" and "95 % interval 96.80% to 99.41%", or ""."""
+    """The first metric, such as "accuracy 98.61%", and "95 % interval 96.80% to 99.41%" or nothing."""
     name, value = next(iter(result.metrics.items()))
-    form = ".2%" if name in result.task.in_percent else ".4g"
-    ends = [f"{end:{form}}" for end in intervals.get(name, ())]
-    said = NOTHING if isnan(value) else f"{value:{form}}"
-    return f"{name.replace('_', ' ')} {said}", (ends and f"95 % interval {ends[0]} to {ends[1]}") or ""
+    ends = [_exact(result, name, end) for end in intervals.get(name, ())]
+    return f"{_in_words(name)} {_exact(result, name, value)}", f"95 % interval {' to '.join(ends)}" if ends else ""
+
+
+def _exact(result: EvaluationResult, name: str, value: float) -> str:
+    """A metric for those who copy it."""
+    return NOTHING if isnan(value) else f"{value:{'.2%' if name in result.task.in_percent else '.4g'}}"
+
+
+def _in_words(name: str) -> str:
+    return name.replace("_", " ")
 
 
 _LARGEST_MATRIX = 50  # classes; beyond, a matrix is a wall of empty cells
@@ -117,7 +130,7 @@ def write_report(path: Path, report: Report) -> None:
         result=report.result,
         panels=panels,
         metrics=[
-            (name, text(name, value), [text(name, end) for end in report.intervals.get(name, ())])
+            (name, _in_words(name), text(name, value), [text(name, end) for end in report.intervals.get(name, ())])
             for name, value in report.result.metrics.items()
         ],
         charts=_charts(report),
@@ -157,7 +170,7 @@ def _charts(report: Report) -> list[Chart]:
     is_share = monitor in report.result.task.in_percent
     charts = (
         line_chart("Loss", history, both("loss"), best="lowest"),
-        line_chart(monitor.replace("_", " "), history, both(monitor), best="highest", shares=is_share),
+        line_chart(_in_words(monitor), history, both(monitor), best="highest", shares=is_share),
         line_chart("Learning rate", history, {"learning_rate": ("learning rate", "rate")}, steps=2),
     )
     return [chart for chart in charts if chart]
@@ -168,7 +181,7 @@ def _epochs(history: Sequence[Mapping[str, float]]) -> dict[str, list[Any]]:
     keys = list(dict.fromkeys(key for row in history for key in row))
     values = [[finite(row.get(key)) for key in keys] for row in history]
     cells = [[NOTHING if value is None else number(value) for value in row] for row in values]
-    return {"keys": [key.replace("_", " ") for key in keys], "rows": cells}
+    return {"keys": [_in_words(key) for key in keys], "rows": cells}
 
 
 def _matrix(confusions: Confusions) -> list[list[tuple[str, int, int]]] | None:
@@ -212,7 +225,7 @@ def _classes(report: Report) -> list[list[dict[str, Any]]]:
         return value is None or is_empty, value or 0.0
 
     def cell(name: str, value: Cell) -> dict[str, Any]:
-        said = {"name": name.replace("_", " "), "text": _as_text(in_percent, name, value)}
+        said = {"name": _in_words(name), "text": _as_text(in_percent, name, value)}
         if isinstance(value, str):
             return {**said, "is_text": True, "bar": None}
         return {**said, "is_text": False, "bar": round(100 * (finite(value) or 0), 1) if name in in_percent else None}
