@@ -23,7 +23,7 @@ ROOMS = {
     "create": {"checkpoints", "config", "errors", "hub", "model", "storage", "timm_names"},
     "summary": {"config", "model"},
     "conversion": {"checkpoints", "config", "create", "errors"},
-    "tasks": {"checkpoints", "config", "data", "errors", "layers", "model", "storage"},
+    "tasks": {"checkpoints", "config", "data", "errors", "hub", "layers", "model", "storage"},
     "export": {"config", "data", "errors", "kernels", "layers", "model", "signatures", "storage", "tasks"},
     "explain": {"config", "data", "errors", "inference", "layers", "model", "storage", "tasks"},
     "inference": {

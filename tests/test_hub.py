@@ -11,9 +11,11 @@ import torch
 import yaml
 from huggingface_hub import ModelHubMixin, errors
 
+import maxvit
 from fake_hub import REVISION, put
-from maxvit import MaxViT, MaxViTConfig, MaxViTError, storage
+from maxvit import MaxViT, MaxViTConfig, MaxViTError, TaskNetwork, storage
 from maxvit.hub.download import download, plain_errors
+from maxvit.tasks import make_task
 
 SMALL = MaxViTConfig(
     stem_channels=4,
@@ -34,7 +36,7 @@ def model():
     return network
 
 
-def assert_same(a: MaxViT, b: MaxViT) -> None:
+def assert_same(a: MaxViT | TaskNetwork, b: MaxViT | TaskNetwork) -> None:
     ours, theirs = a.state_dict(), b.state_dict()
     assert list(ours) == list(theirs)
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
@@ -48,6 +50,37 @@ def test_folder_comes_back_as_it_was(model, tmp_path):
     assert isinstance(back, ModelHubMixin)
     assert not back.training
     assert_same(MaxViT.from_pretrained(tmp_path / "trees" / "model.safetensors"), model)
+
+
+@pytest.fixture(params=["classification", "segmentation", "detection", "aesthetics"])
+def network(request, model):
+    """Of each task."""
+    task = make_task({"name": request.param})
+    made = task.make_network(model, ["ash", "b|ch", "<oak>"], new_head=True).eval()
+    made.provenance = {"data": "trees"}
+    return made
+
+
+def test_networks_of_every_task_come_back_with_their_card(network, tmp_path):
+    network.save_pretrained(tmp_path)
+    assert_same(type(network).from_pretrained(tmp_path), network)
+    assert_same(maxvit.load(tmp_path), network)
+    _, header, text = (tmp_path / "README.md").read_text().split("---\n", 2)
+    tag = {"segmentation": "image-segmentation", "detection": "object-detection", "aesthetics": None}
+    name = network.metadata().get("task", {}).get("name")
+    assert yaml.safe_load(header).get("pipeline_tag") == (tag[name] if name else "image-classification")
+    assert f'maxvit.{type(network).__name__}.from_pretrained("owner/name")' in text
+    assert r"3: ash, b\|ch, \<oak\>" in text
+    assert ("## Task" in text, f"| name | {name} |" in text) == (name is not None, name is not None)
+
+
+def test_network_of_another_kind_is_sent_to_what_reads_it(model, tmp_path):
+    model.save_pretrained(tmp_path / "a")
+    with pytest.raises(MaxViTError, match=r"holds a MaxViT with its own head: read it with maxvit\.load"):
+        TaskNetwork.from_pretrained(tmp_path / "a")
+    make_task({"name": "aesthetics"}).make_network(model, ["1", "2"], new_head=True).save_pretrained(tmp_path / "b")
+    with pytest.raises(MaxViTError, match=r"a network for aesthetics \(see maxvit\.load\): a classifier is wanted"):
+        MaxViT.from_pretrained(tmp_path / "b")
 
 
 def test_configuration_file_is_a_copy_that_nobody_reads(model, tmp_path):
@@ -186,6 +219,16 @@ def test_saving_pushes_nothing_unless_it_is_told_to(model, tmp_path, hub_cache):
 def test_configuration_of_ones_own_is_refused(model, tmp_path):
     with pytest.raises(MaxViTError, match=r"config\.json is a copy of what the weights file says .*: leave config out"):
         model.save_pretrained(tmp_path, config={"depths": 7})
+
+
+def test_networks_of_tasks_are_pushed_unless_they_could_not_be_read_back(model, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.hub_mixin.HfApi", FakeApi)
+    network = make_task({"name": "aesthetics"}).make_network(model, ["1", "2"], new_head=True)
+    network.push_to_hub("owner/photos")
+    assert sorted(FakeApi.calls["files"]) == ["README.md", "config.json", "model.safetensors"]
+    network.head.scores = torch.nn.Identity()
+    with pytest.raises(MaxViTError, match="the network has other layers than its configuration describes"):
+        network.push_to_hub("owner/photos")
 
 
 def test_pushing_without_a_network_is_one_sentence(model, hub_cache):

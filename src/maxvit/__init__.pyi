@@ -34,7 +34,7 @@ from .model import MaxViT as MaxViT
 from .serve.client import Client as Client
 from .summary import Summary as Summary
 from .summary import summarize as summarize
-from .tasks import load_network as load_network
+from .tasks import load as load
 from .tasks.network import TaskNetwork as TaskNetwork
 from .training.recipe import load_recipe as load_recipe
 from .training.train import train as train

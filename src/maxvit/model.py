@@ -356,7 +356,7 @@ class MaxViT(nn.Module, HubModel, TimmNames):
         check_dtype(dtype)
         if isinstance(task := metadata.get("task"), dict):
             name = task.get("name")
-            raise MaxViTError(f"{source} holds a network for {name} (see maxvit.load_network): a classifier is wanted")
+            raise MaxViTError(f"{source} holds a network for {name} (see maxvit.load): a classifier is wanted")
         if metadata.get("format") != FORMAT:
             raise MaxViTError(f"{source} was not written by maxvit; maxvit.load_model reads files of other programs")
         try:

@@ -8,7 +8,7 @@ from huggingface_hub import save_torch_state_dict
 from safetensors.torch import load_file, save_file
 from torch.optim.swa_utils import AveragedModel
 
-from maxvit import MaxViT, MaxViTConfig, MaxViTError, load_model, load_network, storage
+from maxvit import MaxViT, MaxViTConfig, MaxViTError, load, load_model, storage
 from maxvit.checkpoints.plain import assumed, infer_config
 from maxvit.config import TORCHVISION, VARIANTS
 
@@ -103,7 +103,7 @@ def test_a_folder_that_was_saved_is_read_also_where_its_weights_were_written_ane
     model.save_pretrained(tmp_path)
     path = tmp_path / "model.safetensors"
     for _ in range(2):
-        for found in (load_model(tmp_path), load_network(path), MaxViT.from_pretrained(tmp_path)):
+        for found in (load_model(tmp_path), load(path), MaxViT.from_pretrained(tmp_path)):
             assert same(found, model)
             assert found.metadata() == model.metadata()
         save_file(load_file(path), path, {"format": "pt"})  # as other programs do

@@ -6,7 +6,7 @@ import shutil
 import pytest
 import torch
 
-from maxvit import Predictor, create_model, load_model, load_network
+from maxvit import Predictor, create_model, load, load_model
 from maxvit.cli import main
 from maxvit.cli.serve import _named, _open
 from maxvit.inference.bulk.predict import predict_to_file
@@ -60,7 +60,7 @@ def test_it_can_be_loaded_started_from_and_predicted_with(trained, picture):
     wanted = load_model(trained.checkpoint).state_dict()
     for network in (
         load_model(trained.run),
-        load_network(trained.run),
+        load(trained.run),
         create_model("maxvit_micro", pretrained=trained.run),
     ):
         assert all(torch.equal(t, wanted[name]) for name, t in network.state_dict().items())

@@ -4,12 +4,12 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+PIPELINES = {"segmentation": "image-segmentation", "detection": "object-detection"}  # what the hub calls a task
 _TEXT = """\
 ---
 license: apache-2.0
 library_name: maxvit
-pipeline_tag: image-classification
-tags:
+{pipeline}tags:
 - maxvit
 - vision
 ---
@@ -21,9 +21,9 @@ A [MaxViT](https://arxiv.org/abs/2204.01697) network, saved by the Python packag
 ```python
 import maxvit
 
-model = maxvit.MaxViT.from_pretrained("{repo_id}")
-predict = maxvit.Predictor(model)
-print(predict(["photo.jpg"]))
+network = maxvit.{kind}.from_pretrained("{repo_id}")
+predict = maxvit.Predictor(network)
+print(predict("photo.jpg")[0].summary)
 ```
 
 ## Network
@@ -32,9 +32,9 @@ print(predict(["photo.jpg"]))
 |---|---|
 {network}
 
-## Images
+{task}## Images
 
-These weights expect images prepared so; `maxvit.preprocess(model, image)` does it.
+These weights expect images prepared so; `maxvit.Predictor` does it.
 
 | | |
 |---|---|
@@ -52,26 +52,31 @@ Everything above is in the metadata of `model.safetensors`; `config.json` is a c
 """
 
 
-def model_card(metadata: Mapping[str, Any], repo_id: str = "owner/name") -> str:
+def model_card(metadata: Mapping[str, Any], kind: str, repo_id: str = "owner/name") -> str:
     """Write the card.
 
     Args:
-        metadata: As `MaxViT.metadata` gives it.
+        metadata: As `MaxViT.metadata` or `TaskNetwork.metadata` gives it.
+        kind: The name of the class, for the example.
         repo_id: Where the network will be, for the example.
 
     Returns:
         Markdown with the hub's YAML header.
     """
-    config, names = metadata["config"], metadata["class_names"]
-    count = config["num_classes"]
+    config, names, task = metadata["config"], metadata["class_names"], metadata.get("task")
+    count = len(names or ()) if task else config["num_classes"]
     if names:
         classes = f"{count}: " + ", ".join(_escaped(name) for name in names)
     else:
         classes = f"{count}, without names" if count else "None: the network gives features."
+    known = PIPELINES.get(task["name"]) if task else "image-classification"
     return _TEXT.format(
-        title=f" for {count} classes" if count else "",
+        title=f" for {_escaped(task['name'])}" if task else f" for {count} classes" if count else "",
+        pipeline=f"pipeline_tag: {known}\n" if known else "",
+        kind=kind,
         repo_id=repo_id,
         network=_table(config),
+        task=f"## Task\n\n| | |\n|---|---|\n{_table(task)}\n\n" if task else "",
         preprocessing=_table(metadata["preprocessing"]),
         classes=classes,
         provenance=_list(metadata["provenance"]) or "Not recorded.",

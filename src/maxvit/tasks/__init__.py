@@ -185,3 +185,6 @@ def load_network(
             raise
         given = ", ".join(f"task.{name}" for name in settings)
         raise MaxViTError(f"{given}: the network that {path} holds would be another one ({error})") from error
+
+
+load = load_network  # its public name, as `maxvit.load`

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from maxvit import storage
 from maxvit.config import MaxViTConfig, Preprocessing
 from maxvit.errors import MaxViTError
+from maxvit.hub.mixin import HubModel
 from maxvit.model import FORMAT, MaxViT, check_dtype, check_same, describe
 
 
@@ -23,7 +24,7 @@ class TaskSettings(BaseModel):
     name: str
 
 
-class TaskNetwork(nn.Module):
+class TaskNetwork(nn.Module, HubModel):
     """A MaxViT without its classifier, and the head that a task puts on its maps.
 
     Args:
@@ -91,11 +92,29 @@ class TaskNetwork(nn.Module):
 
     def save(self, path: str | Path) -> None:
         """Write one safetensors file. Raises `MaxViTError` as `MaxViT.save` does."""
+        self.check_savable()
+        storage.save(path, self.state_dict(), self.metadata())
+
+    def check_savable(self) -> None:
+        """Refuse a network that could not be read back. Raises `MaxViTError` as `save` does."""
         from maxvit.tasks import make_task, outline  # which import this file
 
         task = make_task(self.settings.model_dump(), imports=False)
         check_same(self, outline(task, self.config, self.class_names))
-        storage.save(path, self.state_dict(), self.metadata())
+
+    @classmethod
+    def load(cls, path: str | Path, dtype: torch.dtype = torch.float32) -> Self:
+        """Read what `save` wrote, in evaluation mode; `maxvit.load` reads whatever network there is.
+
+        Raises:
+            MaxViTError: As `maxvit.load`, or if the network has no head of a task.
+        """
+        from maxvit.tasks import load_network
+
+        network = load_network(path, dtype=dtype)
+        if not isinstance(network, cls):
+            raise MaxViTError(f"{path} holds a MaxViT with its own head: read it with maxvit.load")
+        return network
 
     def take(self, state: Mapping[str, Tensor], source: str, dtype: torch.dtype = torch.float32) -> Self:
         """Use the tensors of a checkpoint, as they are if they have this type, in evaluation mode.
