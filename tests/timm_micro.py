@@ -5,7 +5,7 @@ from timm.models.maxxvit import MaxxVit, MaxxVitCfg, MaxxVitConvCfg, MaxxVitTran
 from healthy import fill
 from maxvit import MaxViT
 from maxvit.checkpoints.timm import from_timm
-from maxvit.model import describe
+from maxvit.description import describe
 from official import MICRO
 
 

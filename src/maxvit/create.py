@@ -14,9 +14,10 @@ from maxvit.checkpoints.detect import read_checkpoint
 from maxvit.checkpoints.published import fetch, find, find_by_their_name, published
 from maxvit.checkpoints.tensorflow import is_checkpoint
 from maxvit.config import VARIANTS, MaxViTConfig, Pool, Size, variant_name
+from maxvit.description import check_dtype
 from maxvit.errors import MaxViTError
 from maxvit.hub.download import download
-from maxvit.model import MaxViT, check_dtype
+from maxvit.model import MaxViT
 from maxvit.storage import WEIGHTS
 from maxvit.timm_names import timm_words
 

@@ -11,7 +11,7 @@ from healthy import fill
 from maxvit import MaxViT, MaxViTError, load_model
 from maxvit.checkpoints.torchvision import from_torchvision
 from maxvit.config import OFFICIAL, TORCHVISION, VARIANTS, Arithmetic, Preprocessing
-from maxvit.model import describe
+from maxvit.description import describe
 from official import difference, images
 
 LIMIT = 2e-5

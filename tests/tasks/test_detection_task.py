@@ -268,3 +268,10 @@ def test_without_pycocotools_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "pycocotools.cocoeval", None)
     with pytest.raises(MaxViTError, match=r"pip install 'maxvit\[detection\]'"):
         encode(np.ones((3, 4), np.uint8))
+
+
+def test_double_precision_is_refused_in_words():
+    with pytest.raises(
+        MaxViTError, match=r"engine\.precision is fp64, which torchvision's detectors do not"
+    ):
+        task("faster-rcnn").losses(None, torch.zeros(1, 3, 8, 8, dtype=torch.float64), [])

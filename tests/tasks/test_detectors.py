@@ -11,8 +11,7 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.ops import box_iou
 
 from maxvit import create_model
-from maxvit.tasks.detection.loss import total
-from maxvit.tasks.detection.network import _pool, make_head
+from maxvit.tasks.detection.network import _pool, make_head, total
 from maxvit.tasks.detection.settings import DetectionSettings
 from maxvit.tasks.network import TaskNetwork
 

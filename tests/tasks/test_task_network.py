@@ -7,7 +7,8 @@ from torch import nn
 
 from maxvit import MaxViTError, Predictor, accelerate, create_model, storage
 from maxvit.config import Preprocessing
-from maxvit.export.task import export_task
+from maxvit.export.export import export_model
+from maxvit.export.options import ExportOptions
 from maxvit.tasks import find_task, list_tasks, load_network, make_task, task_of
 from maxvit.tasks.network import TaskNetwork
 from maxvit.tasks.task import TaskSettings
@@ -121,7 +122,7 @@ def test_a_predictor_and_an_export_leave_the_network_as_it_is(tmp_path):
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     (found,) = Predictor(network)(np.zeros((70, 90, 3), np.uint8))
     assert found.value.sum() == pytest.approx(1)
-    export_task(network, tmp_path / "a.pt2", "torch", (64, 64), batch=1)
+    export_model(network, tmp_path / "a.pt2", "torch", ExportOptions(image_size=(64, 64), batch=1))
     assert all(part.training for part in network.modules())
     assert all(p.requires_grad for p in network.parameters())
     assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())

@@ -12,7 +12,8 @@ from maxvit.benchmark.peers import torchvision_network
 from maxvit.checkpoints.timm import save_for_timm
 from maxvit.checkpoints.torchvision import from_torchvision
 from maxvit.config import MaxViTConfig, Size
-from maxvit.model import MaxViT, describe
+from maxvit.description import describe
+from maxvit.model import MaxViT
 
 SEED = 0
 

@@ -9,8 +9,8 @@ from torch import Tensor
 from maxvit.checkpoints import plain, tensorflow, timm, torchvision
 from maxvit.checkpoints.files import READABLE, read_weights
 from maxvit.config import MaxViTConfig, Preprocessing, Size, official_preprocessing
+from maxvit.description import FORMAT, describe
 from maxvit.errors import MaxViTError
-from maxvit.model import FORMAT, describe
 
 
 class Checkpoint(NamedTuple):

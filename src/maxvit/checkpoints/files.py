@@ -9,8 +9,8 @@ from torch import Tensor
 from maxvit import storage
 from maxvit.checkpoints.pickles import is_pickle, load_pickle
 from maxvit.checkpoints.wrapped import find_network, flatten
+from maxvit.description import FORMAT
 from maxvit.errors import MaxViTError
-from maxvit.model import FORMAT
 
 READABLE = "readable are files that maxvit wrote, official TensorFlow checkpoints, and weights of timm and torchvision"
 

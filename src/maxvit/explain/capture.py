@@ -8,9 +8,10 @@ from torch import Tensor, nn
 
 from maxvit.errors import MaxViTError
 from maxvit.layers.attention import GroupAttention
+from maxvit.layers.check_images import check_images
 from maxvit.layers.modes import evaluating
 from maxvit.layers.partition import Axis, Size
-from maxvit.model import MaxViTBlock, check_images
+from maxvit.model import MaxViTBlock
 from maxvit.tasks.network import Network, backbone_of, last_stride
 
 

@@ -10,8 +10,8 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch import Tensor
 
+from maxvit.description import FORMAT
 from maxvit.errors import MaxViTError
-from maxvit.model import FORMAT
 from maxvit.signatures import ONNX, OPENVINO, other_kind
 from maxvit.storage import decode
 

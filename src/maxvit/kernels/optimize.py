@@ -19,8 +19,9 @@ from maxvit.kernels.gpu.support import obstacle
 from maxvit.kernels.gradients import refuse_gradients
 from maxvit.kernels.known import layer_change, network_change, untouched
 from maxvit.layers.attention import GroupAttention
+from maxvit.layers.check_images import check_images
 from maxvit.layers.modes import evaluating
-from maxvit.model import MaxViT, check_images
+from maxvit.model import MaxViT
 
 if TYPE_CHECKING:
     from maxvit.kernels.gpu.graphs import Graphs

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from maxvit import storage
 from maxvit.config import MaxViTConfig, Preprocessing
+from maxvit.description import FORMAT, check_dtype, check_same, describe
 from maxvit.errors import MaxViTError
 from maxvit.hub.mixin import HubModel
-from maxvit.model import FORMAT, MaxViT, check_dtype, check_same, describe
+from maxvit.model import MaxViT
 
 
 class TaskSettings(BaseModel):
@@ -57,6 +58,10 @@ class TaskNetwork(nn.Module, HubModel):
     def forward(self, images: Tensor, targets: Any = None) -> Any:
         """What the head makes of the maps of images (B, C, H, W), normalised."""
         return self.head(self.maps(images), (images.shape[2], images.shape[3]), targets)
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Compile the backbone, as `torch.compile` does; in a head, sizes may depend on values."""
+        self.maps = torch.compile(self.maps, *args, **kwargs)  # type: ignore[method-assign]
 
     def maps(self, images: Tensor) -> list[Tensor]:
         """What the head sees of images (B, C, H, W)."""

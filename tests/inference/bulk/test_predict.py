@@ -111,7 +111,9 @@ def test_a_multi_label_network_has_a_column_of_all_that_it_answers(checkpoint, p
         model.head.classifier.bias -= model(torch.zeros(1, 3, 32, 32))[0].median()
     model.config = dataclasses.replace(model.config, multi_label=True, threshold=0.5)
     model.save(tmp_path / "several.safetensors")
-    written = predict_to_file(tmp_path / "several.safetensors", pictures[0][:9], tmp_path / "a.csv", settings={"top_k": 2})
+    written = predict_to_file(
+        tmp_path / "several.safetensors", pictures[0][:9], tmp_path / "a.csv", settings={"top_k": 2}
+    )
     with written.out.open(newline="") as file:
         found = list(csv.DictReader(file))
     best = [p.to_json()["classes"] for p in maxvit.Predictor(model, settings={"top_k": 2})(pictures[0][:9])]

@@ -6,7 +6,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from maxvit.config import Size
-from maxvit.model import Head, initialize
+from maxvit.layers.initialize import initialize
+from maxvit.model import Head
 
 
 class AestheticsHead(nn.Module):

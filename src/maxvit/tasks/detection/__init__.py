@@ -4,12 +4,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+import torch
 from PIL import Image
 from torch import Tensor, nn
 
 from maxvit.config import Preprocessing, Size
 from maxvit.data.dataset import LabelledImages, Splits
 from maxvit.data.images import ImageLike, decode
+from maxvit.errors import MaxViTError
 from maxvit.model import MaxViT
 from maxvit.tasks.detection import predictions as said
 from maxvit.tasks.detection.augment import jitter
@@ -74,7 +76,10 @@ class Detection(Task):
 
     def losses(self, network: nn.Module, images: Tensor, targets: Any) -> dict[str, Tensor]:
         """See `Task.losses`."""
-        from maxvit.tasks.detection.loss import total
+        from maxvit.tasks.detection.network import total
+
+        if images.dtype == torch.float64:
+            raise MaxViTError("engine.precision is fp64, which torchvision's detectors do not compute in: use fp32")
 
         return total(network(images, targets))
 

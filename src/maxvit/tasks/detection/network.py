@@ -3,7 +3,7 @@
 The paper's is Cascade Mask R-CNN on strides 8, 16 and 32 (appendix, object detection and instance segmentation).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import log2
 
 from torch import Tensor, nn
@@ -148,3 +148,8 @@ def _regions(settings: DetectionSettings, num_classes: int) -> RoIHeads:
         mask_head=masks[1],
         mask_predictor=masks[2],
     )
+
+
+def total(losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The parts of a detector's loss, which are scalars, after their sum, "loss"."""
+    return {"loss": sum(losses.values(), next(iter(losses.values())).new_zeros(())), **losses}

@@ -5,7 +5,7 @@ from math import sqrt
 import numpy as np
 import pytest
 
-from maxvit.inference.calibration import bins, calibration_error, calibration_interval
+from maxvit.tasks.classification.calibration import bins, calibration_error, calibration_interval
 
 
 def slow_error(confidences, right):

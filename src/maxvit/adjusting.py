@@ -1,0 +1,103 @@
+"""What can be changed of a network that exists: classifier, pool, channels of the images, sizes of windows."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from torch import nn
+
+from maxvit.config import THRESHOLD, Pool, Size
+from maxvit.description import checked_names, for_channels
+from maxvit.layers.attention import GroupAttention
+from maxvit.layers.initialize import initialize
+from maxvit.saving import SavedNetwork
+
+
+class AdjustableNetwork(SavedNetwork):
+    """What `MaxViT` can be given after it was made.
+
+    Attributes:
+        stem: The first layers.
+        stages: Blocks.
+        head: The last layers.
+    """
+
+    stem: Any
+    stages: nn.ModuleList
+    head: Any
+
+    def reset_classifier(
+        self,
+        num_classes: int,
+        global_pool: Pool | None = None,
+        class_names: Sequence[str] | None = None,
+        multi_label: bool = False,
+    ) -> None:
+        """Put a new classifier on top, freshly initialised. Everything else keeps its weights.
+
+        Args:
+            num_classes: 0 removes the classifier.
+            global_pool: As `set_pool` takes it; None: as it is.
+            class_names: One per class; None where they are not known.
+            multi_label: What it will learn, whatever the old one did: each class as a yes/no question; False: one class
+                of many.
+
+        Raises:
+            MaxViTError: If a value is out of range, or there are classes and no pool.
+        """
+        pool = self.config.pool if global_pool is None else global_pool
+        config = dataclasses.replace(
+            self.config, num_classes=num_classes, pool=pool, multi_label=multi_label, threshold=THRESHOLD
+        )
+        names = checked_names(class_names, num_classes)
+        like = self.head.dense.weight
+        classifier = nn.Linear(config.channels[-1], num_classes) if num_classes else nn.Identity()
+        self.head.classifier = classifier.apply(initialize).to(like.device, like.dtype)
+        self.head.pool = pool
+        self.config, self.class_names = config, names
+
+    def set_pool(self, pool: Pool) -> None:
+        """Make one position of the last map's: by "avg" or "max", or "" for none, which allows no classifier."""
+        self.config = dataclasses.replace(self.config, pool=pool)
+        self.head.pool = pool
+
+    def set_in_channels(self, in_channels: int) -> None:
+        """Take images of another number of channels, by adapting the weights of the first convolution.
+
+        To 1 channel: their sum, so that a grey image is answered as if it were copied into all of them. To others: the
+        channels' weights repeated in turn and scaled by old / new, so that features keep their size. `preprocessing`
+        follows: the mean of `mean` and `std` for 1 channel, and again for 3; for other counts, which no picture has,
+        it is left as it is.
+        """
+        old, new = self.config.in_channels, in_channels
+        config = dataclasses.replace(self.config, in_channels=new)
+        conv = self.stem.conv1
+        weight = conv.weight.detach()  # (C, old, 3, 3)
+        if new == 1:
+            weight = weight.sum(1, keepdim=True)
+        elif new != old:
+            weight = weight[:, [i % old for i in range(new)]] * (old / new)  # (C, new, 3, 3)
+        conv.weight, conv.in_channels = nn.Parameter(weight, conv.weight.requires_grad), new
+        self.config, self.preprocessing = config, for_channels(self.preprocessing, new)
+
+    def set_image_size(self, image_size: int | Size) -> None:
+        """Scale windows and grids to an image size: per side ceil(side / 32), as the official fine-tuning does.
+
+        The learned bias tables stay as they are and are resized bilinearly on use, so setting a size back is exact.
+        """
+        self.config = self.config.resized(image_size)
+        for layer in self.modules():
+            if isinstance(layer, GroupAttention):
+                layer.bias.size = self.config.window_size if layer.axis == "block" else self.config.grid_size
+        self.preprocessing = dataclasses.replace(self.preprocessing, image_size=self.config.image_size)
+
+    def set_gradient_checkpointing(self, enabled: bool = True) -> None:
+        """While training, keep each block's input only and compute the rest again in backward: less memory."""
+        for stage in self.stages:
+            stage.gradient_checkpointing = enabled  # type: ignore[assignment]
+
+    def set_any_size(self, enabled: bool = True) -> None:
+        """Compute with one graph for every image size, for export: the same answers, more slowly."""
+        for layer in self.modules():
+            if isinstance(layer, GroupAttention):
+                layer.any_size = enabled

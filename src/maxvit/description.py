@@ -1,0 +1,90 @@
+"""What a file says of its network, and whether tensors and layers are those of the network that it describes."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from maxvit.config import MaxViTConfig, Preprocessing
+from maxvit.errors import MaxViTError
+
+FORMAT = "maxvit"  # how our own files call themselves
+FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)  # types that weights may have
+
+
+def check_dtype(dtype: torch.dtype) -> None:
+    """Refuse types that weights cannot have. Raises `MaxViTError`."""
+    if dtype not in FLOATS:
+        raise MaxViTError(f"dtype is {dtype!r}; choose one of {', '.join(map(str, FLOATS))}")
+
+
+def describe(
+    config: MaxViTConfig,
+    preprocessing: Preprocessing,
+    class_names: Sequence[str] | None,
+    provenance: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The metadata of our own files, as plain values."""
+    return {
+        "format": FORMAT,
+        "config": config.to_dict(),
+        "preprocessing": preprocessing.to_dict(),
+        "class_names": class_names,
+        "provenance": provenance,
+    }
+
+
+def check_same(network: nn.Module, wanted: nn.Module) -> None:
+    """Refuse a network that has not the layers and tensors of another, by name.
+
+    Args:
+        network: That is to be saved.
+        wanted: What its description makes, on any device.
+
+    Raises:
+        MaxViTError: If they differ.
+    """
+    problems = misfits(network.state_dict(), wanted.state_dict())
+    kinds = {name: type(module) for name, module in network.named_modules() if name}
+    problems += [
+        f"{name} is {kinds[name].__name__}, wanted is {type(module).__name__}"
+        for name, module in wanted.named_modules()
+        if kinds.get(name, type(module)) is not type(module)
+    ]
+    if problems:
+        more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
+        raise MaxViTError(
+            f"the network has other layers than its configuration describes, and could not be read back: "
+            f"{'; '.join(problems[:3])}{more}; keep its state_dict with torch.save"
+        )
+
+
+def misfits(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> list[str]:
+    """What keeps tensors from being those of a network, a phrase each."""
+    problems = [f"{n} is missing" for n in wanted if n not in state]
+    problems += [f"{n} is not part of the network" for n in state if n not in wanted]
+    for n in (n for n in wanted if n in state):
+        if state[n].shape != wanted[n].shape:
+            problems.append(f"{n} has shape {tuple(state[n].shape)}, wanted is {tuple(wanted[n].shape)}")
+        elif state[n].dtype not in (FLOATS if wanted[n].is_floating_point() else [wanted[n].dtype]):
+            problems.append(f"{n} has type {state[n].dtype}, wanted is {wanted[n].dtype}")
+    return problems
+
+
+def checked_names(class_names: Sequence[str] | None, num_classes: int) -> list[str] | None:
+    """One name for each class, as text. Raises `MaxViTError` for another number of them."""
+    if isinstance(class_names, str | Mapping):
+        raise MaxViTError(f"class_names is {class_names!r:.80}; it takes a list, one name for each class")
+    if class_names is not None and len(class_names) != num_classes:
+        raise MaxViTError(f"{len(class_names)} class names were given for {num_classes} classes; give one for each")
+    return None if class_names is None else [str(name) for name in class_names]
+
+
+def for_channels(preprocessing: Preprocessing, in_channels: int) -> Preprocessing:
+    """The same for grey (1) or colour (3) images; pictures have no other number of channels."""
+    if in_channels not in (1, 3) or len(preprocessing.mean) == in_channels:
+        return preprocessing
+    mean, std = (sum(v) / len(v) for v in (preprocessing.mean, preprocessing.std))
+    return dataclasses.replace(preprocessing, mean=(mean,) * in_channels, std=(std,) * in_channels)
