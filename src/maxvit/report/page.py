@@ -197,7 +197,7 @@ def _matrix(confusions: Confusions) -> list[list[tuple[str, int, int]]] | None:
     depths = np.where(counts > 0, 12 + 88 * np.sqrt(shares), 0).round().astype(int)
     texts = counts if confusions.unit == "images" else (100 * shares).round().astype(int)
     rows = zip(texts.tolist(), counts.tolist(), depths.tolist(), strict=True)
-    return [[(str(text or ""), *cell) for text, *cell in zip(*row, strict=True)] for row in rows]
+    return [[(str(text) if n else "", n, depth) for text, n, depth in zip(*row, strict=True)] for row in rows]
 
 
 def _most_frequent(confusions: Confusions) -> list[dict[str, Any]]:
@@ -237,10 +237,9 @@ def _scale(samples: Sequence[ShownSample]) -> tuple[float, bool]:
     """Where the colours of all maps end, which can so be compared, and whether some values are above."""
     values = [m.values[np.isfinite(m.values)] for sample in samples for m in sample.maps]
     every = np.concatenate(values) if values else np.zeros(0)
-    peak = float(every.max(initial=0.0))
     # a few positions that receive most would leave all others dark
-    top = min(peak, max(2.0, float(np.quantile(every, 0.98)))) if peak > 1 else 1.0
-    return top, peak > top
+    top = max(2.0, float(np.quantile(every, 0.98))) if every.size else 2.0
+    return top, float(every.max(initial=0.0)) > top
 
 
 def _stages(maps: Sequence[AttentionMap], top: float) -> dict[int, list[dict[str, Any]]]:
