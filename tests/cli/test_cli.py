@@ -42,7 +42,7 @@ def test_train_answers_in_json_with_the_names_of_what_it_wrote(trained):
     assert trained.code == 0
     assert answer["checkpoint"] == str(trained.checkpoint)
     assert answer["report"] == str(trained.run / "report.html")
-    assert 0 <= answer["accuracy"] <= 1
+    assert 0 <= answer["metrics"]["accuracy"] <= 1
     assert (answer["images"], answer["skipped"]) == (5, 0)  # a fifth of 24
     assert all(Path(answer[name]).is_file() for name in ("checkpoint", "report"))
 

@@ -389,4 +389,4 @@ def test_a_metric_that_is_not_a_number_is_a_dash(tmp_path):
     found = EvaluationResult(task, [], task.metric([]), 1)
     page = write(tmp_path, result=found, monitor="srcc")
     assert page.by_id["srcc"] == "–"
-    assert report(result=found).headline == "srcc – on 5 held-out images (test)"
+    assert report(result=found).headline == "srcc - on 5 held-out images (test)"

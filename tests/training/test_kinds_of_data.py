@@ -55,7 +55,7 @@ def test_soft_labels_are_learned_and_judged_by_their_largest_share(run, images, 
     table = listed(images, tmp_path / "l.csv", columns, lambda c: ",".join("0.8" if c == n else "0.1" for n in CLASSES))
     code, out, err = run("train", table, *SMALL, "--set", "task.mixup=0.8", "--out", tmp_path / "run", "--json")
     assert code == 0, err
-    assert 0 <= json.loads(out)["accuracy"] <= 1
+    assert 0 <= json.loads(out)["metrics"]["accuracy"] <= 1
 
 
 def test_several_labels_need_the_sigmoid_loss_and_are_judged_by_mean_average_precision(run, tmp_path):
@@ -66,7 +66,7 @@ def test_several_labels_need_the_sigmoid_loss_and_are_judged_by_mean_average_pre
     assert not (tmp_path / "run").exists()
     code, out, err = run("train", table, *SMALL, "--set", "task.loss=sigmoid", "--out", tmp_path / "run")
     assert code == 0, err
-    assert out.startswith("mean average precision ")
+    assert out.startswith("mAP ")
     assert (tmp_path / "run" / "report.html").is_file()
     (row,) = read_metrics(tmp_path / "run")
     assert "train_accuracy" not in row
@@ -74,17 +74,17 @@ def test_several_labels_need_the_sigmoid_loss_and_are_judged_by_mean_average_pre
     assert (best.config.multi_label, best.config.threshold) == (True, row["val_threshold"])
     code, out, _ = run("evaluate", tmp_path / "run" / "best.safetensors", table, "--all", "--json")
     found = json.loads(out)
-    assert (code, found["images"], found["threshold"]) == (0, 12, row["val_threshold"])
-    assert [c["positives"] for c in found["per_class"]] == [6, 6]
+    assert (code, found["images"], found["metrics"]["threshold"]) == (0, 12, row["val_threshold"])
+    assert [c["positives"] for c in found["classes"]] == [6, 6]
 
 
 def test_a_sentence_for_a_paper_ends_the_training(run, images, tmp_path):
     _, out, _ = run("train", images, *SMALL, "--out", tmp_path / "run")
     summary = out.splitlines()[1]
-    assert summary.startswith("maxvit_micro at 32 x 32, top-1 ")
+    assert summary.startswith("maxvit_micro at 32 x 32, accuracy ")
     for part in (
         "validation images of",
-        "1 of 1, best 1 epochs, batch 8, seed 0, averaged weights",
+        "epoch 1 of 1, batch 8, seed 0, averaged weights",
         "1 x 1 CPU threads",
     ):
         assert part in summary

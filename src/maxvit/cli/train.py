@@ -136,7 +136,7 @@ def _finish(outcome: "Outcome", device: str, as_json: bool) -> None:
         counts = {"images": report.result.images, "skipped": len(outcome.skipped)}
         typer.echo(json.dumps({**written, "metrics": metrics, **counts}))
         return
-    said = [report.headline, report.others, report.summary, f"checkpoint: {checkpoint}", f"report:     {page}"]
+    said = [report.headline, report.summary, report.others, f"checkpoint: {checkpoint}", f"report:     {page}"]
     typer.echo("\n".join(line for line in said if line))
 
 

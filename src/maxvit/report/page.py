@@ -88,8 +88,8 @@ def say_main_metric(result: EvaluationResult, intervals: Intervals) -> tuple[str
 
 
 def _exact(result: EvaluationResult, name: str, value: float) -> str:
-    """A metric for those who copy it."""
-    return NOTHING if isnan(value) else f"{value:{'.2%' if name in result.task.in_percent else '.4g'}}"
+    """A metric as `maxvit evaluate` prints it."""
+    return "-" if isnan(value) else f"{value:{'.2%' if name in result.task.in_percent else '.4f'}}"
 
 
 def _in_words(name: str) -> str:

@@ -75,7 +75,7 @@ def report_run(run: Path, show_progress: bool = False, device: str = "auto") -> 
         facts["unreadable"] = f"{len(result.skipped)} images left out"
     if "devices" in network.provenance:
         facts["devices"] = str(network.provenance["devices"])
-    intervals = result.intervals
+    intervals = {name: ends for name, ends in result.intervals.items() if not np.isnan(ends).any()}
     value, interval = say_main_metric(result, intervals)
     devices = f" on {facts['devices']}" if "devices" in facts else ""
     rows = range(len(result.samples)) if panels.samples is None else panels.samples
