@@ -426,7 +426,7 @@ def test_a_command_as_a_program(command, trained, images, tmp_path):
     arguments, said = {
         "evaluate": ([run / "best.safetensors", images, "--all"], "accuracy "),
         "predict": ([run / "best.safetensors", images / "red"], str(images / "red" / "0.png")),
-        "explain": ([run / "best.safetensors", images / "red" / "0.png", "--out", run / "seen"], "answer: "),
+        "explain": ([run / "best.safetensors", images / "red" / "0.png", "--out", run / "seen"], "prediction: "),
         "report": ([run], "accuracy "),
         "info": ([run / "best.safetensors"], f"{run / 'best.safetensors'}, for one image of 32 x 32 pixels"),
         "list": ([], "name"),

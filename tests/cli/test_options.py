@@ -13,7 +13,7 @@ OPTIONS = {
         "--all --batch-size --device --engine --json --out --precision --scale-windows --set --size --task "
         "--tta --workers CHECKPOINT DATA"
     ),
-    "explain": "--class --device --json --method --out --point --score CHECKPOINT IMAGE",
+    "explain": "--class --device --json --method --out --point --score --set --task CHECKPOINT IMAGE",
     "export": (
         "--any-size --batch --calibrate --force --images --int8 --json --opset --out --pixels --precision "
         "--scale-windows --size --task --to CHECKPOINT"
