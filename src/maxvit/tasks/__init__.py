@@ -143,6 +143,15 @@ def outline(task: Task, config: MaxViTConfig, class_names: list[str]) -> TaskNet
     return made
 
 
+def outline_of(network: Network) -> Network:
+    """A network of the same shape on the meta device, in training mode and freshly made."""
+    if isinstance(network, TaskNetwork):
+        made: Network = outline(task_for(network), network.config, network.class_names)
+    else:
+        made = MaxViT.outline(network.config)
+    return made.to(next(network.parameters()).dtype).train()
+
+
 def task_of(path: str | Path) -> str:
     """The task of a checkpoint, by its metadata; anything that is not ours is classification."""
     path = storage.weights_of(path)

@@ -111,6 +111,7 @@ class Task(ABC):
         recipe: The recipe that trains it where none is given.
         batch_size: Images at once in evaluation and prediction, where nothing is said.
         after_export: Settings that are not part of an exported file, and can still be changed.
+        not_counted: What `rehearse` leaves out of a training step, in words; empty: nothing that counts.
         fits: The values of `data.fit` that it takes; the first is the default. None: any, and what the weights expect.
         in_percent: Metrics, and columns of their rows, that are shares and are shown to people in percent.
     """
@@ -122,6 +123,7 @@ class Task(ABC):
     fits: ClassVar[tuple[Fit, ...] | None] = ("aspect",)
     in_percent: ClassVar[frozenset[str]] = frozenset()
     after_export: ClassVar[tuple[str, ...]] = ()
+    not_counted: ClassVar[str] = "the loss"
 
     def __init__(self, settings: TaskSettings) -> None:
         if not isinstance(settings, self.Settings):
@@ -247,6 +249,15 @@ class Task(ABC):
             images: (B, C, H, W).
             targets: As `collate` gives them, on the network's device.
         """
+
+    def rehearse(self, network: nn.Module, images: Tensor) -> None:
+        """Compute what a training step computes, as far as shapes alone tell: to count operations and memory.
+
+        Args:
+            network: In training mode, on the meta device, which has shapes and no values.
+            images: (B, C, H, W), there too.
+        """
+        network(images)
 
     def objective(self, network: nn.Module, images: LabelledImages) -> nn.Module:
         """From (images, targets) to `losses`, as a module. `images` are those of training, which it may depend on."""

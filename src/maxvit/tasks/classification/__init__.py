@@ -50,6 +50,7 @@ class Classification(Task):
     fits: ClassVar[tuple[Fit, ...] | None] = None
     in_percent: ClassVar[frozenset[str]] = SHARES
     after_export = ("top_k", "threshold")
+    not_counted = ""
     settings: ClassificationSettings
 
     @classmethod

@@ -37,6 +37,7 @@ class Detection(Task):
     in_percent = frozenset(
         f"{mask}ap{at}" for mask in ("", "mask_") for at in ("", "50", "75", "_small", "_medium", "_large")
     )
+    not_counted = "matching, pooling, non-maximum suppression and losses"
     settings: DetectionSettings
 
     @property
@@ -82,6 +83,12 @@ class Detection(Task):
             raise MaxViTError("engine.precision is fp64, which torchvision's detectors do not compute in: use fp32")
 
         return total(network(images, targets))
+
+    def rehearse(self, network: nn.Module, images: Tensor) -> None:
+        """All layers, on as many regions of each image as training looks at."""
+        from maxvit.tasks.detection.network import rehearse
+
+        rehearse(cast(TaskNetwork, network), self.settings, images)
 
     def predict(self, network: Forward, images: Tensor, sizes: Sequence[Size]) -> list[Predicted]:
         """See `Task.predictions`."""

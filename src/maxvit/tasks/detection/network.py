@@ -22,6 +22,7 @@ from maxvit.tasks.detection.cascade import POSITIVE, Cascade
 from maxvit.tasks.detection.pyramid import Pyramid
 from maxvit.tasks.detection.retinanet import RetinaNet
 from maxvit.tasks.detection.settings import DetectionSettings
+from maxvit.tasks.network import TaskNetwork
 
 MASK_SIDE = 14  # cells of a box that is pooled for its mask, which is twice as fine
 
@@ -153,3 +154,27 @@ def _regions(settings: DetectionSettings, num_classes: int) -> RoIHeads:
 def total(losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The parts of a detector's loss, which are scalars, after their sum, "loss"."""
     return {"loss": sum(losses.values(), next(iter(losses.values())).new_zeros(())), **losses}
+
+
+def rehearse(network: TaskNetwork, settings: DetectionSettings, images: Tensor) -> None:
+    """What training computes of images (B, C, H, W), but for what depends on values.
+
+    Each image has `samples` regions, and of these the share of objects that is aimed at.
+    """
+    head = network.head
+    levels = list(head.pyramid(network.maps(images)).values())  # type: ignore[operator]
+    if isinstance(head, RetinaNet):
+        head.head(levels)
+        return
+    assert isinstance(head, TwoStage)
+    head.proposer.head(levels)
+    regions, number = head.regions, len(images) * settings.samples[1]
+    boxes = levels[0].new_empty(number, levels[0].shape[1], BOX_SIDE, BOX_SIDE)
+    if isinstance(regions, Cascade):
+        for stage in regions.stages:
+            stage(boxes)
+    else:
+        regions.box_predictor(regions.box_head(boxes))  # type: ignore[operator]
+    if regions.mask_head is not None:
+        objects = levels[0].new_empty(int(POSITIVE * number), levels[0].shape[1], MASK_SIDE, MASK_SIDE)
+        regions.mask_predictor(regions.mask_head(objects))  # type: ignore[operator]

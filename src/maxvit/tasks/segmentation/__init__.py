@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+import torch
 from PIL import Image
 from torch import Tensor, nn
 
@@ -33,6 +34,7 @@ class Segmentation(Task):
     Settings: ClassVar[type[TaskSettings]] = SegmentationSettings
     recipe: ClassVar[str] = "segmentation"
     in_percent: ClassVar[frozenset[str]] = frozenset(("miou", "pixel_accuracy", "mean_accuracy", "iou", "accuracy"))
+    not_counted: ClassVar[str] = ""
     after_export: ClassVar[tuple[str, ...]] = ("slide_stride",)
     settings: SegmentationSettings
 
@@ -76,6 +78,10 @@ class Segmentation(Task):
     def losses(self, network: nn.Module, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """Cross-entropy, and the Dice loss if it is set."""
         return losses(network(images), targets, self.settings.dice_weight)
+
+    def rehearse(self, network: nn.Module, images: Tensor) -> None:
+        """With the loss, whose shares of each class are large."""
+        self.losses(network, images, images.new_zeros(len(images), *images.shape[2:], dtype=torch.uint8))
 
     def predict(self, network: Forward, images: Tensor, sizes: Sequence[Size]) -> list[Tensor]:
         """The class of each pixel of each image."""
