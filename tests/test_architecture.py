@@ -24,7 +24,7 @@ ROOMS = {
     "kernels": {"config", "errors", "layers", "model", "storage"},
     "checkpoints": {"description", "config", "errors", "hub", "model", "storage"},
     "create": {"description", "checkpoints", "config", "errors", "hub", "model", "storage", "timm_names"},
-    "summary": {"config", "model"},
+    "summary": {"config", "tasks"},
     "conversion": {"checkpoints", "config", "create", "errors"},
     "tasks": {"description", "checkpoints", "config", "data", "errors", "hub", "layers", "model", "storage"},
     "export": {

@@ -5,10 +5,12 @@ from math import ceil
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from maxvit.config import MaxViTConfig
 from maxvit.model import MaxViT
 from maxvit.summary import summarize
+from maxvit.tasks import make_task
 
 CONFIG = MaxViTConfig(
     stem_channels=8,
@@ -190,3 +192,70 @@ def test_gradient_checkpointing_does_not_hide_what_training_keeps():
     plain = summarize(model)
     model.set_gradient_checkpointing()
     assert summarize(model) == plain
+
+
+# the heads of tasks
+
+TASKS = {
+    "classification": {"name": "classification"},
+    "segmentation": {"name": "segmentation", "decoder_channels": 64, "dice_weight": 0.5},
+    "aesthetics": {"name": "aesthetics"},
+    "retinanet": {"name": "detection", "detector": "retinanet", "pyramid_channels": 32},
+    "mask-rcnn": {"name": "detection", "pyramid_channels": 32, "mask_channels": 16, "head_channels": 24},
+    "cascade": {"name": "detection", "detector": "cascade-mask-rcnn", "pyramid_channels": 32, "strides": (8, 16)},
+}
+
+
+def make(name):
+    """A network of a task, in training mode."""
+    task = make_task(TASKS[name])
+    return task, task.make_network(MaxViT(CONFIG), ["ant", "bee", "cat"], new_head=True).train()
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_of_every_task_parts_are_counted_and_add_up(name):
+    task, network = make(name)
+    summary = summarize(network)
+    assert [part.name for part in summary.parts] == list(WANTED)
+    assert summary.parameters == sum(p.numel() for p in network.parameters())
+    assert summary.parameters == sum(part.parameters for part in summary.parts)
+    assert summary.multiply_adds == sum(part.multiply_adds for part in summary.parts)
+    for part in summary.parts[:4]:
+        assert (part.blocks, part.output, (part.parameters, part.multiply_adds)) == WANTED[part.name]
+    assert summary.not_counted == task.not_counted
+
+
+@pytest.mark.parametrize("name", ["segmentation", "aesthetics", "retinanet"])
+def test_the_head_of_a_task_is_counted_as_a_real_step_computes_it(name):
+    task, network = make(name)
+    box = {"boxes": torch.tensor([[2.0, 3, 30, 20]]), "labels": torch.tensor([1])}
+    targets = {"segmentation": torch.zeros(2, 37, 83, dtype=torch.uint8), "aesthetics": torch.ones(2, 3) / 3}
+    storages = {}
+    weights = {tensor.untyped_storage().data_ptr() for tensor in network.state_dict().values()}
+
+    def keep(tensor):
+        storages[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage()
+        return tensor
+
+    counter = FlopCounterMode(display=False)
+    with counter, torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        losses = task.losses(network, torch.randn(2, 3, 37, 83), targets.get(name, [box, box]))
+    assert losses["loss"].requires_grad
+    summary = summarize(network)
+    assert summary.multiply_adds == counter.get_total_flops() // 4
+    if name != "retinanet":  # whose losses are not counted
+        kept = sum(storage.nbytes() for pointer, storage in storages.items() if pointer not in weights) / 2
+        assert summary.training_bytes == pytest.approx(kept, rel=0.05)
+
+
+def test_regions_are_those_that_training_looks_at():
+    """Twice as many regions are twice the work of what looks at them."""
+    _, network = make("mask-rcnn")
+    counts = []
+    for regions in (100, 200, 300):
+        settings = network.settings.model_copy(update={"samples": (256, regions)})
+        network.settings = settings
+        counts.append(summarize(network).parts[-1].multiply_adds)
+    box = 32 * 7 * 7 * 24 + 24 * 24 + 24 * 4 + 24 * 16  # two layers, classes with the background, offsets
+    mask = 14 * 14 * (9 * 32 * 16 + 3 * 9 * 16 * 16 + 4 * 16 * 16) + 28 * 28 * 16 * 4
+    assert counts[1] - counts[0] == counts[2] - counts[1] == 100 * box + 25 * mask

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from maxvit.config import Size
-from maxvit.model import MaxViT
+from maxvit.tasks import outline_of, task_for
+from maxvit.tasks.network import Network, backbone_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +20,7 @@ class Part:
     Attributes:
         name: "stem", "stage 1" ... "stage 4", "head".
         blocks: How many MaxViT blocks.
-        output: (C, H, W), or (classes,).
+        output: (C, H, W), or (classes,); empty where the head gives no tensor.
         parameters: Learned numbers.
         multiply_adds: Of convolutions and matrix products.
     """
@@ -44,6 +45,7 @@ class Summary:
         training_bytes: Activations that backward needs, float32, without gradient checkpointing.
         checkpointed_bytes: The same with it: the blocks' inputs, and the largest of the blocks, computed again.
         largest_bytes: The largest of these activations.
+        not_counted: What training computes besides, in words; empty: nothing that counts.
     """
 
     image_size: Size
@@ -54,20 +56,33 @@ class Summary:
     training_bytes: int
     checkpointed_bytes: int
     largest_bytes: int
+    not_counted: str = ""
 
 
-def summarize(model: MaxViT, image_size: Size | None = None) -> Summary:
+class _Step(nn.Module):
+    """A training step as a module, from which the counter takes names."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network, self.task = network, task_for(network)
+
+    def forward(self, images: Tensor) -> None:
+        self.task.rehearse(self.network, images)
+
+
+def summarize(network: Network, image_size: Size | None = None) -> Summary:
     """Count, by running a copy on PyTorch's "meta" device, which computes shapes and no values.
 
     Args:
-        model: Any MaxViT.
+        network: Any MaxViT, with its own head or that of a task.
         image_size: (height, width); None: the size it is made for. Windows stay as they are.
     """
-    size = image_size or model.config.image_size
-    model = MaxViT.outline(model.config).to(next(model.parameters()).dtype).train()
-    parts: dict[str, nn.Module] = {"stem": model.stem}
-    parts |= {f"stage {i}": stage for i, stage in enumerate(model.stages, start=1)}
-    parts["head"] = model.head
+    size = image_size or network.config.image_size
+    network = outline_of(network)
+    backbone = backbone_of(network)
+    parts: dict[str, nn.Module] = {"stem": backbone.stem}
+    parts |= {f"stage {i}": stage for i, stage in enumerate(backbone.stages, start=1)}
+    parts["head"] = network.head
     shapes: dict[str, tuple[int, ...]] = {}
     for name, module in parts.items():
         last = module[-1] if isinstance(module, nn.Sequential) else module
@@ -75,11 +90,11 @@ def summarize(model: MaxViT, image_size: Size | None = None) -> Summary:
 
     kept: dict[int, int] = {}  # by storage: one that two operations keep counts once
     alive: list[Tensor] = []  # so that no storage is freed and its address used again
-    weights = {p.untyped_storage()._cdata for p in model.state_dict().values()}
+    weights = {p.untyped_storage()._cdata for p in network.state_dict().values()}
 
     inputs: list[int] = []  # bytes of each block's input,
     blocks: list[int] = []  # and of what it keeps, its input included
-    for block in (block for stage in model.stages for block in stage.children()):
+    for block in (block for stage in backbone.stages for block in stage.children()):
         block.register_forward_pre_hook(lambda _, given: inputs.append(given[0].untyped_storage().nbytes()))
         block.register_forward_pre_hook(lambda *_: blocks.append(-sum(kept.values())))
         block.register_forward_hook(lambda *_: blocks.append(blocks.pop() + sum(kept.values())))
@@ -92,19 +107,20 @@ def summarize(model: MaxViT, image_size: Size | None = None) -> Summary:
         return tensor
 
     counter = FlopCounterMode(display=False)
-    images = torch.empty(2, model.config.in_channels, *size, device="meta")  # batch norm wants more than one value
+    images = torch.empty(2, network.config.in_channels, *size, device="meta")  # batch norm wants more than one value
+    step = _Step(network)
     with counter, torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
-        model(images)
-    operations: dict[str, int] = {}
+        step(images)
+    operations = dict.fromkeys(parts, 0)
     for path, counts in counter.get_flop_counts().items():
-        if match := re.fullmatch(r"MaxViT\.(stem|head|stages\.(\d)\.\d+)", path):
-            name = f"stage {int(match[2]) + 1}" if match[2] else match[1]
-            operations[name] = operations.get(name, 0) + sum(counts.values())
+        if match := re.fullmatch(r"_Step\.network\.(?:backbone\.)?(?:stem|stages\.(\d)\.\d+)", path):
+            operations[f"stage {int(match[1]) + 1}" if match[1] else "stem"] += sum(counts.values())
+    operations["head"] = counter.get_total_flops() - sum(operations.values())
     rows = [
         Part(
             name=name,
             blocks=len(module) if isinstance(module, nn.Sequential) else 0,
-            output=shapes[name],
+            output=shapes.get(name, ()),
             parameters=sum(p.numel() for p in module.parameters()),
             multiply_adds=operations[name] // 4,  # two images; a multiply-add is two operations
         )
@@ -114,17 +130,19 @@ def summarize(model: MaxViT, image_size: Size | None = None) -> Summary:
     return Summary(
         image_size=size,
         parts=rows,
-        parameters=sum(p.numel() for p in model.parameters()),
+        parameters=sum(p.numel() for p in network.parameters()),
         multiply_adds=counter.get_total_flops() // 4,
-        weight_bytes=sum(t.numel() * t.element_size() for t in model.state_dict().values()),
+        weight_bytes=sum(t.numel() * t.element_size() for t in network.state_dict().values()),
         training_bytes=sum(kept.values()) // 2,
         checkpointed_bytes=(sum(kept.values()) - sum(blocks) + sum(inputs) + again) // 2,
         largest_bytes=max(kept.values()) // 2,
+        not_counted=step.task.not_counted,
     )
 
 
 def _shape_recorder(shapes: dict[str, tuple[int, ...]], name: str) -> Any:
-    def record(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
-        shapes[name] = tuple(output.shape[1:])
+    def record(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        if isinstance(output, Tensor):
+            shapes[name] = tuple(output.shape[1:])
 
     return record

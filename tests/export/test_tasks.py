@@ -25,14 +25,13 @@ CONFIG = MaxViTConfig(
     num_classes=3, image_size=(64, 96),
 )  # fmt: skip
 NAMES = ["ant", "bee", "cat"]
-DETECTOR = {"name": "detection", "strides": (8, 16), "detections": 20, "score_threshold": 0.3}
+RETINANET = {"name": "detection", "detector": "retinanet", "strides": (8, 16), "detections": 20}
 TASKS = {  # settings, class names, and what is looked at of a prediction
     "classification": ({"name": "classification"}, NAMES, lambda p: p),
     "whole": ({"name": "segmentation", "decoder_channels": 64}, NAMES, lambda p: p),
     "slide": ({"name": "segmentation", "decoder_channels": 64, "inference": "slide"}, NAMES, lambda p: p),
     "aesthetics": ({"name": "aesthetics"}, [str(i) for i in range(1, 11)], lambda p: p),
-    "retinanet": ({**DETECTOR, "detector": "retinanet"}, NAMES, lambda p: p["boxes"]),
-    "mask-rcnn": ({**DETECTOR, "detector": "mask-rcnn", "proposals": (60, 50)}, NAMES, lambda p: p["boxes"]),
+    "retinanet": ({**RETINANET, "score_threshold": 0.3}, NAMES, lambda p: p["boxes"]),
     "counting": ({"name": "counting_task"}, ["object"], lambda p: p),
 }
 
@@ -63,7 +62,10 @@ def arrays():
 def same(found, expected, kind):
     """Whether predictions are equal, but for pixels whose classes are equally likely."""
     look = TASKS[kind][2]
-    assert len(look(found.value)) if kind in ("retinanet", "mask-rcnn") else True
+    if kind == "retinanet":
+        return len(look(found.value)) > 3 and torch.allclose(
+            look(found.value), look(expected.value), atol=0.1
+        )  # pixels
     if kind in ("whole", "slide"):
         return (found.value == expected.value).float().mean() > 0.99
     return torch.allclose(look(found.value), look(expected.value), rtol=1e-3, atol=1e-3)

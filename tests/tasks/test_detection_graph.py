@@ -8,8 +8,11 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import box_area
 
 from maxvit import MaxViT, MaxViTConfig, MaxViTError
+from maxvit.export.export import export_model
+from maxvit.export.options import ExportOptions
 from maxvit.export.runtimes import open_file
-from maxvit.export.task import _compare, _trace, export_task
+from maxvit.export.torch_export import program
+from maxvit.export.verify import verify
 from maxvit.tasks import task_for
 from maxvit.tasks.detection import nms
 from maxvit.tasks.detection.export import DetectionGraph, _pool, best, difference, proposals
@@ -167,10 +170,10 @@ class Best(nn.Module):
 
 def test_a_program_answers_where_all_boxes_but_one_go():
     apart = torch.cat([torch.tensor([[0.0, 0, 8, 8]]) + 20 * torch.arange(5)[:, None], torch.rand(5, 1) + 0.1], 1)
-    program = _trace(Best(), apart, any_batch=False).module()
+    traced = program(Best(), apart, free=[]).module()
     heap = torch.cat([apart[:1, :4].repeat(5, 1), apart[:, 4:]], 1)
     for values, number in ((apart, 3), (heap, 1), (apart * torch.tensor([1, 1, 1, 1, 0.0]), 0)):
-        found, expected = program(values), Best()(values)
+        found, expected = traced(values), Best()(values)
         assert (expected[2] > 0).sum() == number
         assert all(torch.equal(f, e) for f, e in zip(found, expected, strict=True))
 
@@ -193,7 +196,7 @@ def answered(network, file):
     with torch.inference_mode():
         expected = DetectionGraph(network, network.settings)(images)
         agree(expected, network(images))
-    found = file.all_outputs(images)
+    found = file(images)
     assert [(f.shape, f.dtype) for f in found] == [(e.shape, e.dtype) for e in expected]
     assert (expected[2] > 0).sum() > 1
     assert difference(found, expected) < 1e-4
@@ -206,7 +209,7 @@ def written(tmp_path_factory):
     pytest.importorskip("onnxruntime")
     torch.manual_seed(0)
     network, path = make_small("mask-rcnn"), tmp_path_factory.mktemp("onnx") / "a.onnx"
-    done = export_task(network, path, batch=2)
+    done = export_model(network, path, options=ExportOptions(batch=2))
     assert done.verification.relative < 1e-4
     assert (done.verification.random, done.verification.engine) == (2, "ONNX Runtime")
     return network, path
@@ -229,7 +232,7 @@ def test_a_file_of_another_network_is_noticed(written):
     torch.manual_seed(1)
     other = make_small("mask-rcnn")
     with pytest.raises(MaxViTError, match="answers otherwise than the network: the relative difference is inf"):
-        _compare(task_for(other).export_spec(other), path, torch.randn(2, 3, 64, 96))
+        verify(other, path, ExportOptions(batch=2))
 
 
 @pytest.mark.full
@@ -240,7 +243,7 @@ def test_files_of_all_kinds_give_the_objects_of_the_network_one_image_at_once(de
     pytest.importorskip("onnxruntime")
     pytest.importorskip("openvino")
     network, path = make_small(detector), tmp_path / f"a.{ending}"
-    export_task(network, path, to)
+    export_model(network, path, to)
     file = open_file(path)
     assert file.shape == [1, 3, 64, 96]
     answered(network, file)

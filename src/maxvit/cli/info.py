@@ -9,11 +9,10 @@ import typer
 
 from maxvit.cli.console import print_table
 from maxvit.config import VARIANTS
-from maxvit.errors import MaxViTError
 
 if TYPE_CHECKING:
-    from maxvit.model import MaxViT
     from maxvit.summary import Summary
+    from maxvit.tasks.network import Network
 
 
 def info(
@@ -26,11 +25,6 @@ def info(
     """Say how large a network is: parameters, multiply-adds and memory, stage by stage."""
     from maxvit.summary import summarize
 
-    if (task := _task(model)) is not None:
-        if image_size is not None:
-            raise MaxViTError("--image-size is for classifiers: leave it out")
-        typer.echo(json.dumps({"model": model, **task}) if as_json else "\n".join(f"{k}: {v}" for k, v in task.items()))
-        return
     network = _open(model, image_size)
     summary = summarize(network)
     described = _describe(network)
@@ -42,35 +36,27 @@ def info(
         typer.echo(f"{key.replace('_', ' ')}: {value}")
 
 
-def _task(path: str) -> dict[str, Any] | None:
-    """What a checkpoint of another task than classification says of itself; None: it is no such."""
-    from maxvit import storage, tasks
-
-    if (name := tasks.task_of(path)) == tasks.CLASSIFICATION:
-        return None
-    tensors, metadata = storage.load(path)
-    numbers = sum(t.numel() for n, t in tensors.items() if not n.endswith(("running_mean", "running_var", "_tracked")))
-    known = {"task": name, "parameters": numbers, "settings": metadata["task"]}
-    known |= {"classes": metadata["class_names"], "image size": metadata["preprocessing"]["image_size"]}
-    return known | {
-        k: v for k, v in (metadata.get("provenance") or {}).items() if k in ("epoch", "data", "date", "command")
-    }
-
-
-def _open(model: str, image_size: int | None) -> "MaxViT":
+def _open(model: str, image_size: int | None) -> "Network":
     import torch
 
-    from maxvit.create import create_model, load_model
+    from maxvit.create import create_model
+    from maxvit.tasks import load_network
+    from maxvit.tasks.network import backbone_of
 
     if model in VARIANTS or not (Path(model).exists() or "/" in model or model.endswith(".safetensors")):
         with torch.device("meta"):
             return create_model(model, image_size=image_size)  # names the variants if it is none of them
-    return load_model(model, image_size=image_size)
+    network = load_network(model)
+    if image_size is not None:
+        backbone_of(network).set_image_size(image_size)
+    return network
 
 
-def _describe(network: "MaxViT") -> dict[str, Any]:
-    """What a checkpoint knows beside its shape."""
+def _describe(network: "Network") -> dict[str, Any]:
+    """What a checkpoint knows besides its shape."""
     known: dict[str, Any] = {}
+    if settings := network.metadata().get("task"):
+        known["task"], known["settings"] = settings["name"], {k: v for k, v in settings.items() if k != "name"}
     if network.class_names:
         known["classes"] = network.class_names
     if network.config.multi_label:
@@ -78,7 +64,8 @@ def _describe(network: "MaxViT") -> dict[str, Any]:
     if (value_range := network.preprocessing.value_range) is not None:
         low, high = value_range
         known["above_8_bits"] = f"{low:.10g} is black and {high:.10g} white"
-    for key in ("epoch", "val_accuracy", "val_mAP", "data", "date", "command", "converted_from", "assumed"):
+    metrics = [key for key in network.provenance if key.startswith("val_")]
+    for key in ("epoch", *metrics, "data", "date", "command", "converted_from", "assumed"):
         if network.provenance.get(key) not in (None, ""):
             known[key] = network.provenance[key]
     return known
@@ -102,3 +89,5 @@ def _print(name: str, summary: "Summary") -> None:
     typer.echo(
         f"\nweights {summary.weight_bytes / 1e6:,.1f} MB; to train, {summary.training_bytes / 1e6:,.1f} MB an image"
     )
+    if summary.not_counted:
+        typer.echo(f"not counted: {summary.not_counted}")
