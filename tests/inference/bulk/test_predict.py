@@ -249,9 +249,12 @@ def test_a_file_that_is_there_already_is_left_as_it_is(checkpoint, folder, unbro
 
 @pytest.mark.parametrize(
     ("change", "what"),
-    [({"settings": {"top_k": 2}}, "task.top_k 5, and now it is 2"), ({"embeddings": True}, "embeddings False, and now it is True"),
-     ({"part_size": 48}, "part size 47, and now it is 48")],
-)  # fmt: skip
+    [
+        ({"settings": {"top_k": 2}}, "task.top_k 5, and now it is 2"),
+        ({"embeddings": True}, "embeddings False, and now it is True"),
+        ({"part_size": 48}, "part size 47, and now it is 48"),
+    ],
+)
 def test_a_call_with_other_settings_does_not_go_on(checkpoint, folder, unbroken, change, what):
     with pytest.raises(MaxViTError, match=f"was begun with {what}: choose another name, or remove .*plan.json and"):
         predict_to_file(checkpoint, folder, unbroken.out, **{"part_size": 47, **change})
