@@ -37,7 +37,7 @@ def arm(moment, number):
             if moment == "write":
                 args[1].write_bytes(b"half of a part" * 1000)
             if moment == "tidy":
-                for path in sorted(args[0].iterdir())[::2]:
+                for path in sorted(p for p in args[0].iterdir() if p.is_file())[::2]:
                     path.unlink()
             die()
         return original(*args, **kwargs)
