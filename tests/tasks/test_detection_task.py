@@ -271,7 +271,5 @@ def test_without_pycocotools_the_extra_is_named(monkeypatch):
 
 
 def test_double_precision_is_refused_in_words():
-    with pytest.raises(
-        MaxViTError, match=r"engine\.precision is fp64, which torchvision's detectors do not"
-    ):
+    with pytest.raises(MaxViTError, match=r"engine\.precision is fp64, which torchvision's detectors do not"):
         task("faster-rcnn").losses(None, torch.zeros(1, 3, 8, 8, dtype=torch.float64), [])
