@@ -126,7 +126,7 @@ def heat(values: npt.NDArray[np.float32], top: float) -> Image.Image:
 def data_uri(image: Image.Image) -> str:
     """A picture as text, for a page that loads nothing."""
     buffer = io.BytesIO()
-    image.save(buffer, "PNG", optimize=True)
+    image.save(buffer, "PNG")
     return "data:image/png;base64," + b64encode(buffer.getvalue()).decode("ascii")
 
 

@@ -1,16 +1,15 @@
 """A network as the server asks it, whatever its task."""
 
-from base64 import b64encode
 from collections.abc import Callable
 from concurrent.futures import Executor
-from io import BytesIO
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from PIL import Image
 from torch import Tensor
 
 from maxvit.config import Size, variant_name
+from maxvit.explain.draw import data_uri
 from maxvit.inference.predictor import Predictor
 from maxvit.serve.batching import Batcher
 from maxvit.serve.limits import Limits, Refusal
@@ -78,7 +77,8 @@ class ServedModel:
 
     def prepare(self, image: Image.Image) -> Prepared:
         """The image as the network takes it. Raises `Refusal` (422) if it is far too long for its width."""
-        wanted, usual = self.task.prepared_size(self.preprocessing, (image.height, image.width)), self._usual
+        usual = self.preprocessing.image_size
+        wanted = self.task.prepared_size(self.preprocessing, (image.height, image.width))
         if wanted[0] * wanted[1] > MOST_ENLARGED * usual[0] * usual[1]:
             raise Refusal(
                 422,
@@ -86,14 +86,6 @@ class ServedModel:
                 f" {MOST_ENLARGED} times {usual[1]} x {usual[0]} are taken: cut it into pieces",
             )
         return Prepared(*self.predictor.prepare(image))
-
-    def prepare_usual(self) -> Prepared:
-        """A black image of the usual size."""
-        return self.prepare(Image.new("RGB", self._usual[::-1]))
-
-    @property
-    def _usual(self) -> Size:
-        return self.preprocessing.image_size
 
     def predict(self, items: list[Prepared]) -> list[Value]:
         """What the network says of images of one shape."""
@@ -115,18 +107,14 @@ class ServedModel:
             value: What the network says of it.
         """
         names = self.predictor.class_names
-        drawn = _data_uri(task.draw_prediction(self.decode(upload.data), value, names)) if picture else None
-        said: dict[str, Any] = task.to_json(value, names)
-        return Predicted(image=upload.name, prediction=said, summary=task.summary(value, names), picture=drawn)
+        told = Predicted(image=upload.name, prediction=task.to_json(value, names), summary=task.summary(value, names))
+        if picture:
+            drawn = task.draw_prediction(self.decode(upload.data), value, names)
+            drawn.thumbnail((LONGEST, LONGEST), Image.Resampling.LANCZOS)
+            told.picture = data_uri(drawn)
+        return told
 
 
 def tell_embedding(upload: Upload, row: Tensor) -> Embedded:
     """An embedding as it goes over the wire."""
     return Embedded(image=upload.name, embedding=row.tolist())
-
-
-def _data_uri(picture: Image.Image) -> str:
-    picture.thumbnail((LONGEST, LONGEST), Image.Resampling.LANCZOS)
-    buffer = BytesIO()
-    picture.save(buffer, "PNG")
-    return "data:image/png;base64," + b64encode(buffer.getvalue()).decode("ascii")

@@ -9,6 +9,7 @@ from threading import Barrier
 from typing import Any, TypeVar
 
 import torch
+from PIL import Image
 from starlette.requests import ClientDisconnect, Request
 
 from maxvit.errors import MaxViTError, is_out_of_memory
@@ -66,7 +67,8 @@ class Service:
         tasks = [asyncio.create_task(served.batcher.run()) for served in self.models.values()]
         try:
             for served in self.models.values():
-                await served.batcher.compute("predict", [served.prepare_usual()])
+                usual = Image.new("RGB", served.preprocessing.image_size[::-1])
+                await served.batcher.compute("predict", [served.prepare(usual)])
             self.ready = True
             yield
         finally:
