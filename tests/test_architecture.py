@@ -54,7 +54,7 @@ ROOMS = {
         "tasks",
     },
     "training": {"config", "create", "data", "errors", "inference", "kernels", "layers", "model", "storage", "tasks"},
-    "plan": {"config", "create", "data", "errors", "inference", "summary", "training"},
+    "plan": {"config", "create", "data", "errors", "inference", "summary", "tasks", "training"},
     "report": {"create", "data", "errors", "explain", "inference", "model", "storage", "tasks", "training"},
     "benchmark": {
         "description",

@@ -1,11 +1,14 @@
 """maxvit export, and the engines that predict and evaluate run in."""
 
+import dataclasses
 import json
 
 import pytest
 
 from maxvit.cli import main
+from maxvit.create import create_model
 from maxvit.inference.engines import FileEngine
+from maxvit.tasks import make_task
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -74,7 +77,7 @@ def test_weights_beside_an_openvino_file_are_replaced_only_where_it_is_told_to_a
 def test_evaluate_says_its_engine_and_exports_for_it_once(run, trained, images):
     code, out, err = run("evaluate", trained.checkpoint, images, "--engine", "onnxruntime", "--json")
     assert (code, json.loads(out)["engine"]) == (0, "ONNX Runtime")
-    assert [line.split()[0] for line in err.splitlines()] == ["exporting", "data:", "judged", "engine:"]
+    assert [line.split()[0] for line in err.splitlines()] == ["exporting", "data:", "evaluated", "engine:"]
     again = run("evaluate", trained.checkpoint, images, "--engine", "onnxruntime", "--json")
     assert again == (0, out, err.partition("\n")[2])
 
@@ -93,7 +96,7 @@ def test_an_engine_or_format_that_is_unknown_is_a_mistake(run, trained, images):
 
 def test_int8_is_calibrated_on_a_folder_and_says_how_many_answers_agree(run, trained, images, tmp_path):
     file = tmp_path / "model.onnx"
-    code, out, err = run("export", trained.checkpoint, "--int8", "--calibrate", images, "--out", file)
+    code, out, err = run("export", trained.checkpoint, "--precision", "int8", "--images", images, "--out", file)
     assert (code, err) == (0, "data: 24 images\n")
     said, difference, wrote = out.splitlines()
     assert difference.endswith(" on 2 random and 4 real images, in ONNX Runtime")
@@ -105,10 +108,10 @@ def test_int8_is_calibrated_on_a_folder_and_says_how_many_answers_agree(run, tra
 
 
 def test_int8_needs_images_of_the_networks_kind(run, trained, tmp_path):
-    options = ["export", trained.checkpoint, "--int8", "--out", tmp_path / "model.onnx"]
+    options = ["export", trained.checkpoint, "--precision", "int8", "--out", tmp_path / "model.onnx"]
     code, _, err = run(*options)
     assert (code, "knows other classes than digits: give images of its kind with --images" in err) == (2, True)
-    code, _, err = run(*options, "--calibrate", tmp_path / "nowhere")
+    code, _, err = run(*options, "--images", tmp_path / "nowhere")
     assert (code, err) == (2, f"error: {tmp_path / 'nowhere'} is not a folder: check the path\n")
     assert list(tmp_path.iterdir()) == []
 
@@ -139,16 +142,34 @@ def test_windows_are_scaled_to_a_size_where_that_is_asked_for(run, trained, tmp_
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (["--int8", "--precision", "fp16"], "--int8 and --precision fp16 were given: choose one of them"),
+        (["--task", "detection"], "best.safetensors is for classification, and --task detection was given"),
+        (["--set", "top_k=3"], "top_k is no part of an exported file: give --set to the command that runs it"),
         (["--scale-windows"], "--scale-windows is for --size, which was not given"),
         (["--size", "big"], "size 'big' cannot be read"),
         (["--opset", "9"], "opset is 9; it takes 17 to 23"),
         (["--precision", "fp8"], "unknown precision 'fp8'"),
         (["--any-size", "--size", "64"], "has no size of its own"),
-        (["--to", "torch", "--int8", "--out", "model.pt2"], "slower than fp32"),
+        (["--to", "torch", "--precision", "int8", "--out", "model.pt2"], "slower than fp32"),
     ],
 )
 def test_options_that_do_not_fit_are_a_mistake(run, trained, images, tmp_path, monkeypatch, options, sentence):
     monkeypatch.chdir(tmp_path)
     code, _, err = run("export", trained.checkpoint, "--out", "model.onnx", "--images", images, *options)
     assert (code, sentence in err, list(tmp_path.glob("model*"))) == (2, True, [])
+
+
+@pytest.mark.filterwarnings("ignore:::torch.export", "ignore:::copyreg")
+def test_a_checkpoint_of_another_task_is_exported_by_the_same_command(run, tmp_path):
+    network = make_task({"name": "aesthetics"}).make_network(create_model("maxvit_micro"), ["1", "2"], new_head=True)
+    backbone = network.backbone
+    backbone.preprocessing = dataclasses.replace(backbone.preprocessing, image_size=(64, 64), fit="aspect")
+    network.save(tmp_path / "a.safetensors")
+    options = ["--to", "torch", "--pixels", "--batch", "1", "--task", "aesthetics"]
+    code, out, err = run("export", tmp_path / "a.safetensors", *options)
+    assert (code, err) == (0, "")
+    difference, squeezed, wrote = out.splitlines()
+    assert difference.endswith(" on 2 random and 2 real images, in PyTorch, exported")
+    assert squeezed.startswith("its images are squeezed to one size, and keep their shapes in PyTorch")
+    assert wrote == f"wrote {tmp_path / 'a.pt2'}"
+    engine = FileEngine(tmp_path / "a.pt2")
+    assert (engine.task.name, engine.preprocessing.fit) == ("aesthetics", "squash")

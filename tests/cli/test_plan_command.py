@@ -1,7 +1,6 @@
 """maxvit plan: what it prints, and what it refuses."""
 
 import json
-import shlex
 import subprocess
 import sys
 
@@ -70,6 +69,7 @@ def test_model_and_settings_override_the_recipe(run):
 
 def test_what_does_not_fit_says_what_to_change(run):
     large = ["--model", "maxvit_xlarge", "--set", "data.image_size=1024", "--set", "data.batch_size=8"]
+    large += ["--set", "model.scale_windows=true"]
     code, out, _ = run(*MICRO, "8xL4", *large)
     assert code == 0
     assert "FSDP2 does not fit: one image needs 43.4 of 21.6 GB: --set model.gradient_checkpointing=true\n" in out
@@ -141,10 +141,26 @@ def test_help_states_the_cost_model_and_needs_no_torch():
     assert "2 (n - 1) / n" in said
 
 
-def test_a_task_whose_head_is_not_counted_has_no_plan_but_its_backbone_has(run):
-    code, out, err = run("plan", "--recipe", "aesthetics", "--devices", "8xH100")
-    assert (code, out) == (2, "")
-    assert "recipe aesthetics is for aesthetics, and what its head computes and keeps is not counted yet: " in err
-    advice = shlex.split(err[err.index("--recipe folder") : err.index(" --images N")])
-    code, out, _ = run("plan", *advice, "--images", "100", "--devices", "8xH100", "--json")
-    assert (code, json.loads(out)["image_size"]) == (0, [128, 128])
+@pytest.mark.parametrize(
+    ("name", "task", "images", "not_counted"),
+    [
+        ("ade20k", "segmentation", 20_210, False),
+        ("coco-retinanet", "detection", 118_287, True),
+        ("coco-stuff", "segmentation", 118_287, False),
+        ("ava", "aesthetics", 204_424, False),
+    ],
+)
+def test_every_task_has_a_plan_that_says_what_it_leaves_out(run, name, task, images, not_counted):
+    code, out, err = run("plan", "--recipe", name, "--devices", "8xH100", "--json")
+    answer = json.loads(out)
+    assert (code, err, answer["task"], answer["schedule"]["images"]) == (0, "", task, images)
+    assert answer["assumptions"][0].startswith("not counted: matching") == not_counted
+
+
+def test_the_head_of_a_task_is_part_of_its_plan(run):
+    heads = {}
+    for decoder in ("fpn", "upernet"):
+        options = ["--images", "100", "--devices", "H100", "--set", f"task.decoder={decoder}", "--json"]
+        heads[decoder] = json.loads(run("plan", "--recipe", "segmentation", *options)[1])["ways"][0]
+    assert heads["upernet"]["step_flops"] > 1.2 * heads["fpn"]["step_flops"]
+    assert heads["upernet"]["memory"]["weights"] > heads["fpn"]["memory"]["weights"]

@@ -32,7 +32,7 @@ def plan(
     ] = None,
     images: Annotated[
         int | None,
-        typer.Option(min=1, help="Training images. Default: counted in the recipe's data.path, or ImageNet's."),
+        typer.Option(min=1, help="Training images. Default: counted in the recipe's data.path, or as published."),
     ] = None,
     precision: Annotated[
         str | None,
@@ -49,7 +49,7 @@ def plan(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
-    """Say what a training will need: memory, operations, traffic, data, days.
+    """Say what a training will need, whatever the task: memory, operations, traffic, data, days.
 
     Counted from the network's shape, not measured. A step is 3 forwards of operations, 4 with gradient checkpointing;
     time is operations over an assumed share of the data sheet's peak. Every device holds weights, gradients, two
@@ -60,25 +60,18 @@ def plan(
     from maxvit.plan.cost import IMAGES_PER_CORE
     from maxvit.plan.devices import parse_devices
     from maxvit.plan.recipe import plan_recipe, training_images
-    from maxvit.tasks import CLASSIFICATION
     from maxvit.training.recipe import load_recipe
 
     overrides = [*([f"model.name={model}"] if model else []), *(settings or [])]
     chosen = load_recipe(recipe, overrides)
-    if chosen.task["name"] != CLASSIFICATION:
-        sides = chosen.data.image_size
-        size = f" --set 'data.image_size={list(sides)}'" if sides else ""
-        raise MaxViTError(
-            f"recipe {recipe} is for {chosen.task['name']}, and what its head computes and keeps is not counted yet: "
-            f"plan the backbone alone by --recipe folder --model {chosen.model.name}{size} --images N"
-        )
     on = parse_devices(devices, _cpu(devices, peak))
-    found = training_images(recipe, chosen.data.path, images, chosen.data.val_fraction)
+    found = training_images(recipe, chosen, images)
     chosen_precision = cast("Precision", precision or on.device.precision)
     per_core = IMAGES_PER_CORE[0] if images_per_core is None else images_per_core
     made, summary = plan_recipe(chosen, found, on, chosen_precision, per_core)
     if as_json:
-        known = {"recipe": recipe, "model": chosen.model.name, "image_size": summary.image_size, "data": found.source}
+        known = {"recipe": recipe, "model": chosen.model.name, "task": chosen.task["name"]}
+        known |= {"image_size": summary.image_size, "data": found.source}
         typer.echo(json.dumps({**known, **dataclasses.asdict(made)}))
         return
     _print(f"{chosen.model.name} by {recipe}", found.source, made, summary)

@@ -172,7 +172,7 @@ def make_plan(
         checkpoint_bytes=summary.weight_bytes,
         state_bytes=state.weights + state.average + state.optimizer,
         ways=tuple(replace(way, advice=_advice(way, ways, devices)) for way in ways),
-        assumptions=_assumptions(devices, images_per_core, schedule.image_bytes),
+        assumptions=_assumptions(summary, devices, images_per_core, schedule.image_bytes),
     )
 
 
@@ -244,7 +244,7 @@ def _advice(way: Way, ways: Sequence[Way], devices: Devices) -> str:
     return needs + " and ".join(changes)
 
 
-def _assumptions(devices: Devices, images_per_core: float, image_bytes: float) -> tuple[str, ...]:
+def _assumptions(summary: "Summary", devices: Devices, images_per_core: float, image_bytes: float) -> tuple[str, ...]:
     """What the numbers rest on."""
     low, high = devices.device.share_of_peak
     speed = f"assumes that {low:.0%} to {high:.0%} of the peak is reached (MFU)"
@@ -252,7 +252,9 @@ def _assumptions(devices: Devices, images_per_core: float, image_bytes: float) -
         speed += ", as measured for maxvit_tiny on two cores, plain and accelerated"
     else:
         speed = f"not measured on this hardware; {speed}; peak, memory and links are the data sheet's"
+    counted = (f"not counted: {summary.not_counted}",) if summary.not_counted else ()
     return (
+        *counted,
         f"time: {speed}; at best all traffic hides behind arithmetic, at worst none; without validation",
         "batch norm sees the images of one forward on one device, so fewer of them are another training",
         "operations: a step is 3 forwards, 4 with gradient checkpointing; a multiply-add is 2",

@@ -8,12 +8,12 @@ import torch
 from maxvit.create import create_model
 from maxvit.data.builtin import DIGITS
 from maxvit.data.describing import describe
-from maxvit.data.load import load_images
 from maxvit.errors import MaxViTError
 from maxvit.inference.engines import say
 from maxvit.plan.cost import IMAGES_PER_CORE, Plan, Schedule, make_plan
 from maxvit.plan.devices import Devices, Precision
 from maxvit.summary import Summary, summarize
+from maxvit.tasks import make_task
 from maxvit.training.recipe import Recipe
 
 
@@ -38,6 +38,10 @@ PUBLISHED = {  # by how a recipe's name starts
     "imagenet1k": TrainingImages(1_281_167, 1000, BYTES_OF_A_JPEG, "ImageNet-1K (ILSVRC 2012), training part"),
     DIGITS: TrainingImages(1293, 10, 64, "scikit-learn's handwritten digits, training part"),
     "imagenet21k": TrainingImages(14_197_122, 21_843, 92e3, "the full ImageNet-21K of winter 2011"),  # 1.3 TB
+    "coco-stuff": TrainingImages(118_287, 171, 163e3, "COCO-Stuff, train2017"),  # 19 GB
+    "coco": TrainingImages(118_287, 80, 163e3, "COCO, train2017"),
+    "ade20k": TrainingImages(20_210, 150, 40e3, "ADE20K of the 2016 challenge, training part"),  # 0.9 GB
+    "ava": TrainingImages(204_424, 10, 125e3, "AVA, without the fifth that is held out"),  # 32 GB
 }
 
 
@@ -48,15 +52,16 @@ def plan_recipe(
     precision: Precision,
     images_per_core: float = IMAGES_PER_CORE[0],
 ) -> tuple[Plan, Summary]:
-    """What a recipe's training needs, and the network in figures.
-
-    Windows are those of official fine-tuning, ceil(side / 32), where the recipe names an image size.
+    """What a recipe's training needs, whatever its task, and the network in figures.
 
     Raises:
-        MaxViTError: As `make_plan`.
+        MaxViTError: As `make_plan`, or if the task's head cannot be put on the network.
     """
+    size, task = recipe.data.image_size, make_task(recipe.task)
+    names = [str(i) for i in range(images.classes or task.usual_classes)]
     with torch.device("meta"):
-        network = create_model(recipe.model.name, num_classes=images.classes, image_size=recipe.data.image_size)
+        backbone = create_model(recipe.model.name, image_size=size if recipe.model.scale_windows else None)
+        network = task.make_network(backbone, names, new_head=True)
     schedule = Schedule(
         images=images.number,
         batch_size=recipe.data.batch_size,
@@ -66,42 +71,45 @@ def plan_recipe(
         image_bytes=images.bytes_each,
         device_batch_size=recipe.data.device_batch_size,
     )
-    summary = summarize(network)
+    summary = summarize(network, size)
     return make_plan(summary, schedule, devices, precision, images_per_core), summary
 
 
-def training_images(
-    name: str, path: str | None, number: int | None = None, val_fraction: float = 0.2
-) -> TrainingImages:
+def training_images(name: str, recipe: Recipe, number: int | None = None) -> TrainingImages:
     """How many images a recipe is trained on.
 
     Args:
         name: Of the recipe, or its file's.
-        path: The recipe's data.
-        number: As the user says; None: counted in `path` if that exists, else known by the recipe's name.
-        val_fraction: What training holds out where the data has no validation part.
+        recipe: It says where the data is and what the task is.
+        number: As the user says; None: counted in the data if it exists, else known by the recipe's name.
 
     Raises:
         MaxViTError: If nothing says how many.
     """
+    path = recipe.data.path
     if number is not None:
         unknown = TrainingImages(number, None, BYTES_OF_A_JPEG, "given")
-        return (_published(name) or unknown)._replace(number=number, source="given")
-    if path is not None and path != DIGITS and (Path(path).exists() or "://" in path):
-        return _count(path, val_fraction)
-    if found := _published(name):
-        return found
-    place = f"its data {path} is not a folder here" if path else "it names no folder of images"
-    raise MaxViTError(f"how many images does {name} train on? {place}: give their number with --images")
+        found = (_published(name) or unknown)._replace(number=number, source="given")
+    elif path is not None and path != DIGITS and (Path(path).exists() or "://" in path):
+        found = _count(recipe, path)
+    elif published := _published(name):
+        found = published
+    else:
+        place = f"its data {path} is not here" if path else "it names no data"
+        raise MaxViTError(f"how many images does {name} train on? {place}: give their number with --images")
+    if found.classes is None:
+        classes = make_task(recipe.task).usual_classes
+        found = found._replace(source=f"{found.source}, of {classes:,} classes (assumed)")
+    return found
 
 
 def _published(name: str) -> TrainingImages | None:
     return next((images for start, images in PUBLISHED.items() if Path(name).name.startswith(start)), None)
 
 
-def _count(path: str, val_fraction: float) -> TrainingImages:
-    """The training part of a folder, of shards or of a list."""
-    data = load_images(path, val_fraction)
+def _count(recipe: Recipe, path: str) -> TrainingImages:
+    """The training part, as the task reads it."""
+    data = make_task(recipe.task).load(path, recipe.data.val_fraction, recipe.seed)
     say(describe(data))
     train = data.train
     sizes = [float(source.stat().st_size) for source in train.sources if isinstance(source, Path)] or [BYTES_OF_A_JPEG]

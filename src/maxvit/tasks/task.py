@@ -111,6 +111,7 @@ class Task(ABC):
         recipe: The recipe that trains it where none is given.
         batch_size: Images at once in evaluation and prediction, where nothing is said.
         after_export: Settings that are not part of an exported file, and can still be changed.
+        usual_classes: How many a plan assumes where no data says it.
         not_counted: What `rehearse` leaves out of a training step, in words; empty: nothing that counts.
         fits: The values of `data.fit` that it takes; the first is the default. None: any, and what the weights expect.
         in_percent: Metrics, and columns of their rows, that are shares and are shown to people in percent.
@@ -123,6 +124,7 @@ class Task(ABC):
     fits: ClassVar[tuple[Fit, ...] | None] = ("aspect",)
     in_percent: ClassVar[frozenset[str]] = frozenset()
     after_export: ClassVar[tuple[str, ...]] = ()
+    usual_classes: ClassVar[int] = 100
     not_counted: ClassVar[str] = "the loss"
 
     def __init__(self, settings: TaskSettings) -> None:

@@ -34,6 +34,7 @@ class Aesthetics(Task):
     recipe = "aesthetics"
     fits: ClassVar[tuple[Fit, ...] | None] = ("aspect", "squash")
     in_percent: ClassVar[frozenset[str]] = frozenset(("accuracy",))
+    usual_classes = 10
     not_counted = ""
     settings: AestheticsSettings
 

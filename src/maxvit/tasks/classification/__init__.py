@@ -50,6 +50,7 @@ class Classification(Task):
     fits: ClassVar[tuple[Fit, ...] | None] = None
     in_percent: ClassVar[frozenset[str]] = SHARES
     after_export = ("top_k", "threshold")
+    usual_classes = 1000
     not_counted = ""
     settings: ClassificationSettings
 
