@@ -2,10 +2,13 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from maxvit.errors import MaxViTError
+from maxvit.tasks.bootstrap import bootstrap_intervals
 from maxvit.tasks.segmentation.masks import IGNORED
 
 
@@ -27,6 +30,7 @@ class SegmentationMetric:
         self._count = multiclass_confusion_matrix
         self.class_names = list(class_names)
         self.counts = torch.zeros(len(class_names), len(class_names), dtype=torch.int64)
+        self._images: list[Tensor] = []  # what `_pixels` says of each
 
     def add(self, predictions: Sequence[Tensor], targets: Sequence[Tensor]) -> None:
         """Count some images, predictions and targets (h, w) uint8."""
@@ -34,28 +38,36 @@ class SegmentationMetric:
             found = self._count(
                 prediction.long(), truth.long(), len(self.class_names), ignore_index=IGNORED, validate_args=False
             )
-            self.counts += found.to(torch.int64)
+            self.merge((found.to(torch.int64), [_pixels(found)]))
 
-    def state(self) -> Tensor:
-        """What was counted."""
-        return self.counts
+    def state(self) -> tuple[Tensor, list[Tensor]]:
+        """What was counted, of all images and of each."""
+        return self.counts, self._images
 
-    def merge(self, state: Tensor) -> None:
+    def merge(self, state: tuple[Tensor, list[Tensor]]) -> None:
         """Count what another process has counted."""
-        self.counts = self.counts + state
+        self.counts = self.counts + state[0]
+        self._images += state[1]
 
     def compute(self) -> dict[str, float]:
         """ "miou", "pixel_accuracy" and "mean_accuracy" (of the classes); a class that is nowhere does not count."""
-        right, union, true = self._pixels()
-        return {
-            "miou": _mean(right, union),
-            "pixel_accuracy": float(right.sum() / self.counts.sum()),
-            "mean_accuracy": _mean(right, true),
-        }
+        return _metrics(_pixels(self.counts))
+
+    def intervals(self) -> dict[str, tuple[float, float]]:
+        """95 % confidence intervals, by the bootstrap over images."""
+        if not self._images:
+            return {}
+        pixels = torch.stack(self._images).flatten(1)  # (images, 3 K)
+
+        def measure(drawn: npt.NDArray[np.int64]) -> dict[str, float]:
+            times = torch.bincount(torch.from_numpy(drawn), minlength=len(pixels)).double()
+            return _metrics((times @ pixels).unflatten(0, (3, -1)))
+
+        return bootstrap_intervals(len(pixels), measure)
 
     def rows(self) -> list[dict[str, str | int | float]]:
         """Of each class that is somewhere its IoU, the share of its pixels that was found, and how many it has."""
-        right, union, true = self._pixels()
+        right, union, true = _pixels(self.counts)
         return [
             {
                 "class": name,
@@ -67,10 +79,18 @@ class SegmentationMetric:
             if union[i] > 0
         ]
 
-    def _pixels(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Of each class, (K,) float64: predicted and true, predicted or true, true."""
-        right, true = self.counts.diagonal().double(), self.counts.sum(1).double()
-        return right, true + self.counts.sum(0) - right, true
+
+def _pixels(counts: Tensor) -> Tensor:
+    """Of each class, (3, K) float64: predicted and true, predicted or true, true."""
+    right, true = counts.diagonal().double(), counts.sum(1).double()
+    return torch.stack([right, true + counts.sum(0) - right, true])
+
+
+def _metrics(pixels: Tensor) -> dict[str, float]:
+    """From `_pixels`, of any images."""
+    right, union, true = pixels
+    accuracy = float(right.sum() / true.sum())
+    return {"miou": _mean(right, union), "pixel_accuracy": accuracy, "mean_accuracy": _mean(right, true)}
 
 
 def _mean(part: Tensor, whole: Tensor) -> float:
