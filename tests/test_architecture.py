@@ -55,7 +55,7 @@ ROOMS = {
     },
     "training": {"config", "create", "data", "errors", "inference", "kernels", "layers", "model", "storage", "tasks"},
     "plan": {"config", "create", "data", "errors", "inference", "summary", "tasks", "training"},
-    "report": {"create", "data", "errors", "explain", "inference", "model", "storage", "tasks", "training"},
+    "report": {"data", "errors", "explain", "inference", "storage", "tasks", "training"},
     "benchmark": {
         "description",
         "checkpoints",
