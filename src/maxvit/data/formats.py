@@ -75,7 +75,7 @@ def _check_declared(image: Image.Image, file: IO[bytes]) -> None:
 def make_room(image: Any) -> None:
     """Before a large TIFF file is read, for which its reader has Pillow's limit of pixels again."""
     if image.format == "TIFF" and image.tile and image.width * image.height > (Image.MAX_IMAGE_PIXELS or 0):
-        image.im = Image.core.new(image.mode, (image.tag_v2[256], image.tag_v2[257]))
+        image.im = Image.core.new(image.mode, (image.tag_v2[256], image.tag_v2[257]))  # type: ignore[attr-defined]
 
 
 def quiet_pillow() -> None:
@@ -87,7 +87,7 @@ def _quiet_libraries() -> None:
     """What libtiff prints, and what Pillow logs where nobody listens: the exception that comes with it is enough."""
     logging.getLogger("PIL").addHandler(logging.NullHandler())
     try:
-        silence = ctypes.CDLL(Image.core.__file__).TIFFSetErrorHandler
+        silence = ctypes.CDLL(Image.core.__file__).TIFFSetErrorHandler  # type: ignore[attr-defined]
     except (AttributeError, OSError, TypeError):  # Pillow without libtiff, or with it inside, as on Windows
         return
     silence.argtypes, silence.restype = [ctypes.c_void_p], ctypes.c_void_p

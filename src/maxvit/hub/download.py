@@ -115,7 +115,8 @@ def plain_errors(repo_id: str, filename: str, unreachable: str) -> Iterator[None
         status = getattr(error.response, "status_code", "an error")
         todo = "run: hf auth login" if status in (401, 403) else "try again later"
         raise MaxViTError(f"the hub answered {status} for {repo_id}: {todo}") from error
-    except (OSError, errors.HTTPError) as error:  # httpx's connection errors are HTTPErrors, those of requests OSErrors
+    # httpx's connection errors are HTTPErrors, those of requests OSErrors
+    except (OSError, errors.HTTPError) as error:  # type: ignore[attr-defined]
         if getattr(error, "errno", None) in _DISK:
             raise MaxViTError(f"cannot write {filename} of {repo_id} to disk: {error}; make room for it") from error
         raise MaxViTError(f"the hub cannot be reached ({_reason(error)}), and {unreachable}") from error

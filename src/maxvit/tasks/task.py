@@ -17,7 +17,8 @@ from maxvit.data.images import ImageLike, decode
 from maxvit.data.transforms import preprocess, target_size
 from maxvit.errors import MaxViTError
 from maxvit.model import MaxViT
-from maxvit.tasks.network import Network, TaskNetwork, TaskSettings
+from maxvit.tasks.network import Network, TaskNetwork
+from maxvit.tasks.network import TaskSettings as TaskSettings
 from maxvit.tasks.panels import Panels
 
 Predicted = Any  # for one image, on the CPU, in the pixels of the image as it was decoded: a task says what it is

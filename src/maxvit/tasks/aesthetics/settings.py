@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from maxvit.tasks.task import TaskSettings
+from maxvit.tasks.network import TaskSettings
 
 
 class AestheticsSettings(TaskSettings):

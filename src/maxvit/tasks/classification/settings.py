@@ -6,7 +6,7 @@ from pydantic import Field
 
 from maxvit.tasks.classification.augment import Augmentation
 from maxvit.tasks.classification.loss import Loss
-from maxvit.tasks.task import TaskSettings
+from maxvit.tasks.network import TaskSettings
 
 
 class ClassificationSettings(TaskSettings):

@@ -13,7 +13,7 @@ def group_norm(channels: int) -> nn.GroupNorm:
     return nn.GroupNorm(gcd(channels, max(1, channels // 8)), channels)
 
 
-class Coarser(ExtraFPNBlock):
+class Coarser(ExtraFPNBlock):  # type: ignore[misc]
     """Levels above the backbone's, each by a 3 x 3 convolution of stride 2 on the one below (as in RetinaNet)."""
 
     def __init__(self, channels: int, number: int) -> None:

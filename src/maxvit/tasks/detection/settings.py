@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from maxvit.tasks.task import TaskSettings
+from maxvit.tasks.network import TaskSettings
 
 Detector = Literal["faster-rcnn", "mask-rcnn", "retinanet", "cascade-mask-rcnn"]
 BoxHead = Literal["two-layers", "four-convolutions"]

@@ -47,7 +47,7 @@ def _transform(settings: SegmentationSettings, spec: Preprocessing) -> v2.Compos
     return v2.Compose(steps)
 
 
-class _Photometric(v2.RandomPhotometricDistort):
+class _Photometric(v2.RandomPhotometricDistort):  # type: ignore[misc]
     """Without torchvision's exchange of colour channels: a blue sky stays blue."""
 
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ except ImportError as error:
     raise MaxViTError(f"the encoder needs {error.name}: pip install 'maxvit[segmentation]'") from error
 
 
-class MaxViTEncoder(nn.Module, EncoderMixin):
+class MaxViTEncoder(nn.Module, EncoderMixin):  # type: ignore[misc]
     """What a model of segmentation_models_pytorch asks of its encoder: the image, then a map a stride.
 
     Args:
