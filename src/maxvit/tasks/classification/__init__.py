@@ -9,7 +9,6 @@ from typing import Any, ClassVar, Self, cast
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torchvision.transforms.v2 import MixUp
 
 from maxvit.config import THRESHOLD, Fit, MaxViTConfig, Preprocessing, Size
 from maxvit.data.dataset import LabelledImages, Splits
@@ -19,14 +18,13 @@ from maxvit.data.load import holds_shards
 from maxvit.data.transforms import normalise, preprocess, target_size
 from maxvit.errors import MaxViTError
 from maxvit.model import MaxViT
-from maxvit.tasks.classification.augment import training_transform
 from maxvit.tasks.classification.data import are_several, as_target, check_labels, load_held_out, load_splits
 from maxvit.tasks.classification.loss import ClassificationLosses, balanced_weights
 from maxvit.tasks.classification.metric import SHARES, EitherMetric
 from maxvit.tasks.classification.multi_label import MultiLabelMetric
 from maxvit.tasks.classification.panels import multi_label_panels, single_label_panels
 from maxvit.tasks.classification.predictions import Best, best_classes, compared_with_class, compared_with_classes
-from maxvit.tasks.classification.settings import ClassificationSettings
+from maxvit.tasks.classification.settings import Augmentation, ClassificationSettings
 from maxvit.tasks.classification.single_label import AccuracyMetric, SingleLabelMetric
 from maxvit.tasks.network import Network
 from maxvit.tasks.panels import Panels
@@ -96,6 +94,8 @@ class Classification(Task):
         """MixUp."""
         if not self.settings.mixup:
             return images, targets
+        from torchvision.transforms.v2 import MixUp
+
         targets = targets.to(images.dtype) if targets.dtype == torch.bool else targets
         mixed: tuple[Tensor, Tensor] = MixUp(alpha=self.settings.mixup, num_classes=num_classes)(images, targets)
         return mixed
@@ -260,7 +260,11 @@ class _Probabilities(nn.Module):
         return self.task.probabilities(self.network(images))
 
 
-_transform = lru_cache(maxsize=256)(training_transform)  # one for each size
+@lru_cache(maxsize=256)  # one for each size
+def _transform(size: Size, augmentation: Augmentation, layers: tuple[int, int], spec: Preprocessing) -> nn.Module:
+    from maxvit.tasks.classification.augment import training_transform  # torchvision takes a second to import
+
+    return training_transform(size, augmentation, layers, spec)
 
 
 TASK = Classification

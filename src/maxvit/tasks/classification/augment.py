@@ -1,7 +1,5 @@
 """What training does to an image so that no epoch shows the same one twice."""
 
-from typing import Literal
-
 from PIL import Image
 from torch import nn
 from torchvision.transforms import InterpolationMode, v2
@@ -9,8 +7,7 @@ from torchvision.transforms import InterpolationMode, v2
 from maxvit.config import Preprocessing, Size
 from maxvit.data.images import PLAIN, ImageLike, decode
 from maxvit.data.random_crop import RandomPiece
-
-Augmentation = Literal["none", "characters", "photos"]
+from maxvit.tasks.classification.settings import Augmentation
 
 
 def training_transform(

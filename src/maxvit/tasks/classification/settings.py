@@ -4,9 +4,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from maxvit.tasks.classification.augment import Augmentation
 from maxvit.tasks.classification.loss import Loss
 from maxvit.tasks.network import TaskSettings
+
+Augmentation = Literal["none", "characters", "photos"]
 
 
 class ClassificationSettings(TaskSettings):
