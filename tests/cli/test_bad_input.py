@@ -14,11 +14,11 @@ from safetensors.torch import save_file
 
 from maxvit import storage
 from maxvit.cli import main
-from maxvit.cli.train import _as_yaml
 from maxvit.create import load_model
 from maxvit.data import folder as data_folder
 from maxvit.inference.device import choose_device
 from maxvit.kernels.optimize import optimize
+from maxvit.training.recipe import _quoted
 from small import write_images, write_truncated_jpeg
 
 
@@ -96,8 +96,8 @@ def test_a_folder_of_one_s_own_that_is_called_digits(refused, images, small, tmp
 def test_a_path_of_any_characters_is_that_path(refused_training, tmp_path):
     assert refused_training(tmp_path / "p\U0001f600").startswith(f"{tmp_path / 'p'}\U0001f600 does not exist")
     for name in ("p\U0001f600", os.fsdecode(b"caf\xe9"), "a\x85b #: 'c'", "2024", 200 * "long "):
-        assert yaml.safe_load(_as_yaml(name)) == name
-        assert "\n" not in _as_yaml(name)
+        assert yaml.safe_load(_quoted(name)) == name
+        assert "\n" not in _quoted(name)
 
 
 def test_a_data_folder_of_loose_files(refused_training, images):
@@ -191,7 +191,7 @@ def test_a_folder_without_images(refused, trained, tmp_path):
     assert refused("predict", trained.checkpoint, tmp_path) == f"folder {tmp_path} holds no images"
 
 
-def test_the_other_images_are_answered(trained, images, tmp_path, capsys):
+def test_the_other_images_are_predicted(trained, images, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     (tmp_path / "text.png").write_text("hello")
     good, here = [images / "red" / "0.png", images / "blue" / "1.png"], choose_device()
@@ -233,8 +233,8 @@ def test_a_folder_without_images_beside_good_ones_is_still_a_mistake(trained, im
         (["train", "--set", "data.batchsize=3"], "unknown setting 'data.batchsize': did you mean 'data.batch_size'?"),
         (["train", "--set", "data.batch_size=1"], "data.batch_size is 1: input should be greater than or equal to 2"),
         (
-            ["train", "--set", "data.augmentation=fotos"],
-            "data.augmentation is 'fotos': input should be 'none', 'characters' or 'photos'",
+            ["train", "--set", "task.augmentation=fotos"],
+            "task.augmentation is 'fotos': input should be 'none', 'characters' or 'photos'",
         ),
         (["train", "--set", "data.mean=[1"], "'data.mean=[1' has a value that cannot be read"),
         (["train", "--set", "data.image_size=31"], "image_size is (31, 31); the smallest side is 32 pixels"),
@@ -383,8 +383,22 @@ def test_a_checkpoint_evaluated_on_data_of_more_classes(refused, trained, images
 
 
 def test_a_checkpoint_of_three_classes_evaluated_on_the_ten_digits(refused, trained):
-    sentence = refused("evaluate", trained.checkpoint)
-    assert sentence.startswith("the model has 3 classes and the data 10: evaluate on the classes")
+    sentence = refused("evaluate", trained.checkpoint, "digits")
+    assert sentence == "digits: '0' is not a class of the model; its 3 classes are blue, green, red"
+
+
+def test_data_to_evaluate_on_that_is_missing(refused, trained, tmp_path):
+    assert (
+        refused("evaluate", trained.checkpoint, tmp_path / "none")
+        == f"{tmp_path / 'none'} does not exist: check the path"
+    )
+
+
+def test_a_setting_that_the_task_has_not(refused, trained, images, tmp_path):
+    for words in (["evaluate", trained.checkpoint, images], ["predict", trained.checkpoint, images / "red" / "0.png"]):
+        assert refused(*words, "--set", "topk=3") == "unknown setting 'task.topk': did you mean 'task.top_k'?"
+        assert refused(*words, "--set", "name=detection").startswith("--set cannot change the task of a checkpoint")
+        assert "is for classification, and --task aesthetics was given" in refused(*words, "--task", "aesthetics")
 
 
 @pytest.mark.parametrize(

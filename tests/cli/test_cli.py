@@ -17,6 +17,7 @@ import yaml
 import maxvit
 from maxvit.cli import app, main
 from maxvit.data.folder import read_classes
+from maxvit.data.images import decode
 from maxvit.inference.device import choose_device
 from maxvit.kernels.optimize import optimize
 
@@ -76,12 +77,12 @@ def test_show_recipe_prints_what_would_be_done_and_does_nothing(run, images, tmp
 def test_the_recipe_is_digits_without_data_and_folder_with_it(run, data, augmentation):
     code, out, _ = run("train", *data, "--show-recipe")
     assert code == 0
-    assert yaml.safe_load(out)["data"]["augmentation"] == augmentation
+    assert yaml.safe_load(out)["task"]["augmentation"] == augmentation
 
 
 def test_a_recipe_can_be_chosen_by_its_name(run):
     out = run("train", "photos", "--recipe", "digits", "--show-recipe")[1]
-    assert yaml.safe_load(out)["data"]["augmentation"] == "characters"
+    assert yaml.safe_load(out)["task"]["augmentation"] == "characters"
 
 
 def test_a_recipe_that_was_printed_can_be_given_back(run, tmp_path):
@@ -143,7 +144,8 @@ def test_a_run_that_is_stopped_exits_with_a_code_that_tells_by_whom(
 def test_evaluate_prints_accuracy_and_a_row_a_class(run, trained, images):
     code, out, err = run("evaluate", trained.checkpoint, images, "--all")
     assert (code, err) == (0, "data: 24 images of 3 classes\n" + ENGINE)
-    assert "on 24 images (95 % interval" in out
+    assert "\non 24 of 24 images (all there are: those of training may be among them)\n" in out
+    assert "(95 % interval" in out.splitlines()[0]
     assert [line.split()[:2] for line in out.splitlines()[-3:]] == [["blue", "8"], ["green", "8"], ["red", "8"]]
 
 
@@ -158,18 +160,19 @@ def test_evaluate_answers_in_json_what_the_library_measures(run, trained, images
     code, out, _ = run("evaluate", trained.checkpoint, images, "--all", "--json", *options)
     answer = json.loads(out)
     assert code == 0
-    assert answer["accuracy"] == pytest.approx(right / 24)
+    accuracy, (low, high) = answer["metrics"]["accuracy"], answer["intervals_95"]["accuracy"]
+    assert accuracy == pytest.approx(right / 24)
     assert (answer["images"], answer["skipped"]) == (24, 0)
-    assert answer["interval_95"][0] <= answer["accuracy"] <= answer["interval_95"][1]
-    assert [row["name"] for row in answer["per_class"]] == ["blue", "green", "red"]
+    assert low <= accuracy <= high
+    assert [row["class"] for row in answer["classes"]] == ["blue", "green", "red"]
 
 
 def test_evaluate_judges_by_what_training_held_out(run, trained, images):
-    """Of a folder that is not split: the figure of the training's own report."""
+    """Of a folder that is not split: the metric of the training's own report."""
     code, out, err = run("evaluate", trained.checkpoint, images, "--json")
     trained_on, answer = json.loads(trained.out), json.loads(out)
     assert code == 0
-    assert (answer["images"], answer["accuracy"]) == (5, trained_on["accuracy"])
+    assert (answer["images"], answer["metrics"]["accuracy"]) == (5, trained_on["metrics"]["accuracy"])
     held_out = "judged by the 5 of 24 images that training held out: they chose the best epoch; --all judges by all"
     assert err.splitlines()[:2] == ["data: 24 images of 3 classes", held_out]
 
@@ -180,13 +183,28 @@ def test_evaluate_judges_by_the_test_folder_of_data_that_is_split(run, trained, 
     assert json.loads(run("evaluate", trained.checkpoint, tmp_path, "--json")[1])["images"] == 8
 
 
-def test_evaluate_says_calibration_and_top_5_where_there_are_more_than_five(run, trained, images):
+def test_evaluate_says_shares_in_percent_with_their_intervals_and_other_metrics_as_numbers(run, trained, images):
     answer = json.loads(run("evaluate", trained.checkpoint, images, "--all", "--json")[1])
-    low, high = answer["calibration_interval_95"]
-    line = f"calibration error {answer['calibration_error']:.2%} (95 % interval {low:.2%} to {high:.2%})"
+    low, high = answer["intervals_95"]["calibration_error"]
+    line = f"calibration error {answer['metrics']['calibration_error']:.2%} (95 % interval {low:.2%} to {high:.2%})"
     out = run("evaluate", trained.checkpoint, images, "--all")[1]
     assert line in out.splitlines()
-    assert "top-5" not in out
+    assert f"loss {answer['metrics']['loss']:.4f}" in out.splitlines()
+
+
+def test_evaluate_without_data_takes_that_of_the_training(run, trained, images, monkeypatch):
+    assert run("evaluate", trained.checkpoint, "--json") == run("evaluate", trained.checkpoint, images, "--json")
+    monkeypatch.setattr(Path, "exists", lambda path: path != images)
+    code, out, err = run("evaluate", trained.checkpoint)
+    gone = f"error: {trained.checkpoint} was trained on {images}, which does not exist here: add DATA after it\n"
+    assert (code, out, err) == (2, "", gone)
+
+
+def test_evaluate_without_data_needs_a_network_that_says_what_it_learned(run, tmp_path):
+    maxvit.create_model("maxvit_micro", num_classes=3).save(tmp_path / "a.safetensors")
+    code, _, err = run("evaluate", tmp_path / "a.safetensors")
+    assert code == 2
+    assert err.endswith("a.safetensors does not say what it was trained on: maxvit evaluate CHECKPOINT DATA\n")
 
 
 def test_evaluate_has_a_row_a_size_and_one_for_all_together(run, trained, images):
@@ -198,9 +216,10 @@ def test_evaluate_has_a_row_a_size_and_one_for_all_together(run, trained, images
     answer = json.loads(run("evaluate", trained.checkpoint, images, "--all", *sizes, "--json")[1])
     assert [row["size"] for row in answer["sizes"]] == ["32 x 32", "48 x 64"]
     for line, row in zip(table[2:], [*answer["sizes"], answer], strict=True):
-        assert f"{row['accuracy']:.2%}" in line
-        assert f"{row['loss']:.4f}" in line
-    assert f"accuracy {answer['accuracy']:.2%} on 24 images, all sizes together (95 % interval" in out
+        assert f"{row['metrics']['accuracy']:.2%}" in line
+        assert f"{row['metrics']['loss']:.4f}" in line
+    assert f"\naccuracy {answer['metrics']['accuracy']:.2%} (95 % interval" in out
+    assert "\non 24 of 24 images (all there are: those of training may be among them), all sizes together\n" in out
 
 
 def test_evaluate_at_one_size_answers_as_that_size_of_several(run, trained, images):
@@ -209,39 +228,40 @@ def test_evaluate_at_one_size_answers_as_that_size_of_several(run, trained, imag
     )
     for row, size in zip(several["sizes"], ["32", "64"], strict=True):
         alone = json.loads(run("evaluate", trained.checkpoint, images, "--all", "--size", size, "--json")[1])
-        assert {key: alone[key] for key in row if key != "size"} == {k: v for k, v in row.items() if k != "size"}
+        assert {key: alone[key] for key in row} == row == alone["sizes"][0]
 
 
 def test_evaluate_scales_windows_where_it_is_told_to(run, trained, images):
     given = ["evaluate", trained.checkpoint, images, "--all", "--size", "96", "--json"]
     model = maxvit.load_model(trained.checkpoint)
     assert model.config.window_size != (3, 3)
-    kept = json.loads(run(*given)[1])["loss"]
-    scaled = json.loads(run(*given, "--scale-windows")[1])["loss"]
+    kept = json.loads(run(*given)[1])["metrics"]["loss"]
+    scaled = json.loads(run(*given, "--scale-windows")[1])["metrics"]["loss"]
     model.set_image_size(96)
-    assert scaled == pytest.approx(maxvit.evaluate(model, read_classes(images)).loss, rel=1e-4)
+    assert scaled == pytest.approx(maxvit.evaluate(model, read_classes(images)).metrics["loss"], rel=1e-4)
     assert scaled != kept
 
 
 def test_evaluate_with_mirror_images_answers_what_the_library_does(run, trained, images):
     answer = json.loads(run("evaluate", trained.checkpoint, images, "--all", "--tta", "flip", "--json")[1])
     wanted = maxvit.evaluate(maxvit.load_model(trained.checkpoint), read_classes(images), tta="flip")
+    alone = json.loads(run("evaluate", trained.checkpoint, images, "--all", "--json")[1])
     assert answer["tta"] == "flip"
-    assert answer["loss"] == pytest.approx(wanted.loss, rel=1e-4)
-    assert answer["loss"] != json.loads(run("evaluate", trained.checkpoint, images, "--all", "--json")[1])["loss"]
+    assert answer["metrics"]["loss"] == pytest.approx(wanted.metrics["loss"], rel=1e-4)
+    assert answer["metrics"]["loss"] != alone["metrics"]["loss"]
 
 
-def test_evaluate_writes_what_it_prints_and_every_answer(run, trained, images, tmp_path):
+def test_evaluate_writes_what_it_prints_and_every_prediction(run, trained, images, tmp_path):
     given = ["evaluate", trained.checkpoint, images, "--all", "--size", "32", "--size", "64", "--json"]
     code, out, err = run(*given, "--out", tmp_path / "out")
     printed, record = json.loads(out), json.loads((tmp_path / "out" / "evaluation.json").read_text())
     assert code == 0
     assert f"wrote {tmp_path / 'out' / 'evaluation.json'} and {tmp_path / 'out' / 'predictions.csv'}\n" in err
     settings = record["settings"]
-    assert [settings[key] for key in ("engine", "tta")] == [printed.pop(key) for key in ("engine", "tta")]
     assert {key: record[key] for key in printed} == printed
     assert (settings["checkpoint"], settings["data"]) == (str(trained.checkpoint), str(images))
-    assert (settings["sizes"], settings["scale_windows"], settings["tta"]) == (["32 x 32", "64 x 64"], False, "none")
+    assert (settings["sizes"], settings["scale_windows"], record["tta"]) == (["32 x 32", "64 x 64"], False, "none")
+    assert settings["task"]["name"] == "classification"
     assert settings["preprocessing"]["fit"] == maxvit.load_model(trained.checkpoint).preprocessing.fit
     rows = (tmp_path / "out" / "predictions.csv").read_text().splitlines()
     assert len(rows) == 1 + 3 * 24
@@ -264,11 +284,24 @@ def test_predict_answers_in_a_line_of_json_an_image(run, trained, images):
     answers = [json.loads(line) for line in out.splitlines()]
     assert code == 0
     assert [answer["image"] for answer in answers] == [str(path) for path in sorted(images.rglob("*.png"))]
-    predictor = maxvit.Predictor(trained.checkpoint, top_k=2)
+    predictor = maxvit.Predictor(trained.checkpoint, settings={"top_k": 2})
     for answer in answers:
-        ((expected,),) = ([p.classes for p in predictor([answer["image"]])],)
-        assert [c["class"] for c in answer["classes"]] == [name for name, _ in expected]
-        assert [c["probability"] for c in answer["classes"]] == pytest.approx([p for _, p in expected], rel=1e-4)
+        expected = predictor(answer["image"])[0].to_json()["classes"]
+        assert len(expected) == 2
+        assert [c["class"] for c in answer["classes"]] == [c["class"] for c in expected]
+        given = [c["probability"] for c in answer["classes"]]
+        assert given == pytest.approx([c["probability"] for c in expected], rel=1e-4)
+    assert run("predict", trained.checkpoint, images, "--json", "--set", "top_k=2", "--batch-size", "5")[1] == out
+
+
+def test_predict_draws_what_a_classifier_says_of_each_image(run, trained, images, tmp_path):
+    code, _, _ = run("predict", trained.checkpoint, images / "red", images / "blue", "--pictures", tmp_path / "drawn")
+    drawn = {path.name: decode(path) for path in (tmp_path / "drawn").iterdir()}
+    assert code == 0
+    assert len(drawn) == 16
+    plain = decode(images / "blue" / "3.png")
+    assert drawn["3-2.png"].size == plain.size
+    assert drawn["3-2.png"].tobytes() != plain.tobytes()
 
 
 def test_report_writes_the_page_again(run, trained, tmp_path):

@@ -43,8 +43,8 @@ def test_predict_writes_a_file_and_lists_what_cannot_be_read(run, trained, photo
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == ["path", "class_1", "probability_1", "class_2", "probability_2"]
     assert rows[0]["path"] == str(photos / "blue" / "0.png")
-    wanted = maxvit.Predictor(trained.checkpoint, top_k=2)(rows[0]["path"])[0].classes
-    assert float(rows[0]["probability_1"]) == pytest.approx(wanted[0][1], rel=1e-5)
+    wanted = float(maxvit.Predictor(trained.checkpoint)(rows[0]["path"])[0].value.max())
+    assert float(rows[0]["probability_1"]) == pytest.approx(wanted, rel=1e-5)
 
 
 def test_predict_says_what_it_wrote_in_json_also_when_it_is_there_already(run, trained, photos, tmp_path):
@@ -82,7 +82,7 @@ def test_a_name_that_is_no_text_is_printed_with_escapes(trained, images, tmp_pat
 def test_options_of_a_file_are_refused_without_one(run, trained, images, option):
     code, said, err = run("predict", trained.checkpoint, images, *option)
     assert (code, said) == (2, "")
-    assert err == f"error: {option[0]} is for a file of answers: add --out FILE, or leave {option[0]} out\n"
+    assert err == f"error: {option[0]} is for a file of predictions: add --out FILE, or leave {option[0]} out\n"
 
 
 def test_a_mistake_costs_a_sentence_and_no_file(run, trained, images, tmp_path):
@@ -94,7 +94,7 @@ def test_a_mistake_costs_a_sentence_and_no_file(run, trained, images, tmp_path):
 
 @pytest.mark.full
 def test_two_devices_share_the_parts_and_write_the_same_file(run, trained, photos, tmp_path):
-    words = ["predict", str(trained.checkpoint), str(photos), "--part-size", "2", "--embeddings"]
+    words = ["predict", str(trained.checkpoint), str(photos), "--part-size", "2", "--embeddings", "--set", "top_k=2"]
     assert run(*words, "--out", tmp_path / "one.parquet")[0] == 0
     done = subprocess.run(
         [sys.executable, "-m", "maxvit", *words, "--out", str(tmp_path / "two.parquet"), "--devices", "2"],

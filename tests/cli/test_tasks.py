@@ -16,6 +16,7 @@ from PIL import Image
 from maxvit import MaxViTError, load_model, tasks
 from maxvit.cli import main
 from maxvit.data.images import decode
+from maxvit.model import MaxViT
 
 pytest.importorskip("segmentation_models_pytorch")
 pytest.importorskip("pycocotools")
@@ -34,7 +35,8 @@ OWN = {
     "detection": ["task.detector=mask-rcnn", "task.samples=[16,8]", "task.proposals=[32,8]", "task.score_threshold=0"],
     "segmentation": ["task.decoder_channels=64"],
 }
-WRITTEN = {"segmentation": "answers", "detection": "answers.json"}  # else a table
+OTHERS = {"aesthetics": "flip=false", "segmentation": "slide_stride=0.5", "examples.counting_task": "stride=16"}
+WRITTEN = {"segmentation": "predictions", "detection": "predictions.json"}  # else a table
 
 
 class Done(NamedTuple):
@@ -106,29 +108,74 @@ def test_evaluation_says_what_the_report_says(done, tmp_path):
     for name, value in said["metrics"].items():
         reported = done.said["metrics"][name]  # by plain layers, and not by fast ones: three images feel the rounding
         assert value == (None if reported is None else pytest.approx(reported, abs=1e-3))
-    assert json.loads((tmp_path / "evaluation.json").read_text())["metrics"].keys() == said["metrics"].keys()
-    people = asked(done, "evaluate", done.checkpoint, done.data)[1]
+    record = json.loads((tmp_path / "evaluation.json").read_text())
+    assert {name: record[name] for name in said} == said
+    assert (tmp_path / "predictions.csv").is_file() == (done.task not in WRITTEN)
+    assert (said["task"], said["part"], said["tta"]) == (record["settings"]["task"]["name"], "test", "none")
+    people = asked(done, "evaluate", done.checkpoint)[1]  # without DATA: that of the training
     assert next(iter(said["metrics"])).replace("_", " ") in people
-    assert said["part"] == "test"
     assert f"on {said['images']} of {said['images']} images (test)" in people.splitlines()
 
 
-def test_answers_are_printed_drawn_and_written(done, tmp_path):
-    out = tmp_path / WRITTEN.get(done.task, "answers.csv")
+def test_evaluation_at_two_sizes_and_with_mirror_images(done):
+    words = ["evaluate", done.checkpoint, "--size", "64", "--size", "96", "--tta", "flip"]
+    code, out, err = asked(done, *words, "--json")
+    if done.task in ("detection", "examples.counting_task"):
+        name = done.task.split(".")[-1].removesuffix("_task")
+        assert (code, out) == (2, "")
+        assert f"error: {name} has no mean of predictions for an image and its mirror image: use tta none" in err
+        return
+    said = json.loads(out, parse_constant=pytest.fail)
+    assert (code, said["tta"], [row["size"] for row in said["sizes"]]) == (0, "flip", ["64 x 64", "96 x 96"])
+    assert said["size"] == ("64 x 64" if done.task == "segmentation" else "together")  # masks have no mean
+    table = asked(done, *words)[1].split("\n\n")[0].splitlines()
+    sizes = ["64 x 64", "96 x 96", *["together"] * (done.task != "segmentation")]
+    assert [line.split("  ")[0] for line in table[2:]] == sizes
+
+
+def test_sizes_and_windows_reach_the_network(done, monkeypatch):
+    seen, maps = [], MaxViT.forward_pyramid
+    monkeypatch.setattr(
+        MaxViT, "forward_pyramid", lambda self, x, s: seen.append((self, x.shape[2:])) or maps(self, x, s)
+    )
+    words = ["evaluate", done.checkpoint, "--size", "64", "--size", "128", "--scale-windows", "--json"]
+    code, _, err = asked(done, *words)
+    assert code == 0, err
+    assert {tuple(size) for _, size in seen} >= {(64, 64), (128, 128)}
+    assert {network.config.window_size for network, _ in seen} == {(2, 2), (4, 4)}
+
+
+def test_predictions_are_printed_and_drawn(done, tmp_path):
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(done.images[0].read_bytes()[:100])
-    words = ["predict", done.checkpoint, *done.images, broken, "--json", "--out", out, "--pictures", tmp_path / "drawn"]
+    words = ["predict", done.checkpoint, *done.images, broken, "--json", "--pictures", tmp_path / "drawn"]
     code, said, err = asked(done, *words)
     assert code == 2  # one of them cannot be read
     assert "broken.jpg" in err
-    answers = [json.loads(line) for line in said.splitlines()]
-    assert [a["image"] for a in answers] == [str(image) for image in done.images]
+    predictions = [json.loads(line) for line in said.splitlines()]
+    assert [p["image"] for p in predictions] == [str(image) for image in done.images]
+    assert all(len(p) > 1 for p in predictions)
     for image in done.images:
         drawn = decode(tmp_path / "drawn" / f"{image.stem}.png")
         assert drawn.size == decode(image).size
         assert np.asarray(drawn).std() > 0
-    assert out.exists()
+
+
+def test_predictions_are_written_and_what_cannot_be_read_is_listed(done, tmp_path):
+    out = tmp_path / WRITTEN.get(done.task, "predictions.csv")
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(done.images[0].read_bytes()[:100])
+    words = ["predict", done.checkpoint, *done.images, broken, "--out", out, "--pictures", tmp_path / "drawn"]
+    code, said, err = asked(done, *words)
+    assert (code, said) == (0, f"wrote {out}: 3 images\n"), err
+    assert f"1 of 4 images could not be read: see {tmp_path / 'predictions.errors.csv'}" in err
+    assert str(broken) in (tmp_path / "predictions.errors.csv").read_text()
+    assert len(list((tmp_path / "drawn").iterdir())) == 3
+    assert len(list(out.rglob("*.png"))) == 3 if out.is_dir() else out.stat().st_size > 3
     assert not list(tmp_path.glob(".*"))  # nothing temporary is left
+    assert asked(done, *words)[:2] == (0, said)  # it is there already
+    code, _, err = asked(done, *words, "--set", {"detection": "nms_threshold=0.9"}.get(done.task, OTHERS[done.task]))
+    assert (code, "was begun with task." in err) == (2, True), err
 
 
 @pytest.mark.full
@@ -159,32 +206,25 @@ def test_the_checkpoint_says_what_it_is_and_is_no_classifier(done):
         load_model(done.checkpoint)
 
 
-def exported(done, to: str, path: Path) -> None:
-    """Export, and look at what is said of the file."""
-    code, out, err = asked(done, "export", done.checkpoint, "--to", to, "--out", path, "--json")
-    assert code == 0, err
-    assert 0 <= json.loads(out)["verification"]["relative"] < 1e-4
-    code, _, err = call("predict", path, done.images[0])
-    assert (code, f"is for {done.task}" in err) == (2, True)
-
-
-def test_a_task_without_an_export_says_so(done, tmp_path):
-    if done.task == "examples.counting_task":
-        code, _, err = asked(done, "export", done.checkpoint, "--out", tmp_path / "a.onnx")
-        assert (code, "has no export yet" in err) == (2, True)
-
-
 @pytest.mark.full
-def test_files_of_all_kinds_can_be_exported(done, tmp_path):
+def test_files_of_all_kinds_predict_and_are_evaluated(done, tmp_path):
     pytest.importorskip("onnxruntime")
     pytest.importorskip("openvino")
-    if done.task != "examples.counting_task":
-        kinds = (("onnx", "onnx"), ("torch", "pt2"), ("openvino", "xml"))
-        for to, ending in kinds[:1] if done.task == "detection" else kinds:  # for the rest see test_detection_graph.py
-            exported(done, to, tmp_path / f"a.{ending}")
+    kinds = (("onnx", "onnx"), ("torch", "pt2"), ("openvino", "xml"))
+    for to, ending in kinds[:1] if done.task == "detection" else kinds:  # for the rest see test_detection_graph.py
+        path = tmp_path / f"a.{ending}"
+        code, out, err = asked(done, "export", done.checkpoint, "--to", to, "--out", path, "--json")
+        assert code == 0, err
+        assert 0 <= json.loads(out)["verification"]["relative"] < 1e-4
+        plain, of_file = (asked(done, "evaluate", place, "--json") for place in (done.checkpoint, path))
+        assert of_file[0] == 0, of_file[2]
+        metrics = [json.loads(said)["metrics"] for _, said, _ in (plain, of_file)]
+        for name, value in metrics[0].items():
+            assert metrics[1][name] == (None if value is None else pytest.approx(value, abs=1e-3))
+        assert asked(done, "predict", path, done.images[0])[0] == 0
 
 
-def test_settings_of_the_answers_can_be_changed_and_unknown_ones_are_named(done, tmp_path):
+def test_settings_of_the_predictions_can_be_changed_and_unknown_ones_are_named(done, tmp_path):
     wide = tmp_path / "wide.png"
     decode(done.images[0]).resize((150, 64)).save(wide)
     changed = {"detection": "score_threshold=0.999", "segmentation": "inference=slide"}.get(done.task)
@@ -202,10 +242,9 @@ def test_settings_of_the_answers_can_be_changed_and_unknown_ones_are_named(done,
         assert (code, said in err) == (2, True), err
 
 
-def test_what_is_a_classifier_s_is_refused(done):
-    for words in (["--top-k", "3"], ["--engine", "onnxruntime"], ["--embeddings"]):
-        code, _, err = asked(done, "predict", done.checkpoint, done.images[0], *words)
-        assert (code, f"{words[0]} is for classifiers" in err) == (2, True), err
+def test_a_setting_of_another_task_is_refused(done):
+    code, _, err = asked(done, "predict", done.checkpoint, done.images[0], "--top-k", "3")
+    assert (code, "unknown setting 'task.top_k'" in err) == (2, True), err
 
 
 def test_one_name_in_several_folders_is_drawn_for_each(done, tmp_path):
@@ -218,7 +257,7 @@ def test_one_name_in_several_folders_is_drawn_for_each(done, tmp_path):
 
 
 def test_what_is_there_is_not_written_over(done, tmp_path):
-    out = tmp_path / WRITTEN.get(done.task, "answers.csv")
+    out = tmp_path / WRITTEN.get(done.task, "predictions.csv")
     for words, said in (
         (["--out", out], "exists already" if out.suffix else "is a file"),
         (["--out", tmp_path / "new", "--pictures", tmp_path / "new"], "give each a place of its own"),
@@ -234,7 +273,7 @@ def test_pictures_are_not_drawn_over_the_images(done, tmp_path):
     decode(done.images[0]).save(image)
     before = image.read_bytes()
     code, _, err = asked(done, "predict", done.checkpoint, image, "--pictures", tmp_path / "." / "")
-    assert (code, "holds images to predict" in err, image.read_bytes()) == (2, True, before), err
+    assert (code, "would write over images to predict" in err, image.read_bytes()) == (2, True, before), err
     decode(done.images[0]).save(tmp_path / "y.jpg")
     assert asked(done, "predict", done.checkpoint, tmp_path / "y.jpg", "--pictures", tmp_path)[0] == 0
     assert (tmp_path / "y.png").is_file()
@@ -242,7 +281,7 @@ def test_pictures_are_not_drawn_over_the_images(done, tmp_path):
 
 def test_a_folder_that_cannot_be_written_to_is_refused_before_the_evaluation(done, tmp_path, monkeypatch):
     (tmp_path / "busy").write_text("mine")
-    monkeypatch.setattr("maxvit.inference.judging.judge", None)
+    monkeypatch.setattr("maxvit.inference.evaluate.evaluate", None)
     code, _, err = asked(done, "evaluate", done.checkpoint, done.data, "--out", tmp_path / "busy")
     assert (code, "busy is a file" in err) == (2, True), err
 
