@@ -77,7 +77,7 @@ def test_weights_beside_an_openvino_file_are_replaced_only_where_it_is_told_to_a
 def test_evaluate_says_its_engine_and_exports_for_it_once(run, trained, images):
     code, out, err = run("evaluate", trained.checkpoint, images, "--engine", "onnxruntime", "--json")
     assert (code, json.loads(out)["engine"]) == (0, "ONNX Runtime")
-    assert [line.split()[0] for line in err.splitlines()] == ["exporting", "data:", "evaluated", "engine:"]
+    assert [line.split()[0] for line in err.splitlines()] == ["exporting", "data:", "judged", "engine:"]
     again = run("evaluate", trained.checkpoint, images, "--engine", "onnxruntime", "--json")
     assert again == (0, out, err.partition("\n")[2])
 
