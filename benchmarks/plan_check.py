@@ -30,7 +30,7 @@ from maxvit.benchmark.memory import forget_peak, peak_bytes, resident_bytes
 from maxvit.benchmark.note import circumstances
 from maxvit.errors import MaxViTError
 from maxvit.plan.cost import PASSES
-from maxvit.plan.devices import Devices, machine_memory_bytes, this_cpu
+from maxvit.plan.devices import machine_memory_bytes, this_cpu
 from maxvit.plan.memory import Memory, memory
 from maxvit.summary import summarize
 from maxvit.training.ema import Average
@@ -102,9 +102,9 @@ def compute(case: Case) -> tuple[Memory, float]:
     """What `maxvit plan` says of a step."""
     with torch.device("meta"):
         summary = summarize(create_model(case.model, image_size=case.side))
-    here = Devices(this_cpu(1e11, machine_memory_bytes()), 1)
+    here = this_cpu(1e11, machine_memory_bytes())
     flops = 2 * summary.multiply_adds * PASSES[case.checkpointing] * case.batch
-    return memory(summary, case.batch, here, "fp32", "DDP", case.checkpointing), flops
+    return memory(summary, case.batch, here, "fp32", case.checkpointing), flops
 
 
 def row(case: Case, needed: Memory, flops: float, found: dict[str, int]) -> str:

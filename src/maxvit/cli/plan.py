@@ -49,13 +49,12 @@ def plan(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
-    """Say what a training will need, whatever the task: memory, operations, traffic, data, days.
+    """Say what a training will need, whatever the task: memory, operations, data, days.
 
     Counted from the network's shape, not measured. A step is 3 forwards of operations, 4 with gradient checkpointing;
     time is operations over an assumed share of the data sheet's peak. Every device holds weights, gradients, two
-    moments of AdamW and an average of the weights in fp32 (FSDP2: its share of them), the activations of one forward,
-    and a workspace. A ring sends 2 (n - 1) / n of the gradients (DDP) or 3 (n - 1) / n of the weights (FSDP2).
-    Formulae, and how far they are from measurements: docs/plan.md.
+    moments of AdamW and an average of the weights in fp32 (with engine.strategy=fsdp2 its share of them), the
+    activations of one forward, and a workspace. Formulae, and how far they are from measurements: docs/plan.md.
     """
     from maxvit.plan.cost import IMAGES_PER_CORE
     from maxvit.plan.devices import parse_devices
@@ -91,9 +90,8 @@ def _cpu(devices: str, peak: float | None) -> "Device | None":
 
 def _print(what: str, source: str, plan: "Plan", summary: "Summary") -> None:
     schedule, (height, width) = plan.schedule, summary.image_size
-    nodes = f"{plan.nodes:,} {'node' if plan.nodes == 1 else 'nodes'}"
     again = "with" if schedule.gradient_checkpointing else "without"
-    typer.echo(f"{what}, on {plan.devices} ({nodes}), {plan.precision}\n")
+    typer.echo(f"{what}, on {plan.devices}, {plan.precision}\n")
     facts = {
         "network": f"{summary.parameters:,} parameters, {_si(summary.multiply_adds)} multiply-adds an image",
         "data": f"{schedule.images:,} images, {source}; trained at {height} x {width}",
@@ -105,13 +103,13 @@ def _print(what: str, source: str, plan: "Plan", summary: "Summary") -> None:
     for name, fact in facts.items():
         typer.echo(f"{name:<9} {fact}")
     typer.echo("")
-    titles = [f"{way.strategy}{', checkpointing' if way.gradient_checkpointing else ''}" for way in plan.ways]
+    titles = ["with checkpointing" if way.gradient_checkpointing else "without" for way in plan.ways]
     columns = [_column(way, plan) for way in plan.ways]
     print_table(("", *titles), [(name, *(column[name] for column in columns)) for name in columns[0]])
     typer.echo("")
     for way, title in zip(plan.ways, titles, strict=True):
         if not way.fits:
-            typer.echo(f"{title} does not fit: {way.advice}")
+            typer.echo(f"{title} it does not fit: {way.advice}")
     typer.echo("\n".join(plan.assumptions))
 
 
@@ -131,9 +129,7 @@ def _column(way: "Way", plan: "Plan") -> dict[str, str]:
         "  fits": "yes" if way.fits else "no",
         "operations: a step": _si(step, "FLOP"),
         "  in all": _si(step * plan.steps, "FLOP"),
-        "traffic: a step, a device": _si(way.traffic_bytes, "B"),
-        "  time": _time(way.traffic_s),
-        "  time of compute": f"{_time(way.compute_s[0])} to {_time(way.compute_s[1])}",
+        "  time of a step": f"{_time(way.step_s[0])} to {_time(way.step_s[1])}",
         "data: images/s": f"{way.images_per_s:,.0f}",
         "  images/s, a device": f"{way.images_per_s / plan.count:,.0f}",
         "  from storage, a second": _si(way.storage_bytes_per_s, "B"),

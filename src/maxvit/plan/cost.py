@@ -1,17 +1,16 @@
-"""What a training needs, before anything is spent: memory, operations, traffic, data and days, by formulae.
+"""What a training needs, before anything is spent: memory, operations, data and days, by formulae.
 
 A pure function of a network's figures, a schedule and devices. It knows neither PyTorch nor Lightning; docs/plan.md
 has the formulae and how far they are from what was measured.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import ceil, inf
 from typing import TYPE_CHECKING
 
 from maxvit.errors import MaxViTError
 from maxvit.plan.devices import Devices, Precision
-from maxvit.plan.memory import FP32, Memory, Strategy, memory
+from maxvit.plan.memory import Memory, memory
 
 if TYPE_CHECKING:
     from maxvit.summary import Summary
@@ -34,6 +33,7 @@ class Schedule:
         gradient_checkpointing: Whether the recipe says so.
         image_bytes: Of one stored image.
         device_batch_size: Most images of one forward on one device; None: as many as fit.
+        sharded: Each device holds its share of the weights (FSDP2); else all of them (DDP).
     """
 
     images: int
@@ -43,6 +43,7 @@ class Schedule:
     gradient_checkpointing: bool
     image_bytes: float
     device_batch_size: int | None = None
+    sharded: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,7 +51,6 @@ class Way:
     """One way to run the recipe. Pairs are (at best, at worst).
 
     Attributes:
-        strategy: "DDP": every device holds everything. "FSDP2": each holds its share, and gathers block by block.
         gradient_checkpointing: Whether blocks are computed again in backward.
         accumulation: Forwards and backwards of one optimiser step.
         images: Of one forward, on one device.
@@ -58,16 +58,13 @@ class Way:
         fits: Whether that is within the usable memory.
         advice: What to do where it is not; else empty.
         step_flops: Operations of one step, all devices.
-        traffic_bytes: Sent by one device in one step.
-        traffic_s: Time that takes.
-        compute_s: Time of the operations of one step.
+        step_s: Time of one step.
         days: Of the whole training.
         images_per_s: To be fed, to all devices, at best.
         storage_bytes_per_s: The same in bytes, from storage.
         cores: Processor cores that decode and augment that.
     """
 
-    strategy: Strategy
     gradient_checkpointing: bool
     accumulation: int
     images: int
@@ -75,9 +72,7 @@ class Way:
     fits: bool
     advice: str
     step_flops: float
-    traffic_bytes: float
-    traffic_s: float
-    compute_s: tuple[float, float]
+    step_s: tuple[float, float]
     days: tuple[float, float]
     images_per_s: float
     storage_bytes_per_s: float
@@ -91,7 +86,6 @@ class Plan:
     Attributes:
         devices: As "64xH100".
         count: Of devices.
-        nodes: Machines.
         precision: "bf16", "fp16" or "fp32".
         peak_flops: Of one device.
         share_of_peak: Assumed, (lowest, highest).
@@ -101,13 +95,12 @@ class Plan:
         warmup_steps: Of these, the first.
         checkpoint_bytes: Of the file of weights.
         state_bytes: Of what is saved to resume: weights, their average, the optimiser's moments.
-        ways: DDP, FSDP2, each without and with gradient checkpointing.
+        ways: Without and with gradient checkpointing.
         assumptions: A sentence each.
     """
 
     devices: str
     count: int
-    nodes: int
     precision: Precision
     peak_flops: float
     share_of_peak: tuple[float, float]
@@ -151,27 +144,22 @@ def make_plan(
         )
     steps = -(-schedule.images // schedule.batch_size)  # of an epoch
     peak = devices.device.peak_flops(precision)
-    strategies: tuple[Strategy, ...] = ("DDP", "FSDP2")
-    ways = [
-        _way(summary, schedule, devices, precision, images_per_core, steps * schedule.epochs, strategy, again)
-        for strategy in strategies
-        for again in (False, True)
-    ]
-    state = memory(summary, 0, devices, precision, "DDP", False)
+    total = steps * schedule.epochs
+    ways = tuple(_way(summary, schedule, devices, precision, images_per_core, total, again) for again in (False, True))
+    state = memory(summary, 0, devices.device, precision, False)
     return Plan(
         devices=str(devices),
         count=devices.count,
-        nodes=devices.nodes,
         precision=precision,
         peak_flops=peak,
         share_of_peak=devices.device.share_of_peak,
         usable_bytes=USABLE * devices.device.memory_bytes,
         schedule=schedule,
-        steps=steps * schedule.epochs,
+        steps=total,
         warmup_steps=int(schedule.warmup_epochs * steps),
         checkpoint_bytes=summary.weight_bytes,
         state_bytes=state.weights + state.average + state.optimizer,
-        ways=tuple(replace(way, advice=_advice(way, ways, devices)) for way in ways),
+        ways=ways,
         assumptions=_assumptions(summary, devices, images_per_core, schedule.image_bytes),
     )
 
@@ -183,65 +171,55 @@ def _way(
     precision: Precision,
     images_per_core: float,
     steps: int,
-    strategy: Strategy,
     again: bool,
 ) -> Way:
     """One way, with the forwards a step that the schedule says, else as few as the memory allows."""
     n, device = devices.count, devices.device
-    together = schedule.batch_size // n
+    together, usable = schedule.batch_size // n, USABLE * device.memory_bytes
     if schedule.device_batch_size is None:
-        ways = [k for k in range(1, together + 1) if together % k == 0]
+        parts = [k for k in range(1, together + 1) if together % k == 0]
     else:
-        ways = [ceil(together / schedule.device_batch_size)]
-    for accumulation in ways:
+        parts = [ceil(together / schedule.device_batch_size)]
+    shards = n if schedule.sharded else 1
+    for accumulation in parts:
         images = ceil(together / accumulation)
-        needed = memory(summary, images, devices, precision, strategy, again)
-        fits = needed.total <= USABLE * device.memory_bytes
-        if fits:
+        needed = memory(summary, images, device, precision, again, shards)
+        if needed.total <= usable:
             break
+    advice = ""
+    if needed.total > usable:
+        what = "one image needs" if images == 1 else f"{images:,} images at once need"
+        advice = f"{what} {needed.total / 1e9:.1f} of {usable / 1e9:.1f} GB: "
+        if images > 1:
+            advice += "lower data.device_batch_size, or leave it out for as many as fit"
+        else:
+            changes = {  # the least first
+                "--set model.gradient_checkpointing=true": (True, shards),
+                "--set engine.strategy=fsdp2": (again, n),
+                "--set engine.strategy=fsdp2 and --set model.gradient_checkpointing=true": (True, n),
+            }
+            fitting = [
+                change for change, how in changes.items() if memory(summary, 1, device, precision, *how).total <= usable
+            ]
+            advice += [*fitting, "take more memory a device, more devices with fsdp2, smaller images or model"][0]
     flops = 2.0 * summary.multiply_adds * PASSES[again] * schedule.batch_size
-    rounds = 2 if strategy == "DDP" else 3 * accumulation
-    traffic = rounds * (n - 1) / n * FP32 * summary.parameters
-    traffic_s = traffic / devices.ring_bytes_per_s
     low, high = device.share_of_peak
     fast, slow = (flops / (n * device.peak_flops(precision) * share) for share in (high, low))
-    best = max(fast, traffic_s)  # all traffic while something is computed; at worst none of it
-    images_per_s = schedule.batch_size / best
+    images_per_s = schedule.batch_size / fast
     return Way(
-        strategy=strategy,
         gradient_checkpointing=again,
         accumulation=accumulation,
         images=images,
         memory=needed,
-        fits=fits,
-        advice="",
+        fits=needed.total <= usable,
+        advice=advice,
         step_flops=flops,
-        traffic_bytes=traffic,
-        traffic_s=traffic_s,
-        compute_s=(fast, slow),
-        days=(steps * best / DAY_S, steps * (slow + traffic_s) / DAY_S),
+        step_s=(fast, slow),
+        days=(steps * fast / DAY_S, steps * slow / DAY_S),
         images_per_s=images_per_s,
         storage_bytes_per_s=images_per_s * schedule.image_bytes,
         cores=ceil(images_per_s / images_per_core),
     )
-
-
-def _advice(way: Way, ways: Sequence[Way], devices: Devices) -> str:
-    """What to change so that it fits, the least first."""
-    if way.fits:
-        return ""
-    what = "one image needs" if way.images == 1 else f"{way.images:,} images at once need"
-    needs = f"{what} {way.memory.total / 1e9:.1f} of {USABLE * devices.device.memory_bytes / 1e9:.1f} GB: "
-    if way.images > 1:
-        return f"{needs}lower data.device_batch_size, or leave it out for as many as fit"
-    others = [other for other in ways if other.fits]
-    others.sort(key=lambda other: (other.strategy != way.strategy, other.gradient_checkpointing))
-    if not others:
-        return f"{needs}take more memory a device, more devices (FSDP2 shares the weights), smaller images or model"
-    changes = [f"use {others[0].strategy}"] if others[0].strategy != way.strategy else []
-    if others[0].gradient_checkpointing and not way.gradient_checkpointing:
-        changes.append("--set model.gradient_checkpointing=true")
-    return needs + " and ".join(changes)
 
 
 def _assumptions(summary: "Summary", devices: Devices, images_per_core: float, image_bytes: float) -> tuple[str, ...]:
@@ -251,17 +229,15 @@ def _assumptions(summary: "Summary", devices: Devices, images_per_core: float, i
     if devices.device.name == "cpu":
         speed += ", as measured for maxvit_tiny on two cores, plain and accelerated"
     else:
-        speed = f"not measured on this hardware; {speed}; peak, memory and links are the data sheet's"
-    counted = (f"not counted: {summary.not_counted}",) if summary.not_counted else ()
+        speed = f"not measured on this hardware; {speed}; peak and memory are the data sheet's"
+    left_out = "validation, and traffic between devices"
     return (
-        *counted,
-        f"time: {speed}; at best all traffic hides behind arithmetic, at worst none; without validation",
+        f"not counted: {summary.not_counted}; {left_out}" if summary.not_counted else f"not counted: {left_out}",
+        f"time: {speed}",
         "batch norm sees the images of one forward on one device, so fewer of them are another training",
         "operations: a step is 3 forwards, 4 with gradient checkpointing; a multiply-add is 2",
         f"memory: computed, and within {USABLE:.0%} of the device's; on a CPU that was 1.14 to 1.35 times what tensors "
         "held, and 0.67 (with checkpointing) to 1.05 times what was resident: docs/plan.md",
-        "traffic: fp32; DDP 2 (n - 1) / n of the gradients once a step, FSDP2 3 (n - 1) / n of the weights for each "
-        "forward and backward",
         f"data: {image_bytes / 1e3:.0f} kB an image, {images_per_core:g} images/s a core "
         f"(measured: {IMAGES_PER_CORE[0]:g} with PIL to {IMAGES_PER_CORE[1]:g} by tensors), at the best speed",
     )

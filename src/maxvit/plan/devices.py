@@ -4,7 +4,6 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import ceil
 from types import MappingProxyType
 from typing import Literal, get_args
 
@@ -32,10 +31,6 @@ class Device:
         half: The 16-bit type that it trains in by itself; "bf16": its products in fp16 are as fast. None: it has none.
         half_flops: Published peak of matrix products a second, dense, in that type.
         fp32_flops: The same of fp32, in TF32 where the device has it.
-        link_bytes_per_s: To other devices of its node, one way: half of what is published for both ways.
-        network_bytes_per_s: From a node to others, one way, all adapters together. Assumed: that of the vendor's own
-            server where there is one.
-        per_node: Devices a node. Assumed, likewise.
         share_of_peak: Lowest and highest share of the peak that training is assumed to reach (MFU).
         reserved_bytes: Held by the driver and by libraries. Assumed.
     """
@@ -45,9 +40,6 @@ class Device:
     half: Literal["bf16", "fp16"] | None
     half_flops: float | None
     fp32_flops: float
-    link_bytes_per_s: float
-    network_bytes_per_s: float
-    per_node: int
     share_of_peak: tuple[float, float]
     reserved_bytes: float
 
@@ -76,25 +68,12 @@ class Devices:
     def __str__(self) -> str:
         return f"{self.count}x{self.device.name}"
 
-    @property
-    def nodes(self) -> int:
-        """Machines that hold them."""
-        return ceil(self.count / self.device.per_node)
-
-    @property
-    def ring_bytes_per_s(self) -> float:
-        """What a ring through all of them carries at each device: the rings of a node share its network."""
-        device = self.device
-        return min(device.link_bytes_per_s, device.network_bytes_per_s) if self.nodes > 1 else device.link_bytes_per_s
-
 
 def _gpu(
     name: str,
     memory_gb: float,
     memory_tb_per_s: float,
     tflops: tuple[float, float],
-    link_gb_per_s: float,
-    network_gb_per_s: float,
     half: Literal["bf16", "fp16"] = "bf16",
 ) -> Device:
     """The highest share of the peak is where memory bandwidth ends it without fused kernels, the lowest half of it."""
@@ -106,37 +85,33 @@ def _gpu(
         half=half,
         half_flops=half_tflops * 1e12,
         fp32_flops=fp32 * 1e12,
-        link_bytes_per_s=link_gb_per_s * 1e9,
-        network_bytes_per_s=network_gb_per_s * 1e9,
-        per_node=8,
         share_of_peak=(share / 2, share),
         reserved_bytes=1.5e9,
     )
 
 
 # Published, in NVIDIA's data sheets (SXM forms where there are several): memory, its bandwidth, dense peaks (half of a
-# figure "with sparsity"), NVLink, or PCIe 4.0 x16 for the two without it. Assumed: eight to a node, its network (of DGX
-# H100, H200, B200, A100 and DGX-1; else 100 Gbit/s), the share of the peak, 1.5 GB reserved.
+# figure "with sparsity"). Assumed: the share of the peak, 1.5 GB reserved.
 DEVICES: Mapping[str, Device] = MappingProxyType(
     {
         device.name: device
         for device in (
-            #                  GB, TB/s, (half, fp32 or TF32), link one way, network one way
-            _gpu("B200", 180, 8.0, (2250, 1100), 900, 400),
-            _gpu("H200", 141, 4.8, (989, 494), 450, 400),
-            _gpu("H100", 80, 3.35, (989, 494), 450, 400),
-            _gpu("A100-80", 80, 2.039, (312, 156), 300, 200),
-            _gpu("A100-40", 40, 1.555, (312, 156), 300, 200),
-            _gpu("L4", 24, 0.3, (121, 60), 32, 12.5),
-            _gpu("RTX4090", 24, 1.008, (165.2, 82.6), 32, 12.5),
-            _gpu("V100", 32, 0.9, (125, 15.7), 150, 50, half="fp16"),
+            #                  GB, TB/s, (half, fp32 or TF32)
+            _gpu("B200", 180, 8.0, (2250, 1100)),
+            _gpu("H200", 141, 4.8, (989, 494)),
+            _gpu("H100", 80, 3.35, (989, 494)),
+            _gpu("A100-80", 80, 2.039, (312, 156)),
+            _gpu("A100-40", 40, 1.555, (312, 156)),
+            _gpu("L4", 24, 0.3, (121, 60)),
+            _gpu("RTX4090", 24, 1.008, (165.2, 82.6)),
+            _gpu("V100", 32, 0.9, (125, 15.7), half="fp16"),
         )
     }
 )
 
 
 def this_cpu(peak_flops: float, memory_bytes: float) -> Device:
-    """A CPU like this one, which trains in fp32; several are one a machine, with 10 Gbit/s between them (assumed).
+    """A CPU like this one, which trains in fp32.
 
     Args:
         peak_flops: Of products of fp32 matrices, a second.
@@ -153,9 +128,6 @@ def this_cpu(peak_flops: float, memory_bytes: float) -> Device:
         half=None,
         half_flops=None,
         fp32_flops=peak_flops,
-        link_bytes_per_s=1.25e9,
-        network_bytes_per_s=1.25e9,
-        per_node=1,
         share_of_peak=MEASURED_ON_CPU,
         reserved_bytes=0,
     )

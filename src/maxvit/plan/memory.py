@@ -2,14 +2,13 @@
 
 from dataclasses import dataclass
 from math import ceil
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from maxvit.plan.devices import Devices, Precision
+from maxvit.plan.devices import Device, Precision
 
 if TYPE_CHECKING:
     from maxvit.summary import Summary
 
-Strategy = Literal["DDP", "FSDP2"]
 FP32 = 4  # bytes of a weight, a gradient, one of AdamW's two moments: fp32 at either precision, as under autocast
 SHARE_KEPT = {
     "fp32": 1.0,
@@ -17,7 +16,6 @@ SHARE_KEPT = {
     "fp16": 0.6,
 }  # of fp32 activations; counted 0.55 under autocast on a CPU, CUDA keeps more
 TRANSIENTS = 3  # of the largest activation's size live at once in backward: two gradients and a result
-UNITS = 3  # blocks that FSDP2 holds whole: one in use, the next one on its way, one's gradient
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,8 +28,7 @@ class Memory:
         optimizer: AdamW's two moments.
         average: The exponential moving average of the weights.
         activations: What backward needs of the images of one forward.
-        workspace: What comes and goes: gradients of activations, weights in 16 bits, DDP's buckets or FSDP2's whole
-            blocks, libraries.
+        workspace: What comes and goes: gradients of activations, weights in 16 bits, libraries.
         total: All of these.
     """
 
@@ -45,41 +42,28 @@ class Memory:
 
 
 def memory(
-    summary: "Summary",
-    images: int,
-    devices: Devices,
-    precision: Precision,
-    strategy: Strategy,
-    gradient_checkpointing: bool,
+    summary: "Summary", images: int, device: Device, precision: Precision, gradient_checkpointing: bool, shards: int = 1
 ) -> Memory:
     """Bytes on one device.
 
     Args:
         summary: The network in figures.
         images: Of one forward.
-        devices: All that train together.
+        device: It has memory of its own that libraries take.
         precision: Of the arithmetic.
-        strategy: Whether every device holds everything ("DDP") or its share ("FSDP2").
         gradient_checkpointing: Whether blocks are computed again in backward.
+        shards: How many devices share the weights, and what belongs to them (FSDP2); 1: each holds everything (DDP).
     """
-    n = devices.count
-    shards = n if strategy == "FSDP2" else 1
-    parameters = FP32 * summary.parameters
+    parameters, share = FP32 * summary.parameters, SHARE_KEPT[precision]
     weights = ceil(parameters / shards) + summary.weight_bytes - parameters  # statistics are not shared out
     kept = summary.checkpointed_bytes if gradient_checkpointing else summary.training_bytes
-    workspace = TRANSIENTS * SHARE_KEPT[precision] * summary.largest_bytes * images + devices.device.reserved_bytes
-    if precision != "fp32":
-        workspace += 2 * summary.parameters
-    if n > 1 and strategy == "DDP":
-        workspace += parameters
-    if n > 1 and strategy == "FSDP2":
-        workspace += UNITS * FP32 * max(ceil(part.parameters / max(1, part.blocks)) for part in summary.parts)
+    in_16_bits = 0 if precision == "fp32" else 2 * summary.parameters
     found = {
         "weights": weights,
         "gradients": ceil(parameters / shards),
         "optimizer": ceil(2 * parameters / shards),
         "average": weights,
-        "activations": ceil(SHARE_KEPT[precision] * kept * images),
-        "workspace": ceil(workspace),
+        "activations": ceil(share * kept * images),
+        "workspace": ceil(TRANSIENTS * share * summary.largest_bytes * images + in_16_bits + device.reserved_bytes),
     }
     return Memory(**found, total=sum(found.values()))

@@ -70,6 +70,7 @@ def plan_recipe(
         gradient_checkpointing=recipe.model.gradient_checkpointing,
         image_bytes=images.bytes_each,
         device_batch_size=recipe.data.device_batch_size,
+        sharded=recipe.engine.strategy == "fsdp2",
     )
     summary = summarize(network, size)
     return make_plan(summary, schedule, devices, precision, images_per_core), summary
