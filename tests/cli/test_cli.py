@@ -173,7 +173,9 @@ def test_evaluate_judges_by_what_training_held_out(run, trained, images):
     trained_on, answer = json.loads(trained.out), json.loads(out)
     assert code == 0
     assert (answer["images"], answer["metrics"]["accuracy"]) == (5, trained_on["metrics"]["accuracy"])
-    held_out = "judged by the 5 of 24 images that training held out: they chose the best epoch; --all judges by all"
+    held_out = (
+        "evaluated on the 5 of 24 images that training held out: they chose the best epoch; --all evaluates on all"
+    )
     assert err.splitlines()[:2] == ["data: 24 images of 3 classes", held_out]
 
 

@@ -41,7 +41,7 @@ def test_of_the_data_of_training_the_held_out_images_are_taken(images):
     found, said = without_training(images, "moved", trained_on(images), drawn(images))
     assert sorted(found.names) == sorted(drawn(images)(0.3, 7).val.names)
     assert (len(found), found.part) == (3, "val")
-    assert said.startswith("judged by the 3 of 10 images that training held out")
+    assert said.startswith("evaluated on the 3 of 10 images that training held out")
 
 
 def test_all_are_taken_where_that_is_wanted():
@@ -56,7 +56,7 @@ def test_data_that_has_changed_since_is_judged_whole_and_that_is_said(tmp_path):
     )
     assert len(found) == 9
     assert "has changed since the training" in said
-    assert said.endswith("judged by all 9, those of training among them")
+    assert said.endswith("evaluated on all 9, those of training among them")
 
 
 def test_other_data_is_judged_whole():
@@ -80,5 +80,5 @@ def test_data_that_cannot_be_split_was_not_trained_on():
 def test_data_with_a_part_of_its_own_is_judged_by_that():
     test = labelled(part="test")
     assert without_training(test, "data", trained_on(labelled()), None) == (test, "")
-    with pytest.raises(MaxViTError, match="data has a part test to judge by, and --all is for data without"):
+    with pytest.raises(MaxViTError, match="data has a part test to evaluate on, and --all is for data without"):
         without_training(test, "data", {}, None, everything=True)

@@ -71,7 +71,7 @@ def _onnxruntime(job: Job) -> Engine:
     return lambda images: engine(torch.from_numpy(images)).numpy()
 
 
-def _recomputing(job: Job) -> MaxViT:
+def _checkpointing(job: Job) -> MaxViT:
     network = plain(job)
     network.set_gradient_checkpointing()
     return network
@@ -102,6 +102,6 @@ OURS = (
         exact=False,
         anywhere=False,
     ),
-    Contender(name="recomputing", label="maxvit recomputing", open=_recomputing, what=("training",)),
+    Contender(name="checkpointing", label="maxvit checkpointing", open=_checkpointing, what=("training",)),
     Contender(name="accelerated", label="maxvit accelerated", open=_accelerated, what=("training",), anywhere=False),
 )

@@ -85,7 +85,7 @@ def _timm(job: Job) -> nn.Module:
     return _loaded(timm_network(job.config, job.image_size, job.drop_path_rate), "timm", job)
 
 
-def _timm_recomputing(job: Job) -> Any:
+def _timm_checkpointing(job: Job) -> Any:
     network: Any = _timm(job)
     network.set_grad_checkpointing()
     return network
@@ -139,9 +139,9 @@ PEERS = (
         imports=("timm",),
     ),
     Contender(
-        name="timm-recomputing",
-        label="timm recomputing",
-        open=_timm_recomputing,
+        name="timm-checkpointing",
+        label="timm checkpointing",
+        open=_timm_checkpointing,
         weights=("official",),
         what=("training",),
         imports=("timm",),

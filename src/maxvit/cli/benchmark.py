@@ -35,7 +35,7 @@ def benchmark(
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="eager, optimized, compiled, int8, onnxruntime, onnxruntime-int8, accelerated (training), recomputing "
+            help="eager, optimized, compiled, int8, onnxruntime, onnxruntime-int8, accelerated (training), checkpointing "
             "(training); may be repeated. Default: eager, and optimized or accelerated.",
         ),
     ] = None,
@@ -43,7 +43,7 @@ def benchmark(
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="timm, timm-recomputing (training), timm-channels-last, timm-compiled, "
+            help="timm, timm-checkpointing (training), timm-channels-last, timm-compiled, "
             "timm-compiled-channels-last, timm-onnxruntime, timm-openvino, timm-openvino-plain (without its fused "
             "attention), torchvision, torchvision-channels-last, or all; may be repeated. Default: timm, "
             "timm-channels-last, torchvision.",

@@ -78,7 +78,7 @@ def find_parts(folder: Path) -> dict[str, Path]:
 
 
 def read_held_out(folder: Path, class_names: list[str] | None) -> LabelledImages:
-    """The images to judge a model by: those of `test`, else `val`, of a folder that is split; else all of it.
+    """The images to evaluate a model on: those of `test`, else `val`, of a folder that is split; else all of it.
 
     Raises:
         MaxViTError: As `find_parts` and `read_classes`.

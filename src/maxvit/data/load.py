@@ -32,7 +32,7 @@ def load_images(path: str, val_fraction: float = 0.2, seed: int = 0) -> Splits:
 
 
 def load_eval(path: str, class_names: list[str] | None) -> LabelledImages:
-    """The images to judge a model by, of a data set of any kind: its test part, else val; else all, of folder or list.
+    """The images to evaluate a model on, of a data set of any kind: its test part, else val; else all, of folder or list.
 
     Args:
         path: As `load_images` takes it.

@@ -1,4 +1,4 @@
-"""Which images to judge a network by: not those that it learned from, where its checkpoint knows which they are."""
+"""Which images to evaluate a network on: not those that it learned from, where its checkpoint knows which they are."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -24,7 +24,7 @@ def without_training(
         place: Of the data.
         provenance: Of the network.
         redraw: Reads the data and splits it as training does, from the share that is held out and the seed.
-        everything: Judge all images of such data.
+        everything: Evaluate on all images of such data.
 
     Returns:
         The images, and what a person should know of them; nothing, if there is nothing to know.
@@ -35,7 +35,7 @@ def without_training(
     if images.part != "all":
         if everything:
             raise MaxViTError(
-                f"{place} has a part {images.part} to judge by, and --all is for data without: leave it out"
+                f"{place} has a part {images.part} to evaluate on, and --all is for data without: leave it out"
             )
         return images, ""
     known, recipe = provenance.get("images"), provenance.get("recipe")
@@ -48,13 +48,11 @@ def without_training(
     if data is not None and known == fingerprints(data):
         held_out = set(data.val.names)
         chosen = images.subset([i for i, name in enumerate(images.names) if name in held_out])
-        sentence = (
-            f"judged by the {len(chosen):,} of {len(images):,} images that training held out: they chose the best epoch"
-        )
-        return replace(chosen, part="val"), f"{sentence}; --all judges by all"
+        sentence = f"evaluated on the {len(chosen):,} of {len(images):,} images that training held out: they chose the best epoch"
+        return replace(chosen, part="val"), f"{sentence}; --all evaluates on all"
     if Path(str(provenance.get("data"))).resolve() == Path(place).resolve():
         return images, (
-            f"{place} has changed since the training, so it is not known which images were held out: judged by all "
+            f"{place} has changed since the training, so it is not known which images were held out: evaluated on all "
             f"{len(images):,}, those of training among them"
         )
     return images, ""

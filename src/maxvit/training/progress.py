@@ -50,7 +50,7 @@ class ProgressBar:
         self.bar.update(self.task, completed=done, epoch=f"{epoch + 1}/{self.epochs}", scores=self._text())
 
     def end_epoch(self, epoch: int, name: str, figure: float) -> None:
-        """After the validation of an epoch, from 0, with the figure that it is judged by."""
+        """After the validation of an epoch, from 0, with the figure that chooses the best."""
         self.scores[f"val {name}"] = _text(name, figure, 2)
         self.bar.update(self.task, scores=self._text())
         if self.show and not self.console.is_terminal:

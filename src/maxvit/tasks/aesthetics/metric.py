@@ -40,7 +40,7 @@ class AestheticsMetric:
         self.add([torch.tensor(a) for a in predictions], [torch.tensor(t) for t in targets])
 
     def compute(self) -> dict[str, float]:
-        """Figures over all images; one that is not defined, such as a correlation with a constant, is NaN.
+        """Metrics over all images; one that is not defined, such as a correlation with a constant, is NaN.
 
         Returns:
             srcc, plcc: Rank correlation (Spearman) and linear correlation (Pearson) of the mean scores.

@@ -33,7 +33,7 @@ def load_splits(path: Path, val_fraction: float, seed: int, with_masks: bool) ->
 
 
 def load_eval(path: Path, class_names: Sequence[str] | None, with_masks: bool) -> LabelledImages:
-    """The images to judge a network by: the part "test", else "val", else all.
+    """The images to evaluate a network on: the part "test", else "val", else all.
 
     Raises:
         MaxViTError: As `read_coco`.

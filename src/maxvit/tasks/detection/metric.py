@@ -50,13 +50,13 @@ class AveragePrecision:
         """`ap` is the mean over classes and overlaps; nan where no object of the truth is concerned."""
         precision = self._precision()
         boxes = precision["bbox"]
-        figures = {"ap": _mean(boxes[..., 0])}
-        figures |= {f"ap{name}": _mean(boxes[at, ..., 0]) for name, at in _AT.items()}
+        metrics = {"ap": _mean(boxes[..., 0])}
+        metrics |= {f"ap{name}": _mean(boxes[at, ..., 0]) for name, at in _AT.items()}
         if self.with_masks:
             masks = precision["segm"]
-            figures["mask_ap"] = _mean(masks[..., 0])
-            figures |= {f"mask_ap{name}": _mean(masks[at, ..., 0]) for name, at in _AT.items()}
-        return figures | {f"ap_{name}": _mean(boxes[..., i]) for i, name in enumerate(_AREAS) if i}
+            metrics["mask_ap"] = _mean(masks[..., 0])
+            metrics |= {f"mask_ap{name}": _mean(masks[at, ..., 0]) for name, at in _AT.items()}
+        return metrics | {f"ap_{name}": _mean(boxes[..., i]) for i, name in enumerate(_AREAS) if i}
 
     def rows(self) -> list[dict[str, str | int | float]]:
         """Of each class the objects, and average precision as in `compute`."""
@@ -86,16 +86,16 @@ class AveragePrecision:
         library = coco_library()
         targets, predictions = ([image[side] for image in self._images] for side in (0, 1))
         with contextlib.redirect_stdout(io.StringIO()):  # it prints a dozen lines
-            judge = library.cocoeval.COCOeval(self._as_coco(targets), self._as_coco(predictions), kind)
+            coco = library.cocoeval.COCOeval(self._as_coco(targets), self._as_coco(predictions), kind)
             areas = range(len(_AREAS) if kind == "bbox" else 1)
-            judge.params.areaRng = [judge.params.areaRng[i] for i in areas]
-            judge.params.areaRngLbl = [judge.params.areaRngLbl[i] for i in areas]
-            judge.params.maxDets = [100]
+            coco.params.areaRng = [coco.params.areaRng[i] for i in areas]
+            coco.params.areaRngLbl = [coco.params.areaRngLbl[i] for i in areas]
+            coco.params.maxDets = [100]
             if not self._images:
                 return np.full((10, 101, len(self.class_names), len(areas)), -1.0)
-            judge.evaluate()
-            judge.accumulate()
-        precision: npt.NDArray[np.float64] = judge.eval["precision"][..., 0]
+            coco.evaluate()
+            coco.accumulate()
+        precision: npt.NDArray[np.float64] = coco.eval["precision"][..., 0]
         return precision
 
     def _as_coco(self, images: list[list[Entry]]) -> Any:

@@ -44,7 +44,7 @@ class DetectionSettings(TaskSettings):
     )
     score_threshold: float = Field(0.05, ge=0, lt=1)
     nms_threshold: float = Field(0.5, gt=0, le=1)
-    detections: int = Field(100, ge=1, description="at most, of an image; the figures look at the best 100")
+    detections: int = Field(100, ge=1, description="at most, of an image; the metrics look at the best 100")
     scale: tuple[float, float] = Field((0.1, 2.5), description="in training, of the image that just fits")
     flip: bool = Field(True, description="in training, half of the images are mirrored; not for characters")
 
