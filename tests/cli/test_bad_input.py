@@ -31,7 +31,7 @@ def refused(capsys):
         code = main([str(argument) for argument in arguments])
         out, err = capsys.readouterr()
         assert (code, out) == (2, "")
-        while err.startswith(("data: ", "judged by ", "training by ")):  # it had begun
+        while err.startswith(("data: ", "evaluated on ", "training by ")):  # it had begun
             err = err.split("\n", 1)[1]
         assert err.startswith("error: ")
         assert err.count("\n") == 1, err

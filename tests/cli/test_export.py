@@ -60,7 +60,7 @@ def test_a_checkpoint_that_is_not_there_is_named_also_where_the_file_is(run, tmp
     assert (code, err) == (2, f"error: {tmp_path / 'missing.safetensors'} does not exist: check the path\n")
 
 
-def test_weights_beside_an_openvino_file_are_replaced_only_where_it_is_told_to_and_never_the_checkpoint(
+def test_weights_file_an_openvino_file_are_replaced_only_where_it_is_told_to_and_never_the_checkpoint(
     run, trained, tmp_path
 ):
     (tmp_path / "m.bin").write_text("mine")
@@ -77,7 +77,7 @@ def test_weights_beside_an_openvino_file_are_replaced_only_where_it_is_told_to_a
 def test_evaluate_says_its_engine_and_exports_for_it_once(run, trained, images):
     code, out, err = run("evaluate", trained.checkpoint, images, "--engine", "onnxruntime", "--json")
     assert (code, json.loads(out)["engine"]) == (0, "ONNX Runtime")
-    assert [line.split()[0] for line in err.splitlines()] == ["exporting", "data:", "judged", "engine:"]
+    assert [line.split()[0] for line in err.splitlines()] == ["exporting", "data:", "evaluated", "engine:"]
     again = run("evaluate", trained.checkpoint, images, "--engine", "onnxruntime", "--json")
     assert again == (0, out, err.partition("\n")[2])
 
@@ -100,7 +100,7 @@ def test_int8_is_calibrated_on_a_folder_and_says_how_many_answers_agree(run, tra
     assert (code, err) == (0, "data: 24 images\n")
     said, difference, wrote = out.splitlines()
     assert difference.endswith(" on 2 random and 4 real images, in ONNX Runtime")
-    assert said.startswith("the answer is that of fp32 for ")
+    assert said.startswith("the prediction is that of fp32 for ")
     assert "% of 12 images" in said  # half of 24
     assert wrote == f"wrote {file}"
     code, _, err = run("predict", file, images)
@@ -122,7 +122,7 @@ def test_a_form_is_read_from_the_options_and_the_answer_is_json(run, trained, im
     code, out, err = run("export", trained.checkpoint, *options, "--images", images, "--out", file, "--json")
     assert (code, err) == (0, "data: 24 images\n")
     answer = json.loads(out)
-    assert (answer["file"], answer["beside"], answer["quantization"]) == (str(file), str(tmp_path / "model.bin"), None)
+    assert (answer["file"], answer["weights"], answer["quantization"]) == (str(file), str(tmp_path / "model.bin"), None)
     assert (answer["verification"]["real"], answer["verification"]["engine"]) == (4, "OpenVINO")
     code, out, err = run("predict", file, images, "--json")
     assert (code, err) == (0, "data: 24 images\nengine: OpenVINO, fp16\n")

@@ -73,7 +73,7 @@ def test_every_form_is_compared_brings_its_metadata_and_is_run_by_its_engine(mod
     done = export_model(model, path, to, options, arrays)
     found, beside = done.verification, [path.with_suffix(".bin")] if to == "openvino" else []
     assert sorted(tmp_path.iterdir()) == sorted([path, *beside])
-    assert (found.random, found.real, done.path, done.beside) == (2, 4, path, beside[0] if beside else None)
+    assert (found.random, found.real, done.path, done.weights) == (2, 4, path, beside[0] if beside else None)
     assert found.relative <= (found.allowed or 0.5)
     assert found.allowed == {"fp32": 1e-4, "int8": None}.get(options.precision, found.allowed)
     engine = open_engine(path)
@@ -96,7 +96,7 @@ def test_a_file_that_answers_otherwise_is_not_put_in_place(model, tmp_path, monk
 
     path.write_text("the old one")
     monkeypatch.setattr(onnx_files, "write_onnx", wrong)
-    with pytest.raises(MaxViTError, match="answers otherwise than the network: the relative difference is"):
+    with pytest.raises(MaxViTError, match="gives other numbers than the network: the relative difference is"):
         export_model(model, path)
     assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("model.onnx", "the old one")]
 
@@ -352,7 +352,7 @@ def test_int8_of_a_multi_label_network_is_judged_by_all_that_is_answered():
     given = torch.tensor([[0.9, 0.2, 0.4], [0.2, 0.1, 0.0]])
     config = MaxViTConfig(multi_label=True, threshold=0.3)
     wanted = [[True, False, True], [False, False, False]]
-    assert quantize._answers(given, config, are_probabilities=True).tolist() == wanted
-    assert quantize._answers(given.logit(), config).tolist() == wanted
-    assert quantize._answers(given, MaxViTConfig()).tolist() == [[0], [0]]
+    assert quantize._predicted(given, config, are_probabilities=True).tolist() == wanted
+    assert quantize._predicted(given.logit(), config).tolist() == wanted
+    assert quantize._predicted(given, MaxViTConfig()).tolist() == [[0], [0]]
     assert quantize._agreement(torch.tensor(wanted), torch.tensor([[True, False, True], [False, True, False]])) == 0.5

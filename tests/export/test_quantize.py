@@ -71,7 +71,7 @@ def test_two_products_of_bytes_never_saturate_16_bits():
 
 def test_the_file_answers_nearly_as_the_network_and_says_how_nearly(model, images, tmp_path):
     done = write(tmp_path / "model.onnx", model, INT8, images, 0.99)
-    assert (done.judged_on, done.calibrated_on, len(done.damage)) == (20, 20, PRODUCTS)
+    assert (done.compared_on, done.calibrated_on, len(done.damage)) == (20, 20, PRODUCTS)
     assert done.agreement >= 0.99
     onnx.checker.check_model(tmp_path / "model.onnx", full_check=True)
     written = {p.key: p.value for p in onnx.load(tmp_path / "model.onnx").metadata_props}

@@ -231,7 +231,7 @@ def test_a_file_of_another_network_is_noticed(written):
     _, path = written
     torch.manual_seed(1)
     other = make_small("mask-rcnn")
-    with pytest.raises(MaxViTError, match="answers otherwise than the network: the relative difference is inf"):
+    with pytest.raises(MaxViTError, match="gives other numbers than the network: the relative difference is inf"):
         verify(other, path, ExportOptions(batch=2))
 
 

@@ -130,7 +130,7 @@ def _as_dict(done: "Exported") -> dict[str, Any]:
     quantization = done.quantization
     return {
         "file": str(done.path),
-        "beside": str(done.beside) if done.beside else None,
+        "weights": str(done.weights) if done.weights else None,
         "verification": dataclasses.asdict(done.verification),
         "quantization": dataclasses.asdict(quantization) if quantization else None,
         "squeezes": done.squeezes,
@@ -140,7 +140,7 @@ def _as_dict(done: "Exported") -> dict[str, Any]:
 def _print(done: "Exported") -> None:
     if (result := done.quantization) is not None:
         kept = f"; {len(result.kept)} of {len(result.damage)} products stay in fp32" if result.kept else ""
-        typer.echo(f"the answer is that of fp32 for {result.agreement:.1%} of {result.judged_on} images{kept}")
+        typer.echo(f"the prediction is that of fp32 for {result.agreement:.1%} of {result.compared_on} images{kept}")
     found = done.verification
     typer.echo(
         f"largest difference from PyTorch {found.largest:.1e} (relative {found.relative:.1e}) on {found.random} random "
@@ -150,4 +150,4 @@ def _print(done: "Exported") -> None:
         typer.echo(
             "its images are squeezed to one size, and keep their shapes in PyTorch: evaluate it before it is used"
         )
-    typer.echo(f"wrote {done.path}" + (f" and {done.beside}" if done.beside else ""))
+    typer.echo(f"wrote {done.path}" + (f" and {done.weights}" if done.weights else ""))

@@ -32,14 +32,14 @@ class Exported:
 
     Attributes:
         path: The file to open.
-        beside: Its second file, with the weights; None: it needs none.
+        weights: Its second file, which holds them; None: it needs none.
         verification: How far what it gives is from what the network gives.
-        quantization: Of int8: what was quantised, and how many answers are those of fp32.
+        quantization: Of int8: what was quantised, and how many predictions are those of fp32.
         squeezes: Images must be squeezed to the file's size, where the network takes them in their own shape.
     """
 
     path: Path
-    beside: Path | None
+    weights: Path | None
     verification: Verification
     quantization: Quantization | None
     squeezes: bool
@@ -65,7 +65,7 @@ def export_model(
         to: "onnx", "torch" or "openvino".
         options: What the file takes and gives, and how it computes.
         images: Real ones: the file is compared on four of them, and int8 needs a few hundred to calibrate.
-        agreement: Of int8: the share of answers that must be those of fp32, see `quantized`.
+        agreement: Of int8: the share of predictions that must be those of fp32, see `quantized`.
 
     Raises:
         MaxViTError: If the options do not fit the network or the format, a package is missing, what the file gives is
@@ -108,8 +108,8 @@ def export_model(
             onnx.check_onnx(temporary)
         checked.append(verify(network, temporary, options, images))
 
-    beside = path.with_suffix(".bin") if to == "openvino" else None
+    second = path.with_suffix(".bin") if to == "openvino" else None
     if to == "onnx":
-        beside = onnx.weights_beside(network, path, options)
-    write_together(path, beside, write)
-    return Exported(path, beside, checked[0], result, options.squeezes(network))
+        second = onnx.weights_file(network, path, options)
+    write_together(path, second, write)
+    return Exported(path, second, checked[0], result, options.squeezes(network))

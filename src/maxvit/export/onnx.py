@@ -38,7 +38,7 @@ def check_options(network: Network, options: ExportOptions) -> None:
         raise MaxViTError(f"PyTorch's exporter writes no ONNX {whose} in bf16: choose fp16, or another format")
 
 
-def weights_beside(network: Network, path: Path, options: ExportOptions) -> Path | None:
+def weights_file(network: Network, path: Path, options: ExportOptions) -> Path | None:
     """The file of weights next to an ONNX file, PATH.data; None where they are part of it.
 
     Raises:
@@ -56,14 +56,14 @@ def weights_beside(network: Network, path: Path, options: ExportOptions) -> Path
 
 
 def write_onnx(network: Network, path: Path, options: ExportOptions) -> None:
-    """Write the file, and its weights next to it where `weights_beside` says so; not for int8. Nothing is compared."""
+    """Write the file, and its weights next to it where `weights_file` says so; not for int8. Nothing is compared."""
     if options.is_traced(network):
         path.write_bytes(_traced(network, options).SerializeToString())
         return
     from maxvit.export.onnx_network import deployed
 
-    if beside := weights_beside(network, path, options):
-        with open(beside, "wb") as data:
+    if data_file := weights_file(network, path, options):
+        with open(data_file, "wb") as data:
             made = deployed(cast(MaxViT, network), options, data=data)
     else:
         made = deployed(cast(MaxViT, network), options)

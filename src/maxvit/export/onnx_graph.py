@@ -34,7 +34,7 @@ class Graph:
     Args:
         opset: The set of operators.
         dtype: Of constants that are floating point.
-        data: Where large constants are written to as they come, beside the graph's file; None: they are in the graph.
+        data: Where large constants are written to as they come, next to the graph's file; None: they are in the graph.
     """
 
     def __init__(self, opset: int, dtype: torch.dtype = torch.float32, data: BinaryIO | None = None) -> None:

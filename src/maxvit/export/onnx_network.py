@@ -1,7 +1,7 @@
 """The network as ONNX operators, for images of one size, as ONNX Runtime computes them fastest on a CPU; or as others
 can, with the operators of a set that is given.
 
-The answers are the network's; on the way to them,
+What comes out is the network's; on the way to it,
 
 - batch norms are folded into the convolutions, which stay in NCHW: the runtime keeps them in its own blocked layout;
 - tokens are put into groups by Gather, which copies on all cores (Transpose does not), and stay in the order of their
@@ -188,7 +188,7 @@ class _Writer:
         whole = (-1, slots.numel(), channels)
         x = self._gather(x, places[slots.flatten()])
         images = "" if real.all() else self.graph.add("Shape", x, start=0, end=1)
-        # residuals are added to (B, G * T, C), or where a set is given to rows: OpenVINO 2026.4 answers wrongly where
+        # residuals are added to (B, G * T, C), or where a set is given to rows: OpenVINO 2026.4 computes wrongly where
         # an int8 product goes straight into a Reshape, and any number of images may come
         added = (-1, channels) if self.standard else whole
         x = self._reshape(x, *added) if self.standard else x

@@ -1,4 +1,4 @@
-"""int8 after training: ranges from a few hundred images, and as many products in 8 bits as keep the answers."""
+"""int8 after training: ranges from a few hundred images, and as many products in 8 bits as keep the predictions."""
 
 import dataclasses
 import json
@@ -30,19 +30,19 @@ FEWEST = 20  # images
 
 @dataclass(frozen=True, slots=True)
 class Quantization:
-    """What was quantised, and what that did to the answers.
+    """What was quantised, and what that did to the predictions.
 
     Attributes:
-        agreement: Share of images whose answer is that of the network in fp32, 0 to 1: the first class; of a
+        agreement: Share of images whose prediction is that of the network in fp32, 0 to 1: the first class; of a
             multi-label network all that reach its threshold.
-        judged_on: Images that say so; none of them gave ranges.
+        compared_on: Images that say so; none of them gave ranges.
         calibrated_on: Images that gave ranges.
         damage: Of each product: the relative error (root mean square) of its output when it alone is in 8 bits.
         kept: Products that stayed in fp32, the most damaged first.
     """
 
     agreement: float
-    judged_on: int
+    compared_on: int
     calibrated_on: int
     damage: dict[str, float]
     kept: list[str]
@@ -57,14 +57,14 @@ def quantized(
 ) -> tuple["ModelProto", Quantization]:
     """An ONNX model that computes its products of matrices in 8 bits, and how well it does.
 
-    Every second image gives the ranges; the others are answered by the file and by the network. Where too few answers
+    Every second image gives the ranges; the file and the network predict for the others. Where too few predictions
     agree, the products that suffer most go back to fp32, until enough do. The result is part of the file's metadata.
 
     Args:
         model: It is left as it is.
         options: What goes in and comes out; its precision is "int8".
         images: A few hundred, of the kind that will come.
-        agreement: Share of the answers that must be those in fp32, 0 to 1.
+        agreement: Share of the predictions that must be those in fp32, 0 to 1.
         open_graph: Opens the model where it will run.
 
     Raises:
@@ -86,17 +86,17 @@ def quantized(
     ranges = _ranges(network, batches)
     damage = _damage(network, batches, ranges)
     worst = sorted(damage, key=lambda name: -damage[name])
-    judges = _batches(spec, images[1::2])
+    others = _batches(spec, images[1::2])
     with torch.inference_mode():
-        answers = [_answers(network(batch), model.config) for batch in judges]
-    shown = [denormalise(spec, batch) for batch in judges] if options.from_pixels else judges
+        wanted = [_predicted(network(batch), model.config) for batch in others]
+    shown = [denormalise(spec, batch) for batch in others] if options.from_pixels else others
     kept = 0
     while True:
         chosen = {name: ranges[name] for name in worst[kept:]}
         made = deployed(model, options, chosen)
         run = open_graph(made.SerializeToString())
-        found = [_answers(run(batch), model.config, options.from_pixels) for batch in shown]
-        share = _agreement(torch.cat(found), torch.cat(answers))
+        found = [_predicted(run(batch), model.config, options.from_pixels) for batch in shown]
+        share = _agreement(torch.cat(found), torch.cat(wanted))
         if share >= agreement or not chosen:
             break
         kept += max(1, len(worst) // 16)
@@ -159,8 +159,8 @@ def _damage(network: MaxViT, batches: Sequence[Tensor], ranges: dict[str, Range]
     return {name: (error[name] / max(size[name], 1e-30)) ** 0.5 for name in ranges}
 
 
-def _answers(scores: Tensor, config: MaxViTConfig, are_probabilities: bool = False) -> Tensor:
-    """What is answered for each image, as rows to compare: the first class, or of each class whether it is answered."""
+def _predicted(scores: Tensor, config: MaxViTConfig, are_probabilities: bool = False) -> Tensor:
+    """What is predicted for each image, as rows to compare: the first class, or of each class whether it is there."""
     if not config.multi_label:
         return scores.argmax(1, keepdim=True)
     return (scores if are_probabilities else config.probabilities(scores)) >= config.threshold

@@ -78,7 +78,7 @@ def verify(network: Network, path: Path, options: ExportOptions, images: Sequenc
     relative = measure(found, expected)
     if not all(f.isfinite().all() for f in found) or (allowed is not None and not relative <= allowed):
         raise MaxViTError(
-            f"the file answers otherwise than the network: the relative difference is {relative:.1e} in {file.name}, "
+            f"the file gives other numbers than the network: the relative difference is {relative:.1e} in {file.name}, "
             f"where {allowed or 1:.1e} is allowed; nothing was written: try another precision, and please report this"
         )
     real = min(MOST, len(images))
