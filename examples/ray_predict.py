@@ -31,17 +31,18 @@ class Classify:
 
     def __init__(self, checkpoint: str, top_k: int = 5, batch_size: int = 32) -> None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.predictor = Predictor(checkpoint, top_k, batch_size, device)
+        self.predictor = Predictor(checkpoint, batch_size, device, settings={"top_k": top_k})
+        self.columns = range(1, min(top_k, len(self.predictor.class_names)) + 1)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """The same rows with the pixels or bytes replaced by class_1, probability_1 and so on, and error."""
         column = "bytes" if "bytes" in batch else "image"
-        answers = self.predictor(list(batch.pop(column)))
-        for k in range(self.predictor.top_k):
-            chosen = [answer.classes[k] if answer.classes else (None, np.nan) for answer in answers]
-            batch[f"class_{k + 1}"] = np.array([name for name, _ in chosen], dtype=object)
-            batch[f"probability_{k + 1}"] = np.array([p for _, p in chosen], dtype=np.float32)
-        return {**batch, "error": np.array([answer.error for answer in answers], dtype=object)}
+        found = self.predictor(list(batch.pop(column)))
+        rows = [{} if one.error else one.task.row(one.value, one.class_names) or {} for one in found]
+        for k in self.columns:
+            batch[f"class_{k}"] = np.array([row.get(f"class_{k}") for row in rows], dtype=object)
+            batch[f"probability_{k}"] = np.array([row.get(f"probability_{k}", np.nan) for row in rows], np.float32)
+        return {**batch, "error": np.array([one.error for one in found], dtype=object)}
 
 
 if __name__ == "__main__":

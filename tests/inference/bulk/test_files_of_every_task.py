@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 import maxvit
-from every_task import SETTINGS, make_network
+from every_task import COUNTING, TASKS, network_of
 from maxvit.data.images import decode
 from maxvit.errors import MaxViTError
 from maxvit.inference.bulk import tables
@@ -20,15 +20,17 @@ from maxvit.tasks import segmentation
 pytest.importorskip("segmentation_models_pytorch")
 pytest.importorskip("pycocotools")
 
-WITH_ROWS = ("classification", "aesthetics", "examples.counting_task")
+WITH_ROWS = ("classification", "aesthetics", COUNTING)
+MASKS = {"detector": "mask-rcnn", "proposals": (32, 8), "score_threshold": 0.0, "detections": 5}
 
 
 @pytest.fixture(scope="module")
 def checkpoints(tmp_path_factory):
     folder = tmp_path_factory.mktemp("checkpoints")
-    for name in SETTINGS:
-        make_network(name).save(folder / f"{name}.safetensors")
-    return {name: folder / f"{name}.safetensors" for name in SETTINGS}
+    made = {name: network_of(name) for name in TASKS} | {"with masks": network_of("detection", MASKS)}
+    for name, network in made.items():
+        network.save(folder / f"{name}.safetensors")
+    return {name: folder / f"{name}.safetensors" for name in made}
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +62,7 @@ def masks(folder):
     return {path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*.*"))}
 
 
-@pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.parametrize("name", TASKS)
 def test_every_task_has_an_object_for_each_image(checkpoints, images, tmp_path, name):
     written = predict_to_file(checkpoints[name], images, tmp_path / "a.jsonl", batch_size=1, embeddings=True)
     found = [json.loads(line) for line in written.out.read_text().splitlines()]
@@ -100,8 +102,8 @@ def test_masks_are_a_folder_as_the_task_writes_it(checkpoints, images, tmp_path)
 
 
 def test_objects_are_a_file_as_the_task_writes_it(checkpoints, images, tmp_path):
-    written = predict_to_file(checkpoints["detection"], images, tmp_path / "found.json", part_size=2, batch_size=1)
-    found = predicted(checkpoints["detection"], images)
+    written = predict_to_file(checkpoints["with masks"], images, tmp_path / "found.json", part_size=2, batch_size=1)
+    found = predicted(checkpoints["with masks"], images)
     task = found[0].task
     task.write(((p.name, p.size, p.value) for p in found), tmp_path / "wanted.json", found[0].class_names)
     wanted = json.loads((tmp_path / "wanted.json").read_text())
@@ -185,7 +187,7 @@ def test_rows_of_a_task_that_cannot_be_are_refused(checkpoints, images, tmp_path
 
     monkeypatch.setattr(Counting, "to_json", lambda *_: to_json)
     with pytest.raises(MaxViTError, match=sentence):
-        predict_to_file(checkpoints["examples.counting_task"], images, tmp_path / out)
+        predict_to_file(checkpoints[COUNTING], images, tmp_path / out)
     assert list(tmp_path.iterdir()) == []
 
 
