@@ -161,9 +161,7 @@ def task_of(path: str | Path) -> str:
     return str(said["name"]) if isinstance(said, dict) and "name" in said else DEFAULT
 
 
-def load_network(
-    path: str | Path, settings: Mapping[str, Any] | None = None, dtype: torch.dtype = torch.float32
-) -> Network:
+def load(path: str | Path, settings: Mapping[str, Any] | None = None, dtype: torch.dtype = torch.float32) -> Network:
     """Whatever network a checkpoint holds, in evaluation mode.
 
     Args:
@@ -196,4 +194,4 @@ def load_network(
         raise MaxViTError(f"{given}: the network that {path} holds would be another one ({error})") from error
 
 
-load = load_network  # its public name, as `maxvit.load`
+load_network = load  # as it is called inside the package, where much is loaded
