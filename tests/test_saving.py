@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from maxvit import MaxViT, MaxViTConfig, MaxViTError, create_model, load_network
+from maxvit import MaxViT, MaxViTConfig, MaxViTError, create_model, load
 from maxvit.config import Preprocessing
 from maxvit.tasks import make_task
 
@@ -125,4 +125,4 @@ def test_a_task_s_head_is_followed_where_its_class_names_say_so_and_else_refused
     network.class_names = scores[:5]
     network.save(path)
     images = torch.randn(2, 3, 33, 47)
-    torch.testing.assert_close(load_network(path)(images), network(images), rtol=0, atol=0)
+    torch.testing.assert_close(load(path)(images), network(images), rtol=0, atol=0)
