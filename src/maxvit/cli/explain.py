@@ -11,7 +11,7 @@ from maxvit.cli.task_options import Settings, TaskName, check_task, read_setting
 
 
 def explain(
-    checkpoint: Annotated[Path, typer.Argument(help="What maxvit.load_network reads: a file, or the folder of a run.")],
+    checkpoint: Annotated[Path, typer.Argument(help="What maxvit.load reads: a file, or the folder of a run.")],
     image: Annotated[Path, typer.Argument(help="An image file.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where to write pictures and maps.npz.")],
     wanted: Annotated[
