@@ -1,14 +1,14 @@
 """`maxvit.optimize`: a copy of a network for inference that answers the same, faster."""
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.cuda import is_current_stream_capturing
 
-from maxvit.config import Pool, Size
+from maxvit.config import Size
 from maxvit.errors import MaxViTError
 from maxvit.kernels.comparison import BLAME, whole_floats
 from maxvit.kernels.cpu.build import KernelsUnavailable
@@ -117,7 +117,6 @@ class OptimizedMaxViT(MaxViT):
         return super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
-        """As `nn.Module.load_state_dict`."""
         self._forget_graphs()
         return super().load_state_dict(state_dict, strict, assign)
 
@@ -130,34 +129,11 @@ class OptimizedMaxViT(MaxViT):
         """Evaluation mode is the only one."""
         return self._refuse() if mode else super().train(False)
 
-    def set_image_size(self, image_size: int | Size) -> NoReturn:
-        """Windows are built in."""
-        self._refuse()
-
-    def set_in_channels(self, in_channels: int) -> NoReturn:
-        """The stem's weights are packed."""
-        self._refuse()
-
-    def reset_classifier(
-        self,
-        num_classes: int,
-        global_pool: Pool | None = None,
-        class_names: Sequence[str] | None = None,
-        multi_label: bool = False,
-    ) -> NoReturn:
-        """A classifier is trained in the original."""
-        self._refuse()
-
-    def set_pool(self, pool: Pool) -> NoReturn:
-        """So is what it sees."""
-        self._refuse()
-
-    def check_savable(self) -> NoReturn:
-        """The original is what can be saved."""
-        self._refuse()
-
-    def _refuse(self) -> NoReturn:
+    def _refuse(self, *_: Any, **__: Any) -> NoReturn:
         raise MaxViTError("an optimised network only computes: train, change or save the original, then optimise that")
+
+    # windows are built in, weights are packed; a classifier is trained in the original, which is what can be saved
+    set_image_size = set_in_channels = set_pool = reset_classifier = check_savable = _refuse
 
 
 def _put_native(fast: MaxViT, precision: Precision) -> str:
@@ -225,20 +201,14 @@ def _check(model: MaxViT, fast: MaxViT, precision: Precision, changed: str) -> N
     with evaluating(model), whole_floats(), torch.autocast(like.device.type, enabled=False):
         if precision == "int8":
             expected, given = (network.forward_features(images) for network in (model, fast))
-            difference, allowed, measure = _relative(given, expected), CLOSE_INT8, "its last map (root mean square)"
+            difference = float((given - expected).norm() / expected.norm())
+            allowed, measure = CLOSE_INT8, "its last map (root mean square)"
         else:
             expected, given = (network(images).float() for network in (model, fast))
-            difference, allowed, measure = _largest(given, expected), CLOSE, "its largest answer"
+            difference = float((given - expected).abs().max() / expected.abs().max())
+            allowed, measure = CLOSE, "its largest answer"
     if not difference <= allowed and like.dtype in (torch.float32, torch.float64) and expected.abs().max() > 0:
         raise MaxViTError(
             f"the optimised network differs from the original by {difference:.1e} of {measure} (allowed are"
             f" {allowed:g}): use the original, or backend='torch'; {changed or BLAME}"
         )
-
-
-def _largest(given: Tensor, expected: Tensor) -> float:
-    return float((given - expected).abs().max() / expected.abs().max())
-
-
-def _relative(given: Tensor, expected: Tensor) -> float:
-    return float((given - expected).norm() / expected.norm())

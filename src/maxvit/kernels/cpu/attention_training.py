@@ -8,12 +8,12 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from maxvit.kernels.cpu.ctypes_calls import address, call, structure, width
-from maxvit.kernels.cpu.inference import Groups, real_groups
+from maxvit.kernels.cpu.inference import real_groups
 from maxvit.kernels.cpu.packing import NEVER
 from maxvit.layers.attention import GroupAttention
 from maxvit.layers.partition import Axis, Size
 
-Attention = structure("Attention", "channels heads tokens", "", "position")
+Attention = structure("Attention", longs="channels heads tokens", pointers="position")
 
 
 def attend(part: GroupAttention, qkv: Tensor) -> Tensor:
@@ -44,7 +44,6 @@ class _Attend(Function):
 
 def _call(name: str, ctx: Any, qkv: Tensor, bias: Tensor, *tensors: Tensor) -> None:
     position = F.pad(bias, (0, -bias.shape[2] % width()), value=NEVER)
-    start, pixel, slot = real_groups((qkv.shape[1], qkv.shape[2]), ctx.size, ctx.axis)
-    groups = Groups(len(start) - 1, qkv.shape[1:3].numel(), address(start), address(pixel), address(slot))
+    groups = real_groups((qkv.shape[1], qkv.shape[2]), ctx.size, ctx.axis)
     attention = Attention(qkv.shape[3] // 3, bias.shape[0], bias.shape[1], address(position))
     call(name, attention, groups, qkv.shape[0], qkv, *tensors)

@@ -1,4 +1,4 @@
-"""How Python calls the native kernels of training (native/maxvit.cpp): tensors by address, numbers as C's long."""
+"""How Python calls the native kernels (src/maxvit.cpp): tensors by address, numbers as C's long."""
 
 import ctypes
 from typing import Any
@@ -15,15 +15,19 @@ def width() -> int:
     return widths()[0]
 
 
-def call(name: str, *arguments: Argument) -> int:
-    """Call a kernel. Tensors are dense and in the kernel's order; None is a null pointer."""
-    result: int = getattr(load(width()), f"maxvit_{name}")(*map(_foreign, arguments))
+def call(name: str, *arguments: Argument, of_width: int | None = None) -> int:
+    """Call a kernel, of `width` or another. Tensors are dense and in the kernel's order; None is a null pointer."""
+    result: int = getattr(load(of_width or width()), f"maxvit_{name}")(*map(_foreign, arguments))
     return result
 
 
-def structure(name: str, longs: str, ints: str, pointers: str) -> type[ctypes.Structure]:
-    """A struct of the kernels, from the names of its fields."""
-    return type(name, (ctypes.Structure,), {"_fields_": _fields(longs, ints, pointers)})
+def structure(
+    name: str, longs: str = "", floats: str = "", ints: str = "", pointers: str = ""
+) -> type[ctypes.Structure]:
+    """A struct of the kernels, from the names of its fields in this order."""
+    kinds = {ctypes.c_long: longs, ctypes.c_float: floats, ctypes.c_int: ints, ctypes.c_void_p: pointers}
+    fields = [(field, kind) for kind, names in kinds.items() for field in names.split()]
+    return type(name, (ctypes.Structure,), {"_fields_": fields})
 
 
 def address(tensor: Tensor | None) -> int | None:
@@ -34,11 +38,6 @@ def address(tensor: Tensor | None) -> int | None:
 def activation_code(act: nn.GELU) -> int:
     """`Activation` of native/map.h."""
     return 2 if act.approximate == "none" else 1
-
-
-def _fields(longs: str, ints: str, pointers: str) -> list[tuple[str, Any]]:
-    kinds = ((longs, ctypes.c_long), (ints, ctypes.c_int), (pointers, ctypes.c_void_p))
-    return [(name, kind) for names, kind in kinds for name in names.split()]
 
 
 def _foreign(argument: Argument) -> Any:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from maxvit.errors import MaxViTError
 from maxvit.kernels.cpu.build import load, widths
+from maxvit.kernels.cpu.ctypes_calls import address, call, structure
 from maxvit.kernels.cpu.packing import Packing, attention_weights, mbconv_weights, packed, transformed
 from maxvit.kernels.gradients import refuse_gradients
 from maxvit.layers.gather import group_indices
@@ -116,52 +117,42 @@ def _keep(module: nn.Module, name: str, tensors: Sequence[Tensor]) -> None:
         module.register_buffer(f"{name}{i}", tensor.detach().contiguous())
 
 
-def _weights(name: str) -> list[tuple[str, type]]:
-    """Fields of struct Weights."""
-    return [(f"{name}_{kind}", ctypes.c_void_p) for kind in ("data", "bias", "scale")]
+def _weights(*names: str) -> str:
+    """Fields of each struct Weights."""
+    return " ".join(f"{name}_{kind}" for name in names for kind in ("data", "bias", "scale"))
 
 
-class _Stem(ctypes.Structure):
-    _fields_ = [(n, ctypes.c_long) for n in ("channels_in", "channels")]
-    _fields_ += [(n, ctypes.c_int) for n in ("erf", "symmetric")]
-    _fields_ += [*_weights("first"), *_weights("second")]
-
-
-class _MBConv(ctypes.Structure):
-    _fields_ = [(n, ctypes.c_long) for n in ("channels_in", "hidden", "out", "squeezed", "stride", "pool")]
-    _fields_ += [(n, ctypes.c_int) for n in ("erf", "symmetric")]
-    _fields_ += _weights("expand")
-    _fields_ += [(f"{n}{end}", ctypes.c_void_p) for n in ("depthwise", "reduce", "excite") for end in ("", "_bias")]
-    _fields_ += [*_weights("project"), *_weights("shortcut")]
-
-
-class _AttentionLayer(ctypes.Structure):
-    _fields_ = [(n, ctypes.c_long) for n in ("channels", "heads", "tokens", "hidden")]
-    _fields_ += [("epsilon", ctypes.c_float), ("erf", ctypes.c_int)]
-    _fields_ += [*_weights("qkv"), ("position", ctypes.c_void_p), *_weights("proj")]
-    _fields_ += [*_weights("expand"), *_weights("project")]
-
-
-class Groups(ctypes.Structure):
-    _fields_ = [(n, ctypes.c_long) for n in ("count", "pixels")]
-    _fields_ += [(n, ctypes.c_void_p) for n in ("start", "pixel", "slot")]
+_Stem = structure("Stem", longs="channels_in channels", ints="erf symmetric", pointers=_weights("first", "second"))
+_MBConv = structure(
+    "MBConv",
+    longs="channels_in hidden out squeezed stride pool",
+    ints="erf symmetric",
+    pointers=f"{_weights('expand')} depthwise depthwise_bias reduce reduce_bias excite excite_bias "
+    + _weights("project", "shortcut"),
+)
+_AttentionLayer = structure(
+    "AttentionLayer",
+    longs="channels heads tokens hidden",
+    floats="epsilon",
+    ints="erf",
+    pointers=f"{_weights('qkv')} position {_weights('proj', 'expand', 'project')}",
+)
+_Groups = structure("Groups", longs="count pixels", pointers="start pixel slot")
 
 
 @functools.lru_cache(maxsize=64)
-def real_groups(hw: Size, size: Size, axis: Axis) -> tuple[Tensor, Tensor, Tensor]:
-    """The real tokens of all groups, one group after the other, int32.
+def real_groups(hw: Size, size: Size, axis: Axis) -> ctypes.Structure:
+    """The real tokens of all groups, one group after the other, as struct Groups with the tensors that it points to.
 
-    Returns:
-        Where each group starts (G + 1), each token's pixel (H * W), and its place in a whole group (H * W).
+    Those are int32: where each group starts (G + 1), each token's pixel (H * W), its place in a whole group (H * W).
     """
     pixel, real = group_indices(hw, size, axis, torch.device("cpu"))  # (G, T)
     start = F.pad(real.sum(1).cumsum(0), (1, 0))
     slot = torch.arange(real.shape[1]).expand_as(real)
-    return start.int(), pixel[real].int(), slot[real].int()
-
-
-def _pointers(tensors: Sequence[Tensor]) -> list[int]:
-    return [t.data_ptr() for t in tensors]
+    tensors = start.int(), pixel[real].int(), slot[real].int()
+    groups = _Groups(len(real), hw[0] * hw[1], *map(address, tensors))
+    groups.tensors = tensors
+    return groups
 
 
 def _check_floats(x: Tensor, weight: Tensor) -> None:
@@ -176,12 +167,10 @@ def _check_floats(x: Tensor, weight: Tensor) -> None:
 def _native_stem(images: Tensor, weights: list[Tensor], erf: int, symmetric: int, width: int) -> Tensor:
     _check_floats(images, weights[0])
     images = images.contiguous(memory_format=torch.channels_last)
-    out = _stem_shape(images, weights, erf, symmetric, width)
+    out = _stem_shape(images, weights)
     batch, channels, *hw = images.shape
-    stem = _Stem(channels, out.shape[1], erf, symmetric, *_pointers(weights))
-    load(width).maxvit_stem(
-        ctypes.byref(stem), *map(ctypes.c_long, (batch, *hw)), *map(ctypes.c_void_p, _pointers((images, out)))
-    )
+    stem = _Stem(channels, out.shape[1], erf, symmetric, *map(address, weights))
+    call("stem", stem, batch, *hw, images, out, of_width=width)
     return out
 
 
@@ -198,42 +187,26 @@ def _native_block(
 ) -> Tensor:
     _check_floats(x, mbconv[0])
     x = x.contiguous(memory_format=torch.channels_last)
-    out = _block_shape(x, mbconv, facts, block, grid, sizes, erf, epsilon, width)
+    out = _block_shape(x, mbconv, facts)
     (batch, channels_in, *hw_in), (_, channels, *hw) = x.shape, out.shape
     (stride, pool, symmetric), (heads, *windows) = facts, sizes
     shape = (channels_in, mbconv[1].numel(), channels, mbconv[6].numel(), stride, pool)
-    struct = _MBConv(*shape, erf, symmetric, *_pointers(mbconv))
-    load(width).maxvit_mbconv(
-        ctypes.byref(struct), *map(ctypes.c_long, (batch, *hw_in)), *map(ctypes.c_void_p, _pointers((x, out)))
-    )
+    part = _MBConv(*shape, erf, symmetric, *map(address, mbconv))
+    call("mbconv", part, batch, *hw_in, x, out, of_width=width)
     for axis, weights, size in (("block", block, windows[:2]), ("grid", grid, windows[2:])):
-        start, pixel, slot = real_groups((hw[0], hw[1]), (size[0], size[1]), axis)
-        groups = Groups(len(start) - 1, hw[0] * hw[1], *_pointers((start, pixel, slot)))
-        layer = _AttentionLayer(
-            channels, heads, size[0] * size[1], weights[8].numel(), epsilon, erf, *_pointers(weights)
-        )
-        load(width).maxvit_attention_layer(
-            ctypes.byref(layer), ctypes.byref(groups), ctypes.c_long(batch), ctypes.c_void_p(out.data_ptr())
-        )
+        groups = real_groups((hw[0], hw[1]), (size[0], size[1]), axis)
+        tokens, hidden = size[0] * size[1], weights[8].numel()
+        layer = _AttentionLayer(channels, heads, tokens, hidden, epsilon, erf, *map(address, weights))
+        call("attention_layer", layer, groups, batch, out, of_width=width)
     return out
 
 
-def _stem_shape(images: Tensor, weights: list[Tensor], erf: int, symmetric: int, width: int) -> Tensor:
+def _stem_shape(images: Tensor, weights: list[Tensor], *_: object) -> Tensor:
     shape = (len(images), weights[1].numel(), *((side + 1) // 2 for side in images.shape[2:]))
     return torch.empty(shape, dtype=images.dtype, device=images.device, memory_format=torch.channels_last)
 
 
-def _block_shape(
-    x: Tensor,
-    mbconv: list[Tensor],
-    facts: list[int],
-    block: list[Tensor],
-    grid: list[Tensor],
-    sizes: list[int],
-    erf: int,
-    epsilon: float,
-    width: int,
-) -> Tensor:
+def _block_shape(x: Tensor, mbconv: list[Tensor], facts: list[int], *_: object) -> Tensor:
     shape = (len(x), mbconv[10].shape[0], *((side + facts[0] - 1) // facts[0] for side in x.shape[2:]))
     return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
 

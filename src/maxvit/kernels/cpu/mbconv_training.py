@@ -13,7 +13,9 @@ from maxvit.kernels.cpu.linear_training import linear_of
 from maxvit.kernels.cpu.norm_training import Maps, affine, blocks, input_gradient, normalized, statistics
 from maxvit.layers.mbconv import MBConv, SqueezeExcite
 
-Depthwise = structure("Depthwise", "images height width channels stride", "activation symmetric", "norm weights")
+Depthwise = structure(
+    "Depthwise", longs="images height width channels stride", ints="activation symmetric", pointers="norm weights"
+)
 
 
 def mbconv(part: MBConv, x: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from torch.autograd.function import once_differentiable
 
 from maxvit.kernels.cpu.ctypes_calls import activation_code, address, call, structure
 
-Maps = structure("Maps", "images pixels channels", "activation", "norm scale pull")
+Maps = structure("Maps", longs="images pixels channels", ints="activation", pointers="norm scale pull")
 
 
 def blocks(x: Tensor) -> int:
