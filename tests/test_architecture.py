@@ -22,7 +22,7 @@ ROOMS = {
     "adjusting": {"config", "description", "layers", "saving"},
     "model": {"adjusting", "config", "description", "errors", "hub", "layers", "timm_names"},
     "kernels": {"config", "errors", "layers", "model", "storage"},
-    "checkpoints": {"description", "config", "errors", "hub", "model", "storage"},
+    "checkpoints": {"description", "config", "errors", "hub", "layers", "model", "storage"},
     "create": {"description", "checkpoints", "config", "errors", "hub", "model", "storage", "timm_names"},
     "summary": {"config", "tasks"},
     "conversion": {"checkpoints", "config", "create", "errors"},

@@ -1,16 +1,18 @@
-"""Formats whose tensors are ours under other names: one table of prefixes, read in both directions."""
+"""Formats whose tensors are ours, most of them under other names: one table of prefixes, read in both directions."""
 
 import re
 from collections.abc import Iterable, Mapping
+from itertools import count
 from typing import NamedTuple
 
 from torch import Tensor
 
-from maxvit.config import MaxViTConfig
+from maxvit.config import IMAGENET_21K, OFFICIAL, Arithmetic, MaxViTConfig, Size, with_published_drop_path
 from maxvit.errors import MaxViTError
 from maxvit.model import MaxViT
 
 Shapes = Mapping[str, tuple[int, ...]]
+FIRST_TABLE = "stages.0.0.block_attention.attention.bias.table"
 
 _EVERY_LAYER = MaxViTConfig(stem_channels=32, depths=(1, 1, 1, 1))  # its first block has every layer that there is
 
@@ -20,8 +22,8 @@ class NameTable(NamedTuple):
 
     Attributes:
         block: Its prefix of block `b` of stage `s`, such as "stages.{s}.blocks.{b}"; ours is "stages.{s}.{b}".
-        inside: Our prefix inside a block to theirs.
-        outside: Our prefix outside the blocks to theirs.
+        inside: Our prefix inside a block to theirs; one that is not here is the same.
+        outside: Our prefix outside the blocks to theirs, likewise.
     """
 
     block: str
@@ -50,7 +52,7 @@ def _swap(name: str, prefixes: Mapping[str, str]) -> str:
     if name in prefixes:
         return prefixes[name]
     prefix, leaf = name.rsplit(".", 1)
-    return f"{prefixes[prefix]}.{leaf}"
+    return f"{prefixes.get(prefix, prefix)}.{leaf}"
 
 
 def rename(state: Mapping[str, Tensor], names: Mapping[str, str], who: str) -> dict[str, Tensor]:
@@ -73,21 +75,59 @@ def rename(state: Mapping[str, Tensor], names: Mapping[str, str], who: str) -> d
     return {new: state[name] for new, name in names.items()}
 
 
-def count_blocks(shapes: Shapes, table: NameTable, project: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """(depths, channels) of the stages, from the shapes of their last convolution `project` (theirs).
+def config_from(
+    shapes: Shapes, names: NameTable, heads: int, table_size: Size, arithmetic: Arithmetic = OFFICIAL
+) -> MaxViTConfig:
+    """The configuration, from names and shapes alone; the side of the bias tables says the resolution.
+
+    Args:
+        shapes: Of all tensors, by their names.
+        names: Their names.
+        heads: Of the first block.
+        table_size: Of its bias tables, (height, width).
+        arithmetic: Of networks of this format.
 
     Raises:
-        MaxViTError: If one of these is not a convolution.
+        MaxViTError: If a tensor that tells it is missing or of another shape.
     """
+
+    def four_sides(ours: str) -> tuple[int, ...]:
+        return shape_of(shapes, names.theirs(ours), 4)
+
+    def is_there(ours: str) -> bool:
+        return names.theirs(ours) in shapes
+
     depths: list[int] = []
-    channels: list[int] = []
-    while (first := f"{table.block.format(s=len(depths), b=0)}.{project}.weight") in shapes:
-        depth = 1
-        while f"{table.block.format(s=len(depths), b=depth)}.{project}.weight" in shapes:
-            depth += 1
-        depths.append(depth)
-        channels.append(shape_of(shapes, first, 4)[0])
-    return tuple(depths), tuple(channels)
+    project = "stages.{}.{}.mbconv.project.weight"
+    while is_there(project.format(len(depths), 0)):
+        depths.append(next(b for b in count(1) if not is_there(project.format(len(depths), b))))
+    if len(depths) != 4:
+        raise MaxViTError(f"it has {len(depths)} stages, and a MaxViT has 4")
+    channels = tuple(four_sides(project.format(s, 0))[0] for s in range(4))
+    stem, expand = four_sides("stem.conv1.weight"), four_sides("stages.0.0.mbconv.expand.weight")
+    squeezed = [four_sides(f"stages.{s}.0.mbconv.se.reduce.weight")[0] for s in range(4)]
+    classifier = "head.classifier.weight"
+    classes = shape_of(shapes, names.theirs(classifier), 2)[0] if is_there(classifier) else 0
+    window = ((table_size[0] + 1) // 2, (table_size[1] + 1) // 2)
+    return with_published_drop_path(
+        MaxViTConfig(
+            stem_channels=stem[0],
+            in_channels=stem[1],
+            channels=channels,
+            depths=tuple(depths),
+            head_dim=channels[0] // heads,
+            expansion=expand[0] // channels[0],
+            # the smallest ratio that gives so many channels, of which there is at least one
+            se_ratio=max((s / c for s, c in zip(squeezed, channels, strict=True) if s > 1), default=1 / channels[-1]),
+            window_size=window,
+            grid_size=window,
+            bias_table_size=table_size,
+            num_classes=classes,
+            multi_label=classes == IMAGENET_21K,
+            image_size=(window[0] * 32, window[1] * 32),
+            arithmetic=arithmetic,
+        )
+    )
 
 
 def shape_of(shapes: Shapes, name: str, sides: int) -> tuple[int, ...]:

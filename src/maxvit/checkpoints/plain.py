@@ -5,10 +5,8 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from maxvit.checkpoints.name_table import NameTable, Shapes, count_blocks, shape_of
+from maxvit.checkpoints.name_table import FIRST_TABLE, NameTable, Shapes, config_from, shape_of
 from maxvit.config import (
-    IMAGENET_21K,
-    OFFICIAL,
     TORCHVISION,
     VARIANTS,
     MaxViTConfig,
@@ -16,17 +14,14 @@ from maxvit.config import (
     Size,
     official_preprocessing,
     variant_name,
-    with_published_drop_path,
 )
-from maxvit.errors import MaxViTError
 
 _NAMES = NameTable(block="stages.{s}.{b}", inside={}, outside={})
-_FIRST = "stages.0.0"
 
 
 def is_plain(names: Mapping[str, object]) -> bool:
     """Whether these are our own names."""
-    return f"{_FIRST}.mbconv.project.weight" in names
+    return "stages.0.0.mbconv.project.weight" in names
 
 
 def from_plain(
@@ -58,43 +53,13 @@ def infer_config(shapes: Shapes) -> MaxViTConfig:
     Raises:
         MaxViTError: If a tensor that tells it is missing or of another shape.
     """
-    depths, channels = count_blocks(shapes, _NAMES, "mbconv.project")
-    if len(channels) != 4:
-        raise MaxViTError(f"it has {len(channels)} stages, and a MaxViT has 4")
-    stem = shape_of(shapes, "stem.conv1.weight", 4)
-    expand = shape_of(shapes, f"{_FIRST}.mbconv.expand.weight", 4)
-    squeezed = [shape_of(shapes, f"stages.{s}.0.mbconv.se.reduce.weight", 4)[0] for s in range(4)]
-    heads, height, width = shape_of(shapes, f"{_FIRST}.block_attention.attention.bias.table", 3)
-    window = ((height + 1) // 2, (width + 1) // 2)
-    classifier = "head.classifier.weight"
-    classes = shape_of(shapes, classifier, 2)[0] if classifier in shapes else 0
+    heads, height, width = shape_of(shapes, FIRST_TABLE, 3)
+    config = config_from(shapes, _NAMES, heads, (height, width))
     # torchvision's arithmetic alone has a layer there where the channels do not change
-    widths = zip((stem[0], *channels[:3]), channels, strict=True)
-    projects = [f"stages.{s}.0.mbconv.shortcut.conv.weight" in shapes for s, (a, b) in enumerate(widths) if a == b]
-    config = with_published_drop_path(
-        MaxViTConfig(
-            stem_channels=stem[0],
-            in_channels=stem[1],
-            channels=channels,
-            depths=depths,
-            head_dim=channels[0] // heads,
-            expansion=expand[0] // channels[0],
-            se_ratio=_ratio(squeezed, channels),
-            window_size=window,
-            grid_size=window,
-            bias_table_size=(height, width),
-            num_classes=classes,
-            multi_label=classes == IMAGENET_21K,
-            image_size=(window[0] * 32, window[1] * 32),
-            arithmetic=TORCHVISION if any(projects) else OFFICIAL,
-        )
-    )
+    widths = zip((config.stem_channels, *config.channels[:3]), config.channels, strict=True)
+    if any(f"stages.{s}.0.mbconv.shortcut.conv.weight" in shapes for s, (a, b) in enumerate(widths) if a == b):
+        config = dataclasses.replace(config, arithmetic=TORCHVISION)
     variant = VARIANTS.get(variant_name(config) or "")
-    if variant is not None and variant.window_size == window:  # also of images whose last map is below a window
+    if variant is not None and variant.window_size == config.window_size:  # also where its last map is below a window
         config = dataclasses.replace(config, image_size=variant.image_size)
     return config
-
-
-def _ratio(squeezed: list[int], channels: tuple[int, ...]) -> float:
-    """The smallest that gives so many channels, of which there is at least one."""
-    return max((s / c for s, c in zip(squeezed, channels, strict=True) if s > 1), default=1 / channels[-1])

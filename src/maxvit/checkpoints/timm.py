@@ -4,14 +4,14 @@ from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from maxvit import storage
-from maxvit.checkpoints.name_table import NameTable, Shapes, count_blocks, rename, shape_of
+from maxvit.checkpoints.name_table import FIRST_TABLE, NameTable, Shapes, config_from, rename, shape_of
 from maxvit.checkpoints.published import published, timm_preprocessing
-from maxvit.config import IMAGENET_21K, OFFICIAL, MaxViTConfig, Preprocessing, variant_name, with_published_drop_path
+from maxvit.config import OFFICIAL, MaxViTConfig, Preprocessing, variant_name
 from maxvit.errors import MaxViTError
+from maxvit.layers.attention import resized_table
 from maxvit.model import MaxViT
 
 _ATTENTION = {
@@ -47,7 +47,6 @@ NAMES = NameTable(
         "head.classifier": "head.fc",
     },
 )
-_BIAS_TABLE = "stages.0.blocks.0.attn_block.attn.rel_pos.relative_position_bias_table"
 
 
 def is_timm(names: Mapping[str, object]) -> bool:
@@ -119,14 +118,6 @@ def _check_timm_computes_the_same(config: MaxViTConfig) -> None:
         raise MaxViTError(f"timm's networks average over the last map, and this one has pool={config.pool!r}")
 
 
-def resized_table(table: Tensor, size: tuple[int, int]) -> Tensor:
-    """(N, ., .) -> (N, 2h - 1, 2w - 1), bilinearly, as the network does on every use."""
-    wanted = (2 * size[0] - 1, 2 * size[1] - 1)
-    if tuple(table.shape[1:]) == wanted:
-        return table
-    return F.interpolate(table[:, None], wanted, mode="bilinear", align_corners=False)[:, 0]
-
-
 def infer_config(shapes: Shapes) -> MaxViTConfig:
     """The configuration, from names and shapes alone; the side of the bias tables says the resolution.
 
@@ -139,28 +130,5 @@ def infer_config(shapes: Shapes) -> MaxViTConfig:
             f"{', '.join(foreign[:3])}{more} are in none of timm's official variants (maxvit_*_tf_*), which alone can "
             "be read: timm's own (_rw_, _rmlp_, _pm_, coatnet) are other networks"
         )
-    depths, channels = count_blocks(shapes, NAMES, "conv.conv3_1x1")
-    stem = shape_of(shapes, "stem.conv1.weight", 4)
-    expand = shape_of(shapes, "stages.0.blocks.0.conv.conv1_1x1.weight", 4)
-    squeeze = shape_of(shapes, "stages.0.blocks.0.conv.se.fc1.weight", 4)
-    heads, height, width = shape_of(shapes, _BIAS_TABLE, 3)
-    classes = shape_of(shapes, "head.fc.weight", 2)[0] if "head.fc.weight" in shapes else 0
-    if len(channels) != 4:
-        raise MaxViTError(f"it has {len(channels)} stages, and a MaxViT has 4")
-    window = ((height + 1) // 2, (width + 1) // 2)
-    return with_published_drop_path(
-        MaxViTConfig(
-            stem_channels=stem[0],
-            in_channels=stem[1],
-            channels=channels,
-            depths=depths,
-            head_dim=channels[0] // heads,
-            expansion=expand[0] // channels[0],
-            se_ratio=squeeze[0] / channels[0],
-            window_size=window,
-            grid_size=window,
-            num_classes=classes,
-            multi_label=classes == IMAGENET_21K,
-            image_size=(window[0] * 32, window[1] * 32),
-        )
-    )
+    heads, height, width = shape_of(shapes, NAMES.theirs(FIRST_TABLE), 3)
+    return config_from(shapes, NAMES, heads, (height, width))

@@ -6,9 +6,9 @@ from math import isqrt
 import torch
 from torch import Tensor
 
-from maxvit.checkpoints.name_table import NameTable, Shapes, count_blocks, rename, shape_of
+from maxvit.checkpoints.name_table import FIRST_TABLE, NameTable, Shapes, config_from, rename, shape_of
 from maxvit.checkpoints.published import torchvision_preprocessing
-from maxvit.config import TORCHVISION, MaxViTConfig, Preprocessing, Size, with_published_drop_path
+from maxvit.config import TORCHVISION, MaxViTConfig, Preprocessing, Size
 from maxvit.errors import MaxViTError
 
 _ATTENTION = {
@@ -96,27 +96,7 @@ def infer_config(shapes: Shapes) -> MaxViTConfig:
     Raises:
         MaxViTError: If a tensor that tells it is missing or of another shape.
     """
-    depths, channels = count_blocks(shapes, NAMES, f"{_LAYERS}.conv_c")
-    offsets, heads = shape_of(shapes, _MARK.replace("to_qkv.weight", "relative_position_bias_table"), 2)
-    expand = shape_of(shapes, f"blocks.0.layers.0.{_LAYERS}.conv_a.0.weight", 4)
-    squeeze = shape_of(shapes, f"blocks.0.layers.0.{_LAYERS}.squeeze_excitation.fc1.weight", 4)
-    stem, classes = shape_of(shapes, "stem.0.0.weight", 4), shape_of(shapes, "classifier.5.weight", 2)[0]
-    if len(channels) != 4:
-        raise MaxViTError(f"it has {len(channels)} stages, and a MaxViT has 4")
-    window = (isqrt(offsets) + 1) // 2
-    return with_published_drop_path(
-        MaxViTConfig(
-            stem_channels=stem[0],
-            in_channels=stem[1],
-            channels=channels,
-            depths=depths,
-            head_dim=channels[0] // heads,
-            expansion=expand[0] // channels[0],
-            se_ratio=squeeze[0] / channels[0],
-            window_size=(window, window),
-            grid_size=(window, window),
-            num_classes=classes,
-            image_size=(window * 32, window * 32),
-            arithmetic=TORCHVISION,
-        )
-    )
+    offsets, heads = shape_of(shapes, NAMES.theirs(FIRST_TABLE), 2)
+    shape_of(shapes, NAMES.theirs("head.classifier.weight"), 2)  # there is no network without it
+    side = isqrt(offsets)
+    return config_from(shapes, NAMES, heads, (side, side), TORCHVISION)

@@ -87,13 +87,19 @@ class GroupAttention(nn.Module):
 
 def pair_biases(table: Tensor, size: Size) -> Tensor:
     """The bias of every (query, key) pair in a group of `size`, from a table of offsets: (N, any, any) -> (N, T, T)."""
-    height, width = size
-    if table.shape[1:] != (2 * height - 1, 2 * width - 1):
-        wanted = (2 * height - 1, 2 * width - 1)
-        table = F.interpolate(table[:, None], wanted, mode="bilinear", align_corners=False)[:, 0]
-    windows = table.unfold(1, height, 1).unfold(2, width, 1)  # (N, h, w, h, w): offset of the first key, then key
+    windows = (
+        resized_table(table, size).unfold(1, size[0], 1).unfold(2, size[1], 1)
+    )  # (N, h, w, h, w): offset of the first key, then key
     bias = windows.flip(1, 2)  # (N, h, w, h, w): query, then key; the last query's first key is the lowest offset
     return bias.flatten(3, 4).flatten(1, 2)  # (N, T, T)
+
+
+def resized_table(table: Tensor, size: Size) -> Tensor:
+    """A table of offsets for groups of `size`, bilinearly: (N, any, any) -> (N, 2h - 1, 2w - 1)."""
+    wanted = (2 * size[0] - 1, 2 * size[1] - 1)
+    if table.shape[1:] == wanted:
+        return table
+    return F.interpolate(table[:, None], wanted, mode="bilinear", align_corners=False)[:, 0]
 
 
 def attend(qkv: Tensor, bias: Tensor, size: Size, axis: Axis) -> Tensor:
