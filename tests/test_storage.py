@@ -136,7 +136,7 @@ def pair(*texts):
 def test_two_files_come_together_and_nothing_else(tmp_path):
     path, rest = tmp_path / "deep" / "a.xml", tmp_path / "deep" / "b.bin"
     for texts in (("one", "1"), ("two", "2")):
-        storage.write_together(path, rest, pair(*texts))
+        storage.write_atomically(path, pair(*texts), rest)
         assert sorted(p.name for p in path.parent.iterdir()) == ["a.xml", "b.bin"]
         assert (path.read_text(), rest.read_text()) == texts
     (path.parent / "plain").touch()
@@ -148,7 +148,7 @@ def test_a_disk_that_fills_between_two_files_leaves_no_first_beside_another_s_se
     tmp_path, monkeypatch, moved, left
 ):
     path, rest = tmp_path / "a.xml", tmp_path / "b.bin"
-    storage.write_together(path, rest, pair("one", "1"))
+    storage.write_atomically(path, pair("one", "1"), rest)
     calls, replace = [], os.replace
 
     def full(source, target):
@@ -159,20 +159,20 @@ def test_a_disk_that_fills_between_two_files_leaves_no_first_beside_another_s_se
 
     monkeypatch.setattr(os, "replace", full)
     with pytest.raises(MaxViTError, match=r"cannot write .*a\.xml: No space left on device"):
-        storage.write_together(path, rest, pair("two", "2"))
+        storage.write_atomically(path, pair("two", "2"), rest)
     assert {p.name: p.read_text() for p in tmp_path.iterdir()} == left
 
 
 def test_what_fails_while_two_files_are_written_leaves_the_old_ones(tmp_path):
     path, rest = tmp_path / "a.xml", tmp_path / "b.bin"
-    storage.write_together(path, rest, pair("one", "1"))
+    storage.write_atomically(path, pair("one", "1"), rest)
 
     def broken(temporary):
         pair("two", "2")(temporary)
         raise MaxViTError("answers otherwise")
 
     with pytest.raises(MaxViTError, match="answers otherwise"):
-        storage.write_together(path, rest, broken)
+        storage.write_atomically(path, broken, rest)
     assert {p.name: p.read_text() for p in tmp_path.iterdir()} == {"a.xml": "one", "b.bin": "1"}
 
 

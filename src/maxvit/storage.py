@@ -20,30 +20,42 @@ WEIGHTS, CONFIG = "model.safetensors", "config.json"  # the names that the hub k
 INDEX = "model.safetensors.index.json"  # of weights in several files
 
 
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Call `write` on a temporary name next to `path`, then rename it: a reader sees the old file or the new one.
+def write_atomically(path: Path, write: Callable[[Path], object], rest: Path | None = None) -> None:
+    """Write a file under its own name in a temporary folder next to it, then move it out: a reader sees the old or new.
 
-    The content is on the disk before the name is, so that a machine that dies leaves one of both as well.
+    The content is on the disk before the name is, so that a machine that dies leaves one of both as well. A file that
+    needs a second one goes first if `path` replaces it, and the new one comes last, so that there is never one next to
+    a `rest` of another time: a reader sees the old two, or no `path`, or the new two.
+
+    Args:
+        path: The file that a reader opens.
+        write: Called with `path` in the temporary folder; what else it leaves there goes away.
+        rest: Its second file, in the same folder; None: there is none, and where `path` had one of that name it stays.
 
     Raises:
-        MaxViTError: If the folder cannot be written to or the disk is full. Nothing is left behind then.
+        MaxViTError: If the folder cannot be written to or the disk is full; or what `write` raises. Nothing is left
+            behind then.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        os.close(handle)
+        folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     except OSError as error:
         raise MaxViTError(f"cannot write {path}: {error.strerror}; choose a folder that can be written to") from error
     try:
-        write(Path(name))
-        os.chmod(name, 0o666 & ~_umask())  # mkstemp makes private files; these are for sharing
-        _sync(Path(name))
-        put_in_place(Path(name), path)
+        write(folder / path.name)
+        made = [folder / final.name for final in (rest, path) if final is not None]
+        for file in made:
+            _sync(file)
+        if rest is not None:
+            path.unlink(missing_ok=True)
+        for file in made:
+            os.replace(file, path.parent / file.name)
+        _sync(path.parent)
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise MaxViTError(f"cannot write {path}: {reason}; free some space or choose another folder") from error
     finally:
-        Path(name).unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def check_folder(folder: Path) -> None:
@@ -57,43 +69,6 @@ def check_folder(folder: Path) -> None:
         raise MaxViTError(f"{nearest} is a file, and a folder to write to is wanted: choose another name")
     if not os.access(nearest, os.W_OK):
         raise MaxViTError(f"{nearest} may not be written to: choose another folder")
-
-
-def write_together(path: Path, rest: Path | None, write: Callable[[Path], object]) -> None:
-    """Write a file and what it needs next to it, under their own names in a temporary folder; then move them out.
-
-    A file that `path` replaces goes first and `path` itself comes last, so that there is never one next to a `rest` of
-    another time: a reader sees the old two, or no `path`, or the new two. Without `rest`, the old or the new.
-
-    Args:
-        path: The file that a reader opens.
-        rest: Its second file, in the same folder; None: there is none, and where `path` had one of that name it stays.
-        write: Called with `path` in the temporary folder; what else it leaves there goes away.
-
-    Raises:
-        MaxViTError: As `write_atomically`, or what `write` raises. Nothing is left behind then.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    except OSError as error:
-        raise MaxViTError(f"cannot write {path}: {error.strerror}; choose a folder that can be written to") from error
-    try:
-        write(folder / path.name)
-        made = [folder / final.name for final in (rest, path) if final is not None]
-        for file in made:
-            os.chmod(file, 0o666 & ~_umask())
-            _sync(file)
-        if rest is not None:
-            path.unlink(missing_ok=True)
-        for file in made:
-            os.replace(file, path.parent / file.name)
-        _sync(path.parent)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise MaxViTError(f"cannot write {path}: {reason}; free some space or choose another folder") from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def put_in_place(file: Path, path: Path) -> None:
@@ -122,15 +97,14 @@ def remove_leftovers(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
 def write_text(path: Path, text: str) -> None:
     """Write a small text file in one step. Raises `MaxViTError` as `write_atomically` does."""
     write_atomically(path, lambda p: p.write_text(text, encoding="utf-8"))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """The same for bytes."""
+    write_atomically(path, lambda p: p.write_bytes(content))
 
 
 def save(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:

@@ -572,7 +572,7 @@ def test_a_disk_without_room_for_a_new_file_leaves_none(refused, trained, tmp_pa
     def full(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(tempfile, "mkstemp", full)
+    monkeypatch.setattr(tempfile, "mkdtemp", full)
     sentence = refused("convert", trained.checkpoint, tmp_path / "b.safetensors")
     assert "No space left on device" in sentence
     assert list(tmp_path.iterdir()) == []

@@ -16,7 +16,7 @@ from maxvit.export.runtimes import in_onnxruntime, in_openvino
 from maxvit.export.torch_export import check_program, write_program
 from maxvit.export.verify import Verification, verify
 from maxvit.model import MaxViT
-from maxvit.storage import check_folder, write_together
+from maxvit.storage import check_folder, write_atomically
 from maxvit.tasks.network import Network
 
 if TYPE_CHECKING:
@@ -111,5 +111,5 @@ def export_model(
     second = path.with_suffix(".bin") if to == "openvino" else None
     if to == "onnx":
         second = onnx.weights_file(network, path, options)
-    write_together(path, second, write)
+    write_atomically(path, write, second)
     return Exported(path, second, checked[0], result, options.squeezes(network))

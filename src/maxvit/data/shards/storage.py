@@ -74,7 +74,7 @@ class LocalFolder(ShardFolder):
 
     def write(self, name: str, content: bytes) -> bool:
         try:
-            storage.write_atomically(self.path / name, lambda path: path.write_bytes(content))
+            storage.write_bytes(self.path / name, content)
         except MaxViTError:
             return False
         return True

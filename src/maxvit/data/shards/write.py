@@ -26,7 +26,7 @@ from maxvit.data.shards.scan import CLASSES
 from maxvit.errors import MaxViTError
 
 SHARD_BYTES = 256 * 2**20
-_OURS = re.compile(r"\.?(train|val|test)(-\d{6}\.tar|\.npz)(\.\w+)?|classes\.txt")  # also under a temporary name
+_OURS = re.compile(r"(train|val|test)(-\d{6}\.tar|\.npz)|classes\.txt")
 _BLOCK = 512  # of a tar file
 _KEPT = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp"}
 _KEPT_IF_DEEP = {"TIFF": "tif", "PPM": "pgm", "JPEG2000": "jp2"}  # their range is the network's matter
@@ -97,7 +97,7 @@ def write_shards(
         tables[name] = rows.table()
         skipped += problems
     storage.write_text(out / CLASSES, "".join(f"{name}\n" for name in class_names))
-    write_index(Index(class_names, tables), lambda name, content: _write(out / name, lambda file: file.write(content)))
+    write_index(Index(class_names, tables), lambda name, content: storage.write_bytes(out / name, content))
     (out / UNFINISHED).unlink()
     return Written(
         {name: len(table.label) for name, table in tables.items()},
@@ -114,6 +114,8 @@ def _prepare(out: Path) -> None:
     found = sorted(path.name for path in out.iterdir()) if out.exists() else []
     if found and (UNFINISHED not in found or FILE in found):
         raise MaxViTError(f"{out} holds {found[0]} already: choose a folder that is empty or does not exist")
+    if found:
+        storage.remove_leftovers(out)
     storage.write_text(out / UNFINISHED, "maxvit shard has not finished here; the same command starts over\n")
     for name in found:
         if _OURS.fullmatch(name):
@@ -127,33 +129,23 @@ def _write_split(
     samples = _read_all(images, order, skipped)
     for first in samples:
         path = out / f"{split}-{len(rows.shards):06}.tar"
-        _write(path, partial(_fill, samples=chain([first], samples), rows=rows, shard_bytes=shard_bytes))
+        fill = partial(_fill, samples=chain([first], samples), rows=rows, shard_bytes=shard_bytes)
+        storage.write_atomically(path, fill)
         rows.end_shard(path.name, path.stat().st_size)
     return rows, skipped
 
 
-def _write(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """A file that is on the disk before it has its name."""
-
-    def whole(temporary: Path) -> None:
-        with temporary.open("wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-
-    storage.write_atomically(path, whole)
-
-
-def _fill(file: BinaryIO, samples: Iterable[_Sample], rows: Rows, shard_bytes: int) -> None:
+def _fill(path: Path, samples: Iterable[_Sample], rows: Rows, shard_bytes: int) -> None:
     """Write samples until the shard is full."""
-    for sample in samples:
-        name = f"{sample.key}.{sample.extension}"
-        start = _add(file, name, sample.content)
-        _add(file, f"{sample.key}.cls", str(sample.label).encode())
-        rows.add(start, len(sample.content), sample.label, name)
-        if file.tell() >= shard_bytes:
-            break
-    file.write(bytes(2 * _BLOCK))  # the end of an archive
+    with path.open("wb") as file:
+        for sample in samples:
+            name = f"{sample.key}.{sample.extension}"
+            start = _add(file, name, sample.content)
+            _add(file, f"{sample.key}.cls", str(sample.label).encode())
+            rows.add(start, len(sample.content), sample.label, name)
+            if file.tell() >= shard_bytes:
+                break
+        file.write(bytes(2 * _BLOCK))  # the end of an archive
 
 
 def _add(file: BinaryIO, name: str, content: bytes) -> int:
