@@ -21,7 +21,7 @@ import maxvit
 from maxvit.benchmark.memory import peak_bytes
 from maxvit.benchmark.note import table, write_note
 from maxvit.cli.console import read_size
-from maxvit.data.samples import photographs
+from maxvit.data.builtin import photographs
 from maxvit.export.export import ENDINGS
 
 VARIANTS = ["micro", "tiny", "small", "base", "large", "xlarge"]

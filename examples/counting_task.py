@@ -24,8 +24,8 @@ from maxvit.data.dataset import LabelledImages
 from maxvit.data.images import ImageLike, decode
 from maxvit.data.transforms import normalise
 from maxvit.errors import MaxViTError
-from maxvit.model import MaxViT
 from maxvit.layers.initialize import initialize
+from maxvit.model import MaxViT
 from maxvit.tasks.task import Forward, Task, TaskSettings
 
 

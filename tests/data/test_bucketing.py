@@ -7,7 +7,6 @@ from PIL import Image
 
 from loaders import evaluation_loader, training_loader
 from maxvit.config import MaxViTConfig, Preprocessing
-from maxvit.data.bucketing import find_buckets
 from maxvit.data.dataset import LabelledImages
 from maxvit.data.images import decode, read_size
 from maxvit.data.transforms import preprocess, target_size
@@ -15,6 +14,8 @@ from maxvit.errors import MaxViTError
 from maxvit.inference.evaluate import evaluate
 from maxvit.inference.predictor import Predictor
 from maxvit.model import MaxViT
+from maxvit.tasks.classification import Classification, ClassificationSettings
+from maxvit.tasks.examples import TaskExamples
 
 ASPECT = Preprocessing(image_size=(64, 64), fit="aspect", crop_pct=1.0)
 SIDES = [
@@ -74,9 +75,12 @@ def test_at_224_shape_and_pixels_are_close(size):
 
 def test_every_image_has_its_bucket_s_size_and_a_fixed_fit_has_one_bucket():
     data = pictures()
-    for source, size in zip(data.sources, find_buckets(ASPECT, data.sources), strict=True):
+    task = Classification(ClassificationSettings())
+    sizes = TaskExamples(task, data, ASPECT).sizes(training=False)
+    for source, size in zip(data.sources, sizes, strict=True):
         assert tuple(preprocess(ASPECT, source).shape[1:]) == size
-    assert set(find_buckets(Preprocessing(image_size=(37, 41)), data.sources)) == {(37, 41)}
+    fixed = TaskExamples(task, data, Preprocessing(image_size=(37, 41)))
+    assert set(fixed.sizes(training=False)) == {(37, 41)}
 
 
 @pytest.mark.parametrize("kind", ["jpg", "png", "tif", "webp"])

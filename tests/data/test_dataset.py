@@ -5,8 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from maxvit.data.dataset import LabelledImages, split
-from maxvit.data.describing import describe
+from maxvit.data.dataset import LabelledImages, describe, split
 from maxvit.errors import MaxViTError
 
 

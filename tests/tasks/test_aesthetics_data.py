@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from maxvit.data.describing import describe
+from maxvit.data.dataset import describe
 from maxvit.errors import MaxViTError
 from maxvit.tasks import make_task
 

@@ -55,7 +55,7 @@ def evaluate(
     The test part of DATA counts, else its validation part. If the network was trained on DATA without such parts, the
     images that training held out; of other data all.
     """
-    from maxvit.data.describing import describe
+    from maxvit.data.dataset import describe
     from maxvit.inference.device import choose_device
     from maxvit.inference.engines import open_sizes
     from maxvit.inference.evaluate import evaluate_sizes, size_name

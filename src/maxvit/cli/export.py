@@ -100,9 +100,9 @@ def export(
 
 def _images(network: "Network", checkpoint: Path, folder: Path | None, int8: bool) -> "list[ImageLike]":
     """Spread over what there is: the folder; for int8 digits; else two photographs."""
-    from maxvit.data.describing import describe_images
+    from maxvit.data.builtin import photographs
+    from maxvit.data.dataset import describe_images
     from maxvit.data.finding import find_images, say_passed_over
-    from maxvit.data.samples import photographs
     from maxvit.errors import MaxViTError
 
     if folder is not None:

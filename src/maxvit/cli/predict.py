@@ -112,7 +112,7 @@ def predict(
 
 def _print(images: list[str], open_predictor: "Callable[[], Predictor]", pictures: Path | None, as_json: bool) -> None:
     """A line for each image, and a picture where it is wanted."""
-    from maxvit.data.describing import describe_images
+    from maxvit.data.dataset import describe_images
     from maxvit.inference.pictures import Pictures
     from maxvit.inference.progress import track
 

@@ -24,7 +24,7 @@ def shard(
     cannot be read are left out.
     The tar files have WebDataset's layout. If it is interrupted, the same command starts over.
     """
-    from maxvit.data.describing import describe
+    from maxvit.data.dataset import describe
     from maxvit.data.folder import load_folder
     from maxvit.data.shards.write import write_shards
     from maxvit.errors import MaxViTError

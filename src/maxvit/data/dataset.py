@@ -1,5 +1,6 @@
-"""Labelled images as a list: where each is, what is known of it, and how to split them."""
+"""Labelled images as a list: where each is, what is known of it, how to split them, and what to say of them."""
 
+from abc import abstractmethod
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -9,22 +10,21 @@ from typing import Any, TypeVar, overload
 import numpy as np
 import numpy.typing as npt
 
-from maxvit.data.finding import PassedOver, normal
+from maxvit.data.finding import PassedOver, normal, say_passed_over
 from maxvit.data.images import ImageLike
 from maxvit.errors import MaxViTError
 
 T = TypeVar("T")
 Labels = Sequence[Any] | npt.NDArray[Any]
+_IN_WORDS = {"train": "training", "val": "validation", "test": "test"}
 
 
-class Picked(Sequence[T]):
-    """Some items of a sequence in another order, each fetched when it is asked for."""
+class Lazy(Sequence[T]):
+    """A sequence whose items are made when they are asked for; a slice of it makes none."""
 
-    def __init__(self, items: Sequence[T], indices: Sequence[int]) -> None:
-        self.items, self.indices = items, indices
-
-    def __len__(self) -> int:
-        return len(self.indices)
+    @abstractmethod
+    def item(self, index: int) -> T:
+        """One of them; `index` counts from the beginning and exists."""
 
     @overload
     def __getitem__(self, index: int) -> T: ...
@@ -32,7 +32,22 @@ class Picked(Sequence[T]):
     def __getitem__(self, index: slice) -> Sequence[T]: ...
     def __getitem__(self, index: int | slice) -> T | Sequence[T]:
         if isinstance(index, slice):
-            return Picked(self.items, self.indices[index])
+            return Picked(self, range(*index.indices(len(self))))
+        if not -len(self) <= index < len(self):
+            raise IndexError(index)
+        return self.item(index % len(self))
+
+
+class Picked(Lazy[T]):
+    """Some items of a sequence in another order."""
+
+    def __init__(self, items: Sequence[T], indices: Sequence[int]) -> None:
+        self.items, self.indices = items, indices
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def item(self, index: int) -> T:
         return self.items[self.indices[index]]
 
 
@@ -191,3 +206,25 @@ def in_classes(images: LabelledImages, class_names: list[str] | None, where: str
     else:
         labels = [numbers[label] for label in images.labels]
     return replace(images, labels=labels, class_names=class_names)
+
+
+def describe(data: Splits | LabelledImages) -> str:
+    """How many images of how many classes, in which parts, and what was passed over and why."""
+    if isinstance(data, LabelledImages):
+        parts: dict[str, LabelledImages] = {data.part: data}
+    else:
+        parts = {name: images for name in _IN_WORDS if (images := getattr(data, name)) is not None}
+    first = next(iter(parts.values()))
+    number, are_classes = len(first.class_names), first.are_classes
+    classes = f" of {number:,} class{'es' * (number != 1)}" if are_classes else ""
+    known = [f"{len(images):,} {_IN_WORDS[name]}" for name, images in parts.items() if name in _IN_WORDS]
+    return describe_images(
+        sum(map(len, parts.values())),
+        [passed for images in parts.values() for passed in images.passed_over],
+        classes + (f" ({', '.join(known)})" if known else ""),
+    )
+
+
+def describe_images(number: int, passed_over: Iterable[PassedOver], what: str = "") -> str:
+    """The same of images of which no more is known, or what is said of them in words."""
+    return f"data: {number:,} image{'s' * (number != 1)}{what}{say_passed_over(passed_over)}"

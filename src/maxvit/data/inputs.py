@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import TypeVar, overload
+from typing import TypeVar
 
 import numpy as np
 
-from maxvit.data.dataset import LabelledImages, Picked
+from maxvit.data.dataset import LabelledImages, Lazy
 from maxvit.data.finding import Found, PassedOver, find_images, say_passed_over
 from maxvit.data.images import ImageLike
 from maxvit.data.load import holds_shards
@@ -101,8 +101,8 @@ def _shards(folder: str | Path) -> Gathered:
     return Gathered(sources, names, labels)
 
 
-class Joined(Sequence[T]):
-    """Several sequences one after another, each item fetched when it is asked for."""
+class Joined(Lazy[T]):
+    """Several sequences one after another."""
 
     def __init__(self, parts: Sequence[Sequence[T]]) -> None:
         self.parts = parts
@@ -111,20 +111,12 @@ class Joined(Sequence[T]):
     def __len__(self) -> int:
         return self.ends[-1] if self.ends else 0
 
-    @overload
-    def __getitem__(self, index: int) -> T: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[T]: ...
-    def __getitem__(self, index: int | slice) -> T | Sequence[T]:
-        if isinstance(index, slice):
-            return Picked(self, range(*index.indices(len(self))))
-        if not 0 <= index < len(self):
-            raise IndexError(index)
+    def item(self, index: int) -> T:
         part = bisect_right(self.ends, index)
         return self.parts[part][index - (self.ends[part - 1] if part else 0)]
 
 
-class _Keys(Sequence[str]):
+class _Keys(Lazy[str]):
     """The names of a split with it in front, for two splits may have the same."""
 
     def __init__(self, split: str, names: Sequence[str]) -> None:
@@ -133,11 +125,5 @@ class _Keys(Sequence[str]):
     def __len__(self) -> int:
         return len(self.names)
 
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[str]: ...
-    def __getitem__(self, index: int | slice) -> str | Sequence[str]:
-        if isinstance(index, slice):
-            return Picked(self, range(*index.indices(len(self))))
+    def item(self, index: int) -> str:
         return f"{self.split}/{self.names[index]}"

@@ -1,7 +1,7 @@
 """Batches of images and their targets, the same for the same seed whatever the number of workers."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -9,12 +9,47 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from maxvit.config import Size
-from maxvit.data.examples import Examples
 from maxvit.data.sampling import EvaluationBatches, Share, Step, TrainingBatches, part_batches
 from maxvit.data.workers import bounded, prepare_worker
 from maxvit.errors import MaxViTError
 
 ATTEMPTS = 10  # to find an image in place of one that cannot be read
+
+
+class Examples(Protocol):
+    """A data set as a loader wants it. `maxvit.tasks.examples.TaskExamples` is one.
+
+    Attributes:
+        names: What to call each image in messages.
+        shards: The file that holds each image; None: each is a file of its own.
+    """
+
+    names: Sequence[str]
+    shards: Sequence[int] | None
+
+    def sizes(self, training: bool) -> list[Size]:
+        """The size that each image will have; a batch holds images of one size."""
+        ...
+
+    def training(self, index: int) -> tuple[Tensor, Any]:
+        """An augmented image (C, H, W) and its target, by PyTorch's random numbers.
+
+        Raises:
+            MaxViTError: If it cannot be read.
+        """
+        ...
+
+    def evaluation(self, index: int) -> tuple[Tensor, Size, Any]:
+        """An image prepared for evaluation, its size as decoded, and its target.
+
+        Raises:
+            MaxViTError: If it cannot be read.
+        """
+        ...
+
+    def collate(self, targets: Sequence[Any]) -> Any:
+        """The targets of a training batch; its length is their number."""
+        ...
 
 
 class Batch(NamedTuple):

@@ -7,7 +7,7 @@ import torch
 
 from maxvit.create import create_model
 from maxvit.data.builtin import DIGITS
-from maxvit.data.describing import describe
+from maxvit.data.dataset import describe
 from maxvit.errors import MaxViTError
 from maxvit.inference.engines import say
 from maxvit.plan.cost import IMAGES_PER_CORE, Plan, Schedule, make_plan

@@ -10,8 +10,7 @@ import torch
 import maxvit
 from maxvit import storage
 from maxvit.data.builtin import DIGITS
-from maxvit.data.dataset import LabelledImages
-from maxvit.data.describing import describe
+from maxvit.data.dataset import LabelledImages, describe
 from maxvit.data.images import decode
 from maxvit.errors import MaxViTError
 from maxvit.explain.attention_maps import AttentionMap, attention_maps

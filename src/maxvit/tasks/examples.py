@@ -14,7 +14,7 @@ from maxvit.tasks.task import Target, Task
 
 
 class TaskExamples:
-    """See `maxvit.data.examples.Examples`.
+    """See `maxvit.data.loading.Examples`.
 
     Args:
         task: What is learnt.

@@ -11,8 +11,7 @@ import torch
 import maxvit
 from maxvit import storage
 from maxvit.data.builtin import DIGITS
-from maxvit.data.dataset import Splits
-from maxvit.data.describing import describe
+from maxvit.data.dataset import Splits, describe
 from maxvit.data.loading import evaluation_batches, training_batches
 from maxvit.data.record import find_changes, write_record
 from maxvit.errors import MaxViTError

@@ -5,15 +5,15 @@ import json
 import zipfile
 import zlib
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, overload
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from maxvit.data.dataset import Picked
+from maxvit.data.dataset import Lazy
 from maxvit.errors import MaxViTError
 
 FORMAT, VERSION = "maxvit-shards", 1
@@ -30,7 +30,7 @@ class Shard(NamedTuple):
     bytes: int
 
 
-class Names(Sequence[str]):
+class Names(Lazy[str]):
     """Strings in one block of memory, which worker processes share; of a million `str` each would get copies."""
 
     def __init__(self, text: npt.NDArray[np.uint8], ends: npt.NDArray[np.int64]) -> None:
@@ -39,16 +39,9 @@ class Names(Sequence[str]):
     def __len__(self) -> int:
         return len(self.ends)
 
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[str]: ...
-    def __getitem__(self, index: int | slice) -> str | Sequence[str]:
-        if isinstance(index, slice):
-            return Picked(self, range(*index.indices(len(self))))
-        end = int(self.ends[index])
-        start = int(self.ends[index - 1]) if index % len(self) else 0
-        return self.text[start:end].tobytes().decode("utf-8", "replace")
+    def item(self, index: int) -> str:
+        start = self.ends[index - 1] if index else 0
+        return self.text[start : self.ends[index]].tobytes().decode("utf-8", "replace")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -5,14 +5,13 @@ list of images, and each is seen exactly once.
 """
 
 from array import array
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from maxvit.data.dataset import LabelledImages, Picked, Splits, class_numbers, refuse_unknown
+from maxvit.data.dataset import LabelledImages, Lazy, Splits, class_numbers, refuse_unknown
 from maxvit.data.finding import normal
 from maxvit.data.shards.cache import CACHE_BYTES, OpenFile
 from maxvit.data.shards.index import FILE, REMAKE, SPLITS, Index, Table, is_table, read_index, write_index
@@ -25,7 +24,7 @@ _OPEN_AT_ONCE = 16  # files that a process holds open
 _MOST_UNNAMED = 100_000  # classes; a label beyond is some other number that was taken for one
 
 
-class ShardImages(Sequence[bytes]):
+class ShardImages(Lazy[bytes]):
     """The bytes of each image file, read when an item is asked for; each process opens its own files.
 
     A shard that has gone or shrunk since it was opened raises `OSError`: unlike one broken image, it is no matter of
@@ -39,13 +38,7 @@ class ShardImages(Sequence[bytes]):
     def __len__(self) -> int:
         return len(self.table.shard)
 
-    @overload
-    def __getitem__(self, index: int) -> bytes: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[bytes]: ...
-    def __getitem__(self, index: int | slice) -> bytes | Sequence[bytes]:
-        if isinstance(index, slice):
-            return Picked(self, range(*index.indices(len(self))))
+    def item(self, index: int) -> bytes:
         table = self.table
         shard, offset, size = (int(column[index]) for column in (table.shard, table.offset, table.size))
         content = self._file(shard).read(offset, size)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from maxvit.data.describing import describe_images
+from maxvit.data.dataset import describe_images
 from maxvit.data.inputs import Gathered, gather
 from maxvit.data.loading import Batch, part_batches_of
 from maxvit.errors import MaxViTError
