@@ -9,7 +9,6 @@ import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 
@@ -50,8 +49,8 @@ def load(width: int) -> ctypes.CDLL:
     if compiler is None:
         raise KernelsUnavailable("no C++ compiler was found (tried $CXX, c++, g++, clang++)")
     version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False).stdout
-    found = find_openmp(_openmp_places())
-    flags = (*compiler_flags(platform.system(), platform.machine(), version, found), f"-DLANES={width // 2}")
+    told = compiler_flags(platform.system(), platform.machine(), version, _openmp_places())
+    flags = (*told, f"-DLANES={width // 2}")
     try:
         library = cache_folder() / f"kernels-{_fingerprint(version, flags)}.so"
         if not library.exists():
@@ -63,23 +62,17 @@ def load(width: int) -> ctypes.CDLL:
         raise KernelsUnavailable(f"what was compiled cannot be kept or loaded: {error}") from error
 
 
-class OpenMP(NamedTuple):
-    """The folders of `omp.h` and of `libomp.dylib`; None: it was not found."""
-
-    header: Path | None
-    library: Path | None
-
-
-def compiler_flags(system: str, machine: str, version: str, openmp: OpenMP) -> tuple[str, ...]:
+def compiler_flags(system: str, machine: str, version: str, places: Sequence[Path]) -> tuple[str, ...]:
     """What the compiler is told, but for the width.
 
-    Apple's clang knows OpenMP but has neither its header nor its library, so it is told where they are.
+    Apple's clang knows OpenMP but has neither its header nor its library, so it is told where they are: the first of
+    each by itself, as PyTorch has at least the library.
 
     Args:
         system: As `platform.system`.
         machine: As `platform.machine`.
         version: What the compiler says of itself.
-        openmp: From `find_openmp`; used on macOS alone.
+        places: Folders that may hold include/omp.h and lib/libomp.dylib, for macOS alone.
 
     Raises:
         KernelsUnavailable: If OpenMP was not found.
@@ -89,27 +82,18 @@ def compiler_flags(system: str, machine: str, version: str, openmp: OpenMP) -> t
     tuned = "-mcpu=native" if is_clang and machine in ("arm64", "aarch64") else "-march=native"
     if system != "Darwin" or not is_clang:
         return (*FLAGS, tuned, "-fopenmp")
-    if openmp.header is None or openmp.library is None:
-        missing = "omp.h" if openmp.header is None else "libomp.dylib"
-        raise KernelsUnavailable(f"{missing} was not found, which clang needs for several threads: brew install libomp")
-    link = (f"-L{openmp.library}", "-lomp", f"-Wl,-rpath,{openmp.library}")
-    return (*FLAGS, tuned, "-Xpreprocessor", "-fopenmp", f"-I{openmp.header}", *link)
-
-
-def find_openmp(places: Sequence[Path]) -> OpenMP:
-    """The first header and the first library, each by itself: PyTorch has at least the library.
-
-    Args:
-        places: Folders with include/ and lib/. PyTorch's comes first, as its library is in this process already, and
-            a second one would end it.
-    """
     header = next((p / "include" for p in places if (p / "include" / "omp.h").is_file()), None)
     library = next((p / "lib" for p in places if (p / "lib" / "libomp.dylib").is_file()), None)
-    return OpenMP(header, library)
+    if header is None or library is None:
+        missing = "omp.h" if header is None else "libomp.dylib"
+        raise KernelsUnavailable(f"{missing} was not found, which clang needs for several threads: brew install libomp")
+    link = (f"-L{library}", "-lomp", f"-Wl,-rpath,{library}")
+    return (*FLAGS, tuned, "-Xpreprocessor", "-fopenmp", f"-I{header}", *link)
 
 
 def _openmp_places() -> list[Path]:
-    """PyTorch's own, then the user's, conda's and Homebrew's (on Apple's processors, on Intel's)."""
+    """PyTorch's own, as its library is in this process already and a second one would end it; then the user's, conda's
+    and Homebrew's (on Apple's processors, on Intel's)."""
     named = [Path(place) for name in ("OMP_PREFIX", "CONDA_PREFIX") if (place := os.environ.get(name))]
     return [Path(torch.__path__[0]), *named, Path("/opt/homebrew/opt/libomp"), Path("/usr/local/opt/libomp")]
 
