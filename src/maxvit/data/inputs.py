@@ -12,9 +12,9 @@ import numpy as np
 from maxvit.data.dataset import LabelledImages, Lazy
 from maxvit.data.finding import Found, PassedOver, find_images, say_passed_over
 from maxvit.data.images import ImageLike
-from maxvit.data.load import holds_shards
+from maxvit.data.load import kind_of
 from maxvit.data.shards.read import open_shards
-from maxvit.data.table import KINDS, read_paths
+from maxvit.data.table import read_paths
 from maxvit.errors import MaxViTError
 
 T = TypeVar("T")
@@ -53,11 +53,11 @@ def gather(places: Sequence[str | Path]) -> Gathered:
     Raises:
         MaxViTError: If there is no image, a list or shards are not as they should be or not alone.
     """
-    special = [place for place in places if _is_list(place) or _is_shards(place)]
-    if special and len(places) > 1:
-        raise MaxViTError(f"{special[0]} is given with {len(places) - 1} more: give a list or shards alone")
-    if special:
-        found = _list(Path(places[0])) if _is_list(places[0]) else _shards(places[0])
+    kinds = [kind_of(place) for place in places]
+    if special := [place for place, kind in zip(places, kinds, strict=True) if kind != "files"]:
+        if len(places) > 1:
+            raise MaxViTError(f"{special[0]} is given with {len(places) - 1} more: give a list or shards alone")
+        found = Gathered(*read_paths(Path(places[0]))) if kinds == ["list"] else _shards(places[0])
     else:
         of_each = [_files(Path(place)) for place in places]
         paths = list(dict.fromkeys(path for files in of_each for path in files.images))  # each once
@@ -68,29 +68,12 @@ def gather(places: Sequence[str | Path]) -> Gathered:
     return found
 
 
-def _is_list(place: str | Path) -> bool:
-    return not _is_url(place) and Path(place).suffix.lower() in KINDS and not Path(place).is_dir()
-
-
-def _is_shards(place: str | Path) -> bool:
-    return _is_url(place) or (Path(place).is_dir() and holds_shards(Path(place)))
-
-
-def _is_url(place: str | Path) -> bool:
-    return "://" in str(place)
-
-
 def _files(place: Path) -> Found:
     if not place.is_dir():
         return Found([place])
     if not (found := find_images(place)).images:
         raise MaxViTError(f"folder {place} holds no images{say_passed_over(found.passed_over)}")
     return found
-
-
-def _list(file: Path) -> Gathered:
-    paths, names, labels = read_paths(file)
-    return Gathered(paths, names, labels)
 
 
 def _shards(folder: str | Path) -> Gathered:

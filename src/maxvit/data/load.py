@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 from maxvit.data.dataset import LabelledImages, Splits, in_classes
 from maxvit.data.folder import load_folder, read_held_out
@@ -21,18 +22,16 @@ def load_images(path: str, val_fraction: float = 0.2, seed: int = 0) -> Splits:
     Raises:
         MaxViTError: If it is none of these, or not as it should be.
     """
-    if "://" in path:
+    kind = kind_of(path)
+    if kind == "shards":
         return read_shards(path)
-    place = Path(path)
-    if place.suffix.lower() in KINDS and not place.is_dir():
-        return load_list(place, val_fraction, seed)
-    if holds_shards(place):
-        return read_shards(place)
-    return load_folder(place, val_fraction, seed)
+    if kind == "list":
+        return load_list(Path(path), val_fraction, seed)
+    return load_folder(Path(path), val_fraction, seed)
 
 
 def load_eval(path: str, class_names: list[str] | None) -> LabelledImages:
-    """The images to evaluate a model on, of a data set of any kind: its test part, else val; else all, of folder or list.
+    """The images to evaluate a model on, of a data set of any kind: test, else val; else all, of folder or list.
 
     Args:
         path: As `load_images` takes it.
@@ -44,18 +43,28 @@ def load_eval(path: str, class_names: list[str] | None) -> LabelledImages:
     Raises:
         MaxViTError: As `load_images`, or if the data has a class that the model lacks.
     """
-    place = Path(path)
-    if "://" in path or holds_shards(place):
+    kind = kind_of(path)
+    if kind == "shards":
         shards = read_shards(path, class_names)
         return shards.val if shards.test is None else shards.test
-    if place.suffix.lower() in KINDS and not place.is_dir():
-        parts = read_list(place)
+    if kind == "list":
+        parts = read_list(Path(path))
         part = next(part for part in ("test", "val", "train", "all") if part in parts)
         return in_classes(replace(parts[part], part="all" if part == "train" else part), class_names, path)
-    return read_held_out(place, class_names)
+    return read_held_out(Path(path), class_names)
 
 
-def holds_shards(folder: Path) -> bool:
+def kind_of(place: str | Path) -> Literal["list", "shards", "files"]:
+    """What a path or URL leads to: a list, shards, or anything else: image files, a folder of them, or nothing."""
+    path = Path(place)
+    if "://" in str(place):
+        return "shards"
+    if not path.is_dir():
+        return "list" if path.suffix.lower() in KINDS else "files"
+    return "shards" if _holds_shards(path) else "files"
+
+
+def _holds_shards(folder: Path) -> bool:
     """An index; or tar files without class folders, next to which tar files are leftovers of a download."""
     if is_index(folder / FILE) or (folder / UNFINISHED).is_file():
         return True

@@ -167,30 +167,16 @@ def training_batches(
 ) -> DataLoader[Batch]:
     """Shuffled, augmented batches, each of images of one size; see `TrainingBatches`."""
     sizes = examples.sizes(training=True)
-    return DataLoader(
-        _TrainingImages(examples, sizes),
-        batch_size=None,  # an item is a batch already
-        sampler=TrainingBatches(sizes, batch_size, seed, share, examples.shards),
-        num_workers=workers,
-        persistent_workers=workers > 0,
-        worker_init_fn=prepare_worker,
-        pin_memory=torch.cuda.is_available(),
-    )
+    sampler = TrainingBatches(sizes, batch_size, seed, share, examples.shards)
+    return _loader(_TrainingImages(examples, sizes), sampler, workers, persistent=True)
 
 
 def evaluation_batches(
     examples: Examples, batch_size: int, workers: int = 0, rank: int = 0, world: int = 1
 ) -> DataLoader[Batch]:
     """Every image once over all processes, in batches of one size; `Batch.indices` says which is where."""
-    return DataLoader(
-        _EvaluationImages(examples),
-        batch_size=None,
-        sampler=EvaluationBatches(examples.sizes(training=False), batch_size, rank, world),
-        num_workers=workers,
-        persistent_workers=workers > 0,
-        worker_init_fn=prepare_worker,
-        pin_memory=torch.cuda.is_available(),
-    )
+    sampler = EvaluationBatches(examples.sizes(training=False), batch_size, rank, world)
+    return _loader(_EvaluationImages(examples), sampler, workers, persistent=True)
 
 
 def part_batches_of(
@@ -200,11 +186,16 @@ def part_batches_of(
 
     A part is asked for when the batches of the one before are on their way, `workers` processes reading ahead.
     """
+    return _loader(_EvaluationImages(examples), part_batches(parts, sizes, batch_size), workers)
+
+
+def _loader(images: _Images, sampler: Iterable[Any], workers: int, persistent: bool = False) -> DataLoader[Batch]:
     return DataLoader(
-        _EvaluationImages(examples),
-        batch_size=None,
-        sampler=part_batches(parts, sizes, batch_size),
+        images,
+        batch_size=None,  # an item is a batch already
+        sampler=sampler,
         num_workers=workers,
+        persistent_workers=persistent and workers > 0,
         worker_init_fn=prepare_worker,
         pin_memory=torch.cuda.is_available(),
     )

@@ -14,7 +14,7 @@ from maxvit.config import THRESHOLD, Fit, MaxViTConfig, Preprocessing, Size
 from maxvit.data.dataset import LabelledImages, Splits
 from maxvit.data.folder import find_parts
 from maxvit.data.images import ImageLike
-from maxvit.data.load import holds_shards
+from maxvit.data.load import kind_of
 from maxvit.data.transforms import normalise, preprocess, target_size
 from maxvit.errors import MaxViTError
 from maxvit.model import MaxViT
@@ -74,7 +74,7 @@ class Classification(Task):
 
     def reads(self, data: Path, folder: Path) -> bool:
         """Each folder of images is a class."""
-        return not holds_shards(data) and folder.is_relative_to(find_parts(data).get("train", data).resolve())
+        return kind_of(data) == "files" and folder.is_relative_to(find_parts(data).get("train", data).resolve())
 
     def check(self, images: LabelledImages) -> None:
         """Refuse several classes for an image where the loss takes one."""
