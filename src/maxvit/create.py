@@ -82,15 +82,11 @@ def create_model(
     if theirs and pretrained is True:
         pretrained = theirs.tag
     name, config = (theirs.variant, theirs.config) if theirs else (name, VARIANTS[name])
-    config = dataclasses.replace(config, in_channels=in_channels)
-    if num_classes is not None:
-        config = dataclasses.replace(config, num_classes=num_classes)
-    if drop_path_rate is not None:
-        config = dataclasses.replace(config, drop_path_rate=drop_path_rate)
+    given: dict[str, Any] = {"num_classes": num_classes, "drop_path_rate": drop_path_rate, "pool": global_pool}
+    given = {name: value for name, value in given.items() if value is not None}
+    config = dataclasses.replace(config, in_channels=in_channels, **given)
     if image_size is not None:
         config = config.resized(image_size)
-    if global_pool is not None:
-        config = dataclasses.replace(config, pool=global_pool)
     if pretrained is None or pretrained is False:
         return MaxViT(config).to(dtype)
     path, source = _find_weights(name, pretrained)
