@@ -131,7 +131,7 @@ def test_weights_in_several_files_are_read_by_their_index(model, tmp_path, descr
     next(tmp_path.glob("*-00002-*")).unlink()
     sentence = (
         r"model-00002-of-\d+\.safetensors does not exist, and model\.safetensors\.index\.json names it: copy all "
-        r"of its \d+ files beside it"
+        r"of its \d+ files next to it"
     )
     for read in (load_model, storage.load_metadata):
         with pytest.raises(MaxViTError, match=sentence):
