@@ -11,7 +11,7 @@ from torchvision.models.feature_extraction import create_feature_extractor
 
 import healthy
 from maxvit import MaxViT, MaxViTConfig
-from maxvit.layers.compiling import fix_sides
+from maxvit.layers.images import fix_sides
 
 TINY = MaxViTConfig(
     stem_channels=6,

@@ -17,8 +17,7 @@ from maxvit.config import MaxViTConfig, Preprocessing, official_preprocessing
 from maxvit.description import checked_names, for_channels
 from maxvit.errors import MaxViTError
 from maxvit.hub.mixin import HubModel
-from maxvit.layers.check_images import check_images
-from maxvit.layers.compiling import fix_sides
+from maxvit.layers.images import check_images, fix_sides
 from maxvit.layers.initialize import initialize
 from maxvit.layers.mbconv import MBConv, SameConv2d, batch_norm
 from maxvit.layers.multiaxis import LN_EPS, BlockAttention, GridAttention

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from maxvit.errors import MaxViTError
 from maxvit.layers.attention import GroupAttention
-from maxvit.layers.check_images import check_images
+from maxvit.layers.images import check_images
 from maxvit.layers.modes import evaluating
 from maxvit.layers.partition import Axis, Size
 from maxvit.model import MaxViTBlock

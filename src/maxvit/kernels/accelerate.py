@@ -10,10 +10,9 @@ from typing import Literal, get_args
 from maxvit.errors import MaxViTError
 from maxvit.kernels.comparison import BLAME, step_difference
 from maxvit.kernels.cpu import training as native
-from maxvit.kernels.dispatch import either
 from maxvit.kernels.folding import is_optimized
 from maxvit.kernels.gpu import support
-from maxvit.kernels.known import layer_change, untouched
+from maxvit.kernels.known import either, layer_change, untouched
 from maxvit.layers.sharing import made_by_hooks
 from maxvit.model import MaxViT
 

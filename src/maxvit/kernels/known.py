@@ -5,11 +5,12 @@ its forward, they would leave out without a word. So they are used for parts in 
 """
 
 import functools
+from collections.abc import Callable
 
+import torch
 from torch import Tensor, nn
 
 from maxvit.config import MaxViTConfig
-from maxvit.kernels.dispatch import either
 from maxvit.layers.attention import GroupAttention, RelativePositionBias
 from maxvit.layers.drop_path import DropPath
 from maxvit.layers.feedforward import FeedForward
@@ -65,6 +66,26 @@ def network_change(model: MaxViT, *parts: str) -> str:
     """The same of a network: of its own forward, and of all that is in the parts that are named."""
     reasons = (_own_change(model, untouched(model.config)[""], "the network"), *(layer_change(model, p) for p in parts))
     return next(filter(None, reasons), "")
+
+
+def either(
+    serves: Callable[[nn.Module, Tensor], bool],
+    fast: Callable[[nn.Module, Tensor], Tensor],
+    layer: nn.Module,
+    x: Tensor,
+) -> Tensor:
+    """The forward that `accelerate` gives a layer: the kernels' while all of it trains, its class's otherwise.
+
+    Args:
+        serves: Whether the kernels take an input.
+        fast: Their forward.
+        layer: It is unchanged.
+        x: What it is called with.
+    """
+    trains = torch.is_grad_enabled() and len(x) > 0 and serves(layer, x)
+    trains = trains and all(m.training for m in layer.modules()) and all(p.requires_grad for p in layer.parameters())
+    result: Tensor = fast(layer, x) if trains else type(layer).forward(layer, x)
+    return result
 
 
 def _change(part: nn.Module, known: nn.Module, name: str, like: Tensor) -> str:

@@ -19,7 +19,7 @@ from maxvit.kernels.gpu.support import obstacle
 from maxvit.kernels.gradients import refuse_gradients
 from maxvit.kernels.known import layer_change, network_change, untouched
 from maxvit.layers.attention import GroupAttention
-from maxvit.layers.check_images import check_images
+from maxvit.layers.images import check_images
 from maxvit.layers.modes import evaluating
 from maxvit.model import MaxViT
 

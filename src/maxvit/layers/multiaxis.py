@@ -18,17 +18,7 @@ LN_EPS = 1e-5
 class AttentionLayer(nn.Module):
     """Pre-norm attention along one axis, then a feed-forward network, each with its residual.
 
-    Args:
-        dim: C, a multiple of `head_dim`.
-        axis: "block" or "grid".
-        size: Tokens of a group: the side of a square, or (height, width).
-        table_size: Of the relative position bias, (height, width); None: 2 * size - 1.
-        head_dim: Channels of one head.
-        expansion: Of the feed-forward network.
-        drop_path: Stochastic depth of both branches.
-
-    Raises:
-        MaxViTError: If `dim` is not a multiple of `head_dim`, or `size` is below 1.
+    Arguments are those of `BlockAttention` and `GridAttention`; `size` is their window_size or grid_size.
     """
 
     def __init__(
