@@ -83,8 +83,8 @@ class NativeBlock(nn.Module):
         mbconv, self.width = block.mbconv, packing.width
         self.erf = mbconv.act.approximate == "none"
         self.epsilon = block.block_attention.norm1.eps
-        self.sizes = [*block.block_attention.attention.size, *block.grid_attention.attention.size]
-        self.heads = block.block_attention.attention.heads
+        attention = block.block_attention.attention
+        self.sizes = [attention.heads, *attention.size, *block.grid_attention.attention.size]
         self.facts = [
             mbconv.depthwise.stride[0],
             3 if mbconv.shortcut.wide else 2,
@@ -98,18 +98,9 @@ class NativeBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C_in, H, W) -> (B, C, H', W'), sides halved (rounded up) if the block strides."""
         refuse_gradients(x)
-        weights = [list(part.buffers()) for part in (self.mbconv, self.block, self.grid)]
-        return torch.ops.maxvit.native_block(
-            x,
-            weights[0],
-            self.facts,
-            weights[1],
-            weights[2],
-            [self.heads, *self.sizes],
-            self.erf,
-            self.epsilon,
-            self.width,
-        )
+        mbconv, attention, grid = (list(part.buffers()) for part in (self.mbconv, self.block, self.grid))
+        rest = self.sizes, self.erf, self.epsilon, self.width
+        return torch.ops.maxvit.native_block(x, mbconv, self.facts, attention, grid, *rest)
 
 
 def _keep(module: nn.Module, name: str, tensors: Sequence[Tensor]) -> None:

@@ -10,7 +10,7 @@ from torch.autograd.function import once_differentiable
 
 from maxvit.kernels.cpu.ctypes_calls import activation_code, address, call, structure
 from maxvit.kernels.cpu.linear_training import linear_of
-from maxvit.kernels.cpu.norm_training import Maps, affine, blocks, input_gradient, normalized, statistics
+from maxvit.kernels.cpu.norm_training import affine, blocks, input_gradient, maps, normalized, statistics
 from maxvit.layers.mbconv import MBConv, SqueezeExcite
 
 Depthwise = structure(
@@ -102,10 +102,10 @@ class _ExciteProject(Function):
     ) -> Tensor:
         batch, pixels, channels = x.shape[0], x.shape[1:3].numel(), x.shape[3]
         norm, sums, y = affine(found, weight, bias), x.new_empty(batch, blocks(x), channels), torch.empty_like(x)
-        call("pool", Maps(batch, pixels, channels, code, address(norm)), x, sums)
+        call("pool", maps(x, code, norm), x, sums)
         mean = sums.sum(1)[:, :, None, None] / pixels  # (B, C, 1, 1)
         scale = se.scale(mean)
-        call("apply", Maps(batch, pixels, channels, code, address(norm), address(scale)), x, y)
+        call("apply", maps(x, code, norm, scale), x, y)
         ctx.code = code
         ctx.save_for_backward(x, weight, bias, project, found, mean, *excite)
         return F.linear(y, project, project_bias)
@@ -121,14 +121,11 @@ class _ExciteProject(Function):
         with torch.enable_grad():
             mean, reduce, reduce_bias, expand, expand_bias = leaves
             scale = F.conv2d(F.silu(F.conv2d(mean, reduce, reduce_bias)), expand, expand_bias).sigmoid()  # (B, C, 1, 1)
-        call(
-            "scale_gradient", Maps(batch, pixels, channels, ctx.code, address(norm), address(scale)), x, inner, y, sums
-        )
+        call("scale_gradient", maps(x, ctx.code, norm, scale), x, inner, y, sums)
         of_project = rows.t() @ y.flatten(0, 2), rows.sum(0)
         del y
         pull, *of_excite = torch.autograd.grad(scale, leaves, sums.sum(1)[:, :, None, None])
         pull = pull / pixels
-        maps = Maps(batch, pixels, channels, ctx.code, address(norm), address(scale), address(pull))
         sums = x.new_empty(batch * blocks(x), 2, channels)
-        call("apply_gradient", maps, x, inner, inner, sums)
+        call("apply_gradient", maps(x, ctx.code, norm, scale, pull), x, inner, inner, sums)
         return inner, *input_gradient(x, inner, sums, found, weight), *of_project, None, None, None, *of_excite

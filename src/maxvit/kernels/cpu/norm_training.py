@@ -1,5 +1,6 @@
 """Batch norm and GELU in training on maps (B, H, W, C): one pass each way, and only the norm's input is kept."""
 
+import ctypes
 from typing import Any
 
 import torch
@@ -10,6 +11,11 @@ from torch.autograd.function import once_differentiable
 from maxvit.kernels.cpu.ctypes_calls import activation_code, address, call, structure
 
 Maps = structure("Maps", longs="images pixels channels", ints="activation", pointers="norm scale pull")
+
+
+def maps(x: Tensor, code: int, *tensors: Tensor) -> ctypes.Structure:
+    """struct Maps of a map (B, H, W, C): with its activation, its norm, and the scale and pull of its channels."""
+    return Maps(x.shape[0], x.shape[1:3].numel(), x.shape[3], code, *map(address, tensors))
 
 
 def blocks(x: Tensor) -> int:
@@ -87,16 +93,14 @@ class _Normalized(Function):
         ctx.code = code
         ctx.save_for_backward(x, weight, bias, found)
         y, norm = torch.empty_like(x), affine(found, weight, bias)
-        maps = Maps(x.shape[0], x.shape[1:3].numel(), x.shape[3], code, address(norm))
-        call("apply", maps, x, y)
+        call("apply", maps(x, code, norm), x, y)
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, bias, found = ctx.saved_tensors
-        batch, pixels, channels = x.shape[0], x.shape[1:3].numel(), x.shape[3]
-        out, sums, norm = torch.empty_like(x), x.new_empty(batch * blocks(x), 2, channels), affine(found, weight, bias)
-        maps = Maps(batch, pixels, channels, ctx.code, address(norm))
-        call("apply_gradient", maps, x, grad.contiguous(), out, sums)
+        out, norm = torch.empty_like(x), affine(found, weight, bias)
+        sums = x.new_empty(x.shape[0] * blocks(x), 2, x.shape[3])
+        call("apply_gradient", maps(x, ctx.code, norm), x, grad.contiguous(), out, sums)
         return out, *input_gradient(x, out, sums, found, weight), None, None
