@@ -4,6 +4,7 @@ The arrays in `golden/` are outputs of the official TensorFlow model with these 
 """
 
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from maxvit.checkpoints.tensorflow import from_official, to_official
+from maxvit.checkpoints.tensorflow import from_official, name_table
 from maxvit.config import MaxViTConfig
 from maxvit.model import MaxViT
 
@@ -58,6 +59,26 @@ def images(number: int, size: int, salt: str = "") -> Tensor:
         total += 0.1 * random.standard_normal((size, size, 3))
         made[i] = np.round(total * 64) / 64
     return torch.from_numpy(made).permute(0, 3, 1, 2)
+
+
+TO_THEIRS = {  # the way back of `maxvit.checkpoints.tensorflow.TO_OURS`, for heads of d channels
+    "vector": lambda t, d: [t],
+    "conv": lambda t, d: [t.transpose(2, 3, 1, 0)],
+    "depthwise": lambda t, d: [t.transpose(2, 3, 0, 1)],
+    "dense": lambda t, d: [t.T],
+    "qkv_weight": lambda t, d: [w.T.reshape(t.shape[1], -1, d) for w in np.split(t, 3)],
+    "qkv_bias": lambda t, d: [b.reshape(-1, d) for b in np.split(t, 3)],
+    "out_weight": lambda t, d: [t.T.reshape(-1, d, t.shape[0])],
+}
+
+
+def to_official(state: Mapping[str, Tensor], config: MaxViTConfig) -> dict[str, Array]:
+    """Our state dict to official variables, by name."""
+    arrays: dict[str, Array] = {}
+    for entry in name_table(config):
+        parts = TO_THEIRS[entry.layout](state[entry.ours].detach().cpu().numpy(), config.head_dim)
+        arrays |= zip(entry.theirs, (np.ascontiguousarray(p) for p in parts), strict=True)
+    return arrays
 
 
 def network(config: MaxViTConfig, salt: str = "", at_start: bool = False) -> MaxViT:

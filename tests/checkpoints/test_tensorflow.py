@@ -9,9 +9,9 @@ import torch
 
 from maxvit import MaxViT, MaxViTConfig, MaxViTError, load_model
 from maxvit.checkpoints.tensorbundle import TensorBundle
-from maxvit.checkpoints.tensorflow import from_official, infer_config, is_checkpoint, name_table, to_official
+from maxvit.checkpoints.tensorflow import from_official, infer_config, is_checkpoint, name_table
 from maxvit.config import VARIANTS
-from official import CHECKPOINT, MICRO
+from official import CHECKPOINT, MICRO, to_official
 
 PREFIX = CHECKPOINT / "model.ckpt-93600"
 

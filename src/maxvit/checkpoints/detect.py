@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from torch import Tensor
 
@@ -13,19 +13,9 @@ from maxvit.description import FORMAT, describe
 from maxvit.errors import MaxViTError
 
 
-class Checkpoint(NamedTuple):
-    """What a file of any format says, as our own file would say it: `MaxViT.restore` takes it.
-
-    Attributes:
-        state: Our state dict.
-        metadata: As `MaxViT.metadata` gives it.
-    """
-
-    state: dict[str, Tensor]
-    metadata: dict[str, Any]
-
-
-def read_checkpoint(path: Path, ema: bool = True, image_size: int | Size | None = None) -> Checkpoint:
+def read_checkpoint(
+    path: Path, ema: bool = True, image_size: int | Size | None = None
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read weights of any format.
 
     Args:
@@ -33,6 +23,9 @@ def read_checkpoint(path: Path, ema: bool = True, image_size: int | Size | None 
         ema: The averaged weights, of a checkpoint that holds averaged and raw ones; False: the raw ones.
         image_size: What an official checkpoint was made for, which its files do not say; None: 224 is assumed. Our own
             tensors without a description are then of this size. Files of other formats say it themselves.
+
+    Returns:
+        Our state dict, and metadata as our own file would have it: `MaxViT.restore` takes both.
 
     Raises:
         MaxViTError: If it is missing, damaged or of no format that is known.
@@ -46,10 +39,10 @@ def read_checkpoint(path: Path, ema: bool = True, image_size: int | Size | None 
         else:
             config = config.resized(image_size)
         preprocessing = official_preprocessing(config.image_size, imagenet_21k=config.num_classes > 1000)
-        return Checkpoint(state, describe(config, preprocessing, None, provenance))
+        return state, describe(config, preprocessing, None, provenance)
     tensors, metadata, averaged = read_weights(path, averaged=ema)
     if metadata.get("format") == FORMAT:
-        return Checkpoint(tensors, metadata)
+        return tensors, metadata
     try:
         name, config, preprocessing, state = _translated(tensors, image_size)
     except MaxViTError as error:
@@ -59,7 +52,7 @@ def read_checkpoint(path: Path, ema: bool = True, image_size: int | Size | None 
         provenance["weights"] = "averaged" if averaged else "raw"
     if name == FORMAT:
         provenance["assumed"] = plain.assumed(config)
-    return Checkpoint(state, describe(config, preprocessing, None, provenance))
+    return state, describe(config, preprocessing, None, provenance)
 
 
 def _translated(

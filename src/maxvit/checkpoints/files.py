@@ -52,17 +52,17 @@ def read_weights(path: Path, averaged: bool = True) -> Weights:
     if metadata.get("format") == FORMAT and averaged:
         return Weights(found, metadata)
     try:
-        place = _find_network(found, averaged)
+        prefix, is_averaged = _find_network(found, averaged)
     except MaxViTError as error:
         raise MaxViTError(f"{path}: {error}") from error
-    if place is None:
+    if prefix is None:
         some = ", ".join(list(found)[:3])[:200] or "no tensors"
         raise MaxViTError(f"{path} is not a MaxViT that is known (it holds {some}); {READABLE}")
-    tensors = {name.removeprefix(place.prefix): t for name, t in found.items() if name.startswith(place.prefix)}
+    tensors = {name.removeprefix(prefix): t for name, t in found.items() if name.startswith(prefix)}
     if pickled:
         length = path.stat().st_size
         tensors = {name: _own(tensor, name, path, length) for name, tensor in tensors.items()}
-    return Weights(tensors, metadata, place.averaged)
+    return Weights(tensors, metadata, is_averaged)
 
 
 def _own(tensor: Tensor, name: str, path: Path, length: int) -> Tensor:
@@ -71,18 +71,6 @@ def _own(tensor: Tensor, name: str, path: Path, length: int) -> Tensor:
     if not plain or tensor.numel() * tensor.element_size() > length:
         raise MaxViTError(f"{path} holds no plain tensor under {name!r}: save a state_dict of dense tensors on the CPU")
     return tensor.detach().clone(memory_format=torch.contiguous_format)
-
-
-class _Place(NamedTuple):
-    """Where a network's weights are.
-
-    Attributes:
-        prefix: What their names begin with.
-        averaged: Whether they are the averaged ones of two sets.
-    """
-
-    prefix: str
-    averaged: bool
 
 
 def _flatten(loaded: Any) -> dict[str, Tensor]:
@@ -100,8 +88,8 @@ def _flatten(loaded: Any) -> dict[str, Tensor]:
     return found
 
 
-def _find_network(names: Mapping[str, object], averaged: bool = True) -> _Place | None:
-    """Where the weights of a network are, the averaged ones if there are two sets; None: nowhere.
+def _find_network(names: Mapping[str, object], averaged: bool = True) -> tuple[str | None, bool]:
+    """Where the weights of a network are, the averaged ones if there are two sets.
 
     So `state_dict_ema` of timm, `model_ema` of torchvision, `model.` or `net.` of Lightning, `module.` and `_orig_mod.`
     of PyTorch's wrappers are found, in any order and inside one another.
@@ -109,6 +97,9 @@ def _find_network(names: Mapping[str, object], averaged: bool = True) -> _Place 
     Args:
         names: Of all tensors.
         averaged: False: the set that is not averaged.
+
+    Returns:
+        What their names begin with, None: nowhere; and whether they are the averaged ones of two sets.
 
     Raises:
         MaxViTError: If there are several networks, or not both an averaged set and another where the other is wanted.
@@ -125,4 +116,4 @@ def _find_network(names: Mapping[str, object], averaged: bool = True) -> _Place 
         chosen = [prefix for prefix in chosen if prefix.startswith(f"{place}.")] or chosen
     if len(chosen) > 1:
         raise MaxViTError(f"it holds several networks ({', '.join(chosen[:3])}): save the state_dict of one of them")
-    return _Place(chosen[0], bool(means and others) and averaged) if chosen else None
+    return next(iter(chosen), None), bool(means and others) and averaged

@@ -1,4 +1,4 @@
-"""Official TensorFlow checkpoints: one name table, from which both directions are derived."""
+"""Official TensorFlow checkpoints: a table of their names and layouts, and what their shapes say."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -19,41 +19,24 @@ Array = npt.NDArray[np.float32]
 EMA = "/ExponentialMovingAverage"
 
 
-class Layout(NamedTuple):
-    """How the official arrays of one entry become our tensor, and back."""
-
-    to_ours: Callable[[list[Array]], Array]
-    to_theirs: Callable[[Array, MaxViTConfig], list[Array]]
-
-
-def _split_heads(rows: Array, config: MaxViTConfig) -> Array:
-    return rows.reshape(-1, config.head_dim)
-
-
-VECTOR = Layout(lambda a: a[0], lambda t, c: [t])
-CONV = Layout(lambda a: a[0].transpose(3, 2, 0, 1), lambda t, c: [t.transpose(2, 3, 1, 0)])  # HWIO, OIHW
-DEPTHWISE = Layout(lambda a: a[0].transpose(2, 3, 0, 1), lambda t, c: [t.transpose(2, 3, 0, 1)])  # HWC1, C1HW
-DENSE = Layout(lambda a: a[0].T, lambda t, c: [t.T])
-QKV_WEIGHT = Layout(  # three of (C, N, D), one (3C, C)
-    lambda a: np.concatenate([w.reshape(len(w), -1).T for w in a]),
-    lambda t, c: [w.T.reshape(t.shape[1], -1, c.head_dim) for w in np.split(t, 3)],
-)
-QKV_BIAS = Layout(  # three of (N, D), one (3C)
-    lambda a: np.concatenate([b.reshape(-1) for b in a]),
-    lambda t, c: [_split_heads(b, c) for b in np.split(t, 3)],
-)
-OUT_WEIGHT = Layout(  # (N, D, C), (C, C)
-    lambda a: a[0].reshape(-1, a[0].shape[2]).T,
-    lambda t, c: [t.T.reshape(-1, c.head_dim, t.shape[0])],
-)
+# How the official arrays of one entry become our tensor.
+TO_OURS: Mapping[str, Callable[[list[Array]], Array]] = {
+    "vector": lambda a: a[0],
+    "conv": lambda a: a[0].transpose(3, 2, 0, 1),  # HWIO, OIHW
+    "depthwise": lambda a: a[0].transpose(2, 3, 0, 1),  # HWC1, C1HW
+    "dense": lambda a: a[0].T,
+    "qkv_weight": lambda a: np.concatenate([w.reshape(len(w), -1).T for w in a]),  # three of (C, N, D), one (3C, C)
+    "qkv_bias": lambda a: np.concatenate([b.reshape(-1) for b in a]),  # three of (N, D), one (3C)
+    "out_weight": lambda a: a[0].reshape(-1, a[0].shape[2]).T,  # (N, D, C), (C, C)
+}
 
 
 class Entry(NamedTuple):
-    """One tensor of ours and the official variables that it holds."""
+    """One tensor of ours, the official variables that it holds, and how: a key of `TO_OURS`."""
 
     ours: str
     theirs: tuple[str, ...]
-    layout: Layout
+    layout: str
 
 
 def name_table(config: MaxViTConfig) -> Iterator[Entry]:
@@ -77,7 +60,7 @@ def _block(ours: str, theirs: str, projects: bool) -> Iterator[Entry]:
     yield from _conv(f"{ours}.mbconv.expand", f"{theirs}/mbconv/expand_conv", bias=False)
     yield from _batch_norm(f"{ours}.mbconv.expand_norm", f"{theirs}/mbconv/expand_norm")
     depthwise = (f"maxvit/{theirs}/mbconv/depthwise_conv/depthwise_kernel",)
-    yield Entry(f"{ours}.mbconv.depthwise.weight", depthwise, DEPTHWISE)
+    yield Entry(f"{ours}.mbconv.depthwise.weight", depthwise, "depthwise")
     yield from _batch_norm(f"{ours}.mbconv.depthwise_norm", f"{theirs}/mbconv/depthwise_norm")
     yield from _conv(f"{ours}.mbconv.se.reduce", f"{theirs}/mbconv/se/reduce_conv2d")
     yield from _conv(f"{ours}.mbconv.se.expand", f"{theirs}/mbconv/se/expand_conv2d")
@@ -93,33 +76,33 @@ def _block(ours: str, theirs: str, projects: bool) -> Iterator[Entry]:
 
 
 def _attention(ours: str, theirs: str) -> Iterator[Entry]:
-    yield Entry(f"{ours}.qkv.weight", tuple(f"{theirs}/{part}/weight" for part in "qkv"), QKV_WEIGHT)
-    yield Entry(f"{ours}.qkv.bias", tuple(f"{theirs}/{part}/bias" for part in "qkv"), QKV_BIAS)
-    yield Entry(f"{ours}.bias.table", (f"{theirs}/relative_bias",), VECTOR)
-    yield Entry(f"{ours}.proj.weight", (f"{theirs}/o/weight",), OUT_WEIGHT)
-    yield Entry(f"{ours}.proj.bias", (f"{theirs}/o/bias",), VECTOR)
+    yield Entry(f"{ours}.qkv.weight", tuple(f"{theirs}/{part}/weight" for part in "qkv"), "qkv_weight")
+    yield Entry(f"{ours}.qkv.bias", tuple(f"{theirs}/{part}/bias" for part in "qkv"), "qkv_bias")
+    yield Entry(f"{ours}.bias.table", (f"{theirs}/relative_bias",), "vector")
+    yield Entry(f"{ours}.proj.weight", (f"{theirs}/o/weight",), "out_weight")
+    yield Entry(f"{ours}.proj.bias", (f"{theirs}/o/bias",), "vector")
 
 
 def _conv(ours: str, theirs: str, bias: bool = True) -> Iterator[Entry]:
-    yield Entry(f"{ours}.weight", (f"maxvit/{theirs}/kernel",), CONV)
+    yield Entry(f"{ours}.weight", (f"maxvit/{theirs}/kernel",), "conv")
     if bias:
-        yield Entry(f"{ours}.bias", (f"maxvit/{theirs}/bias",), VECTOR)
+        yield Entry(f"{ours}.bias", (f"maxvit/{theirs}/bias",), "vector")
 
 
 def _dense(ours: str, theirs: str) -> Iterator[Entry]:
-    yield Entry(f"{ours}.weight", (f"maxvit/{theirs}/weight",), DENSE)
-    yield Entry(f"{ours}.bias", (f"maxvit/{theirs}/bias",), VECTOR)
+    yield Entry(f"{ours}.weight", (f"maxvit/{theirs}/weight",), "dense")
+    yield Entry(f"{ours}.bias", (f"maxvit/{theirs}/bias",), "vector")
 
 
 def _layer_norm(ours: str, theirs: str) -> Iterator[Entry]:
-    yield Entry(f"{ours}.weight", (f"maxvit/{theirs}/gamma",), VECTOR)
-    yield Entry(f"{ours}.bias", (f"maxvit/{theirs}/beta",), VECTOR)
+    yield Entry(f"{ours}.weight", (f"maxvit/{theirs}/gamma",), "vector")
+    yield Entry(f"{ours}.bias", (f"maxvit/{theirs}/beta",), "vector")
 
 
 def _batch_norm(ours: str, theirs: str) -> Iterator[Entry]:
     yield from _layer_norm(ours, theirs)
-    yield Entry(f"{ours}.running_mean", (f"maxvit/{theirs}/moving_mean",), VECTOR)
-    yield Entry(f"{ours}.running_var", (f"maxvit/{theirs}/moving_variance",), VECTOR)
+    yield Entry(f"{ours}.running_mean", (f"maxvit/{theirs}/moving_mean",), "vector")
+    yield Entry(f"{ours}.running_var", (f"maxvit/{theirs}/moving_variance",), "vector")
 
 
 def from_official(arrays: Mapping[str, Array], config: MaxViTConfig) -> dict[str, Tensor]:
@@ -135,22 +118,13 @@ def from_official(arrays: Mapping[str, Array], config: MaxViTConfig) -> dict[str
             raise MaxViTError(f"the checkpoint lacks {missing[0]}: it is not a complete MaxViT")
         parts = [arrays[name] for name in entry.theirs]
         try:
-            ours = entry.layout.to_ours(parts)
+            ours = TO_OURS[entry.layout](parts)
         except (ValueError, IndexError) as error:
             raise MaxViTError(f"{entry.theirs[0]} has shape {parts[0].shape}, which is not a MaxViT's") from error
         state[entry.ours] = torch.from_numpy(np.array(ours, dtype=np.float32, order="C"))
         if entry.ours.endswith("running_var"):  # PyTorch counts batches; the count is used by nothing here
             state[entry.ours.replace("running_var", "num_batches_tracked")] = torch.tensor(0)
     return state
-
-
-def to_official(state: Mapping[str, Tensor], config: MaxViTConfig) -> dict[str, Array]:
-    """Our state dict to official variables, by name."""
-    arrays: dict[str, Array] = {}
-    for entry in name_table(config):
-        parts = entry.layout.to_theirs(state[entry.ours].detach().cpu().numpy(), config)
-        arrays.update(zip(entry.theirs, (np.ascontiguousarray(p) for p in parts), strict=True))
-    return arrays
 
 
 def infer_config(shapes: Mapping[str, tuple[int, ...]]) -> MaxViTConfig:
