@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from maxvit.adjusting import AdjustableNetwork
 from maxvit.config import MaxViTConfig, Preprocessing, official_preprocessing
 from maxvit.description import checked_names, for_channels
 from maxvit.errors import MaxViTError
@@ -87,7 +86,7 @@ class Head(nn.Module):
         return x if pre_logits else self.classifier(x)
 
 
-class MaxViT(AdjustableNetwork, HubModel, TimmNames):
+class MaxViT(TimmNames, HubModel):
     """MaxViT, as `config` describes it.
 
     Args:

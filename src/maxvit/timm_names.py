@@ -7,7 +7,8 @@ from typing import Any, ParamSpec, TypeVar, cast
 
 from torch import Tensor, nn
 
-from maxvit.config import SMALLEST_SIDE, MaxViTConfig, Preprocessing, variant_name
+from maxvit.adjusting import AdjustableNetwork
+from maxvit.config import SMALLEST_SIDE, variant_name
 from maxvit.errors import MaxViTError
 
 P = ParamSpec("P")
@@ -44,15 +45,8 @@ class FeatureInfo(list[dict[str, Any]]):
         return [info["module"] for info in self]
 
 
-class TimmNames:
+class TimmNames(AdjustableNetwork):
     """What timm's models have, in terms of what `MaxViT` has."""
-
-    config: MaxViTConfig
-    preprocessing: Preprocessing
-
-    def set_gradient_checkpointing(self, enabled: bool = True) -> None:
-        """Of the network."""
-        raise NotImplementedError
 
     def _maps(self, images: Tensor) -> Iterator[Tensor]:
         """Of the network: the stem's output, then each stage's."""
@@ -113,7 +107,7 @@ class TimmNames:
 
     def get_classifier(self) -> nn.Module:
         """The last layer; `nn.Identity` where there is none."""
-        return cast(nn.Module, self).get_submodule("head.classifier")
+        return self.get_submodule("head.classifier")
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """`set_gradient_checkpointing`."""

@@ -10,7 +10,7 @@ import hashlib
 import io
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields, is_dataclass
-from itertools import zip_longest
+from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -59,15 +59,16 @@ def find_changes(path: Path, data: Splits) -> str:
         MaxViTError: If the record is damaged.
     """
     try:
-        with gzip.open(path, "rt", encoding="utf-8", errors="surrogateescape", newline="") as file:
-            rows = (_Row(*row) for row in csv.reader(file))
-            next(rows, None)
-            if all(old == new for old, new in zip_longest(rows, _both(data))):
-                return ""
-        with gzip.open(path, "rt", encoding="utf-8", errors="surrogateescape", newline="") as file:
-            return _compare([_Row(*row) for row in csv.reader(file)][1:], list(_both(data)))
+        if all(old == new for old, new in zip_longest(_recorded(path), _both(data))):
+            return ""
+        return _compare(list(_recorded(path)), list(_both(data)))
     except (OSError, EOFError, TypeError, ValueError, csv.Error) as error:
         raise MaxViTError(f"{path} is damaged: copy it again") from error
+
+
+def _recorded(path: Path) -> Iterator[_Row]:
+    with gzip.open(path, "rt", encoding="utf-8", errors="surrogateescape", newline="") as file:
+        yield from (_Row(*row) for row in islice(csv.reader(file), 1, None))
 
 
 def _compare(old: Sequence[_Row], new: Sequence[_Row]) -> str:
