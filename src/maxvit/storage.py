@@ -20,6 +20,11 @@ WEIGHTS, CONFIG = "model.safetensors", "config.json"  # the names that the hub k
 INDEX = "model.safetensors.index.json"  # of weights in several files
 
 
+def cache_folder() -> Path:
+    """Where what can be made or fetched again is kept between runs."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "maxvit"
+
+
 def write_atomically(path: Path, write: Callable[[Path], object], rest: Path | None = None) -> None:
     """Write a file under its own name in a temporary folder next to it, then move it out: a reader sees the old or new.
 

@@ -11,8 +11,7 @@ from maxvit.errors import MaxViTError
 from maxvit.export.export import export_model
 from maxvit.export.options import ExportOptions, description
 from maxvit.hub.download import sha256
-from maxvit.kernels.cpu.build import cache_folder
-from maxvit.storage import weight_files
+from maxvit.storage import cache_folder, weight_files
 from maxvit.tasks import load_network, task_for
 from maxvit.tasks.network import Network
 

@@ -9,12 +9,17 @@ from filelock import FileLock
 
 from maxvit.data.shards import cache as shard_cache
 from maxvit.data.shards import read
-from maxvit.data.shards.cache import cache_folder
+from maxvit.data.shards.cache import FOLDER
 from maxvit.data.shards.read import read_shards
 from maxvit.errors import MaxViTError
+from maxvit.storage import cache_folder
 from shard_samples import picture, write_foreign
 
 pytestmark = pytest.mark.usefixtures("cache")
+
+
+def shards_folder():
+    return cache_folder() / FOLDER
 
 
 def upload(memory, folder, url="memory://bucket/data"):
@@ -42,14 +47,14 @@ def test_a_shard_is_fetched_once(memory, made, monkeypatch):
     whole = [list(read_shards(url).train.sources) for _ in range(2)]
     assert whole[0] == whole[1]
     assert sorted(fetched) == [f"/bucket/data/{path.name}" for path in sorted((made / "shards").glob("train-*.tar"))]
-    assert not list(cache_folder().glob("*.part"))
+    assert not list(shards_folder().glob("*.part"))
 
 
 def test_only_the_shards_that_are_read_are_fetched(memory, made):
     train = read_shards(upload(memory, made / "shards")).train
-    assert not cache_folder().exists()
+    assert not shards_folder().exists()
     train.sources[5]
-    assert len(list(cache_folder().glob("*.tar"))) == 1
+    assert len(list(shards_folder().glob("*.tar"))) == 1
 
 
 def test_the_cache_keeps_what_was_used_last_within_its_bytes(memory, made):
@@ -59,9 +64,9 @@ def test_the_cache_keeps_what_was_used_last_within_its_bytes(memory, made):
     train = read_shards(url, cache_bytes=limit).train
     for position, content in enumerate(train.sources):
         assert content == train.sources[position]
-        assert sum(path.stat().st_size for path in cache_folder().glob("*.tar")) <= limit
+        assert sum(path.stat().st_size for path in shards_folder().glob("*.tar")) <= limit
     last = train.sources._open[max(train.shards)]
-    kept = max(cache_folder().glob("*.tar"), key=lambda path: path.stat().st_mtime_ns)
+    kept = max(shards_folder().glob("*.tar"), key=lambda path: path.stat().st_mtime_ns)
     assert os.path.sameopenfile(last.number, os.open(kept, os.O_RDONLY))
 
 
@@ -71,24 +76,24 @@ def test_what_is_used_again_outlives_what_was_fetched_after_it(memory, made):
     limit = sum(path.stat().st_size for path in sorted((made / "shards").glob("train-*.tar"))[:4]) - 1
     files = []
     for k in (0, 1, 2, 0, 3):
-        before = set(cache_folder().glob("*.tar"))
+        before = set(shards_folder().glob("*.tar"))
         read_shards(url, cache_bytes=limit).train.sources[first[k]]
-        files += sorted(set(cache_folder().glob("*.tar")) - before)
+        files += sorted(set(shards_folder().glob("*.tar")) - before)
     assert [file.exists() for file in files] == [True, False, True, True]
 
 
 def test_a_shard_that_the_cache_dropped_stays_readable_where_it_is_open(memory, made):
     train = read_shards(upload(memory, made / "shards")).train
     before = train.sources[0]
-    shutil.rmtree(cache_folder())
+    shutil.rmtree(shards_folder())
     assert train.sources[0] == before
     assert list(train.sources) == list(read_shards(made / "shards").train.sources)
 
 
 def test_what_another_process_left_half_fetched_is_removed_when_room_is_needed(memory, made):
     url = upload(memory, made / "shards")
-    cache_folder().mkdir(parents=True)
-    abandoned = cache_folder() / "ab12.part"
+    shards_folder().mkdir(parents=True)
+    abandoned = shards_folder() / "ab12.part"
     abandoned.write_bytes(bytes(10_000))
     os.utime(abandoned, (0, 0))
     list(read_shards(url, cache_bytes=12_000).train.sources)
@@ -97,8 +102,8 @@ def test_what_another_process_left_half_fetched_is_removed_when_room_is_needed(m
 
 def test_what_another_process_is_fetching_is_left_alone(memory, made):
     url = upload(memory, made / "shards")
-    cache_folder().mkdir(parents=True)
-    wanted = cache_folder() / "ab12.part"
+    shards_folder().mkdir(parents=True)
+    wanted = shards_folder() / "ab12.part"
     wanted.write_bytes(bytes(10_000))
     os.utime(wanted, (0, 0))
     with FileLock(shard_cache._lock_of(wanted)):
@@ -124,7 +129,7 @@ def test_processes_that_want_the_same_shards_at_once_all_get_them(made, monkeypa
         process.join()
     wanted = list(read_shards(made / "shards").train.sources)
     assert all(answer == wanted for answer in answers)
-    assert len(list(cache_folder().glob("*.tar"))) == len(list((made / "shards").glob("train-*.tar")))
+    assert len(list(shards_folder().glob("*.tar"))) == len(list((made / "shards").glob("train-*.tar")))
 
 
 def test_storage_that_fails_for_a_moment_is_asked_again(memory, made, monkeypatch):
@@ -150,7 +155,7 @@ def test_storage_that_stays_away_stops_the_reading(memory, made, monkeypatch):
     monkeypatch.setattr(type(memory), "open", broken)
     with pytest.raises(OSError, match="503 slow down"):
         train.sources[0]
-    assert not list(cache_folder().glob("*.part"))
+    assert not list(shards_folder().glob("*.part"))
 
 
 def test_a_remote_shard_of_another_size_or_gone_stops_the_reading(memory, made):

@@ -13,6 +13,9 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from maxvit.storage import cache_folder
+
+FOLDER = "shards"  # in the cache, of all data sets
 CACHE_BYTES = 64 * 2**30
 WAITS = (1.0, 5.0, 25.0)  # seconds before an answer that failed is asked for again
 _BLOCK = 8 * 2**20  # bytes that are asked for at a time
@@ -35,11 +38,6 @@ class OpenFile:
             return os.read(self.number, size)
 
 
-def cache_folder() -> Path:
-    """Where fetched shards are, of all data sets."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "maxvit" / "shards"
-
-
 def fetch(filesystem: Any, path: str, size: int, limit: int) -> OpenFile:
     """A shard as a local file: from the cache, or fetched now. It stays readable when the cache drops it.
 
@@ -59,7 +57,7 @@ def fetch(filesystem: Any, path: str, size: int, limit: int) -> OpenFile:
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{path} is gone, and the index names it: restore it") from error
     name = hashlib.sha256(identity.encode()).hexdigest()[:32]
-    folder = cache_folder()
+    folder = cache_folder() / FOLDER
     file, part = folder / f"{name}.tar", folder / f"{name}.part"
     with contextlib.suppress(FileNotFoundError):
         return _use(file)

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from maxvit.errors import MaxViTError
-from maxvit.storage import write_atomically
+from maxvit.storage import cache_folder, write_atomically
 
 SOURCES = Path(__file__).parent / "src"
 COMPILERS = ("c++", "g++", "clang++")
@@ -96,11 +96,6 @@ def _openmp_places() -> list[Path]:
     and Homebrew's (on Apple's processors, on Intel's)."""
     named = [Path(place) for name in ("OMP_PREFIX", "CONDA_PREFIX") if (place := os.environ.get(name))]
     return [Path(torch.__path__[0]), *named, Path("/opt/homebrew/opt/libomp"), Path("/usr/local/opt/libomp")]
-
-
-def cache_folder() -> Path:
-    """Where what can be made again is kept between runs."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "maxvit"
 
 
 def _compile(compiler: str, flags: tuple[str, ...], to: Path) -> None:
