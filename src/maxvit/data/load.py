@@ -68,4 +68,5 @@ def _holds_shards(folder: Path) -> bool:
     """An index; or tar files without class folders, next to which tar files are leftovers of a download."""
     if is_index(folder / FILE) or (folder / UNFINISHED).is_file():
         return True
-    return any(folder.glob("*.tar")) and not any(path.is_dir() for path in folder.iterdir())
+    folders = (path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    return any(folder.glob("*.tar")) and not any(folders)

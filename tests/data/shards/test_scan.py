@@ -50,6 +50,12 @@ def test_a_folder_that_cannot_be_written_to_is_read_without_an_index(tmp_path, m
     assert sorted(path.suffix for path in folder.iterdir()) == [".tar"] * 4
 
 
+def test_a_file_that_another_process_is_writing_next_to_the_shards_is_no_class(tmp_path):
+    folder = write_foreign(tmp_path / "foreign")
+    (folder / ".index.json.12345678").mkdir()
+    assert len(load_images(str(folder)).train) == 12
+
+
 def test_ours_without_an_index_are_scanned_to_the_same_data_set(out):
     before = read_shards(out)
     indices = {name: (out / name).read_bytes() for name in ("index.json", "train.npz", "val.npz", "test.npz")}
