@@ -23,17 +23,17 @@ from typing import Any
 from unittest import mock
 
 import torch
+from note import write_note
 from torch import Tensor, nn
 
 import maxvit
 from maxvit import MaxViT, create_model, optimize
 from maxvit.benchmark.job import Contender, Job
-from maxvit.benchmark.note import write_note
 from maxvit.benchmark.ours import plain
 from maxvit.benchmark.page import written
 from maxvit.benchmark.plan import Plan, find_ours
+from maxvit.benchmark.record import paired_ratio, spread
 from maxvit.benchmark.run import benchmark
-from maxvit.benchmark.statistics import paired_ratio, spread
 from maxvit.benchmark.weights import fill
 from maxvit.export.onnx import write_onnx
 from maxvit.export.options import ExportOptions

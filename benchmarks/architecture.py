@@ -35,12 +35,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from matplotlib.figure import Figure
+from note import circumstances
 from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 from torch.utils.flop_counter import FlopCounterMode
 
 from maxvit import MaxViT, accelerate
-from maxvit.benchmark.note import circumstances
 from maxvit.config import MaxViTConfig, Preprocessing
 from maxvit.data.builtin import load_digits
 from maxvit.data.dataset import LabelledImages

@@ -24,15 +24,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from note import circumstances
 from PIL import Image
 from torch import Tensor
 from torchvision.io import ImageReadMode, decode_jpeg
 from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.v2 import functional as F
 
-from maxvit.benchmark.note import circumstances
 from maxvit.benchmark.page import written
-from maxvit.benchmark.statistics import paired_ratio, spread
+from maxvit.benchmark.record import paired_ratio, spread
 from maxvit.config import Preprocessing
 from maxvit.data.images import decode
 from maxvit.data.random_crop import RandomPiece, shrink_factor

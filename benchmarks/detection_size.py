@@ -22,13 +22,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from note import table, write_note
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from maxvit.benchmark.note import table, write_note
 from maxvit.config import VARIANTS
 from maxvit.model import MaxViT
-from maxvit.tasks.detection.box_head import BOX_SIDE
+from maxvit.tasks.detection.cascade import BOX_SIDE
 from maxvit.tasks.detection.network import MASK_SIDE, make_head
 from maxvit.tasks.detection.settings import DetectionSettings
 

@@ -17,10 +17,10 @@ from typing import Any
 from unittest import mock
 
 import torch
+from note import table, write_note
 from torch import Tensor, nn
 
 from maxvit import MaxViT, MaxViTConfig, Preprocessing, load_model, storage
-from maxvit.benchmark.note import table, write_note
 from maxvit.benchmark.peers import timm_network
 from maxvit.data.builtin import load_digits
 from maxvit.inference.evaluate import evaluate

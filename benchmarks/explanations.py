@@ -30,12 +30,12 @@ import torch
 import torch.nn.functional as F
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from note import circumstances, table, write_note
 from PIL import Image
 from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
 from maxvit import MaxViT, accelerate, create_model
-from maxvit.benchmark.note import circumstances, table, write_note
 from maxvit.config import Preprocessing
 from maxvit.data.builtin import load_digits
 from maxvit.explain.attention_maps import attention_maps

@@ -16,10 +16,10 @@ import time
 from pathlib import Path
 
 import torch
+from note import table, write_note
 
 import maxvit
-from maxvit.benchmark.memory import peak_bytes
-from maxvit.benchmark.note import table, write_note
+from maxvit.benchmark.machine import peak_bytes
 from maxvit.cli.console import read_size
 from maxvit.data.builtin import photographs
 from maxvit.export.export import ENDINGS

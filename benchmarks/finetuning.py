@@ -14,7 +14,8 @@ from pathlib import Path
 from statistics import mean
 from unittest import mock
 
-from maxvit.benchmark.note import table, write_note
+from note import table, write_note
+
 from maxvit.data.builtin import load_digits
 from maxvit.data.dataset import LabelledImages, Splits
 from maxvit.storage import BEST

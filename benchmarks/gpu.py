@@ -26,11 +26,11 @@ from gpu_kernels import kernel_cells
 from gpu_networks import network_cells, stage_cells
 from gpu_setting import Cell, Setting
 from gpu_timing import ceilings, measure, reason
+from note import circumstances
 
 import maxvit
 from maxvit import storage
 from maxvit.benchmark.machine import describe_machine
-from maxvit.benchmark.note import circumstances
 
 ROOT = Path(__file__).resolve().parent.parent
 CHECKS = ROOT / "tests" / "kernels" / "gpu"

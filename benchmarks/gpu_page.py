@@ -11,10 +11,10 @@ from typing import Any
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from note import table
 
 from maxvit import storage
-from maxvit.benchmark.note import table
-from maxvit.benchmark.statistics import Spread, paired_ratio, spread
+from maxvit.benchmark.record import Spread, paired_ratio, spread
 
 Record = dict[str, Any]
 Cell = dict[str, Any]

@@ -21,10 +21,10 @@ from typing import Any
 import torch
 from gpu_kernels import KERNELS, Shape
 from launches import TARGETS, Launch, Resources, recorded
+from note import table, write_note
 from torch import Tensor
 
 from maxvit import storage
-from maxvit.benchmark.note import table, write_note
 from maxvit.config import VARIANTS
 
 BYTES_PER_S, FLOPS_PER_S = 3.0e12, 790e12  # assumed: an H100's, as measured on such a card

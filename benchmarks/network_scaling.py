@@ -11,11 +11,11 @@ import time
 from pathlib import Path
 
 import torch
+from note import table, write_note
 from torch import Tensor
 
 from maxvit import MaxViT, create_model, optimize
-from maxvit.benchmark.note import table, write_note
-from maxvit.benchmark.statistics import paired_ratio, spread
+from maxvit.benchmark.record import paired_ratio, spread
 
 
 @torch.inference_mode()

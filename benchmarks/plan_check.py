@@ -22,12 +22,12 @@ from typing import Any
 
 import torch
 from attention_scaling import peak_bytes as peak_of_tensors
+from note import circumstances
 from torch.nn.functional import cross_entropy
 from torch.utils.flop_counter import FlopCounterMode
 
 from maxvit import create_model
-from maxvit.benchmark.memory import forget_peak, peak_bytes, resident_bytes
-from maxvit.benchmark.note import circumstances
+from maxvit.benchmark.machine import forget_peak, peak_bytes, resident_bytes
 from maxvit.errors import MaxViTError
 from maxvit.plan.cost import PASSES
 from maxvit.plan.devices import machine_memory_bytes, this_cpu

@@ -20,9 +20,9 @@ from collections import Counter
 from pathlib import Path
 
 import torch
+from note import table, write_note
 
 from maxvit import create_model, optimize
-from maxvit.benchmark.note import table, write_note
 
 # the first that is found in "library symbol" says what a sample is
 STEPS = {

@@ -23,10 +23,10 @@ from statistics import median, quantiles
 from typing import Any
 
 import torch
+from note import table, write_note
 from serving_processes import HERE, MAX_BATCH, QUEUE, Cores, Loop, Server, busy_seconds, make_files, serving
 
-from maxvit.benchmark.note import table, write_note
-from maxvit.benchmark.statistics import paired_ratio
+from maxvit.benchmark.record import paired_ratio
 from maxvit.storage import write_text
 
 

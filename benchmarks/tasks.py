@@ -23,10 +23,10 @@ from typing import Any
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from note import table, write_note
 from PIL import Image
 
 from maxvit import tasks
-from maxvit.benchmark.note import table, write_note
 from maxvit.data.dataset import LabelledImages
 from maxvit.data.images import decode, read_size
 from maxvit.inference.evaluate import EvaluationResult, evaluate

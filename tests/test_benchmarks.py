@@ -24,6 +24,14 @@ def script(name):
     return module
 
 
+@pytest.fixture(autouse=True, scope="module")
+def path():
+    """Scripts import their neighbours, and workers find their functions by name."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(BENCHMARKS))
+        yield
+
+
 @pytest.fixture(scope="module")
 def scaling():
     return script("attention_scaling")
@@ -56,8 +64,7 @@ def test_the_parts_of_a_detector_are_those_computed_by_hand():
 
 
 @pytest.mark.parametrize("groups", [1, 10])
-def test_a_convolution_s_backward_counts_each_gradient_as_forward_does(groups, monkeypatch):
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
+def test_a_convolution_s_backward_counts_each_gradient_as_forward_does(groups):
     formula = {torch.ops.aten.convolution_backward: import_module("plan_check").convolution_backward}
     convolution = torch.nn.Conv2d(10, 20, 3, groups=groups)
     with FlopCounterMode(display=False, custom_mapping=formula) as counter:
@@ -78,8 +85,7 @@ def test_exports_are_measured_each_in_its_own_process(tmp_path):
 
 
 @pytest.mark.full
-def test_a_plan_is_near_what_is_measured(monkeypatch, tmp_path):
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
+def test_a_plan_is_near_what_is_measured(tmp_path):
     import_module("plan_check").main(["--out", str(tmp_path / "check"), "--models", "maxvit_micro"])
     rows = [row.split("|")[1:-1] for row in (tmp_path / "check.md").read_text().splitlines() if row.startswith("| ")]
     for row in rows[1:]:
@@ -89,8 +95,7 @@ def test_a_plan_is_near_what_is_measured(monkeypatch, tmp_path):
 
 @pytest.mark.full
 @pytest.mark.filterwarnings("ignore")  # of PyTorch's exporter, and of what it imports
-def test_every_ablation_answers_as_the_whole_does_and_is_timed(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(str(BENCHMARKS))  # workers find their functions by name
+def test_every_ablation_answers_as_the_whole_does_and_is_timed(tmp_path):
     sizes = ["--model", "maxvit_micro", "--side", "64", "--batch", "2", "--rounds", "2"]
     import_module("ablations").main(["--out", str(tmp_path / "ablations"), *sizes])
     rows = [row for row in (tmp_path / "ablations.md").read_text().splitlines() if row.startswith("| ")]
@@ -311,8 +316,7 @@ def test_a_map_of_the_square_alone_has_all_its_relevance_inside(explanations, mo
 
 
 @pytest.mark.full
-def test_serving_is_compared_with_a_loop_overloaded_and_soaked(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
+def test_serving_is_compared_with_a_loop_overloaded_and_soaked(tmp_path):
     sizes = ["--model", "maxvit_micro", "--threads", "1", "--rounds", "2", "--images", "8", "--minutes", "0.02"]
     import_module("serving").main(["--out", str(tmp_path / "serving"), *sizes, "--overload", "1"])
     record = json.loads((tmp_path / "serving.json").read_text())

@@ -4,9 +4,9 @@ import mmap
 
 import pytest
 
-from maxvit.benchmark import memory
+from maxvit.benchmark import machine
 
-pytestmark = pytest.mark.skipif(memory.peak_bytes() is None, reason="/proc/self/status says no VmHWM here")
+pytestmark = pytest.mark.skipif(machine.peak_bytes() is None, reason="/proc/self/status says no VmHWM here")
 SIZE = 300_000_000
 
 
@@ -18,14 +18,14 @@ def hold() -> None:
 
 
 def test_the_peak_counts_what_was_held_and_is_free_again():
-    if not memory.forget_peak():  # a test before this one may have held more
+    if not machine.forget_peak():  # a test before this one may have held more
         pytest.skip("this system does not let a process forget its peak")
     hold()
-    assert memory.peak_bytes() > memory.resident_bytes() + SIZE // 2
+    assert machine.peak_bytes() > machine.resident_bytes() + SIZE // 2
 
 
 def test_a_peak_can_be_forgotten():
     hold()
-    if not memory.forget_peak():
+    if not machine.forget_peak():
         pytest.skip("this system does not let a process forget its peak")
-    assert memory.peak_bytes() < memory.resident_bytes() + SIZE // 2
+    assert machine.peak_bytes() < machine.resident_bytes() + SIZE // 2

@@ -2,7 +2,7 @@
 
 import pytest
 
-from maxvit.benchmark.statistics import Spread, paired_ratio, spread
+from maxvit.benchmark.record import Spread, paired_ratio, spread
 
 
 def test_spread_is_the_median_and_what_three_fifths_lie_between():

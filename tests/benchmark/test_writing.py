@@ -5,12 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from maxvit.benchmark import chart as charts
 from maxvit.benchmark.compare import Agreement
-from maxvit.benchmark.files import check_prefix, write_record
+from maxvit.benchmark.files import chart, check_prefix, write_record
 from maxvit.benchmark.page import page
-from maxvit.benchmark.record import Case, Entry, NotMeasured, Pair, Record
-from maxvit.benchmark.statistics import Spread
+from maxvit.benchmark.record import Case, Entry, NotMeasured, Pair, Record, Spread
 from maxvit.benchmark.worker import Operator
 from maxvit.errors import MaxViTError
 
@@ -93,7 +91,7 @@ def test_a_file_that_cannot_be_written_leaves_the_old_one(record, tmp_path, monk
 
 
 def test_the_chart_has_a_bar_for_every_contender_the_fastest_on_top(record):
-    (panel,) = charts.chart(record).axes
+    (panel,) = chart(record).axes
     assert [label.get_text() for label in panel.get_yticklabels()] == [
         "the b",
         "the a",

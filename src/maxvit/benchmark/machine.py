@@ -1,8 +1,12 @@
-"""Where and of what the numbers are: hardware, versions, commit; and the machine's matrix-product peak."""
+"""Where and of what the numbers are: hardware, versions, commit; its matrix-product peak, and the memory held."""
 
+import ctypes
+import gc
 import os
 import platform
+import re
 import subprocess
+import sys
 import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -18,6 +22,7 @@ X86 = ("avx2", "fma", "avx512f", "avx512_bf16", "avx512_vnni", "avx_vnni", "amx_
 ARM = ("asimd", "asimddp", "bf16", "i8mm", "sve", "sme")
 ALLOCATOR = ("MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_", "LD_PRELOAD")
 PEAK_SIDE = 2048
+_STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 def describe_machine(device: str, threads: int) -> dict[str, str]:
@@ -115,3 +120,34 @@ def matrix_product_flops(device: str, precision: str, tries: int = 5) -> float:
             torch.cuda.synchronize()
         best = min(best, time.perf_counter() - start)
     return 2 * side**3 / best
+
+
+def resident_bytes() -> int | None:
+    """What of this process is in memory now; None where the system does not say (it is asked as Linux answers)."""
+    return _status("VmRSS")
+
+
+def peak_bytes() -> int | None:
+    """The most that was in memory at once since `forget_peak`, or since the start where that returned False."""
+    return _status("VmHWM")
+
+
+def forget_peak() -> bool:
+    """Give what is free back to the system and count the peak from now on; False where that is not possible."""
+    gc.collect()
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of glibc
+        if trim is not None:
+            trim(0)
+    try:
+        _CLEAR.write_text("5")
+    except OSError:
+        return False
+    return True
+
+
+def _status(key: str) -> int | None:
+    if not _STATUS.exists():
+        return None
+    found = re.search(rf"^{key}:\s+(\d+) kB", _STATUS.read_text(), re.MULTILINE)
+    return int(found[1]) * 1024 if found else None

@@ -1,6 +1,7 @@
 """Our contenders: the plain network, and what `optimize`, `accelerate` and the exports make of it."""
 
 import dataclasses
+from functools import partial
 
 import numpy as np
 import torch
@@ -78,6 +79,7 @@ def _checkpointing(job: Job) -> MaxViT:
 
 
 _ONNX = ("torch", "onnx", "onnxscript", "onnxruntime")
+_in_onnxruntime = partial(Contender, open=_onnxruntime, imports=_ONNX, anywhere=False)
 OURS = (
     Contender(name="eager", label="maxvit", open=plain, what=("inference", "training")),
     Contender(name="optimized", label="maxvit optimized", open=_optimized),
@@ -85,23 +87,8 @@ OURS = (
         name="compiled", label="maxvit compiled", open=_compiled, imports=("torch", "torch._inductor.compile_fx")
     ),
     Contender(name="int8", label="maxvit int8", open=_int8, exact=False, anywhere=False),
-    Contender(
-        name="onnxruntime",
-        label="maxvit in ONNX Runtime",
-        open=_onnxruntime,
-        imports=_ONNX,
-        export=_export,
-        anywhere=False,
-    ),
-    Contender(
-        name="onnxruntime-int8",
-        label="maxvit int8 in ONNX Runtime",
-        open=_onnxruntime,
-        imports=_ONNX,
-        export=_export_int8,
-        exact=False,
-        anywhere=False,
-    ),
+    _in_onnxruntime(name="onnxruntime", label="maxvit in ONNX Runtime", export=_export),
+    _in_onnxruntime(name="onnxruntime-int8", label="maxvit int8 in ONNX Runtime", export=_export_int8, exact=False),
     Contender(name="checkpointing", label="maxvit checkpointing", open=_checkpointing, what=("training",)),
     Contender(name="accelerated", label="maxvit accelerated", open=_accelerated, what=("training",), anywhere=False),
 )

@@ -4,8 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from maxvit.benchmark.compare import Agreement
-from maxvit.benchmark.record import Case, Entry, Record
-from maxvit.benchmark.statistics import Spread
+from maxvit.benchmark.record import Case, Entry, Record, Spread
 from maxvit.benchmark.worker import ROUNDS_OF_A_PROCESS
 
 Row = tuple[str, ...]

@@ -16,9 +16,8 @@ from maxvit.benchmark.compare import Agreement, compare, why_refused
 from maxvit.benchmark.job import Contender, Job, Weights, What
 from maxvit.benchmark.ours import OURS
 from maxvit.benchmark.plan import Plan
-from maxvit.benchmark.record import Case, Entry, NotMeasured, Pair, Record
+from maxvit.benchmark.record import Case, Entry, NotMeasured, Pair, Record, paired_ratio, spread
 from maxvit.benchmark.runners import Answer
-from maxvit.benchmark.statistics import paired_ratio, spread
 from maxvit.benchmark.weights import write_images, write_weights
 from maxvit.benchmark.worker import ROUNDS_OF_A_PROCESS, Failure, Worker
 from maxvit.config import MaxViTConfig, Size

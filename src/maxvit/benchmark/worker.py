@@ -136,15 +136,15 @@ class _Bench:
             import_module(module)
         import torch
 
-        from maxvit.benchmark import memory, runners
+        from maxvit.benchmark import machine, runners
 
         torch.set_num_threads(job.threads)
         torch.backends.cudnn.allow_tf32 = False  # fp32 is fp32
         self.contender, self.job = contender, job
-        self.torch, self.memory, self.runners = torch, memory, runners
+        self.torch, self.machine, self.runners = torch, machine, runners
         self.runner: runners.Runner | None = None
         self.since_warm_up = False
-        self.before = memory.resident_bytes()
+        self.before = machine.resident_bytes()
         self.commands: dict[str, Callable[..., Any]] = {
             "export": self.export,
             "open": self.open,
@@ -183,7 +183,7 @@ class _Bench:
         """Run a few times, and count memory from here on."""
         for _ in range(WARM_UPS):
             self._ready().run()
-        self.since_warm_up = self.memory.forget_peak()
+        self.since_warm_up = self.machine.forget_peak()
         if self.job.device == "cuda":
             self.torch.cuda.reset_peak_memory_stats()
 
@@ -198,7 +198,7 @@ class _Bench:
         """The most memory it took, in bytes, and what that is."""
         if self.job.device == "cuda":
             return self.torch.cuda.max_memory_allocated(), "allocated on the GPU"
-        most = self.memory.peak_bytes()
+        most = self.machine.peak_bytes()
         if most is None or self.before is None:
             return None, "this system does not say"
         return most - self.before, "resident" if self.since_warm_up else "resident, from the start on"
@@ -219,9 +219,7 @@ class _Bench:
 
     def matrix_product(self) -> float:
         """The machine's best, in operations a second: of no contender."""
-        from maxvit.benchmark.machine import matrix_product_flops
-
-        return matrix_product_flops(self.job.device, self.job.precision)
+        return self.machine.matrix_product_flops(self.job.device, self.job.precision)
 
     def _ready(self) -> Any:
         assert self.runner is not None, "open comes first"

@@ -1,4 +1,4 @@
-"""The dated record that a script of `benchmarks/` leaves: what it is, what was found, and on what machine."""
+"""The dated record that a script of this folder leaves: what it is, what was found, and on what machine."""
 
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
