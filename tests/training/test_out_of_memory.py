@@ -95,7 +95,7 @@ def test_other_errors_are_not_taken_for_it(small_recipe, tmp_path, takes):
 def test_processes_agree_before_an_update_and_learn_the_same(small_recipe, tmp_path, takes, monkeypatch):
     """Here another process, which only pretends to be one, has too little memory."""
     train(small_recipe(*ALIKE, "data.device_batch_size=4"), tmp_path / "halves")
-    answers = [Flag.MEMORY, Flag.MEMORY]  # a new size; the other process's failure
+    answers = [Flag(0), Flag.MEMORY, Flag.MEMORY]  # the data is fine; a new size; the other process's failure
 
     def agree(self, flags):
         return flags | (answers.pop(0) if answers else Flag(0))

@@ -131,16 +131,6 @@ class _TrainingImages(_Images):
         targets = self.examples.collate([target for _, target in found])
         return _batch([tensor for tensor, _ in found], targets, indices, broken, step.weight)
 
-    def first_readable(self) -> Batch:
-        """Two copies of the first image that can be read; there is one, as training began."""
-        for index in range(len(self.sizes)):
-            try:
-                tensor, target = self._read(index, seed=0)
-            except MaxViTError:
-                continue
-            return _batch([tensor] * 2, self.examples.collate([target] * 2), [index] * 2, {})
-        raise MaxViTError("none of the training images can be read")
-
     def _read(self, index: int, seed: int) -> tuple[Tensor, Any]:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)

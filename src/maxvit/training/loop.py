@@ -89,7 +89,6 @@ class Loop:
         self.at, self.tally = Position(), Tally(engine.device)
         self.skipped: set[str] = set()  # a sentence for each image that could not be read
         self._broken: set[str] = set()  # those of training
-        self._last: Batch | None = None  # that could be read
         self._recent: list[tuple[int, Tensor, Tensor]] = []  # update, loss and norm, indices: not yet looked at
         self._skipped = 0  # updates in a row
         self._sizes: set[tuple[int, ...]] = set()  # of images that were tried out
@@ -131,7 +130,8 @@ class Loop:
         batches: list[Batch] = []
         scores: list[dict[str, Tensor]] = []
         for batch in self._timed(self.train):
-            batches.append(self._usable(batch))
+            self._check(batch)
+            batches.append(batch)
             self._try_out(batches)
             scores = self._compute(batches, scores)
             if len(batches) == self.accumulate:
@@ -193,13 +193,6 @@ class Loop:
             mine |= Flag.STOP
         if due:
             mine |= Flag.SAVE
-        limit = self.recipe.data.max_unreadable_fraction
-        if len(self._broken) > limit * len(self.names) / self.engine.world:
-            self._problem = (
-                self._problem or f"more than data.max_unreadable_fraction ({limit:.0%}) of the images cannot be read"
-            )
-        if self._problem:
-            mine |= Flag.BROKEN
         bad = self._find_bad() if look else ""
         if bad:
             mine |= Flag.DIVERGED
@@ -209,8 +202,6 @@ class Loop:
         if Flag.DIVERGED in flags:
             texts = [text for text in self.engine.gather(bad) if text]
             raise Diverged(min(texts, key=lambda text: "the loss is n" not in text and "the loss is inf" not in text))
-        if Flag.BROKEN in flags:
-            self._give_up()
         if Flag.STOP in flags and not self._is_last():
             self._save_and_stop()
         if Flag.SAVE in flags and not self._is_last():  # the end of the epoch saves
@@ -287,25 +278,17 @@ class Loop:
         self.at.seconds += passed
         return passed
 
-    def _usable(self, batch: Batch) -> Batch:
-        """Note broken images. A batch of nothing else is exchanged for one that counts nothing, and ends the run."""
+    def _check(self, batch: Batch) -> None:
+        """Note broken images; end the run, of all processes at once, where one has too many, or nothing else."""
         self.skipped.update(batch.skipped)
         self._broken.update(batch.skipped)
-        if len(batch.targets):
-            self._last = batch
-            return batch
-        self._problem = self._problem or "all images of a batch cannot be read"
-        if self._last is not None:
-            return self._last._replace(weight=0.0, skipped=[])
-        return self._stand_in()
-
-    def _stand_in(self) -> Batch:
-        """Two copies of the first image that can be read, so that the others need not wait for this process."""
-        try:
-            item: Batch = self.train.dataset.first_readable()  # type: ignore[attr-defined]
-        except OSError as error:
-            raise MaxViTError(self._problem) from error
-        return item._replace(weight=0.0, skipped=[])
+        limit = self.recipe.data.max_unreadable_fraction
+        if not self._problem and not len(batch.targets):
+            self._problem = "all images of a batch cannot be read"
+        elif not self._problem and len(self._broken) > limit * len(self.names) / self.engine.world:
+            self._problem = f"more than data.max_unreadable_fraction ({limit:.0%}) of the images cannot be read"
+        if Flag.BROKEN in self.engine.agree(Flag.BROKEN if self._problem else Flag(0)):
+            self._give_up()
 
     def _readable(self, batches: DataLoader[Batch]) -> Iterator[Batch]:
         """The batches; in place of one that cannot be had an empty one, and the run ends at the next agreement."""
