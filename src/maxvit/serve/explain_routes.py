@@ -1,9 +1,8 @@
 """The end point that shows what a prediction rests on: a map, and what the token under a point attends to."""
 
-import dataclasses
 import time
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel, Field
@@ -12,26 +11,11 @@ from maxvit.errors import MaxViTError
 from maxvit.explain.draw import data_uri, picture_of
 from maxvit.explain.methods import METHODS
 from maxvit.explain.target import classes_of, find_class
-from maxvit.explain.token_attention import attention_at, check_point
+from maxvit.explain.token_attention import TokenAttention, attention_at, check_point
 from maxvit.serve.limits import Refusal
 from maxvit.serve.models import Prepared, ServedModel
 from maxvit.serve.service import Service
 from maxvit.tasks.network import Network
-
-Corners = Annotated[tuple[int, int, int, int], Field(description="left, top, right, bottom, in pixels of the picture")]
-
-
-class Attention(BaseModel):
-    """Where one token looks in one attention layer; see `maxvit.explain.token_attention.TokenAttention`."""
-
-    stage: int
-    block: int
-    axis: Literal["block", "grid"]
-    height: int
-    width: int
-    values: Annotated[list[list[float]], Field(description="Each token's share; 0 outside of the group.")]
-    cells: list[Corners]
-    own: Corners
 
 
 class Explained(BaseModel):
@@ -47,7 +31,7 @@ class Explained(BaseModel):
     explained: Annotated[str | None, Field(description="The class of the map; null: a whole image has no class.")]
     method: str
     map: Annotated[list[list[float]], Field(description="Relevance of each part of the picture, row by row.")]
-    layers: Annotated[list[Attention], Field(description="For the point; empty where none was given.")]
+    layers: Annotated[list[TokenAttention], Field(description="For the point; empty where none was given.")]
     timings_ms: dict[str, float]
 
 
@@ -124,6 +108,6 @@ def _explain(
         explained=None if target is None else classes[target],
         method=method,
         map=relevance.tolist(),
-        layers=[Attention.model_validate(dataclasses.asdict(layer)) for layer in layers],
+        layers=layers,
         timings_ms={what: 1000 * (end - start) for what, start, end in moments},
     )
