@@ -1,19 +1,16 @@
-"""A client for the server, which sends by the standard library alone."""
+"""A client for the server."""
 
 import io
-import json
-import secrets
+import ssl
 import time
-import urllib.error
-import urllib.request
 from base64 import b64decode
 from collections.abc import Sequence
 from dataclasses import dataclass
-from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import httpx
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
@@ -70,6 +67,7 @@ class Client:
             raise MaxViTError(f"the address is {url!r}; give one such as http://localhost:8000")
         self.url, self.timeout_s, self.patience_s = url.rstrip("/"), timeout_s, patience_s
         self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self._trusted = ssl.create_default_context()  # the authorities of this system, where httpx has its own
 
     def predict(
         self,
@@ -90,8 +88,8 @@ class Client:
             MaxViTError: If the server refuses what it got, or no image could be read.
             ServerError: If it cannot be reached or is too busy.
         """
-        asked = ([] if top_k is None else [f"top_k={top_k}"]) + ["picture=true"] * pictures
-        answer = self._send(images, "predict", model, "?" + "&".join(asked))
+        asked = ({} if top_k is None else {"top_k": top_k}) | ({"picture": True} if pictures else {})
+        answer = self._send(images, "predict", model, asked)
         return [
             ServedPrediction(r["image"], r["prediction"], r["summary"], _picture(r["picture"]), r["error"])
             for r in answer["results"]
@@ -101,63 +99,64 @@ class Client:
         self, images: ImageLike | Sequence[ImageLike], model: str | None = None
     ) -> list[npt.NDArray[np.float32] | None]:
         """What a network sees of each image, (features); None where it could not be read. Raises as `predict`."""
-        answer = self._send(images, "embed", model, "")
+        answer = self._send(images, "embed", model, {})
         return [None if r["error"] else np.array(r["embedding"], np.float32) for r in answer["results"]]
 
     def models(self) -> list[dict[str, Any]]:
         """What is served there: name, task, variant, classes, image_size, engine. Raises as `predict`."""
-        found: list[dict[str, Any]] = self._ask("/v1/models", None, {})["models"]
+        found: list[dict[str, Any]] = self._ask("GET", "/v1/models")["models"]
         return found
 
     def ready(self) -> bool:
         """Whether it wants requests; not, too, if nobody is there."""
         try:
-            self._once("/ready", None, {})
+            self._once("GET", "/ready")
         except ServerError:
             return False
         return True
 
-    def _send(self, images: ImageLike | Sequence[ImageLike], what: str, model: str | None, query: str) -> Any:
+    def _send(
+        self, images: ImageLike | Sequence[ImageLike], what: str, model: str | None, asked: dict[str, Any]
+    ) -> Any:
         several = images if isinstance(images, list | tuple) else [images]
         if not several:
             raise MaxViTError("there are no images: give one or more")
-        body, kind = _form([_file(image, i) for i, image in enumerate(several)])
+        files = [("image", (*_file(image, i), "application/octet-stream")) for i, image in enumerate(several)]
         where = f"/v1/models/{quote(model, safe='')}/{what}" if model else f"/{what}"
-        return self._ask(where + query, body, {"Content-Type": kind})
+        return self._ask("POST", where, files=files, params=asked)
 
-    def _ask(self, path: str, body: bytes | None, headers: dict[str, str]) -> Any:
+    def _ask(self, method: str, path: str, **content: Any) -> Any:
         end = time.monotonic() + self.patience_s
         while True:
             try:
-                return self._once(path, body, headers)
+                return self._once(method, path, **content)
             except ServerError as error:
                 wait = error.retry_after_s
                 if error.status != 503 or wait is None or time.monotonic() + wait > end:
                     raise
             time.sleep(wait)
 
-    def _once(self, path: str, body: bytes | None, headers: dict[str, str]) -> Any:
-        request = urllib.request.Request(self.url + path, body, headers | self._headers)
+    def _once(self, method: str, path: str, **content: Any) -> Any:
+        settings = {"timeout": self.timeout_s, "verify": self._trusted, "follow_redirects": True}
         try:
-            with urllib.request.urlopen(request, timeout=self.timeout_s) as answer:
-                return json.load(answer)
-        except urllib.error.HTTPError as error:
-            with error:
-                sentence = _sentence(error)
-            if 400 <= error.code < 500 and error.code not in (408, 429):
-                raise MaxViTError(f"{self.url} refuses: {sentence}") from error
-            after = error.headers.get("Retry-After", "")
-            raise ServerError(sentence, error.code, float(after) if after.isdecimal() else None) from error
-        except (OSError, HTTPException, ValueError) as error:
-            raise ServerError(f"{self.url} does not answer: {error}") from error
+            answer = httpx.request(method, self.url + path, headers=self._headers, **settings, **content)
+            if answer.is_success:
+                return answer.json()
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+            raise ServerError(f"{self.url} does not answer: {str(error) or type(error).__name__}") from error
+        sentence, status = _sentence(answer), answer.status_code
+        if 400 <= status < 500 and status not in (408, 429):
+            raise MaxViTError(f"{self.url} refuses: {sentence}")
+        after = answer.headers.get("Retry-After", "")
+        raise ServerError(sentence, status, float(after) if after.isdecimal() else None)
 
 
-def _sentence(error: urllib.error.HTTPError) -> str:
+def _sentence(answer: httpx.Response) -> str:
     """What the server says, or HTTP's own words where what answers is not ours."""
     try:
-        return str(json.load(error)["error"])
-    except (ValueError, KeyError, TypeError, OSError, HTTPException):
-        return f"{error.code} {error.reason}"
+        return str(answer.json()["error"])
+    except (ValueError, KeyError, TypeError):
+        return f"{answer.status_code} {answer.reason_phrase}"
 
 
 def _picture(uri: str | None) -> Image.Image | None:
@@ -183,14 +182,3 @@ def _picture_of(image: Image.Image | npt.NDArray[Any]) -> Image.Image:
     if isinstance(image, Image.Image):
         return image if is_deep(image) else decode(image)
     return Image.fromarray(image) if image.ndim == 2 and image.dtype in (np.uint16, np.float32) else decode(image)
-
-
-def _form(files: Sequence[tuple[str, bytes]]) -> tuple[bytes, str]:
-    """A body of multipart/form-data, and its content type."""
-    boundary = secrets.token_hex(16)
-    body = bytearray()
-    for name, data in files:
-        safe = name.translate({ord('"'): "%22", 10: "%0A", 13: "%0D"})  # as browsers do
-        body += f'--{boundary}\r\nContent-Disposition: form-data; name="image"; filename="{safe}"\r\n'.encode()
-        body += b"Content-Type: application/octet-stream\r\n\r\n" + data + b"\r\n"
-    return bytes(body + f"--{boundary}--\r\n".encode()), f"multipart/form-data; boundary={boundary}"
