@@ -128,15 +128,12 @@ class TorchEngine:
 
     @property
     def name(self) -> str:
-        """See `Engine`."""
         return self._name if self._arithmetic.precision == "fp32" else f"{self._name}, {self._arithmetic.precision}"
 
     def __call__(self, images: Tensor) -> Any:
-        """See `Engine`; on the device."""
         return self._run(self.network, images)
 
     def with_embeddings(self, images: Tensor) -> tuple[Any, Tensor]:
-        """See `Engine`."""
         outputs, embeddings = self._run(lambda images: with_embeddings(self.network, images), images)
         return _float(outputs), embeddings.float().cpu()
 
@@ -299,17 +296,13 @@ def open_sizes(
     precision: str = "auto",
     settings: Mapping[str, Any] | None = None,
 ) -> dict[Size, Engine]:
-    """What predicts, for a checkpoint at several image sizes.
+    """What predicts, for a checkpoint at several image sizes; other arguments are those of `open_engine`.
 
     Args:
-        path: As for `open_engine`.
+        path: Of the checkpoint.
         sizes: (height, width) each; none: the one that the weights expect.
         scale_windows: Scale windows and grids to each size, see `MaxViT.set_image_size`; in PyTorch alone, and every
             size then has a network of its own. False: one network, with its own windows, for all sizes.
-        engine: As for `open_engine`.
-        device: As for `open_engine`.
-        precision: As for `open_engine`.
-        settings: As for `open_engine`.
 
     Raises:
         MaxViTError: As `open_engine`; or if a size is given twice, or windows are to be scaled that cannot be.

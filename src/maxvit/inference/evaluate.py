@@ -161,15 +161,10 @@ def evaluate_sizes(
     *,
     tta: str = "none",
 ) -> dict[str, EvaluationResult]:
-    """`evaluate` at several sizes, and the prediction of all together.
+    """`evaluate`, with its other arguments, at several sizes, and the prediction of all together.
 
     Args:
         engines: What predicts at each size, (height, width); often the same. See `open_sizes`.
-        images: As for `evaluate`.
-        batch_size: As for `evaluate`.
-        workers: As for `evaluate`.
-        show_progress: As for `evaluate`.
-        tta: As for `evaluate`.
 
     Returns:
         "224 x 224" and so on, in the order given; then, for more than one size, "together": with the mean of their

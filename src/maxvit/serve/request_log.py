@@ -23,7 +23,6 @@ class JsonLines(logging.Formatter):
     """A record as one line; what is in its `fields` is put beside."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """See `logging.Formatter`."""
         at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03}Z"
         line = {"time": at, "level": record.levelname.lower(), "message": record.getMessage()}
         line |= getattr(record, "fields", {})
@@ -52,7 +51,6 @@ class Watch:
         self.app, self.metrics = app, metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """See ASGI."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return

@@ -52,7 +52,6 @@ class Changed:
         self.preprocessing, self._forward = network.preprocessing, forward
 
     def __call__(self, images: Tensor) -> Any:
-        """See `Forward`."""
         return self._forward(images)
 
 

@@ -80,12 +80,7 @@ def resume(run: Path, show_progress: bool = False, command: str = "", device: st
     """Continue a run that stopped, from its last state; the result is that of a run never stopped.
 
     That is so bit by bit on as many devices with as many threads; otherwise it goes on at the same image, and says so.
-
-    Args:
-        run: Its folder.
-        show_progress: As for `train`.
-        command: As for `train`.
-        device: As for `train`.
+    Arguments are those of `train`; the folder `run` is there.
 
     Raises:
         MaxViTError: If the folder holds no run, one that is finished or damaged, or one of other classes.
