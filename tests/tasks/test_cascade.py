@@ -7,8 +7,7 @@ import torch
 from torch import nn
 from torchvision.models.detection.roi_heads import RoIHeads
 
-from maxvit.tasks.detection.box_head import BOX_SIDE
-from maxvit.tasks.detection.cascade import POSITIVE, BoxStage, Cascade, Step, make_steps
+from maxvit.tasks.detection.cascade import BOX_SIDE, POSITIVE, BoxStage, Cascade, Step, make_steps
 from maxvit.tasks.detection.network import _masks, _pool
 from maxvit.tasks.detection.settings import DetectionSettings
 

@@ -10,8 +10,7 @@ from coco_samples import IMAGES, describe, write_coco, write_images
 from maxvit.data.finding import MISSING, PassedOver
 from maxvit.data.images import decode as decode_image
 from maxvit.errors import MaxViTError
-from maxvit.tasks.detection.coco import read_coco
-from maxvit.tasks.detection.data import load_eval, load_splits
+from maxvit.tasks.detection.coco import load_eval, load_splits, read_coco
 
 
 def read(folder, data=None, with_masks=True, **options):

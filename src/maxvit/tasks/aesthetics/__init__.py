@@ -17,11 +17,10 @@ from maxvit.errors import MaxViTError
 from maxvit.model import MaxViT
 from maxvit.tasks.aesthetics.augment import random_piece
 from maxvit.tasks.aesthetics.data import load_held_out_scores, load_scores, recognizes_scores
-from maxvit.tasks.aesthetics.draw import draw_scores
 from maxvit.tasks.aesthetics.loss import earth_movers_distance
 from maxvit.tasks.aesthetics.metric import AestheticsMetric
 from maxvit.tasks.aesthetics.network import AestheticsHead, Shares
-from maxvit.tasks.aesthetics.predictions import plain, short
+from maxvit.tasks.aesthetics.predictions import draw_scores, plain, short
 from maxvit.tasks.aesthetics.settings import AestheticsSettings
 from maxvit.tasks.task import Cell, Changed, ExportSpec, Forward, Task
 

@@ -15,8 +15,7 @@ from maxvit.errors import MaxViTError
 from maxvit.model import MaxViT
 from maxvit.tasks.detection import predictions as said
 from maxvit.tasks.detection.augment import jitter
-from maxvit.tasks.detection.coco import find_annotations
-from maxvit.tasks.detection.data import load_eval, load_splits
+from maxvit.tasks.detection.coco import find_annotations, load_eval, load_splits
 from maxvit.tasks.detection.draw import draw_objects
 from maxvit.tasks.detection.metric import AveragePrecision
 from maxvit.tasks.detection.objects import Objects
@@ -51,32 +50,26 @@ class Detection(Task):
         return bool(find_annotations(path))
 
     def load(self, path: str, val_fraction: float, seed: int) -> Splits:
-        """See `Task.load`."""
         return load_splits(Path(path), val_fraction, seed, self.with_masks)
 
     def load_eval(self, path: str, class_names: Sequence[str] | None) -> LabelledImages:
-        """See `Task.load_eval`."""
         return load_eval(Path(path), class_names, self.with_masks)
 
     def augment(self, spec: Preprocessing, source: ImageLike, label: Objects) -> tuple[Tensor, Target]:
-        """See `Task.augment`."""
         image = decode(source, spec)
         label.check_size((image.height, image.width))
         return jitter(spec, image, label.to_learn(), self.settings.scale, self.settings.flip)
 
     def target(self, label: Objects, size: Size) -> Target:
-        """See `Task.target`."""
         label.check_size(size)
         return label.to_compare()
 
     def make_head(self, backbone: MaxViT, num_classes: int) -> nn.Module:
-        """See `Task.make_head`."""
         from maxvit.tasks.detection.network import make_head
 
         return make_head(self.settings, backbone, num_classes)
 
     def losses(self, network: nn.Module, images: Tensor, targets: Any) -> dict[str, Tensor]:
-        """See `Task.losses`."""
         from maxvit.tasks.detection.network import total
 
         if images.dtype == torch.float64:
@@ -91,12 +84,10 @@ class Detection(Task):
         rehearse(cast(TaskNetwork, network), self.settings, images)
 
     def predict(self, network: Forward, images: Tensor, sizes: Sequence[Size]) -> list[Predicted]:
-        """See `Task.predictions`."""
         prepared = images.shape[2], images.shape[3]
         return [said.to_prediction(found, prepared, size) for found, size in zip(network(images), sizes, strict=True)]
 
     def metric(self, class_names: Sequence[str]) -> AveragePrecision:
-        """See `Task.metric`."""
         return AveragePrecision(class_names, self.with_masks)
 
     def draw_prediction(self, image: Image.Image, prediction: Predicted, class_names: Sequence[str]) -> Image.Image:
@@ -106,17 +97,14 @@ class Detection(Task):
         return draw_objects(image, prediction, [f"{class_names[label - 1]} {score:.2f}" for label, score in columns])
 
     def draw_target(self, image: Image.Image, target: Target, class_names: Sequence[str]) -> Image.Image:
-        """See `Task.draw_target`."""
         columns = zip(target["labels"].tolist(), target["crowd"].tolist(), strict=True)
         names = [class_names[label - 1] + " (crowd)" * crowd for label, crowd in columns]
         return draw_objects(image, target, names)
 
     def summary(self, prediction: Predicted, class_names: Sequence[str]) -> str:
-        """See `Task.summary`."""
         return said.sentence(prediction, class_names)
 
     def to_json(self, prediction: Predicted, class_names: Sequence[str]) -> dict[str, Any]:
-        """See `Task.to_json`."""
         return said.as_dict(prediction, class_names)
 
     def check_out(self, out: Path) -> None:

@@ -10,13 +10,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, smooth_l1_loss
 from torchvision.models.detection._utils import BalancedPositiveNegativeSampler, BoxCoder, Matcher
+from torchvision.models.detection.faster_rcnn import FastRCNNConvFCHead, TwoMLPHead
 from torchvision.models.detection.roi_heads import maskrcnn_inference, maskrcnn_loss
 from torchvision.ops import box_iou, clip_boxes_to_image, remove_small_boxes
 
-from maxvit.tasks.detection.box_head import make_box_head
 from maxvit.tasks.detection.nms import SMALLEST_SIDE, best
+from maxvit.tasks.detection.pyramid import group_norm
 from maxvit.tasks.detection.settings import DetectionSettings
 
+BOX_SIDE = 7  # cells of a pooled box
 POSITIVE = 0.25  # the share of objects among the sampled boxes that is aimed at
 
 
@@ -41,6 +43,15 @@ def make_steps(overlaps: Sequence[float]) -> list[Step]:
         Step(overlap, (10.0 * (i + 1), 10.0 * (i + 1), 5.0 * (i + 1), 5.0 * (i + 1)), 0.5**i)
         for i, overlap in enumerate(overlaps)
     ]
+
+
+def make_box_head(settings: DetectionSettings) -> nn.Module:
+    """From pooled boxes (n, C, 7, 7) to (n, head_channels): `box_head` says how."""
+    channels = settings.pyramid_channels
+    if settings.box_head == "two-layers":
+        return TwoMLPHead(channels * BOX_SIDE**2, settings.head_channels)
+    shape = (channels, BOX_SIDE, BOX_SIDE)
+    return FastRCNNConvFCHead(shape, [channels] * 4, [settings.head_channels], norm_layer=group_norm)
 
 
 class BoxStage(nn.Module):

@@ -17,8 +17,7 @@ from torchvision.ops.poolers import initLevelMapper
 
 from maxvit.model import MaxViT
 from maxvit.tasks.detection.anchors import Anchors
-from maxvit.tasks.detection.box_head import BOX_SIDE, make_box_head
-from maxvit.tasks.detection.cascade import POSITIVE, Cascade
+from maxvit.tasks.detection.cascade import BOX_SIDE, POSITIVE, Cascade, make_box_head
 from maxvit.tasks.detection.pyramid import Pyramid
 from maxvit.tasks.detection.retinanet import RetinaNet
 from maxvit.tasks.detection.settings import DetectionSettings
