@@ -92,7 +92,7 @@ class Run:
         self.data = load_data(self.recipe)
         assert self.data.test is not None
         self.test = self.data.test
-        network = tasks.load_network(folder / "best.safetensors")
+        network = tasks.load(folder / "best.safetensors")
         assert isinstance(network, TaskNetwork)
         self.network, self.name = network, folder.name
         self.trained: EvaluationResult = evaluate(network, self.test, keep=SHOWN)

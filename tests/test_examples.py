@@ -114,14 +114,15 @@ def classified(tmp_path):
     for i, colour in enumerate(((200, 30, 30), (30, 200, 90))):
         Image.new("RGB", (32, 37), colour).save(folder / f"{i}.png")
     (folder / "2.png").write_text("no image")
-    return path, folder, maxvit.Predictor(path, top_k=2)([folder / "0.png", folder / "1.png"])
+    return path, folder, maxvit.Predictor(path, settings={"top_k": 2})([folder / "0.png", folder / "1.png"])
 
 
 def assert_same(rows, answers):
     for row, answer in zip(rows, answers, strict=True):
-        assert [row["class_1"], row["class_2"]] == [name for name, _ in answer.classes]
+        classes = answer.to_json()["classes"]
+        assert [row["class_1"], row["class_2"]] == [one["class"] for one in classes]
         given = [row["probability_1"], row["probability_2"]]
-        np.testing.assert_allclose(given, [p for _, p in answer.classes], rtol=1e-5)
+        np.testing.assert_allclose(given, [one["probability"] for one in classes], rtol=1e-5)
 
 
 def test_what_ray_calls_answers_as_the_predictor_and_says_what_is_no_image(classified):

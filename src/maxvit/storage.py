@@ -50,6 +50,7 @@ def write_atomically(path: Path, write: Callable[[Path], object], rest: Path | N
         write(folder / path.name)
         made = [folder / final.name for final in (rest, path) if final is not None]
         for file in made:
+            os.chmod(file, 0o666 & ~_umask())  # some libraries make private files; these are for sharing
             _sync(file)
         if rest is not None:
             path.unlink(missing_ok=True)
@@ -100,6 +101,12 @@ def remove_leftovers(folder: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def write_text(path: Path, text: str) -> None:

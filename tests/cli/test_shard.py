@@ -99,7 +99,7 @@ def test_shards_inside_the_folder_would_be_a_class_and_are_refused(run, tmp_path
     folder = write_images(tmp_path / "folder")
     code, _, err = run("shard", folder, folder / "shards")
     assert (code, err.count("\n")) == (2, 1)
-    assert "where each folder is a class: choose one outside" in err
+    assert "where each folder is a class: choose a folder outside" in err
     assert not (folder / "shards").exists()
 
 

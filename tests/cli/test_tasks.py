@@ -196,7 +196,7 @@ def test_a_run_that_was_stopped_goes_on_to_be_the_run_that_was_not(done, tmp_pat
     monkeypatch.undo()
     code, _, err = call("train", "--resume", part)
     assert code == 0, err
-    weights = [tasks.load_network(run / "last.safetensors").state_dict() for run in (whole, part)]
+    weights = [tasks.load(run / "last.safetensors").state_dict() for run in (whole, part)]
     assert all((weights[0][name] == weights[1][name]).all() for name in weights[0])
 
 

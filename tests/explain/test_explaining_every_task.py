@@ -18,7 +18,7 @@ from maxvit.explain.receptive_field import receptive_field
 from maxvit.explain.rollout import rollout
 from maxvit.explain.token_attention import attention_at
 from maxvit.inference.predictor import Predictor
-from maxvit.tasks import load_network
+from maxvit.tasks import load
 from maxvit.tasks.network import backbone_of, last_stride
 
 WITH_A_CLASS = sorted(set(METHODS) - {"attention", "rollout"})
@@ -101,7 +101,7 @@ def test_the_command_takes_a_checkpoint_of_any_task(name, photo, tmp_path, capsy
     words = ["explain", str(tmp_path / "a.safetensors"), str(photo), "--out", str(tmp_path / "out"), "--task", name]
     assert main([*words, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    (wanted,) = Predictor(load_network(tmp_path / "a.safetensors"))(photo)
+    (wanted,) = Predictor(load(tmp_path / "a.safetensors"))(photo)
     assert (found["task"], found["summary"], found["explained"]) == (wanted.task.name, wanted.summary, None)
     assert found["prediction"] == wanted.to_json()
     assert main([*words, "--method", "attention"]) == 0

@@ -314,12 +314,15 @@ def test_shares_of_another_number_of_classes_are_refused(shape):
 
 
 def parts(count=7, world=3, **options):
-    return [evaluate(different(), images(count, **options), part=(rank, world)) for rank in range(world)]
+    model = different()
+    return [evaluate(model, images(count, **options), part=(rank, world)) for rank in range(world)]
 
 
 def test_parts_survive_the_way_from_process_to_process():
-    found = [pickle.loads(pickle.dumps(part)) for part in parts()]
-    assert merge(found).metrics == evaluate(different(), images(7)).metrics
+    model = different()
+    found = [evaluate(model, images(7), part=(rank, 3)) for rank in range(3)]
+    whole = evaluate(model, images(7)).metrics
+    assert merge([pickle.loads(pickle.dumps(part)) for part in found]).metrics == pytest.approx(whole, rel=1e-5)
 
 
 def test_an_image_in_two_parts_is_refused():

@@ -10,7 +10,7 @@ from PIL import Image
 from maxvit import create_model
 from maxvit.config import Preprocessing
 from maxvit.errors import MaxViTError
-from maxvit.tasks import load_network, make_task
+from maxvit.tasks import load, make_task
 from maxvit.tasks.aesthetics import AestheticsMetric
 from maxvit.tasks.aesthetics.loss import earth_movers_distance
 from maxvit.training.recipe import load_recipe
@@ -126,7 +126,7 @@ def test_dropout_is_for_training_and_as_strong_as_set():
 def test_a_checkpoint_gives_the_same_answers_and_keeps_its_settings(tmp_path):
     task, network = micro(dropout=0.3, exponent=1.0, flip=False)
     network.eval().save(tmp_path / "a.safetensors")
-    again = load_network(tmp_path / "a.safetensors")
+    again = load(tmp_path / "a.safetensors")
     images = torch.randn(2, 3, 64, 64)
     assert torch.equal(network(images), again(images))
     assert again.settings == task.settings

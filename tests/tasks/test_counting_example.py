@@ -13,7 +13,7 @@ from PIL import Image
 from maxvit import create_model
 from maxvit.config import Preprocessing
 from maxvit.errors import MaxViTError
-from maxvit.tasks import load_network, make_task
+from maxvit.tasks import load, make_task
 
 NAME = "examples.counting_task"
 ROOT = Path(__file__).parent.parent.parent
@@ -61,7 +61,7 @@ def test_a_task_of_a_user_learns_is_saved_and_comes_back(counting, squares, tmp_
         losses.append(loss.item())
     assert sum(losses[-3:]) < 0.6 * sum(losses[:3])
     network.eval().save(tmp_path / "a.safetensors")
-    again = load_network(tmp_path / "a.safetensors")
+    again = load(tmp_path / "a.safetensors")
     held_out = task.load_eval(squares, again.class_names)
     assert list(held_out.names) == ["10.png", "11.png"]
     images = torch.stack([task.prepare(spec, source) for source in held_out.sources])

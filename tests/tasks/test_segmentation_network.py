@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from maxvit import MaxViTError, create_model
-from maxvit.tasks import load_network, make_task
+from maxvit.tasks import load, make_task
 from maxvit.tasks.segmentation.network import SegmentationHead
 from maxvit.tasks.segmentation.settings import SegmentationSettings
 
@@ -132,7 +132,7 @@ def test_upernet_says_that_it_cannot_learn_from_one_image():
 def test_a_checkpoint_holds_the_whole_network(decoder, finest, tmp_path):
     _, network = a_network(decoder, finest_stride=finest, dropout=0.3)
     network.save(tmp_path / "a.safetensors")
-    again = load_network(tmp_path / "a.safetensors")
+    again = load(tmp_path / "a.safetensors")
     images = torch.randn(2, 3, 64, 64)
     assert (again.settings.decoder, again.settings.finest_stride) == (decoder, finest)
     assert again.head.dropout.p == 0.3

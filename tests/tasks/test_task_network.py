@@ -9,7 +9,7 @@ from maxvit import MaxViTError, Predictor, accelerate, create_model, storage
 from maxvit.config import Preprocessing
 from maxvit.export.export import export_model
 from maxvit.export.options import ExportOptions
-from maxvit.tasks import find_task, list_tasks, load_network, make_task, task_of
+from maxvit.tasks import find_task, list_tasks, load, make_task, task_of
 from maxvit.tasks.network import TaskNetwork
 from maxvit.tasks.task import TaskSettings
 
@@ -74,13 +74,13 @@ def test_a_file_brings_everything_back(tmp_path):
     network.provenance = {"epoch": 3}
     path = tmp_path / "a.safetensors"
     network.save(path)
-    again = load_network(path)
+    again = load(path)
     assert task_of(path) == "aesthetics"
     assert (again.class_names, again.provenance, again.settings) == (SCORES, {"epoch": 3}, network.settings)
     assert again.preprocessing == network.preprocessing
     images = torch.randn(2, 3, 65, 97)
     assert torch.equal(again(images), network(images))
-    assert load_network(path, {"dropout": 0.5}).settings.dropout == 0.5
+    assert load(path, {"dropout": 0.5}).settings.dropout == 0.5
 
 
 def test_a_file_that_does_not_hold_its_network_is_refused(tmp_path):
@@ -88,7 +88,7 @@ def test_a_file_that_does_not_hold_its_network_is_refused(tmp_path):
     network.class_names = SCORES[:9]
     storage.save(path, network.state_dict(), network.metadata())
     with pytest.raises(MaxViTError, match="does not hold the network that it describes"):
-        load_network(path)
+        load(path)
 
 
 def test_a_file_cannot_have_a_module_imported(tmp_path):
@@ -96,7 +96,7 @@ def test_a_file_cannot_have_a_module_imported(tmp_path):
     network.settings = TaskSettings(name="antigravity")
     storage.save(path, network.state_dict(), network.metadata())
     with pytest.raises(MaxViTError, match="module that was not imported: name it with --task antigravity"):
-        load_network(path)
+        load(path)
     with pytest.raises(MaxViTError, match="module that was not imported"):
         network.save(path)
 
@@ -145,5 +145,5 @@ def test_tasks_are_found_by_name_and_misspelt_ones_are_told():
 @pytest.mark.parametrize(("given", "found"), [({}, torch.float32), ({"dtype": torch.float16}, torch.float16)])
 def test_a_file_of_16_bits_is_a_network_of_float32_unless_another_type_is_asked_for(tmp_path, given, found):
     aesthetics().bfloat16().save(tmp_path / "a.safetensors")
-    network = load_network(tmp_path / "a.safetensors", **given)
+    network = load(tmp_path / "a.safetensors", **given)
     assert {p.dtype for p in network.parameters()} == {found}

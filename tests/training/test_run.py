@@ -158,8 +158,9 @@ def test_a_checkpoint_answers_with_the_class_names_and_needs_nothing_else(finish
     alone = tmp_path / "alone.safetensors"
     shutil.copy(finished.run / "best.safetensors", alone)
     (answer,) = Predictor(alone)([images / "red" / "0.png"])
-    assert sorted(name for name, _ in answer.classes) == list(CLASSES)
-    assert sum(p for _, p in answer.classes) == pytest.approx(1.0)
+    classes = answer.to_json()["classes"]
+    assert sorted(one["class"] for one in classes) == list(CLASSES)
+    assert sum(one["probability"] for one in classes) == pytest.approx(1.0)
 
 
 def test_a_folder_that_holds_something_is_refused_and_left_as_it_is(small_recipe, tmp_path):

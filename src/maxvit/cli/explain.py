@@ -44,10 +44,10 @@ def explain(
     from maxvit.explain.target import find_class
     from maxvit.inference.device import choose_device
     from maxvit.inference.engines import tell_assumed
-    from maxvit.tasks import load_network, task_for
+    from maxvit.tasks import load, task_for
 
     place, values = _parse(point) if point is not None else None, read_settings(task, settings)
-    network = load_network(checkpoint, values).to(choose_device(device))
+    network = load(checkpoint, values).to(choose_device(device))
     check_task(task_for(network), task, checkpoint)
     tell_assumed(checkpoint, network.provenance)
     target = find_class(network, wanted) if wanted is not None else None

@@ -62,7 +62,7 @@ def export(
     from maxvit.export.export import ENDINGS, Format, export_model
     from maxvit.export.options import ExportOptions, Precision
     from maxvit.storage import weights_of
-    from maxvit.tasks import load_network, make_task, task_for
+    from maxvit.tasks import load, make_task, task_for
     from maxvit.tasks.network import backbone_of
 
     check_known("format", [to], ENDINGS)
@@ -83,7 +83,7 @@ def export(
         if target.exists() and not force:
             raise MaxViTError(f"{target} exists already: choose another name with --out, or replace it with --force")
     values = read_settings(task, settings)
-    network = load_network(checkpoint, values)
+    network = load(checkpoint, values)
     found = task_for(network)
     check_task(found, task, checkpoint)
     if make_task({**found.settings.model_dump(), **values}, imports=False).settings != found.settings:

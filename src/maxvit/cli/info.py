@@ -40,13 +40,13 @@ def _open(model: str, image_size: int | None) -> "Network":
     import torch
 
     from maxvit.create import create_model
-    from maxvit.tasks import load_network
+    from maxvit.tasks import load
     from maxvit.tasks.network import backbone_of
 
     if model in VARIANTS or not (Path(model).exists() or "/" in model or model.endswith(".safetensors")):
         with torch.device("meta"):
             return create_model(model, image_size=image_size)  # names the variants if it is none of them
-    network = load_network(model)
+    network = load(model)
     if image_size is not None:
         backbone_of(network).set_image_size(image_size)
     return network

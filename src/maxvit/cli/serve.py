@@ -81,7 +81,7 @@ def _open(
     """What predicts, and for a page the networks as they are."""
     from maxvit.inference.device import choose_device
     from maxvit.inference.predictor import Predictor
-    from maxvit.tasks import load_network
+    from maxvit.tasks import load
 
     for module in modules:
         read_settings(module, None)
@@ -91,7 +91,7 @@ def _open(
     for module in modules:
         if module not in found:
             raise MaxViTError(f"--task {module} was given, and the checkpoints are for {', '.join(sorted(found))}")
-    return models, {name: load_network(path).to(place) for name, path in paths.items() if page}
+    return models, {name: load(path).to(place) for name, path in paths.items() if page}
 
 
 def _named(checkpoints: list[str]) -> dict[str, Path]:

@@ -12,7 +12,7 @@ from maxvit.export.export import export_model
 from maxvit.export.options import ExportOptions, description
 from maxvit.hub.download import sha256
 from maxvit.storage import cache_folder, weight_files
-from maxvit.tasks import load_network, task_for
+from maxvit.tasks import load, task_for
 from maxvit.tasks.network import Network
 
 
@@ -23,14 +23,14 @@ def exported(checkpoint: Path, tell: Callable[[str], object], settings: Mapping[
     of date.
 
     Args:
-        checkpoint: What `load_network` reads.
+        checkpoint: What `load` reads.
         tell: Called with a sentence where the export is made, and where images are squeezed to the file's size.
         settings: Of the task, to be used in place of the checkpoint's.
 
     Raises:
         MaxViTError: If it cannot be read or exported.
     """
-    network, options = load_network(checkpoint, settings), ExportOptions()
+    network, options = load(checkpoint, settings), ExportOptions()
     file, *more = weight_files(checkpoint)
     if more or not file.is_file():
         raise MaxViTError(f"{checkpoint} is several files: maxvit convert makes one of them, for --engine onnxruntime")

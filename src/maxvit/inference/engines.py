@@ -16,7 +16,7 @@ from maxvit.inference.portions import Portions
 from maxvit.inference.precision import Arithmetic, choose_precision
 from maxvit.kernels.optimize import OptimizedMaxViT, optimize
 from maxvit.layers.modes import evaluating
-from maxvit.tasks import described_task, load_network, task_for, with_settings
+from maxvit.tasks import described_task, load, task_for, with_settings
 from maxvit.tasks.network import Network, TaskNetwork, backbone_of, with_backbone, with_embeddings
 from maxvit.tasks.task import Changed, Forward, Predicted, Task
 
@@ -262,7 +262,7 @@ def _open_path(
         from maxvit.inference.cache import exported
 
         return _open_file(exported(path, tell, settings), settings)
-    return _optimized(load_network(path, settings).to(device), precision, settings)
+    return _optimized(load(path, settings).to(device), precision, settings)
 
 
 def _open_file(path: Path, settings: Mapping[str, Any]) -> FileEngine:
@@ -319,7 +319,7 @@ def open_sizes(
         raise MaxViTError("windows are built into an exported file: scale those of a checkpoint that runs in PyTorch")
     engines: dict[Size, Engine] = {}
     for size in sizes:
-        network = load_network(path, settings)
+        network = load(path, settings)
         backbone_of(network).set_image_size(size)
         engines[size] = _optimized(network.to(device), precision, settings or {})
     tell_assumed(path, network.provenance)

@@ -48,7 +48,8 @@ def without_training(
     if data is not None and known == fingerprints(data):
         held_out = set(data.val.names)
         chosen = images.subset([i for i, name in enumerate(images.names) if name in held_out])
-        sentence = f"evaluated on the {len(chosen):,} of {len(images):,} images that training held out: they chose the best epoch"
+        number = f"{len(chosen):,} of {len(images):,}"
+        sentence = f"evaluated on the {number} images that training held out: they chose the best epoch"
         return replace(chosen, part="val"), f"{sentence}; --all evaluates on all"
     if Path(str(provenance.get("data"))).resolve() == Path(place).resolve():
         return images, (

@@ -20,7 +20,7 @@ from maxvit.inference.device import choose_device
 from maxvit.inference.engines import say
 from maxvit.inference.evaluate import EvaluationResult, Sample, evaluate
 from maxvit.report.page import Picture, Report, ShownSample, say_main_metric, write_report
-from maxvit.tasks import load_network, make_task
+from maxvit.tasks import load, make_task
 from maxvit.tasks.network import Network
 from maxvit.tasks.task import Task
 from maxvit.training.files import best_epoch, monitor, read_metrics
@@ -48,7 +48,7 @@ def report_run(run: Path, show_progress: bool = False, device: str = "auto") -> 
     if not history:
         raise MaxViTError(f"{run} has no finished epoch yet: nothing to report")
     task = make_task(recipe.task)
-    data, network = load_data(recipe), load_network(run / storage.BEST).to(choose_device(device))
+    data, network = load_data(recipe), load(run / storage.BEST).to(choose_device(device))
     if show_progress:
         say(describe(data))
     if data.test is None and (said := say_changes(run, data)):

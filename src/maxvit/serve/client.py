@@ -137,9 +137,16 @@ class Client:
             time.sleep(wait)
 
     def _once(self, method: str, path: str, **content: Any) -> Any:
-        settings = {"timeout": self.timeout_s, "verify": self._trusted, "follow_redirects": True}
         try:
-            answer = httpx.request(method, self.url + path, headers=self._headers, **settings, **content)
+            answer = httpx.request(
+                method,
+                self.url + path,
+                headers=self._headers,
+                timeout=self.timeout_s,
+                verify=self._trusted,
+                follow_redirects=True,
+                **content,
+            )
             if answer.is_success:
                 return answer.json()
         except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:

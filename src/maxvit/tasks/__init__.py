@@ -192,6 +192,3 @@ def load(path: str | Path, settings: Mapping[str, Any] | None = None, dtype: tor
             raise
         given = ", ".join(f"task.{name}" for name in settings)
         raise MaxViTError(f"{given}: the network that {path} holds would be another one ({error})") from error
-
-
-load_network = load  # as it is called inside the package, where much is loaded

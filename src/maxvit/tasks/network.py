@@ -114,9 +114,9 @@ class TaskNetwork(nn.Module, HubModel):
         Raises:
             MaxViTError: As `maxvit.load`, or if the network has no head of a task.
         """
-        from maxvit.tasks import load_network
+        from maxvit.tasks import load
 
-        network = load_network(path, dtype=dtype)
+        network = load(path, dtype=dtype)
         if not isinstance(network, cls):
             raise MaxViTError(f"{path} holds a MaxViT with its own head: read it with maxvit.load")
         return network

@@ -223,7 +223,9 @@ def test_an_interrupted_writing_is_known_and_starts_over(folder, tmp_path, after
     assert not (out / "index.json").exists()
     with pytest.raises(MaxViTError, match="out is unfinished: call maxvit shard again"):
         read_shards(out)
-    (out / ".train-000003.tar.abc12_x").write_text("of a process that was killed")
+    killed = out / ".train-000003.tar.abc123_x"  # a process while it was writing
+    killed.mkdir()
+    (killed / "train-000003.tar").write_text("half")
     (out / "notes.md").write_text("the user's")
     write_shards(load_folder(folder), out, 9000)  # fewer shards than before: the others must go
     write_shards(load_folder(folder), tmp_path / "whole", 9000)
