@@ -9,9 +9,8 @@ import torch
 from maxvit.config import Preprocessing, Size, check_known
 from maxvit.errors import MaxViTError
 from maxvit.kernels.folding import is_optimized
-from maxvit.model import MaxViT
 from maxvit.tasks import task_for
-from maxvit.tasks.network import Network, backbone_of
+from maxvit.tasks.network import Network, backbone_of, has_own_head
 
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16, "int8": torch.float32}
@@ -90,7 +89,7 @@ class ExportOptions:
 
     def is_traced(self, network: Network) -> bool:
         """Whether the graph is traced by PyTorch; else it is written layer by layer, from what a MaxViT is."""
-        return self.any_size or not isinstance(network, MaxViT)
+        return self.any_size or not has_own_head(network)
 
     def check(self, network: Network) -> None:
         """Refuse a network that cannot be exported so.
@@ -108,7 +107,7 @@ class ExportOptions:
         task = task_for(network)
         task.export_spec(network, self.from_pixels)
         asked = {"any_size": self.any_size, "int8": self.precision == "int8", "opset": self.opset is not None}
-        if not isinstance(network, MaxViT):
+        if not has_own_head(network):
             for name in (name for name, given in asked.items() if given):
                 raise MaxViTError(f"{name} is for a MaxViT with its own head, and this one has a head of {task.name}")
         elif self.squeezes(network):

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,7 +18,7 @@ from maxvit.inference.precision import Arithmetic, choose_precision
 from maxvit.kernels.optimize import OptimizedMaxViT, optimize
 from maxvit.layers.modes import evaluating
 from maxvit.tasks import described_task, load, task_for, with_settings
-from maxvit.tasks.network import Network, TaskNetwork, backbone_of, with_backbone, with_embeddings
+from maxvit.tasks.network import Network, backbone_of, tensors_of, with_backbone, with_embeddings
 from maxvit.tasks.task import Changed, Forward, Predicted, Task
 
 ENGINES = ("auto", "torch", "onnxruntime")
@@ -140,12 +141,9 @@ class TorchEngine:
     def _run(self, forward: Callable[[Tensor], Any], images: Tensor) -> Any:
         images = images.to(self.device, self._dtype)
         with evaluating(self.network), torch.inference_mode():
-            self._arithmetic.compare(self._outputs, images)
+            self._arithmetic.compare(partial(tensors_of, self.network), images)
             with self._arithmetic.autocast():
                 return _float(forward(images))
-
-    def _outputs(self, images: Tensor) -> Sequence[Tensor]:
-        return self.network.maps(images) if isinstance(self.network, TaskNetwork) else [self.network(images)]
 
 
 def _float(outputs: Any) -> Any:

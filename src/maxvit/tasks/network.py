@@ -151,6 +151,16 @@ def backbone_of(network: Network) -> MaxViT:
     return network.backbone if isinstance(network, TaskNetwork) else network
 
 
+def has_own_head(network: Network) -> bool:
+    """Whether the head is the backbone's, which fast kernels and graphs know; else it is a task's."""
+    return not isinstance(network, TaskNetwork)
+
+
+def tensors_of(network: Network, images: Tensor) -> list[Tensor]:
+    """What a network gives as tensors, or what its head is given: to compare it in two precisions."""
+    return network.maps(images) if isinstance(network, TaskNetwork) else [network(images)]
+
+
 def last_stride(network: Network) -> int:
     """The stride of the smallest map of the backbone that the head sees."""
     return max(network.head.strides) if isinstance(network, TaskNetwork) else 32  # type: ignore[arg-type]
