@@ -7,6 +7,7 @@ from fake_hub import put
 from maxvit import MaxViT, MaxViTConfig, MaxViTError, create_model, list_models, load_model, storage
 from maxvit.checkpoints.timm import to_timm
 from maxvit.config import VARIANTS
+from maxvit.tasks import make_task
 from official import CHECKPOINT
 
 SMALL = MaxViTConfig(
@@ -323,3 +324,14 @@ def test_any_repository_of_the_hub_can_be_named(published, hub_cache, tmp_path):
 def test_options_are_checked_before_anything_is_downloaded(options, hub_cache):
     with pytest.raises(MaxViTError, match=next(iter(options))):
         create_model("maxvit_tiny", pretrained=True, **options)
+
+
+def test_the_backbone_of_a_network_for_another_task_is_a_start(tmp_path):
+    scores = [str(score) for score in range(1, 11)]
+    trained = make_task({"name": "aesthetics"}).make_network(create_model("maxvit_micro", image_size=64), scores)
+    trained.save(tmp_path / "task.safetensors")
+    model = create_model("maxvit_micro", num_classes=3, pretrained=tmp_path / "task.safetensors")
+    images = torch.randn(2, 3, 64, 96)
+    assert torch.equal(model.eval().forward_features(images), trained.eval().backbone.forward_features(images))
+    assert model(images).shape == (2, 3)
+    assert model.class_names is None
