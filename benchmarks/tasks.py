@@ -159,7 +159,8 @@ def main(arguments: list[str] | None = None) -> None:
         body += [
             f"## {run.task.name} {named}, seed {run.recipe.seed}".replace("  ", " ").replace(" ,", ","),
             "",
-            f"{run.network.count_parameters():,} parameters, {len(run.data.train)} images to learn from, "
+            f"{sum(p.numel() for p in run.network.parameters()):,} parameters, "
+            f"{len(run.data.train)} images to learn from, "
             f"{len(run.history)} epochs in {run.minutes:.1f} min, the best {best}, {run.trained.images} test images.",
             f"`{re.sub(r' --out [^ ]+', '', str(run.network.provenance.get('command', '')))}`",
             "",

@@ -138,10 +138,6 @@ class TaskNetwork(nn.Module, HubModel):
         self.to(dtype).requires_grad_()._freeze_what_is_not_used()
         return self.eval()
 
-    def count_parameters(self) -> int:
-        """How many numbers are trained."""
-        return sum(p.numel() for p in self.parameters())
-
 
 Network = MaxViT | TaskNetwork  # a classifier is its own backbone
 

@@ -11,14 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from maxvit.config import THRESHOLD, Fit, MaxViTConfig, Preprocessing, Size
-from maxvit.data.dataset import LabelledImages, Splits
+from maxvit.data.builtin import DIGITS, load_digits
+from maxvit.data.dataset import LabelledImages, Splits, in_classes
 from maxvit.data.folder import find_parts
 from maxvit.data.images import ImageLike
-from maxvit.data.load import kind_of
+from maxvit.data.load import kind_of, load_eval, load_images
 from maxvit.data.transforms import normalise, preprocess, target_size
 from maxvit.errors import MaxViTError
 from maxvit.model import MaxViT
-from maxvit.tasks.classification.data import are_several, as_target, check_labels, load_held_out, load_splits
+from maxvit.tasks.classification.data import are_several, as_target, check_labels
 from maxvit.tasks.classification.loss import ClassificationLosses, balanced_weights
 from maxvit.tasks.classification.metric import SHARES, EitherMetric
 from maxvit.tasks.classification.multi_label import MultiLabelMetric
@@ -66,11 +67,16 @@ class Classification(Task):
 
     def load(self, path: str, val_fraction: float, seed: int) -> Splits:
         """A folder of class folders, a list, shards, or the digits."""
-        return load_splits(path, val_fraction, seed)
+        return load_digits() if path == DIGITS else load_images(path, val_fraction, seed)
 
     def load_eval(self, path: str, class_names: Sequence[str] | None) -> LabelledImages:
         """The test part, else the validation part, else all."""
-        return load_held_out(path, None if class_names is None else list(class_names))
+        names = None if class_names is None else list(class_names)
+        if path != DIGITS:
+            return load_eval(path, names)
+        test = load_digits().test
+        assert test is not None
+        return in_classes(test, names, DIGITS)
 
     def reads(self, data: Path, folder: Path) -> bool:
         """Each folder of images is a class."""

@@ -1,27 +1,11 @@
-"""Labelled images to classify, whatever they come in, with labels as a loss wants them."""
+"""The labels of images to classify, as a loss wants them."""
 
 import numpy as np
 import torch
 
-from maxvit.data.builtin import DIGITS, load_digits
-from maxvit.data.dataset import LabelledImages, Splits, in_classes
-from maxvit.data.load import load_eval, load_images
+from maxvit.data.dataset import LabelledImages
 from maxvit.errors import MaxViTError
 from maxvit.tasks.classification.loss import Loss
-
-
-def load_splits(path: str, val_fraction: float, seed: int) -> Splits:
-    """The digits by their name; a folder, a list or shards by their path or URL: see `load_images`."""
-    return load_digits() if path == DIGITS else load_images(path, val_fraction, seed)
-
-
-def load_held_out(path: str, class_names: list[str] | None) -> LabelledImages:
-    """The images to evaluate on; see `load_eval`."""
-    if path != DIGITS:
-        return load_eval(path, class_names)
-    test = load_digits().test
-    assert test is not None
-    return in_classes(test, class_names, DIGITS)
 
 
 def are_several(images: LabelledImages) -> bool:

@@ -48,16 +48,14 @@ def _starts(side: int, window: int, stride: float) -> list[int]:
 
 def classes_at(logits: Tensor, size: Size) -> Tensor:
     """The class of each pixel of an image of `size`, (h, w) uint8: of logits (K, H, W), resized bilinearly."""
-    return _resized(logits, size, None)[0]
+    return classes_and_loss_at(logits, size, None)[0]
 
 
-def classes_and_loss_at(logits: Tensor, size: Size, truth: Tensor) -> tuple[Tensor, Tensor]:
-    """The same, and the mean cross-entropy to a truth (h, w) uint8; 0 if all of it is ignored."""
-    return _resized(logits, size, truth)
+def classes_and_loss_at(logits: Tensor, size: Size, truth: Tensor | None) -> tuple[Tensor, Tensor]:
+    """The same, and the mean cross-entropy to a truth (h, w) uint8; 0 if there is none, or all of it is ignored.
 
-
-def _resized(logits: Tensor, size: Size, truth: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Classes and loss, some classes at a time; with no truth the loss is 0."""
+    A few classes at a time are resized.
+    """
     best = torch.full(size, -torch.inf, device=logits.device)
     prediction = torch.zeros(size, dtype=torch.uint8, device=logits.device)
     total, of_truth = best.clone(), torch.zeros_like(best)  # log of the sum of exponentials; the true class's logit
