@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from maxvit.config import Fit, MaxViTConfig, Preprocessing, Size, check_known
 from maxvit.data.dataset import LabelledImages, Splits, draw_out
+from maxvit.data.finding import say_passed_over
 from maxvit.data.images import ImageLike, decode
 from maxvit.data.transforms import preprocess, target_size
 from maxvit.errors import MaxViTError
@@ -162,8 +163,10 @@ class Task(ABC):
         """
         parts = self.read(Path(path), None)
         train, val = parts.get("train", parts.get("all")), parts.get("val")
-        if train is None or len(train) < 2:
-            raise MaxViTError(f"{path} has {len(train or ())} training images: give 2 at least")
+        if train is None or len(train) < (2 if val is None else 1):
+            missing = "" if train is None else say_passed_over(train.passed_over)
+            number = f"{path} has {len(train or ())} image(s) to learn from"
+            raise MaxViTError(f"{number}: it takes 2, or 1 and others to validate by{missing}")
         if val is None:
             train, val = draw_out(train, val_fraction, seed)
         return Splits(train, val, parts.get("test"))

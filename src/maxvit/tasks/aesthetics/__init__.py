@@ -10,13 +10,13 @@ from PIL import Image
 from torch import Tensor, nn
 
 from maxvit.config import Fit, Preprocessing, Size
-from maxvit.data.dataset import LabelledImages, Splits
+from maxvit.data.dataset import LabelledImages
 from maxvit.data.images import ImageLike
 from maxvit.data.transforms import normalise, preprocess
 from maxvit.errors import MaxViTError
 from maxvit.model import MaxViT
 from maxvit.tasks.aesthetics.augment import random_piece
-from maxvit.tasks.aesthetics.data import load_held_out_scores, load_scores, recognizes_scores
+from maxvit.tasks.aesthetics.data import SCORES, read_scores, recognizes_scores
 from maxvit.tasks.aesthetics.loss import earth_movers_distance
 from maxvit.tasks.aesthetics.metric import AestheticsMetric
 from maxvit.tasks.aesthetics.network import AestheticsHead, Shares
@@ -42,16 +42,12 @@ class Aesthetics(Task):
         """AVA.txt, or a table with a column for each score."""
         return recognizes_scores(path)
 
-    def load(self, path: str, val_fraction: float, seed: int) -> Splits:
-        """Read a CSV file, AVA.txt or the folder of one: see `load_scores`."""
-        return load_scores(Path(path), val_fraction, seed)
-
-    def load_eval(self, path: str, class_names: Sequence[str] | None) -> LabelledImages:
-        """The part test, else val, else all. Raises `MaxViTError` as `load`, or if the network has other scores."""
-        images = load_held_out_scores(Path(path))
-        if class_names is not None and list(class_names) != images.class_names:
+    def read(self, path: Path, class_names: Sequence[str] | None) -> dict[str, LabelledImages]:
+        """A CSV file, AVA.txt or the folder of one: see `read_scores`."""
+        parts = read_scores(path)
+        if class_names is not None and list(class_names) != SCORES:
             raise MaxViTError(f"the network tells {', '.join(class_names)} apart, and {path} holds scores from 1 to 10")
-        return images
+        return parts
 
     def augment(self, spec: Preprocessing, source: ImageLike, label: Any) -> tuple[Tensor, Tensor]:
         """A large piece of the image, distorted only if evaluation squeezes images too, and perhaps mirrored."""

@@ -4,15 +4,14 @@ import csv
 import io
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from maxvit.data.dataset import LabelledImages, Splits, draw_out
-from maxvit.data.finding import locate_all, normal, say_passed_over
+from maxvit.data.dataset import LabelledImages
+from maxvit.data.finding import locate_all, normal
 from maxvit.errors import MaxViTError
 
 SCORES = [str(score) for score in range(1, 11)]
@@ -24,41 +23,15 @@ _PARTS = ("train", "val", "test")
 Row = tuple[str, str, Sequence[str], str]  # where in the file, image, ten cells, part ("": it does not say)
 
 
-def load_scores(path: Path, val_fraction: float, seed: int) -> Splits:
-    """Read a data set; what the file does not hold out for validation is drawn from the training images.
+def read_scores(path: Path) -> dict[str, LabelledImages]:
+    """Every image that exists, with its ten shares (float32, they sum to 1), by part; "train" where none is named.
 
     Args:
         path: A CSV file with the columns image, 1, ..., 10 and perhaps split; or AVA.txt; or the folder of one, then
             named scores.csv or AVA.txt. The names of images count from its folder `images`, if it has one.
-        val_fraction: Share of the training images that is held out where the file names none.
-        seed: Of that draw.
 
     Raises:
         MaxViTError: If something is missing or not as it should be; it names the file.
-    """
-    images, parts = read_scores(path)
-    train, val, test = (images.subset([i for i, p in enumerate(parts) if p == part]) for part in _PARTS)
-    if len(train) < (1 if len(val) else 2):
-        missing = say_passed_over(images.passed_over)
-        raise MaxViTError(f"{path} has {len(train)} image(s) to learn from: it takes 2, or 1 and a split val{missing}")
-    if not len(val):
-        train, val = draw_out(train, val_fraction, seed)
-    return Splits(train, val, test if len(test) else None)
-
-
-def load_held_out_scores(path: Path) -> LabelledImages:
-    """The part test, else val, else all. Raises `MaxViTError` as `load_scores` does."""
-    images, parts = read_scores(path)
-    for part in ("test", "val"):
-        if part in parts:
-            return replace(images.subset([i for i, p in enumerate(parts) if p == part]), part=part)
-    return images
-
-
-def read_scores(path: Path) -> tuple[LabelledImages, list[str]]:
-    """Every image that exists, with its ten shares (float32, they sum to 1), and its part.
-
-    Raises as `load_scores` does.
     """
     file = _find(path)
     rows = _read_ava(file) if file.suffix.lower() == ".txt" else _read_csv(file)
@@ -86,7 +59,8 @@ def read_scores(path: Path) -> tuple[LabelledImages, list[str]]:
         [p or folder for p in paths], shares, list(SCORES), names, passed_over=missing, are_classes=False
     )
     there = [i for i, p in enumerate(paths) if p is not None]
-    return images.subset(there), [parts[i] for i in there]
+    chosen = {part: [i for i in there if parts[i] == part] for part in _PARTS}
+    return {part: images.subset(indices) for part, indices in chosen.items() if indices}
 
 
 def _find(path: Path) -> Path:
