@@ -25,7 +25,7 @@ ROOMS = {
     "checkpoints": {"description", "config", "errors", "hub", "layers", "model", "storage"},
     "create": {"description", "checkpoints", "config", "errors", "hub", "model", "storage", "timm_names"},
     "summary": {"config", "tasks"},
-    "conversion": {"checkpoints", "config", "create", "errors"},
+    "conversion": {"checkpoints", "config", "create", "errors", "kernels"},
     "tasks": {"description", "checkpoints", "config", "data", "errors", "hub", "layers", "model", "storage"},
     "export": {
         "description",

@@ -9,6 +9,7 @@ from maxvit.checkpoints.timm import save_for_timm
 from maxvit.config import MaxViTConfig, Size, check_known, variant_name
 from maxvit.create import load_model
 from maxvit.errors import MaxViTError
+from maxvit.kernels.known import network_change
 
 
 class Conversion(NamedTuple):
@@ -66,6 +67,8 @@ def convert(
         raise MaxViTError(f"{target} exists already: choose another name, or replace it with --force")
     model = load_model(source, image_size=image_size, ema=ema)
     if to == "timm":
+        if reason := network_change(model, "stem", "stages"):
+            raise MaxViTError(f"{reason}: timm's network would compute something else; keep it in our format")
         loads_with, lost = save_for_timm(model, target), _lost(model.config)
     else:
         lost = None

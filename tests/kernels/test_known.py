@@ -13,6 +13,7 @@ from torch.nn.utils import parametrizations
 
 import healthy
 from maxvit import MaxViT, MaxViTConfig, MaxViTError, accelerate, optimize
+from maxvit.conversion import convert
 from maxvit.export.export import export_model
 from maxvit.export.options import ExportOptions
 from maxvit.kernels.cpu import packing, training
@@ -151,7 +152,7 @@ def test_a_changed_network_is_not_written_as_a_graph_of_the_unchanged_one(change
     model, says = changed
     for form in (ExportOptions(), ExportOptions(precision="int8")):
         with pytest.raises(MaxViTError, match=f"the graph for one size is of MaxViT alone, and {LAYER}.*{says}"):
-            export_model(model, tmp_path / "model.onnx", form=form, images=[np.zeros((32, 48, 3), np.uint8)] * 20)
+            export_model(model, tmp_path / "model.onnx", options=form, images=[np.zeros((32, 48, 3), np.uint8)] * 20)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -219,8 +220,47 @@ def test_an_edit_of_a_formula_alone_is_found(monkeypatch):
     with pytest.warns(UserWarning, match="8 of 13 layers .* compute another answer; if you edited"):
         accelerate(model)
     with pytest.raises(MaxViTError, match=r"use the original, or backend='torch'; if you edited"):
-        optimize(model)
-    assert optimize(model, backend="torch")(images).shape == (2, 7)
+        optimize(model, backend="native")
+    fast = optimize(model)
+    assert fast.engine.startswith("PyTorch (the optimised network differs from the original by ")
+    torch.testing.assert_close(fast(images), model.eval()(images), rtol=1e-4, atol=1e-4)
+
+
+@pytest.fixture
+def doubled(monkeypatch):
+    """A gated unit, as people write it: one linear layer of double width, whose halves are multiplied."""
+    made = FeedForward.__init__
+
+    def make_it(self, channels, expansion=4):
+        made(self, channels, expansion)
+        self.expand = nn.Linear(channels, 2 * channels * expansion)
+
+    def forward(self, x):
+        gate, value = self.expand(x).chunk(2, -1)
+        return self.project(nn.functional.silu(gate) * value)
+
+    monkeypatch.setattr(FeedForward, "__init__", make_it)
+    monkeypatch.setattr(FeedForward, "forward", forward)
+    untouched.cache_clear()
+    yield
+    untouched.cache_clear()
+
+
+@pytest.mark.usefixtures("doubled")
+def test_an_edit_of_a_width_is_found_before_a_kernel_reads_past_the_end(tmp_path):
+    model, images = make(), torch.randn(2, 3, 32, 45)
+    says = "stages.0.0.block_attention.ffn has other widths than the kernels know"
+    assert network_change(model, "stem", "stages") == says
+    fast = optimize(model)
+    assert fast.engine == f"PyTorch ({says})"
+    torch.testing.assert_close(fast(images), model.eval()(images), rtol=1e-4, atol=1e-4)
+    with pytest.warns(UserWarning, match="8 of 13 layers"):
+        accelerate(model.train())(images).sum().backward()
+    with pytest.raises(MaxViTError, match="other widths than the kernels know"):
+        export_model(model, tmp_path / "model.onnx")
+    model.save(tmp_path / "edited.safetensors")
+    with pytest.raises(MaxViTError, match="timm's network would compute something else"):
+        convert(tmp_path / "edited.safetensors", tmp_path / "timm.safetensors", "timm")
 
 
 def test_a_head_of_ones_own_changes_nothing_for_the_kernels():

@@ -18,6 +18,7 @@ from maxvit.export.int8 import Range, find_range, quantize_weight, rounded
 from maxvit.export.onnx import check_packages
 from maxvit.export.options import ExportOptions
 from maxvit.export.runtimes import Opener, in_onnxruntime
+from maxvit.export.verify import ALLOWED
 from maxvit.kernels.folding import fold_batch_norms
 from maxvit.model import MaxViT
 
@@ -90,6 +91,7 @@ def quantized(
     with torch.inference_mode():
         wanted = [_predicted(network(batch), model.config) for batch in others]
     shown = [denormalise(spec, batch) for batch in others] if options.from_pixels else others
+    _check_whole(open_graph(deployed(model, options, {}).SerializeToString())(shown[0]), others[0], network, options)
     kept = 0
     while True:
         chosen = {name: ranges[name] for name in worst[kept:]}
@@ -103,6 +105,15 @@ def quantized(
     result = Quantization(share, len(images[1::2]), len(images[::2]), damage, worst[:kept])
     made.metadata_props.add(key="quantization", value=json.dumps(dataclasses.asdict(result)))
     return made, result
+
+
+def _check_whole(found: Tensor, images: Tensor, network: MaxViT, options: ExportOptions) -> None:
+    """Refuse a graph that is wrong before a product is in 8 bits: predictions may agree by chance."""
+    with torch.inference_mode():
+        expected = network(images)
+    expected = network.config.probabilities(expected) if options.from_pixels else expected
+    if found.shape != expected.shape or not (found - expected).abs().max() <= ALLOWED * expected.abs().max():
+        raise MaxViTError("the graph gives other numbers than the network, in fp32 too: nothing was written")
 
 
 def _batches(spec: Preprocessing, images: Sequence[ImageLike]) -> list[Tensor]:

@@ -6,6 +6,7 @@ its forward, they would leave out without a word. So they are used for parts in 
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +40,18 @@ PARTS: dict[type[nn.Module], dict[str, type[nn.Module]]] = {
     FeedForward: {"expand": LINEAR, "act": GELU, "project": LINEAR},
     DropPath: {},
 }
+# And the widths that they take for granted, of a part of a network with this configuration.
+WIDTHS: dict[type[nn.Module], Callable[[Any, MaxViTConfig], bool]] = {
+    MBConv: lambda m, c: m.expand.out_channels == m.project.in_channels == c.expansion * m.project.out_channels,
+    SqueezeExcite: lambda m, c: (
+        (m.expand.out_channels, m.expand.in_channels) == (m.reduce.in_channels, m.reduce.out_channels)
+    ),
+    GroupAttention: lambda m, c: (
+        (m.qkv.out_features, m.proj.in_features, m.proj.out_features)
+        == (3 * m.qkv.in_features, m.qkv.in_features, m.qkv.in_features)
+    ),
+    FeedForward: lambda m, c: m.expand.out_features == m.project.in_features == c.expansion * m.expand.in_features,
+}
 FREE = {"training", "any_size", "gradient_checkpointing", "momentum"}  # attributes that kernels read, or need not
 
 
@@ -59,7 +72,15 @@ def layer_change(model: MaxViT, name: str) -> str:
         part = model.get_submodule(name)
     except AttributeError:
         return f"the network has no {name}"
-    return _change(part, untouched(model.config)[name], name, model.any_weight())
+    return _change(part, untouched(model.config)[name], name, model.any_weight()) or _width(part, model.config, name)
+
+
+def _width(part: nn.Module, config: MaxViTConfig, name: str) -> str:
+    """A module that is made with other widths than the kernels know."""
+    for inner, module in part.named_modules():
+        if type(module) in WIDTHS and not WIDTHS[type(module)](module, config):
+            return f"{name}{inner and '.'}{inner} has other widths than the kernels know"
+    return ""
 
 
 def network_change(model: MaxViT, *parts: str) -> str:

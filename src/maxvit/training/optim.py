@@ -1,5 +1,6 @@
 """AdamW as the official settings have it, what is trained and how fast, and the learning rate over time."""
 
+from collections.abc import Callable
 from math import cos, pi
 from typing import Literal
 
@@ -10,6 +11,11 @@ from torch.optim import AdamW
 from maxvit.tasks.network import Network, backbone_of, parts_below_head
 
 Schedule = Literal["cosine", "linear", "constant"]
+SHAPES: dict[Schedule, Callable[[float], float]] = {  # from 1 at the start to 0 at the end
+    "cosine": lambda progress: (1 + cos(pi * progress)) / 2,
+    "linear": lambda progress: 1 - progress,
+    "constant": lambda progress: 1.0,
+}
 
 
 def make_optimizer(network: Network, learning_rate: float, weight_decay: float, layer_decay: float = 1.0) -> AdamW:
@@ -58,9 +64,7 @@ def learning_rate_factor(step: int, total: int, warmup: int, floor: float, sched
     if step < warmup:
         return (step + 1) / warmup
     progress = min(1.0, (step - warmup) / max(1, total - warmup - 1))
-    if schedule == "constant":
-        return 1.0
-    return floor + (1 - floor) * (1 - progress if schedule == "linear" else (1 + cos(pi * progress)) / 2)
+    return floor + (1 - floor) * SHAPES[schedule](progress)
 
 
 def freeze(network: Network, stages: int, linear_probe: bool) -> None:

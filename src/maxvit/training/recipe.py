@@ -11,6 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from maxvit.config import VARIANTS, Fit, Size, check_known
 from maxvit.errors import MaxViTError
 from maxvit.tasks import DEFAULT, find_task, make_task
+from maxvit.training.optim import Schedule
 
 
 def _pair(value: Any) -> Any:
@@ -87,7 +88,7 @@ class OptimizationSection(_Section):
     base_batch_size: int | None = Field(
         None, ge=1, description="the batch that it is meant for: with another, times sqrt(batch / this); null: any"
     )
-    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    schedule: Schedule = "cosine"
     min_learning_rate: float = Field(1e-5, ge=0, description="where cosine or line end")
     warmup_epochs: float = Field(5, ge=0)
     layer_decay: float = Field(1.0, gt=0, le=1, description="of the learning rate, block by block from head to stem")
