@@ -420,7 +420,7 @@ def test_a_mistake_of_ours_keeps_its_traceback_and_exits_with_1(run, monkeypatch
     code, out, err = run("list")
     assert (code, out) == (1, "")
     assert "Traceback" in err
-    assert err.splitlines()[-1] == "error: this is a mistake in maxvit; please report it with the lines above"
+    assert err.splitlines()[-1] == "error: this is a bug in maxvit; please report it with the lines above"
 
 
 def test_a_missing_package_is_named_with_how_to_install_it(run, images, small, tmp_path, monkeypatch):

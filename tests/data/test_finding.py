@@ -104,7 +104,7 @@ def test_what_is_passed_over_is_said_by_kind_the_most_first(tmp_path):
     passed = [PassedOver(tmp_path / "x", "unreadable"), *[PassedOver(tmp_path / f"{i}.txt", ".txt") for i in "ab"]]
     assert (
         say_passed_over([*passed, *passed])
-        == f"; passed over: 2 .txt (the first: {tmp_path}/a.txt), 1 unreadable ({tmp_path}/x)"
+        == f"; skipped: 2 .txt (the first: {tmp_path}/a.txt), 1 unreadable ({tmp_path}/x)"
     )
     assert say_passed_over([]) == ""
     many = [PassedOver(tmp_path, f".{i}") for i in range(9)]

@@ -232,5 +232,5 @@ def test_what_is_passed_over_is_kept_with_the_images(tmp_path):
 def test_an_empty_class_says_what_was_passed_over(tmp_path):
     fill(tmp_path, cat=2, dog=0)
     (tmp_path / "dog" / "1.txt").touch()
-    with pytest.raises(MaxViTError, match=r"fill it or remove it; passed over: 1 \.txt \(.*dog.1\.txt\)$"):
+    with pytest.raises(MaxViTError, match=r"fill it or remove it; skipped: 1 \.txt \(.*dog.1\.txt\)$"):
         read_classes(tmp_path)

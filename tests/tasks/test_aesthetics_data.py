@@ -126,7 +126,7 @@ def test_ava_without_a_list_has_no_test_part(ava):
         (f"b.png,{votes('many')}", "not all numbers"),
         (f",{votes(1)}", "names no image"),
         (f'"b.png,{votes(1)}', "cannot be read"),
-        (f"x.png,{votes(1)}", r"has 1 image\(s\) to learn from: .*; passed over: 1 missing \(.*x\.png\)"),
+        (f"x.png,{votes(1)}", r"has 1 image\(s\) to learn from: .*; skipped: 1 missing \(.*x\.png\)"),
     ],
 )
 def test_a_wrong_line_is_named_and_explained(table, line, said):

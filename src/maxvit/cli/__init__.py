@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: What follows `maxvit`; None: those of this process.
 
     Returns:
-        The exit code: 0 done, 2 a mistake in what was given, 1 a mistake of ours, 130 interrupted.
+        The exit code: 0 done, 2 a mistake in what was given, 1 a bug in maxvit, 130 interrupted.
     """
     if sys.platform == "darwin":  # read once, when PyTorch is imported: what MPS lacks is computed on the CPU
         os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")

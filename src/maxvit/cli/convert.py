@@ -20,8 +20,10 @@ def convert(
     image_size: Annotated[
         int | None, typer.Option(help="Windows for this size; official files do not say theirs.")
     ] = None,
-    name: Annotated[str | None, typer.Option(help="Instead, which one it is: in1k-384, in21k-224, ...")] = None,
-    raw: Annotated[bool, typer.Option("--raw", help="Of averaged and raw weights the raw ones.")] = False,
+    name: Annotated[
+        str | None, typer.Option(help="The published checkpoint that it is: in1k-384, in21k-224, ...")
+    ] = None,
+    raw: Annotated[bool, typer.Option("--raw", help="Use the raw weights instead of the EMA weights.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
 ) -> None:
     """Convert weights of any format; what SRC is, its contents say.

@@ -62,7 +62,7 @@ def exit_code(command: Callable[[], object]) -> int:
             complain(f"error: {_without_memory(error)}")
             return USER_MISTAKE
         traceback.print_exc()
-        complain("error: this is a mistake in maxvit; please report it with the lines above")
+        complain("error: this is a bug in maxvit; please report it with the lines above")
         return OUR_MISTAKE
 
 

@@ -23,7 +23,7 @@ def explain(
     method: Annotated[
         str | None,
         typer.Option(
-            help="Some of attention, rollout, class-rollout, gradcam, gradients, with commas between. "
+            help="One or more of attention, rollout, class-rollout, gradcam, gradients, comma-separated. "
             "Default: both rollouts, or rollout where a whole image has no class."
         ),
     ] = None,

@@ -15,7 +15,7 @@ def list_models(
     recipes: Annotated[bool, typer.Option("--recipes", help="The recipes to train by.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON; of variants and recipes their names only.")] = False,
 ) -> None:
-    """List the variants, the weights that are published of them, or the recipes to train by."""
+    """List the variants, their published weights, or the training recipes."""
     if pretrained:
         _list_published(as_json)
         return

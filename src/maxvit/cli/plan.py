@@ -21,9 +21,7 @@ def plan(
     recipe: Annotated[str, typer.Option(help="A recipe's name or YAML file.")],
     devices: Annotated[
         str,
-        typer.Option(
-            help="How many of what: 64xH100, 8xA100-80, H100. Also H200, B200, A100-40, L4, RTX4090, V100, cpu."
-        ),
+        typer.Option(help="COUNTxDEVICE: 64xH100, 8xA100-80, H100. Also H200, B200, A100-40, L4, RTX4090, V100, cpu."),
     ],
     model: Annotated[str | None, typer.Option(help="A variant's name. Default: the recipe's.")] = None,
     settings: Annotated[

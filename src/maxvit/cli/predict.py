@@ -40,10 +40,10 @@ def predict(
         Path | None,
         typer.Option(
             metavar="PATH",
-            help="Write .parquet, .csv or .jsonl, or what the task writes, and go on if it was stopped.",
+            help="Write .parquet, .csv or .jsonl, or what the task writes; resumes an interrupted run.",
         ),
     ] = None,
-    embeddings: Annotated[bool, typer.Option("--embeddings", help="With --out: also features.")] = False,
+    embeddings: Annotated[bool, typer.Option("--embeddings", help="With --out: also write embeddings.")] = False,
     workers: Annotated[int | None, typer.Option(min=0, help="With --out: processes that decode. Default: 0.")] = None,
     devices: Annotated[
         int | None,

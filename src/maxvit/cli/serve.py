@@ -27,7 +27,8 @@ def serve(
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: one that is free.")] = 8000,
     host: Annotated[str, typer.Option(help="0.0.0.0: for other machines too; then set a key.")] = "127.0.0.1",
     api_key: Annotated[
-        str | None, typer.Option(envvar="MAXVIT_API_KEY", help="What clients have to send. Better in the variable.")
+        str | None,
+        typer.Option(envvar="MAXVIT_API_KEY", help="The key that clients send. Prefer the environment variable."),
     ] = None,
     engine: Annotated[str, typer.Option(help="auto: the file decides. torch or onnxruntime: that one.")] = "auto",
     device: Device = "auto",
@@ -35,16 +36,20 @@ def serve(
     decoders: Annotated[int, typer.Option(min=1, help="Threads that decode images.")] = 2,
     max_batch: Annotated[int, typer.Option(min=1, help="Images computed at once.")] = 8,
     max_delay_ms: Annotated[float, typer.Option(min=0, help="The longest wait for others of a batch.")] = 5,
-    queue: Annotated[int, typer.Option(min=1, help="Images in hand; more are refused with 503.")] = 64,
-    max_images: Annotated[int, typer.Option(min=1, help="Of one request.")] = 32,
-    max_bytes: Annotated[int, typer.Option(min=1, help="Of one request.")] = 32 * 2**20,
-    max_pixels: Annotated[int, typer.Option(min=1, help="Of one image.")] = 50_000_000,
+    queue: Annotated[
+        int, typer.Option(min=1, help="Images queued or being processed; more are refused with 503.")
+    ] = 64,
+    max_images: Annotated[int, typer.Option(min=1, help="Most images in a request.")] = 32,
+    max_bytes: Annotated[int, typer.Option(min=1, help="Largest body of a request.")] = 32 * 2**20,
+    max_pixels: Annotated[int, typer.Option(min=1, help="Largest image, width times height.")] = 50_000_000,
     timeout: Annotated[float, typer.Option(min=1, help="Seconds from a request to its answer.")] = 30,
     task: Annotated[
         list[str] | None, typer.Option(metavar="MODULE", help="Needed for checkpoints of a task of yours; repeatable.")
     ] = None,
-    page: Annotated[bool, typer.Option("--page", help="A page to play with at /, and predictions explained.")] = False,
-    drain: Annotated[float, typer.Option(min=0, help="Seconds to go on after SIGTERM, unready.")] = 0,
+    page: Annotated[bool, typer.Option("--page", help="Serve a demo page at / and the explain endpoint.")] = False,
+    drain: Annotated[
+        float, typer.Option(min=0, help="Seconds to keep serving after SIGTERM, while /ready answers 503.")
+    ] = 0,
 ) -> None:
     """Predict over HTTP: curl --data-binary @cat.jpg -H 'Content-Type: image/jpeg' localhost:8000/predict.
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 TaskName = Annotated[str | None, typer.Option("--task", help="Needed where the task is a module of yours.")]
 Settings = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="A setting of the task, such as top_k=3 to classify."),
+    typer.Option("--set", metavar="KEY=VALUE", help="A setting of the task, such as top_k=3 for classification."),
 ]
 
 

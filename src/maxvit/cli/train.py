@@ -41,7 +41,7 @@ def train(
     out: Annotated[Path | None, typer.Option(help="The run folder to make. Default: a new one below runs/.")] = None,
     resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Continue a run that stopped.")] = None,
     go_on: Annotated[
-        bool, typer.Option("--continue", help="Continue if --out holds a run: for schedulers, which repeat a command.")
+        bool, typer.Option("--continue", help="Continue if --out holds a run: for schedulers that restart the command.")
     ] = False,
     devices: Annotated[
         int | None, typer.Option(min=1, help="Processes on this machine. Default: one for each GPU, else one.")

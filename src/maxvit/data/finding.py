@@ -95,7 +95,7 @@ def _is_image(path: Path) -> bool:
 
 
 def say_passed_over(passed_over: Iterable[PassedOver]) -> str:
-    """In words, as "; passed over: 6 .txt (the first: cat/a.txt), 1 unreadable (cat/b)"; none of them: no words."""
+    """In words, as "; skipped: 6 .txt (the first: cat/a.txt), 1 unreadable (cat/b)"; none of them: no words."""
     kinds: dict[str, list[Path]] = {}
     for path, why in dict.fromkeys(passed_over):
         kinds.setdefault(why, []).append(path)
@@ -104,7 +104,7 @@ def say_passed_over(passed_over: Iterable[PassedOver]) -> str:
     most = sorted(kinds.items(), key=lambda kind: -len(kind[1]))
     said = [f"{len(paths):,} {why} ({'the first: ' * (len(paths) > 1)}{paths[0]})" for why, paths in most[:_SHOWN]]
     rest = sum(len(paths) for _, paths in most[_SHOWN:])
-    return "; passed over: " + ", ".join(said) + (f", and {rest:,} for other reasons" if rest else "")
+    return "; skipped: " + ", ".join(said) + (f", and {rest:,} for other reasons" if rest else "")
 
 
 def normal(name: str) -> str:

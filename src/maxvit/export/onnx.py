@@ -74,7 +74,7 @@ def check_onnx(path: Path) -> None:
     """Have ONNX's checker read the file, and infer all shapes strictly, with the values of shapes carried along.
 
     Raises:
-        MaxViTError: If the file is not valid, which is a mistake of ours.
+        MaxViTError: If the file is not valid, which is a bug in maxvit.
     """
     import onnx
 

@@ -145,7 +145,7 @@ def parse_devices(text: str, cpu: Device | None = None) -> Devices:
     """Read "64xH100", "8xA100-80", or "H100" for one.
 
     Args:
-        text: How many of what.
+        text: A number and a device, such as "64xH100".
         cpu: What "cpu" means; None: it is not known.
 
     Raises:
@@ -153,7 +153,7 @@ def parse_devices(text: str, cpu: Device | None = None) -> Devices:
     """
     found = re.fullmatch(r"\s*(?:(\d+)\s*[x×*]\s*)?([^\s]+)\s*", text, re.IGNORECASE)
     if found is None:
-        raise MaxViTError(f"devices are {text!r}; write how many of what, such as 64xH100, or H100 for one")
+        raise MaxViTError(f"devices are {text!r}; write COUNTxDEVICE, such as 64xH100, or H100 for one")
     known = {**DEVICES, **({"cpu": cpu} if cpu else {})}
     name = next((name for name in known if name.lower() == found[2].lower()), found[2])
     if name not in known:

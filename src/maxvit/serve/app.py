@@ -1,4 +1,4 @@
-"""The end points."""
+"""The HTTP endpoints."""
 
 import hashlib
 import hmac
@@ -73,7 +73,7 @@ def create_app(
     Args:
         models: By name; the first predicts where no name is given.
         limits: None: the defaults.
-        api_key: What clients have to send, as `Authorization: Bearer KEY` or `X-API-Key: KEY`, for all but health,
+        api_key: The key that clients send, as `Authorization: Bearer KEY` or `X-API-Key: KEY`, for all but health,
             readiness and the documentation; None: nothing.
         originals: The same networks, not optimised, by the same names: then there are a page at `/` and an end point
             that explains. None: neither.
@@ -130,7 +130,7 @@ def _open_routes(service: Service) -> APIRouter:
 
     @router.get("/ready", response_model=Status, responses=problems(503))
     async def ready() -> Response:
-        """It wants requests; no longer, once it was told to end."""
+        """Ready for requests; 503 while it starts or shuts down."""
         if not service.ready:
             raise Refusal(503, "not ready: starting or ending", 1)
         return JSONResponse({"status": "ready"})

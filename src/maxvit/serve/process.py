@@ -1,4 +1,4 @@
-"""The server as a process: a socket, uvicorn, and an end in which nobody is left without an answer."""
+"""The server as a process: a socket, uvicorn, and a graceful shutdown."""
 
 import asyncio
 import contextlib

@@ -70,9 +70,9 @@ class Watch:
         try:
             await self.app(scope, receive, named)
         except Exception:
-            logger.exception("a mistake of ours", extra={"fields": {"request_id": name}})
+            logger.exception("internal server error", extra={"fields": {"request_id": name}})
             if not status:
-                await JSONResponse({"error": f"a mistake of ours; report it with id {name}"}, 500)(
+                await JSONResponse({"error": f"internal server error; please report it with request id {name}"}, 500)(
                     scope, receive, named
                 )
         finally:

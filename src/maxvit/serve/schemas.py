@@ -116,7 +116,7 @@ class Problem(BaseModel):
 
 
 def body_description(max_images: int) -> dict[str, Any]:
-    """OpenAPI's words for what the end points take."""
+    """OpenAPI's words for what the endpoints take."""
     file = {"type": "string", "format": "binary"}
     forms = {"type": "object", "required": ["image"], "additionalProperties": False}
     forms["properties"] = {"image": {"type": "array", "items": file, "minItems": 1, "maxItems": max_images}}

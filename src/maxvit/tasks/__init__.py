@@ -50,7 +50,7 @@ def find_task(name: str, imports: bool = True) -> type[Task]:
     try:
         imported = importlib.import_module(module)
     except ImportError as error:
-        hint = f"pip install 'maxvit[{name}]'" if name in known else "mend the module"
+        hint = f"pip install 'maxvit[{name}]'" if name in known else "fix the module"
         raise MaxViTError(f"task {name} cannot be imported ({error}): {hint}") from error
     if not hasattr(imported, "TASK"):
         raise MaxViTError(f"module {name} has no TASK: bind it to the class of your task, see docs/tasks.md")

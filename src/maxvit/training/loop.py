@@ -121,7 +121,7 @@ class Loop:
             self._end_epoch(self._validate())
         if self.at.epoch < self.recipe.optimization.epochs:
             self.bar.say(
-                f"no better {monitor(self.files.rows)} for {self.recipe.optimization.patience} epochs: the end"
+                f"stopped early: {monitor(self.files.rows)} is no better for {self.recipe.optimization.patience} epochs"
             )
 
     def _train_epoch(self) -> None:

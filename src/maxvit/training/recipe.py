@@ -58,7 +58,7 @@ class DataSection(_Section):
         None, description="pixels, or [height, width]; null: the weights' or the variant's own"
     )
     fit: Fit | None = Field(
-        None, description="its centre; squeezed; or its own shape with as many pixels; null: what the weights expect"
+        None, description="crop: the centre; squash: squeezed; aspect: its own shape; null: what the weights expect"
     )
     val_fraction: float = Field(0.2, gt=0, lt=1, description="held out where the folder has no val of its own")
     batch_size: int = Field(64, ge=2, description="images of one update, over all devices")
@@ -89,7 +89,7 @@ class OptimizationSection(_Section):
         None, ge=1, description="the batch that it is meant for: with another, times sqrt(batch / this); null: any"
     )
     schedule: Schedule = "cosine"
-    min_learning_rate: float = Field(1e-5, ge=0, description="where cosine or line end")
+    min_learning_rate: float = Field(1e-5, ge=0, description="where cosine or linear ends")
     warmup_epochs: float = Field(5, ge=0)
     layer_decay: float = Field(1.0, gt=0, le=1, description="of the learning rate, block by block from head to stem")
     weight_decay: float = Field(0.05, ge=0, description="not on biases, norms and bias tables")

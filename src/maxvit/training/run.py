@@ -174,7 +174,7 @@ def _fit(recipe: Recipe, run: Path, show_progress: bool, command: str, device: s
     how = "" if engine.precision == "fp32" or engine.precision in reason else f", in {engine.precision}"
     bar.say(f"training by {f'plain PyTorch: {reason}' if reason else KERNELS[backend]}{how}")
     if recipe.optimization.warmup_epochs >= epochs:
-        bar.say("warm-up takes all epochs, so that the rate never falls: lower optimization.warmup_epochs")
+        bar.say("warm-up covers all epochs, so the learning rate never decays: lower optimization.warmup_epochs")
     engine.on_first(lambda: _prepare(run, recipe, data, going_on=state is not None))
     with stop_request() as stop:
         loop = Loop(learner, engine, train_batches, val_batches, data.train.names, files, bar, stop)
