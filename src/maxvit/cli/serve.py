@@ -28,7 +28,7 @@ def serve(
     host: Annotated[str, typer.Option(help="0.0.0.0: for other machines too; then set a key.")] = "127.0.0.1",
     api_key: Annotated[
         str | None,
-        typer.Option(envvar="MAXVIT_API_KEY", help="The key that clients send. Prefer the environment variable."),
+        typer.Option(envvar="MAXVIT_API_KEY", help="The key that clients send; better set as the variable."),
     ] = None,
     engine: Annotated[str, typer.Option(help="auto: the file decides. torch or onnxruntime: that one.")] = "auto",
     device: Device = "auto",
@@ -47,9 +47,7 @@ def serve(
         list[str] | None, typer.Option(metavar="MODULE", help="Needed for checkpoints of a task of yours; repeatable.")
     ] = None,
     page: Annotated[bool, typer.Option("--page", help="Serve a demo page at / and the explain endpoint.")] = False,
-    drain: Annotated[
-        float, typer.Option(min=0, help="Seconds to keep serving after SIGTERM, while /ready answers 503.")
-    ] = 0,
+    drain: Annotated[float, typer.Option(min=0, help="Seconds to keep serving after SIGTERM; /ready answers 503.")] = 0,
 ) -> None:
     """Predict over HTTP: curl --data-binary @cat.jpg -H 'Content-Type: image/jpeg' localhost:8000/predict.
 

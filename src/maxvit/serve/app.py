@@ -75,7 +75,7 @@ def create_app(
         limits: None: the defaults.
         api_key: The key that clients send, as `Authorization: Bearer KEY` or `X-API-Key: KEY`, for all but health,
             readiness and the documentation; None: nothing.
-        originals: The same networks, not optimised, by the same names: then there are a page at `/` and an end point
+        originals: The same networks, not optimised, by the same names: then there are a page at `/` and an endpoint
             that explains. None: neither.
 
     Returns:

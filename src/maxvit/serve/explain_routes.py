@@ -1,4 +1,4 @@
-"""The end point that shows what a prediction rests on: a map, and what the token under a point attends to."""
+"""The endpoint that shows what a prediction rests on: a map, and what the token under a point attends to."""
 
 import time
 from collections.abc import Mapping
