@@ -26,7 +26,7 @@ ROOMS = {
     "create": {"description", "checkpoints", "config", "errors", "hub", "model", "storage", "timm_names"},
     "summary": {"config", "tasks"},
     "conversion": {"checkpoints", "config", "create", "errors", "kernels"},
-    "tasks": {"description", "checkpoints", "config", "data", "errors", "hub", "layers", "model", "storage"},
+    "tasks": {"description", "checkpoints", "config", "create", "data", "errors", "hub", "layers", "model", "storage"},
     "export": {
         "description",
         "config",
@@ -41,6 +41,7 @@ ROOMS = {
     },
     "explain": {"config", "data", "errors", "inference", "layers", "model", "storage", "tasks"},
     "inference": {
+        "checkpoints",
         "config",
         "create",
         "data",

@@ -35,7 +35,7 @@ class Conversion(NamedTuple):
 
 
 def convert(
-    source: Path,
+    source: str | Path,
     target: Path,
     to: str = "native",
     image_size: int | Size | None = None,
@@ -75,7 +75,7 @@ def convert(
         model.save(target)
         loads_with = f"maxvit.load_model({str(target)!r})"
     return Conversion(
-        source=str(model.provenance.get("converted_from", f"maxvit {source.name}")),
+        source=str(model.provenance.get("converted_from", f"maxvit {Path(source).name}")),
         variant=variant_name(model.config),
         config=model.config,
         assumed=model.provenance.get("assumed"),
@@ -95,9 +95,9 @@ def _lost(config: MaxViTConfig) -> str | None:
     )
 
 
-def _resolution(source: Path, name: str, image_size: int | Size | None) -> int:
+def _resolution(source: str | Path, name: str, image_size: int | Size | None) -> int:
     """Of the published checkpoints with this name."""
-    if not is_checkpoint(source):
+    if not is_checkpoint(Path(source)):
         raise MaxViTError(f"{source} says its image size itself; a name is for official TensorFlow checkpoints")
     if image_size is not None:
         raise MaxViTError(f"{name} says the image size, and {image_size} was given too: leave one of them out")

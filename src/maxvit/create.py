@@ -1,7 +1,6 @@
 """Make a network by name, or load one from a file."""
 
 import dataclasses
-import re
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -10,18 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from maxvit.checkpoints.class_names import imagenet_names
 from maxvit.checkpoints.detect import read_checkpoint
-from maxvit.checkpoints.published import fetch, find, find_by_their_name, published
-from maxvit.checkpoints.tensorflow import is_checkpoint
+from maxvit.checkpoints.published import find, find_by_their_name, published
+from maxvit.checkpoints.sources import Source, locate, published_source
 from maxvit.config import VARIANTS, MaxViTConfig, Pool, Size, variant_name
 from maxvit.description import check_dtype
 from maxvit.errors import MaxViTError
-from maxvit.hub.download import download
 from maxvit.model import MaxViT
-from maxvit.storage import WEIGHTS
 from maxvit.timm_names import timm_words
-
-SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".tar", ".index")  # of files, not of names on the hub
 
 
 def list_models(filter: str | Sequence[str] = "*", pretrained: bool = False) -> list[str]:
@@ -65,9 +61,9 @@ def create_model(
         image_size: Side in pixels, or (height, width). Windows and grids become ceil(side / 32), the bias tables
             keep their size and are resized on use, as the official fine-tuning does. None: the variant's or the
             weights' own.
-        pretrained: Weights to start from. True: the variant's default ("in1k-224" where that exists); a tag such as
-            "in1k-384", see `maxvit list --pretrained`; a path that `load_model` reads; or "owner/name", a
-            repository of the Hugging Face Hub that holds a model.safetensors.
+        pretrained: Weights to start from. True: the default ("in1k-224" where that exists); a tag such as
+            "in1k-384", see `maxvit list --pretrained`; or what `load_model` takes: a path, published weights by name,
+            or "owner/name", a repository of the Hugging Face Hub that holds a model.safetensors.
         drop_path_rate: Stochastic depth of the deepest block; None: the paper's for this variant, or what the weights
             say.
         global_pool: As `MaxViT.set_pool` takes it; None: "avg", or what the weights say.
@@ -89,9 +85,10 @@ def create_model(
         config = config.resized(image_size)
     if pretrained is None or pretrained is False:
         return MaxViT(config).to(dtype)
-    path, source = _find_weights(name, pretrained)
-    model = _load_variant(name, path, drop_path_rate, dtype)
-    model.provenance = {**model.provenance, "pretrained": source}
+    source = published_source(find(name)) if pretrained is True else locate(pretrained, name)
+    model = _load_variant(name, source.path, drop_path_rate, dtype)
+    _name_classes(model, source)
+    model.provenance = {**model.provenance, "pretrained": source.address or source.path.name}
     if in_channels != model.config.in_channels:
         model.set_in_channels(in_channels)
     if image_size is not None:
@@ -114,8 +111,8 @@ def load_model(
 
     Args:
         path: Ours, timm's or torchvision's file, also as their training programs and Lightning leave it; the folder of
-            a run, or one that `save_pretrained` wrote; or an official TensorFlow checkpoint (its folder, its prefix or
-            its `.index` file).
+            a run, or one that `save_pretrained` wrote; an official TensorFlow checkpoint (its folder, its prefix or
+            its `.index` file); or published weights by name, see `maxvit.checkpoints.sources.locate`.
         image_size: Scale windows to this size; None: as the file says. An official one says nothing: this is then what
             it was made for, and its preprocessing follows; None assumes 224, see `model.provenance["assumed"]`.
         num_classes: Replace the classifier by a fresh one with so many classes; None: keep it.
@@ -126,8 +123,12 @@ def load_model(
     Raises:
         MaxViTError: If the file is missing, damaged or of another architecture, or `dtype` is no such type.
     """
-    state, metadata = read_checkpoint(Path(path), ema, image_size)
+    source = locate(path)
+    state, metadata = read_checkpoint(source.path, ema, image_size)
     model = MaxViT.restore(state, metadata, str(path), dtype)
+    _name_classes(model, source)
+    if source.address:
+        model.provenance = {**model.provenance, "downloaded_from": source.address}
     if image_size is not None:
         model.set_image_size(image_size)
     if num_classes is not None:
@@ -135,21 +136,10 @@ def load_model(
     return model
 
 
-def _find_weights(name: str, pretrained: bool | str | Path) -> tuple[Path, str]:
-    """A file on this machine, downloaded if need be, and where it is from."""
-    if pretrained is True or pretrained in published(name):
-        row = find(name, pretrained if isinstance(pretrained, str) else True)
-        return fetch(row), row.address
-    path, text = Path(str(pretrained)), str(pretrained)
-    is_file = isinstance(pretrained, Path) or path.suffix in SUFFIXES or path.exists() or is_checkpoint(path)
-    if not is_file and re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", text):
-        return download(text, WEIGHTS), f"https://huggingface.co/{text}"
-    if is_file or "/" in text or "\\" in text:
-        return path, path.name  # where there is nothing, reading says so
-    tags = ", ".join(published(name)) or "none is published"
-    raise MaxViTError(
-        f"no weights {text!r} of {name} are known: choose a tag ({tags}), a path, or 'owner/name' on the hub"
-    )
+def _name_classes(model: MaxViT, source: Source) -> None:
+    """Give published weights the names of ImageNet's classes, which their files do not hold."""
+    if source.published and model.class_names is None:
+        model.class_names = imagenet_names(model.config.num_classes)
 
 
 def _load_variant(name: str, path: Path, drop_path_rate: float | None, dtype: torch.dtype) -> MaxViT:

@@ -58,7 +58,7 @@ def test_a_larger_image_and_more_data_score_higher():
 
 def test_default_is_in1k_at_224_where_that_exists():
     assert find("maxvit_base").tag == "in1k-224"
-    assert find("maxvit_xlarge").tag == "in21k-224"
+    assert find("maxvit_xlarge").tag == "in21k-in1k-384"
 
 
 def test_unknown_tag_names_the_known_ones():

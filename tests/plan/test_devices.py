@@ -29,8 +29,8 @@ def test_devices_are_so_many_of_a_kind(text, count, name):
         ("cpu", "unknown device 'cpu'"),
         ("-2xH100", "unknown device '-2xH100'"),
         ("0xH100", "devices are '0xH100'; one is the fewest"),
-        ("", "devices are ''; write how many of what, such as 64xH100"),
-        ("8 H100", "devices are '8 H100'; write how many of what"),
+        ("", "devices are ''; write COUNTxDEVICE, such as 64xH100"),
+        ("8 H100", "devices are '8 H100'; write COUNTxDEVICE"),
     ],
 )
 def test_what_is_no_device_is_refused_and_the_known_are_named(text, said):

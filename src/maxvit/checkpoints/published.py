@@ -140,14 +140,14 @@ PUBLISHED: tuple[PublishedWeights, ...] = (
     _on_hub("large", "in21k", 224, None),
     _on_hub("large", "in21k-in1k", 384, 88.32),
     _on_hub("large", "in21k-in1k", 512, 88.46),
-    _on_hub("xlarge", "in21k", 224, None),
     _on_hub("xlarge", "in21k-in1k", 384, 88.51),
     _on_hub("xlarge", "in21k-in1k", 512, 88.70),
+    _on_hub("xlarge", "in21k", 224, None),
 )
 
 
 def published(variant: str) -> dict[str, PublishedWeights]:
-    """A variant's checkpoints by tag; the first is its default."""
+    """A variant's checkpoints by tag; the first is its default, which has ImageNet-1K's classes."""
     return {row.tag: row for row in PUBLISHED if row.variant == variant}
 
 
@@ -156,7 +156,7 @@ def find(variant: str, tag: str | bool = True) -> PublishedWeights:
 
     Args:
         variant: Such as "maxvit_tiny".
-        tag: Such as "in1k-384"; True: the default, "in1k-224" where that exists.
+        tag: Such as "in1k-384"; True: the default, ImageNet-1K at the smallest resolution that there is.
 
     Raises:
         MaxViTError: If there is none; those that exist are named.

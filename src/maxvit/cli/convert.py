@@ -10,9 +10,11 @@ from maxvit.cli.errors import complain
 
 def convert(
     source: Annotated[
-        Path,
+        str,
         typer.Argument(
-            metavar="SRC", help="Ours, timm's or torchvision's file, or the folder of a run; or an official checkpoint."
+            metavar="SRC",
+            help="Ours, timm's or torchvision's file, a run's folder, an official checkpoint, or published weights "
+            "such as maxvit_tiny:in1k-384.",
         ),
     ],
     target: Annotated[Path, typer.Argument(metavar="DST", help="The .safetensors file to write.")],

@@ -10,7 +10,7 @@ import typer
 
 from maxvit.cli.console import as_text, print_table, read_size
 from maxvit.cli.errors import complain
-from maxvit.cli.options import Device, Precision
+from maxvit.cli.options import CheckpointOrExport, Device, Precision
 from maxvit.cli.task_options import Settings, TaskName, check_task, read_settings
 from maxvit.errors import MaxViTError
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint, the folder of a run, or an exported file.")],
+    checkpoint: CheckpointOrExport,
     data: Annotated[
         str | None,
         typer.Argument(help="As for maxvit train. Without it, the data that the network was trained on."),
@@ -102,13 +102,13 @@ def evaluate(
         _print(known, len(images), result.task)
 
 
-def _find(data: str | None, provenance: Mapping[str, Any], checkpoint: Path) -> str:
+def _find(data: str | None, provenance: Mapping[str, Any], checkpoint: str) -> str:
     """Where the images are. Raises `MaxViTError` if they are gone, or nothing says where they were."""
     from maxvit.data.builtin import DIGITS
 
     place = data or ((provenance.get("recipe") or {}).get("data") or {}).get("path")
     if place is None:
-        raise MaxViTError(f"{checkpoint} does not say what it was trained on: maxvit evaluate CHECKPOINT DATA")
+        raise MaxViTError(f"{checkpoint} does not say what it was trained on: maxvit evaluate {checkpoint} DATA")
     if place == DIGITS or "://" in place or Path(place).exists():
         return str(place)
     if data is None:

@@ -6,12 +6,12 @@ from typing import Annotated
 
 import typer
 
-from maxvit.cli.options import Device
+from maxvit.cli.options import Checkpoint, Device
 from maxvit.cli.task_options import Settings, TaskName, check_task, read_settings
 
 
 def explain(
-    checkpoint: Annotated[Path, typer.Argument(help="What maxvit.load reads: a file, or the folder of a run.")],
+    checkpoint: Checkpoint,
     image: Annotated[Path, typer.Argument(help="An image file.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where to write pictures and maps.npz.")],
     wanted: Annotated[

@@ -9,6 +9,7 @@ import typer
 
 from maxvit.cli.console import read_size
 from maxvit.cli.errors import complain
+from maxvit.cli.options import Checkpoint
 from maxvit.cli.task_options import Settings, TaskName, check_task, read_settings
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ MOST = 512  # images to calibrate and to compare on
 
 
 def export(
-    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint of any task: a file, or the folder of a run.")],
+    checkpoint: Checkpoint,
     out: Annotated[
         Path | None, typer.Option(help="The file to write. Default: the checkpoint's name with .onnx, .pt2 or .xml.")
     ] = None,
@@ -57,11 +58,11 @@ def export(
 
     The file brings task, classes and preprocessing, and is run by maxvit predict FILE IMAGE.
     """
+    from maxvit.checkpoints.sources import locate
     from maxvit.config import check_known
     from maxvit.errors import MaxViTError
     from maxvit.export.export import ENDINGS, Format, export_model
     from maxvit.export.options import ExportOptions, Precision
-    from maxvit.storage import weights_of
     from maxvit.tasks import load, make_task, task_for
     from maxvit.tasks.network import backbone_of
 
@@ -76,9 +77,10 @@ def export(
         from_pixels=pixels,
         opset=opset,
     )
-    path = out or weights_of(checkpoint).with_suffix(ENDINGS[to])
+    source = locate(checkpoint)
+    path = out or source.default_name(ENDINGS[to])
     for target in (path, path.with_suffix(".bin")) if to == "openvino" else (path,):
-        if target.exists() and checkpoint.exists() and target.samefile(checkpoint):
+        if target.exists() and source.path.exists() and target.samefile(source.path):
             raise MaxViTError(f"{target} is the checkpoint, and would be written over: choose another name with --out")
         if target.exists() and not force:
             raise MaxViTError(f"{target} exists already: choose another name with --out, or replace it with --force")
@@ -98,7 +100,7 @@ def export(
         _print(done)
 
 
-def _images(network: "Network", checkpoint: Path, folder: Path | None, int8: bool) -> "list[ImageLike]":
+def _images(network: "Network", checkpoint: str, folder: Path | None, int8: bool) -> "list[ImageLike]":
     """Spread over what there is: the folder; for int8 digits; else two photographs."""
     from maxvit.data.builtin import photographs
     from maxvit.data.dataset import describe_images

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from maxvit.cli.errors import REQUEUE, USER_MISTAKE, complain
-from maxvit.cli.options import Device, Precision
+from maxvit.cli.options import CheckpointOrExport, Device, Precision
 from maxvit.cli.task_options import Settings, TaskName, check_task, read_settings
 from maxvit.errors import MaxViTError
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def predict(
-    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint, the folder of a run, or an exported file.")],
+    checkpoint: CheckpointOrExport,
     images: Annotated[
         list[str],
         typer.Argument(

@@ -21,7 +21,7 @@ def serve(
         list[str],
         typer.Argument(
             metavar="[NAME=]CHECKPOINT...",
-            help="Checkpoints, folders of runs or exported files; by NAME, or their own.",
+            help="Checkpoints, folders of runs, exported files or published weights; by NAME, or their own.",
         ),
     ],
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: one that is free.")] = 8000,
@@ -79,7 +79,7 @@ def serve(
 
 
 def _open(
-    paths: dict[str, Path], engine: str, device: str, precision: str, modules: list[str], page: bool
+    paths: dict[str, str], engine: str, device: str, precision: str, modules: list[str], page: bool
 ) -> tuple[dict[str, "Predictor"], dict[str, "Network"]]:
     """What predicts, and for a page the networks as they are."""
     from maxvit.inference.device import choose_device
@@ -97,14 +97,14 @@ def _open(
     return models, {name: load(path).to(place) for name, path in paths.items() if page}
 
 
-def _named(checkpoints: list[str]) -> dict[str, Path]:
+def _named(checkpoints: list[str]) -> dict[str, str]:
     """NAME=CHECKPOINT or CHECKPOINT; a file whose own name has '=' in it is found."""
-    paths: dict[str, Path] = {}
+    paths: dict[str, str] = {}
     for given in checkpoints:
         name, is_named, path = given.partition("=")
         if not is_named or Path(given).exists():
             name, path = Path(given).stem, given
         if not name or "/" in name or name in paths:
             raise MaxViTError(f"{given}: the name {name!r} is empty, taken or has '/' in it; give another, NAME={path}")
-        paths[name] = Path(path)
+        paths[name] = path
     return paths

@@ -1,6 +1,5 @@
 """The options --task and --set of commands that use a checkpoint."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -37,7 +36,7 @@ def read_settings(task: str | None, settings: list[str] | None) -> dict[str, Any
     return found
 
 
-def check_task(found: "Task", task: str | None, checkpoint: Path) -> None:
+def check_task(found: "Task", task: str | None, checkpoint: str) -> None:
     """Refuse, by `MaxViTError`, a checkpoint of another task than the user says."""
     if task not in (None, found.settings.name):
         raise MaxViTError(f"{checkpoint} is for {found.settings.name}, and --task {task} was given: leave --task out")

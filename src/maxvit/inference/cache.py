@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from maxvit import export
+from maxvit.checkpoints.sources import locate
 from maxvit.errors import MaxViTError
 from maxvit.export.export import export_model
 from maxvit.export.options import ExportOptions, description
@@ -16,7 +17,7 @@ from maxvit.tasks import load, task_for
 from maxvit.tasks.network import Network
 
 
-def exported(checkpoint: Path, tell: Callable[[str], object], settings: Mapping[str, Any] | None = None) -> Path:
+def exported(checkpoint: str | Path, tell: Callable[[str], object], settings: Mapping[str, Any] | None = None) -> Path:
     """The checkpoint as an ONNX file, for its own image size: from the cache, or exported now.
 
     A file is named after the checkpoint's contents, its description and the code that exports, so that it cannot be out
@@ -31,7 +32,7 @@ def exported(checkpoint: Path, tell: Callable[[str], object], settings: Mapping[
         MaxViTError: If it cannot be read or exported.
     """
     network, options = load(checkpoint, settings), ExportOptions()
-    file, *more = weight_files(checkpoint)
+    file, *more = weight_files(locate(checkpoint).path)
     if more or not file.is_file():
         raise MaxViTError(f"{checkpoint} is several files: maxvit convert makes one of them, for --engine onnxruntime")
     options.check(network)

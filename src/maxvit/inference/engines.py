@@ -213,7 +213,8 @@ def open_engine(
 
     Args:
         source: A network, which runs in PyTorch as it is; or a path. An `.onnx` file runs in ONNX Runtime, an `.xml`
-            file in OpenVINO, a `.pt2` file in PyTorch as it is; any other checkpoint in PyTorch, optimised.
+            file in OpenVINO, a `.pt2` file in PyTorch as it is; any other checkpoint, also published weights by name,
+            in PyTorch, optimised.
         engine: "auto": as said. "torch" or "onnxruntime": that one; for ONNX Runtime a checkpoint is exported once,
             into a cache, and `tell` is told.
         device: Where PyTorch computes; None: where the network is.
@@ -229,7 +230,7 @@ def open_engine(
         if engine == "onnxruntime":
             raise MaxViTError("a network in memory runs in PyTorch: write it with export_model, and give that file")
         return TorchEngine(source, device, precision, with_settings(task_for(source), settings or {}))
-    opened = _open_path(Path(source), engine, device, tell, precision, settings or {})
+    opened = _open_path(source, engine, device, tell, precision, settings or {})
     tell_assumed(source, opened.provenance, tell)
     return opened
 
@@ -241,13 +242,14 @@ def tell_assumed(path: str | Path, provenance: Mapping[str, Any], tell: Callable
 
 
 def _open_path(
-    path: Path,
+    given: str | Path,
     engine: str,
     device: torch.device | str | None,
     tell: Callable[[str], object],
     precision: str,
     settings: Mapping[str, Any],
 ) -> Engine:
+    path = Path(given)
     if (runtime := EXPORTED.get(path.suffix)) and not path.is_dir():
         if engine != "auto" and engine != {".onnx": "onnxruntime", ".pt2": "torch"}.get(path.suffix):
             raise MaxViTError(f"{path} runs in {runtime}: give the checkpoint that it was made from to {engine}")
@@ -259,8 +261,8 @@ def _open_path(
         )
         from maxvit.inference.cache import exported
 
-        return _open_file(exported(path, tell, settings), settings)
-    return _optimized(load(path, settings).to(device), precision, settings)
+        return _open_file(exported(given, tell, settings), settings)
+    return _optimized(load(given, settings).to(device), precision, settings)
 
 
 def _open_file(path: Path, settings: Mapping[str, Any]) -> FileEngine:

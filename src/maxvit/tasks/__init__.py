@@ -13,8 +13,9 @@ import torch
 from pydantic import ValidationError
 
 from maxvit import storage
-from maxvit.checkpoints.detect import read_checkpoint
+from maxvit.checkpoints.sources import locate
 from maxvit.config import MaxViTConfig, Preprocessing, check_known
+from maxvit.create import load_model
 from maxvit.errors import MaxViTError
 from maxvit.model import MaxViT
 from maxvit.tasks.network import Network, TaskNetwork
@@ -172,10 +173,10 @@ def load(path: str | Path, settings: Mapping[str, Any] | None = None, dtype: tor
     Raises:
         MaxViTError: If the file is missing or damaged, its task is not installed, or a setting is not allowed.
     """
-    if task_of(path) == DEFAULT:
-        state, metadata = read_checkpoint(Path(path))
-        return MaxViT.restore(state, metadata, str(path), dtype)
-    state, metadata = storage.load(path)
+    place = locate(path).path
+    if task_of(place) == DEFAULT:
+        return load_model(path, dtype=dtype)
+    state, metadata = storage.load(place)
     try:
         config = MaxViTConfig.from_dict(metadata["config"])
         preprocessing = Preprocessing.from_dict(metadata["preprocessing"])

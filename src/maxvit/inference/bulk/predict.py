@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from maxvit.checkpoints.sources import locate
 from maxvit.data.dataset import describe_images
 from maxvit.data.inputs import Gathered, gather
 from maxvit.data.loading import Batch, part_batches_of
@@ -128,7 +129,7 @@ def write_predictions(
             raise MaxViTError(f"out and pictures are both {out}: give each a place of its own")
         drawn = Pictures(Path(pictures), found.sources, found.names, predictor)
     plan = {
-        "checkpoint (sha256)": _digest(Path(checkpoint)),
+        "checkpoint (sha256)": _digest(locate(checkpoint).path),
         "number of images": len(found),
         "images (sha256 of their names)": _digest_names(found),
         **{f"task.{name}": value for name, value in task.settings.model_dump(mode="json").items()},
