@@ -3,7 +3,11 @@
 import hashlib
 from pathlib import Path
 
+from maxvit import MaxViT, MaxViTConfig, storage
+from maxvit.checkpoints.timm import to_timm
+
 REVISION = "0123456789" * 4
+REPOSITORY = "timm/maxvit_tiny_tf_224.in1k"
 
 
 def put(cache: Path, repo_id: str, file: Path, content: bytes | None = None) -> Path:
@@ -28,3 +32,12 @@ def put(cache: Path, repo_id: str, file: Path, content: bytes | None = None) -> 
     blob.write_bytes(file.read_bytes() if content is None else content)
     link.symlink_to(Path("../../blobs") / blob.name)
     return link
+
+
+def put_published(cache: Path, folder: Path) -> Path:
+    """Put a small network with ImageNet's classes where `maxvit_tiny` is kept; gives the file, in `folder`."""
+    config = MaxViTConfig(stem_channels=4, channels=(8, 8, 12, 12), depths=(1, 1, 1, 1), head_dim=4)
+    file = folder / "model.safetensors"
+    storage.save(file, to_timm(MaxViT(config).state_dict(), config), {})
+    put(cache, REPOSITORY, file)
+    return file

@@ -4,23 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from fake_hub import put
-from maxvit import MaxViT, MaxViTConfig, MaxViTError, load, load_model, storage
+from fake_hub import REPOSITORY, put, put_published
+from maxvit import MaxViT, MaxViTConfig, MaxViTError, load, load_model
 from maxvit.checkpoints.class_names import imagenet_names
 from maxvit.checkpoints.sources import find_by_name, locate
-from maxvit.checkpoints.timm import to_timm
-
-REPOSITORY = "timm/maxvit_tiny_tf_224.in1k"
 
 
 @pytest.fixture
 def on_hub(tmp_path, hub_cache):
-    """A small network with ImageNet's classes, where the hub's cache keeps `maxvit_tiny`."""
-    config = MaxViTConfig(stem_channels=4, channels=(8, 8, 12, 12), depths=(1, 1, 1, 1), head_dim=4)
-    file = tmp_path / "model.safetensors"
-    storage.save(file, to_timm(MaxViT(config).state_dict(), config), {})
-    put(hub_cache, REPOSITORY, file)
-    return file
+    return put_published(hub_cache, tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 
 def info(
     model: Annotated[
-        str, typer.Argument(metavar="[MODEL|CHECKPOINT]", help="A name, a file, or the folder of a run.")
+        str,
+        typer.Argument(
+            metavar="[MODEL|CHECKPOINT]",
+            help="A variant; or a file, the folder of a run, or published weights such as maxvit_tiny:in1k-384.",
+        ),
     ] = "maxvit_tiny",
     image_size: Annotated[int | None, typer.Option(help="Pixels a side, with windows of ceil(side / 32).")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
@@ -33,7 +37,8 @@ def info(
         return
     _print(model, summary)
     for key, value in described.items():
-        typer.echo(f"{key.replace('_', ' ')}: {value}")
+        words = _listed(value) if key == "classes" else value
+        typer.echo(f"{key.replace('_', ' ')}: {words}")
 
 
 def _open(model: str, image_size: int | None) -> "Network":
@@ -43,7 +48,7 @@ def _open(model: str, image_size: int | None) -> "Network":
     from maxvit.tasks import load
     from maxvit.tasks.network import backbone_of
 
-    if model in VARIANTS or not (Path(model).exists() or "/" in model or model.endswith(".safetensors")):
+    if model in VARIANTS or not (Path(model).exists() or model.endswith(".safetensors") or set(model) & set("/:")):
         with torch.device("meta"):
             return create_model(model, image_size=image_size)  # names the variants if it is none of them
     network = load(model)
@@ -65,10 +70,15 @@ def _describe(network: "Network") -> dict[str, Any]:
         low, high = value_range
         known["above_8_bits"] = f"{low:.10g} is black and {high:.10g} white"
     metrics = [key for key in network.provenance if key.startswith("val_")]
-    for key in ("epoch", *metrics, "data", "date", "command", "converted_from", "assumed"):
+    for key in ("epoch", *metrics, "data", "date", "command", "converted_from", "downloaded_from", "assumed"):
         if network.provenance.get(key) not in (None, ""):
             known[key] = network.provenance[key]
     return known
+
+
+def _listed(names: list[str]) -> str:
+    """All of a few names, of more the first."""
+    return ", ".join(names) if len(names) <= 20 else f"{len(names):,}, such as {', '.join(names[:5])}"
 
 
 def _print(name: str, summary: "Summary") -> None:
