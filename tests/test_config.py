@@ -125,8 +125,8 @@ def test_outputs_are_one_class_of_many_or_a_question_each():
         (MaxViTConfig(multi_label=True, threshold=0.98), []),
     ],
 )
-def test_answered_is_the_most_probable_or_what_reaches_the_threshold(config, answered):
-    assert config.answered(torch.tensor([0.25, 0.5, 0.9375])) == answered
+def test_predicted_is_the_most_probable_or_what_reaches_the_threshold(config, answered):
+    assert config.predicted(torch.tensor([0.25, 0.5, 0.9375])) == answered
 
 
 @pytest.mark.parametrize("threshold", [-0.1, 1.1, float("nan"), "0.5", True, None])

@@ -19,7 +19,7 @@ Pool = Literal["avg", "max", ""]  # of the last map; "": none, the network gives
 
 Fit = Literal["crop", "squash", "aspect"]  # how an image gets the shape that is wanted
 SMALLEST_SIDE = 32  # pixels; the network halves the image five times
-THRESHOLD = 0.5  # probability from which yes is the likelier answer
+THRESHOLD = 0.5  # probability from which yes is likelier
 
 Class = TypeVar("Class", bound=type)
 
@@ -97,7 +97,7 @@ class MaxViTConfig:
     in_channels: int = 3
     num_classes: int = 1000  # 0: no classifier, the network returns the features before it
     multi_label: bool = False  # each class is a yes/no question (sigmoid); False: one class of many (softmax)
-    threshold: float = THRESHOLD  # with multi_label: the probability from which a class is answered
+    threshold: float = THRESHOLD  # with multi_label: the probability from which a class is predicted
     image_size: Size = (224, 224)  # the size it is made for; any other from 32 pixels up works too
     arithmetic: Arithmetic = OFFICIAL
 
@@ -154,8 +154,8 @@ class MaxViTConfig:
         """What logits (..., classes) mean: the probability of each class, in the type of the logits."""
         return logits.sigmoid() if self.multi_label else logits.softmax(-1)
 
-    def answered(self, probabilities: "Tensor") -> list[int]:
-        """The classes that are the answer for one image, the most probable first.
+    def predicted(self, probabilities: "Tensor") -> list[int]:
+        """The classes that are predicted for one image, the most probable first.
 
         Args:
             probabilities: (classes).

@@ -91,7 +91,7 @@ def _lost(config: MaxViTConfig) -> str | None:
         return None
     return (
         "timm's files do not hold what the outputs mean: take the sigmoid of each, not a softmax over all; a class is "
-        f"answered from {config.threshold:.3g} up"
+        f"predicted from {config.threshold:.3g} up"
     )
 
 

@@ -244,7 +244,10 @@ def test_a_folder_without_images_beside_good_ones_is_still_a_mistake(trained, im
         (["train", "--resume", "run", "--out", "run2"], "--resume continues a run with its own recipe; --out was"),
         (["report", "none"], "none is not a run folder: it has no config.yaml"),
         (["convert", "a", "b.pt"], "b.pt does not end in .safetensors: name it b.safetensors"),
-        (["convert", "none", "b.safetensors"], "none does not exist: check the path"),
+        (
+            ["convert", "none", "b.safetensors"],
+            "none is not a file or a folder here, nor the name of published weights",
+        ),
     ],
 )
 def test_a_name_or_value_that_does_not_exist(refused, tmp_path, monkeypatch, arguments, sentence):

@@ -206,7 +206,8 @@ def test_evaluate_without_data_needs_a_network_that_says_what_it_learned(run, tm
     maxvit.create_model("maxvit_micro", num_classes=3).save(tmp_path / "a.safetensors")
     code, _, err = run("evaluate", tmp_path / "a.safetensors")
     assert code == 2
-    assert err.endswith("a.safetensors does not say what it was trained on: maxvit evaluate CHECKPOINT DATA\n")
+    path = tmp_path / "a.safetensors"
+    assert err.endswith(f"{path} does not say what it was trained on: maxvit evaluate {path} DATA\n")
 
 
 def test_evaluate_has_a_row_a_size_and_one_for_all_together(run, trained, images):
@@ -324,7 +325,7 @@ def test_predict_says_of_each_class_whether_a_multi_label_network_answers_it(run
     model.save(tmp_path / "several.safetensors")
     assert run("predict", tmp_path / "several.safetensors", image)[1] == f"{image}: red 50.0%\n"
     found = json.loads(run("predict", tmp_path / "several.safetensors", image, "--json")[1])["classes"]
-    assert [(c["class"], c["answered"]) for c in found] == [("red", True), ("blue", False)]
+    assert [(c["class"], c["predicted"]) for c in found] == [("red", True), ("blue", False)]
     assert [c["probability"] for c in found] == pytest.approx([0.5, 0.04])
 
 

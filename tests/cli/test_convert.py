@@ -109,7 +109,7 @@ def test_what_the_outputs_mean_is_said_where_timms_file_does_not_hold_it(run, tm
     code, _, err = run("convert", tmp_path / "a.safetensors", tmp_path / "b.safetensors", "--to", "timm")
     said = (
         "timm's files do not hold what the outputs mean: take the sigmoid of each, not a softmax over all; a class is "
-        "answered from 0.375 up\n"
+        "predicted from 0.375 up\n"
     )
     assert (code, err) == (0, said if multi_label else "")
 

@@ -67,7 +67,7 @@ def test_probabilities_are_sigmoids_and_the_threshold_is_the_network_s(model):
     assert isinstance(found, MultiLabelMetric)
     np.testing.assert_allclose(found.probabilities, sigmoids(model, data), rtol=1e-4)
     assert np.array_equal(found.labels, LABELS)
-    assert np.array_equal(found.answers, found.probabilities >= 0.4)
+    assert np.array_equal(found.predictions, found.probabilities >= 0.4)
     flipped = (sigmoids(model, data) + sigmoids(model, data, mirrored=True)) / 2
     np.testing.assert_allclose(evaluate(model, data, tta="flip").metric.chosen.probabilities, flipped, rtol=1e-4)
 

@@ -235,10 +235,10 @@ def test_a_multi_label_network_answers_each_class_by_itself(probabilities, confi
 def test_top_k_cuts_off_no_class_that_is_answered():
     (answer,) = Predictor(answering(0.6, 0.1, 0.7), settings={"top_k": 1})(arrays(1))
     assert [name for name, _ in classes(answer)] == ["cat", "ant"]
-    assert [one["answered"] for one in answer.to_json()["classes"]] == [True, True]
+    assert [one["predicted"] for one in answer.to_json()["classes"]] == [True, True]
 
 
 def test_one_class_of_many_names_the_most_probable_ones(model):
     (answer,) = Predictor(model, settings={"top_k": 2})(arrays(1))
-    assert "answered" not in answer.to_json()["classes"][0]
+    assert "predicted" not in answer.to_json()["classes"][0]
     assert answer.summary == ", ".join(f"{name} {p:.1%}" for name, p in classes(answer))

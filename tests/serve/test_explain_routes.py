@@ -123,5 +123,5 @@ def test_a_multi_label_network_says_which_classes_reach_its_threshold(model, png
     for classes in (asked[0]["prediction"]["classes"], asked[1]["results"][0]["prediction"]["classes"]):
         assert [c["class"] for c in classes] == [f"digit {i}" for i in range(6)]  # all that are answered
         assert [c["probability"] for c in classes] == pytest.approx([0.9, 0.8, 0.7, 0.6, 0.5, 0.45])
-        assert all(c["answered"] for c in classes)
+        assert all(c["predicted"] for c in classes)
     assert described["threshold"] == 0.4

@@ -5,12 +5,10 @@ from typing import Annotated
 import typer
 
 _PUBLISHED = "or published weights such as maxvit_tiny or maxvit_tiny:in1k-384."
-Checkpoint = Annotated[
-    str, typer.Argument(metavar="CHECKPOINT", help=f"A checkpoint, the folder of a run, {_PUBLISHED}")
-]
+Checkpoint = Annotated[str, typer.Argument(help=f"A checkpoint, the folder of a run, {_PUBLISHED}")]
 CheckpointOrExport = Annotated[
     str,
-    typer.Argument(metavar="CHECKPOINT", help=f"A checkpoint, the folder of a run, an exported file, {_PUBLISHED}"),
+    typer.Argument(help=f"A checkpoint, the folder of a run, an exported file, {_PUBLISHED}"),
 ]
 Device = Annotated[str, typer.Option("--device", help="auto (CUDA, then MPS, then the CPU), cpu, cuda, cuda:N or mps.")]
 Precision = Annotated[

@@ -139,12 +139,12 @@ function drawPicture(answer, picture) {
 }
 
 function drawClasses(answer) {
-  const classes = answer.prediction.classes, flags = classes.map((found) => found.answered);
+  const classes = answer.prediction.classes, flags = classes.map((found) => found.predicted);
   const several = flags.includes(true) ? "✓: the class reaches the network's threshold. " : "No class reaches the network's threshold. ";
   byId("classes-note").textContent = `${flags[0] === undefined ? "" : several}Choose a class to see what speaks for it.`;
   byId("classes").replaceChildren(...classes.map((found) => {
     const button = document.createElement("button"), item = document.createElement("li");
-    const share = `${(100 * found.probability).toFixed(1)} %${found.answered ? " ✓" : ""}`;
+    const share = `${(100 * found.probability).toFixed(1)} %${found.predicted ? " ✓" : ""}`;
     button.type = "button";
     button.style.setProperty("--share", `${100 * found.probability}%`);
     button.setAttribute("aria-pressed", String(found.class === answer.explained));

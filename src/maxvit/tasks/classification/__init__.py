@@ -244,7 +244,7 @@ class Classification(Task):
         return self.best(prediction, class_names).as_json()
 
     def row(self, prediction: Tensor, class_names: Sequence[str]) -> dict[str, Cell]:
-        """The best classes, and multi-label the answer."""
+        """The best classes, and multi-label the predicted ones."""
         top_k = min(self.settings.top_k, len(class_names))
         return self.best(prediction, class_names).as_row(top_k)
 

@@ -1,4 +1,4 @@
-"""Whether confidence can be believed: of answers given with 80 %, four of five should be right."""
+"""Whether confidence can be believed: of predictions made with 80 %, four of five should be right."""
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,7 @@ def bins(confidences: Floats, right: Bools) -> list[Bin]:
     """The 15 bins of equal width, lowest first: what a reliability diagram shows.
 
     Args:
-        confidences: (n,), the probability of each answer, above 0 and up to 1.
+        confidences: (n,), the probability of each prediction, above 0 and up to 1.
         right: (n,), whether it is right.
     """
     which = _which(confidences)

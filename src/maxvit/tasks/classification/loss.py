@@ -21,7 +21,7 @@ class ClassificationLosses(nn.Module):
         loss: "softmax": cross-entropy; "sigmoid": binary cross-entropy, summed over the classes, which are independent
             (several labels, ImageNet-21K).
         class_weights: (classes,), of the images of each class in the training loss; None: all alike.
-        several: Images have any number of labels each, so that no first answer is right or wrong: the loss is all.
+        several: Images have any number of labels each, so that no first class is right or wrong: the loss is all.
     """
 
     class_weights: Tensor | None

@@ -28,7 +28,7 @@ class MultiLabelMetric(Recorded):
 
     Args:
         class_names: One per class.
-        threshold: The probability from which a class is answered; None: the one that is best on these very images.
+        threshold: The probability from which a class is predicted; None: the one that is best on these very images.
 
     Attributes:
         labels: (n, classes) bool, what each image shows.
@@ -52,14 +52,14 @@ class MultiLabelMetric(Recorded):
         return best_threshold(self.probabilities, self.labels) if known else THRESHOLD
 
     @property
-    def answers(self) -> Bools:
-        """(n, classes), what is answered."""
+    def predictions(self) -> Bools:
+        """(n, classes), what is predicted."""
         return self.probabilities >= self.threshold
 
     @property
     def right(self) -> Bools:
-        """(n,), whether an answer names all that an image shows and nothing else."""
-        return (self.answers == self.labels).all(1)
+        """(n,), whether the prediction names all that an image shows and nothing else."""
+        return (self.predictions == self.labels).all(1)
 
     @property
     def losses(self) -> npt.NDArray[np.float64]:
@@ -77,7 +77,7 @@ class MultiLabelMetric(Recorded):
 
         Returns:
             mAP: Mean over the classes of their average precision.
-            f1_micro, f1_macro: F1 of all answers together, and mean of the classes' F1, at the threshold.
+            f1_micro, f1_macro: F1 of all predictions together, and mean of the classes' F1, at the threshold.
             f1_micro_at_0.5, f1_macro_at_0.5: The same at 0.5.
             threshold: See the attribute.
         """
@@ -92,7 +92,7 @@ class MultiLabelMetric(Recorded):
 
     def rows(self) -> list[dict[str, str | int | float]]:
         """For each class its positive images, average precision, and precision, recall and F1 at the threshold."""
-        said, truth = self.answers, self.labels
+        said, truth = self.predictions, self.labels
         hits, saids, trues = (said & truth).sum(0), said.sum(0), truth.sum(0)
         aps, (_, f1s) = average_precisions(self.probabilities, truth), f1_scores(said, truth)
         return [
@@ -114,7 +114,7 @@ class MultiLabelMetric(Recorded):
             seed: Of the 200 resamples; the same gives the same intervals.
         """
         n, random = len(self.labels), np.random.default_rng(seed)
-        hits, both = (self.answers & self.labels).sum(1), self.answers.sum(1) + self.labels.sum(1)
+        hits, both = (self.predictions & self.labels).sum(1), self.predictions.sum(1) + self.labels.sum(1)
         precisions, f1s = [], []
         for _ in range(RESAMPLES // AT_ONCE):
             weights = random.multinomial(n, np.full(n, 1 / n), AT_ONCE).astype(np.float64)
@@ -130,22 +130,22 @@ class MultiLabelMetric(Recorded):
         return [int(i) for i in wrong[np.argsort(-self.losses[wrong], kind="stable")]]
 
 
-def average_precisions(answers: Floats, targets: Bools, weights: Floats | None = None) -> Floats:
+def average_precisions(probabilities: Floats, targets: Bools, weights: Floats | None = None) -> Floats:
     """Average precision of each class, as scikit-learn has it: equal probabilities are one step of the ranking.
 
     Args:
-        answers: (n, classes) probabilities.
+        probabilities: (n, classes).
         targets: (n, classes).
         weights: (..., n), how often each image counts; None: once.
 
     Returns:
         (..., classes); NaN for a class without a positive image.
     """
-    weights = np.ones(len(answers)) if weights is None else weights
-    found = np.full((*weights.shape[:-1], answers.shape[1]), np.nan)
+    weights = np.ones(len(probabilities)) if weights is None else weights
+    found = np.full((*weights.shape[:-1], probabilities.shape[1]), np.nan)
     for c in np.flatnonzero(targets.any(0)):
-        order = np.argsort(-answers[:, c], kind="stable")
-        ranked, counts = answers[order, c], weights[..., order]
+        order = np.argsort(-probabilities[:, c], kind="stable")
+        ranked, counts = probabilities[order, c], weights[..., order]
         hits = counts * targets[order, c]
         last = np.searchsorted(-ranked, -ranked, side="right") - 1  # of those as probable as each
         seen = np.maximum(counts.cumsum(-1), 1e-12)  # a resample may begin with images that it lacks
@@ -157,27 +157,27 @@ def average_precisions(answers: Floats, targets: Bools, weights: Floats | None =
 
 
 def f1_scores(said: Bools, targets: Bools) -> tuple[float, Floats]:
-    """F1 of all answers together (micro), and of each class (classes); 0 where nothing is right.
+    """F1 of all predictions together (micro), and of each class (classes); 0 where nothing is right.
 
     Args:
-        said: (n, classes), what is answered.
+        said: (n, classes), what is predicted.
         targets: (n, classes), what is there.
     """
     hits, both = (said & targets).sum(0), said.sum(0) + targets.sum(0)
     return float(2 * hits.sum() / max(both.sum(), 1)), 2 * hits / np.maximum(both, 1)
 
 
-def best_threshold(answers: Floats, targets: Bools) -> float:
+def best_threshold(probabilities: Floats, targets: Bools) -> float:
     """The threshold with the highest micro F1: half-way between two probabilities; of several the nearest to 0.5.
 
     Args:
-        answers: (n, classes) probabilities.
+        probabilities: (n, classes).
         targets: (n, classes), at least one of them true.
     """
-    order = np.argsort(-answers, axis=None, kind="stable")
-    ranked, right = answers.ravel()[order].astype(np.float64), targets.ravel()[order]
+    order = np.argsort(-probabilities, axis=None, kind="stable")
+    ranked, right = probabilities.ravel()[order].astype(np.float64), targets.ravel()[order]
     f1 = 2 * right.cumsum() / (np.arange(1, len(ranked) + 1) + right.sum())
     below = np.append(ranked[1:], 0.0)
-    f1[ranked == below] = -1.0  # equal probabilities are answered together
+    f1[ranked == below] = -1.0  # equal probabilities are predicted together
     cuts = (ranked + below)[f1 >= f1.max() - 1e-12] / 2
     return float(cuts[np.abs(cuts - THRESHOLD).argmin()])

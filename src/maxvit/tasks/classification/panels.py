@@ -54,7 +54,7 @@ def _wrong_class(metric: SingleLabelMetric, row: int) -> Mistake:
 
 
 def _wrong_labels(metric: MultiLabelMetric, row: int) -> Mistake:
-    named, target, predicted = metric.class_names, metric.labels[row], metric.answers[row]
+    named, target, predicted = metric.class_names, metric.labels[row], metric.predictions[row]
     pairs = list(zip(named, metric.probabilities[row].tolist(), strict=True))
     wrong = [pair for pair, there in zip(pairs, predicted & ~target, strict=True) if there]
     missed = [pair for pair, there in zip(pairs, target & ~predicted, strict=True) if there]

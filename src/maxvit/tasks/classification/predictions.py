@@ -14,30 +14,30 @@ class Best(NamedTuple):
 
     Attributes:
         classes: Name and probability, the most probable first.
-        answered: Multi-label: how many of them, the first ones, reach the threshold. None: one class of many is the
-            answer, the first.
+        predicted: Multi-label: how many of them, the first ones, reach the threshold. None: one class of many is
+            predicted, the first.
     """
 
     classes: list[tuple[str, float]]
-    answered: int | None
+    predicted: int | None
 
     def as_line(self) -> str:
-        """ "cat 90.0%, dog 7.0%"; multi-label, only answers, or "none (highest: red 4.0%)" without one."""
+        """ "cat 90.0%, dog 7.0%"; or multi-label "none (highest: red 4.0%)"."""
         said = [f"{name} {p:.1%}" for name, p in self.classes]
-        return f"none (highest: {said[0]})" if self.answered == 0 else ", ".join(said[: self.answered])
+        return f"none (highest: {said[0]})" if self.predicted == 0 else ", ".join(said[: self.predicted])
 
     def as_json(self) -> dict[str, Any]:
-        """The classes; multi-label, with whether each is answered."""
+        """The classes; multi-label, with whether each is predicted."""
         classes: list[dict[str, Any]] = [{"class": name, "probability": p} for name, p in self.classes]
-        if self.answered is not None:
-            classes = [{**one, "answered": place < self.answered} for place, one in enumerate(classes)]
+        if self.predicted is not None:
+            classes = [{**one, "predicted": place < self.predicted} for place, one in enumerate(classes)]
         return {"classes": classes}
 
     def as_row(self, top_k: int) -> dict[str, Cell]:
-        """Multi-label "answer", joined by |; class_1, probability_1 and so on."""
+        """Multi-label "predicted", joined by |; class_1, probability_1 and so on."""
         row: dict[str, Cell] = {}
-        if self.answered is not None:
-            row["answer"] = "|".join(name for name, _ in self.classes[: self.answered])
+        if self.predicted is not None:
+            row["predicted"] = "|".join(name for name, _ in self.classes[: self.predicted])
         for place, (name, probability) in enumerate(self.classes[:top_k], 1):
             row |= {f"class_{place}": name, f"probability_{place}": probability}
         return row
@@ -50,12 +50,12 @@ def best_classes(probabilities: Tensor, class_names: Sequence[str], top_k: int, 
         probabilities: (classes,).
         class_names: One per class.
         top_k: How many; fewer if there are fewer.
-        threshold: Multi-label: all classes that reach it are among them. None: one class of many is the answer.
+        threshold: Multi-label: all classes that reach it are among them. None: one class of many is predicted.
     """
-    answered = None if threshold is None else int((probabilities >= threshold).sum())
-    best = probabilities.topk(min(max(top_k, answered or 0), len(class_names)))
+    predicted = None if threshold is None else int((probabilities >= threshold).sum())
+    best = probabilities.topk(min(max(top_k, predicted or 0), len(class_names)))
     pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
-    return Best([(class_names[c], p) for c, p in pairs], answered)
+    return Best([(class_names[c], p) for c, p in pairs], predicted)
 
 
 def compared_with_class(

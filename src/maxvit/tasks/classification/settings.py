@@ -11,7 +11,7 @@ Augmentation = Literal["none", "characters", "photos"]
 
 
 class ClassificationSettings(TaskSettings):
-    """Loss, augmentation, and what is answered."""
+    """Loss, augmentation, and what is predicted."""
 
     name: Literal["classification"] = "classification"
     loss: Loss = Field("softmax", description="sigmoid: each class is a yes/no question (multi-label)")
@@ -23,6 +23,9 @@ class ClassificationSettings(TaskSettings):
     )
     mixup: float = Field(0, ge=0, description="alpha of MixUp; 0: none")
     threshold: float | None = Field(
-        None, ge=0, le=1, description="multi-label: the probability of an answer; null: the best for F1 in validation"
+        None,
+        ge=0,
+        le=1,
+        description="multi-label: probability to predict a class from; null: the best for F1 in validation",
     )
-    top_k: int = Field(5, ge=1, description="classes to name in a prediction; multi-label: and all answers")
+    top_k: int = Field(5, ge=1, description="classes to name in a prediction; multi-label: and all predicted ones")

@@ -79,12 +79,12 @@ class SingleLabelMetric(Recorded):
 
     @property
     def right(self) -> npt.NDArray[np.bool_]:
-        """(n,), whether the first answer is the true class."""
+        """(n,), whether the first class is the true class."""
         return self.predictions == self.labels
 
     @property
     def accuracy(self) -> float:
-        """Share of images whose first answer is right, 0 to 1."""
+        """Share of images whose first class is right, 0 to 1."""
         return float(self.right.mean())
 
     @property
@@ -125,7 +125,7 @@ class SingleLabelMetric(Recorded):
         return calibration.calibration_interval(self.confidences, self.right)
 
     def calibration_bins(self) -> list[Bin]:
-        """How often answers of each confidence are right, for a reliability diagram."""
+        """How often predictions of each confidence are right, for a reliability diagram."""
         return calibration.bins(self.confidences, self.right)
 
     @property
@@ -135,7 +135,7 @@ class SingleLabelMetric(Recorded):
         return np.bincount(self.labels * k + self.predictions, minlength=k * k).reshape(k, k)
 
     def mistakes(self) -> list[int]:
-        """Rows of the wrong answers, the most confident first."""
+        """Rows of the wrong predictions, the most confident first."""
         wrong = np.flatnonzero(~self.right)
         return [int(i) for i in wrong[np.argsort(-self.confidences[wrong], kind="stable")]]
 
