@@ -241,6 +241,8 @@ def test_a_folder_without_images_beside_good_ones_is_still_a_mistake(trained, im
         (["train", "--resume", "none"], "none is not a run folder: it has no config.yaml"),
         (["train", "photos", "--resume", "run"], "--resume continues a run with its own recipe; DATA was given too"),
         (["train", "--resume", "run", "--set", "seed=1"], "--resume continues a run with its own recipe; --set was"),
+        (["train", "--resume", "run", "--workers", "0"], "--resume continues a run with its own recipe; --workers was"),
+        (["train", "photos", "--epochs", "0"], "optimization.epochs is 0: input should be greater than or equal to 1"),
         (["train", "--resume", "run", "--out", "run2"], "--resume continues a run with its own recipe; --out was"),
         (["report", "none"], "none is not a run folder: it has no config.yaml"),
         (["convert", "a", "b.pt"], "b.pt does not end in .safetensors: name it b.safetensors"),

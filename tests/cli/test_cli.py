@@ -80,6 +80,27 @@ def test_the_recipe_is_digits_without_data_and_folder_with_it(run, data, augment
     assert yaml.safe_load(out)["task"]["augmentation"] == augmentation
 
 
+@pytest.mark.parametrize(
+    ("option", "given", "section", "name", "value"),
+    [
+        ("--epochs", "7", "optimization", "epochs", 7),
+        ("--lr", "3e-4", "optimization", "learning_rate", 3e-4),
+        ("--batch", "16", "data", "batch_size", 16),
+        ("--workers", "0", "data", "workers", 0),
+        ("--size", "96", "data", "image_size", [96, 96]),
+        ("--size", "64x97", "data", "image_size", [64, 97]),
+    ],
+)
+def test_an_option_is_the_setting_of_the_recipe(run, option, given, section, name, value):
+    out = run("train", "photos", option, given, "--show-recipe")[1]
+    assert yaml.safe_load(out)[section][name] == value
+
+
+def test_set_has_the_last_word(run):
+    out = run("train", "photos", "--epochs", 7, "--set", "optimization.epochs=9", "--show-recipe")[1]
+    assert yaml.safe_load(out)["optimization"]["epochs"] == 9
+
+
 def test_a_recipe_can_be_chosen_by_its_name(run):
     out = run("train", "photos", "--recipe", "digits", "--show-recipe")[1]
     assert yaml.safe_load(out)["task"]["augmentation"] == "characters"

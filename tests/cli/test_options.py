@@ -31,7 +31,10 @@ OPTIONS = {
         "--max-images --max-pixels --page --port --precision --queue --task --timeout CHECKPOINTS"
     ),
     "shard": "--json --seed --shard-size --val-fraction FOLDER OUT",
-    "train": ("--continue --device --devices --json --model --out --recipe --resume --set --show-recipe --task DATA"),
+    "train": (
+        "--batch --continue --device --devices --epochs --json --lr --model --out --recipe --resume --set "
+        "--show-recipe --size --task --workers DATA"
+    ),
 }
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from maxvit.cli.console import say_left_out
+from maxvit.cli.console import read_size, say_left_out
 from maxvit.cli.errors import INTERRUPTED, REQUEUE, complain
 from maxvit.cli.options import Device
 from maxvit.errors import MaxViTError
@@ -34,9 +34,14 @@ def train(
         typer.Option(help="A recipe's name or YAML file. Default: the task's; folder, or digits without DATA."),
     ] = None,
     model: Annotated[str | None, typer.Option(help="A variant's name: see maxvit list.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Times that each training image is seen.")] = None,
+    batch_size: Annotated[int | None, typer.Option("--batch", help="Images of one update.")] = None,
+    learning_rate: Annotated[float | None, typer.Option("--lr", help="The peak of the learning rate.")] = None,
+    size: Annotated[str | None, typer.Option(metavar="H|HxW", help="Pixels of the images.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes that decode images.")] = None,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Override the recipe: data.batch_size=32."),
+        typer.Option("--set", metavar="KEY=VALUE", help="Any setting of the recipe: task.mixup=0.8."),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="The run folder to make. Default: a new one below runs/.")] = None,
     resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Continue a run that stopped.")] = None,
@@ -62,9 +67,19 @@ def train(
     from maxvit.training.ranks import processes
     from maxvit.training.recipe import choose_recipe, load_recipe
 
+    choices = {
+        "model": model,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "image_size": size and read_size(size),
+        "workers": workers,
+    }
     if resume is not None:
-        given = {"DATA": data, "--task": task, "--recipe": recipe, "--model": model, "--set": settings, "--out": out}
-        if extra := [name for name, value in {**given, "--show-recipe": show_recipe}.items() if value]:
+        given: dict[str, object] = {"DATA": data, "--task": task, "--recipe": recipe, "--out": out, "--set": settings}
+        given |= {"--model": model, "--epochs": epochs, "--batch": batch_size, "--lr": learning_rate, "--size": size}
+        given |= {"--workers": workers, "--show-recipe": show_recipe or None}
+        if extra := [name for name, value in given.items() if value not in (None, [])]:
             raise MaxViTError(f"--resume continues a run with its own recipe; {extra[0]} was given too: leave it out")
         words = ["--resume", str(resume)]
     else:
@@ -72,7 +87,7 @@ def train(
             raise MaxViTError(
                 "digits are scikit-learn's, and there is a folder of that name: write ./digits for the folder"
             )
-        name, overrides = choose_recipe(data, task, recipe, model, settings or [])
+        name, overrides = choose_recipe(data, task, recipe, choices, settings or [])
         chosen = load_recipe(name, overrides)
         if show_recipe:
             typer.echo(chosen.to_yaml(), nl=False)

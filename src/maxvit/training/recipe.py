@@ -1,6 +1,7 @@
 """What a training run does, as typed and validated values that one can read, copy and override."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -193,11 +194,21 @@ def _drop_settings_of_another_task(values: dict[str, Any], overrides: Sequence[s
         values["task"] = {}
 
 
+CHOICES = {  # what is chosen most often, by its short name: the setting that it is
+    "model": "model.name",
+    "epochs": "optimization.epochs",
+    "batch_size": "data.batch_size",
+    "learning_rate": "optimization.learning_rate",
+    "image_size": "data.image_size",
+    "workers": "data.workers",
+}
+
+
 def choose_recipe(
     data: str | Path | None,
     task: str | None = None,
     recipe: str | Path | None = None,
-    model: str | None = None,
+    choices: Mapping[str, object] | None = None,
     settings: Sequence[str] = (),
 ) -> tuple[str, list[str]]:
     """What to call `load_recipe` with.
@@ -206,7 +217,7 @@ def choose_recipe(
         data: Where the images are; None: as the recipe says.
         task: Its name; None: the recipe's, which is to classify where nothing is said.
         recipe: A name or a file; None: the task's, or without data the handwritten digits.
-        model: A variant; None: the recipe's.
+        choices: Values by the names in `CHOICES`; None: as the recipe says.
         settings: Each "section.key=value", which has the last word.
 
     Returns:
@@ -215,8 +226,12 @@ def choose_recipe(
     Raises:
         MaxViTError: If the task is unknown.
     """
-    given = {"task.name": task, "data.path": data, "model.name": model}
+    given = {"task.name": task, "data.path": data}
     overrides = [f"{key}={_quoted(str(value))}" for key, value in given.items() if value is not None]
+    for name, value in (choices or {}).items():
+        if value is not None:
+            text = _quoted(value) if isinstance(value, str) else json.dumps(value)
+            overrides.append(f"{CHOICES[name]}={text}")
     if recipe is None:
         recipe = "digits" if data is None and task in (None, DEFAULT) else find_task(task or DEFAULT).recipe
     return str(recipe), [*overrides, *settings]

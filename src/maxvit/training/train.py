@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from maxvit.config import Size
 from maxvit.training import run as runs
 from maxvit.training.recipe import choose_recipe, load_recipe
 
@@ -14,6 +15,11 @@ def train(
     task: str | None = None,
     recipe: str | Path | None = None,
     model: str | None = None,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    learning_rate: float | None = None,
+    image_size: int | Size | None = None,
+    workers: int | None = None,
     settings: Sequence[str] = (),
     device: str = "auto",
     show_progress: bool = True,
@@ -26,7 +32,12 @@ def train(
         task: Such as "segmentation", or a module of yours; None: to classify.
         recipe: A name of `maxvit list --recipes`, or a YAML file; None: the task's.
         model: A variant, such as "maxvit_tiny"; None: the recipe's.
-        settings: Each "section.key=value", as of `maxvit train --set`.
+        epochs: Times that each training image is seen; None, here and below: the recipe's.
+        batch_size: Images of one update.
+        learning_rate: Its peak, for a batch of the recipe's `optimization.base_batch_size`.
+        image_size: A side in pixels, or (height, width).
+        workers: Processes that decode images; 0: none.
+        settings: Each "section.key=value", as of `maxvit train --set`, which has the last word.
         device: As for `maxvit.inference.device.choose_device`.
         show_progress: Draw a bar on standard error.
 
@@ -36,5 +47,13 @@ def train(
     Raises:
         MaxViTError: If a setting is not allowed, the data cannot be used, the folder is taken, or training diverges.
     """
-    name, overrides = choose_recipe(data, task, recipe, model, settings)
+    choices = {
+        "model": model,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "image_size": image_size,
+        "workers": workers,
+    }
+    name, overrides = choose_recipe(data, task, recipe, choices, settings)
     return runs.train_or_resume(load_recipe(name, overrides), Path(out), show_progress, "maxvit.train(...)", device)
