@@ -40,10 +40,10 @@ from maxvit.export.options import ExportOptions
 from maxvit.inference.engines import FileEngine
 from maxvit.kernels.cpu import build, inference, training
 from maxvit.kernels.cpu.ctypes_calls import activation_code, call
-from maxvit.kernels.folding import fold_batch_norms
-from maxvit.layers.attention import RelativePositionBias
+from maxvit.kernels.folding import fold_for_inference
 from maxvit.layers.mbconv import MBConv
 from maxvit.layers.multiaxis import AttentionLayer
+from maxvit.layers.position_bias import RelativePositionBias
 from maxvit.model import Stem
 
 Run = Callable[[], Tensor]
@@ -145,7 +145,7 @@ def pytorch_runs(model: MaxViT, images: Tensor) -> Iterator[tuple[str, Run]]:
     """From our plain network to the native one, one step after another."""
     yield "native kernels", forward(optimize(model, backend="native"), images)
     yield "PyTorch, norms folded, biases gathered once", forward(optimize(model, backend="torch"), images)
-    yield "PyTorch, norms folded", forward(fold_batch_norms(model), images)
+    yield "PyTorch, norms folded", forward(fold_for_inference(model), images)
     yield "PyTorch, the plain network", forward(model, images)
 
 

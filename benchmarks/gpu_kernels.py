@@ -16,7 +16,7 @@ from gpu_timing import Answer, Run, Work
 from torch import Tensor, nn
 
 from maxvit.config import MaxViTConfig
-from maxvit.kernels.folding import fold_batch_norms
+from maxvit.kernels.folding import fold_for_inference
 from maxvit.kernels.gpu.attention import attend
 from maxvit.kernels.gpu.feedforward import feedforward
 from maxvit.kernels.gpu.linear import normed_linear
@@ -64,7 +64,7 @@ class Kernel:
     def prepare(self, config: MaxViTConfig, stage: int, batch: int, dtype: torch.dtype) -> tuple[Layer, Shape, Shape]:
         """The layer in a stage, counted from 1, and the shapes of the maps that go in and come out."""
         network = MaxViT(config).train()
-        blocks = (network if self.training else fold_batch_norms(network)).stages[stage - 1]
+        blocks = (network if self.training else fold_for_inference(network)).stages[stage - 1]
         layer = self.layer(blocks[0 if self.strided else -1])
         layer = layer.to(None if self.autocast else dtype).to(memory_format=torch.channels_last)
         height, width = (-(-s // 2 ** (stage + 1)) for s in config.image_size)

@@ -10,7 +10,7 @@ def fill(model: nn.Module) -> nn.Module:
             tensor.normal_(std=0.5)
         elif name.endswith(("bias", "running_mean")):
             tensor.normal_(std=0.1)
-        elif name.endswith("running_var") or (name.endswith("weight") and tensor.ndim == 1):
+        elif name.endswith(("running_var", "gamma", "scale")) or (name.endswith("weight") and tensor.ndim == 1):
             tensor.uniform_(0.5, 1.5)
         elif name.endswith("weight"):
             tensor.normal_(std=tensor[0].numel() ** -0.5)

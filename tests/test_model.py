@@ -12,8 +12,9 @@ from torch.distributed.fsdp import fully_shard
 
 from maxvit import MaxViT, MaxViTConfig, MaxViTError, create_model, load_model, preprocess
 from maxvit.config import OFFICIAL, TORCHVISION, VARIANTS
-from maxvit.layers.attention import GroupAttention, RelativePositionBias
+from maxvit.layers.attention import GroupAttention
 from maxvit.layers.drop_path import DropPath
+from maxvit.layers.position_bias import RelativePositionBias
 
 TINY = MaxViTConfig(
     stem_channels=6,
@@ -292,9 +293,9 @@ def test_no_image_is_an_empty_answer(hw, any_size):
 
 
 @pytest.mark.parametrize("pool", ["avg", "max"])
-@pytest.mark.parametrize("arithmetic", [OFFICIAL, TORCHVISION])
-def test_no_image_is_an_empty_answer_of_every_configuration(pool, arithmetic):
-    model = MaxViT(dataclasses.replace(TINY, pool=pool, arithmetic=arithmetic)).eval()
+@pytest.mark.parametrize("dialect", [OFFICIAL, TORCHVISION])
+def test_no_image_is_an_empty_answer_of_every_configuration(pool, dialect):
+    model = MaxViT(dataclasses.replace(TINY, pool=pool, dialect=dialect)).eval()
     assert model(torch.randn(0, 3, 41, 67)).shape == (0, 5)
 
 

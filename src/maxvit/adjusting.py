@@ -50,7 +50,7 @@ class AdjustableNetwork(SavedNetwork):
             self.config, num_classes=num_classes, pool=pool, multi_label=multi_label, threshold=THRESHOLD
         )
         names = checked_names(class_names, num_classes)
-        like = self.head.dense.weight
+        like = self.head.norm.weight
         classifier = nn.Linear(config.channels[-1], num_classes) if num_classes else nn.Identity()
         self.head.classifier = classifier.apply(initialize).to(like.device, like.dtype)
         self.head.pool = pool

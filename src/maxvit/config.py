@@ -47,29 +47,70 @@ def plainly_frozen(*ignored: str) -> Callable[[Class], Class]:
     return apply
 
 
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= 1e30
+
+
 @plainly_frozen()
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Arithmetic:
-    """Where published networks compute otherwise than the official one, whose ways are the defaults.
+class Dialect:
+    """What networks of one origin compute otherwise than those of another, as values that layers read.
+
+    The defaults are the official ones; `DIALECTS` names those of others. How large a network is says `MaxViTConfig`.
 
     Raises:
-        MaxViTError: If a value is unknown.
+        MaxViTError: If a value is unknown or out of range.
     """
 
     gelu: Literal["tanh", "erf"] = "tanh"
+    conv_activation: Literal["gelu", "silu"] = "gelu"  # of the stem and of MBConv
+    conv_bias: Literal[True, False] = True  # of the stem's convolutions, MBConv's last and its shortcut's
     padding: Literal["same", "symmetric"] = "same"  # of strided 3 x 3 convolutions; "same": an even side at its end
+    batch_norm_eps: float = 1e-3
+    batch_norm_momentum: float = 0.01  # the official 0.99, in PyTorch's terms
+    widths_from: Literal["output", "input"] = "output"  # of MBConv; its inner channels are so many times these
     shortcut_pool: Literal["2x2", "3x3"] = "2x2"  # "2x2": padding does not count; "3x3": one pixel of zeros counts
     shortcut_projection: Literal["channels", "stride"] = "channels"  # 1 x 1 where channels change; or also at strides
+    layer_norm_eps: float = 1e-5
+    attention: Literal["in turn", "parallel"] = "in turn"  # see `maxvit.layers.parallel`
+    position_bias: Literal["table", "mlp"] = "table"  # see `maxvit.layers.position_bias`
+    layer_scale: float = 0.0  # what scales each channel of attention's and feed-forward's branches at first; 0: nothing
+    head: Literal["dense", "plain"] = "dense"  # pool, norm, dense, tanh; or norm, pool
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value, allowed = getattr(self, field.name), get_args(field.type)
-            if value not in allowed:
+            if allowed and not any(type(value) is type(a) and value == a for a in allowed):
                 raise MaxViTError(f"{field.name} is {value!r}; choose {' or '.join(repr(a) for a in allowed)}")
+            if not allowed and not (_is_number(value) and 0 <= value <= 1):
+                raise MaxViTError(f"{field.name} is {value!r}; it takes a number from 0 to 1")
 
 
-OFFICIAL = Arithmetic()
-TORCHVISION = Arithmetic(gelu="erf", padding="symmetric", shortcut_pool="3x3", shortcut_projection="stride")
+OFFICIAL = Dialect()
+TORCHVISION = Dialect(gelu="erf", padding="symmetric", shortcut_pool="3x3", shortcut_projection="stride")
+TIMM_RW = Dialect(  # timm's own networks, made before the official code was known
+    gelu="erf",
+    conv_activation="silu",
+    conv_bias=False,
+    padding="symmetric",
+    batch_norm_eps=1e-5,
+    batch_norm_momentum=0.1,
+    widths_from="input",
+    layer_norm_eps=1e-6,
+    head="plain",
+)
+TIMM_RMLP = dataclasses.replace(TIMM_RW, position_bias="mlp")
+DIALECTS: Mapping[str, Dialect] = MappingProxyType(
+    {
+        "official": OFFICIAL,
+        "torchvision": TORCHVISION,
+        "timm_rw": TIMM_RW,
+        "timm_rmlp": TIMM_RMLP,
+        "timm_rmlp_small": dataclasses.replace(TIMM_RMLP, layer_scale=1e-6),
+        "timm_rmlp_base": dataclasses.replace(TIMM_RMLP, head="dense"),
+        "timm_pm": dataclasses.replace(TIMM_RW, attention="parallel"),
+    }
+)
 
 
 @plainly_frozen("use_cache")  # transformers.Trainer sets it, for networks that write text
@@ -84,6 +125,7 @@ class MaxViTConfig:
     """
 
     stem_channels: int = 64
+    stem_hidden_channels: int | None = None  # between the stem's two convolutions; None: as many as behind them
     channels: tuple[int, ...] = (64, 128, 256, 512)
     depths: tuple[int, ...] = (2, 2, 5, 2)
     window_size: Size = (7, 7)  # tokens of a block-attention window
@@ -91,7 +133,7 @@ class MaxViTConfig:
     bias_table_size: Size | None = None  # learned relative offsets; None: as many as the window has, 2 * window - 1
     head_dim: int = 32
     expansion: int = 4  # of MBConv and of the feed-forward network
-    se_ratio: float = 0.25  # squeezed channels over the block's output channels
+    se_ratio: float = 0.25  # squeezed channels over those that expansion counts from, see `Dialect.widths_from`
     drop_path_rate: float = 0.0  # stochastic depth; block b of N drops with rate * b / N
     pool: Pool = "avg"
     in_channels: int = 3
@@ -99,7 +141,7 @@ class MaxViTConfig:
     multi_label: bool = False  # each class is a yes/no question (sigmoid); False: one class of many (softmax)
     threshold: float = THRESHOLD  # with multi_label: the probability from which a class is predicted
     image_size: Size = (224, 224)  # the size it is made for; any other from 32 pixels up works too
-    arithmetic: Arithmetic = OFFICIAL
+    dialect: Dialect = OFFICIAL
 
     def __post_init__(self) -> None:
         if self.bias_table_size is None:
@@ -115,6 +157,9 @@ class MaxViTConfig:
         for name in ("stem_channels", "head_dim", "expansion", "in_channels"):
             if type(getattr(self, name)) is not int or getattr(self, name) < 1:
                 raise MaxViTError(f"{name} is {getattr(self, name)!r}; it takes a whole number from 1 up")
+        hidden = self.stem_hidden_channels
+        if hidden is not None and (type(hidden) is not int or hidden < 1):
+            raise MaxViTError(f"stem_hidden_channels is {hidden!r}; it takes a whole number from 1 up, or None")
         if type(self.num_classes) is not int or self.num_classes < 0:
             raise MaxViTError(f"num_classes is {self.num_classes!r}; it takes a whole number, 0 for no classifier")
         if len(self.channels) != 4 or len(self.depths) != 4:
@@ -200,10 +245,10 @@ class MaxViTConfig:
         check_mapping("config", values)
         check_known("configuration key", values, [f.name for f in dataclasses.fields(cls)])
         known: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-        if "arithmetic" in known:
-            check_mapping("arithmetic", known["arithmetic"])
-            check_known("arithmetic key", known["arithmetic"], [f.name for f in dataclasses.fields(Arithmetic)])
-            known["arithmetic"] = Arithmetic(**known["arithmetic"])
+        if "dialect" in known:
+            check_mapping("dialect", known["dialect"])
+            check_known("dialect key", known["dialect"], [f.name for f in dataclasses.fields(Dialect)])
+            known["dialect"] = Dialect(**known["dialect"])
         return cls(**known)
 
 
@@ -292,10 +337,6 @@ def official_preprocessing(image_size: Size, imagenet_21k: bool = False) -> Prep
     return Preprocessing(image_size=image_size, crop_pct=crop, interpolation="bicubic-tf1", mean=half, std=half)
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= 1e30
-
-
 def check_mapping(what: str, given: object) -> None:
     """Refuse what is not a dictionary of settings. Raises `MaxViTError`."""
     if not isinstance(given, Mapping):
@@ -318,6 +359,9 @@ def check_known(what: str, given: Iterable[str], known: Iterable[str]) -> None:
 
 # Paper, Table 1; the drop rates are the official ImageNet-1K ones (none is published for XL: that of L is taken).
 # `maxvit_micro` is ours, for small images: at 32 pixels its stages see 8, 4, 2 and 1 tokens a side.
+# `maxvit_pico` and `maxvit_nano` are timm's, in the dialect of the weights that are published for both, those of
+# maxvit_rmlp_pico_rw_256 and maxvit_rmlp_nano_rw_256; no drop rate is published for them: half of T's is taken. timm's
+# networks in other sizes have the blocks of the paper's variants in another dialect, and are found by timm's names.
 VARIANTS: Mapping[str, MaxViTConfig] = MappingProxyType(
     {
         "maxvit_micro": MaxViTConfig(
@@ -329,6 +373,25 @@ VARIANTS: Mapping[str, MaxViTConfig] = MappingProxyType(
             drop_path_rate=0.1,
             num_classes=10,
             image_size=(32, 32),
+        ),
+        "maxvit_pico": MaxViTConfig(
+            stem_channels=32,
+            stem_hidden_channels=24,
+            channels=(32, 64, 128, 256),
+            window_size=(8, 8),
+            grid_size=(8, 8),
+            drop_path_rate=0.1,
+            image_size=(256, 256),
+            dialect=TIMM_RMLP,
+        ),
+        "maxvit_nano": MaxViTConfig(
+            stem_hidden_channels=32,
+            depths=(1, 2, 3, 1),
+            window_size=(8, 8),
+            grid_size=(8, 8),
+            drop_path_rate=0.1,
+            image_size=(256, 256),
+            dialect=TIMM_RMLP,
         ),
         "maxvit_tiny": MaxViTConfig(drop_path_rate=0.2),
         "maxvit_small": MaxViTConfig(channels=(96, 192, 384, 768), drop_path_rate=0.3),

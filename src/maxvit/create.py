@@ -54,7 +54,7 @@ def create_model(
 
     Args:
         name: One of `list_models()`. Or a name of timm's ("maxvit_tiny_tf_384.in1k") or torchvision's ("maxvit_t"):
-            the variant with their image size, classes and arithmetic, and with `pretrained=True` those weights.
+            the variant with their image size, classes and dialect, and with `pretrained=True` those weights.
         num_classes: 0 for no classifier; None: the variant's or the weights' own. Another number than the weights'
             puts a fresh classifier on top of them, without class names.
         in_channels: Channels of the images. Weights for another number are adapted, see `MaxViT.set_in_channels`.
@@ -86,7 +86,7 @@ def create_model(
     if pretrained is None or pretrained is False:
         return MaxViT(config).to(dtype)
     source = published_source(find(name)) if pretrained is True else locate(pretrained, name)
-    model = _load_variant(name, source.path, drop_path_rate, dtype)
+    model = _load_variant(name, source, drop_path_rate, dtype)
     _name_classes(model, source)
     model.provenance = {**model.provenance, "pretrained": source.address or source.path.name}
     if in_channels != model.config.in_channels:
@@ -124,7 +124,7 @@ def load_model(
         MaxViTError: If the file is missing, damaged or of another architecture, or `dtype` is no such type.
     """
     source = locate(path)
-    state, metadata = read_checkpoint(source.path, ema, image_size)
+    state, metadata = read_checkpoint(source.path, ema, image_size or source.side)
     model = MaxViT.restore(state, metadata, str(path), dtype)
     _name_classes(model, source)
     if source.address:
@@ -142,9 +142,10 @@ def _name_classes(model: MaxViT, source: Source) -> None:
         model.class_names = imagenet_names(model.config.num_classes)
 
 
-def _load_variant(name: str, path: Path, drop_path_rate: float | None, dtype: torch.dtype) -> MaxViT:
+def _load_variant(name: str, source: Source, drop_path_rate: float | None, dtype: torch.dtype) -> MaxViT:
     """Weights of the variant asked for."""
-    state, metadata = read_checkpoint(path)
+    path = source.path
+    state, metadata = read_checkpoint(path, image_size=source.side)
     if drop_path_rate is not None and isinstance(metadata.get("config"), dict):
         metadata = {**metadata, "config": {**metadata["config"], "drop_path_rate": drop_path_rate}}
     if "task" in metadata:

@@ -2,7 +2,8 @@
 
     image -> stem /2 -> stage /4 -> stage /8 -> stage /16 -> stage /32 -> pool, norm, dense, tanh -> classifier
 
-Every block is MBConv, then block attention, then grid attention. Reference: the official TensorFlow model.
+Every block is MBConv, then block attention, then grid attention. Reference: the official TensorFlow model. Where others
+compute otherwise, layers read it from the configuration's dialect.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,14 +13,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from maxvit.config import MaxViTConfig, Preprocessing, official_preprocessing
+from maxvit.config import OFFICIAL, Dialect, MaxViTConfig, Preprocessing, official_preprocessing
 from maxvit.description import checked_names, for_channels
 from maxvit.errors import MaxViTError
 from maxvit.hub.mixin import HubModel
+from maxvit.layers.activation import conv_activation
 from maxvit.layers.images import check_images, fix_sides
 from maxvit.layers.initialize import initialize
 from maxvit.layers.mbconv import MBConv, SameConv2d, batch_norm
-from maxvit.layers.multiaxis import LN_EPS, BlockAttention, GridAttention
+from maxvit.layers.multiaxis import BlockAttention, GridAttention
+from maxvit.layers.parallel import ParallelBlock
 from maxvit.layers.recompute import recompute
 from maxvit.timm_names import TimmNames
 
@@ -27,12 +30,14 @@ from maxvit.timm_names import TimmNames
 class Stem(nn.Module):
     """Two 3 x 3 convolutions (paper, Figure 2, S0); the first halves the image. No norm or activation follows."""
 
-    def __init__(self, in_channels: int, channels: int, symmetric: bool = False) -> None:
+    def __init__(self, config: MaxViTConfig) -> None:
         super().__init__()
-        self.conv1 = SameConv2d(in_channels, channels, stride=2, symmetric=symmetric)
-        self.norm = batch_norm(channels)
-        self.act = nn.GELU(approximate="tanh")
-        self.conv2 = SameConv2d(channels, channels, stride=1)
+        channels, dialect = config.stem_channels, config.dialect
+        hidden = config.stem_hidden_channels or channels
+        self.conv1 = SameConv2d(config.in_channels, hidden, stride=2, bias=dialect.conv_bias, dialect=dialect)
+        self.norm = batch_norm(hidden, dialect)
+        self.act = conv_activation(dialect)
+        self.conv2 = SameConv2d(hidden, channels, stride=1, bias=dialect.conv_bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C_in, H, W) -> (B, C, ceil(H / 2), ceil(W / 2))."""
@@ -44,8 +49,8 @@ class MaxViTBlock(nn.Module):
 
     def __init__(self, config: MaxViTConfig, in_channels: int, channels: int, stride: int, drop_path: float) -> None:
         super().__init__()
-        shared = (config.head_dim, config.expansion, drop_path, config.bias_table_size)
-        mbconv = (config.expansion, config.se_ratio, drop_path, config.arithmetic)
+        shared = (config.head_dim, config.expansion, drop_path, config.bias_table_size, config.dialect)
+        mbconv = (config.expansion, config.se_ratio, drop_path, config.dialect)
         self.mbconv = MBConv(in_channels, channels, stride, *mbconv)
         self.block_attention = BlockAttention(channels, config.window_size, *shared)
         self.grid_attention = GridAttention(channels, config.grid_size, *shared)
@@ -70,10 +75,10 @@ class Stage(nn.Sequential):
 class Head(nn.Module):
     """Pool, layer norm, dense, tanh, then the classifier (paper, App. A.1; official model, "head")."""
 
-    def __init__(self, channels: int, num_classes: int, pool: str) -> None:
+    def __init__(self, channels: int, num_classes: int, pool: str, dialect: Dialect = OFFICIAL) -> None:
         super().__init__()
         self.pool = pool
-        self.norm = nn.LayerNorm(channels, eps=LN_EPS)
+        self.norm = nn.LayerNorm(channels, eps=dialect.layer_norm_eps)
         self.dense = nn.Linear(channels, channels)
         self.classifier = nn.Linear(channels, num_classes) if num_classes else nn.Identity()
 
@@ -81,9 +86,31 @@ class Head(nn.Module):
         """(B, C, H, W) -> (B, num_classes), or the (B, C) that the classifier sees; with no pool (B, C, H, W)."""
         if not self.pool:
             return self.dense(self.norm(x.movedim(1, -1))).tanh().movedim(-1, 1)  # each position by itself
-        x = x.mean((2, 3)) if self.pool == "avg" else x.amax((2, 3))
-        x = self.dense(self.norm(x)).tanh()
+        x = self.dense(self.norm(pooled(x, self.pool))).tanh()
         return x if pre_logits else self.classifier(x)
+
+
+class PlainHead(nn.Module):
+    """Layer norm, pool, then the classifier: with no hidden layer, in dialects whose `head` is "plain"."""
+
+    def __init__(self, channels: int, num_classes: int, pool: str, dialect: Dialect = OFFICIAL) -> None:
+        super().__init__()
+        self.pool = pool
+        self.norm = nn.LayerNorm(channels, eps=dialect.layer_norm_eps)
+        self.classifier = nn.Linear(channels, num_classes) if num_classes else nn.Identity()
+
+    def forward(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """(B, C, H, W) -> (B, num_classes), or the (B, C) that the classifier sees; with no pool (B, C, H, W)."""
+        x = self.norm(x.movedim(1, -1)).movedim(-1, 1)
+        if not self.pool:
+            return x
+        x = pooled(x, self.pool)
+        return x if pre_logits else self.classifier(x)
+
+
+def pooled(x: Tensor, pool: str) -> Tensor:
+    """(B, C, H, W) -> (B, C), by "avg" or "max"."""
+    return x.mean((2, 3)) if pool == "avg" else x.amax((2, 3))
 
 
 class MaxViT(TimmNames, HubModel):
@@ -99,7 +126,7 @@ class MaxViT(TimmNames, HubModel):
     """
 
     stem: Stem
-    head: Head
+    head: Head | PlainHead
 
     def __init__(
         self,
@@ -114,20 +141,20 @@ class MaxViT(TimmNames, HubModel):
         self.class_names = checked_names(class_names, config.num_classes)
         self.provenance: dict[str, Any] = {}
 
-        self.stem = Stem(config.in_channels, config.stem_channels, config.arithmetic.padding == "symmetric")
+        dialect = config.dialect
+        make_block = MaxViTBlock if dialect.attention == "in turn" else ParallelBlock
+        make_head = Head if dialect.head == "dense" else PlainHead
+        self.stem = Stem(config)
         self.stages = nn.ModuleList()
         width = config.stem_channels
         for channels, rates in zip(config.channels, config.drop_path_rates(), strict=True):
             stage = Stage()
             for i, rate in enumerate(rates):
-                stage.append(MaxViTBlock(config, width, channels, stride=2 if i == 0 else 1, drop_path=rate))
+                stage.append(make_block(config, width, channels, stride=2 if i == 0 else 1, drop_path=rate))
                 width = channels
             self.stages.append(stage)
-        self.head = Head(width, config.num_classes, config.pool)
+        self.head = make_head(width, config.num_classes, config.pool, dialect)
         self.apply(initialize)
-        for module in self.modules():
-            if isinstance(module, nn.GELU) and config.arithmetic.gelu == "erf":
-                module.approximate = "none"
 
     def forward(self, images: Tensor) -> Tensor:
         """Class scores.
@@ -190,8 +217,8 @@ class MaxViT(TimmNames, HubModel):
             yield x
 
     def no_weight_decay(self) -> set[str]:
-        """Names of the parameters that are not decayed: biases, norms and bias tables (official settings)."""
-        return {name for name, p in self.named_parameters() if p.ndim < 2 or name.endswith("bias.table")}
+        """Names of the parameters that are not decayed: biases, norms, position biases (official settings), scales."""
+        return {name for name, p in self.named_parameters() if p.ndim < 2 or ".bias." in name}
 
 
 torch.fx.wrap("check_images")  # it decides by sides, which symbols of FX have not

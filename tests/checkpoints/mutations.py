@@ -118,7 +118,7 @@ def description(data, random):
     if isinstance(inside, dict) and random.random() < 0.85:
         names = [*inside, "unknown"]
         name = str(random.choice(names))
-        if name == "arithmetic" and random.random() < 0.5:
+        if name == "dialect" and random.random() < 0.5:
             inside[name]["gelu"] = _pick(VALUES, random)
         elif random.random() < 0.15:
             inside.pop(name, None)

@@ -61,7 +61,7 @@ def test_wrapped_by_compile_and_several_gpus_it_is_the_same(model, tmp_path):
         {"se_ratio": 0.1, "channels": (8, 20, 28, 36)},  # 0.8 channels of the first stage are one
         {"se_ratio": 0.5},
         {"head_dim": 2},
-        {"arithmetic": TORCHVISION, "channels": (8, 20, 28, 36)},
+        {"dialect": TORCHVISION, "channels": (8, 20, 28, 36)},
         {"depths": (2, 1, 3, 1), "expansion": 4},
         {"window_size": (1, 1), "grid_size": (1, 1), "image_size": (32, 32), "bias_table_size": (1, 1)},
     ],

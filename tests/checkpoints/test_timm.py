@@ -174,7 +174,7 @@ def test_network_without_classifier_goes_both_ways():
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"arithmetic": TORCHVISION}, "differs in gelu, padding, shortcut_pool, shortcut_projection$"),
+        ({"dialect": TORCHVISION}, "differs in gelu, padding, shortcut_pool, shortcut_projection$"),
         ({"grid_size": (5, 7)}, r"of one size, and here they are \(7, 7\) and \(5, 7\): set_image_size"),
         ({"pool": "max"}, "average over the last map, and this one has pool='max'$"),
     ],

@@ -1,4 +1,4 @@
-"""torchvision's `maxvit_t`: its arithmetic has a name, and each part of that name is needed."""
+"""torchvision's `maxvit_t`: its dialect has a name, and each part of that name is needed."""
 
 import dataclasses
 
@@ -10,12 +10,12 @@ from torchvision.models.maxvit import MaxVit
 from healthy import fill
 from maxvit import MaxViT, MaxViTError, load_model
 from maxvit.checkpoints.torchvision import from_torchvision
-from maxvit.config import OFFICIAL, TORCHVISION, VARIANTS, Arithmetic, Preprocessing
+from maxvit.config import OFFICIAL, TORCHVISION, VARIANTS, Dialect, Preprocessing
 from maxvit.description import describe
 from official import difference, images
 
 LIMIT = 2e-5
-FIELDS = [field.name for field in dataclasses.fields(Arithmetic)]
+FIELDS = [field.name for field in dataclasses.fields(Dialect)]
 
 
 def ours_of(theirs):
@@ -45,7 +45,7 @@ def test_logits_are_those_of_torchvision_and_preprocessing_is_its():
     ours, x = ours_of(theirs), images(2, 224)
     with torch.inference_mode():
         assert difference(ours(x), theirs(x)) < LIMIT
-    assert ours.config == dataclasses.replace(VARIANTS["maxvit_tiny"], arithmetic=TORCHVISION)
+    assert ours.config == dataclasses.replace(VARIANTS["maxvit_tiny"], dialect=TORCHVISION)
     assert ours.preprocessing == Preprocessing(crop_pct=1.0)
 
 
@@ -59,8 +59,8 @@ def test_small_network_agrees_too(small):
 @pytest.mark.parametrize("field", FIELDS)
 def test_each_difference_that_arithmetic_names_is_seen(small, field):
     config, _, state = from_torchvision(small.state_dict())
-    arithmetic = dataclasses.replace(TORCHVISION, **{field: getattr(OFFICIAL, field)})
-    ours = MaxViT(dataclasses.replace(config, arithmetic=arithmetic)).eval()
+    dialect = dataclasses.replace(TORCHVISION, **{field: getattr(OFFICIAL, field)})
+    ours = MaxViT(dataclasses.replace(config, dialect=dialect)).eval()
     left_over = ours.load_state_dict(state, strict=False).unexpected_keys
     shortcuts = [f"stages.{s}.0.mbconv.shortcut.conv.{kind}" for s in (0, 2) for kind in ("weight", "bias")]
     assert left_over == (shortcuts if field == "shortcut_projection" else [])
@@ -75,7 +75,7 @@ def test_file_is_recognised_and_comes_back_from_ours(small, tmp_path):
     assert ours.provenance == {"converted_from": "torchvision maxvit.pth"}
     ours.save(tmp_path / "ours.safetensors")
     again, x = load_model(tmp_path / "ours.safetensors"), torch.randn(2, 3, 64, 64)
-    assert again.config.arithmetic == TORCHVISION
+    assert again.config.dialect == TORCHVISION
     with torch.inference_mode():
         assert torch.equal(again(x), ours(x))
 

@@ -92,7 +92,7 @@ def test_another_size_is_materialised_for_timm(run, tiny, tmp_path):
 
 
 def test_what_timm_computes_otherwise_is_refused_and_nothing_is_written(run, tmp_path):
-    config = dataclasses.replace(VARIANTS["maxvit_micro"], arithmetic=TORCHVISION)
+    config = dataclasses.replace(VARIANTS["maxvit_micro"], dialect=TORCHVISION)
     maxvit.MaxViT(config).save(tmp_path / "a.safetensors")
     code, out, err = run("convert", tmp_path / "a.safetensors", tmp_path / "b.safetensors", "--to", "timm")
     assert (code, out) == (2, "")

@@ -47,7 +47,7 @@ def agree(path, model, *shape):
         ({}, (64, 96)),
         ({}, (33, 211)),  # no map divides: groups are padded, and sides are odd and even
         ({}, (32, 41)),  # the last map is smaller than a group
-        ({"arithmetic": TORCHVISION}, (67, 64)),
+        ({"dialect": TORCHVISION}, (67, 64)),
         ({"num_classes": 0, "pool": "max", "bias_table_size": (3, 5)}, (64, 96)),
     ],
 )

@@ -46,7 +46,7 @@ def answers(path, values):
     ("opset", "changes", "size"),
     pairwise(
         [None, 17, 19, 20, 22, 23],
-        [{}, {"arithmetic": TORCHVISION, "pool": "max"}],
+        [{}, {"dialect": TORCHVISION, "pool": "max"}],
         [(64, 96), (33, 211), (32, 32)],
     ),
 )

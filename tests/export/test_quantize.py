@@ -93,7 +93,7 @@ def test_all_products_but_those_kept_are_in_8_bits(model, images, tmp_path):
 
 
 def test_the_damage_of_a_product_is_that_of_its_output_alone(model, images):
-    network = quantize.fold_batch_norms(model)
+    network = quantize.fold_for_inference(model)
     batches = quantize._batches(model.preprocessing, images[:3])
     ranges = quantize._ranges(network, batches)
     damage = quantize._damage(network, batches, ranges)

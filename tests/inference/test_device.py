@@ -122,7 +122,7 @@ def test_nothing_computes_in_float64_where_there_is_none(monkeypatch):
         scores["loss"].backward()
         sums = exact_mean.Tally(torch.device("cpu"))
         sums.add(scores, 2)
-        fast = folding.fold_batch_norms(network)
+        fast = folding.fold_for_inference(network)
         torch.testing.assert_close(fast(torch.ones(1, 3, 32, 32)), network.eval()(torch.ones(1, 3, 32, 32)))
     assert exact_mean.means(sums.totals(lambda s: s, lambda names: [names]))["loss"] == pytest.approx(
         scores["loss"].item(), abs=1e-6

@@ -46,11 +46,11 @@ def make(**changes: object) -> MaxViT:
     return network.train()
 
 
-@pytest.mark.parametrize("arithmetic", [OFFICIAL, TORCHVISION], ids=["official", "torchvision"])
+@pytest.mark.parametrize("dialect", [OFFICIAL, TORCHVISION], ids=["official", "torchvision"])
 @pytest.mark.parametrize("shape", [(3, 32, 45), (2, 96, 128), (2, 131, 75)], ids=str)
-def test_one_step_is_the_plain_networks(arithmetic, shape):
+def test_one_step_is_the_plain_networks(dialect, shape):
     """Against the plain network in float64, not more than three times as far off as the plain one in float32."""
-    model = make(arithmetic=arithmetic)
+    model = make(dialect=dialect)
     batch, *hw = shape
     images = torch.randn(batch, 3, *hw)
     truth = step(copy.deepcopy(model).double(), images.double())
@@ -58,7 +58,7 @@ def test_one_step_is_the_plain_networks(arithmetic, shape):
     ours = step(accelerate(model), images)
     assert ours.keys() == truth.keys()
     off = {name: (error(ours[name], truth[name]), error(plain[name], truth[name])) for name in truth}
-    floor = 3e-6 if arithmetic == OFFICIAL else 2e-5  # of float32 sums in another order; erf is computed to 1.5e-7
+    floor = 3e-6 if dialect == OFFICIAL else 2e-5  # of float32 sums in another order; erf is computed to 1.5e-7
     assert {name: pair for name, pair in off.items() if not pair[0] <= 3 * pair[1] + floor} == {}
 
 

@@ -11,13 +11,13 @@ import torch
 import healthy
 from combinations import pairwise
 from maxvit import MaxViT, MaxViTConfig, MaxViTError, accelerate, load_model, optimize
-from maxvit.config import OFFICIAL, TORCHVISION, Arithmetic
+from maxvit.config import OFFICIAL, TORCHVISION, Dialect
 from maxvit.data.builtin import load_digits
 from maxvit.data.transforms import preprocess
 from maxvit.explain.attention_maps import attention_maps
 from maxvit.export.export import export_model
 from maxvit.kernels.cpu import build, inference, packing
-from maxvit.kernels.folding import fold_batch_norms
+from maxvit.kernels.folding import fold_for_inference
 from maxvit.training.recipe import load_recipe
 from maxvit.training.run import train
 from official import CHECKPOINT, difference, golden
@@ -42,9 +42,9 @@ def make(**changes: object) -> MaxViT:
 
 
 @functools.cache
-def pair(backend: str, arithmetic: Arithmetic, wide: bool = False) -> tuple[MaxViT, MaxViT]:
+def pair(backend: str, dialect: Dialect, wide: bool = False) -> tuple[MaxViT, MaxViT]:
     """An optimised network, and its original."""
-    model = make(arithmetic=arithmetic, **(WIDE if wide else {}))
+    model = make(dialect=dialect, **(WIDE if wide else {}))
     return optimize(model, backend=backend), model
 
 
@@ -74,7 +74,7 @@ def wide(request) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("backend", "wide", "arithmetic", "size", "number"),
+    ("backend", "wide", "dialect", "size", "number"),
     pairwise(
         ["native", "torch"],
         [False, True],
@@ -83,8 +83,8 @@ def wide(request) -> bool:
         [1, 3],
     ),
 )
-def test_every_stage_is_the_originals(backend, wide, arithmetic, size, number):
-    assert worst(*pair(backend, arithmetic, wide), torch.randn(number, 3, *size)) < 2e-5
+def test_every_stage_is_the_originals(backend, wide, dialect, size, number):
+    assert worst(*pair(backend, dialect, wide), torch.randn(number, 3, *size)) < 2e-5
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
@@ -144,7 +144,7 @@ def test_folding_alone_is_exact():
     model = make().double()
     images = torch.randn(2, 3, 64, 64, dtype=torch.float64)
     with torch.inference_mode():
-        assert difference(fold_batch_norms(model)(images), model(images)) < 1e-12
+        assert difference(fold_for_inference(model)(images), model(images)) < 1e-12
 
 
 def test_the_original_is_untouched(backend):
@@ -246,11 +246,11 @@ def test_a_wrong_kernel_is_caught(monkeypatch):
         optimize(make(), backend="native")
 
 
-@pytest.mark.parametrize("arithmetic", [OFFICIAL, TORCHVISION], ids=["official", "torchvision"])
+@pytest.mark.parametrize("dialect", [OFFICIAL, TORCHVISION], ids=["official", "torchvision"])
 @pytest.mark.parametrize("size", [(96, 128), (97, 130), (33, 61)], ids=str)
-def test_int8_is_near(arithmetic, size, wide):
-    _, model = pair("torch", arithmetic, wide)
-    fast = int8(arithmetic, wide)
+def test_int8_is_near(dialect, size, wide):
+    _, model = pair("torch", dialect, wide)
+    fast = int8(dialect, wide)
     images = torch.randn(4, 3, *size)
     with torch.inference_mode():
         expected, given = model(images), fast(images)
@@ -259,8 +259,8 @@ def test_int8_is_near(arithmetic, size, wide):
 
 
 @functools.cache
-def int8(arithmetic: Arithmetic, wide: bool) -> MaxViT:
-    return optimize(pair("torch", arithmetic, wide)[1], precision="int8")
+def int8(dialect: Dialect, wide: bool) -> MaxViT:
+    return optimize(pair("torch", dialect, wide)[1], precision="int8")
 
 
 @pytest.mark.parametrize("width", [16, 32])

@@ -5,8 +5,9 @@ import itertools
 import pytest
 import torch
 
-from maxvit.layers.attention import GroupAttention, RelativePositionBias
+from maxvit.layers.attention import GroupAttention
 from maxvit.layers.partition import padded_size, partition, unpartition
+from maxvit.layers.position_bias import RelativePositionBias
 
 
 def slow_attention(layer: GroupAttention, x: torch.Tensor) -> torch.Tensor:

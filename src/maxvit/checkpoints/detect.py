@@ -21,8 +21,9 @@ def read_checkpoint(
     Args:
         path: A file or a folder, see `maxvit.storage.weights_of`; or the folder or prefix of an official checkpoint.
         ema: The averaged weights, of a checkpoint that holds averaged and raw ones; False: the raw ones.
-        image_size: What an official checkpoint was made for, which its files do not say; None: 224 is assumed. Our own
-            tensors without a description are then of this size. Files of other formats say it themselves.
+        image_size: What an official checkpoint was made for, which its files do not say; None: 224 is assumed. So with
+            timm's networks whose position bias is an MLP; None: timm's own size. Our own tensors without a description
+            are then of this size. Files of other formats say it themselves.
 
     Returns:
         Our state dict, and metadata as our own file would have it: `MaxViT.restore` takes both.
@@ -44,25 +45,27 @@ def read_checkpoint(
     if metadata.get("format") == FORMAT:
         return tensors, metadata
     try:
-        name, config, preprocessing, state = _translated(tensors, image_size)
+        name, config, preprocessing, state, assumed = _translated(tensors, image_size)
     except MaxViTError as error:
         raise MaxViTError(f"{path}: {error}") from error
     provenance = {"converted_from": f"{name} {path.name}"}
     if averaged or not ema:
         provenance["weights"] = "averaged" if averaged else "raw"
-    if name == FORMAT:
-        provenance["assumed"] = plain.assumed(config)
+    if assumed:
+        provenance["assumed"] = assumed
     return state, describe(config, preprocessing, None, provenance)
 
 
 def _translated(
     tensors: Mapping[str, Tensor], image_size: int | Size | None
-) -> tuple[str, MaxViTConfig, Preprocessing, dict[str, Tensor]]:
-    """Whose they are, the network, and its tensors by our names."""
+) -> tuple[str, MaxViTConfig, Preprocessing, dict[str, Tensor], str | None]:
+    """Whose they are, the network, its tensors by our names, and what is assumed of it, if anything."""
     if timm.is_timm(tensors):
-        return "timm", *timm.from_timm(tensors)
+        config, preprocessing, state = timm.from_timm(tensors, image_size)
+        return "timm", config, preprocessing, state, None if image_size else timm.assumed(config)
     if torchvision.is_torchvision(tensors):
-        return "torchvision", *torchvision.from_torchvision(tensors)
+        return "torchvision", *torchvision.from_torchvision(tensors), None
     if plain.is_plain(tensors):
-        return FORMAT, *plain.from_plain(tensors, image_size)
+        config, preprocessing, state = plain.from_plain(tensors, image_size)
+        return FORMAT, config, preprocessing, state, plain.assumed(config)
     raise MaxViTError(f"it is not a MaxViT that is known (it holds {', '.join(list(tensors)[:3])[:200]}); {READABLE}")

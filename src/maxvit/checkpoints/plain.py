@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from maxvit.checkpoints.name_table import FIRST_TABLE, NameTable, Shapes, config_from, shape_of
+from maxvit.checkpoints.name_table import NameTable, Shapes, config_from, dialect_from, first_bias, shape_of
 from maxvit.config import (
     TORCHVISION,
     VARIANTS,
@@ -21,7 +21,7 @@ _NAMES = NameTable(block="stages.{s}.{b}", inside={}, outside={})
 
 def is_plain(names: Mapping[str, object]) -> bool:
     """Whether these are our own names."""
-    return "stages.0.0.mbconv.project.weight" in names
+    return "stages.0.0.mbconv.project.weight" in names or "stages.0.0.mbconv1.project.weight" in names
 
 
 def from_plain(
@@ -41,10 +41,10 @@ def from_plain(
 def assumed(config: MaxViTConfig) -> str:
     """What our own tensors do not say of a network that was found by them, in words."""
     meaning = "each class by itself (sigmoid)" if config.multi_label else "one class of many (softmax)"
-    return (
-        f"{meaning}, windows as large as the bias tables say, average pooling and the official preprocessing, which "
-        "are not stored"
-    )
+    windows = "as large as the bias tables say"
+    if config.dialect.position_bias == "mlp":
+        windows = f"for images of {config.image_size[0]} x {config.image_size[1]} pixels"
+    return f"{meaning}, windows {windows}, average pooling and the official preprocessing, which are not stored"
 
 
 def infer_config(shapes: Shapes) -> MaxViTConfig:
@@ -53,13 +53,19 @@ def infer_config(shapes: Shapes) -> MaxViTConfig:
     Raises:
         MaxViTError: If a tensor that tells it is missing or of another shape.
     """
-    heads, height, width = shape_of(shapes, FIRST_TABLE, 3)
-    config = config_from(shapes, _NAMES, heads, (height, width))
-    # torchvision's arithmetic alone has a layer there where the channels do not change
+    dialect = dialect_from(shapes, _NAMES)
+    if dialect.position_bias == "mlp":  # it is the same for windows of any size
+        heads, height, width = shape_of(shapes, first_bias(dialect), 2)[0], 13, 13
+    else:
+        heads, height, width = shape_of(shapes, first_bias(dialect), 3)
+    config = config_from(shapes, _NAMES, heads, (height, width), dialect)
+    # torchvision's dialect alone has a layer there where the channels do not change
     widths = zip((config.stem_channels, *config.channels[:3]), config.channels, strict=True)
     if any(f"stages.{s}.0.mbconv.shortcut.conv.weight" in shapes for s, (a, b) in enumerate(widths) if a == b):
-        config = dataclasses.replace(config, arithmetic=TORCHVISION)
+        config = dataclasses.replace(config, dialect=TORCHVISION)
     variant = VARIANTS.get(variant_name(config) or "")
-    if variant is not None and variant.window_size == config.window_size:  # also where its last map is below a window
+    if variant is not None and dialect.position_bias == "mlp":
+        config = dataclasses.replace(config.resized(variant.image_size), bias_table_size=None)
+    elif variant is not None and variant.window_size == config.window_size:  # also where its last map is below a window
         config = dataclasses.replace(config, image_size=variant.image_size)
     return config

@@ -1,9 +1,10 @@
 """Every published MaxViT checkpoint that we read: where it is, what it scored, what it expects of an image.
 
-timm hosts the official network's weights on the Hugging Face Hub, one repository each; torchvision has one file.
-Top-1 on ImageNet-1K in per cent, as published: for 1K the official description, for 21K then 1K the paper's Table 3,
-for torchvision its own metadata; none is published for the 21K checkpoints. Those learned by sigmoid, so that each of
-their outputs answers for its class alone; the others by softmax.
+timm hosts the official network's weights and its own on the Hugging Face Hub, one repository each; torchvision has one
+file. Top-1 on ImageNet-1K in per cent, as published: for 1K the official description, for 21K then 1K the paper's Table
+3, for torchvision its own metadata, for timm's own networks its table of results; none is published for the 12K and 21K
+checkpoints. The latter learned by sigmoid, so that each of their outputs answers for its class alone; the others by
+softmax.
 """
 
 import re
@@ -11,29 +12,32 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from maxvit.config import (
+    DIALECTS,
     IMAGENET_21K,
     OFFICIAL,
-    TORCHVISION,
     VARIANTS,
+    Dialect,
     MaxViTConfig,
     Preprocessing,
     Size,
     check_known,
+    variant_name,
 )
 from maxvit.errors import MaxViTError
 from maxvit.hub.download import TIMEOUT_S, download, sha256
 
 HALF = (0.5, 0.5, 0.5)
+IMAGENET_12K = 11_821  # classes: those of ImageNet-22K with the most images, as timm has them
 
 
-def timm_preprocessing(image_size: Size, classes: int) -> Preprocessing:
-    """What timm's settings say: 95 % of the image at 224, the whole image squeezed to a square above.
+def timm_preprocessing(image_size: Size, classes: int, dialect: Dialect = OFFICIAL) -> Preprocessing:
+    """What timm's settings say: 95 % of the image up to 256, the whole image squeezed to a square above.
 
-    The 1K weights at 224 take ImageNet's mean and deviation, the others pixels scaled to -1..1.
+    The official 1K weights at 224 take ImageNet's mean and deviation, the others pixels scaled to -1..1.
     """
-    if min(image_size) > 224:
+    if min(image_size) > 256:
         return Preprocessing(image_size=image_size, fit="squash", crop_pct=1.0, mean=HALF, std=HALF)
-    if classes > 1000:  # ImageNet-21K
+    if classes > 1000 or dialect != OFFICIAL or min(image_size) > 224:
         return Preprocessing(image_size=image_size, crop_pct=0.95, mean=HALF, std=HALF)
     return Preprocessing(image_size=image_size, crop_pct=0.95)
 
@@ -49,16 +53,19 @@ class PublishedWeights:
 
     Attributes:
         variant: Our name of the network, such as "maxvit_tiny".
-        tag: Its name among those of the variant: data, then resolution.
+        dialect: Of the network, one of `maxvit.config.DIALECTS`.
+        tag: Its name among those of the variant: data, then resolution, after the name of the dialect if it needs one.
         place: A repository of the hub, or the folder of an https address.
         filename: The file in it.
         resolution: Side of the images in pixels.
-        classes: 1000 of ImageNet-1K, or 21,843 of ImageNet-21K.
+        classes: 1000 of ImageNet-1K, 11,821 of ImageNet-12K or 21,843 of ImageNet-21K.
         top1: Published accuracy on ImageNet-1K in per cent, or None.
         preprocessing: What the weights expect of an image.
+        stem_hidden_channels: As `MaxViTConfig` has it.
     """
 
     variant: str
+    dialect: str = "official"
     tag: str
     place: str
     filename: str
@@ -66,6 +73,7 @@ class PublishedWeights:
     classes: int
     top1: float | None
     preprocessing: Preprocessing
+    stem_hidden_channels: int | None = None
 
     @property
     def is_on_hub(self) -> bool:
@@ -79,15 +87,14 @@ class PublishedWeights:
 
     @property
     def config(self) -> MaxViTConfig:
-        """The network that these weights are of: windows, bias tables and arithmetic are theirs."""
-        resized = VARIANTS[self.variant].resized(self.resolution)
-        arithmetic = OFFICIAL if self.is_on_hub else TORCHVISION
+        """The network that these weights are of: windows, bias tables and dialect are theirs."""
         return replace(
-            resized,
+            VARIANTS[self.variant].resized(self.resolution),
+            stem_hidden_channels=self.stem_hidden_channels,
             bias_table_size=None,
             num_classes=self.classes,
             multi_label=self.classes == IMAGENET_21K,
-            arithmetic=arithmetic,
+            dialect=DIALECTS[self.dialect],
         )
 
     @property
@@ -111,12 +118,42 @@ def _on_hub(size: str, data: str, resolution: int, top1: float | None) -> Publis
     )
 
 
+def _of_timm(
+    variant: str,
+    dialect: str,
+    tag: str,
+    theirs: str,
+    top1: float | None,
+    classes: int = 1000,
+    crop_pct: float | None = None,
+) -> PublishedWeights:
+    """Of timm's own networks; `theirs` is timm's name of the weights, "...NETWORK_RESOLUTION.DATA"."""
+    resolution = int(theirs.partition(".")[0].rpartition("_")[2])
+    preprocessing = timm_preprocessing((resolution, resolution), classes, DIALECTS[dialect])
+    return PublishedWeights(
+        variant=variant,
+        dialect=dialect,
+        tag=f"{tag}-{resolution}",
+        place=f"timm/{theirs}",
+        filename="model.safetensors",
+        resolution=resolution,
+        classes=classes,
+        top1=top1,
+        preprocessing=replace(preprocessing, crop_pct=crop_pct) if crop_pct else preprocessing,
+        stem_hidden_channels=24 if variant == "maxvit_pico" else 32,
+    )
+
+
 PUBLISHED: tuple[PublishedWeights, ...] = (
+    _of_timm("maxvit_pico", "timm_rmlp", "rmlp-in1k", "maxvit_rmlp_pico_rw_256.sw_in1k", 80.55),
+    _of_timm("maxvit_nano", "timm_rmlp", "rmlp-in1k", "maxvit_rmlp_nano_rw_256.sw_in1k", 82.98),
+    _of_timm("maxvit_nano", "timm_rw", "rw-in1k", "maxvit_nano_rw_256.sw_in1k", 82.93),
     _on_hub("tiny", "in1k", 224, 83.62),
     _on_hub("tiny", "in1k", 384, 85.24),
     _on_hub("tiny", "in1k", 512, 85.72),
     PublishedWeights(
         variant="maxvit_tiny",
+        dialect="torchvision",
         tag="torchvision-in1k-224",
         place="https://download.pytorch.org/models",
         filename="maxvit_t-bc5ab103.pth",
@@ -125,15 +162,23 @@ PUBLISHED: tuple[PublishedWeights, ...] = (
         top1=83.7,
         preprocessing=torchvision_preprocessing((224, 224)),
     ),
+    _of_timm("maxvit_tiny", "timm_rw", "rw-in1k", "maxvit_tiny_rw_224.sw_in1k", 83.52),
+    _of_timm("maxvit_tiny", "timm_rmlp", "rmlp-in1k", "maxvit_rmlp_tiny_rw_256.sw_in1k", 84.23),
     _on_hub("small", "in1k", 224, 84.45),
     _on_hub("small", "in1k", 384, 85.74),
     _on_hub("small", "in1k", 512, 86.19),
+    _of_timm("maxvit_small", "timm_rmlp_small", "rmlp-in1k", "maxvit_rmlp_small_rw_224.sw_in1k", 84.49, crop_pct=0.9),
     _on_hub("base", "in1k", 224, 84.95),
     _on_hub("base", "in1k", 384, 86.34),
     _on_hub("base", "in1k", 512, 86.66),
     _on_hub("base", "in21k", 224, None),
     _on_hub("base", "in21k-in1k", 384, 88.24),
     _on_hub("base", "in21k-in1k", 512, 88.38),
+    _of_timm("maxvit_base", "timm_rmlp_base", "rmlp-in12k-in1k", "maxvit_rmlp_base_rw_224.sw_in12k_ft_in1k", 86.91),
+    _of_timm("maxvit_base", "timm_rmlp_base", "rmlp-in12k-in1k", "maxvit_rmlp_base_rw_384.sw_in12k_ft_in1k", 87.81),
+    _of_timm(
+        "maxvit_base", "timm_rmlp_base", "rmlp-in12k", "maxvit_rmlp_base_rw_224.sw_in12k", None, classes=IMAGENET_12K
+    ),
     _on_hub("large", "in1k", 224, 85.17),
     _on_hub("large", "in1k", 384, 86.40),
     _on_hub("large", "in1k", 512, 86.70),
@@ -143,6 +188,13 @@ PUBLISHED: tuple[PublishedWeights, ...] = (
     _on_hub("xlarge", "in21k-in1k", 384, 88.51),
     _on_hub("xlarge", "in21k-in1k", 512, 88.70),
     _on_hub("xlarge", "in21k", 224, None),
+)
+# Networks that timm has a name for, and of which no weights are published.
+UNPUBLISHED: tuple[PublishedWeights, ...] = (
+    _of_timm("maxvit_pico", "timm_rw", "rw", "maxvit_pico_rw_256", None),
+    _of_timm("maxvit_tiny", "timm_rw", "rw", "maxvit_tiny_rw_256", None),
+    _of_timm("maxvit_tiny", "timm_pm", "pm", "maxvit_tiny_pm_256", None),
+    _of_timm("maxvit_small", "timm_rmlp_small", "rmlp", "maxvit_rmlp_small_rw_256", None),
 )
 
 
@@ -172,7 +224,15 @@ def find(variant: str, tag: str | bool = True) -> PublishedWeights:
     return rows[str(tag)]
 
 
-_THEIRS = {name: row for row in reversed(PUBLISHED) for name in (row.their_name.partition(".")[0], row.their_name)}
+def of_timm(config: MaxViTConfig) -> list[PublishedWeights]:
+    """The networks that timm has a name for, with the blocks of this one and in its dialect; weights or not."""
+    variant, stem, dialect = variant_name(config), config.stem_hidden_channels, config.dialect
+    rows = [row for row in (*PUBLISHED, *UNPUBLISHED) if row.is_on_hub and row.variant == variant]
+    return [row for row in rows if row.stem_hidden_channels == stem and DIALECTS[row.dialect] == dialect]
+
+
+_ROWS = reversed((*PUBLISHED, *UNPUBLISHED))
+_THEIRS = {name: row for row in _ROWS for name in (row.their_name.partition(".")[0], row.their_name)}
 
 
 def find_by_their_name(name: str) -> PublishedWeights:
@@ -182,14 +242,14 @@ def find_by_their_name(name: str) -> PublishedWeights:
         name: None of our own.
 
     Raises:
-        MaxViTError: If it is none of the official networks.
+        MaxViTError: If it is no MaxViT.
     """
     bare = re.sub(r"^(hf[-_]hub:)?(timm/)?", "", name)
-    if re.search("_(rw|rmlp|pm)_|^(maxxvit|coat)", bare):
-        official = ", ".join(dict.fromkeys(row.variant for row in PUBLISHED))
-        raise MaxViTError(f"{bare} is a network of timm's own, which is not read; the official ones are {official}")
+    if re.match("maxxvit|coat", bare):
+        known = ", ".join(dict.fromkeys(row.variant for row in PUBLISHED))
+        raise MaxViTError(f"{bare} is another architecture, and no MaxViT; those are {known}")
     if bare not in _THEIRS:
-        check_known("model", [name], _THEIRS if "_tf_" in bare else VARIANTS)
+        check_known("model", [name], _THEIRS if re.search("_(tf|rw|pm)_", bare) else VARIANTS)
     return _THEIRS[bare]
 
 

@@ -29,6 +29,11 @@ class Source(NamedTuple):
     published: PublishedWeights | None = None
     address: str | None = None
 
+    @property
+    def side(self) -> int | None:
+        """Side of the images that published weights were made for, which a file may not say; else None."""
+        return self.published.resolution if self.published else None
+
     def default_name(self, ending: str) -> Path:
         """Where to write what is made of the weights: next to a file of one's own, else into this folder."""
         if not self.address:

@@ -1,42 +1,83 @@
-"""timm's `maxvit_*_tf_*`: the official network under other names, with bias tables of the window's own size."""
+"""timm's MaxViTs: the official network under other names (`_tf_`), and timm's own (`_rw_`, `_rmlp_`, `_pm_`).
+
+The former have bias tables of the window's own size. In the latter, tables are rows of offsets by query minus key, and
+the projection to queries, keys and values is by heads.
+"""
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
+from math import ceil, isqrt
 from pathlib import Path
 
 from torch import Tensor
 
 from maxvit import storage
-from maxvit.checkpoints.name_table import FIRST_TABLE, NameTable, Shapes, config_from, rename, shape_of
-from maxvit.checkpoints.published import published, timm_preprocessing
-from maxvit.config import OFFICIAL, MaxViTConfig, Preprocessing, variant_name
+from maxvit.checkpoints.name_table import (
+    NameTable,
+    Shapes,
+    config_from,
+    dialect_from,
+    first_bias,
+    rename,
+    rows_of_table,
+    shape_of,
+    table_of_rows,
+)
+from maxvit.checkpoints.published import of_timm, timm_preprocessing
+from maxvit.config import OFFICIAL, TIMM_RW, Dialect, MaxViTConfig, Preprocessing, Size
 from maxvit.errors import MaxViTError
-from maxvit.layers.attention import resized_table
+from maxvit.layers.position_bias import resized_table
 from maxvit.model import MaxViT
 
-_ATTENTION = {
+_SIDE = 224  # pixels, of networks whose files do not say it, and that are none of timm's
+_MBCONV = {
+    "pre_norm": "pre_norm",
+    "expand": "conv1_1x1",
+    "expand_norm": "norm1",
+    "depthwise": "conv2_kxk",
+    "depthwise_norm": "norm2",
+    "se.reduce": "se.fc1",
+    "se.expand": "se.fc2",
+    "project": "conv3_1x1",
+    "shortcut.conv": "shortcut.expand",
+}
+_LAYER = {
     "norm1": "norm1",
-    "attention.qkv": "attn.qkv",
-    "attention.bias.table": "attn.rel_pos.relative_position_bias_table",
-    "attention.proj": "attn.proj",
+    "scale1.scale": "ls1.gamma",
     "norm2": "norm2",
     "ffn.expand": "mlp.fc1",
     "ffn.project": "mlp.fc2",
+    "scale2.scale": "ls2.gamma",
 }
+_ATTENTION = {
+    "qkv": "qkv",
+    "bias.table": "rel_pos.relative_position_bias_table",
+    "bias.expand": "rel_pos.mlp.fc1",
+    "bias.project": "rel_pos.mlp.fc2",
+    "proj": "proj",
+}
+
+
+def _within(ours: str, theirs: str, names: Mapping[str, str]) -> dict[str, str]:
+    """The names of a part's layers, with that of the part before them."""
+    return {f"{ours}.{a}": f"{theirs}.{b}" for a, b in names.items()}
+
+
+_THEIR_CHOICE = ("attention", "position_bias", "layer_scale", "head")  # that timm's own networks differ in
 NAMES = NameTable(
     block="stages.{s}.blocks.{b}",
     inside={
-        "mbconv.pre_norm": "conv.pre_norm",
-        "mbconv.expand": "conv.conv1_1x1",
-        "mbconv.expand_norm": "conv.norm1",
-        "mbconv.depthwise": "conv.conv2_kxk",
-        "mbconv.depthwise_norm": "conv.norm2",
-        "mbconv.se.reduce": "conv.se.fc1",
-        "mbconv.se.expand": "conv.se.fc2",
-        "mbconv.project": "conv.conv3_1x1",
-        "mbconv.shortcut.conv": "conv.shortcut.expand",
-        **{f"block_attention.{ours}": f"attn_block.{theirs}" for ours, theirs in _ATTENTION.items()},
-        **{f"grid_attention.{ours}": f"attn_grid.{theirs}" for ours, theirs in _ATTENTION.items()},
+        **_within("mbconv", "conv", _MBCONV),
+        **_within("block_attention", "attn_block", _LAYER),
+        **_within("block_attention.attention", "attn_block.attn", _ATTENTION),
+        **_within("grid_attention", "attn_grid", _LAYER),
+        **_within("grid_attention.attention", "attn_grid.attn", _ATTENTION),
+        # of parallel attention
+        **_within("mbconv1", "conv.0", _MBCONV),
+        **_within("mbconv2", "conv.1", _MBCONV),
+        **_within("attention", "attn", _LAYER),
+        **_within("attention.block", "attn.attn_block", _ATTENTION),
+        **_within("attention.grid", "attn.attn_grid", _ATTENTION),
     },
     outside={
         "stem.conv1": "stem.conv1",
@@ -54,15 +95,40 @@ def is_timm(names: Mapping[str, object]) -> bool:
     return "stem.conv1.weight" in names and any(name.startswith("stages.0.blocks.0.") for name in names)
 
 
-def from_timm(state: Mapping[str, Tensor]) -> tuple[MaxViTConfig, Preprocessing, dict[str, Tensor]]:
+def names_of(dialect: Dialect) -> NameTable:
+    """The names of timm's networks in a dialect: before a plain head the norm is a layer of its own."""
+    if dialect.head == "dense":
+        return NAMES
+    return NAMES._replace(outside={**NAMES.outside, "head.norm": "norm"})
+
+
+def from_timm(
+    state: Mapping[str, Tensor], image_size: int | Size | None = None
+) -> tuple[MaxViTConfig, Preprocessing, dict[str, Tensor]]:
     """timm's tensors to ours.
 
+    Args:
+        state: Of one of its MaxViTs.
+        image_size: What a network was made for whose tensors do not say it, see `assumed`; others say it themselves.
+
     Raises:
-        MaxViTError: If it is not one of the `_tf_` variants, which alone are the official network.
+        MaxViTError: If it is another network of the family, or a tensor is missing or of another shape.
     """
-    config = infer_config({name: tuple(t.shape) for name, t in state.items()})
-    ours = rename(state, NAMES.pairs(config), "timm")
-    return config, timm_preprocessing(config.image_size, config.num_classes), ours
+    config = infer_config({name: tuple(t.shape) for name, t in state.items()}, image_size)
+    ours = rename(state, names_of(config.dialect).pairs(config), "timm")
+    if config.dialect != OFFICIAL:
+        ours = {name: _to_ours(name, tensor, config) for name, tensor in ours.items()}
+    same = (row.preprocessing for row in of_timm(config) if row.config.image_size == config.image_size)
+    found = next(same, None) if config.dialect != OFFICIAL else None
+    return config, found or timm_preprocessing(config.image_size, config.num_classes, config.dialect), ours
+
+
+def assumed(config: MaxViTConfig) -> str | None:
+    """What tensors do not say of a network, in words, or None: an MLP gives biases for windows of any size."""
+    if config.dialect.position_bias == "table":
+        return None
+    side = config.image_size[0]
+    return f"made for {side} pixels, which files of timm's networks do not say; image_size sets another"
 
 
 def to_timm(state: Mapping[str, Tensor], config: MaxViTConfig) -> dict[str, Tensor]:
@@ -73,10 +139,31 @@ def to_timm(state: Mapping[str, Tensor], config: MaxViTConfig) -> dict[str, Tens
     """
     _check_timm_computes_the_same(config)
     result = {}
-    for ours, theirs in NAMES.pairs(config).items():
-        is_table = ours.endswith("bias.table")
-        result[theirs] = resized_table(state[ours], config.window_size) if is_table else state[ours]
+    for ours, theirs in names_of(config.dialect).pairs(config).items():
+        tensor = resized_table(state[ours], config.window_size) if ours.endswith("bias.table") else state[ours]
+        result[theirs] = tensor if config.dialect == OFFICIAL else _to_theirs(ours, tensor, config)
     return result
+
+
+def _to_ours(name: str, tensor: Tensor, config: MaxViTConfig) -> Tensor:
+    """A tensor of timm's own networks, by our name."""
+    if name.endswith("bias.table"):
+        return table_of_rows(tensor, config.window_size)
+    if ".qkv." not in name:
+        return tensor
+    if not tensor.ndim or len(tensor) % (3 * config.head_dim):
+        raise MaxViTError(f"a projection to queries, keys and values has shape {tuple(tensor.shape)}")
+    by_head = tensor.unflatten(0, (-1, 3, config.head_dim))  # (N, 3, D, ...)
+    return by_head.transpose(0, 1).flatten(0, 2).contiguous()
+
+
+def _to_theirs(name: str, tensor: Tensor, config: MaxViTConfig) -> Tensor:
+    """Undo `_to_ours`."""
+    if name.endswith("bias.table"):
+        return rows_of_table(tensor)
+    if ".qkv." not in name:
+        return tensor
+    return tensor.unflatten(0, (3, -1, config.head_dim)).transpose(0, 1).flatten(0, 2).contiguous()
 
 
 def save_for_timm(model: MaxViT, path: Path) -> str:
@@ -93,22 +180,25 @@ def save_for_timm(model: MaxViT, path: Path) -> str:
 
 
 def timm_call(config: MaxViTConfig) -> str:
-    """The Python call that makes timm's network of a configuration; timm names the paper's variants only."""
+    """The Python call that makes timm's network of a configuration; timm names published variants only."""
     side, other = (32 * tokens for tokens in config.window_size)
-    name = variant_name(config)
-    if name is None or not published(name):
+    rows = of_timm(config)
+    if not rows:
         return f"timm.models.maxxvit.MaxxVit with img_size=({side}, {other}), as timm has no name for these blocks"
-    resolution = side if side == other and side in (224, 384, 512) else 224
+    row = next((row for row in rows if (row.resolution,) * 2 == (side, other)), rows[0])
     options = [f"num_classes={config.num_classes}"]
-    options += [f"img_size=({side}, {other})"] if (side, other) != (resolution, resolution) else []
+    options += [f"img_size=({side}, {other})"] if (side, other) != (row.resolution,) * 2 else []
     options += [f"in_chans={config.in_channels}"] if config.in_channels != 3 else []
-    return f"timm.create_model({name + f'_tf_{resolution}'!r}, {', '.join(options)})"
+    return f"timm.create_model({row.their_name.partition('.')[0]!r}, {', '.join(options)})"
 
 
 def _check_timm_computes_the_same(config: MaxViTConfig) -> None:
-    if config.arithmetic != OFFICIAL:
-        odd = [f.name for f in fields(OFFICIAL) if getattr(config.arithmetic, f.name) != getattr(OFFICIAL, f.name)]
-        raise MaxViTError(f"timm's networks compute as the official one, and this one differs in {', '.join(odd)}")
+    nearest = OFFICIAL if config.dialect.conv_activation == "gelu" else TIMM_RW
+    same = replace(nearest, **{name: getattr(config.dialect, name) for name in _THEIR_CHOICE if nearest == TIMM_RW})
+    if odd := [f.name for f in fields(same) if getattr(config.dialect, f.name) != getattr(same, f.name)]:
+        raise MaxViTError(
+            f"timm's networks compute as the official one or as its own, and this one differs in {', '.join(odd)}"
+        )
     if config.window_size != config.grid_size:
         raise MaxViTError(
             f"timm's windows and grids are of one size, and here they are {config.window_size} and {config.grid_size}: "
@@ -118,17 +208,44 @@ def _check_timm_computes_the_same(config: MaxViTConfig) -> None:
         raise MaxViTError(f"timm's networks average over the last map, and this one has pool={config.pool!r}")
 
 
-def infer_config(shapes: Shapes) -> MaxViTConfig:
-    """The configuration, from names and shapes alone; the side of the bias tables says the resolution.
+def infer_config(shapes: Shapes, image_size: int | Size | None = None) -> MaxViTConfig:
+    """The configuration, from names and shapes alone; bias tables say the resolution, by their sides or offsets.
+
+    Args:
+        shapes: Of all tensors, by their names.
+        image_size: Where there are no tables: the resolution; None: that of timm's network with these blocks.
 
     Raises:
-        MaxViTError: If it is of timm's family, but not the official network.
+        MaxViTError: If it is of timm's family, but no MaxViT.
     """
-    if foreign := NAMES.foreign(shapes):
+    dialect = dialect_from(shapes, NAMES)
+    names = names_of(dialect)
+    if foreign := names.foreign(shapes, dialect):
         more = f" and {len(foreign) - 3} more" if len(foreign) > 3 else ""
         raise MaxViTError(
-            f"{', '.join(foreign[:3])}{more} are in none of timm's official variants (maxvit_*_tf_*), which alone can "
-            "be read: timm's own (_rw_, _rmlp_, _pm_, coatnet) are other networks"
+            f"{', '.join(foreign[:3])}{more} are in none of timm's MaxViTs (maxvit_*), which alone can be read: "
+            "maxxvit, coatnet and coatnext are other networks"
         )
-    heads, height, width = shape_of(shapes, NAMES.theirs(FIRST_TABLE), 3)
-    return config_from(shapes, NAMES, heads, (height, width))
+    bias = names.theirs(first_bias(dialect))
+    if dialect == OFFICIAL:
+        heads, height, width = shape_of(shapes, bias, 3)
+        return config_from(shapes, names, heads, (height, width))
+    if dialect.position_bias == "table":
+        offsets, heads = shape_of(shapes, bias, 2)
+        return config_from(shapes, names, heads, _sides(offsets, image_size), dialect)
+    heads = shape_of(shapes, bias, 2)[0]
+    config = config_from(shapes, names, heads, (2 * ceil(_SIDE / 32) - 1,) * 2, dialect)
+    sides = [row.resolution for row in of_timm(config)]
+    return replace(config.resized(image_size or (sides or [_SIDE])[0]), bias_table_size=None)
+
+
+def _sides(offsets: int, image_size: int | Size | None) -> Size:
+    """The sides of a table of so many offsets: a square one's, or those for images of a size."""
+    side = isqrt(offsets)
+    if side * side == offsets:
+        return side, side
+    sizes = (image_size, image_size) if isinstance(image_size, int) else image_size
+    height, width = (2 * ceil(s / 32) - 1 for s in sizes) if sizes else (0, 0)
+    if height * width != offsets:
+        raise MaxViTError(f"a bias table has {offsets} offsets, those of no square window: give the file's image_size")
+    return height, width

@@ -1,4 +1,4 @@
-"""torchvision's `maxvit_t`: another arithmetic (see `maxvit.config.TORCHVISION`), another scale, another table."""
+"""torchvision's `maxvit_t`: another dialect (see `maxvit.config.TORCHVISION`), another scale, another table."""
 
 from collections.abc import Mapping
 from math import isqrt
@@ -6,9 +6,17 @@ from math import isqrt
 import torch
 from torch import Tensor
 
-from maxvit.checkpoints.name_table import FIRST_TABLE, NameTable, Shapes, config_from, rename, shape_of
+from maxvit.checkpoints.name_table import (
+    FIRST_TABLE,
+    NameTable,
+    Shapes,
+    config_from,
+    rename,
+    shape_of,
+    table_of_rows,
+)
 from maxvit.checkpoints.published import torchvision_preprocessing
-from maxvit.config import TORCHVISION, MaxViTConfig, Preprocessing, Size
+from maxvit.config import TORCHVISION, MaxViTConfig, Preprocessing
 from maxvit.errors import MaxViTError
 
 _ATTENTION = {
@@ -68,18 +76,10 @@ def from_torchvision(state: Mapping[str, Tensor]) -> tuple[MaxViTConfig, Preproc
     ours = rename(state, NAMES.pairs(config), "torchvision")
     for name, tensor in ours.items():
         if name.endswith("bias.table"):
-            ours[name] = _table(tensor, config.window_size)
+            ours[name] = table_of_rows(tensor, config.window_size)
         elif ".qkv." in name:
             ours[name] = _queries(tensor, config.head_dim)
     return config, torchvision_preprocessing(config.image_size), ours
-
-
-def _table(tensor: Tensor, window: Size) -> Tensor:
-    """(offsets, N) by query minus key -> (N, 2h - 1, 2w - 1) by key minus query."""
-    height, width = (2 * side - 1 for side in window)
-    if tensor.ndim != 2 or len(tensor) != height * width:
-        raise MaxViTError(f"a bias table has shape {tuple(tensor.shape)}, where ({height * width}, heads) is wanted")
-    return tensor.T.reshape(-1, height, width).flip(1, 2).contiguous()
 
 
 def _queries(tensor: Tensor, head_dim: int) -> Tensor:

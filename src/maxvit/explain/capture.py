@@ -10,6 +10,7 @@ from maxvit.errors import MaxViTError
 from maxvit.layers.attention import GroupAttention
 from maxvit.layers.images import check_images
 from maxvit.layers.modes import evaluating
+from maxvit.layers.parallel import ParallelBlock
 from maxvit.layers.partition import Axis, Size
 from maxvit.model import MaxViTBlock
 from maxvit.tasks.network import Network, backbone_of, last_stride
@@ -50,11 +51,13 @@ class Looks:
 
     Attributes:
         layers: Block, then grid attention of every block.
+        parallel: Both are given the same tokens; else grid attention those that come out of block attention.
         features: The map, (1, C, H, W).
         gradient: Of the score with respect to it; None where no score was asked for.
     """
 
     layers: list[Look]
+    parallel: bool
     features: Tensor
     gradient: Tensor | None
 
@@ -80,10 +83,17 @@ def attention_layers(network: Network) -> list[tuple[int, int, GroupAttention]]:
     found = []
     for s, stage in enumerate(stages_of(network), start=1):
         for b, block in enumerate(stage.children(), start=1):
-            if not isinstance(block, MaxViTBlock):
-                raise MaxViTError("attention cannot be seen in an optimised network: give the original")
-            found += [(s, b, layer.attention) for layer in (block.block_attention, block.grid_attention)]
+            found += [(s, b, layer) for layer in _attentions(block)]
     return found
+
+
+def _attentions(block: nn.Module) -> tuple[GroupAttention, GroupAttention]:
+    """Block and grid attention of a block."""
+    if isinstance(block, MaxViTBlock):
+        return block.block_attention.attention, block.grid_attention.attention
+    if isinstance(block, ParallelBlock):
+        return block.attention.block, block.attention.grid
+    raise MaxViTError("attention cannot be seen in an optimised network: give the original")
 
 
 def look(network: Network, image: Tensor, score: Callable[[Tensor], Tensor] | None = None) -> Looks:
@@ -122,7 +132,8 @@ def look(network: Network, image: Tensor, score: Callable[[Tensor], Tensor] | No
         Look(stage, block, attention, seen[attention][0].detach(), gradient)
         for (stage, block, attention), gradient in zip(layers, gradients[:-1], strict=True)
     ]
-    return Looks(looks, seen[last][1].detach(), gradients[-1])
+    parallel = network.config.dialect.attention == "parallel"
+    return Looks(looks, parallel, seen[last][1].detach(), gradients[-1])
 
 
 def one_image(network: Network, image: Tensor) -> Tensor:

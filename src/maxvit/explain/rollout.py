@@ -85,14 +85,20 @@ def _start(network: Network, looks: Looks) -> Tensor:
 def _carry_back(looks: Looks, relevance: Tensor, spreads: bool) -> Sequence[Tensor]:
     """The relevance of each stage's tokens, (H, W), first stage first; each sums to 1."""
     found: list[Tensor] = []
-    for i, seen in reversed(list(enumerate(looks.layers))):
-        relevance = through_attention(seen, relevance)
-        if seen.axis == "grid":
-            continue
-        before = looks.layers[i - 1] if i else None
-        if before is None or before.stage < seen.stage:
+    blocks = list(zip(looks.layers[::2], looks.layers[1::2], strict=True))
+    for i, (block, grid) in reversed(list(enumerate(blocks))):
+        if looks.parallel:  # each gives half of the channels
+            relevance = (through_attention(block, relevance) + through_attention(grid, relevance)) / 2
+        else:
+            relevance = through_attention(block, through_attention(grid, relevance))
+        before = blocks[i - 1][1] if i else None
+        first = before is None or before.stage < block.stage
+        if first:
             found.append(relevance)
-            relevance = relevance if before is None else unpool(relevance, before.hw)
+        if looks.parallel and spreads:  # by the second MBConv
+            relevance = spread(relevance)
+        if first and before is not None:
+            relevance = unpool(relevance, before.hw)
         relevance = spread(relevance) if spreads else relevance
     return found[::-1]
 

@@ -27,13 +27,13 @@ from maxvit.export import onnx_operators
 from maxvit.export.int8 import Range, quantize_weight
 from maxvit.export.onnx_graph import Graph, Value
 from maxvit.export.options import OPSETS, ExportOptions, description
-from maxvit.kernels.folding import fold_batch_norms, is_optimized
+from maxvit.kernels.folding import fold_for_inference, is_optimized
 from maxvit.kernels.known import network_change
 from maxvit.layers.attention import GroupAttention
 from maxvit.layers.gather import group_indices, place_indices
 from maxvit.layers.mbconv import MBConv, SameConv2d, Shortcut, SqueezeExcite
 from maxvit.layers.multiaxis import AttentionLayer
-from maxvit.model import Head, MaxViT, MaxViTBlock
+from maxvit.model import Head, MaxViT, MaxViTBlock, PlainHead
 
 
 def deployed(
@@ -57,7 +57,7 @@ def deployed(
     with torch.no_grad():
         images = network.normalise(model.preprocessing) if options.from_pixels else options.input
         images = images if options.dtype == torch.float32 else graph.cast(images, options.dtype)
-        result = network.write(fold_batch_norms(model, share_weights=True).float().cpu(), size, images)
+        result = network.write(fold_for_inference(model, share_weights=True).float().cpu(), size, images)
         result = result if options.dtype == torch.float32 else graph.cast(result, torch.float32)
         if options.from_pixels:  # `MaxViTConfig.probabilities`
             multi_label = model.config.multi_label
@@ -106,7 +106,7 @@ class _Writer:
         self.hw = image_size
         self.graph.scope("stem")
         x = self._conv(model.stem.conv1, images)
-        x = self._conv(model.stem.conv2, self._gelu(model.stem.act, x))
+        x = self._conv(model.stem.conv2, self._activation(model.stem.act, x))
         for i, stage in enumerate(model.stages):
             for j, block in enumerate(stage.children()):
                 assert isinstance(block, MaxViTBlock)
@@ -132,15 +132,14 @@ class _Writer:
 
     def _mbconv(self, mbconv: MBConv, x: str) -> str:
         before = self.hw
-        y = self._gelu(mbconv.act, self._conv(mbconv.expand, x))
-        y = self._gelu(mbconv.act, self._conv(mbconv.depthwise, y))
+        y = self._activation(mbconv.act, self._conv(mbconv.expand, x))
+        y = self._activation(mbconv.act, self._conv(mbconv.depthwise, y))
         y = self._project(mbconv.project, self._squeeze_excite(mbconv.se, y))
         return self.graph.add("Add", y, self._shortcut(mbconv.shortcut, x, before))
 
     def _squeeze_excite(self, se: SqueezeExcite, x: str) -> str:
         hw, self.hw = self.hw, (1, 1)
-        squeezed = self._conv(se.reduce, self.graph.add("GlobalAveragePool", x))
-        squeezed = self.graph.add("Mul", squeezed, self.graph.add("Sigmoid", squeezed))  # SiLU
+        squeezed = self._activation(se.act, self._conv(se.reduce, self.graph.add("GlobalAveragePool", x)))
         scale = self.graph.add("Sigmoid", self._conv(se.expand, squeezed))  # (B, C, 1, 1)
         self.hw = hw
         return self.graph.add("Mul", x, scale)
@@ -171,7 +170,6 @@ class _Writer:
         """MBConv's last 1 x 1 convolution; in 8 bits, a product of matrices."""
         if self.graph.name("project") not in self.int8:
             return self._conv(conv, x)
-        assert conv.bias is not None
         x = self.graph.add("Transpose", x, perm=(0, 2, 3, 1))  # (B, H, W, C_in)
         if self.standard:  # without a Reshape, see _attention_layer
             x = onnx_operators.through_8_bits(self.graph, x, self.int8[self.graph.name("project")])
@@ -196,7 +194,7 @@ class _Writer:
         x = self.graph.add("Add", x, self._reshape(y, *added))
         expand, project = layer.ffn.expand, layer.ffn.project
         y = self._linear("ffn.expand", self._norm(layer.norm2, x), expand.weight, expand.bias)
-        y = self._linear("ffn.project", self._gelu(layer.ffn.act, y), project.weight, project.bias)
+        y = self._linear("ffn.project", self._activation(layer.ffn.act, y), project.weight, project.bias)
         x = self.graph.add("Add", x, self._reshape(y, *added))
         x = self._reshape(x, *whole) if self.standard else x
         return x, place_indices(hw, attention.size, attention.axis, places.device)
@@ -261,14 +259,21 @@ class _Writer:
         weights = self.graph.constant(norm.weight), self.graph.constant(norm.bias)
         return self.graph.add("LayerNormalization", x, *weights, axis=-1, epsilon=norm.eps)
 
-    def _gelu(self, act: nn.GELU, x: str) -> str:
-        return onnx_operators.gelu(self.graph, x, act.approximate)
+    def _activation(self, act: nn.Module, x: str) -> str:
+        if isinstance(act, nn.GELU):
+            return onnx_operators.gelu(self.graph, x, act.approximate)
+        return self.graph.add("Mul", x, self.graph.add("Sigmoid", x))  # SiLU
 
-    def _head(self, head: Head, x: str) -> str:
+    def _head(self, head: Head | PlainHead, x: str) -> str:
         """(B, C, H, W) -> (B, classes)."""
         pool = "GlobalAveragePool" if head.pool == "avg" else "GlobalMaxPool"
-        x = self._reshape(self.graph.add(pool, x), -1, head.dense.in_features)
-        x = self.graph.add("Tanh", self._linear("dense", self._norm(head.norm, x), head.dense.weight, head.dense.bias))
+        if isinstance(head, PlainHead):
+            x = self._norm(head.norm, self.graph.add("Transpose", x, perm=(0, 2, 3, 1)))
+            x = self.graph.add("Transpose", x, perm=(0, 3, 1, 2))
+        x = self._reshape(self.graph.add(pool, x), -1, head.norm.normalized_shape[0])
+        if isinstance(head, Head):
+            y = self._linear("dense", self._norm(head.norm, x), head.dense.weight, head.dense.bias)
+            x = self.graph.add("Tanh", y)
         if isinstance(head.classifier, nn.Identity):
             return x
         return self._linear("classifier", x, head.classifier.weight, head.classifier.bias)

@@ -89,15 +89,16 @@ class ExportOptions:
 
     def is_traced(self, network: Network) -> bool:
         """Whether the graph is traced by PyTorch; else it is written layer by layer, from what a MaxViT is."""
-        return self.any_size or not has_own_head(network)
+        return self.any_size or not has_own_head(network) or _is_parallel(network)
 
     def check(self, network: Network) -> None:
         """Refuse a network that cannot be exported so.
 
         Raises:
             MaxViTError: If it is optimised already, or its task has no such graph; if its pixels cannot be normalised;
-                if its head is a task's own and the file would be for any size, in 8 bits or of an opset; if it is a
-                MaxViT whose images keep their shapes, and the file is for one size.
+                if its head is a task's own and the file would be for any size, in 8 bits or of an opset; if its
+                attention is parallel and the file would be in 8 bits or of an opset; if it is a MaxViT whose images
+                keep their shapes, and the file is for one size.
         """
         backbone = backbone_of(network)
         if is_optimized(backbone):
@@ -110,11 +111,21 @@ class ExportOptions:
         if not has_own_head(network):
             for name in (name for name, given in asked.items() if given):
                 raise MaxViTError(f"{name} is for a MaxViT with its own head, and this one has a head of {task.name}")
+        elif _is_parallel(network) and (self.precision == "int8" or self.opset is not None):
+            name = "int8" if self.precision == "int8" else "opset"
+            raise MaxViTError(
+                f"{name} is for networks whose grid attention follows block attention; here they are parallel"
+            )
         elif self.squeezes(network):
             raise MaxViTError(
                 "the network's images keep their shapes, and a file for one size takes one: export it for any size, or "
                 "run it in PyTorch"
             )
+
+
+def _is_parallel(network: Network) -> bool:
+    """Whether block and grid attention are side by side, which the graph for one size does not know."""
+    return backbone_of(network).config.dialect.attention == "parallel"
 
 
 def description(network: Network, options: ExportOptions) -> dict[str, str]:

@@ -19,7 +19,7 @@ from maxvit.export.onnx import check_packages
 from maxvit.export.options import ExportOptions
 from maxvit.export.runtimes import Opener, in_onnxruntime
 from maxvit.export.verify import ALLOWED
-from maxvit.kernels.folding import fold_batch_norms
+from maxvit.kernels.folding import fold_for_inference
 from maxvit.model import MaxViT
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def quantized(
     from maxvit.export.onnx_network import check_unchanged, deployed
 
     check_unchanged(model)
-    network = fold_batch_norms(model).float().cpu()
+    network = fold_for_inference(model).float().cpu()
     spec = options.spec(model)
     batches = _batches(spec, images[::2])
     ranges = _ranges(network, batches)

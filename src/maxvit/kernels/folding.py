@@ -1,4 +1,4 @@
-"""Batch norm folded into the convolutions, for inference: the same function with fewer steps."""
+"""Batch norms and scales of branches folded into the layers next to them, for inference: the same in fewer steps."""
 
 import copy
 
@@ -7,20 +7,23 @@ from torch import Tensor, nn
 from maxvit.errors import MaxViTError
 from maxvit.kernels.known import layer_change, untouched
 from maxvit.layers.exact import widest
+from maxvit.layers.layer_scale import LayerScale
 from maxvit.layers.mbconv import MBConv
+from maxvit.layers.multiaxis import AttentionLayer
 from maxvit.layers.sharing import made_by_hooks, sharing_copy
 from maxvit.model import MaxViT, Stem
 
 
 def is_optimized(model: MaxViT) -> bool:
-    """Whether it is what `fold_batch_norms` or `optimize` made of a network."""
+    """Whether it is what `fold_for_inference` or `optimize` made of a network."""
     return getattr(model, "norms_are_folded", False)
 
 
-def fold_batch_norms(model: MaxViT, share_weights: bool = False) -> MaxViT:
+def fold_for_inference(model: MaxViT, share_weights: bool = False) -> MaxViT:
     """A copy for inference whose convolutions hold the batch norms' scales and shifts; the norms are identities.
 
-    The norm before a 1 x 1 convolution is folded too, which is exact as a 1 x 1 sees no padding. Layers that were
+    The norm before a 1 x 1 convolution is folded too, which is exact as a 1 x 1 sees no padding. So is the scale of a
+    branch of attention or feed-forward, into the branch's last layer. Layers that were
     changed, see `maxvit.kernels.known`, stay as they are.
 
     Args:
@@ -41,7 +44,7 @@ def fold_batch_norms(model: MaxViT, share_weights: bool = False) -> MaxViT:
         .requires_grad_(False)
     )
     for name, known in untouched(model.config).items():
-        if not isinstance(known, Stem | MBConv) or layer_change(model, name):
+        if not isinstance(known, Stem | MBConv | AttentionLayer) or layer_change(model, name):
             continue
         part = folded.get_submodule(name)
         if isinstance(part, Stem):
@@ -52,8 +55,20 @@ def fold_batch_norms(model: MaxViT, share_weights: bool = False) -> MaxViT:
             _fold_after(part.expand, part.expand_norm)
             _fold_after(part.depthwise, part.depthwise_norm)
             part.pre_norm = part.expand_norm = part.depthwise_norm = nn.Identity()  # type: ignore[assignment]
+        elif isinstance(part, AttentionLayer):
+            part.scale1 = _fold_scale(part.attention.proj, part.scale1)
+            part.scale2 = _fold_scale(part.ffn.project, part.scale2)
     folded.norms_are_folded = True  # type: ignore[assignment]
     return folded
+
+
+def _fold_scale(linear: nn.Linear, scale: nn.Module) -> nn.Identity:
+    """scale(linear(x)) as one layer; what is left of the scale."""
+    if isinstance(scale, LayerScale):
+        factor, dtype = widest(scale.scale), linear.weight.dtype
+        linear.weight = nn.Parameter((widest(linear.weight) * factor[:, None]).to(dtype), requires_grad=False)
+        linear.bias = nn.Parameter((widest(linear.bias) * factor).to(dtype), requires_grad=False)
+    return nn.Identity()
 
 
 def _fold_after(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:

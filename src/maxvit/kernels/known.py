@@ -12,37 +12,47 @@ import torch
 from torch import Tensor, nn
 
 from maxvit.config import MaxViTConfig
-from maxvit.layers.attention import GroupAttention, RelativePositionBias
+from maxvit.layers.attention import GroupAttention
 from maxvit.layers.drop_path import DropPath
 from maxvit.layers.feedforward import FeedForward
+from maxvit.layers.layer_scale import LayerScale
 from maxvit.layers.mbconv import MBConv, SameConv2d, Shortcut, SqueezeExcite
 from maxvit.layers.multiaxis import BlockAttention, GridAttention
+from maxvit.layers.position_bias import MLPPositionBias, RelativePositionBias
 from maxvit.model import MaxViT, MaxViTBlock, Stem
 
 HOOKS = {
     "forward hook": ("_forward_hooks", "_forward_pre_hooks"),
     "backward hook": ("_backward_hooks", "_backward_pre_hooks"),
 }
+Kind = type[nn.Module] | tuple[type[nn.Module], ...]  # several: as the dialect has it
 CONV, LINEAR, GELU, NORM = nn.Conv2d, nn.Linear, nn.GELU, nn.BatchNorm2d
-LAYER = {"norm1": nn.LayerNorm, "attention": GroupAttention, "norm2": nn.LayerNorm, "ffn": FeedForward}
-LAYER |= {"drop_path": DropPath}
+ACTIVATION, SCALE = (nn.GELU, nn.SiLU), (nn.Identity, LayerScale)
+LAYER: dict[str, Kind] = {"norm1": nn.LayerNorm, "attention": GroupAttention, "scale1": SCALE}
+LAYER |= {"norm2": nn.LayerNorm, "ffn": FeedForward, "scale2": SCALE, "drop_path": DropPath}
+MBCONV: dict[str, Kind] = {"pre_norm": NORM, "expand": CONV, "expand_norm": NORM, "depthwise": SameConv2d}
+MBCONV |= {"depthwise_norm": NORM, "act": ACTIVATION, "se": SqueezeExcite, "project": CONV}
+MBCONV |= {"drop_path": DropPath, "shortcut": Shortcut}
 # What the kernels know: the modules of each class. It is said here once more, as they would not follow an edit there.
-PARTS: dict[type[nn.Module], dict[str, type[nn.Module]]] = {
-    Stem: {"conv1": SameConv2d, "norm": NORM, "act": GELU, "conv2": SameConv2d},
+PARTS: dict[type[nn.Module], dict[str, Kind]] = {
+    Stem: {"conv1": SameConv2d, "norm": NORM, "act": ACTIVATION, "conv2": SameConv2d},
     MaxViTBlock: {"mbconv": MBConv, "block_attention": BlockAttention, "grid_attention": GridAttention},
-    MBConv: {"pre_norm": NORM, "expand": CONV, "expand_norm": NORM, "depthwise": SameConv2d, "depthwise_norm": NORM}
-    | {"act": GELU, "se": SqueezeExcite, "project": CONV, "drop_path": DropPath, "shortcut": Shortcut},
+    MBConv: MBCONV,
     SqueezeExcite: {"reduce": CONV, "act": nn.SiLU, "expand": CONV},
     BlockAttention: LAYER,
     GridAttention: LAYER,
-    GroupAttention: {"qkv": LINEAR, "bias": RelativePositionBias, "proj": LINEAR},
+    GroupAttention: {"qkv": LINEAR, "bias": (RelativePositionBias, MLPPositionBias), "proj": LINEAR},
     RelativePositionBias: {},
     FeedForward: {"expand": LINEAR, "act": GELU, "project": LINEAR},
     DropPath: {},
 }
 # And the widths that they take for granted, of a part of a network with this configuration.
 WIDTHS: dict[type[nn.Module], Callable[[Any, MaxViTConfig], bool]] = {
-    MBConv: lambda m, c: m.expand.out_channels == m.project.in_channels == c.expansion * m.project.out_channels,
+    MBConv: lambda m, c: (
+        m.expand.out_channels
+        == m.project.in_channels
+        == c.expansion * (m.project.out_channels if c.dialect.widths_from == "output" else m.expand.in_channels)
+    ),
     SqueezeExcite: lambda m, c: (
         (m.expand.out_channels, m.expand.in_channels) == (m.reduce.in_channels, m.reduce.out_channels)
     ),
@@ -115,8 +125,10 @@ def _change(part: nn.Module, known: nn.Module, name: str, like: Tensor) -> str:
     classes = PARTS.get(type(known), {})
     for child, wanted in known.named_children():
         own, path = part.get_submodule(child), f"{name}.{child}"
-        if child in classes and type(own) is not classes[child]:
-            return f"{path} is {_title(type(own), classes[child])} instead of {_title(classes[child], type(own))}"
+        kinds = classes.get(child, type(own))
+        if type(own) not in (kinds := kinds if isinstance(kinds, tuple) else (kinds,)):
+            kind = type(wanted) if type(wanted) in kinds else kinds[0]
+            return f"{path} is {_title(type(own), kind)} instead of {_title(kind, type(own))}"
         if reason := _change(own, wanted, path, like):
             return reason
     return ""

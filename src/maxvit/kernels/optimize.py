@@ -14,7 +14,7 @@ from maxvit.kernels.comparison import BLAME, whole_floats
 from maxvit.kernels.cpu.build import KernelsUnavailable
 from maxvit.kernels.cpu.inference import NativeBlock, NativeStem, unsupported, width_for
 from maxvit.kernels.cpu.packing import Packing, Precision
-from maxvit.kernels.folding import fold_batch_norms
+from maxvit.kernels.folding import fold_for_inference
 from maxvit.kernels.gpu.support import obstacle
 from maxvit.kernels.gradients import refuse_gradients
 from maxvit.kernels.known import layer_change, network_change, untouched
@@ -61,7 +61,7 @@ def optimize(
         raise MaxViTError(f"precision is {precision!r}; choose {', '.join(get_args(Precision))}")
     if precision == "int8" and backend in ("torch", "triton"):
         raise MaxViTError("int8 is computed by the native kernels alone: choose backend='native', or precision='fp32'")
-    folded = fold_batch_norms(model)
+    folded = fold_for_inference(model)
     with torch.device("meta"):
         fast = OptimizedMaxViT(model.config, model.preprocessing, model.class_names)
     fast.stem, fast.stages, fast.head = folded.stem, folded.stages, folded.head

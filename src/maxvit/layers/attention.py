@@ -1,4 +1,4 @@
-"""Attention within groups of tokens, with relative position bias: the plain reference.
+"""Attention within groups of tokens, with position bias: the plain reference.
 
 Letters: B batch, H W map sides, C channels, G groups per image, T tokens per group, N heads, D head_dim.
 """
@@ -7,30 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from maxvit.config import OFFICIAL, Dialect
 from maxvit.layers.gather import group_indices, place_indices
 from maxvit.layers.partition import Axis, Size, pad, padded_size, partition, real_tokens, unpartition
-
-
-class RelativePositionBias(nn.Module):
-    """A learned number per head and offset between two tokens (paper, Eq. 1; official: key minus query).
-
-    Args:
-        heads: N.
-        size: Tokens of a group, (height, width).
-        table_size: Offsets that are learned, (height, width). Where it is not 2 * size - 1, the table is resized
-            bilinearly on every use, so that fine-tuning at another size trains the original table.
-    """
-
-    def __init__(self, heads: int, size: Size, table_size: Size) -> None:
-        super().__init__()
-        self.size = size
-        self.table = nn.Parameter(torch.empty(heads, *table_size))
-        if not self.table.is_meta:  # see maxvit.model.initialize
-            nn.init.normal_(self.table, std=0.02)
-
-    def forward(self) -> Tensor:
-        """The bias of every (query, key) pair, (N, T, T)."""
-        return pair_biases(self.table, self.size)
+from maxvit.layers.position_bias import position_bias
 
 
 class GroupAttention(nn.Module):
@@ -44,15 +24,26 @@ class GroupAttention(nn.Module):
         size: Tokens of a group, (height, width).
         table_size: Of the relative position bias, see there.
         head_dim: D.
+        dialect: Kind of position bias.
+        out_channels: Of what comes out; None: C.
     """
 
-    def __init__(self, channels: int, axis: Axis, size: Size, table_size: Size, head_dim: int = 32) -> None:
+    def __init__(
+        self,
+        channels: int,
+        axis: Axis,
+        size: Size,
+        table_size: Size,
+        head_dim: int = 32,
+        dialect: Dialect = OFFICIAL,
+        out_channels: int | None = None,
+    ) -> None:
         super().__init__()
         self.axis: Axis = axis
         self.heads = channels // head_dim
         self.qkv = nn.Linear(channels, 3 * channels)
-        self.bias = RelativePositionBias(self.heads, size, table_size)
-        self.proj = nn.Linear(channels, channels)
+        self.bias = position_bias(self.heads, size, table_size, dialect)
+        self.proj = nn.Linear(channels, out_channels or channels)
         self.any_size = False  # compute with one graph for every map size, see MaxViT.set_any_size
 
     @property
@@ -61,7 +52,7 @@ class GroupAttention(nn.Module):
         return self.bias.size
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, H, W, C) -> (B, H, W, C)."""
+        """(B, H, W, C) -> (B, H, W, out_channels)."""
         if self.any_size:
             return self._any_size(x)
         return self.proj(attend(self.qkv(x), self.bias(), self.size, self.axis))
@@ -85,23 +76,6 @@ class GroupAttention(nn.Module):
         return self.proj(out.unflatten(1, hw))
 
 
-def pair_biases(table: Tensor, size: Size) -> Tensor:
-    """The bias of every (query, key) pair in a group of `size`, from a table of offsets: (N, any, any) -> (N, T, T)."""
-    windows = (
-        resized_table(table, size).unfold(1, size[0], 1).unfold(2, size[1], 1)
-    )  # (N, h, w, h, w): offset of the first key, then key
-    bias = windows.flip(1, 2)  # (N, h, w, h, w): query, then key; the last query's first key is the lowest offset
-    return bias.flatten(3, 4).flatten(1, 2)  # (N, T, T)
-
-
-def resized_table(table: Tensor, size: Size) -> Tensor:
-    """A table of offsets for groups of `size`, bilinearly: (N, any, any) -> (N, 2h - 1, 2w - 1)."""
-    wanted = (2 * size[0] - 1, 2 * size[1] - 1)
-    if table.shape[1:] == wanted:
-        return table
-    return F.interpolate(table[:, None], wanted, mode="bilinear", align_corners=False)[:, 0]
-
-
 def attend(qkv: Tensor, bias: Tensor, size: Size, axis: Axis) -> Tensor:
     """Group, attend, and put back: (B, H, W, 3C), with a bias (N, T, T) -> (B, H, W, C)."""
     hw = (qkv.shape[1], qkv.shape[2])
@@ -112,8 +86,7 @@ def attend(qkv: Tensor, bias: Tensor, size: Size, axis: Axis) -> Tensor:
     return out[:, : hw[0], : hw[1]]
 
 
-torch.fx.wrap("pair_biases")  # they decide by sides, which symbols of FX have not: there each is one step
-torch.fx.wrap("attend")
+torch.fx.wrap("attend")  # it decides by sides, which symbols of FX have not: there it is one step
 
 
 def _grouped(qkv: Tensor, heads: int, size: Size, axis: Axis) -> Tensor:

@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from maxvit.layers.attention import RelativePositionBias
+from maxvit.layers.position_bias import RelativePositionBias
 
 
 def initialize(module: nn.Module) -> None:

@@ -3,22 +3,20 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from maxvit.config import OFFICIAL, Arithmetic
+from maxvit.config import OFFICIAL, Dialect
+from maxvit.layers.activation import conv_activation
 from maxvit.layers.drop_path import DropPath
 
-BN_EPS = 1e-3
-BN_MOMENTUM = 0.01  # the official 0.99, in PyTorch's terms
 
-
-def batch_norm(channels: int) -> nn.BatchNorm2d:
-    """Batch norm with the official constants."""
-    return nn.BatchNorm2d(channels, eps=BN_EPS, momentum=BN_MOMENTUM)
+def batch_norm(channels: int, dialect: Dialect = OFFICIAL) -> nn.BatchNorm2d:
+    """Batch norm with a dialect's constants."""
+    return nn.BatchNorm2d(channels, eps=dialect.batch_norm_eps, momentum=dialect.batch_norm_momentum)
 
 
 class SameConv2d(nn.Conv2d):
     """3 x 3 convolution with TensorFlow's 'same' padding: at stride 2 an even side is padded at its end only.
 
-    With `symmetric` it is PyTorch's own padding of 1, at odd sides the same.
+    Where the dialect's padding is "symmetric", it is PyTorch's own padding of 1, at odd sides the same.
 
     Args:
         in_channels: Channels of the input.
@@ -26,7 +24,7 @@ class SameConv2d(nn.Conv2d):
         stride: 1 or 2.
         groups: As in `nn.Conv2d`.
         bias: As in `nn.Conv2d`.
-        symmetric: See above.
+        dialect: Padding.
     """
 
     def __init__(
@@ -36,9 +34,9 @@ class SameConv2d(nn.Conv2d):
         stride: int,
         groups: int = 1,
         bias: bool = True,
-        symmetric: bool = False,
+        dialect: Dialect = OFFICIAL,
     ) -> None:
-        padding = 1 if stride == 1 or symmetric else 0
+        padding = 1 if stride == 1 or dialect.padding == "symmetric" else 0
         super().__init__(in_channels, out_channels, 3, stride, padding, groups=groups, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -74,12 +72,12 @@ class SqueezeExcite(nn.Module):
 class Shortcut(nn.Module):
     """What MBConv adds its result to: average pooling where it strides, 1 x 1 where the channels change."""
 
-    def __init__(self, in_channels: int, channels: int, stride: int, arithmetic: Arithmetic = OFFICIAL) -> None:
+    def __init__(self, in_channels: int, channels: int, stride: int, dialect: Dialect = OFFICIAL) -> None:
         super().__init__()
         self.stride = stride
-        self.wide = arithmetic.shortcut_pool == "3x3"
-        projects = in_channels != channels or (stride == 2 and arithmetic.shortcut_projection == "stride")
-        self.conv = nn.Conv2d(in_channels, channels, 1) if projects else nn.Identity()
+        self.wide = dialect.shortcut_pool == "3x3"
+        projects = in_channels != channels or (stride == 2 and dialect.shortcut_projection == "stride")
+        self.conv = nn.Conv2d(in_channels, channels, 1, bias=dialect.conv_bias) if projects else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C_in, H, W) -> (B, C, ceil(H / stride), ceil(W / stride))."""
@@ -95,12 +93,13 @@ class MBConv(nn.Module):
 
     Args:
         in_channels: C_in.
-        channels: C. The hidden map has expansion * C channels, from the output and not from the input.
+        channels: C. The hidden map has expansion * C channels, from the output and not from the input, unless the
+            dialect says otherwise.
         stride: 1 or 2, at the depthwise convolution.
         expansion: See above.
-        se_ratio: Squeezed channels over C.
+        se_ratio: Squeezed channels over C; over C_in where the hidden map is counted from that.
         drop_path: Stochastic depth of the branch.
-        arithmetic: Padding and shortcut.
+        dialect: Activation, norms, padding, biases, widths and shortcut.
     """
 
     def __init__(
@@ -111,21 +110,21 @@ class MBConv(nn.Module):
         expansion: int = 4,
         se_ratio: float = 0.25,
         drop_path: float = 0.0,
-        arithmetic: Arithmetic = OFFICIAL,
+        dialect: Dialect = OFFICIAL,
     ) -> None:
         super().__init__()
-        symmetric = arithmetic.padding == "symmetric"
-        hidden = channels * expansion
-        self.pre_norm = batch_norm(in_channels)
+        width = channels if dialect.widths_from == "output" else in_channels
+        hidden = width * expansion
+        self.pre_norm = batch_norm(in_channels, dialect)
         self.expand = nn.Conv2d(in_channels, hidden, 1, bias=False)
-        self.expand_norm = batch_norm(hidden)
-        self.depthwise = SameConv2d(hidden, hidden, stride, groups=hidden, bias=False, symmetric=symmetric)
-        self.depthwise_norm = batch_norm(hidden)
-        self.act = nn.GELU(approximate="tanh")
-        self.se = SqueezeExcite(hidden, max(1, int(channels * se_ratio)))
-        self.project = nn.Conv2d(hidden, channels, 1)
+        self.expand_norm = batch_norm(hidden, dialect)
+        self.depthwise = SameConv2d(hidden, hidden, stride, groups=hidden, bias=False, dialect=dialect)
+        self.depthwise_norm = batch_norm(hidden, dialect)
+        self.act = conv_activation(dialect)
+        self.se = SqueezeExcite(hidden, max(1, int(width * se_ratio)))
+        self.project = nn.Conv2d(hidden, channels, 1, bias=dialect.conv_bias)
         self.drop_path = DropPath(drop_path)
-        self.shortcut = Shortcut(in_channels, channels, stride, arithmetic)
+        self.shortcut = Shortcut(in_channels, channels, stride, dialect)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C_in, H, W) -> (B, C, ceil(H / stride), ceil(W / stride))."""

@@ -6,13 +6,13 @@ network, as the paper proposes. In channels_last memory the permutes below are v
 
 from torch import Tensor, nn
 
+from maxvit.config import OFFICIAL, Dialect
 from maxvit.errors import MaxViTError
 from maxvit.layers.attention import GroupAttention
 from maxvit.layers.drop_path import DropPath
 from maxvit.layers.feedforward import FeedForward
+from maxvit.layers.layer_scale import layer_scale
 from maxvit.layers.partition import Axis, Size
-
-LN_EPS = 1e-5
 
 
 class AttentionLayer(nn.Module):
@@ -30,6 +30,7 @@ class AttentionLayer(nn.Module):
         head_dim: int,
         expansion: int,
         drop_path: float,
+        dialect: Dialect,
     ) -> None:
         super().__init__()
         height, width = (size, size) if isinstance(size, int) else size
@@ -38,17 +39,19 @@ class AttentionLayer(nn.Module):
         if min(height, width) < 1:
             raise MaxViTError(f"the {axis} size is {size}; it takes whole numbers from 1 up")
         table_size = table_size or (2 * height - 1, 2 * width - 1)
-        self.norm1 = nn.LayerNorm(dim, eps=LN_EPS)
-        self.attention = GroupAttention(dim, axis, (height, width), table_size, head_dim)
-        self.norm2 = nn.LayerNorm(dim, eps=LN_EPS)
-        self.ffn = FeedForward(dim, expansion)
+        self.norm1 = nn.LayerNorm(dim, eps=dialect.layer_norm_eps)
+        self.attention = GroupAttention(dim, axis, (height, width), table_size, head_dim, dialect)
+        self.scale1 = layer_scale(dim, dialect)
+        self.norm2 = nn.LayerNorm(dim, eps=dialect.layer_norm_eps)
+        self.ffn = FeedForward(dim, expansion, dialect)
+        self.scale2 = layer_scale(dim, dialect)
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W). The result is a sum and not a view, as FSDP2's hooks need."""
-        tokens = self.attention(self.norm1(x.permute(0, 2, 3, 1)))  # (B, H, W, C)
+        tokens = self.scale1(self.attention(self.norm1(x.permute(0, 2, 3, 1))))  # (B, H, W, C)
         x = x + self.drop_path(tokens).permute(0, 3, 1, 2)
-        tokens = self.ffn(self.norm2(x.permute(0, 2, 3, 1)))  # (B, H, W, C)
+        tokens = self.scale2(self.ffn(self.norm2(x.permute(0, 2, 3, 1))))  # (B, H, W, C)
         return x + self.drop_path(tokens).permute(0, 3, 1, 2)
 
 
@@ -62,6 +65,7 @@ class BlockAttention(AttentionLayer):
         expansion: Of the feed-forward network.
         drop_path: Stochastic depth of both branches.
         table_size: Learned offsets of the relative position bias, (height, width); None: 2 * window_size - 1.
+        dialect: Norms, GELU, position bias and the branches' scale.
 
     Raises:
         MaxViTError: If `dim` is not a multiple of `head_dim`, or `window_size` is below 1.
@@ -75,8 +79,9 @@ class BlockAttention(AttentionLayer):
         expansion: int = 4,
         drop_path: float = 0.0,
         table_size: Size | None = None,
+        dialect: Dialect = OFFICIAL,
     ) -> None:
-        super().__init__(dim, "block", window_size, table_size, head_dim, expansion, drop_path)
+        super().__init__(dim, "block", window_size, table_size, head_dim, expansion, drop_path, dialect)
 
 
 class GridAttention(AttentionLayer):
@@ -89,6 +94,7 @@ class GridAttention(AttentionLayer):
         expansion: Of the feed-forward network.
         drop_path: Stochastic depth of both branches.
         table_size: Learned offsets of the relative position bias, (height, width); None: 2 * grid_size - 1.
+        dialect: Norms, GELU, position bias and the branches' scale.
 
     Raises:
         MaxViTError: If `dim` is not a multiple of `head_dim`, or `grid_size` is below 1.
@@ -102,8 +108,9 @@ class GridAttention(AttentionLayer):
         expansion: int = 4,
         drop_path: float = 0.0,
         table_size: Size | None = None,
+        dialect: Dialect = OFFICIAL,
     ) -> None:
-        super().__init__(dim, "grid", grid_size, table_size, head_dim, expansion, drop_path)
+        super().__init__(dim, "grid", grid_size, table_size, head_dim, expansion, drop_path, dialect)
 
 
 class MaxSA(nn.Module):

@@ -170,8 +170,8 @@ def with_backbone(network: Network, backbone: MaxViT) -> Network:
 def parts_below_head(network: Network) -> list[nn.Module]:
     """What stays as it is where only the last layers are trained."""
     backbone = backbone_of(network)
-    own = [] if isinstance(network, TaskNetwork) else [backbone.head.norm, backbone.head.dense]
-    return [backbone.stem, backbone.stages, *own]
+    own = [] if isinstance(network, TaskNetwork) else backbone.head.children()
+    return [backbone.stem, backbone.stages, *(part for part in own if part is not backbone.head.classifier)]
 
 
 def with_embeddings(network: Network, images: Tensor) -> tuple[Any, Tensor]:

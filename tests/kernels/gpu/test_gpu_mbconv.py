@@ -9,20 +9,19 @@ from budget import TYPES, check
 from torch import Tensor, nn
 
 import healthy
-from maxvit.config import OFFICIAL, TORCHVISION, Arithmetic
+from maxvit.config import OFFICIAL, TORCHVISION, Dialect
 from maxvit.kernels.gpu.depthwise import filtered
 from maxvit.kernels.gpu.expand import WIDEST, expanded_filtered, rows_of_program, strip
 from maxvit.kernels.gpu.mbconv import hidden_map
 from maxvit.layers.mbconv import MBConv
 
-ARITHMETICS = [pytest.param(OFFICIAL, id="official"), pytest.param(TORCHVISION, id="torchvision")]
+DIALECTS = [pytest.param(OFFICIAL, id="official"), pytest.param(TORCHVISION, id="torchvision")]
 Results = tuple[Tensor, Tensor]
 
 
-def folded(in_channels: int, channels: int, stride: int, arithmetic: Arithmetic) -> MBConv:
+def folded(in_channels: int, channels: int, stride: int, dialect: Dialect) -> MBConv:
     """A layer whose convolutions have biases in place of norms."""
-    part = MBConv(in_channels, channels, stride, expansion=2, arithmetic=arithmetic)
-    part.act = nn.GELU(approximate="none" if arithmetic.gelu == "erf" else "tanh")
+    part = MBConv(in_channels, channels, stride, expansion=2, dialect=dialect)
     for conv in (part.expand, part.depthwise):
         conv.bias = nn.Parameter(torch.empty(conv.out_channels))
     part.pre_norm = part.expand_norm = part.depthwise_norm = nn.Identity()
@@ -52,12 +51,12 @@ def arguments(part: MBConv, dtype: torch.dtype) -> tuple[Sequence[Tensor], Seque
     return (expand.weight.flatten(1), expand.bias), (depthwise.weight.flatten(1).t(), depthwise.bias)
 
 
-def facts(stride: int, arithmetic: Arithmetic) -> tuple[int, bool, bool]:
-    return stride, arithmetic.padding == "symmetric", arithmetic.gelu == "erf"
+def facts(stride: int, dialect: Dialect) -> tuple[int, bool, bool]:
+    return stride, dialect.padding == "symmetric", dialect.gelu == "erf"
 
 
 @pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize("arithmetic", ARITHMETICS)
+@pytest.mark.parametrize("dialect", DIALECTS)
 @pytest.mark.parametrize("dtype", TYPES, ids=str)
 @pytest.mark.parametrize(
     ("batch", "hw", "channels"),
@@ -70,10 +69,8 @@ def facts(stride: int, arithmetic: Arithmetic) -> tuple[int, bool, bool]:
     ],
     ids=str,
 )
-def test_filtered_is_the_layers_depthwise_convolution_and_its_mean(
-    device, dtype, arithmetic, stride, batch, hw, channels
-):
-    part = folded(3, channels // 2, stride, arithmetic).to(device)
+def test_filtered_is_the_layers_depthwise_convolution_and_its_mean(device, dtype, dialect, stride, batch, hw, channels):
+    part = folded(3, channels // 2, stride, dialect).to(device)
 
     def plain(hidden: Tensor) -> Results:
         low = copy.deepcopy(part).to(dtype).to(hidden.dtype)
@@ -81,13 +78,13 @@ def test_filtered_is_the_layers_depthwise_convolution_and_its_mean(
         return y.permute(0, 2, 3, 1), y.mean((2, 3))
 
     hidden = torch.randn(batch, *hw, channels, device=device)
-    check_both(lambda h: filtered(h, *arguments(part, dtype)[1], *facts(stride, arithmetic)), plain, hidden, dtype)
+    check_both(lambda h: filtered(h, *arguments(part, dtype)[1], *facts(stride, dialect)), plain, hidden, dtype)
 
 
-def check_expanded(part: MBConv, x: Tensor, dtype: torch.dtype, stride: int, arithmetic: Arithmetic) -> None:
+def check_expanded(part: MBConv, x: Tensor, dtype: torch.dtype, stride: int, dialect: Dialect) -> None:
     expansion, filter_ = arguments(part, dtype)
     check_both(
-        lambda x: expanded_filtered(x, *expansion, *filter_, *facts(stride, arithmetic)),
+        lambda x: expanded_filtered(x, *expansion, *filter_, *facts(stride, dialect)),
         lambda x: of_layer(copy.deepcopy(part).to(dtype), x),
         x,
         dtype,
@@ -95,7 +92,7 @@ def check_expanded(part: MBConv, x: Tensor, dtype: torch.dtype, stride: int, ari
 
 
 @pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize("arithmetic", ARITHMETICS)
+@pytest.mark.parametrize("dialect", DIALECTS)
 @pytest.mark.parametrize("dtype", TYPES, ids=str)
 @pytest.mark.parametrize(
     ("batch", "hw", "in_channels", "channels"),
@@ -109,17 +106,17 @@ def check_expanded(part: MBConv, x: Tensor, dtype: torch.dtype, stride: int, ari
     ids=str,
 )
 def test_expanded_filtered_is_that_of_the_expanded_map(
-    device, dtype, arithmetic, stride, batch, hw, in_channels, channels
+    device, dtype, dialect, stride, batch, hw, in_channels, channels
 ):
-    part = folded(in_channels, channels, stride, arithmetic).to(device)
-    check_expanded(part, torch.randn(batch, *hw, in_channels, device=device), dtype, stride, arithmetic)
+    part = folded(in_channels, channels, stride, dialect).to(device)
+    check_expanded(part, torch.randn(batch, *hw, in_channels, device=device), dtype, stride, dialect)
 
 
-@pytest.mark.parametrize("arithmetic", ARITHMETICS)
+@pytest.mark.parametrize("dialect", DIALECTS)
 @pytest.mark.parametrize("dtype", TYPES, ids=str)
 @pytest.mark.parametrize("in_channels", [24, WIDEST + 8])
-def test_the_hidden_map_is_the_layers_by_one_kernel_or_two(device, dtype, arithmetic, in_channels):
-    part = folded(in_channels, 20, 2, arithmetic).to(device, dtype)
+def test_the_hidden_map_is_the_layers_by_one_kernel_or_two(device, dtype, dialect, in_channels):
+    part = folded(in_channels, 20, 2, dialect).to(device, dtype)
     x = torch.randn(2, 5, 8, in_channels, device=device)
     check_both(lambda x: hidden_map(part, x), lambda x: of_layer(part, x), x, dtype)
 
@@ -169,13 +166,13 @@ def test_a_program_has_many_rows_where_there_are_enough_programs():
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("arithmetic", ARITHMETICS)
+@pytest.mark.parametrize("dialect", DIALECTS)
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("width", [1, 2, 14, 29, 30, 31, 32, 33, 63])
 @pytest.mark.parametrize("height", [1, 2, 7, 15])
-def test_any_map(device, stride, arithmetic, height, width):
-    part, x = folded(6, 10, stride, arithmetic).to(device), torch.randn(2, height, width, 6, device=device)
-    check_expanded(part, x, x.dtype, stride, arithmetic)
+def test_any_map(device, stride, dialect, height, width):
+    part, x = folded(6, 10, stride, dialect).to(device), torch.randn(2, height, width, 6, device=device)
+    check_expanded(part, x, x.dtype, stride, dialect)
 
 
 @pytest.mark.full

@@ -58,30 +58,28 @@ def compare(part: MBConv, x: Tensor, autocast: torch.dtype | None = None) -> Non
     assert {n: p for n, p in off.items() if not p[0] <= (2 if n == "result" else 3) * p[1] + floor} == {}
 
 
-def compare_float32(device, arithmetic, layer, shape):
-    part = make(device, *layer, arithmetic=arithmetic)
-    if arithmetic == TORCHVISION:
-        part.act = nn.GELU()
+def compare_float32(device, dialect, layer, shape):
+    part = make(device, *layer, dialect=dialect)
     batch, *hw = shape
     compare(part, torch.randn(batch, layer[0], *hw, device=device))
 
 
-@pytest.mark.parametrize("arithmetic", [OFFICIAL, TORCHVISION], ids=["official", "torchvision"])
+@pytest.mark.parametrize("dialect", [OFFICIAL, TORCHVISION], ids=["official", "torchvision"])
 @pytest.mark.parametrize(
     ("layer", "shape"),
     [((5, 11, 1), (3, 5, 7)), ((7, 7, 1), (2, 6, 4)), ((5, 7, 2), (3, 5, 7)), ((7, 7, 2), (2, 6, 4))],
     ids=str,
 )
-def test_one_step_is_the_layers(device, arithmetic, layer, shape):
-    compare_float32(device, arithmetic, layer, shape)
+def test_one_step_is_the_layers(device, dialect, layer, shape):
+    compare_float32(device, dialect, layer, shape)
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("arithmetic", [OFFICIAL, TORCHVISION], ids=["official", "torchvision"])
+@pytest.mark.parametrize("dialect", [OFFICIAL, TORCHVISION], ids=["official", "torchvision"])
 @pytest.mark.parametrize("layer", [(5, 11, 1), (5, 11, 2), (7, 7, 2), (24, 13, 2)], ids=str)
 @pytest.mark.parametrize("shape", [(3, 5, 7), (2, 6, 4), (5, 1, 9), (1, 17, 18)], ids=str)
-def test_one_step_is_the_layers_at_other_sizes(device, arithmetic, layer, shape):
-    compare_float32(device, arithmetic, layer, shape)
+def test_one_step_is_the_layers_at_other_sizes(device, dialect, layer, shape):
+    compare_float32(device, dialect, layer, shape)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, pytest.param(torch.float16, marks=pytest.mark.full)], ids=str)

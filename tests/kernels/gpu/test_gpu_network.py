@@ -34,8 +34,8 @@ SMALL = MaxViTConfig(
 )
 
 
-ARITHMETICS = pytest.mark.parametrize(
-    "arithmetic", [OFFICIAL, pytest.param(TORCHVISION, marks=pytest.mark.full)], ids=["official", "torchvision"]
+DIALECTS = pytest.mark.parametrize(
+    "dialect", [OFFICIAL, pytest.param(TORCHVISION, marks=pytest.mark.full)], ids=["official", "torchvision"]
 )
 
 
@@ -51,9 +51,9 @@ def maps(network: MaxViT, images: Tensor) -> list[Tensor]:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, pytest.param(torch.bfloat16, marks=pytest.mark.full)], ids=str)
-@ARITHMETICS
-def test_every_stage_is_the_originals(device, dtype, arithmetic):
-    model = make(device, arithmetic=arithmetic).to(dtype)
+@DIALECTS
+def test_every_stage_is_the_originals(device, dtype, dialect):
+    model = make(device, dialect=dialect).to(dtype)
     images = torch.randn(2, 3, 45, 38, device=device, dtype=dtype)
     truth = maps(copy.deepcopy(model).double(), images.double())
     plain, ours = maps(model, images), maps(optimize(model, backend="triton"), images)
@@ -88,10 +88,10 @@ def off(found: dict[str, Tensor], truth: dict[str, Tensor]) -> dict[str, float]:
 
 
 @pytest.mark.full
-@ARITHMETICS
-def test_one_step_is_the_plain_networks(device, arithmetic):
+@DIALECTS
+def test_one_step_is_the_plain_networks(device, dialect):
     """Against the plain network in float64, not more than three times as far off as the plain one in float32."""
-    model, images = make(device, arithmetic=arithmetic).train(), torch.randn(2, 3, 33, 38, device=device)
+    model, images = make(device, dialect=dialect).train(), torch.randn(2, 3, 33, 38, device=device)
     truth = step(copy.deepcopy(model).double(), images.double())
     plain = off(step(copy.deepcopy(model), images), truth)
     ours = off(step(accelerate(model, backend="triton"), images), truth)

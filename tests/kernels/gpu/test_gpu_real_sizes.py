@@ -12,7 +12,7 @@ from torch import Tensor
 import healthy
 from maxvit import MaxViT, accelerate, optimize
 from maxvit.config import VARIANTS
-from maxvit.kernels.folding import fold_batch_norms
+from maxvit.kernels.folding import fold_for_inference
 from maxvit.kernels.gpu.attention import group_attention
 from maxvit.kernels.gpu.feedforward import feedforward
 from maxvit.kernels.gpu.inference import mbconv
@@ -62,7 +62,7 @@ def test_norm_and_linear_then_feed_forward(device, dtype, c, side):
 def test_mbconv_in_inference(device, dtype, stride, c, side):
     network = MaxViT(VARIANTS["maxvit_micro"])
     network.stages[0][0].mbconv = MBConv(c if stride == 1 else max(64, c // 2), c, stride)
-    part = fold_batch_norms(healthy.fill(network)).stages[0][0].mbconv.to(device)
+    part = fold_for_inference(healthy.fill(network)).stages[0][0].mbconv.to(device)
     x = torch.randn(5, part.expand.in_channels, side * stride, side * stride, device=device)
 
     def run(function, x):

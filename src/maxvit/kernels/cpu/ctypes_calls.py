@@ -35,8 +35,11 @@ def address(tensor: Tensor | None) -> int | None:
     return None if tensor is None else tensor.data_ptr()
 
 
-def activation_code(act: nn.GELU) -> int:
-    """`Activation` of native/map.h."""
+def activation_code(act: nn.Module) -> int:
+    """`Activation` of src/vector.h, of GELU or SiLU."""
+    if isinstance(act, nn.SiLU):
+        return 3
+    assert isinstance(act, nn.GELU)
     return 2 if act.approximate == "none" else 1
 
 

@@ -14,18 +14,18 @@ from torch import Tensor, nn
 
 from maxvit.errors import MaxViTError
 from maxvit.kernels.cpu.build import load, widths
-from maxvit.kernels.cpu.ctypes_calls import address, call, structure
-from maxvit.kernels.cpu.packing import Packing, attention_weights, mbconv_weights, packed, transformed
+from maxvit.kernels.cpu.ctypes_calls import activation_code, address, call, structure
+from maxvit.kernels.cpu.packing import Packing, attention_weights, mbconv_weights, pack, rows, transformed
 from maxvit.kernels.gradients import refuse_gradients
 from maxvit.layers.gather import group_indices
 from maxvit.layers.partition import Axis, Size
 from maxvit.model import MaxViT, MaxViTBlock, Stem
 
 _operators = torch.library.Library("maxvit", "DEF")
-_operators.define("native_stem(Tensor images, Tensor[] weights, int erf, int symmetric, int width) -> Tensor")
+_operators.define("native_stem(Tensor images, Tensor[] weights, int activation, int symmetric, int width) -> Tensor")
 _operators.define(
-    "native_block(Tensor x, Tensor[] mbconv, int[] mbconv_facts, Tensor[] block, Tensor[] grid, int[] sizes, int erf,"
-    " float epsilon, int width) -> Tensor"
+    "native_block(Tensor x, Tensor[] mbconv, int[] mbconv_facts, Tensor[] block, Tensor[] grid, int[] sizes,"
+    " int[] activations, float epsilon, int width) -> Tensor"
 )
 
 
@@ -42,6 +42,8 @@ def unsupported(model: MaxViT, width: int | None = None) -> str:
     like = next(model.parameters())
     if like.device.type != "cpu" or like.dtype != torch.float32:
         return f"they compute in float32 on the CPU, and the network is {like.dtype} on {like.device.type}"
+    if model.config.dialect.attention == "parallel":
+        return "they compute block attention and then grid attention, and this network's attend in parallel"
     width = width or width_for(model)
     if odd := _odd(model, width):
         return f"they take channels and head_dim in multiples of {width}, not {odd[0]}"
@@ -65,14 +67,17 @@ class NativeStem(nn.Module):
     def __init__(self, stem: Stem, width: int) -> None:
         super().__init__()
         self.width = width
-        self.erf, self.symmetric = stem.act.approximate == "none", stem.conv1.padding[0] == 1
-        _keep(self, "conv1_", packed(stem.conv1, Packing(width)))
-        _keep(self, "conv2_", transformed(stem.conv2, Packing(width)))
+        self.activation, self.symmetric = activation_code(stem.act), stem.conv1.padding[0] == 1
+        more = -stem.conv1.out_channels % width  # channels of zeros, which stay zero through the activation
+        weight, bias = rows(stem.conv1)
+        first = pack(F.pad(weight, (0, 0, 0, more)), F.pad(bias, (0, more)), Packing(width))
+        _keep(self, "conv1_", first)
+        _keep(self, "conv2_", transformed(stem.conv2, Packing(width), more))
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, C_in, H, W) -> (B, C, ceil(H / 2), ceil(W / 2))."""
         refuse_gradients(images)
-        return torch.ops.maxvit.native_stem(images, list(self.buffers()), self.erf, self.symmetric, self.width)
+        return torch.ops.maxvit.native_stem(images, list(self.buffers()), self.activation, self.symmetric, self.width)
 
 
 class NativeBlock(nn.Module):
@@ -81,7 +86,7 @@ class NativeBlock(nn.Module):
     def __init__(self, block: MaxViTBlock, packing: Packing) -> None:
         super().__init__()
         mbconv, self.width = block.mbconv, packing.width
-        self.erf = mbconv.act.approximate == "none"
+        self.activations = [activation_code(mbconv.act), activation_code(block.block_attention.ffn.act)]
         self.epsilon = block.block_attention.norm1.eps
         attention = block.block_attention.attention
         self.sizes = [attention.heads, *attention.size, *block.grid_attention.attention.size]
@@ -99,7 +104,7 @@ class NativeBlock(nn.Module):
         """(B, C_in, H, W) -> (B, C, H', W'), sides halved (rounded up) if the block strides."""
         refuse_gradients(x)
         mbconv, attention, grid = (list(part.buffers()) for part in (self.mbconv, self.block, self.grid))
-        rest = self.sizes, self.erf, self.epsilon, self.width
+        rest = self.sizes, self.activations, self.epsilon, self.width
         return torch.ops.maxvit.native_block(x, mbconv, self.facts, attention, grid, *rest)
 
 
@@ -113,11 +118,13 @@ def _weights(*names: str) -> str:
     return " ".join(f"{name}_{kind}" for name in names for kind in ("data", "bias", "scale"))
 
 
-_Stem = structure("Stem", longs="channels_in channels", ints="erf symmetric", pointers=_weights("first", "second"))
+_Stem = structure(
+    "Stem", longs="channels_in hidden channels", ints="activation symmetric", pointers=_weights("first", "second")
+)
 _MBConv = structure(
     "MBConv",
     longs="channels_in hidden out squeezed stride pool",
-    ints="erf symmetric",
+    ints="activation symmetric",
     pointers=f"{_weights('expand')} depthwise depthwise_bias reduce reduce_bias excite excite_bias "
     + _weights("project", "shortcut"),
 )
@@ -125,7 +132,7 @@ _AttentionLayer = structure(
     "AttentionLayer",
     longs="channels heads tokens hidden",
     floats="epsilon",
-    ints="erf",
+    ints="activation",
     pointers=f"{_weights('qkv')} position {_weights('proj', 'expand', 'project')}",
 )
 _Groups = structure("Groups", longs="count pixels", pointers="start pixel slot")
@@ -155,12 +162,12 @@ def _check_floats(x: Tensor, weight: Tensor) -> None:
         )
 
 
-def _native_stem(images: Tensor, weights: list[Tensor], erf: int, symmetric: int, width: int) -> Tensor:
+def _native_stem(images: Tensor, weights: list[Tensor], activation: int, symmetric: int, width: int) -> Tensor:
     _check_floats(images, weights[0])
     images = images.contiguous(memory_format=torch.channels_last)
     out = _stem_shape(images, weights)
     batch, channels, *hw = images.shape
-    stem = _Stem(channels, out.shape[1], erf, symmetric, *map(address, weights))
+    stem = _Stem(channels, weights[1].numel(), out.shape[1], activation, symmetric, *map(address, weights))
     call("stem", stem, batch, *hw, images, out, of_width=width)
     return out
 
@@ -172,7 +179,7 @@ def _native_block(
     block: list[Tensor],
     grid: list[Tensor],
     sizes: list[int],
-    erf: int,
+    activations: list[int],
     epsilon: float,
     width: int,
 ) -> Tensor:
@@ -182,18 +189,18 @@ def _native_block(
     (batch, channels_in, *hw_in), (_, channels, *hw) = x.shape, out.shape
     (stride, pool, symmetric), (heads, *windows) = facts, sizes
     shape = (channels_in, mbconv[1].numel(), channels, mbconv[6].numel(), stride, pool)
-    part = _MBConv(*shape, erf, symmetric, *map(address, mbconv))
+    part = _MBConv(*shape, activations[0], symmetric, *map(address, mbconv))
     call("mbconv", part, batch, *hw_in, x, out, of_width=width)
     for axis, weights, size in (("block", block, windows[:2]), ("grid", grid, windows[2:])):
         groups = real_groups((hw[0], hw[1]), (size[0], size[1]), axis)
         tokens, hidden = size[0] * size[1], weights[8].numel()
-        layer = _AttentionLayer(channels, heads, tokens, hidden, epsilon, erf, *map(address, weights))
+        layer = _AttentionLayer(channels, heads, tokens, hidden, epsilon, activations[1], *map(address, weights))
         call("attention_layer", layer, groups, batch, out, of_width=width)
     return out
 
 
 def _stem_shape(images: Tensor, weights: list[Tensor], *_: object) -> Tensor:
-    shape = (len(images), weights[1].numel(), *((side + 1) // 2 for side in images.shape[2:]))
+    shape = (len(images), weights[4].shape[1], *((side + 1) // 2 for side in images.shape[2:]))
     return torch.empty(shape, dtype=images.dtype, device=images.device, memory_format=torch.channels_last)
 
 

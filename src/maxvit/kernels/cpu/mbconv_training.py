@@ -94,7 +94,7 @@ class _ExciteProject(Function):
         weight: Tensor,
         bias: Tensor,
         project: Tensor,
-        project_bias: Tensor,
+        project_bias: Tensor | None,
         found: Tensor,
         code: int,
         se: SqueezeExcite,
@@ -106,7 +106,7 @@ class _ExciteProject(Function):
         mean = sums.sum(1)[:, :, None, None] / pixels  # (B, C, 1, 1)
         scale = se.scale(mean)
         call("apply", maps(x, code, norm, scale), x, y)
-        ctx.code = code
+        ctx.code, ctx.has_bias = code, project_bias is not None
         ctx.save_for_backward(x, weight, bias, project, found, mean, *excite)
         return F.linear(y, project, project_bias)
 
@@ -122,7 +122,7 @@ class _ExciteProject(Function):
             mean, reduce, reduce_bias, expand, expand_bias = leaves
             scale = F.conv2d(F.silu(F.conv2d(mean, reduce, reduce_bias)), expand, expand_bias).sigmoid()  # (B, C, 1, 1)
         call("scale_gradient", maps(x, ctx.code, norm, scale), x, inner, y, sums)
-        of_project = rows.t() @ y.flatten(0, 2), rows.sum(0)
+        of_project = rows.t() @ y.flatten(0, 2), rows.sum(0) if ctx.has_bias else None
         del y
         pull, *of_excite = torch.autograd.grad(scale, leaves, sums.sum(1)[:, :, None, None])
         pull = pull / pixels

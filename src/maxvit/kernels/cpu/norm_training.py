@@ -1,4 +1,4 @@
-"""Batch norm and GELU in training on maps (B, H, W, C): one pass each way, and only the norm's input is kept."""
+"""Batch norm and an activation in training on maps (B, H, W, C): one pass each way, and only the input is kept."""
 
 import ctypes
 from typing import Any
@@ -76,7 +76,7 @@ def input_gradient(x: Tensor, grad: Tensor, sums: Tensor, found: Tensor, weight:
     return (along * inverse).to(x.dtype), total.to(x.dtype)
 
 
-def normalize(x: Tensor, norm: nn.BatchNorm2d, act: nn.GELU | None = None) -> Tensor:
+def normalize(x: Tensor, norm: nn.BatchNorm2d, act: nn.Module | None = None) -> Tensor:
     """act(norm(x)), (B, H, W, C)."""
     return normalized(x, norm.weight, norm.bias, statistics(x, norm), activation_code(act) if act else 0)
 

@@ -28,11 +28,15 @@ class Packing(NamedTuple):
 
 def packed(layer: nn.Linear | nn.Conv2d, packing: Packing) -> list[Tensor]:
     """A layer's weight as the kernels read it, its bias, and in int8 each column's scale and sum: struct Weights."""
-    weight, bias = layer.weight.detach(), layer.bias
-    assert bias is not None, "fold_batch_norms comes first"
+    return pack(*rows(layer), packing)
+
+
+def rows(layer: nn.Linear | nn.Conv2d) -> tuple[Tensor, Tensor]:
+    """A layer's weight as a matrix (out, in), a kernel's pixels one after the other, and its bias; zeros for none."""
+    weight = layer.weight.detach()
     if weight.ndim == 4:
         weight = weight.permute(0, 2, 3, 1).flatten(1)
-    return pack(weight, bias, packing)
+    return weight, weight.new_zeros(len(weight)) if layer.bias is None else layer.bias.detach()
 
 
 def pack(weight: Tensor, bias: Tensor, packing: Packing) -> list[Tensor]:
@@ -47,17 +51,21 @@ def pack(weight: Tensor, bias: Tensor, packing: Packing) -> list[Tensor]:
     return [panels.contiguous(), bias.float(), torch.stack([scale, scale * levels.sum(1)]).float()]
 
 
-def transformed(conv: nn.Conv2d, packing: Packing) -> list[Tensor]:
-    """A 3 x 3 convolution as 16 products, one for each of 4 x 4 transformed pixels: see native/stem.h.
+def transformed(conv: nn.Conv2d, packing: Packing, more: int = 0) -> list[Tensor]:
+    """A 3 x 3 convolution as 16 products, one for each of 4 x 4 transformed pixels: see src/stem.h.
 
     Of the 16, it is the one at (1, 1) that comes back to all four pixels as it is: it has the bias.
+
+    Args:
+        conv: The layer.
+        packing: See `pack`.
+        more: Channels that its input has besides, and that do not count.
     """
-    assert conv.bias is not None
     turn = torch.tensor([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]], dtype=torch.float64)
     weight = turn @ conv.weight.detach().double() @ turn.t()  # (C, C, 4, 4)
-    parts = weight.permute(2, 3, 0, 1).flatten(0, 1)  # (16, C, C)
-    biases = torch.zeros(16, len(conv.bias))
-    biases[5] = conv.bias.detach()
+    parts = F.pad(weight.permute(2, 3, 0, 1).flatten(0, 1), (0, more))  # (16, C, C_in)
+    biases = torch.zeros(16, conv.out_channels)
+    biases[5] = rows(conv)[1]
     packs = [pack(part, bias, packing) for part, bias in zip(parts, biases, strict=True)]
     return [torch.stack(same) for same in zip(*packs, strict=True)]
 

@@ -35,6 +35,8 @@ def serves(layer: nn.Module, x: Tensor) -> bool:
 
 def _stem(part: Stem, x: Tensor) -> Tensor:
     """(B, C_in, H, W) -> (B, C, ceil(H / 2), ceil(W / 2))."""
+    if part.norm.num_features % width():  # maxvit_pico's 24: less than a hundredth of its operations
+        return Stem.forward(part, x)
     y = part.conv1(x).permute(0, 2, 3, 1).contiguous()  # (B, H', W', C)
     return part.conv2(normalize(y, part.norm, part.act).permute(0, 3, 1, 2))
 
@@ -43,9 +45,9 @@ def _attention_layer(part: AttentionLayer, x: Tensor) -> Tensor:
     """(B, C, H, W) -> (B, C, H, W)."""
     tokens = x.permute(0, 2, 3, 1).contiguous()  # (B, H, W, C)
     qkv = _linear_of_norm(part.norm1, part.attention.qkv, tokens)  # (B, H, W, 3C)
-    tokens = tokens + part.drop_path(part.attention.proj(attend(part.attention, qkv)))
+    tokens = tokens + part.drop_path(part.scale1(part.attention.proj(attend(part.attention, qkv))))
     hidden = _linear_of_norm(part.norm2, part.ffn.expand, tokens)  # (B, H, W, 4C)
-    tokens = tokens + part.drop_path(linear_of_gelu(part.ffn.project, part.ffn.act, hidden))
+    tokens = tokens + part.drop_path(part.scale2(linear_of_gelu(part.ffn.project, part.ffn.act, hidden)))
     return tokens.permute(0, 3, 1, 2)
 
 

@@ -1,18 +1,19 @@
-"""GELU and its slope inside kernels, in float32, by either formula (`maxvit.config.Arithmetic.gelu`)."""
+"""GELU and its slope inside kernels, in float32, by either formula (`maxvit.config.Dialect.gelu`)."""
 
 import triton
 import triton.language as tl
 from torch import nn
 
 
-def is_erf(act: nn.GELU) -> bool:
-    """Whether a layer wants the erf formula: the kernels' constant ERF."""
+def is_erf(act: nn.Module) -> bool:
+    """Whether a layer wants the erf formula of GELU: the kernels' constant ERF."""
+    assert isinstance(act, nn.GELU)
     return act.approximate == "none"
 
 
-def formula(act: nn.GELU) -> str:
+def formula(act: nn.Module) -> str:
     """By which formula a layer computes GELU: "tanh" or "erf"."""
-    return "erf" if act.approximate == "none" else "tanh"
+    return "erf" if is_erf(act) else "tanh"
 
 
 @triton.jit

@@ -28,7 +28,7 @@ from maxvit.kernels.gpu.statistics import statistics
 from maxvit.kernels.gpu.support import operator
 
 
-def normalize(x: Tensor, norm: nn.BatchNorm2d, act: nn.GELU | None = None) -> Tensor:
+def normalize(x: Tensor, norm: nn.BatchNorm2d, act: nn.Module | None = None) -> Tensor:
     """act(norm(x)), (B, H, W, C) in x's type; keeps x."""
     out: Tensor = normalized(x, norm.weight, norm.bias, statistics(x, norm), "none" if act is None else formula(act))
     return out

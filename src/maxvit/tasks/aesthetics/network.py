@@ -1,5 +1,6 @@
 """The head: what the classifier of the backbone would see, dropout, and one layer to the scores."""
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -7,25 +8,25 @@ from torch import Tensor, nn
 
 from maxvit.config import Size
 from maxvit.layers.initialize import initialize
-from maxvit.model import Head
+from maxvit.model import Head, PlainHead
 
 
 class AestheticsHead(nn.Module):
     """Pool, layer norm, dense and tanh of the backbone, with their weights; dropout; linear (paper, App. A.3).
 
     Args:
-        head: Of the backbone; its norm and dense layer are used, not copied.
+        head: Of the backbone; its layers below the classifier are used, not copied.
         num_scores: How many scores people could give.
         dropout: Share of the features that training leaves out before the last layer.
     """
 
     strides = (32,)
 
-    def __init__(self, head: Head, num_scores: int, dropout: float) -> None:
+    def __init__(self, head: Head | PlainHead, num_scores: int, dropout: float) -> None:
         super().__init__()
-        like = head.dense.weight
-        self.features = Head(head.dense.in_features, 0, head.pool)
-        self.features.norm, self.features.dense = head.norm, head.dense
+        like = head.norm.weight
+        self.features = copy.deepcopy(head, {id(part): part for part in head.children()})
+        self.features.classifier = nn.Identity()
         self.dropout = nn.Dropout(dropout)
         self.scores = nn.Linear(like.shape[0], num_scores).apply(initialize).to(like.device, like.dtype)
 

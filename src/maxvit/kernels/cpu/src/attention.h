@@ -13,7 +13,7 @@ constexpr long TOGETHER = 96;    // tokens that share one pass over the weights
 struct AttentionLayer {
     long channels, heads, tokens, hidden;  // tokens: of a whole group
     float epsilon;
-    int erf;
+    int activation;
     Weights qkv;            // the first norm's scale and shift and the scores' scale are in it
     const float* position;  // (heads, tokens, tokens padded to WIDTH), NEVER in the padding
     Weights proj;
@@ -137,7 +137,7 @@ inline void attention_layer(const AttentionLayer& p, const Groups& groups, long 
         for (long m = team.rank; m < M; m += team.size) normalize(sums + m * C, C, p.epsilon, normed + m * C);
         team.wait();
         product(team, {normed, C}, M, expand, bytes, [&](long m, long column, Vec low, Vec high) {
-            store2(wide + m * p.hidden + column, gelu(low, p.erf), gelu(high, p.erf));
+            store2(wide + m * p.hidden + column, activate(low, p.activation), activate(high, p.activation));
         });
         team.wait();
         product(team, {wide, p.hidden}, M, project, bytes, [&](long m, long column, Vec low, Vec high) {

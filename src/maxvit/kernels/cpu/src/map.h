@@ -10,8 +10,6 @@
 
 constexpr long BLOCK = 128;
 
-enum Activation { NONE, TANH, ERF };
-
 // The activation of x, and its derivative there.
 struct Curve {
     Vec value, slope;
@@ -19,12 +17,16 @@ struct Curve {
 
 template <int KIND>
 inline Vec activate(Vec x) {
-    return KIND == NONE ? x : gelu(x, KIND == ERF);
+    return activate(x, KIND);
 }
 
 template <int KIND>
 inline Curve curve(Vec x) {
     if (KIND == NONE) return {x, all(1.0f)};
+    if (KIND == SILU) {
+        const Vec s = sigmoid(x);
+        return {x * s, s + x * s * (1.0f - s)};
+    }
     if (KIND == ERF) {
         const Vec value = gelu_erf(x), density = 0.3989422804f * exp(-0.5f * x * x);
         const Vec magnitude = x < 0.0f ? -x : x, below = gelu_erf(magnitude) / larger(magnitude, all(1e-6f));
@@ -40,6 +42,7 @@ template <class Use>
 void with_activation(int kind, Use use) {
     if (kind == TANH) use(std::integral_constant<int, TANH>());
     else if (kind == ERF) use(std::integral_constant<int, ERF>());
+    else if (kind == SILU) use(std::integral_constant<int, SILU>());
     else use(std::integral_constant<int, NONE>());
 }
 

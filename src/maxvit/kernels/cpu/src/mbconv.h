@@ -1,4 +1,4 @@
-// MBConv with folded norms: expand, GELU, depthwise, GELU, squeeze and excite, project, shortcut.
+// MBConv with folded norms: expand, activation, depthwise, activation, squeeze and excite, project, shortcut.
 #pragma once
 #include <vector>
 
@@ -11,7 +11,7 @@ constexpr long ROWS = 96;             // pixels that share one pass over the wei
 
 struct MBConv {
     long in, hidden, out, squeezed, stride, pool;  // pool: side of the shortcut's pooling, where it strides
-    int erf, symmetric;                            // symmetric: one pixel of padding on every side
+    int activation, symmetric;                     // symmetric: one pixel of padding on every side
     Weights expand;
     const float *depthwise, *depthwise_bias;  // (9, hidden), (hidden)
     const float *reduce, *reduce_bias;        // (squeezed, hidden)
@@ -24,7 +24,7 @@ struct MapSize {
     long pixels() const { return height * width; }
 };
 
-// Rows `first` to `last` of WIDTH channels of a depthwise 3 x 3 convolution, then GELU. `from` holds the input's rows
+// Rows `first` to `last` of WIDTH channels of a depthwise 3 x 3 convolution, then the activation. `from` holds the input's rows
 // from `top` on, WIDTH channels a pixel; `to` has `hidden` floats a pixel. Adds each channel's sum to `total`. `line` is
 // memory for one row of output: caches like it written to the map a whole line at a time.
 inline void depthwise(const MBConv& p, MapSize in, MapSize out, const float* from, long top, long first, long last,
@@ -58,7 +58,8 @@ inline void depthwise(const MBConv& p, MapSize in, MapSize out, const float* fro
         }
         float* row = to + y * out.width * p.hidden + channel;
         for (long x = 0; x < out.width; x++) {
-            const Vec low = gelu(load(line + x * WIDTH), p.erf), high = gelu(load(line + x * WIDTH + LANES), p.erf);
+            const Vec low = activate(load(line + x * WIDTH), p.activation);
+            const Vec high = activate(load(line + x * WIDTH + LANES), p.activation);
             store2(row + x * p.hidden, low, high);
             sums[0] += low, sums[1] += high;
         }
@@ -112,7 +113,7 @@ struct Tiles {
     }
 };
 
-// Expand, GELU, depthwise, GELU: x (images, in) -> hidden (images, out), and each channel's sum over each band.
+// Expand, activation, depthwise, activation: x (images, in) -> hidden (images, out), and each channel's sum over each band.
 inline void widen(const MBConv& p, const Tiles& t, long images, MapSize in, MapSize out, const float* x, const Bytes& bytes,
                   float* hidden, float* totals) {
     const size_t line_floats = WIDTH * out.width;
@@ -125,7 +126,7 @@ inline void widen(const MBConv& p, const Tiles& t, long images, MapSize in, MapS
         const long start = image * in.pixels() + top * in.width, pixels = count * (bottom - top) * in.width;
         const Packed all{p.expand, p.in, p.hidden}, some{all, channel, std::min(channel + t.chunk, p.hidden)};
         const auto keep = [&](long m, long c, Vec low, Vec high) {
-            store2(expanded + (c - channel) * pixels + m * WIDTH, gelu(low, p.erf), gelu(high, p.erf));
+            store2(expanded + (c - channel) * pixels + m * WIDTH, activate(low, p.activation), activate(high, p.activation));
         };
         if (p.expand.scale) product(team, bytes.from(start), pixels, some, keep);
         else product(team, Rows{x + start * p.in, p.in}, pixels, some, keep);

@@ -1,13 +1,13 @@
-// The stem: two 3 x 3 convolutions, the first with stride 2 and GELU; the second as Winograd's F(2 x 2, 3 x 3) (arXiv
+// The stem: two 3 x 3 convolutions, the first with stride 2 and an activation; the second as Winograd's F(2 x 2, 3 x 3) (arXiv
 // 1509.09308), which takes 16 products where 2 x 2 pixels take 36.
 #pragma once
 #include "mbconv.h"
 
 struct Stem {
-    long in, channels;
-    int erf, symmetric;
-    Weights first;   // (9 * in, channels), its rows by kernel row, kernel column, channel
-    Weights second;  // 16 of (channels, channels), transformed; bias (16, channels)
+    long in, hidden, channels;
+    int activation, symmetric;
+    Weights first;   // (9 * in, hidden), its rows by kernel row, kernel column, channel
+    Weights second;  // 16 of (hidden, channels), transformed; bias (16, channels)
 };
 
 constexpr long SQUARES = 24;  // of 2 x 2 pixels that are convolved together
@@ -54,12 +54,12 @@ inline void transform_back(const float* from, long hop, long C, float* to, long 
 inline void stem(const Stem& p, long images, MapSize in, const float* x, float* y) {
     const MapSize out{(in.height + 1) / 2, (in.width + 1) / 2};
     const long left = p.symmetric ? 1 : in.width % 2, above = p.symmetric ? 1 : in.height % 2;
-    const long C = p.channels, wide = (2 * out.width + 1) * p.in;
-    const long across = (out.width + 1) / 2, line = (2 * across + 2) * C;  // squares of a row; floats of a padded row
+    const long H = p.hidden, C = p.channels, wide = (2 * out.width + 1) * p.in;
+    const long across = (out.width + 1) / 2, line = (2 * across + 2) * H;  // squares of a row; floats of a padded row
     const long fitting = std::max(2L, TILE / line - 2), even = (out.height + fitting - 1) / fitting;
     const long band = ((out.height + even - 1) / even + 1) / 2 * 2, bands = (out.height + band - 1) / band;
-    const Packed first{p.first, 9 * p.in, C};
-    const size_t hop = SQUARES * C, floats = (2 * band + 5) * wide + (band + 2) * line + 32 * hop;
+    const Packed first{p.first, 9 * p.in, H};
+    const size_t hop = SQUARES * H, leap = SQUARES * C, floats = (2 * band + 5) * wide + (band + 2) * line + 16 * (hop + leap);
 
     share(images * bands, floats, [&](long item, Team team, float* memory) {
         const long image = item / bands, begin = item % bands * band, end = std::min(out.height, begin + band);
@@ -76,13 +76,13 @@ inline void stem(const Stem& p, long images, MapSize in, const float* x, float* 
         team.wait();
         const long pairs = (end - begin + 1) / 2;
         for (long r = 0; r < 2 * pairs + 2; r++) {
-            float *to = middle + r * line, *after = to + (out.width + 1) * C;
+            float *to = middle + r * line, *after = to + (out.width + 1) * H;
             const bool outside = begin - 1 + r < 0 || begin - 1 + r >= out.height;
-            if (team.rank == 0) std::fill(to, to + (outside ? line : C), 0.0f), std::fill(after, to + line, 0.0f);
+            if (team.rank == 0) std::fill(to, to + (outside ? line : H), 0.0f), std::fill(after, to + line, 0.0f);
             if (outside) continue;
             product(team, {padded_image + 2 * r * wide, 2 * p.in, 3, wide}, out.width, first,
                     [&](long m, long column, Vec low, Vec high) {
-                        store2(to + (m + 1) * C + column, gelu(low, p.erf), gelu(high, p.erf));
+                        store2(to + (m + 1) * H + column, activate(low, p.activation), activate(high, p.activation));
                     });
         }
         team.wait();
@@ -90,18 +90,18 @@ inline void stem(const Stem& p, long images, MapSize in, const float* x, float* 
             const long some = std::min(SQUARES, pairs * across - done);
             for (long i = team.rank; i < some; i += team.size) {
                 const long row = (done + i) / across * 2, column = (done + i) % across * 2;
-                transform(middle + row * line + column * C, line, C, turned + i * C, hop);
+                transform(middle + row * line + column * H, line, H, turned + i * H, hop);
             }
             team.wait();
             for (long k = 0; k < 16; k++) {
-                const float* data = static_cast<const float*>(p.second.data) + k * C * C;
-                product(team, {turned + k * hop, C}, some, Packed{{data, p.second.bias + k * C, nullptr}, C, C},
-                        [&](long m, long column, Vec low, Vec high) { store2(sums + k * hop + m * C + column, low, high); });
+                const float* data = static_cast<const float*>(p.second.data) + k * H * C;
+                product(team, {turned + k * hop, H}, some, Packed{{data, p.second.bias + k * C, nullptr}, H, C},
+                        [&](long m, long column, Vec low, Vec high) { store2(sums + k * leap + m * C + column, low, high); });
             }
             team.wait();
             for (long i = team.rank; i < some; i += team.size) {
                 const long row = begin + (done + i) / across * 2, column = (done + i) % across * 2;
-                transform_back(sums + i * C, hop, C, y + ((image * out.height + row) * out.width + column) * C,
+                transform_back(sums + i * C, leap, C, y + ((image * out.height + row) * out.width + column) * C,
                                out.width * C, std::min(2L, end - row), std::min(2L, out.width - column));
             }
         }

@@ -66,4 +66,10 @@ INLINE Vec gelu_erf(Vec x) {
     return x * (x < 0.0f ? tail : 1.0f - tail);
 }
 
-INLINE Vec gelu(Vec x, bool erf) { return erf ? gelu_erf(x) : gelu_tanh(x); }
+INLINE Vec silu(Vec x) { return x / (1.0f + exp(-x)); }
+
+enum Activation { NONE, TANH, ERF, SILU };
+
+INLINE Vec activate(Vec x, int kind) {
+    return kind == NONE ? x : kind == TANH ? gelu_tanh(x) : kind == ERF ? gelu_erf(x) : silu(x);
+}

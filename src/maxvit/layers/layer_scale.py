@@ -1,0 +1,28 @@
+"""A learned scale for each channel of a residual branch (arXiv 2103.17239)."""
+
+import torch
+from torch import Tensor, nn
+
+from maxvit.config import Dialect
+
+
+class LayerScale(nn.Module):
+    """Multiply each channel by a number that is learned.
+
+    Args:
+        channels: C.
+        value: Of all at first.
+    """
+
+    def __init__(self, channels: int, value: float) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.full((channels,), value))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., C) -> (..., C)."""
+        return x * self.scale
+
+
+def layer_scale(channels: int, dialect: Dialect) -> LayerScale | nn.Identity:
+    """What scales a branch in a dialect: a `LayerScale`, or nothing."""
+    return LayerScale(channels, dialect.layer_scale) if dialect.layer_scale else nn.Identity()

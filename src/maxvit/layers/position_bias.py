@@ -1,0 +1,95 @@
+"""Position bias: a number that attention adds to the score of every (query, key) pair of a group, by their offset.
+
+Letters: T tokens per group, N heads.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from maxvit.config import Dialect
+from maxvit.layers.partition import Size
+
+HIDDEN, DROPOUT = 512, 0.125  # of timm's MLP; the dropout is of its hidden layer, in training
+
+
+class RelativePositionBias(nn.Module):
+    """A learned number per head and offset between two tokens (paper, Eq. 1; official: key minus query).
+
+    Args:
+        heads: N.
+        size: Tokens of a group, (height, width).
+        table_size: Offsets that are learned, (height, width). Where it is not 2 * size - 1, the table is resized
+            bilinearly on every use, so that fine-tuning at another size trains the original table.
+    """
+
+    def __init__(self, heads: int, size: Size, table_size: Size) -> None:
+        super().__init__()
+        self.size = size
+        self.table = nn.Parameter(torch.empty(heads, *table_size))
+        if not self.table.is_meta:  # see maxvit.model.initialize
+            nn.init.normal_(self.table, std=0.02)
+
+    def forward(self) -> Tensor:
+        """The bias of every (query, key) pair, (N, T, T)."""
+        return pair_biases(self.table, self.size)
+
+
+class MLPPositionBias(nn.Module):
+    """The same number from a small network of the offset (timm's `RelPosMlp`, after arXiv 2111.09883, "Log-CPB").
+
+    Offsets enter as sign(d) * log(1 + |d|), counted in tokens, so that groups of any size have their biases at once.
+
+    Args:
+        heads: N.
+        size: Tokens of a group, (height, width).
+    """
+
+    def __init__(self, heads: int, size: Size) -> None:
+        super().__init__()
+        self.size = size
+        self.expand = nn.Linear(2, HIDDEN)
+        self.act = nn.ReLU()
+        self.dropout = nn.Dropout(DROPOUT)
+        self.project = nn.Linear(HIDDEN, heads)
+
+    def forward(self) -> Tensor:
+        """The bias of every (query, key) pair, (N, T, T)."""
+        offsets = log_offsets(self.size, self.expand.weight)  # (2h - 1, 2w - 1, 2)
+        table = self.project(self.dropout(self.act(self.expand(offsets)))).permute(2, 0, 1)  # (N, 2h - 1, 2w - 1)
+        return pair_biases(table, self.size)
+
+
+def position_bias(heads: int, size: Size, table_size: Size, dialect: Dialect) -> RelativePositionBias | MLPPositionBias:
+    """The kind that a dialect has; both have `size`, and give (N, T, T)."""
+    if dialect.position_bias == "mlp":
+        return MLPPositionBias(heads, size)
+    return RelativePositionBias(heads, size, table_size)
+
+
+def log_offsets(size: Size, like: Tensor) -> Tensor:
+    """Query minus key, by logarithm, in the order of a table of key minus query: (2h - 1, 2w - 1, 2), as `like`."""
+    down, along = (torch.arange(side - 1, -side, -1, device=like.device, dtype=torch.float32) for side in size)
+    offsets = torch.stack(torch.meshgrid(down, along, indexing="ij"), -1)
+    return (offsets.sign() * offsets.abs().log1p()).to(like.dtype)
+
+
+def pair_biases(table: Tensor, size: Size) -> Tensor:
+    """The bias of every (query, key) pair in a group of `size`, from a table of offsets: (N, any, any) -> (N, T, T)."""
+    windows = (
+        resized_table(table, size).unfold(1, size[0], 1).unfold(2, size[1], 1)
+    )  # (N, h, w, h, w): offset of the first key, then key
+    bias = windows.flip(1, 2)  # (N, h, w, h, w): query, then key; the last query's first key is the lowest offset
+    return bias.flatten(3, 4).flatten(1, 2)  # (N, T, T)
+
+
+def resized_table(table: Tensor, size: Size) -> Tensor:
+    """A table of offsets for groups of `size`, bilinearly: (N, any, any) -> (N, 2h - 1, 2w - 1)."""
+    wanted = (2 * size[0] - 1, 2 * size[1] - 1)
+    if table.shape[1:] == wanted:
+        return table
+    return F.interpolate(table[:, None], wanted, mode="bilinear", align_corners=False)[:, 0]
+
+
+torch.fx.wrap("pair_biases")  # they decide by sides, which symbols of FX have not: there each is one step
+torch.fx.wrap("log_offsets")
