@@ -13,6 +13,7 @@ from official import CHECKPOINT
 SMALL = MaxViTConfig(
     stem_channels=4, channels=(8, 8, 8, 8), depths=(1, 1, 1, 1), head_dim=4, num_classes=3, image_size=(64, 64)
 )
+SIZES = ["micro", "pico", "nano", "tiny", "small", "base", "large", "xlarge"]
 
 
 @pytest.fixture
@@ -23,11 +24,11 @@ def saved(tmp_path):
 
 
 def test_models_are_listed_smallest_first():
-    assert list_models() == [f"maxvit_{size}" for size in ("micro", "tiny", "small", "base", "large", "xlarge")]
+    assert list_models() == [f"maxvit_{size}" for size in SIZES]
 
 
 def test_models_with_published_weights_are_listed():
-    assert list_models(pretrained=True) == [f"maxvit_{size}" for size in ("tiny", "small", "base", "large", "xlarge")]
+    assert list_models(pretrained=True) == [f"maxvit_{size}" for size in SIZES[1:]]
 
 
 def test_options_reach_the_configuration():
@@ -42,10 +43,10 @@ def test_options_reach_the_configuration():
     ("filter", "sizes"),
     [
         ("*tiny*", ["tiny"]),
-        ("maxvit_*a*", ["small", "base", "large", "xlarge"]),
+        ("maxvit_*a*", ["nano", "small", "base", "large", "xlarge"]),
         (["*large", "*micro"], ["micro", "large", "xlarge"]),
         ("tiny", []),
-        ("", ["micro", "tiny", "small", "base", "large", "xlarge"]),
+        ("", SIZES),
     ],
 )
 def test_models_that_fit_a_pattern_are_listed(filter, sizes):

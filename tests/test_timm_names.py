@@ -238,10 +238,14 @@ def test_pretrained_in_second_place_is_answered_with_its_word():
     ("name", "says"),
     [
         (
-            "maxvit_rmlp_tiny_rw_256.sw_in1k",
-            "maxvit_rmlp_tiny_rw_256.sw_in1k is a network of timm's own, .* maxvit_tiny, ",
+            "maxxvit_rmlp_nano_rw_256.sw_in1k",
+            "maxxvit_rmlp_nano_rw_256.sw_in1k is another architecture, and no MaxViT; those are maxvit_pico, ",
         ),
-        ("coatnet_0_rw_224", "a network of timm's own"),
+        ("coatnet_0_rw_224", "another architecture"),
+        (
+            "maxvit_rmlp_nano_rw_224",
+            "unknown model 'maxvit_rmlp_nano_rw_224': did you mean 'maxvit_rmlp_nano_rw_256'",
+        ),
         (
             "maxvit_tiny_tf_224.in21k",
             "unknown model 'maxvit_tiny_tf_224.in21k': did you mean 'maxvit_tiny_tf_224.in1k'",

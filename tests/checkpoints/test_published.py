@@ -3,23 +3,37 @@
 import dataclasses
 import hashlib
 import io
+import re
 import urllib.request
 from urllib.error import URLError
 
 import pytest
 import torch
-from timm.models import get_pretrained_cfg, list_pretrained
+from timm.models import get_pretrained_cfg, list_models, list_pretrained
 from torchvision.models import MaxVit_T_Weights
 
 from maxvit import MaxViTError
-from maxvit.checkpoints.published import PUBLISHED, fetch, find
+from maxvit.checkpoints.published import PUBLISHED, UNPUBLISHED, fetch, find
+from maxvit.config import VARIANTS
 
 ON_HUB = [row for row in PUBLISHED if row.is_on_hub]
 TORCHVISION = find("maxvit_tiny", "torchvision-in1k-224")
 
 
-def test_what_timm_publishes_of_the_official_network_is_listed():
-    assert {row.place for row in ON_HUB} == {f"timm/{name}" for name in list_pretrained("maxvit*_tf_*")}
+def test_all_that_timm_publishes_is_listed():
+    assert {row.place for row in ON_HUB} == {f"timm/{name}" for name in list_pretrained("maxvit*")}
+    assert len(ON_HUB) == 30
+
+
+def test_networks_that_timm_names_and_does_not_publish_are_known_too():
+    named = {row.their_name.partition(".")[0] for row in (*ON_HUB, *UNPUBLISHED)}
+    assert named == set(list_models("maxvit*"))
+    assert not {row.place for row in UNPUBLISHED} & {f"timm/{name.partition('.')[0]}" for name in list_pretrained()}
+
+
+@pytest.mark.parametrize("variant", ["maxvit_pico", "maxvit_nano"])
+def test_timms_variants_are_the_networks_of_their_first_weights(variant):
+    assert find(variant).config == VARIANTS[variant]
 
 
 @pytest.mark.parametrize("row", ON_HUB, ids=lambda row: row.place)
@@ -31,8 +45,10 @@ def test_rows_say_what_timm_says(row):
     assert (ours.mean, ours.std, ours.interpolation) == (theirs.mean, theirs.std, theirs.interpolation)
     assert ours.crop_pct == theirs.crop_pct
     assert ours.fit == {"center": "crop", "squash": "squash"}[theirs.crop_mode]
-    assert row.variant in row.place
-    assert row.tag == theirs.tag.replace("_ft_", "-") + f"-{row.resolution}"
+    size = row.variant.removeprefix("maxvit_")
+    kind = re.fullmatch(rf"timm/maxvit_(rmlp_)?{size}_(tf|rw)_{row.resolution}\.\w+", row.place).groups()
+    prefix = {(None, "tf"): "", (None, "rw"): "rw-", ("rmlp_", "rw"): "rmlp-"}[kind]
+    assert row.tag == prefix + theirs.tag.removeprefix("sw_").replace("_ft_", "-") + f"-{row.resolution}"
 
 
 def test_torchvisions_row_says_what_torchvision_says():
@@ -67,7 +83,7 @@ def test_unknown_tag_names_the_known_ones():
 
 
 def test_variant_without_weights_names_those_with():
-    with pytest.raises(MaxViTError, match="no weights of maxvit_micro are published; there are some of maxvit_tiny"):
+    with pytest.raises(MaxViTError, match="no weights of maxvit_micro are published; there are some of maxvit_pico"):
         find("maxvit_micro")
 
 
