@@ -74,7 +74,7 @@ class Task:
     Attributes:
         classes: How many; as many images of each.
         size: (height, width) of its images.
-        steps: Of training.
+        steps: Steps of training.
         batch: Images of a step.
         tested: Images held out.
         load: From the numbers of images to learn from and to test on to batches without end, and the test images.
@@ -165,7 +165,7 @@ def build(task: Task, parts: Parts, seed: int) -> MaxViT:
 
 
 def multiply_adds(network: MaxViT) -> int:
-    """Of one image, counted on shapes alone."""
+    """Multiply-adds of one image, counted on shapes alone."""
     height, width = network.config.image_size
     outline = copy.deepcopy(network).to("meta").eval()
     with FlopCounterMode(display=False) as counter:

@@ -201,7 +201,7 @@ def measure(files: list[bytes], step: int, rounds: int) -> Times:
 
 
 def table(found: Times, pictures: int) -> list[str]:
-    """Of one step, as Markdown."""
+    """Table of one step, as Markdown."""
     first = next(iter(found.values()))
     rows = ["| | images/s (20th to 80th percentile) | times as fast |", "|---|---:|---:|"]
     for name, seconds in found.items():

@@ -87,7 +87,7 @@ def expected(recipe: Recipe) -> Preprocessing:
 
 
 def accuracy(make: Any, recipe: Recipe, run: Path) -> float:
-    """Of the best epoch's average on the 360 test digits, of a run that is begun, continued, or finished already."""
+    """Accuracy on the 360 test digits: the best epoch's averaged weights, of a run that may have begun or finished."""
     with mock.patch.object(runs, "make_network", make):
         runs.train_or_resume(recipe, run, show_progress=True)
     test = load_digits().test

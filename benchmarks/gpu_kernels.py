@@ -36,13 +36,13 @@ class Kernel:
     """What is compared.
 
     Attributes:
-        name: Of the cell.
+        name: Name of the cell.
         layer: The part of a block that it computes.
         width: Channels of the map that goes in, over the block's.
         expansion: Channels of the map that comes out, over the block's.
-        ours: Of the layer and a map (B, H, W, C).
+        ours: Called with the layer and a map (B, H, W, C).
         theirs: The same in PyTorch's operators.
-        flops: Of a pixel that comes out, from the layer and the channels that go in.
+        flops: Operations of a pixel that comes out, from the layer and the channels that go in.
         inference: Whether it is timed forward.
         training: Whether it is timed forward and backward. Layers of those that are not have batch norms folded.
         autocast: Whether parameters are float32 where maps are not.
@@ -138,7 +138,7 @@ def _our_mbconv(layer: Layer, x: Tensor) -> Tensor:
 
 
 def _linear_flops(layer: Layer, channels: int) -> float:
-    """Of all products of a row with a matrix, and of filters of nine."""
+    """Operations of all products of a row with a matrix, and of filters of nine."""
     return 2 * sum(p.numel() for p in layer.parameters() if p.ndim > 1)
 
 

@@ -15,7 +15,7 @@ class Setting:
     """Where cells run.
 
     Attributes:
-        device: Of all tensors.
+        device: Device of all tensors.
         dry: Whether only the script is tried: every network is the smallest, in float32, with one image, and nothing
             is compiled.
     """
@@ -25,7 +25,7 @@ class Setting:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of maps."""
+        """Type of maps."""
         return torch.float32 if self.dry else torch.bfloat16
 
     @property

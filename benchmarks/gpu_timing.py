@@ -26,9 +26,9 @@ class Work:
         contenders: By name, ours first; each is made when its turn comes. The answer of the second one is the right
             one; where it has none, that of the next.
         close: Largest difference to it that others may have, see `difference`.
-        flops: Of a run: multiplications and additions.
+        flops: Operations of a run: multiplications and additions.
         bytes: That a run cannot but move; None: not counted.
-        images: Of a run.
+        images: Images of a run.
     """
 
     contenders: dict[str, Callable[[], Run]]
@@ -76,7 +76,7 @@ def measure(work: Work, device: torch.device, budget_s: float, deadline: float) 
         work: The cell.
         device: That it runs on.
         budget_s: For the rounds.
-        deadline: Of `time.monotonic`, for everything.
+        deadline: Deadline of `time.monotonic`, for everything.
     """
     found, runs, answers = Measured(), {}, {}
     for name, make in work.contenders.items():
@@ -117,7 +117,7 @@ def take_turns(runs: dict[str, Run], device: torch.device, budget_s: float) -> d
 
 
 def seconds(run: Callable[[], object], device: torch.device, repeats: int) -> float:
-    """Of one run, of several in a row."""
+    """Seconds of one run, from several in a row."""
     if device.type != "cuda":
         start = time.perf_counter()
         for _ in range(repeats):

@@ -93,7 +93,7 @@ class Launch:
 
     @property
     def bytes(self) -> int:
-        """Of all tensors that it is given, each once: no kernel that reads or writes them all can move fewer."""
+        """Bytes of all tensors that it is given, each once: no kernel that reads or writes them all can move fewer."""
         tensors = {id(t): t for t in self.arguments.values() if isinstance(t, Tensor)}
         return sum(t.numel() * t.element_size() for t in tensors.values())
 

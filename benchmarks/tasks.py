@@ -101,7 +101,7 @@ class Run:
 
     @property
     def minutes(self) -> float:
-        """Of training, validation left out."""
+        """Minutes of training, validation left out."""
         return sum(row["seconds"] for row in self.history) / 60
 
     def pictures(self) -> list[list[Image.Image]]:

@@ -191,7 +191,7 @@ def make_scene(random: Random, stock: Stock, size: tuple[int, int], sides: list[
 
 
 def _colour(random: Random, behind: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Of a few bright and dark colours the one that stands out most."""
+    """The one of a few bright and dark colours that stands out most."""
     colours = random.uniform(0, 255, (6, 3))
     return np.asarray(colours[np.linalg.norm(colours - behind, axis=1).argmax()])
 

@@ -54,7 +54,7 @@ def test_folder_comes_back_as_it_was(model, tmp_path):
 
 @pytest.fixture(params=["classification", "segmentation", "detection", "aesthetics"])
 def network(request, model):
-    """Of each task."""
+    """A network of each task."""
     task = make_task({"name": request.param})
     made = task.make_network(model, ["ash", "b|ch", "<oak>"], new_head=True).eval()
     made.provenance = {"data": "trees"}

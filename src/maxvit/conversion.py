@@ -96,7 +96,7 @@ def _lost(config: MaxViTConfig) -> str | None:
 
 
 def _resolution(source: str | Path, name: str, image_size: int | Size | None) -> int:
-    """Of the published checkpoints with this name."""
+    """Resolution of the published checkpoints with this name."""
     if not is_checkpoint(Path(source)):
         raise MaxViTError(f"{source} says its image size itself; a name is for official TensorFlow checkpoints")
     if image_size is not None:

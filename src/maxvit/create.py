@@ -67,7 +67,7 @@ def create_model(
         drop_path_rate: Stochastic depth of the deepest block; None: the paper's for this variant, or what the weights
             say.
         global_pool: As `MaxViT.set_pool` takes it; None: "avg", or what the weights say.
-        dtype: Of the network, whatever the weights' own.
+        dtype: Type of the network, whatever the weights' own.
 
     Raises:
         MaxViTError: If the name is unknown, a value out of range, or the weights cannot be had, are damaged or
@@ -118,7 +118,7 @@ def load_model(
         num_classes: Replace the classifier by a fresh one with so many classes; None: keep it.
         ema: Where a checkpoint holds averaged weights and raw ones, read the averaged, which are the model; False: the
             raw ones.
-        dtype: Of the network, whatever the file's: float32, float16, bfloat16 or float64.
+        dtype: Type of the network, whatever the file's: float32, float16, bfloat16 or float64.
 
     Raises:
         MaxViTError: If the file is missing, damaged or of another architecture, or `dtype` is no such type.

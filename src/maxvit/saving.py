@@ -51,7 +51,7 @@ class SavedNetwork(nn.Module):
 
         Args:
             path: A file, or a folder that holds one, see `maxvit.load_model`.
-            dtype: Of the network, whatever the file's.
+            dtype: Type of the network, whatever the file's.
 
         Raises:
             MaxViTError: If the file is missing, damaged or not ours, or `dtype` is not a floating-point type.
@@ -104,7 +104,7 @@ class SavedNetwork(nn.Module):
             state: As `state_dict` gives it.
             metadata: As `metadata` gives it.
             source: Where they come from, for messages.
-            dtype: Of the network; weights of another type are converted, those of this type are used as they are.
+            dtype: Type of the network; weights of another type are converted, those of this type are used as they are.
 
         Raises:
             MaxViTError: If they are not ours, or an entry is missing, left over or of another shape; or if `dtype` is

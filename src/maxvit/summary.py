@@ -22,7 +22,7 @@ class Part:
         blocks: How many MaxViT blocks.
         output: (C, H, W), or (classes,); empty where the head gives no tensor.
         parameters: Learned numbers.
-        multiply_adds: Of convolutions and matrix products.
+        multiply_adds: In convolutions and matrix products.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Summary:
         image_size: (height, width).
         parts: Stem, stages, head.
         parameters: Learned numbers in all.
-        multiply_adds: Of convolutions and matrix products.
+        multiply_adds: In convolutions and matrix products.
         weight_bytes: Parameters and statistics, as stored.
         training_bytes: Activations that backward needs, float32, without gradient checkpointing.
         checkpointed_bytes: The same with it: the blocks' inputs, and the largest of the blocks, computed again.

@@ -33,7 +33,7 @@ class FeatureInfo(list[dict[str, Any]]):
     """The maps that a network can give, shallowest first: dictionaries of num_chs, reduction, module and index."""
 
     def channels(self) -> list[int]:
-        """Of each map."""
+        """Channels of each map."""
         return [info["num_chs"] for info in self]
 
     def reduction(self) -> list[int]:
@@ -49,7 +49,7 @@ class TimmNames(AdjustableNetwork):
     """What timm's models have, in terms of what `MaxViT` has."""
 
     def _maps(self, images: Tensor) -> Iterator[Tensor]:
-        """Of the network: the stem's output, then each stage's."""
+        """Maps of the network: the stem's output, then each stage's."""
         raise NotImplementedError
 
     @property
@@ -79,7 +79,7 @@ class TimmNames(AdjustableNetwork):
 
     @property
     def pretrained_cfg(self) -> dict[str, Any]:
-        """Of what the weights expect and how parts are called, as `timm.data.resolve_data_config` reads it.
+        """What the weights expect and how parts are called, as `timm.data.resolve_data_config` reads it.
 
         timm has no "bicubic-tf1" and no "aspect"; the nearest it has is said instead. `maxvit.preprocess` is exact.
         """
@@ -134,7 +134,7 @@ class TimmNames(AdjustableNetwork):
 
         Args:
             x: Images (B, in_channels, H, W), as `forward` takes them.
-            indices: Of `feature_info`, from 0 for the stem to 4, or counted from the end; a number n: the last n;
+            indices: Places in `feature_info`: from 0 for the stem to 4, or counted from the end; a number n: the last n;
                 None: all.
             norm: Changes nothing: a MaxViT has no norm before its pool (nor has timm's).
             stop_early: Compute nothing after the deepest map that is wanted.
@@ -169,7 +169,7 @@ class FeatureMaps(nn.Module):
         out_indices: As the `indices` of `forward_intermediates`.
 
     Attributes:
-        feature_info: Of the maps that are given.
+        feature_info: Feature info of the maps that are given.
     """
 
     def __init__(self, backbone: Any, out_indices: int | Sequence[int] | None = None) -> None:
@@ -186,7 +186,7 @@ class FeatureMaps(nn.Module):
         return maps
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Of the backbone."""
+        """Turn gradient checkpointing of the backbone on or off."""
         self.backbone.set_gradient_checkpointing(enable)
 
 

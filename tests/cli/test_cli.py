@@ -189,7 +189,7 @@ def test_evaluate_answers_in_json_what_the_library_measures(run, trained, images
 
 
 def test_evaluate_judges_by_what_training_held_out(run, trained, images):
-    """Of a folder that is not split: the metric of the training's own report."""
+    """For a folder that is not split: the metric of the training's own report."""
     code, out, err = run("evaluate", trained.checkpoint, images, "--json")
     trained_on, answer = json.loads(trained.out), json.loads(out)
     assert code == 0

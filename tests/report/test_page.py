@@ -65,7 +65,7 @@ class Page(HTMLParser):
 
 
 def result(class_names=("ant", "bee", "cat"), labels=(0, 1, 1, 2, 0), predictions=(0, 1, 0, 0, 0), skipped=()):
-    """Of a classifier, which is always sure to 90 %."""
+    """A classifier, which is always sure to 90 %."""
     labels, task = np.array(labels), make_task({"name": "classification"})
     probabilities = np.full((len(labels), len(class_names)), 0.1 / (len(class_names) - 1), np.float32)
     probabilities[np.arange(len(labels)), list(predictions)] = 0.9

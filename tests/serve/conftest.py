@@ -17,7 +17,7 @@ def predictor():
 
 @pytest.fixture(scope="session")
 def brightest():
-    """Of a task of the tests, whose predictions are places."""
+    """A task of the tests, whose predictions are places."""
     return Predictor(network_of("brightest"))
 
 

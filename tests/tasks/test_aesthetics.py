@@ -259,7 +259,7 @@ def spec_of(size, fit):
 
 
 def seen(task, spec, image):
-    """Of the image's columns and rows the share that a training image shows, and whether it is mirrored."""
+    """The share of the image's columns and rows that a training image shows, and whether it is mirrored."""
     pixels, truth = task.augment(spec, image, np.full(10, 0.1, np.float32))
     assert pixels.shape == (3, *spec.image_size)
     assert truth.sum() == pytest.approx(1)

@@ -71,7 +71,7 @@ def test_the_bins_by_hand():
 
 @pytest.mark.parametrize(("right", "confidence"), [(50, 0.9), (150, 0.5), (120, 0.95)])
 def test_the_interval_of_a_single_bin_is_that_of_a_mean(right, confidence):
-    """Of one bin the error is |share - confidence|, and the share has the deviation sqrt(p (1 - p) / n)."""
+    """The error of one bin is |share - confidence|, and the share has the deviation sqrt(p (1 - p) / n)."""
     n = 200
     low, high = calibration_interval(np.full(n, confidence), np.arange(n) < right)
     error, half = abs(right / n - confidence), 1.96 * sqrt(right / n * (1 - right / n) / n)

@@ -32,7 +32,7 @@ class Agreement:
 
 
 def compare(answer: Answer, truth: Answer, images: int) -> Agreement:
-    """Of logits; or of a loss and a gradient, whose larger difference counts."""
+    """Agreement of logits; or of a loss and a gradient, whose larger difference counts."""
     differences = []
     for name, given in answer.items():
         wanted = truth[name][: len(given)] if name == "logits" else truth[name]

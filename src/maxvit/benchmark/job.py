@@ -52,7 +52,7 @@ class Job:
 
     @property
     def drop_path_rate(self) -> float:
-        """Of the deepest block."""
+        """Drop path rate of the deepest block."""
         return self.config.drop_path_rate if self.drop_path else 0.0
 
 

@@ -73,7 +73,7 @@ def native_kernels() -> str:
 
 
 def versions(packages: Iterable[str]) -> str:
-    """Of the packages among these that are installed."""
+    """Versions of those packages that are installed."""
     found = []
     for package in sorted(set(packages)):
         try:

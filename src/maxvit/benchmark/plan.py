@@ -22,7 +22,7 @@ class Plan:
         batches: Images a run.
         sizes: (height, width) of images.
         rounds: Timed runs of each contender, two at least.
-        precision: Of PyTorch's contenders.
+        precision: Precision of PyTorch's contenders.
         device: "cpu" or "cuda".
         threads: On the CPU; None: as many as PyTorch would take.
         profile: Whether to see where the time goes, by operator.

@@ -21,7 +21,7 @@ class Spread:
 
 
 def spread(values: Sequence[float]) -> Spread:
-    """Of at least two values; percentiles between two values are interpolated."""
+    """Median and quartiles of at least two values; percentiles between two values are interpolated."""
     p20, *_, p80 = quantiles(values, n=5, method="inclusive")
     return Spread(median(values), p20, p80)
 
@@ -45,7 +45,7 @@ class Entry:
         label: For people.
         ours: Or a peer's.
         weights: "official" or "torchvision": whose network it ran. Only those of one network are compared.
-        seconds: Of each run, round by round.
+        seconds: Seconds of each run, round by round.
         time_ms: Their spread.
         images_per_s: At the median.
         peak_bytes: The most memory it took while it was timed. On the CPU: the highest resident memory of its process
@@ -112,7 +112,7 @@ class Case:
         batch: Images a run.
         image_size: (height, width).
         precision: "fp32" or "bf16".
-        multiply_adds: Of a forward pass of one image.
+        multiply_adds: In a forward pass of one image.
         matrix_product_flops: The machine's peak in operations a second: the best before and the best after.
         entries: Who was measured, the order of the command line.
         pairs: Each of ours with each peer of the same network.

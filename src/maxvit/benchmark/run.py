@@ -60,7 +60,7 @@ def benchmark(
         keep: Is given what is known after every case, so that little is lost if a long run is stopped.
 
     Returns:
-        The record. Of a contender that could not be measured it says why.
+        The record. It says why a contender could not be measured.
 
     Raises:
         MaxViTError: If the images are too small for the network.
@@ -163,7 +163,7 @@ class _Measurement:
                 self.say(f"  not measured: {contender.name}: {why}")
 
     def _open_all(self, weights: Weights, number: int) -> list[_Runner]:
-        """Of one network, those that agree with the plain one in fp32."""
+        """The contenders of one network that agree with the plain one in fp32."""
         contenders = [c for c in (*self.ours, *self.theirs) if weights in c.weights]
         try:
             with Worker(OURS[0], replace(self.job, weights=weights, precision="fp32")) as worker:
@@ -244,7 +244,7 @@ class _Measurement:
         runner.worker.ask("warm_up")
 
     def _entries(self, ready: Sequence[_Runner], peak_flops: float) -> Iterator[Entry]:
-        """Of those that ran in every round."""
+        """Entries of the contenders that ran in every round."""
         for runner in ready:
             if len(runner.seconds) == self.plan.rounds:
                 try:

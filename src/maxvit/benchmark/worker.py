@@ -31,7 +31,7 @@ class Operator(NamedTuple):
         name: As PyTorch calls it.
         calls: How many.
         seconds: In itself, without the operators that it calls; on CUDA: of its kernels.
-        share: Of the time of all.
+        share: Share of the time of all.
     """
 
     name: str

@@ -27,7 +27,7 @@ class Weights(NamedTuple):
 
     Attributes:
         tensors: By the names of the network that was saved, without what a training program puts before them.
-        metadata: Of a file that describes its network; else what there is, of a pickle nothing.
+        metadata: Metadata of a file that describes its network; else what there is, of a pickle nothing.
         averaged: They are the averaged ones of two sets.
     """
 
@@ -95,7 +95,7 @@ def _find_network(names: Mapping[str, object], averaged: bool = True) -> tuple[s
     of PyTorch's wrappers are found, in any order and inside one another.
 
     Args:
-        names: Of all tensors.
+        names: Names of all tensors.
         averaged: False: the set that is not averaged.
 
     Returns:

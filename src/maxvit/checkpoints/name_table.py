@@ -121,11 +121,11 @@ def config_from(
     """The configuration, from names and shapes alone; the side of the bias tables says the resolution.
 
     Args:
-        shapes: Of all tensors, by their names.
+        shapes: Shapes of all tensors, by their names.
         names: Their names.
-        heads: Of the first block.
-        table_size: Of its bias tables, (height, width).
-        dialect: Of the network.
+        heads: Heads of the first block.
+        table_size: Table size of its bias tables, (height, width).
+        dialect: Dialect of the network.
 
     Raises:
         MaxViTError: If a tensor that tells it is missing or of another shape.

@@ -53,7 +53,7 @@ class PublishedWeights:
 
     Attributes:
         variant: Our name of the network, such as "maxvit_tiny".
-        dialect: Of the network, one of `maxvit.config.DIALECTS`.
+        dialect: Dialect of the network, one of `maxvit.config.DIALECTS`.
         tag: Its name among those of the variant: data, then resolution, after the name of the dialect if it needs one.
         place: A repository of the hub, or the folder of an https address.
         filename: The file in it.
@@ -127,7 +127,7 @@ def _of_timm(
     classes: int = 1000,
     crop_pct: float | None = None,
 ) -> PublishedWeights:
-    """Of timm's own networks; `theirs` is timm's name of the weights, "...NETWORK_RESOLUTION.DATA"."""
+    """A row of timm's own networks; `theirs` is timm's name of the weights, "...NETWORK_RESOLUTION.DATA"."""
     resolution = int(theirs.partition(".")[0].rpartition("_")[2])
     preprocessing = timm_preprocessing((resolution, resolution), classes, DIALECTS[dialect])
     return PublishedWeights(

@@ -49,7 +49,7 @@ def locate(given: str | Path, variant: str | None = None) -> Source:
         given: A path, which goes first where it exists. Or published weights: a variant ("maxvit_tiny": its
             ImageNet-1K weights), with a tag ("maxvit_tiny:in1k-384"), or a name of timm's or torchvision's. Or
             "owner/name", a repository of the Hugging Face Hub.
-        variant: Of which a tag alone is meant.
+        variant: The one meant where a tag alone is given.
 
     Raises:
         MaxViTError: If a name is unknown or may mean several weights, or the download fails.

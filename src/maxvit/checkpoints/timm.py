@@ -108,7 +108,7 @@ def from_timm(
     """timm's tensors to ours.
 
     Args:
-        state: Of one of its MaxViTs.
+        state: State of one of its MaxViTs.
         image_size: What a network was made for whose tensors do not say it, see `assumed`; others say it themselves.
 
     Raises:
@@ -212,7 +212,7 @@ def infer_config(shapes: Shapes, image_size: int | Size | None = None) -> MaxViT
     """The configuration, from names and shapes alone; bias tables say the resolution, by their sides or offsets.
 
     Args:
-        shapes: Of all tensors, by their names.
+        shapes: Shapes of all tensors, by their names.
         image_size: Where there are no tables: the resolution; None: that of timm's network with these blocks.
 
     Raises:

@@ -63,7 +63,7 @@ class LabelledImages:
         class_names: What the labels tell apart, in order.
         names: What to call each image in messages and reports.
         shards: The file that holds each image; the sampler keeps neighbours together. None: each is a file of its own.
-        part: Of the data set: "train", "val", "test", or "all" of it.
+        part: Part of the data set: "train", "val", "test", or "all" of it.
         passed_over: What is there, or is named there, and is not among them.
         are_classes: Whether an image can be of `class_names`; False: they are the scores that people give.
     """
@@ -115,7 +115,7 @@ def split(images: LabelledImages, held_out: int | float, seed: int) -> tuple[Lab
     Args:
         images: At least two of every class.
         held_out: A number of images, or a share between 0 and 1; at least one of each class is held out, and one kept.
-        seed: Of the shuffle.
+        seed: Seed of the shuffle.
 
     Raises:
         MaxViTError: If a class has a single image, or there is a single image in all.
@@ -148,7 +148,7 @@ def draw_out(images: LabelledImages, held_out: int | float, seed: int) -> tuple[
     Args:
         images: At least two.
         held_out: A number of images, or a share between 0 and 1.
-        seed: Of the draw.
+        seed: Seed of the draw.
 
     Raises:
         MaxViTError: If there is a single image.
@@ -187,7 +187,7 @@ def in_classes(images: LabelledImages, class_names: list[str] | None, where: str
     """The same images with the numbers that a model gives to their classes.
 
     Args:
-        images: Of classes that are all known.
+        images: Images of classes that are all known.
         class_names: The model's; None: as they are.
         where: What to call the data in messages.
 

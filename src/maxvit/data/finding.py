@@ -125,7 +125,7 @@ def locate_all(folder: Path, names: Sequence[str], where: str) -> tuple[list[Pat
 
     Args:
         folder: That the names count from.
-        names: Of images; at least one.
+        names: Names of images; at least one.
         where: What to call the file that names them.
 
     Returns:

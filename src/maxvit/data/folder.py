@@ -23,7 +23,7 @@ def load_folder(folder: Path, val_fraction: float = 0.2, seed: int = 0) -> Split
     Args:
         folder: The data set.
         val_fraction: Share that is held out where the folder has no `val` of its own.
-        seed: Of that split.
+        seed: Seed of that split.
 
     Raises:
         MaxViTError: If the folder is missing or empty, has one class or an empty one, or parts that are not clear.

@@ -18,7 +18,7 @@ FORMATS = ("AVIF", "BMP", "GIF", "HEIF", "ICO", "JPEG", "JPEG2000", "PNG", "PPM"
 WITH_HEIF = find_spec("pillow_heif") is not None  # the extra `heif`: what iPhones write
 
 # More pixels than a byte of these holds: a header that says so is damaged, and it would take long to find out, or much
-# memory. Of TIFF and WebP no picture has more, though a single colour might; fax, which leaves whole rows out, has no
+# memory. No TIFF or WebP picture has more, though a single colour might; fax, which leaves whole rows out, has no
 # such number.
 MOST_PIXELS_IN_A_BYTE = {"BMP": 256, "JPEG": 1024, "MPO": 1024, "TIFF": 16384, "WEBP": 16384}
 _OF_TIFF: dict[str | None, int | None] = {"raw": 8, "group3": None, "group4": None, "tiff_ccitt": None}

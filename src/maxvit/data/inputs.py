@@ -47,7 +47,7 @@ class Gathered:
 def gather(places: Sequence[str | Path]) -> Gathered:
     """Find the images of files and folders; or of one list (.csv, .tsv, .parquet), one folder or URL of shards.
 
-    Of a list the column `path` alone is needed. An image of shards is called SPLIT/KEY, and every split is taken.
+    In a list the column `path` alone is needed. An image of shards is called SPLIT/KEY, and every split is taken.
     A file that does not exist is found out when it is read.
 
     Raises:

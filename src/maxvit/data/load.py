@@ -17,7 +17,7 @@ def load_images(path: str, val_fraction: float = 0.2, seed: int = 0) -> Splits:
     Args:
         path: What the user wrote.
         val_fraction: Share that is held out where a folder or a list has no `val` of its own; shards must have one.
-        seed: Of that split.
+        seed: Seed of that split.
 
     Raises:
         MaxViTError: If it is none of these, or not as it should be.

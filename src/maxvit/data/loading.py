@@ -61,8 +61,8 @@ class Batch(NamedTuple):
             are tensors of one shape.
         indices: (B,) int64, of each image in its data set.
         skipped: A sentence for each image that could not be read, and is not in the batch.
-        weight: Of the mean over these images in the mean over a training batch, see `Step`.
-        skipped_indices: Of each image in `skipped`, in its data set.
+        weight: Weight of the mean over these images in the mean over a training batch, see `Step`.
+        skipped_indices: Index of each image in `skipped`, in its data set.
         sizes: In evaluation, of each image as it was decoded.
     """
 

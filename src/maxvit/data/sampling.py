@@ -34,7 +34,7 @@ class Step(NamedTuple):
 
     Attributes:
         keys: Position and augmentation seed of each image.
-        weight: Of the mean over these images, so that the mean over all parts of a batch is that over its images.
+        weight: Weight of the mean over these images, so that the mean over all parts is that over the batch.
     """
 
     keys: list[tuple[int, int]]
@@ -51,9 +51,9 @@ class TrainingBatches(Sampler[Step]):
     that goes on.
 
     Args:
-        buckets: Of each image: those of one bucket have one size.
+        buckets: The bucket of each image; those of one bucket have one size.
         batch_size: Largest number of images in a batch, over all processes.
-        seed: Of the order.
+        seed: Seed of the order.
         share: Which part of each batch; where a batch has fewer images than parts, some come again, and
             weigh more.
         shards: File that each image is in; None: each in one of its own.
@@ -125,7 +125,7 @@ class EvaluationBatches(Sampler[list[int]]):
     """Every index once over all processes, in batches of one bucket; each process has as many batches, some empty.
 
     Args:
-        buckets: Of each image.
+        buckets: The bucket of each image.
         batch_size: Images in a batch of one process.
         rank: Number of this process.
         world: Number of processes.

@@ -49,7 +49,7 @@ def load_list(file: Path, val_fraction: float = 0.2, seed: int = 0) -> Splits:
     Args:
         file: .csv or .tsv (UTF-8), or .parquet.
         val_fraction: Share of the training images that is held out where no row is of `val`.
-        seed: Of that split.
+        seed: Seed of that split.
 
     Returns:
         Labels are indices for `label`, (n, classes) bool for `labels`, float32 for probabilities. Class names are those

@@ -22,10 +22,10 @@ class Look:
 
     Attributes:
         stage: From 1.
-        block: Of the stage, from 1.
+        block: Block of the stage, from 1.
         attention: The layer.
         tokens: What it was given, (1, H, W, C).
-        gradient: Of the score with respect to its output, (1, H, W, C); None where no score was asked for.
+        gradient: Gradient of the score with respect to its output, (1, H, W, C); None where no score was asked for.
     """
 
     stage: int
@@ -53,7 +53,7 @@ class Looks:
         layers: Block, then grid attention of every block.
         parallel: Both are given the same tokens; else grid attention those that come out of block attention.
         features: The map, (1, C, H, W).
-        gradient: Of the score with respect to it; None where no score was asked for.
+        gradient: Gradient of the score with respect to it; None where no score was asked for.
     """
 
     layers: list[Look]

@@ -29,7 +29,7 @@ class Explanation:
     Attributes:
         prediction: As of a `Predictor`.
         explained: The class that the maps are about; None where the network gives an image as a whole no class.
-        explained_probability: Of that class, or None.
+        explained_probability: Probability of that class, or None.
         size: (height, width) of the preprocessed image, on which the maps are.
         files: Written, in order.
         scores: Deletion and insertion by method; empty where they were not asked for.
@@ -65,7 +65,7 @@ def explain_image(
         point: (x, y) in pixels of the preprocessed image: what its token attends to, in every layer; None: no point.
         methods: Some of `METHODS`, in order; None: rollout, and class-rollout where there is a class.
         score: Measure every map by deletion and insertion, which takes a class.
-        settings: Of the task, in place of the network's, for the prediction.
+        settings: Settings of the task, in place of the network's, for the prediction.
 
     Raises:
         MaxViTError: If something does not fit, or a class is needed and there is none; nothing is written then. Or if

@@ -24,7 +24,7 @@ def receptive_field(network: Network, images: Tensor, stage: int, seed: int = 0)
         network: It is run in evaluation mode and left as it was.
         images: (B, C, H, W), preprocessed; the more, the smoother.
         stage: From 1.
-        seed: Of the directions.
+        seed: Seed of the directions.
 
     Returns:
         (H, W), 1 at the pixel that counts most.

@@ -19,10 +19,10 @@ class TokenAttention:
 
     Attributes:
         stage: From 1.
-        block: Of the stage, from 1.
+        block: Block of the stage, from 1.
         axis: "block" or "grid".
-        height: Of the layer's map, in tokens.
-        width: Of the layer's map, in tokens.
+        height: Height of the layer's map, in tokens.
+        width: Width of the layer's map, in tokens.
         values: `height` rows of `width` numbers: the attention that each token gets; it sums to 1 over the group, and
             is 0 outside.
         cells: The group's tokens on the image, row by row: the window, or the grid spread over the whole image.
@@ -55,7 +55,7 @@ def attention_at(
         image: (C, H, W), preprocessed; any size.
         point: (x, y) in pixels of this image, from the left and the top, from 0.
         stage: From 1; None: every one that the head sees.
-        block: Of the stage, from 1; None: every one.
+        block: Block of the stage, from 1; None: every one.
         axis: "block" or "grid"; None: both.
         head: From 0; None: the mean over the heads.
 

@@ -34,7 +34,7 @@ class Exported:
         path: The file to open.
         weights: Its second file, which holds them; None: it needs none.
         verification: How far what it gives is from what the network gives.
-        quantization: Of int8: what was quantised, and how many predictions are those of fp32.
+        quantization: For int8: what was quantised, and how many predictions are those of fp32.
         squeezes: Images must be squeezed to the file's size, where the network takes them in their own shape.
     """
 
@@ -65,7 +65,7 @@ def export_model(
         to: "onnx", "torch" or "openvino".
         options: What the file takes and gives, and how it computes.
         images: Real ones: the file is compared on four of them, and int8 needs a few hundred to calibrate.
-        agreement: Of int8: the share of predictions that must be those of fp32, see `quantized`.
+        agreement: For int8: the share of predictions that must be those of fp32, see `quantized`.
 
     Raises:
         MaxViTError: If the options do not fit the network or the format, a package is missing, what the file gives is

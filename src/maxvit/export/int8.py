@@ -30,7 +30,7 @@ class Range(NamedTuple):
 
 
 def find_range(x: Tensor) -> Range:
-    """Of all values of a tensor."""
+    """Range of all values of a tensor."""
     low, high = x.aminmax()
     return Range(min(0.0, float(low)), max(0.0, float(high)))
 

@@ -33,7 +33,7 @@ class Graph:
 
     Args:
         opset: The set of operators.
-        dtype: Of constants that are floating point.
+        dtype: Type of constants that are floating point.
         data: Where large constants are written to as they come, next to the graph's file; None: they are in the graph.
     """
 

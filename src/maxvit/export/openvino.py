@@ -27,7 +27,7 @@ def write_openvino(
     """Write a `.xml` file, and a `.bin` file next to it.
 
     Args:
-        path: Of the `.xml` file, in a folder for what is temporary.
+        path: Path of the `.xml` file, in a folder for what is temporary.
         options: What goes in and comes out. "fp16": weights take 2 bytes; what is computed in fp16 the device decides.
         metadata: Texts that the file says of itself.
         write_graph: Called with the path of an ONNX file to write, which is read and left there.

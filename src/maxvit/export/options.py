@@ -63,7 +63,7 @@ class ExportOptions:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of weights that are not in 8 bits."""
+        """Type of the weights that are not in 8 bits."""
         return DTYPES[self.precision]
 
     @property

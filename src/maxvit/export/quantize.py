@@ -38,7 +38,7 @@ class Quantization:
             multi-label network all that reach its threshold.
         compared_on: Images that say so; none of them gave ranges.
         calibrated_on: Images that gave ranges.
-        damage: Of each product: the relative error (root mean square) of its output when it alone is in 8 bits.
+        damage: For each product: the relative error (root mean square) of its output when it alone is in 8 bits.
         kept: Products that stayed in fp32, the most damaged first.
     """
 
@@ -143,7 +143,7 @@ def _watch(network: MaxViT, batches: Sequence[Tensor], watch: Callable[[str, nn.
 
 
 def _ranges(network: MaxViT, batches: Sequence[Tensor]) -> dict[str, Range]:
-    """Of each product's inputs, over all images."""
+    """Range of each product's inputs, over all images."""
     found: dict[str, Range] = {}
 
     def widen(name: str, module: nn.Module, x: Tensor, y: Tensor) -> None:

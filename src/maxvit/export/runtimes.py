@@ -27,7 +27,7 @@ class Runtime(Protocol):
     Attributes:
         name: What computes.
         metadata: What the file says of itself.
-        shape: Of what it takes; a word stands for any number.
+        shape: Shape of what it takes; a word stands for any number.
         takes_pixels: It takes pixels (B, H, W, 3) uint8; else images (B, C, H, W) float32.
     """
 
@@ -65,7 +65,7 @@ def open_file(path: Path) -> Runtime:
 class OnnxFile:
     """An ONNX file in ONNX Runtime.
 
-    One image is computed by all cores together. Of several each core takes its own, which needs no waiting for one
+    One image is computed by all cores together. With several, each core takes its own, which needs no waiting for one
     another and keeps their maps in its cache.
     """
 

@@ -63,7 +63,7 @@ class HubModel(ModelHubMixin):
             token: For private repositories; None: the one that `hf auth login` stored.
             cache_dir: Another cache than the hub's own.
             local_files_only: Ask nobody, take the cached file.
-            dtype: Of the network, whatever the file's.
+            dtype: Type of the network, whatever the file's.
 
         Raises:
             MaxViTError: If it cannot be found, is damaged, or `maxvit` did not write it.
@@ -119,9 +119,9 @@ class HubModel(ModelHubMixin):
             save_directory: The folder; made if it does not exist.
             repo_id: "owner/name": for the README.md, and where to push; None: the name of the folder.
             push_to_hub: Also write it into that repository of the hub.
-            private: Of `push_to_hub`, as are `token`, `branch`, `create_pr` and `commit_message`.
+            private: As for `push_to_hub`, as are `token`, `branch`, `create_pr` and `commit_message`.
             config: Only None, which the library's own methods pass: config.json is a copy of what the weights say.
-            model_card_kwargs: Of `generate_model_card`; None: `repo_id`, where it is given.
+            model_card_kwargs: As for `generate_model_card`; None: `repo_id`, where it is given.
 
         Returns:
             The address of the commit, if it was pushed.

@@ -26,7 +26,7 @@ def exported(checkpoint: str | Path, tell: Callable[[str], object], settings: Ma
     Args:
         checkpoint: What `load` reads.
         tell: Called with a sentence where the export is made, and where images are squeezed to the file's size.
-        settings: Of the task, to be used in place of the checkpoint's.
+        settings: Settings of the task, to be used in place of the checkpoint's.
 
     Raises:
         MaxViTError: If it cannot be read or exported.

@@ -13,7 +13,7 @@ def choose_device(text: str = "auto", rank: int = 0, world: int = 1) -> torch.de
     Args:
         text: "auto": CUDA where there is a GPU, then MPS (Apple's GPUs), then the CPU. "cpu", "cuda" or "mps": that
             one. "cuda:N": that GPU of several, counted from 0.
-        rank: Of several processes on this machine, the number of this one: each takes the GPU of its number.
+        rank: The number of this process among several on this machine: each takes the GPU of its number.
         world: How many they are.
 
     Raises:

@@ -31,7 +31,7 @@ class Engine(Protocol):
 
     Attributes:
         task: What it predicts.
-        config: Of the network; of its backbone, if it has a head of another task.
+        config: Configuration of the network; of its backbone, if it has a head of another task.
         preprocessing: What it expects of an image.
         class_names: What it tells apart; None: they are not known.
         provenance: Where the weights come from.
@@ -69,7 +69,7 @@ def predict(engine: Engine, images: Tensor, sizes: Sequence[Size], tta: str = "n
     Args:
         engine: It.
         images: Prepared.
-        sizes: Of each image as it was decoded.
+        sizes: Sizes of each image as it was decoded.
         tta: "flip": the mean with that of the mirror image; "none": the image alone.
     """
     network: Forward = engine.task.with_mirror(engine) if tta == "flip" else engine
@@ -220,7 +220,7 @@ def open_engine(
         device: Where PyTorch computes; None: where the network is.
         tell: Called with a sentence before work that takes long, and with what a checkpoint leaves to be assumed.
         precision: In PyTorch, as for `choose_precision`; a file has its own.
-        settings: Of the task, to be used in place of the network's; None: as they are.
+        settings: Settings of the task, to be used in place of the network's; None: as they are.
 
     Raises:
         MaxViTError: If the file cannot be read, or not by this engine.
@@ -299,7 +299,7 @@ def open_sizes(
     """What predicts, for a checkpoint at several image sizes; other arguments are those of `open_engine`.
 
     Args:
-        path: Of the checkpoint.
+        path: Path of the checkpoint.
         sizes: (height, width) each; none: the one that the weights expect.
         scale_windows: Scale windows and grids to each size, see `MaxViT.set_image_size`; in PyTorch alone, and every
             size then has a network of its own. False: one network, with its own windows, for all sizes.

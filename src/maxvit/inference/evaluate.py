@@ -45,8 +45,8 @@ class EvaluationResult:
 
     Attributes:
         task: What was predicted.
-        class_names: Of the network.
-        metric: Of all images.
+        class_names: Class names of the network.
+        metric: Metric of all images.
         images: How many counted.
         skipped: A sentence for each image that could not be read, and does not count.
         samples: Images in the order of the data set: all, where a prediction fits into a row of a table; else those

@@ -38,7 +38,7 @@ def as_dict(results: Results, images: LabelledImages, engine: str, tta: str) -> 
 
     Returns:
         task: Its name.
-        part: Of the data set.
+        part: Part of the data set.
         images: How many counted.
         skipped: How many could not be read.
         engine, tta: As given.
@@ -77,7 +77,7 @@ def _plain(value: Any) -> Any:
 
 
 def versions() -> dict[str, str]:
-    """Of Python and of every package that can change a prediction, where it is installed."""
+    """Versions of Python and of every package that can change a prediction, where it is installed."""
     found = {"python": platform.python_version()}
     for name in _PACKAGES:
         try:

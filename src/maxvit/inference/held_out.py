@@ -21,8 +21,8 @@ def without_training(
 
     Args:
         images: What the data holds out itself, else all of it: as `load_eval` gives them.
-        place: Of the data.
-        provenance: Of the network.
+        place: Place of the data.
+        provenance: Provenance of the network.
         redraw: Reads the data and splits it as training does, from the share that is held out and the seed.
         everything: Evaluate on all images of such data.
 

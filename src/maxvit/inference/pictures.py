@@ -16,8 +16,8 @@ class Pictures:
 
     Args:
         folder: Made with the first picture.
-        sources: Of the images that may be drawn.
-        names: Of the same.
+        sources: Sources of the images that may be drawn.
+        names: Names of the same.
         predictor: Whose predictions are drawn.
 
     Raises:

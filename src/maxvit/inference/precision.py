@@ -79,7 +79,7 @@ class Arithmetic:
 
         Args:
             outputs: What a network makes of images.
-            images: Of the batch to come, (B, C, H, W), where the network is.
+            images: Images of the batch to come, (B, C, H, W), where the network is.
         """
         if self._compared or not images.any():
             return

@@ -56,7 +56,7 @@ class Prediction:
             be read.
         error: A sentence, or None.
         task: What was predicted.
-        class_names: Of the network.
+        class_names: Class names of the network.
     """
 
     name: str
@@ -90,7 +90,7 @@ class Predictor:
         device: Where PyTorch computes; None: where the model is.
         engine: "auto": the file decides; or "torch" or "onnxruntime".
         precision: "auto": bf16 or fp16 on a GPU, fp32 elsewhere; or one of these. See `choose_precision`.
-        settings: Of the task, such as {"top_k": 3}, in place of the network's.
+        settings: Settings of the task, such as {"top_k": 3}, in place of the network's.
 
     Raises:
         MaxViTError: If the file cannot be read, or not by this engine, a setting is not allowed, or the network has no

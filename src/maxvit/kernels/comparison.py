@@ -19,7 +19,7 @@ def step_difference(layer: nn.Module, forward: Callable[[nn.Module, Tensor], Ten
     """What kernels compute otherwise than the layer, in a few words; nothing where they agree in all that a step finds.
 
     Args:
-        layer: It is left as it is, statistics and random numbers too. Of half precision a copy in float32 is compared.
+        layer: It is left as it is, statistics and random numbers too. In half precision, a copy in float32 is compared.
         forward: By the kernels.
     """
     channels = layer.conv1.in_channels if isinstance(layer, Stem) else len(next(layer.parameters()))

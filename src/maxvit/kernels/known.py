@@ -76,7 +76,7 @@ def layer_change(model: MaxViT, name: str) -> str:
 
     Args:
         model: The network.
-        name: Of a module that its configuration describes.
+        name: Name of a module that its configuration describes.
     """
     try:
         part = model.get_submodule(name)

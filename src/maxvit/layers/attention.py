@@ -22,10 +22,10 @@ class GroupAttention(nn.Module):
         channels: C, a multiple of `head_dim`.
         axis: "block" or "grid", see `maxvit.layers.partition.partition`.
         size: Tokens of a group, (height, width).
-        table_size: Of the relative position bias, see there.
+        table_size: Table size of the relative position bias, see there.
         head_dim: D.
         dialect: Kind of position bias.
-        out_channels: Of what comes out; None: C.
+        out_channels: Out channels of what comes out; None: C.
     """
 
     def __init__(

@@ -11,7 +11,7 @@ class LayerScale(nn.Module):
 
     Args:
         channels: C.
-        value: Of all at first.
+        value: Value of all at first.
     """
 
     def __init__(self, channels: int, value: float) -> None:

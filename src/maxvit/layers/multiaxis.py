@@ -62,7 +62,7 @@ class BlockAttention(AttentionLayer):
         dim: Channels, a multiple of `head_dim`.
         window_size: Side of the square window in tokens, or (height, width).
         head_dim: Channels of one head.
-        expansion: Of the feed-forward network.
+        expansion: Expansion of the feed-forward network.
         drop_path: Stochastic depth of both branches.
         table_size: Learned offsets of the relative position bias, (height, width); None: 2 * window_size - 1.
         dialect: Norms, GELU, position bias and the branches' scale.
@@ -91,7 +91,7 @@ class GridAttention(AttentionLayer):
         dim: Channels, a multiple of `head_dim`.
         grid_size: Tokens per side of the grid, or (height, width).
         head_dim: Channels of one head.
-        expansion: Of the feed-forward network.
+        expansion: Expansion of the feed-forward network.
         drop_path: Stochastic depth of both branches.
         table_size: Learned offsets of the relative position bias, (height, width); None: 2 * grid_size - 1.
         dialect: Norms, GELU, position bias and the branches' scale.
@@ -123,7 +123,7 @@ class MaxSA(nn.Module):
         window_size: See `BlockAttention`.
         grid_size: See `GridAttention`.
         head_dim: Channels of one head.
-        expansion: Of the feed-forward networks.
+        expansion: Expansion of the feed-forward networks.
         drop_path: Stochastic depth of every branch.
 
     Raises:

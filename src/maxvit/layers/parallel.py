@@ -15,7 +15,7 @@ class ParallelAttention(nn.Module):
     """Pre-norm block and grid attention of the same tokens, each to half of the channels; then a feed-forward network.
 
     Args:
-        config: Of the network.
+        config: Configuration of the network.
         dim: Channels, a multiple of the configuration's `head_dim`.
         drop_path: Stochastic depth of both branches.
     """

@@ -26,12 +26,12 @@ class Schedule:
     """What of a recipe and its data decides the cost.
 
     Attributes:
-        images: Of one epoch.
+        images: Images of one epoch.
         batch_size: Images of one optimiser step, over all devices.
         epochs: Passes over the images.
-        warmup_epochs: Of these, how many the learning rate rises.
+        warmup_epochs: In how many of these the learning rate rises.
         gradient_checkpointing: Whether the recipe says so.
-        image_bytes: Of one stored image.
+        image_bytes: Bytes of one stored image.
         device_batch_size: Most images of one forward on one device; None: as many as fit.
         sharded: Each device holds its share of the weights (FSDP2); else all of them (DDP).
     """
@@ -53,13 +53,13 @@ class Way:
     Attributes:
         gradient_checkpointing: Whether blocks are computed again in backward.
         accumulation: Forwards and backwards of one optimiser step.
-        images: Of one forward, on one device.
+        images: Images of one forward, on one device.
         memory: On one device.
         fits: Whether that is within the usable memory.
         advice: What to do where it is not; else empty.
         step_flops: Operations of one step, all devices.
         step_s: Time of one step.
-        days: Of the whole training.
+        days: Days of the whole training.
         images_per_s: To be fed, to all devices, at best.
         storage_bytes_per_s: The same in bytes, from storage.
         cores: Processor cores that decode and augment that.
@@ -85,16 +85,16 @@ class Plan:
 
     Attributes:
         devices: As "64xH100".
-        count: Of devices.
+        count: Number of devices.
         precision: "bf16", "fp16" or "fp32".
-        peak_flops: Of one device.
+        peak_flops: Peak FLOP/s of one device.
         share_of_peak: Assumed, (lowest, highest).
         usable_bytes: Memory of one device that a way may fill.
         schedule: What is trained on, how often.
-        steps: Of the optimiser.
-        warmup_steps: Of these, the first.
-        checkpoint_bytes: Of the file of weights.
-        state_bytes: Of what is saved to resume: weights, their average, the optimiser's moments.
+        steps: Steps of the optimiser.
+        warmup_steps: The first of these.
+        checkpoint_bytes: Bytes of the file of weights.
+        state_bytes: Bytes of what is saved to resume: weights, their average, the optimiser's moments.
         ways: Without and with gradient checkpointing.
         assumptions: A sentence each.
     """
@@ -127,7 +127,7 @@ def make_plan(
         summary: The network in figures, at the size it is trained at.
         schedule: On what it is trained, how often.
         devices: What on.
-        precision: Of the arithmetic: "bf16" or "fp16" under autocast, or "fp32".
+        precision: Precision of the arithmetic: "bf16" or "fp16" under autocast, or "fp32".
         images_per_core: That one core decodes and augments in a second.
 
     Raises:

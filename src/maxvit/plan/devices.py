@@ -114,8 +114,8 @@ def this_cpu(peak_flops: float, memory_bytes: float) -> Device:
     """A CPU like this one, which trains in fp32.
 
     Args:
-        peak_flops: Of products of fp32 matrices, a second.
-        memory_bytes: Of the machine.
+        peak_flops: Peak FLOP/s of products of fp32 matrices, a second.
+        memory_bytes: Memory of the machine.
 
     Raises:
         MaxViTError: If the peak is not above 0.
@@ -134,7 +134,7 @@ def this_cpu(peak_flops: float, memory_bytes: float) -> Device:
 
 
 def machine_memory_bytes() -> float:
-    """Of this machine. Raises `MaxViTError` where the system does not say."""
+    """Memory of this machine. Raises `MaxViTError` where the system does not say."""
     try:
         return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
     except (AttributeError, ValueError, OSError) as error:

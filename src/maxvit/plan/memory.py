@@ -48,9 +48,9 @@ def memory(
 
     Args:
         summary: The network in figures.
-        images: Of one forward.
+        images: Images of one forward.
         device: It has memory of its own that libraries take.
-        precision: Of the arithmetic.
+        precision: Precision of the arithmetic.
         gradient_checkpointing: Whether blocks are computed again in backward.
         shards: How many devices share the weights, and what belongs to them (FSDP2); 1: each holds everything (DDP).
     """

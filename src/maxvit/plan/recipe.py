@@ -21,9 +21,9 @@ class TrainingImages(NamedTuple):
     """What a recipe is trained on.
 
     Attributes:
-        number: Of images, for training.
+        number: Number of images, for training.
         classes: How many; None: not known.
-        bytes_each: Of a stored image, on average.
+        bytes_each: Bytes of a stored image, on average.
         source: Where these figures come from.
     """
 
@@ -80,7 +80,7 @@ def training_images(name: str, recipe: Recipe, number: int | None = None) -> Tra
     """How many images a recipe is trained on.
 
     Args:
-        name: Of the recipe, or its file's.
+        name: Name of the recipe, or its file's.
         recipe: It says where the data is and what the task is.
         number: As the user says; None: counted in the data if it exists, else known by the recipe's name.
 

@@ -35,7 +35,7 @@ class ShownSample:
     """An image, what the network says of it, and what its attention received.
 
     Attributes:
-        name: Of the image.
+        name: Name of the image.
         pictures: The image, RGB as decoded, and where words are not enough target and prediction drawn over it.
         words: The prediction in words, and the target if it is not drawn.
         seen: What the network was shown of it.

@@ -25,7 +25,7 @@ class ServedPrediction:
     """What a network of any task says of one image, or why it could not be read.
 
     Attributes:
-        name: Of the file, or "image 3" for what has none.
+        name: Name of the file, or "image 3" for what has none.
         prediction: In the form of the task, in pixels of the image as it was sent; None if it could not be read.
         summary: The prediction in a line.
         picture: The prediction drawn over the image, at most 1024 pixels long, where pictures were asked for.

@@ -13,9 +13,9 @@ class Limits:
     """How much is taken on at once.
 
     Attributes:
-        max_bytes: Of the body of one request. All bodies together take at most eight times as much memory.
-        max_pixels: Of one image, as its header says, before anything is decoded.
-        max_images: Of one request.
+        max_bytes: Most bytes of the body of one request. All bodies together take at most eight times as much memory.
+        max_pixels: Most pixels of one image, as its header says, before anything is decoded.
+        max_images: Most images of one request.
         queue: Images that are decoded, wait or are computed at once; what comes beyond is refused.
         max_batch: Images that the network computes at once.
         max_delay_ms: How long an image waits for others that are on their way, while the network is free.

@@ -30,7 +30,7 @@ class Prepared(NamedTuple):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of the tensor."""
+        """Shape of the tensor."""
         return self.image.shape
 
 
@@ -39,8 +39,8 @@ class ServedModel:
 
     Args:
         name: For clients.
-        predictor: Of any task.
-        limits: Of the server.
+        predictor: Predictor of any task.
+        limits: Limits of the server.
         executor: The thread that computes.
         done: As for `Batcher`.
 

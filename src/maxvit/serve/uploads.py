@@ -33,7 +33,7 @@ class Upload(NamedTuple):
 
 
 def media_type(request: Request) -> str:
-    """Of the body, without parameters. Raises `Refusal` (415) if it is not one that is taken."""
+    """Media type of the body, without parameters. Raises `Refusal` (415) if it is not one that is taken."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise Refusal(415, f"the body is encoded ({request.headers['content-encoding']:.40}): send it as it is")

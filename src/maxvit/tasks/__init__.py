@@ -35,7 +35,7 @@ def find_task(name: str, imports: bool = True) -> type[Task]:
     The module binds its task to the name `TASK`; the folder that Python was started in is searched too.
 
     Args:
-        name: Of the task or the module.
+        name: Name of the task or the module.
         imports: Whether a module of yours may be imported; False, where a file of weights names it: it must have been.
 
     Raises:
@@ -74,7 +74,7 @@ def refuse_other_tasks(path: Path, task: type[Task], advice: str = "add --task {
     """Refuse a data set that is laid out for another task.
 
     Args:
-        path: Of the data set.
+        path: Path of the data set.
         task: What it is to be used for.
         advice: What to do, in which "{task}" stands for the name of its task.
 
@@ -167,8 +167,8 @@ def load(path: str | Path, settings: Mapping[str, Any] | None = None, dtype: tor
 
     Args:
         path: As `maxvit.load_model` takes it, or what `TaskNetwork.save` wrote.
-        settings: Of the task, to be used in place of the checkpoint's.
-        dtype: Of the network, whatever the file's.
+        settings: Settings of the task, to be used in place of the checkpoint's.
+        dtype: Type of the network, whatever the file's.
 
     Raises:
         MaxViTError: If the file is missing or damaged, its task is not installed, or a setting is not allowed.

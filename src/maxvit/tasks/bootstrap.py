@@ -16,7 +16,7 @@ def bootstrap_intervals(
     Args:
         images: How many there are.
         measure: From some of them, (images,) numbers from 0 with repeats, to metrics by name.
-        seed: Of the 200 resamples; the same gives the same intervals.
+        seed: Seed of the 200 resamples; the same gives the same intervals.
 
     Returns:
         For each metric; without those that are not a number in a resample, as there are too few images to tell.

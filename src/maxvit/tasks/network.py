@@ -35,7 +35,7 @@ class TaskNetwork(nn.Module, HubModel):
             Its method `no_weight_decay()`, if it has one, names parameters that are not decayed, beside those of fewer
             than two dimensions.
         class_names: What the head tells apart.
-        settings: Of the task; they travel with the checkpoint.
+        settings: Settings of the task; they travel with the checkpoint.
 
     Attributes:
         provenance: Where the weights come from.
@@ -69,7 +69,7 @@ class TaskNetwork(nn.Module, HubModel):
 
     @property
     def config(self) -> MaxViTConfig:
-        """Of the backbone."""
+        """Configuration of the backbone."""
         return self.backbone.config
 
     @property

@@ -55,7 +55,7 @@ class Mistake:
     """What is wrong with a prediction.
 
     Attributes:
-        row: Of the samples of the evaluation.
+        row: Row of the samples of the evaluation.
         classes: What was predicted, and what is there.
     """
 
@@ -86,7 +86,7 @@ class Panels:
         facts: More of the result, as text.
         weakest_by: The column of the metric's rows by which they are sorted, the lowest first; empty: as they are.
         samples: Rows of the samples that are worth a look; None: any.
-        confusions: Of the classes.
+        confusions: Confusion matrix of the classes.
         reliability: Bins of confidence, the lowest first.
         mistakes: The worst predictions.
     """

@@ -104,7 +104,7 @@ class Task(ABC):
     """One kind of prediction, from the files of a data set to a picture. It holds settings, and no network.
 
     Args:
-        settings: Of the recipe or the checkpoint, of the class `Settings`.
+        settings: Settings of the recipe or the checkpoint, of the class `Settings`.
 
     Attributes:
         name: As in `--task name`.
@@ -145,7 +145,7 @@ class Task(ABC):
 
         Args:
             path: It exists.
-            class_names: Of a network, which give the classes their numbers; None: the data set defines them.
+            class_names: Names from a network, which number the classes; None: the data set defines them.
 
         Raises:
             MaxViTError: If something is missing or not as it should be, with the name of the file; or if there are
@@ -157,9 +157,9 @@ class Task(ABC):
         """What to learn from, what to choose the best epoch by, and what to report on. Raises as `read`.
 
         Args:
-            path: Of the data set.
+            path: Path of the data set.
             val_fraction: Share of the training images that is held out where the data set has no validation part.
-            seed: Of that draw.
+            seed: Seed of that draw.
         """
         parts = self.read(Path(path), None)
         train, val = parts.get("train", parts.get("all")), parts.get("val")
@@ -275,7 +275,7 @@ class Task(ABC):
         Args:
             network: A `TaskNetwork`, or what stands in for it, such as an exported file.
             images: (B, C, H, W), prepared.
-            sizes: Of each image as it was decoded.
+            sizes: Sizes of each image as it was decoded.
         """
 
     def evaluate(
@@ -360,7 +360,7 @@ class Task(ABC):
         Args:
             predictions: Name of the image, its size as decoded, and the prediction, one after another.
             out: A file or a folder, as the task has it.
-            class_names: Of the network.
+            class_names: Class names of the network.
 
         Raises:
             MaxViTError: If it cannot be written, or `check_out` refuses it.

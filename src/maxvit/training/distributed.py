@@ -44,14 +44,14 @@ class Engine:
     """This process among others, its device, and how they compute together.
 
     Args:
-        settings: Of the recipe.
+        settings: Settings of the recipe.
         device: As for `choose_device`.
 
     Attributes:
         rank: Number of this process.
         world: Number of processes; each has a device of its own.
         nodes: Machines that they run on.
-        device: Of this process.
+        device: Device of this process.
         precision: What the recipe's means there.
 
     Raises:

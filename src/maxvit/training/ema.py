@@ -17,7 +17,7 @@ class Average(Generic[N]):
 
     Args:
         network: What is averaged.
-        decay: Of each update.
+        decay: Decay of each update.
 
     Attributes:
         network: The network with averaged weights.

@@ -16,7 +16,7 @@ class Tally:
     """Sums of losses in fixed point, on the device that computed them: nobody waits for a GPU.
 
     Args:
-        device: Of the losses.
+        device: Device of the losses.
         totals: To go on from, as `totals` gave them; one of the processes takes them, the others begin with nothing.
     """
 

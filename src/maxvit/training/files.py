@@ -53,7 +53,7 @@ class RunFiles:
         provenance: What a checkpoint says of its origin, besides epoch and scores.
 
     Attributes:
-        rows: Of the metrics, one for each finished epoch.
+        rows: Rows of the metrics, one for each finished epoch.
     """
 
     def __init__(self, run: Path, provenance: dict[str, Any]) -> None:

@@ -87,7 +87,7 @@ class Learner:
 
     @property
     def learning_rate(self) -> float:
-        """Of the next update, in the head."""
+        """Learning rate of the next update, in the head."""
         settings = self.recipe.optimization
         warmup = int(settings.warmup_epochs * self.total / settings.epochs)
         floor = settings.min_learning_rate / settings.learning_rate

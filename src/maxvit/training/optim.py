@@ -23,8 +23,8 @@ def make_optimizer(network: Network, learning_rate: float, weight_decay: float, 
 
     Args:
         network: Its parameters that require a gradient are trained.
-        learning_rate: Of the head.
-        weight_decay: Of all others.
+        learning_rate: Learning rate of the head.
+        weight_decay: Weight decay of all others.
         layer_decay: The learning rate of each block is that of the next one times this, down to the stem.
     """
     spared = network.no_weight_decay()

@@ -10,7 +10,7 @@ class ProgressBar:
 
     Args:
         epochs: In all.
-        updates: Of one epoch.
+        updates: Updates of one epoch.
         show: False draws and prints nothing.
     """
 

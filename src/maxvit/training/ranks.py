@@ -10,7 +10,7 @@ class Processes(NamedTuple):
     Attributes:
         rank: Number of this process.
         world: Number of processes.
-        local_world: Of them, how many run on this machine.
+        local_world: How many of them run on this machine.
         restarts: How often torchrun has started them again.
         started: Whether torchrun has started this process at all.
     """

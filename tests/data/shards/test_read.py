@@ -84,7 +84,7 @@ def test_a_data_set_that_was_read_from_can_be_pickled_and_opens_its_own_files(ma
 
 def test_few_files_are_open_at_once_and_all_are_closed(made):
     def count():
-        """Of this process's open files those that are shards."""
+        """Those of this process's open files that are shards."""
         return sum(path.resolve().suffix == ".tar" for path in Path("/proc/self/fd").iterdir())
 
     gc.collect()

@@ -35,7 +35,7 @@ def check(launches):
 
 @pytest.fixture(scope="module")
 def second_stage(tmp_path_factory):
-    """Of MaxViT-T at 224: two maps of 28 x 28 x 128, four heads, sixteen groups of 49 tokens each."""
+    """MaxViT-T at 224: two maps of 28 x 28 x 128, four heads, sixteen groups of 49 tokens each."""
     shape = ["--networks", "maxvit_tiny", "--sides", "224", "--stages", "2", "--batch", "2", "--capabilities", "90"]
     return compiled(tmp_path_factory.mktemp("compiled"), *shape)
 

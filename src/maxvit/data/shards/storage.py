@@ -87,7 +87,7 @@ class RemoteFolder(ShardFolder):
     """A URL of object storage, by fsspec and its plug-ins: s3://, gs://, https://, ...
 
     Args:
-        url: Of the folder.
+        url: URL of the folder.
         cache_bytes: What fetched shards may take on this machine.
 
     Raises:

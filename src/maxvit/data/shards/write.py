@@ -71,7 +71,7 @@ def write_shards(
         splits: One class per image.
         out: A folder that is empty or does not exist, or one that was interrupted.
         shard_bytes: A shard is full when it has this many.
-        seed: Of the order of the training images.
+        seed: Seed of the order of the training images.
         watch: Gets the images of a split, in order, and its name, and passes the images on: for a progress bar.
 
     Raises:

@@ -233,7 +233,7 @@ def _check(out: Path, workers: int, embeddings: bool, part_size: int | None) -> 
 
 
 def _digest(checkpoint: Path) -> str:
-    """Of its content, whether it is one file, a folder, or several files with a common beginning."""
+    """Digest of its content, whether it is one file, a folder, or several files with a common beginning."""
     files = weight_files(checkpoint)
     if not files[0].is_file():
         files = sorted(p for p in checkpoint.rglob("*") if p.is_file())

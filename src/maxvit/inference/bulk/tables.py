@@ -37,11 +37,11 @@ class Columns:
 
     Args:
         task: What is predicted.
-        class_names: Of the network.
+        class_names: Class names of the network.
         out: The file to make.
         labelled: There are labels.
         prediction: Any.
-        features: Of the same image, (features,) float32; None: they are not wanted.
+        features: Features of the same image, (features,) float32; None: they are not wanted.
 
     Raises:
         MaxViTError: If the task does not write to `out`, or its predictions cannot be kept.
@@ -171,7 +171,7 @@ def join(parts: list[Path], columns: Columns, out: Path, errors: Path) -> None:
 
     Args:
         parts: In order.
-        columns: Of all of them.
+        columns: Columns of all of them.
         out: A name like that of the file to make.
         errors: CSV: path and reason of each image that could not be read.
 

@@ -107,7 +107,7 @@ def _compile(compiler: str, flags: tuple[str, ...], to: Path) -> None:
 
 
 def _fingerprint(version: str, flags: tuple[str, ...]) -> str:
-    """Of all that the compiled file depends on: sources, flags, compiler and processor."""
+    """Fingerprint of all that the compiled file depends on: sources, flags, compiler and processor."""
     digest = hashlib.sha256()
     for source in sorted(SOURCES.iterdir()):
         digest.update(source.read_bytes())

@@ -11,7 +11,7 @@ Argument = Tensor | int | ctypes.Structure | None
 
 
 def width() -> int:
-    """Of the kernels that train: networks whose channels it does not divide train in PyTorch."""
+    """Channels that the training kernels compute at once: networks whose channels are no multiple train in PyTorch."""
     return widths()[0]
 
 
@@ -31,7 +31,7 @@ def structure(
 
 
 def address(tensor: Tensor | None) -> int | None:
-    """Of a tensor's first element; whoever takes it keeps the tensor."""
+    """Address of a tensor's first element; whoever takes it keeps the tensor."""
     return None if tensor is None else tensor.data_ptr()
 
 

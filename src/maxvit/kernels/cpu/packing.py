@@ -19,7 +19,7 @@ class Packing(NamedTuple):
 
     Attributes:
         width: Columns of a panel, one of `library.widths`.
-        precision: Of the products of blocks.
+        precision: Precision of the products of blocks.
     """
 
     width: int
@@ -54,7 +54,7 @@ def pack(weight: Tensor, bias: Tensor, packing: Packing) -> list[Tensor]:
 def transformed(conv: nn.Conv2d, packing: Packing, more: int = 0) -> list[Tensor]:
     """A 3 x 3 convolution as 16 products, one for each of 4 x 4 transformed pixels: see src/stem.h.
 
-    Of the 16, it is the one at (1, 1) that comes back to all four pixels as it is: it has the bias.
+    Only the one at (1, 1) of the 16 comes back to all four pixels as it is: it has the bias.
 
     Args:
         conv: The layer.

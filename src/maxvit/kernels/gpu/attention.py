@@ -44,7 +44,7 @@ def group_attention(qkv: Tensor, bias: Tensor, size: Sequence[int], axis: str) -
 
     Args:
         qkv: (B, H, W, 3C), dense.
-        bias: Of the positions, (N, T, T).
+        bias: Bias of the positions, (N, T, T).
         size: Tokens of a group, (height, width).
         axis: "block" or "grid".
 
@@ -76,7 +76,7 @@ def group_attention_gradient(
     """The gradients of `group_attention`'s qkv and bias, from that of its first result."""
     qkv, bias, grad = qkv.contiguous(), bias.contiguous(), grad.contiguous()
     plan = _Plan.of(qkv, bias, size, axis)
-    # Of a group in several tiles, each pair of tiles writes its own share.
+    # In a group of several tiles, each pair of tiles writes its own share.
     shares = qkv.new_empty(plan.chunks, *qkv.shape, dtype=qkv.dtype if plan.chunks == 1 else torch.float32)
     by_program = bias.new_empty(plan.programs, plan.constants["PACK"], *bias.shape, dtype=torch.float32)
     if qkv.numel():

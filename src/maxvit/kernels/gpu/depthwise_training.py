@@ -27,8 +27,8 @@ def depthwise(part: SameConv2d, x: Tensor, weight: Tensor, bias: Tensor, found: 
     Args:
         part: 3 x 3, one group for each channel, without a bias.
         x: (B, H, W, C), dense; float32, bfloat16 or float16.
-        weight: Of the norm, (C,).
-        bias: Of the norm, (C,).
+        weight: Weight of the norm, (C,).
+        bias: Bias of the norm, (C,).
         found: Its `statistics` of x. Gradients take into account that they depend on x.
         act: "tanh" or "erf".
 

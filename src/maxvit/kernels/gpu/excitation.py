@@ -14,8 +14,8 @@ def pooled(x: Tensor, weight: Tensor, bias: Tensor, found: Tensor, act: str) -> 
 
     Args:
         x: (B, H, W, C), dense; float32, bfloat16 or float16.
-        weight: Of the norm, (C,).
-        bias: Of the norm, (C,).
+        weight: Weight of the norm, (C,).
+        bias: Bias of the norm, (C,).
         found: Its `statistics` of x.
         act: "none", "tanh" or "erf".
 
@@ -37,8 +37,8 @@ def scale_gradient(
     Args:
         x: (B, H, W, C), dense.
         grad: (B, H, W, C), dense.
-        weight: Of the norm, (C,).
-        bias: Of the norm, (C,).
+        weight: Weight of the norm, (C,).
+        bias: Bias of the norm, (C,).
         found: Its `statistics` of x.
         act: See `pooled`.
         scale: (B, C) in float32.

@@ -2,7 +2,7 @@
 
 A program walks down a strip of the map, one output row a step. It expands each row of the map for a block of hidden
 channels, and adds it to the output rows above, level and below while it is in registers: the expanded map is never in
-memory. Of the nine views of a pixel's neighbourhood rows thus cost nothing, and columns are shifts within a row.
+memory. In the nine views of a pixel's neighbourhood, rows thus cost nothing, and columns are shifts within a row.
 
 Letters: B batch, H W map sides, H' W' sides after the stride, C channels of the hidden map.
 """
@@ -37,11 +37,11 @@ def expanded_filtered(
 
     Args:
         x: (B, H, W, C_in), dense, C_in up to `WIDEST`; float32, bfloat16 or float16.
-        weight: Of the 1 x 1 convolution, (C, C_in), of the map's type.
+        weight: Weight of the 1 x 1 convolution, (C, C_in), of the map's type.
         bias: Its bias, (C,); float32 or the map's type.
-        taps: Of the depthwise convolution, (9, C), row by row; likewise.
+        taps: Taps of the depthwise convolution, (9, C), row by row; likewise.
         taps_bias: Its bias, (C,); likewise.
-        stride: Of the depthwise convolution, 1 or 2.
+        stride: Stride of the depthwise convolution, 1 or 2.
         symmetric: Its padding at stride 2, see `maxvit.layers.mbconv.SameConv2d`.
         erf: GELU's formula, see `maxvit.kernels.gpu.activation.is_erf`.
 

@@ -43,8 +43,8 @@ def feedforward(
         expand_bias: (hidden,).
         project: (C, hidden), of x's type.
         project_bias: (C,).
-        scale: Of each image, by stochastic depth, (B,) float32; None: 1.
-        epsilon: Of the norm.
+        scale: Scale of each image, by stochastic depth, (B,) float32; None: 1.
+        epsilon: Epsilon of the norm.
         erf: Which GELU.
 
     Returns:
@@ -190,7 +190,7 @@ def _differentiate(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
 
 
 def _sum(rows: Tensor, like: Tensor) -> Tensor:
-    """Of all rows, in float32."""
+    """Sum of all rows, in float32."""
     return rows.sum(0, dtype=torch.float32).to(like.dtype)
 
 

@@ -22,7 +22,7 @@ def normed_linear(x: Tensor, gamma: Tensor, beta: Tensor, weight: Tensor, bias: 
         beta: Shift of the norm, (C,).
         weight: (C_out, C), of x's type.
         bias: (C_out,).
-        epsilon: Of the norm.
+        epsilon: Epsilon of the norm.
 
     Returns:
         (..., C_out), of x's type.

@@ -35,7 +35,7 @@ def hidden_map(part: MBConv, x: Tensor) -> tuple[Tensor, Tensor]:
 def _in_one_pass(x: Tensor) -> bool:
     """Whether the expanded map should stay on the chip. Predicted by counting, not measured: nothing ran on a GPU yet.
 
-    Of each number of the expanded map one pass saves four trips to memory (written, read and written by GELU, read),
+    For each number of the expanded map, one pass saves four trips to memory (written, read and written by GELU, read),
     8 bytes in 16-bit types. It pays with reading x again from the L2 cache for each block of 64 channels, with shifted
     tiles that fill about nine tenths of their slots: 2 * C_in / 64 / 0.9 bytes, 4.5 at 128 channels and 9 at 256. L2 is
     about twice as fast as memory, but a product of a tile this small is slower than PyTorch's, which counts more the

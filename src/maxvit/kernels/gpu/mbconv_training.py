@@ -57,11 +57,11 @@ def norm_expand(x: Tensor, weight: Tensor, bias: Tensor, found: Tensor, layer: T
 
     Args:
         x: (B, H, W, C), dense.
-        weight: Of the norm, (C,).
-        bias: Of the norm, (C,).
+        weight: Weight of the norm, (C,).
+        bias: Bias of the norm, (C,).
         found: Its `statistics` of x. Gradients take into account that they depend on x.
         layer: Weights of the convolution, (C_out, C, 1, 1).
-        dtype: Of the product.
+        dtype: Type of the product.
 
     Returns:
         (B, H, W, C_out).
@@ -99,12 +99,12 @@ def excite_project(
 
     Args:
         x: (B, H, W, C), dense.
-        weight: Of the norm, (C,).
-        bias: Of the norm, (C,).
+        weight: Weight of the norm, (C,).
+        bias: Bias of the norm, (C,).
         found: Its `statistics` of x. Gradients take into account that they depend on x.
-        reduce: Of squeeze-and-excitation's first layer, (S, C, 1, 1).
+        reduce: Weights of squeeze-and-excitation's first layer, (S, C, 1, 1).
         reduce_bias: (S,).
-        expand: Of its second, (C, S, 1, 1).
+        expand: Weights of its second, (C, S, 1, 1).
         expand_bias: (C,).
         project: (C_out, C, 1, 1).
         project_bias: (C_out,).

@@ -40,8 +40,8 @@ def normalized(x: Tensor, weight: Tensor, bias: Tensor, found: Tensor, act: str)
 
     Args:
         x: (B, H, W, C), dense.
-        weight: Of the norm, (C,).
-        bias: Of the norm, (C,).
+        weight: Weight of the norm, (C,).
+        bias: Bias of the norm, (C,).
         found: `statistics` of x. Gradients take into account that they depend on x.
         act: "none", "tanh" or "erf".
 
@@ -70,8 +70,8 @@ def apply(
         bias: (C,).
         found: `statistics`.
         act: See `normalized`.
-        dtype: Of the result.
-        scale: Of each channel of each image, (B, C) in float32.
+        dtype: Type of the result.
+        scale: Scale of each channel of each image, (B, C) in float32.
 
     Returns:
         (B, H, W, C).
@@ -101,8 +101,8 @@ def input_gradient(
         bias: (C,).
         found: `statistics`.
         act: See `normalized`.
-        scale: Of each channel of each image, (B, C) in float32; None: 1.
-        pull: Of each channel of each image, (B, C) in float32; given with scale.
+        scale: Scale of each channel of each image, (B, C) in float32; None: 1.
+        pull: Pull of each channel of each image, (B, C) in float32; given with scale.
 
     Returns:
         (B, H, W, C) in x's type, (C,) and (C,) in the parameters'.

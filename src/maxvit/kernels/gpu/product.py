@@ -15,7 +15,7 @@ def projected(x: Tensor, scale: Tensor | None, weight: Tensor, bias: Tensor, res
 
     Args:
         x: (B, H, W, C).
-        scale: Of each image's channels, as squeeze-and-excite gives it, (B, C); None: 1.
+        scale: Scale of each image's channels, as squeeze-and-excite gives it, (B, C); None: 1.
         weight: (C_out, C), of x's type.
         bias: (C_out,).
         residual: (B, H, W, C_out), of x's type.

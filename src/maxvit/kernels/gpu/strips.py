@@ -21,7 +21,7 @@ class Strips(NamedTuple):
 
     @classmethod
     def over(cls, x: Tensor, stride: int, symmetric: bool, down: int, along: int) -> "Strips":
-        """Of `down` rows and `along` columns, as the kernel counts them."""
+        """Strips of `down` rows and `along` columns, as the kernel counts them."""
         batch, height, width, channels = x.shape
         pixels = max(PIXELS[0], min(PIXELS[1], triton.next_power_of_2(along)))
         block = NUMBERS // pixels

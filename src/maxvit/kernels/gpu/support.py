@@ -52,7 +52,7 @@ def obstacle(model: MaxViT) -> str:
 
 
 def compute_type(x: Tensor) -> torch.dtype:
-    """Of products and maps that a layer makes of x: autocast's where that is on."""
+    """Type of the products and maps that a layer makes of x: autocast's where that is on."""
     device = x.device.type
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
 

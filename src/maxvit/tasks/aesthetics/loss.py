@@ -5,7 +5,7 @@ from torch import Tensor
 
 
 def earth_movers_distance(predictions: Tensor, targets: Tensor, exponent: float) -> Tensor:
-    """Of each image ((1 / N) sum_k |P_k - Q_k|^r)^(1 / r), with the cumulative sums P and Q of N shares each.
+    """For each image ((1 / N) sum_k |P_k - Q_k|^r)^(1 / r), with the cumulative sums P and Q of N shares each.
 
     It is 0 for equal distributions, and (1 - 1 / N)^(1 / r) if all of one is at the first score and all of the other
     at the last. Where they are equal its gradient is 0, as that of PyTorch's norms.

@@ -90,7 +90,7 @@ def _metrics(columns: Values) -> dict[str, float]:
 
 
 def correlation(x: Values, y: Values, by_rank: bool) -> float:
-    """Of two lists of numbers; NaN for fewer than two, for a list that is constant, and where a number is not finite.
+    """Correlation of two lists; NaN for fewer than two numbers, a list that is constant, or one that is not finite.
 
     Raises:
         MaxViTError: If SciPy is missing.

@@ -15,7 +15,7 @@ class AestheticsHead(nn.Module):
     """Pool, layer norm, dense and tanh of the backbone, with their weights; dropout; linear (paper, App. A.3).
 
     Args:
-        head: Of the backbone; its layers below the classifier are used, not copied.
+        head: Head of the backbone; its layers below the classifier are used, not copied.
         num_scores: How many scores people could give.
         dropout: Share of the features that training leaves out before the last layer.
     """

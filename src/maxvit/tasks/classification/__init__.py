@@ -159,7 +159,7 @@ class Classification(Task):
         return {"loss": loss["loss"]}, list(self.probabilities(logits.detach().float()).cpu())
 
     def probabilities(self, logits: Tensor) -> Tensor:
-        """Of each class, (B, classes)."""
+        """The probability of each class, (B, classes)."""
         return logits.sigmoid() if self.multi_label else logits.softmax(-1)
 
     def logits(self, probabilities: Tensor) -> Tensor:

@@ -48,7 +48,7 @@ def calibration_interval(confidences: Floats, right: Bools, seed: int = 0) -> tu
     Args:
         confidences: As for `bins`.
         right: As for `bins`.
-        seed: Of the 1000 resamples; the same gives the same interval.
+        seed: Seed of the 1000 resamples; the same gives the same interval.
     """
     which, gaps = _which(confidences), _gaps(confidences, right)
     random = np.random.default_rng(seed)

@@ -111,7 +111,7 @@ class MultiLabelMetric(Recorded):
         """95 % confidence intervals of "mAP" and "f1_micro", by the percentile bootstrap over images.
 
         Args:
-            seed: Of the 200 resamples; the same gives the same intervals.
+            seed: Seed of the 200 resamples; the same gives the same intervals.
         """
         n, random = len(self.labels), np.random.default_rng(seed)
         hits, both = (self.predictions & self.labels).sum(1), self.predictions.sum(1) + self.labels.sum(1)

@@ -8,7 +8,7 @@ from maxvit.tasks.panels import MOST_MISTAKES, Confusions, Mistake, Mistakes, Na
 
 
 def single_label_panels(metric: SingleLabelMetric) -> Panels:
-    """Of images with one label each; the samples are one of each class."""
+    """Panels for images with one label each; the samples are one of each class."""
     images, wrong = len(metric.labels), metric.mistakes()
     return Panels(
         facts={"right": f"{images - len(wrong):,} of {images:,}"},
@@ -25,7 +25,7 @@ def single_label_panels(metric: SingleLabelMetric) -> Panels:
 
 
 def multi_label_panels(metric: MultiLabelMetric) -> Panels:
-    """Of images with any number of labels each."""
+    """Panels for images with any number of labels each."""
     images, wrong = len(metric.labels), metric.mistakes()
     return Panels(
         facts={

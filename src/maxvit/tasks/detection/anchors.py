@@ -43,7 +43,7 @@ class Anchors(nn.Module):
         return [boxes] * len(images.image_sizes)
 
     def _level(self, shape: torch.Size, stride: int, size: float, device: torch.device) -> Tensor:
-        """Of one level."""
+        """The anchors of one level."""
         roots = torch.tensor(self.ratios, device=device).sqrt()
         sides = size * torch.tensor(self.scales, device=device)
         extent = torch.stack([sides / roots[:, None], sides * roots[:, None]], -1).flatten(0, 1)  # (A, 2): w, h

@@ -29,7 +29,7 @@ class Step:
     Attributes:
         overlap: From which on a box counts as the object.
         coder: By how much the box's offsets (x, y, width, height) are multiplied to be learnt.
-        weight: Of the stage's losses.
+        weight: Weight of the stage's losses.
     """
 
     overlap: float
@@ -103,7 +103,7 @@ class BoxStage(nn.Module):
     def losses(
         self, logits: Tensor, offsets: Tensor, boxes: Tensor, objects: Tensor, labels: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Of classes and of offsets, weighted, for boxes (n, 4) whose objects are boxes (n, 4) with labels (n,)."""
+        """Losses of classes and offsets, weighted, for boxes (n, 4) whose objects are boxes (n, 4) with labels (n,)."""
         there = labels > 0
         wanted = self.coder.encode_single(objects[there], boxes[there])
         number = max(1, len(labels))
@@ -124,7 +124,7 @@ class Cascade(nn.Module):
     Args:
         pool: Called as torchvision's `MultiScaleRoIAlign`, for the boxes.
         masks: Three modules as in torchvision's `RoIHeads`: pool, head and predictor of the masks.
-        settings: Of the detector; `overlaps` has a number for each stage.
+        settings: Settings of the detector; `overlaps` has a number for each stage.
         num_classes: Without the background.
     """
 

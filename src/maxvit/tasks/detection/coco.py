@@ -88,7 +88,7 @@ def find_annotations(folder: Path) -> dict[str, list[Path]]:
 
 
 def _images_folder(folder: Path, file: Path) -> Path:
-    """Of a file of annotations."""
+    """Where the images of a file of annotations are."""
     name = file.stem.removeprefix("instances_")
     places = [folder / "images"] if file.name == _ALL else [folder / name, folder / "images" / name, folder / "images"]
     for place in places:
@@ -105,9 +105,9 @@ def read_coco(file: Path, folder: Path, with_masks: bool, class_names: Sequence[
 
     Args:
         file: In COCO's format, of instances.
-        folder: Of its images.
+        folder: Folder of its images.
         with_masks: Whether masks are wanted; then each object needs one.
-        class_names: Of a network; None: the file's, in the order of their ids.
+        class_names: Class names of a network; None: the file's, in the order of their ids.
 
     Raises:
         MaxViTError: If something is missing, refers to nothing or is not of its kind; it names file and id.
@@ -211,7 +211,7 @@ def _whole(value: Any) -> int | None:
 
 
 def _names(file: Path, categories: dict[int, dict[str, Any]]) -> dict[int, str]:
-    """Of the categories by their ids, in whose order they are."""
+    """Names of the categories by id, in the order of the ids."""
     names: dict[int, str] = {}
     for i, category in sorted(categories.items()):
         name = category.get("name")

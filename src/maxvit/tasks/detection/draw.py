@@ -68,7 +68,7 @@ def _write(
 
 
 def colour_of(label: int) -> Colour:
-    """Of a class: neighbours are far apart on the circle of hues."""
+    """The colour of a class: neighbours are far apart on the circle of hues."""
     hue = (label * 0.618034) % 1.0  # the golden ratio: no two of a few labels are near
     red, green, blue = colorsys.hsv_to_rgb(hue, 0.85, 0.95)
     return round(255 * red), round(255 * green), round(255 * blue)

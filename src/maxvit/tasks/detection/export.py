@@ -44,7 +44,7 @@ class DetectionGraph(nn.Module):
 
     Args:
         network: It is used, not copied.
-        settings: Of its task.
+        settings: Settings of its task.
 
     Attributes:
         outputs: Names of what comes out.
@@ -186,7 +186,7 @@ def difference(found: Sequence[Tensor], expected: Sequence[Tensor]) -> float:
 
     Args:
         found: Outputs of the file, in the order of `DetectionGraph.outputs`.
-        expected: Of the network.
+        expected: Outputs of the network.
     """
     if not all(values.isfinite().all() for values in (*found, *expected)):
         return torch.inf  # the distances below pass over what is not a number

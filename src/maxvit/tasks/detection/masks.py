@@ -47,7 +47,7 @@ def read_segmentation(value: Any, size: Size) -> bytes | None:
 
     Args:
         value: Polygons [[x, y, x, y, ...], ...], or run lengths {"size": [H, W], "counts": text or numbers}.
-        size: Of the image.
+        size: Size of the image.
 
     Returns:
         None if there is no pixel in it, as in polygons of fewer than three points.

@@ -20,7 +20,7 @@ class AveragePrecision:
     """Counts images; see `maxvit.tasks.task.Metric`.
 
     Args:
-        class_names: Of the labels 1, 2, 3.
+        class_names: Class names of the labels 1, 2, 3.
         with_masks: Whether masks are compared as well as boxes.
     """
 
@@ -59,7 +59,7 @@ class AveragePrecision:
         return metrics | {f"ap_{name}": _mean(boxes[..., i]) for i, name in enumerate(_AREAS) if i}
 
     def rows(self) -> list[dict[str, str | int | float]]:
-        """Of each class the objects, and average precision as in `compute`."""
+        """For each class the number of objects, and average precision as in `compute`."""
         precision = self._precision()
         numbers = [0] * len(self.class_names)
         for targets, _ in self._images:

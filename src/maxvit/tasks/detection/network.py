@@ -74,7 +74,7 @@ class TwoStage(nn.Module):
         regions: torchvision's `RoIHeads`, or what is called in the same way.
 
     Attributes:
-        strides: Of the maps that it takes.
+        strides: Strides of the maps that it takes.
     """
 
     def __init__(self, pyramid: Pyramid, proposer: RegionProposalNetwork, regions: nn.Module) -> None:

@@ -17,7 +17,7 @@ class Objects:
     """The annotation of an image with n objects.
 
     Attributes:
-        name: Of the image, for messages.
+        name: Name of the image, for messages.
         size: (height, width) in pixels.
         boxes: (n, 4) float32: left, top, right, bottom, within the image.
         labels: (n,) int64, 1 for the first class.

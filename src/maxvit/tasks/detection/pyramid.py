@@ -35,12 +35,12 @@ class Pyramid(nn.Module):
     """torchvision's feature pyramid network, with group normalisation and more levels at its top.
 
     Args:
-        in_channels: Of the backbone's maps by stride, finest first.
-        channels: Of each level.
+        in_channels: Channels of the backbone's maps by stride, finest first.
+        channels: Channels of each level.
         extra_levels: Levels above the backbone's.
 
     Attributes:
-        strides: Of all levels.
+        strides: Strides of all levels.
     """
 
     def __init__(self, in_channels: Mapping[int, int], channels: int, extra_levels: int) -> None:

@@ -25,13 +25,13 @@ class RetinaNet(nn.Module):
 
     Args:
         pyramid: From the backbone's maps to the levels.
-        anchors: Of the levels.
+        anchors: Anchors of the levels.
         settings: `pyramid_channels`, `proposals` (the second: anchors of a level that are looked at in evaluation) and
             those of `best` are used.
         num_classes: Without the background.
 
     Attributes:
-        strides: Of the maps that it takes.
+        strides: Strides of the maps that it takes.
     """
 
     def __init__(self, pyramid: Pyramid, anchors: Anchors, settings: DetectionSettings, num_classes: int) -> None:
@@ -75,7 +75,7 @@ class RetinaNet(nn.Module):
     def candidates(
         self, logits: Tensor, offsets: Tensor, anchors: Sequence[Tensor], size: tuple[int, int]
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Of one image the best anchors of each level, moved: boxes (n, 4), scores (n,) and labels (n,)."""
+        """The best anchors of each level of one image, moved: boxes (n, 4), scores (n,) and labels (n,)."""
         number = logits.shape[1]
         found = []
         lengths = [len(level) for level in anchors]

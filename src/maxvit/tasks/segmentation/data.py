@@ -195,7 +195,7 @@ def _values(masks: Sequence[Path]) -> set[int]:
 
 
 def _named_classes(path: Path, layout: _Layout) -> list[str] | None:
-    """Of the file of names that the data set has; None: it has none."""
+    """The classes in the file of names that the data set has; None: it has none."""
     files = [path / name for name in ("classes.txt", layout.names) if name]
     file = next((file for file in files if file.is_file()), None)
     if file is None:

@@ -90,7 +90,7 @@ def write_masks(predictions: Iterable[tuple[str, Size, Tensor]], out: Path, clas
     Args:
         predictions: Name of the image, its size, its classes (height, width) uint8.
         out: The folder, which must be new or empty.
-        class_names: Of the network.
+        class_names: Class names of the network.
 
     Raises:
         MaxViTError: If the folder is not a folder, holds something, or cannot be written.

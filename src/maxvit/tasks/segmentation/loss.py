@@ -12,7 +12,7 @@ def losses(logits: Tensor, classes: Tensor, dice_weight: float) -> dict[str, Ten
     Args:
         logits: (B, K, H, W).
         classes: (B, H, W) uint8; 255 is ignored.
-        dice_weight: Of the Dice loss, added to cross-entropy with weight 1; 0: none.
+        dice_weight: Weight of the Dice loss, added to cross-entropy with weight 1; 0: none.
 
     Returns:
         "loss", and its parts where there are two; 0 where every pixel is ignored.

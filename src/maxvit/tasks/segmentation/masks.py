@@ -47,7 +47,7 @@ def read_mask(label: MaskFile, size: Size) -> Tensor:
 
     Args:
         label: The mask.
-        size: Of its image, upright.
+        size: Size of its image, upright.
 
     Raises:
         MaxViTError: If the file is missing or damaged, has colours, another size or a value of no class.

@@ -66,7 +66,7 @@ class SegmentationMetric:
         return bootstrap_intervals(len(pixels), measure)
 
     def rows(self) -> list[dict[str, str | int | float]]:
-        """Of each class that is somewhere its IoU, the share of its pixels that was found, and how many it has."""
+        """For each class that occurs: IoU, the share of its pixels that was found, and how many it has."""
         right, union, true = _pixels(self.counts)
         return [
             {
@@ -81,7 +81,7 @@ class SegmentationMetric:
 
 
 def _pixels(counts: Tensor) -> Tensor:
-    """Of each class, (3, K) float64: predicted and true, predicted or true, true."""
+    """Pixels of each class, (3, K) float64: predicted and true, predicted or true, true."""
     right, true = counts.diagonal().double(), counts.sum(1).double()
     return torch.stack([right, true + counts.sum(0) - right, true])
 
@@ -94,6 +94,6 @@ def _metrics(pixels: Tensor) -> dict[str, float]:
 
 
 def _mean(part: Tensor, whole: Tensor) -> float:
-    """Of part / whole, where there is a whole; not a number if there is none."""
+    """The mean of part / whole, where there is a whole; not a number if there is none."""
     there = whole > 0
     return float((part[there] / whole[there]).mean()) if there.any() else float("nan")

@@ -27,12 +27,12 @@ class SegmentationHead(nn.Module):
     the next multiple of 32 has, so that all are exactly over one another, and the logits are cut to the image.
 
     Args:
-        channels: Of the backbone's map at each stride.
+        channels: Channels of the backbone's map at each stride.
         num_classes: How many classes.
         settings: Which decoder, and how wide.
 
     Attributes:
-        strides: Of the maps that it takes.
+        strides: Strides of the maps that it takes.
     """
 
     def __init__(self, channels: dict[int, int], num_classes: int, settings: SegmentationSettings) -> None:
