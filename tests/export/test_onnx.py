@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from maxvit import MaxViT, MaxViTConfig
-from maxvit.config import TORCHVISION
+from maxvit.config import DIALECTS, TORCHVISION
 from maxvit.export.onnx import write_onnx
 from maxvit.export.options import ExportOptions
 
@@ -48,6 +48,9 @@ def agree(path, model, *shape):
         ({}, (33, 211)),  # no map divides: groups are padded, and sides are odd and even
         ({}, (32, 41)),  # the last map is smaller than a group
         ({"dialect": TORCHVISION}, (67, 64)),
+        ({"dialect": DIALECTS["timm_rmlp_small"], "stem_hidden_channels": 6}, (67, 64)),
+        ({"dialect": DIALECTS["timm_rw"], "pool": "max", "num_classes": 0}, (64, 96)),
+        pytest.param({"dialect": DIALECTS["timm_pm"]}, (64, 96), marks=pytest.mark.full),  # traced
         ({"num_classes": 0, "pool": "max", "bias_table_size": (3, 5)}, (64, 96)),
     ],
 )

@@ -8,7 +8,7 @@ from torch import nn
 
 from combinations import pairwise
 from maxvit import ExportOptions, MaxViT, MaxViTConfig
-from maxvit.config import TORCHVISION, Preprocessing
+from maxvit.config import DIALECTS, TORCHVISION, Preprocessing
 from maxvit.data.transforms import normalise
 from maxvit.export.onnx import check_onnx, write_onnx
 
@@ -46,7 +46,7 @@ def answers(path, values):
     ("opset", "changes", "size"),
     pairwise(
         [None, 17, 19, 20, 22, 23],
-        [{}, {"dialect": TORCHVISION, "pool": "max"}],
+        [{}, {"dialect": TORCHVISION, "pool": "max"}, {"dialect": DIALECTS["timm_rmlp"]}],
         [(64, 96), (33, 211), (32, 32)],
     ),
 )

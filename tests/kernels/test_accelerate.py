@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import healthy
 from maxvit import MaxViT, MaxViTConfig, accelerate
-from maxvit.config import OFFICIAL, TORCHVISION
+from maxvit.config import DIALECTS, OFFICIAL, TORCHVISION
 from maxvit.kernels.cpu import build, inference
 from maxvit.kernels.cpu.attention_training import attend
 from maxvit.kernels.cpu.ctypes_calls import call
@@ -30,6 +30,7 @@ SMALL = MaxViTConfig(
     image_size=(96, 128),
     drop_path_rate=0.3,
 )
+TIMM = DIALECTS["timm_rmlp_small"]  # has all that timm's own networks have but parallel attention
 
 
 @pytest.fixture(autouse=True)
@@ -46,18 +47,23 @@ def make(**changes: object) -> MaxViT:
     return network.train()
 
 
-@pytest.mark.parametrize("dialect", [OFFICIAL, TORCHVISION], ids=["official", "torchvision"])
+@pytest.mark.parametrize(
+    ("dialect", "stem"),
+    [(OFFICIAL, 32), (TORCHVISION, 32), (TIMM, 32), (TIMM, 12)],  # a narrow stem is PyTorch's
+    ids=["official", "torchvision", "timm", "timm-narrow-stem"],
+)
 @pytest.mark.parametrize("shape", [(3, 32, 45), (2, 96, 128), (2, 131, 75)], ids=str)
-def test_one_step_is_the_plain_networks(dialect, shape):
+def test_one_step_is_the_plain_networks(dialect, stem, shape):
     """Against the plain network in float64, not more than three times as far off as the plain one in float32."""
-    model = make(dialect=dialect)
+    model = make(dialect=dialect, stem_hidden_channels=stem)
     batch, *hw = shape
     images = torch.randn(batch, 3, *hw)
     truth = step(copy.deepcopy(model).double(), images.double())
     plain = step(copy.deepcopy(model), images)
     ours = step(accelerate(model), images)
     assert ours.keys() == truth.keys()
-    off = {name: (error(ours[name], truth[name]), error(plain[name], truth[name])) for name in truth}
+    names = [name for name in truth if not name.endswith("bias.project.bias")]  # softmax sees none of it: gradient 0
+    off = {name: (error(ours[name], truth[name]), error(plain[name], truth[name])) for name in names}
     floor = 3e-6 if dialect == OFFICIAL else 2e-5  # of float32 sums in another order; erf is computed to 1.5e-7
     assert {name: pair for name, pair in off.items() if not pair[0] <= 3 * pair[1] + floor} == {}
 

@@ -13,6 +13,7 @@ from torch.nn.utils import parametrizations
 
 import healthy
 from maxvit import MaxViT, MaxViTConfig, MaxViTError, accelerate, optimize
+from maxvit.config import OFFICIAL, Dialect
 from maxvit.conversion import convert
 from maxvit.export.export import export_model
 from maxvit.export.options import ExportOptions
@@ -191,8 +192,8 @@ def edited(monkeypatch) -> None:
     """As if someone had edited maxvit/layers/feedforward.py."""
     plain = FeedForward.__init__
 
-    def make_it(self: FeedForward, channels: int, expansion: int = 4) -> None:
-        plain(self, channels, expansion)
+    def make_it(self: FeedForward, channels: int, expansion: int = 4, dialect: Dialect = OFFICIAL) -> None:
+        plain(self, channels, expansion, dialect)
         self.gate = nn.Linear(channels, channels * expansion)
 
     monkeypatch.setattr(FeedForward, "__init__", make_it)
@@ -231,8 +232,8 @@ def doubled(monkeypatch):
     """A gated unit, as people write it: one linear layer of double width, whose halves are multiplied."""
     made = FeedForward.__init__
 
-    def make_it(self, channels, expansion=4):
-        made(self, channels, expansion)
+    def make_it(self, channels, expansion=4, dialect=OFFICIAL):
+        made(self, channels, expansion, dialect)
         self.expand = nn.Linear(channels, 2 * channels * expansion)
 
     def forward(self, x):

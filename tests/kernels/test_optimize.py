@@ -11,7 +11,7 @@ import torch
 import healthy
 from combinations import pairwise
 from maxvit import MaxViT, MaxViTConfig, MaxViTError, accelerate, load_model, optimize
-from maxvit.config import OFFICIAL, TORCHVISION, Dialect
+from maxvit.config import DIALECTS, OFFICIAL, TORCHVISION, Dialect
 from maxvit.data.builtin import load_digits
 from maxvit.data.transforms import preprocess
 from maxvit.explain.attention_maps import attention_maps
@@ -32,6 +32,7 @@ SMALL = MaxViTConfig(
     num_classes=7,
     image_size=(96, 128),
 )
+TIMM = DIALECTS["timm_rmlp_small"]  # has all that timm's own networks have but parallel attention
 WIDE: dict[str, Any] = {"stem_channels": 32, "head_dim": 32}  # what vectors of 16 floats need
 
 
@@ -44,7 +45,8 @@ def make(**changes: object) -> MaxViT:
 @functools.cache
 def pair(backend: str, dialect: Dialect, wide: bool = False) -> tuple[MaxViT, MaxViT]:
     """An optimised network, and its original."""
-    model = make(dialect=dialect, **(WIDE if wide else {}))
+    narrow_stem = {"stem_hidden_channels": 12} if dialect == TIMM else {}  # not a multiple of any vector
+    model = make(dialect=dialect, **narrow_stem, **(WIDE if wide else {}))
     return optimize(model, backend=backend), model
 
 
@@ -78,7 +80,7 @@ def wide(request) -> bool:
     pairwise(
         ["native", "torch"],
         [False, True],
-        [OFFICIAL, TORCHVISION],
+        [OFFICIAL, TORCHVISION, TIMM],
         [(96, 128), (97, 130), (33, 61), (32, 32), (200, 40)],
         [1, 3],
     ),
@@ -246,7 +248,7 @@ def test_a_wrong_kernel_is_caught(monkeypatch):
         optimize(make(), backend="native")
 
 
-@pytest.mark.parametrize("dialect", [OFFICIAL, TORCHVISION], ids=["official", "torchvision"])
+@pytest.mark.parametrize("dialect", [OFFICIAL, TORCHVISION, TIMM], ids=["official", "torchvision", "timm"])
 @pytest.mark.parametrize("size", [(96, 128), (97, 130), (33, 61)], ids=str)
 def test_int8_is_near(dialect, size, wide):
     _, model = pair("torch", dialect, wide)
@@ -256,6 +258,20 @@ def test_int8_is_near(dialect, size, wide):
         expected, given = model(images), fast(images)
     error = (given - expected).square().mean().sqrt() / expected.std()
     assert 1e-4 < error < 0.05  # below, it would not be int8
+
+
+def test_parallel_attention_is_left_to_pytorch_with_the_reason():
+    model = make(dialect=DIALECTS["timm_pm"])
+    fast = optimize(model)
+    assert fast.engine == (
+        "PyTorch (they compute block attention and then grid attention, and this network's attend in parallel)"
+    )
+    assert worst(fast, model, torch.randn(2, 3, 97, 130)) < 2e-5
+    with pytest.raises(MaxViTError, match=r"the native kernels cannot be used: .* attend in parallel; choose"):
+        optimize(model, precision="int8")
+    for dialect in ("timm_pm", "timm_rw"):
+        with pytest.warns(UserWarning, match=r"computed by plain PyTorch: (they|Triton)"):
+            optimize(make(dialect=DIALECTS[dialect]), backend="triton")
 
 
 @functools.cache

@@ -57,7 +57,7 @@ WIDTHS: dict[type[nn.Module], Callable[[Any, MaxViTConfig], bool]] = {
         (m.expand.out_channels, m.expand.in_channels) == (m.reduce.in_channels, m.reduce.out_channels)
     ),
     GroupAttention: lambda m, c: (
-        (m.qkv.out_features, m.proj.in_features, m.proj.out_features)
+        (m.qkv.out_features, m.proj.in_features, m.proj.out_features * (2 if c.dialect.attention == "parallel" else 1))
         == (3 * m.qkv.in_features, m.qkv.in_features, m.qkv.in_features)
     ),
     FeedForward: lambda m, c: m.expand.out_features == m.project.in_features == c.expansion * m.expand.in_features,
