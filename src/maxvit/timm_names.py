@@ -134,7 +134,7 @@ class TimmNames(AdjustableNetwork):
 
         Args:
             x: Images (B, in_channels, H, W), as `forward` takes them.
-            indices: Places in `feature_info`: from 0 for the stem to 4, or counted from the end; a number n: the last n;
+            indices: Places in `feature_info`: from 0 for the stem to 4, or counted from the end; n: the last n;
                 None: all.
             norm: Changes nothing: a MaxViT has no norm before its pool (nor has timm's).
             stop_early: Compute nothing after the deepest map that is wanted.
