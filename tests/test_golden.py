@@ -72,7 +72,7 @@ def test_start_of_training_shows_the_layer_norm_epsilon():
         ("tiny", 224),
         ("tiny", 384),
         ("small", 224),
-        ("base", 224),
+        pytest.param("base", 224, marks=pytest.mark.full),
         pytest.param("large", 224, marks=pytest.mark.full),
         pytest.param("xlarge", 224, marks=pytest.mark.full),
     ],

@@ -78,6 +78,7 @@ def test_many_in_a_row_are_a_divergence(small_recipe, tmp_path, norms, monkeypat
         train(small_recipe(*ONE_EPOCH, FP16), tmp_path / "run")
 
 
+@pytest.mark.full
 def test_a_run_that_goes_on_is_the_run_that_never_stopped(small_recipe, tmp_path, norms):
     norms([0])
     recipe = small_recipe(*ONE_EPOCH, FP16, "checkpoints.every_updates=1", "checkpoints.keep=9")

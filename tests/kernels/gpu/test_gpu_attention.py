@@ -25,11 +25,11 @@ def plain(qkv: Tensor, bias: Tensor, size: tuple[int, int], axis: str) -> Tensor
 @pytest.mark.parametrize(
     ("batch", "hw", "size", "heads", "dim"),
     [
-        (2, (14, 7), (7, 7), 2, 32),
+        pytest.param(2, (14, 7), (7, 7), 2, 32, marks=pytest.mark.full),
         (1, (11, 9), (7, 7), 1, 32),  # padded
         (2, (7, 10), (3, 2), 3, 16),  # ten groups in a tile
         (3, (2, 3), (1, 1), 1, 8),  # a token attends to itself alone; heads of fewer channels than a tile
-        (1, (13, 9), (9, 8), 1, 24),  # a group in two tiles
+        pytest.param(1, (13, 9), (9, 8), 1, 24, marks=pytest.mark.full),  # a group in two tiles
     ],
     ids=str,
 )

@@ -78,6 +78,7 @@ def test_an_empty_batch_has_an_empty_result(device, stride):
 
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # `opcheck` looks at that of its clones
+@pytest.mark.full
 def test_the_operator_keeps_pytorchs_rules(device):
     norm, x = nn.BatchNorm2d(5, device=device), torch.randn(2, 3, 4, 5, device=device, requires_grad=True)
     kernel = torch.randn(5, 1, 3, 3, device=device, requires_grad=True)

@@ -67,7 +67,12 @@ def compare_float32(device, dialect, layer, shape):
 @pytest.mark.parametrize("dialect", [OFFICIAL, TORCHVISION], ids=["official", "torchvision"])
 @pytest.mark.parametrize(
     ("layer", "shape"),
-    [((5, 11, 1), (3, 5, 7)), ((7, 7, 1), (2, 6, 4)), ((5, 7, 2), (3, 5, 7)), ((7, 7, 2), (2, 6, 4))],
+    [
+        ((5, 7, 2), (3, 5, 7)),
+        pytest.param((5, 11, 1), (3, 5, 7), marks=pytest.mark.full),
+        pytest.param((7, 7, 1), (2, 6, 4), marks=pytest.mark.full),
+        pytest.param((7, 7, 2), (2, 6, 4), marks=pytest.mark.full),
+    ],
     ids=str,
 )
 def test_one_step_is_the_layers(device, dialect, layer, shape):
@@ -83,11 +88,12 @@ def test_one_step_is_the_layers_at_other_sizes(device, dialect, layer, shape):
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, pytest.param(torch.float16, marks=pytest.mark.full)], ids=str)
-@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("stride", [1, pytest.param(2, marks=pytest.mark.full)])
 def test_under_autocast_parameters_stay_in_float32(device, dtype, stride):
     compare(make(device, 5, 11, stride), torch.randn(3, 5, 5, 7, device=device), dtype)
 
 
+@pytest.mark.full
 def test_a_layer_may_be_in_bfloat16(device):
     compare(make(device, 5, 11, 2).bfloat16(), torch.randn(3, 5, 5, 7, device=device).bfloat16())
 
@@ -100,6 +106,7 @@ def test_channels_fill_several_tiles(device):
     compare(make(device, 67, 19), torch.randn(2, 67, 2, 3, device=device))
 
 
+@pytest.mark.full
 def test_each_program_has_several_tiles(device, monkeypatch):
     monkeypatch.setattr(maps, "PROGRAMS", 2)
     monkeypatch.setattr(strips, "PROGRAMS", 2)
@@ -111,6 +118,7 @@ def test_whole_images_are_dropped_as_in_the_layer(device):
     compare(part, torch.randn(5, 5, 3, 4, device=device))
 
 
+@pytest.mark.full
 def test_it_is_the_same_in_every_run(device):
     part, x = make(device, 3, 5, 2), torch.randn(2, 3, 5, 4, device=device)
     once, again = step(copy.deepcopy(part), x, mbconv), step(part, x, mbconv)
@@ -147,7 +155,8 @@ def test_one_value_is_no_batch(device):
         mbconv(make(device, 5, 5, 2), torch.randn(1, 5, 1, 1, device=device))
 
 
-@pytest.mark.parametrize("autocast", [None, pytest.param(torch.bfloat16, marks=pytest.mark.full)], ids=str)
+@pytest.mark.full
+@pytest.mark.parametrize("autocast", [None, torch.bfloat16], ids=str)
 def test_a_compiled_layer_is_the_same(device, autocast):
     part, x = make(device, 3, 5, 2), torch.randn(2, 3, 4, 3, device=device)
     compiled = torch.compile(mbconv, backend="aot_eager", fullgraph=True)

@@ -63,6 +63,7 @@ def test_every_stage_is_the_originals(device, dtype, dialect):
         assert error(found, exact) <= 2 * error(peer, exact) + floor
 
 
+@pytest.mark.full
 def test_graphs_of_weights_that_move_are_forgotten(device):
     fast = optimize(make(device), backend="triton")
     before = fast.graphs
