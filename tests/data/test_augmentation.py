@@ -90,3 +90,17 @@ def test_photos_are_cropped_to_pieces_of_many_sizes(photo, monkeypatch):
     spans = [np.ptp(result[:, :, 0]) / 255 for result in draws("photos", slope, range(400))]
     assert 0.2 < min(spans) < 0.4  # the smallest width: sqrt(0.08 * 3 / 4) = 0.245
     assert max(spans) > 0.95
+
+
+@pytest.mark.parametrize(("area", "least"), [((0.9, 1.0), 0.85), ((0.05, 0.1), 0.0)])
+def test_a_crop_shows_the_share_that_is_asked_for(area, least):
+    """The picture is a ramp from 0 to 250: what a crop spans of it is its width."""
+    ramp = Image.fromarray(np.repeat(np.arange(0, 251, dtype=np.uint8)[None, :, None], 251, 0).repeat(3, 2))
+    transform = training_transform((64, 64), "photos", (0, 0), area)
+    spans = []
+    for seed in range(11):
+        torch.manual_seed(seed)
+        result = transform(ramp).float()
+        spans.append(float(result.max() - result.min()) / 250)
+    assert min(spans) >= least
+    assert max(spans) <= (area[1] * 4 / 3) ** 0.5 + 0.03

@@ -129,6 +129,6 @@ def test_16_bit_colours_keep_their_lower_byte():
 def test_training_sees_the_values_that_evaluation_sees(tmp_path, augmentation):
     (path,) = write(tmp_path, np.full((40, 50), 2000, np.uint16))
     spec = Preprocessing(value_range=(0, 4000))
-    picture = training_transform((32, 32), augmentation, (0, 0), spec)(path)
+    picture = training_transform((32, 32), augmentation, (0, 0), spec=spec)(path)
     assert picture[:, 12:20, 12:20].unique().tolist() == [128]
     assert np.unique(random_piece(path, spec, (0.5, 1.0), False)).tolist() == [128]

@@ -125,7 +125,7 @@ def test_an_unknown_recipe_is_an_error_that_suggests_the_right_one():
         ("data.image_size=[32]", ["data.image_size is [32]", "at least 2 values"]),
         ("data.mean=[0.5, 0.5, 0.5, 0.5]", ["data.mean", "at most 3 items"]),
         ("data.std=[0.5, x, 0.5]", ["data.std.1 is 'x'", "valid number"]),
-        ("model.name=maxvit_huge", ["model.name is 'maxvit_huge'", "'maxvit_micro', 'maxvit_tiny'"]),
+        ("model.name=maxvit_huge", ["model.name is 'maxvit_huge'", "'maxvit_micro', 'maxvit_pico'"]),
         ("model.drop_path_rate=1", ["model.drop_path_rate is 1", "less than 1"]),
         ("model.scale_windows=maybe", ["model.scale_windows is 'maybe'", "boolean"]),
         ("seed=4294967296", ["seed is 4294967296", "less than 4294967296"]),
@@ -210,6 +210,11 @@ def test_a_file_that_is_no_text_is_an_error(tmp_path):
 
 def test_a_missing_file_is_an_error(tmp_path):
     assert refusal(recipe=tmp_path / "none.yaml") == f"recipe {tmp_path / 'none.yaml'} does not exist: check the path"
+
+
+@pytest.mark.parametrize("value", ["[0,1]", "[0.5,1.1]", "[0.8,0.5]"])
+def test_the_share_of_a_crop_is_from_a_smaller_one_to_a_larger(value):
+    assert "task.crop_area" in refusal(f"task.crop_area={value}")
 
 
 @pytest.mark.parametrize("value", ["[2,31]", "[-1,5]"])

@@ -89,7 +89,7 @@ class Classification(Task):
     def augment(self, spec: Preprocessing, source: ImageLike, label: Any) -> tuple[Tensor, Tensor]:
         """A piece of the image, changed as `augmentation` says, and its target."""
         settings = self.settings
-        change = _transform(spec.image_size, settings.augmentation, settings.rand_augment, spec)
+        change = _transform(spec.image_size, settings.augmentation, settings.rand_augment, settings.crop_area, spec)
         return normalise(spec, change(source).permute(1, 2, 0).numpy()), as_target(label, settings.loss)
 
     def augmented_size(self, spec: Preprocessing, size: Size) -> Size:
@@ -267,10 +267,16 @@ class _Probabilities(nn.Module):
 
 
 @lru_cache(maxsize=256)  # one for each size
-def _transform(size: Size, augmentation: Augmentation, layers: tuple[int, int], spec: Preprocessing) -> nn.Module:
+def _transform(
+    size: Size,
+    augmentation: Augmentation,
+    layers: tuple[int, int],
+    crop_area: tuple[float, float],
+    spec: Preprocessing,
+) -> nn.Module:
     from maxvit.tasks.classification.augment import training_transform  # torchvision takes a second to import
 
-    return training_transform(size, augmentation, layers, spec)
+    return training_transform(size, augmentation, layers, crop_area, spec)
 
 
 TASK = Classification

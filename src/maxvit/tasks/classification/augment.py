@@ -11,16 +11,21 @@ from maxvit.tasks.classification.settings import Augmentation
 
 
 def training_transform(
-    size: Size, augmentation: Augmentation, rand_augment: tuple[int, int] = (2, 15), spec: Preprocessing = PLAIN
+    size: Size,
+    augmentation: Augmentation,
+    rand_augment: tuple[int, int] = (2, 15),
+    crop_area: tuple[float, float] = (0.08, 1.0),
+    spec: Preprocessing = PLAIN,
 ) -> nn.Module:
     """What training makes of an image, before `normalise`; draws from PyTorch's random numbers.
 
     Args:
         size: (height, width) to produce.
-        augmentation: "photos": random crop (area 0.08 to 1, aspect 3/4 to 4/3 times that of `size`), flip, RandAugment
-            as in the paper's recipe; JPEGs are decoded no larger than the crop needs. "characters": small shifts, turns
-            and stretches, and never a flip: a mirrored 2 is no 2. "none": the plain resize of the whole image.
+        augmentation: "photos": random crop (aspect 3/4 to 4/3 times that of `size`), flip, RandAugment as in the
+            paper's recipe; JPEGs are decoded no larger than the crop needs. "characters": small shifts, turns and
+            stretches, and never a flip: a mirrored 2 is not a 2. "none": the plain resize of the whole image.
         rand_augment: Operations, and their magnitude from 0 to 30, of "photos"; 0 operations: none.
+        crop_area: Smallest and largest share of an image that a crop of "photos" shows.
         spec: As `maxvit.data.images.decode` takes it.
 
     Returns:
@@ -31,7 +36,7 @@ def training_transform(
     resize = v2.Resize(size, bicubic, antialias=True)
     if augmentation == "photos":
         aspect = size[1] / size[0]
-        crop = RandomPiece(size, (0.08, 1.0), (3 / 4 * aspect, 4 / 3 * aspect), spec)
+        crop = RandomPiece(size, crop_area, (3 / 4 * aspect, 4 / 3 * aspect), spec)
         grey = [128, 128, 128]
         changed = v2.RandAugment(*rand_augment, interpolation=bilinear, fill=grey)
         return nn.Sequential(crop, v2.RandomHorizontalFlip(), changed)

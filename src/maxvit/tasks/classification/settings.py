@@ -2,11 +2,12 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from maxvit.tasks.classification.loss import Loss
 from maxvit.tasks.network import TaskSettings
 
+Share = Annotated[float, Field(gt=0, le=1)]
 Augmentation = Literal["none", "characters", "photos"]
 
 
@@ -21,6 +22,9 @@ class ClassificationSettings(TaskSettings):
     rand_augment: tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0, le=30)]] = Field(
         (2, 15), description="layers and magnitude, 0 to 30, of the photos' augmentation"
     )
+    crop_area: tuple[Share, Share] = Field(
+        (0.08, 1.0), description="share of an image that a crop shows, from and to, of the photos' augmentation"
+    )
     mixup: float = Field(0, ge=0, description="alpha of MixUp; 0: none")
     threshold: float | None = Field(
         None,
@@ -29,3 +33,10 @@ class ClassificationSettings(TaskSettings):
         description="multi-label: probability to predict a class from; null: the best for F1 in validation",
     )
     top_k: int = Field(5, ge=1, description="classes to name in a prediction; multi-label: and all predicted ones")
+
+    @field_validator("crop_area")
+    @classmethod
+    def _ordered(cls, area: tuple[float, float]) -> tuple[float, float]:
+        if area[0] > area[1]:
+            raise ValueError("the smallest share first, then the largest")
+        return area
