@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn import metrics
 
-from maxvit.tasks.classification.single_label import AccuracyMetric, SingleLabelMetric
+from maxvit.tasks.classification.single_label import CLASS_METRICS, AccuracyMetric, SingleLabelMetric, class_metrics
 
 NAMES = ["ant", "bee", "cat"]
 
@@ -40,6 +40,22 @@ def test_the_figures_are_those_by_hand(by_hand):
         {"class": "bee", "images": 2, "precision": 1.0, "recall": 0.5, "f1": pytest.approx(2 / 3)},
         {"class": "cat", "images": 1, "precision": 0.0, "recall": 0.0, "f1": 0.0},
     ]
+
+
+@pytest.mark.filterwarnings("ignore:y_pred contains classes")
+def test_means_over_classes_are_those_of_scikit_learn():
+    found = random_answers()
+    assert class_metrics(found.labels, found.predictions) == {
+        "balanced_accuracy": pytest.approx(metrics.balanced_accuracy_score(found.labels, found.predictions)),
+        "f1_macro": pytest.approx(metrics.f1_score(found.labels, found.predictions, average="macro")),
+    }
+
+
+def test_intervals_of_means_over_classes_hold_them_and_are_narrow():
+    found = random_answers()
+    for name in CLASS_METRICS:
+        low, high = found.intervals()[name]
+        assert low < found.compute()[name] < high < low + 0.2
 
 
 def test_mistakes_come_with_the_most_confident_first(by_hand):
@@ -103,10 +119,13 @@ def test_metrics_and_intervals_go_by_the_same_names(by_hand):
     assert by_hand.compute() == {
         "accuracy": 0.5,
         "top_5_accuracy": 1.0,
+        "balanced_accuracy": 0.5,
+        "f1_macro": pytest.approx(7 / 18),
         "loss": by_hand.loss,
         "calibration_error": by_hand.calibration_error,
     }
-    assert by_hand.intervals() == {
+    intervals = by_hand.intervals()
+    assert {name: ends for name, ends in intervals.items() if name not in CLASS_METRICS} == {
         "accuracy": by_hand.interval,
         "top_5_accuracy": by_hand.top_k_interval(5),
         "calibration_error": by_hand.calibration_interval(),

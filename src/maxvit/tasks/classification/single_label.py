@@ -9,9 +9,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from maxvit.tasks.bootstrap import bootstrap_intervals
 from maxvit.tasks.classification import calibration
 from maxvit.tasks.classification.recorded import Recorded, as_array
 from maxvit.tasks.panels import Bin
+
+CLASS_METRICS = ("balanced_accuracy", "f1_macro")  # means over the classes, however many images each has
+Ints = npt.NDArray[np.int64]
 
 
 class SingleLabelMetric(Recorded):
@@ -36,29 +40,31 @@ class SingleLabelMetric(Recorded):
             self.merge((as_array(predictions), true_classes(targets)))
 
     def compute(self) -> dict[str, float]:
-        """Accuracy, top-5 accuracy, loss and calibration error; NaN without images."""
+        """Accuracy, top-5 and balanced accuracy, macro F1, loss and calibration error; NaN without images."""
         if not len(self.labels):
-            return dict.fromkeys(("accuracy", "top_5_accuracy", "loss", "calibration_error"), float("nan"))
+            names = ("accuracy", "top_5_accuracy", *CLASS_METRICS, "loss", "calibration_error")
+            return dict.fromkeys(names, float("nan"))
         return {
             "accuracy": self.accuracy,
             "top_5_accuracy": self.top_k_accuracy(5),
+            **class_metrics(self.labels, self.predictions),
             "loss": self.loss,
             "calibration_error": self.calibration_error,
         }
 
     def intervals(self) -> dict[str, tuple[float, float]]:
-        """95 % confidence intervals; that of the calibration error takes about a second for 50,000 images."""
+        """95 % confidence intervals: Wilson's of shares of images, else by the bootstrap."""
+        labels, predictions = self.labels, self.predictions
         return {
             "accuracy": self.interval,
             "top_5_accuracy": self.top_k_interval(5),
+            **bootstrap_intervals(len(labels), lambda some: class_metrics(labels[some], predictions[some])),
             "calibration_error": self.calibration_interval(),
         }
 
     def rows(self) -> list[dict[str, float | str | int]]:
         """For each class: class, images, precision, recall and f1."""
-        k, predicted = len(self.class_names), self.predictions
-        hits = np.bincount(self.labels[self.right], minlength=k)
-        trues, saids = np.bincount(self.labels, minlength=k), np.bincount(predicted, minlength=k)
+        hits, trues, saids = class_counts(self.labels, self.predictions, len(self.class_names))
         rows: list[dict[str, float | str | int]] = []
         for i, name in enumerate(self.class_names):
             hit, true, said = int(hits[i]), int(trues[i]), int(saids[i])
@@ -168,6 +174,32 @@ class AccuracyMetric:
     def rows(self) -> list[dict[str, float | str | int]]:
         """Nothing is known of single classes."""
         return []
+
+
+def class_counts(labels: Ints, predictions: Ints, classes: int = 0) -> tuple[Ints, Ints, Ints]:
+    """For each class: images of it that are predicted right, images of it, images that are predicted as it.
+
+    Args:
+        labels: (n,), the true classes.
+        predictions: (n,).
+        classes: How many there are; 0: as many as occur.
+    """
+    k = max(classes, int(labels.max(initial=-1)) + 1, int(predictions.max(initial=-1)) + 1)
+    hits = np.bincount(labels[labels == predictions], minlength=k)
+    return hits, np.bincount(labels, minlength=k), np.bincount(predictions, minlength=k)
+
+
+def class_metrics(labels: Ints, predictions: Ints) -> dict[str, float]:
+    """The means over the classes that occur: of recall ("balanced_accuracy") and of F1 ("f1_macro").
+
+    Args:
+        labels: (n,), the true classes, at least one.
+        predictions: (n,).
+    """
+    hits, trues, saids = class_counts(labels, predictions)
+    there, either = trues > 0, trues + saids > 0
+    recall, f1 = hits[there] / trues[there], 2 * hits[either] / (trues + saids)[either]
+    return dict(zip(CLASS_METRICS, (float(recall.mean()), float(f1.mean())), strict=True))
 
 
 def true_classes(targets: Sequence[Tensor]) -> npt.NDArray[np.int64]:
