@@ -7,12 +7,13 @@ that exist, and to no others.
 import itertools
 from collections import defaultdict
 from collections.abc import Iterator
-from math import ceil
+from math import ceil, copysign, log
 
 import torch
 from torch import Tensor
 
 from maxvit.layers.attention import GroupAttention
+from maxvit.layers.position_bias import MLPPositionBias, RelativePositionBias
 
 Pair = tuple[int, int]  # (vertical, horizontal)
 
@@ -49,7 +50,9 @@ def project(layer: GroupAttention, x: Tensor) -> Tensor:
 
 def group_shares(layer: GroupAttention, hw: Pair, q: Tensor, k: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     """For groups that are alike: their positions (groups, tokens), attention (B, N, groups, query, key)."""
-    table = resized(layer.bias.table, (2 * layer.size[0] - 1, 2 * layer.size[1] - 1))
+    sides = 2 * layer.size[0] - 1, 2 * layer.size[1] - 1
+    is_table = isinstance(layer.bias, RelativePositionBias)
+    table = resized(layer.bias.table, sides) if is_table else mlp_table(layer.bias, sides)
     for places, positions in alike_groups(hw, layer.size, layer.axis):
         at = torch.tensor(positions)  # (groups, tokens)
         y, z = torch.tensor(places).T
@@ -79,6 +82,17 @@ def home(at: int, side: int, size: int, axis: str) -> Pair:
         return at // size, at % size  # neighbours
     dilation = ceil(side / size)  # the padded side over the grid
     return at % dilation, at // dilation
+
+
+def mlp_table(bias: MLPPositionBias, sides: Pair) -> Tensor:
+    """The bias of each offset, by its network one after the other: (N, *sides), key minus query."""
+    table = torch.empty(bias.project.out_features, *sides)
+    for i, j in itertools.product(*map(range, sides)):
+        offset = sides[0] // 2 - i, sides[1] // 2 - j  # query minus key
+        logs = torch.tensor([copysign(log(1 + abs(d)), d) for d in offset])
+        hidden = (bias.expand.weight @ logs + bias.expand.bias).clamp(min=0)
+        table[:, i, j] = bias.project.weight @ hidden + bias.project.bias
+    return table
 
 
 def resized(table: Tensor, to: Pair) -> Tensor:

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from maxvit.config import MaxViTConfig
+from maxvit.config import DIALECTS, MaxViTConfig
 from maxvit.layers.attention import GroupAttention
 from maxvit.model import MaxViT
 
@@ -14,11 +14,12 @@ def opinionated(module):
         if isinstance(layer, GroupAttention):
             nn.init.normal_(layer.qkv.weight, std=0.7)
             nn.init.normal_(layer.qkv.bias)
-            nn.init.normal_(layer.bias.table)
+            for parameter in layer.bias.parameters():
+                nn.init.normal_(parameter, std=0.1 if parameter.shape[-1] == 512 else 1.0)
     return module
 
 
-def tiny(grid_size=(3, 2), pool="avg"):
+def tiny(grid_size=(3, 2), pool="avg", dialect="official"):
     """Two blocks in the second stage, two heads in it and three in the last."""
     config = MaxViTConfig(
         stem_channels=8,
@@ -31,6 +32,7 @@ def tiny(grid_size=(3, 2), pool="avg"):
         image_size=(32, 32),
         drop_path_rate=0.5,
         pool=pool,
+        dialect=DIALECTS[dialect],
     )
     return opinionated(MaxViT(config))
 

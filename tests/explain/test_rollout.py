@@ -10,6 +10,7 @@ from maxvit.errors import MaxViTError
 from maxvit.explain.capture import look
 from maxvit.explain.rollout import rollout, spread, unpool, weight_gradients
 from maxvit.layers.attention import GroupAttention
+from maxvit.model import PlainHead
 from slow_attention import project, slow_weights
 
 SIDES = [(21, 12), (11, 6), (6, 3), (3, 2)]  # of the maps of 83 x 45 pixels: padded ones, and odd sides
@@ -37,12 +38,18 @@ def dense_rollout(model, image, spreads, start, matrices):
     for stage in (3, 2, 1, 0):
         depth = len(model.stages[stage])
         for block in reversed(range(depth)):
-            for axis in ("grid", "block"):
-                layer = getattr(model.stages[stage][block], f"{axis}_attention").attention
-                weights = matrices[layer]
+            part, parallel = model.stages[stage][block], model.config.dialect.attention == "parallel"
+            if parallel:
+                steps = [(matrices[part.attention.block] + matrices[part.attention.grid]) / 2]
+            else:
+                steps = [matrices[getattr(part, f"{axis}_attention").attention] for axis in ("grid", "block")]
+            for weights in steps:
                 r = r @ (torch.eye(len(weights)) + weights) / 2
             if block == 0:
                 found.append(r.view(SIDES[stage]) * r.numel())
+            if parallel and spreads:  # by its second MBConv
+                r = r @ neighbours(SIDES[stage])
+            if block == 0:
                 r = r @ mean_pooling(SIDES[stage - 1], SIDES[stage]) if stage else r
             hw = SIDES[stage if block else max(stage - 1, 0)]
             r = r @ neighbours(hw) if spreads else r
@@ -50,8 +57,9 @@ def dense_rollout(model, image, spreads, start, matrices):
 
 
 @pytest.mark.parametrize("mbconv", ["identity", "spread"])
-def test_rollout_is_the_product_of_all_layers(mbconv):
-    model, image = tiny(), torch.randn(3, 83, 45)
+@pytest.mark.parametrize("dialect", ["official", "timm_rmlp", "timm_pm"])
+def test_rollout_is_the_product_of_all_layers(dialect, mbconv):
+    model, image = tiny(dialect=dialect), torch.randn(3, 83, 45)
     with torch.no_grad():
         matrices = {layer: slow_weights(layer, x).mean(0) for layer, x in given_to(model, image).items()}
         wanted = dense_rollout(model, image, mbconv == "spread", torch.full((6,), 1 / 6), matrices)
@@ -72,15 +80,20 @@ def dense_forward(layer, kept):
     return forward
 
 
-def test_class_rollout_weighs_attention_by_its_gradient(monkeypatch):
-    model, image, target = tiny().eval(), torch.randn(3, 83, 45), 1
+@pytest.mark.parametrize("dialect", ["official", "timm_rmlp", "timm_pm"])
+def test_class_rollout_weighs_attention_by_its_gradient(dialect, monkeypatch):
+    model, image = tiny(dialect=dialect).eval(), torch.randn(3, 83, 45)
     nn.init.normal_(model.head.classifier.weight)
+    target = int(model(image[None]).argmax())  # something speaks for it
     ours = rollout(model, image, target)
     kept, last = {}, []
     for layer in model.modules():
         if isinstance(layer, GroupAttention):
             monkeypatch.setattr(layer, "forward", dense_forward(layer, kept))
-    model.head.register_forward_pre_hook(lambda _, args: (args[0].retain_grad(), last.append(args[0]))[0])
+    if isinstance(model.head, PlainHead):  # its norm comes before its pool
+        model.head.norm.register_forward_hook(lambda _, args, map_: (map_.retain_grad(), last.append(map_))[0])
+    else:
+        model.head.register_forward_pre_hook(lambda _, args: (args[0].retain_grad(), last.append(args[0]))[0])
     model(image[None])[0, target].backward()
     matrices = {}
     for layer, weights in kept.items():

@@ -16,8 +16,8 @@ from safetensors.torch import load_file
 from torch import nn
 
 from maxvit.benchmark.job import Array, Contender, Engine, Job, What
-from maxvit.checkpoints.published import published
-from maxvit.config import MaxViTConfig, Size, variant_name
+from maxvit.checkpoints.published import of_timm
+from maxvit.config import OFFICIAL, MaxViTConfig, Size
 from maxvit.errors import MaxViTError
 
 
@@ -25,17 +25,20 @@ def timm_network(config: MaxViTConfig, image_size: Size, drop_path_rate: float) 
     """timm's network of a configuration, freshly initialised; by name where timm has one.
 
     Raises:
-        MaxViTError: If its maps would not divide by its windows, which it cannot compute.
+        MaxViTError: If its maps would not divide by its windows, which it cannot compute; or it is of another dialect
+            and timm has no name for it.
     """
     _check_divides(image_size)
     import timm
     from timm.models.maxxvit import MaxxVit, MaxxVitCfg, MaxxVitConvCfg, MaxxVitTransformerCfg
 
-    name = variant_name(config)
-    if name is not None and published(name):
+    if rows := of_timm(config):
+        name = rows[0].their_name.partition(".")[0]
         return timm.create_model(
-            f"{name}_tf_224", img_size=image_size, num_classes=config.num_classes, drop_path_rate=drop_path_rate
+            name, img_size=image_size, num_classes=config.num_classes, drop_path_rate=drop_path_rate
         )
+    if config.dialect != OFFICIAL:
+        raise MaxViTError("timm has no name for this network, which is not the official one in another size")
     theirs = MaxxVitCfg(
         embed_dim=config.channels,
         depths=config.depths,
@@ -121,9 +124,13 @@ def _export_timm(job: Job) -> None:
     """For this batch and size alone, which leaves the engine most to know beforehand."""
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     images = torch.zeros(job.batch, job.config.in_channels, *job.image_size)
+    network = _timm(job)
+    for part in network.modules():  # fused attention has a layout that PyTorch's exporter cannot follow everywhere
+        if job.config.dialect != OFFICIAL and hasattr(part, "fused_attn"):
+            part.fused_attn = False  # type: ignore[assignment]
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
-        made = torch.onnx.export(_timm(job), (images,), input_names=["images"], dynamo=True, verbose=False)
+        made = torch.onnx.export(network, (images,), input_names=["images"], dynamo=True, verbose=False)
     assert made is not None
     made.save(job.file)
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from maxvit.errors import MaxViTError
-from maxvit.explain.capture import one_image
+from maxvit.explain.capture import one_image, pooled_map, stages_of
 from maxvit.explain.target import check_stage, check_target
 from maxvit.layers.modes import evaluating
 from maxvit.tasks.network import Network, backbone_of
@@ -32,6 +32,8 @@ def grad_cam(network: Network, image: Tensor, target: int, stage: int = 4) -> np
     check_target(network, target)
     check_stage(network, stage)
     layer = list(backbone_of(network).stages[stage - 1].children())[-1]
+    if stage == len(stages_of(network)):
+        layer = pooled_map(network)
     with evaluating(network), torch.enable_grad():
         method = _captum().LayerGradCam(network, layer)
         found = method.attribute(one_image(network, image).requires_grad_(), target, relu_attributions=True)

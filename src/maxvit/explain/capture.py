@@ -12,8 +12,8 @@ from maxvit.layers.images import check_images
 from maxvit.layers.modes import evaluating
 from maxvit.layers.parallel import ParallelBlock
 from maxvit.layers.partition import Axis, Size
-from maxvit.model import MaxViTBlock
-from maxvit.tasks.network import Network, backbone_of, last_stride
+from maxvit.model import MaxViTBlock, PlainHead
+from maxvit.tasks.network import Network, backbone_of, has_own_head, last_stride
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Looks:
-    """Every attention layer in the order of the network, and the last map that the head sees, with its gradient.
+    """Every attention layer in the order of the network, and the last map that the head pools, with its gradient.
 
     Attributes:
         layers: Block, then grid attention of every block.
@@ -72,6 +72,16 @@ def stages_of(network: Network) -> list[nn.Module]:
     if not stages:
         raise MaxViTError("the head of this network sees the stem alone, so there is no attention to show")
     return stages
+
+
+def pooled_map(network: Network) -> nn.Module:
+    """What gives the last map that the head sees; before a norm of each position, the norm, as pooling follows that.
+
+    Behind a layer norm nothing depends on how large a position's features are, so that before it the sum over them of
+    feature times gradient is 0 everywhere.
+    """
+    head = backbone_of(network).head
+    return head.norm if has_own_head(network) and isinstance(head, PlainHead) else stages_of(network)[-1]
 
 
 def attention_layers(network: Network) -> list[tuple[int, int, GroupAttention]]:
@@ -108,7 +118,7 @@ def look(network: Network, image: Tensor, score: Callable[[Tensor], Tensor] | No
     Raises:
         MaxViTError: If the image does not fit the network, or its attention cannot be seen.
     """
-    layers, last = attention_layers(network), stages_of(network)[-1]
+    layers, last = attention_layers(network), pooled_map(network)
     batch = one_image(network, image).requires_grad_(score is not None)
     watched = [*(attention for _, _, attention in layers), last]
     seen: dict[nn.Module, tuple[Tensor, Tensor]] = {}
@@ -120,7 +130,9 @@ def look(network: Network, image: Tensor, score: Callable[[Tensor], Tensor] | No
     try:
         with evaluating(network), torch.set_grad_enabled(score is not None):
             if score is None:
-                backbone_of(network).forward_pyramid(batch, [last_stride(network)])
+                (features,) = backbone_of(network).forward_pyramid(batch, [last_stride(network)])
+                if last not in seen:
+                    last(features)
                 gradients: Sequence[Tensor | None] = [None] * len(watched)
             else:
                 number = score(network(batch)[0])
