@@ -31,7 +31,7 @@ from maxvit import MaxViT, create_model, optimize
 from maxvit.benchmark.weights import fill
 from maxvit.checkpoints.published import PUBLISHED, PublishedWeights, find_by_their_name
 
-ROUNDS = ((20e6, 9), (80e6, 5), (1e9, 3))  # up to so many parameters: so many rounds
+ROUNDS = ((20e6, 9), (80e6, 5), (1e9, 2))  # up to so many parameters: so many rounds
 COLUMNS = (
     "name",
     "ours",

@@ -27,6 +27,16 @@ def test_grad_cam_is_the_map_weighted_by_its_mean_gradients(stage):
     torch.testing.assert_close(torch.from_numpy(ours), wanted)
 
 
+def test_grad_cam_before_a_plain_head_is_what_each_position_says_for_the_class():
+    """Norm, pool, linear: the logit is a mean over positions, each of which has its say (CAM, arXiv 1512.04150)."""
+    model, image, target = tiny(dialect="timm_rw").eval(), torch.randn(3, 83, 45), 1
+    ours = grad_cam(model, image, target)
+    with torch.no_grad():
+        map_ = model.head.norm(model.forward_features(image[None]))[0]
+        said = torch.einsum("c,chw->hw", model.head.classifier.weight[target], map_)
+    torch.testing.assert_close(torch.from_numpy(ours), said.clamp(min=0) / said.numel())
+
+
 def test_integrated_gradients_add_up_to_the_difference_of_the_logits():
     model, image = tiny().eval(), torch.randn(3, 37, 45)
     baseline = image + 0.1 * torch.randn(3, 37, 45)  # near, as such a network jumps on a longer way
