@@ -11,7 +11,7 @@ from torch import Tensor
 
 from maxvit.checkpoints.class_names import imagenet_names
 from maxvit.checkpoints.detect import read_checkpoint
-from maxvit.checkpoints.published import find, find_by_their_name, published
+from maxvit.checkpoints.published import find, find_by_their_name, published, shipped
 from maxvit.checkpoints.sources import Source, locate, published_source
 from maxvit.config import VARIANTS, MaxViTConfig, Pool, Size, variant_name
 from maxvit.description import check_dtype
@@ -128,7 +128,7 @@ def load_model(
     model = MaxViT.restore(state, metadata, str(path), dtype)
     _name_classes(model, source)
     if source.address:
-        model.provenance = {**model.provenance, "downloaded_from": source.address}
+        model.provenance = {**model.provenance, "source": source.address}
     if image_size is not None:
         model.set_image_size(image_size)
     if num_classes is not None:
@@ -136,9 +136,14 @@ def load_model(
     return model
 
 
+def shipped_weights(name: str) -> str | None:
+    """The tag of a variant's weights that come with the package; None: there are none."""
+    return shipped(name)
+
+
 def _name_classes(model: MaxViT, source: Source) -> None:
     """Give published weights the names of ImageNet's classes, which their files do not hold."""
-    if source.published and model.class_names is None:
+    if source.published and not source.published.is_shipped and model.class_names is None:
         model.class_names = imagenet_names(model.config.num_classes)
 
 

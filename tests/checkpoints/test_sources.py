@@ -42,7 +42,7 @@ def test_other_names_are_not_published_weights(name):
 def test_published_weights_are_read_by_name(read, name, on_hub):
     network = read(name)
     assert network.class_names[:2] == ["tench", "goldfish"]
-    assert network.provenance["downloaded_from"] == f"https://huggingface.co/{REPOSITORY}"
+    assert network.provenance["source"] == f"https://huggingface.co/{REPOSITORY}"
 
 
 def test_any_repository_is_read_by_name(tmp_path, hub_cache):

@@ -54,7 +54,7 @@ def test_convert_writes_our_format(here):
 def test_info_says_where_they_are_from(here, capsys):
     assert main(["info", "maxvit_tiny:in1k-224"]) == 0
     said = capsys.readouterr().out
-    assert "downloaded from: https://huggingface.co/timm/maxvit_tiny_tf_224.in1k\n" in said
+    assert "source: https://huggingface.co/timm/maxvit_tiny_tf_224.in1k\n" in said
     assert "classes: 1,000, such as tench, goldfish, great white shark, tiger shark, hammerhead\n" in said
 
 

@@ -34,6 +34,7 @@ def test_the_recipes_that_ship():
         "digits",
         "finetune-folder",
         "folder",
+        "formulas",
         "imagenet1k",
         "imagenet1k-finetune-384",
         "imagenet1k-finetune-512",

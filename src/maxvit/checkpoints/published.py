@@ -1,14 +1,16 @@
 """Every published MaxViT checkpoint that we read: where it is, what it scored, what it expects of an image.
 
 timm hosts the official network's weights and its own on the Hugging Face Hub, one repository each; torchvision has one
-file. Top-1 on ImageNet-1K in per cent, as published: for 1K the official description, for 21K then 1K the paper's Table
-3, for torchvision its own metadata, for timm's own networks its table of results; none is published for the 12K and 21K
+file. One comes with the package: `maxvit_micro`, which has learned from formulas (recipe `formulas`). Top-1 on
+ImageNet-1K in per cent, as published: for 1K the official description, for 21K then 1K the paper's Table 3, for
+torchvision its own metadata, for timm's own networks its table of results; none is published for the 12K and 21K
 checkpoints. The latter learned by sigmoid, so that each of their outputs answers for its class alone; the others by
 softmax.
 """
 
 import re
 from dataclasses import dataclass, replace
+from importlib import resources
 from pathlib import Path
 
 from maxvit.config import (
@@ -28,6 +30,7 @@ from maxvit.hub.download import TIMEOUT_S, download, sha256
 
 HALF = (0.5, 0.5, 0.5)
 IMAGENET_12K = 11_821  # classes: those of ImageNet-22K with the most images, as timm has them
+PACKAGE = "the package"  # in place of a repository
 
 
 def timm_preprocessing(image_size: Size, classes: int, dialect: Dialect = OFFICIAL) -> Preprocessing:
@@ -55,10 +58,10 @@ class PublishedWeights:
         variant: Our name of the network, such as "maxvit_tiny".
         dialect: Dialect of the network, one of `maxvit.config.DIALECTS`.
         tag: Its name among those of the variant: data, then resolution, after the name of the dialect if it needs one.
-        place: A repository of the hub, or the folder of an https address.
+        place: A repository of the hub, the folder of an https address, or `PACKAGE`.
         filename: The file in it.
         resolution: Side of the images in pixels.
-        classes: 1000 of ImageNet-1K, 11,821 of ImageNet-12K or 21,843 of ImageNet-21K.
+        classes: 1000 of ImageNet-1K, 11,821 of ImageNet-12K, 21,843 of ImageNet-21K, or formulas.
         top1: Published accuracy on ImageNet-1K in per cent, or None.
         preprocessing: What the weights expect of an image.
         stem_hidden_channels: As `MaxViTConfig` has it.
@@ -78,7 +81,12 @@ class PublishedWeights:
     @property
     def is_on_hub(self) -> bool:
         """Whether `place` is a repository of the Hugging Face Hub."""
-        return not self.place.startswith("https://")
+        return not (self.place.startswith("https://") or self.is_shipped)
+
+    @property
+    def is_shipped(self) -> bool:
+        """Whether the file comes with the package."""
+        return self.place == PACKAGE
 
     @property
     def their_name(self) -> str:
@@ -88,6 +96,9 @@ class PublishedWeights:
     @property
     def config(self) -> MaxViTConfig:
         """The network that these weights are of: windows, bias tables and dialect are theirs."""
+        if self.is_shipped:
+            side = self.resolution
+            return replace(VARIANTS[self.variant], num_classes=self.classes, image_size=(side, side))
         return replace(
             VARIANTS[self.variant].resized(self.resolution),
             stem_hidden_channels=self.stem_hidden_channels,
@@ -99,7 +110,9 @@ class PublishedWeights:
 
     @property
     def address(self) -> str:
-        """The web page of the repository, or the address of the file."""
+        """The web page of the repository, the address of the file, or that it comes with the package."""
+        if self.is_shipped:
+            return f"comes with {self.place}"
         return f"https://huggingface.co/{self.place}" if self.is_on_hub else f"{self.place}/{self.filename}"
 
 
@@ -145,6 +158,16 @@ def _of_timm(
 
 
 PUBLISHED: tuple[PublishedWeights, ...] = (
+    PublishedWeights(
+        variant="maxvit_micro",
+        tag="formulas-64",
+        place=PACKAGE,
+        filename="maxvit_micro-21886f45.safetensors",
+        resolution=64,
+        classes=1000,
+        top1=None,
+        preprocessing=Preprocessing(image_size=(64, 64), crop_pct=1.0, mean=HALF, std=HALF),
+    ),
     _of_timm("maxvit_pico", "timm_rmlp", "rmlp-in1k", "maxvit_rmlp_pico_rw_256.sw_in1k", 80.55),
     _of_timm("maxvit_nano", "timm_rmlp", "rmlp-in1k", "maxvit_rmlp_nano_rw_256.sw_in1k", 82.98),
     _of_timm("maxvit_nano", "timm_rw", "rw-in1k", "maxvit_nano_rw_256.sw_in1k", 82.93),
@@ -203,6 +226,11 @@ def published(variant: str) -> dict[str, PublishedWeights]:
     return {row.tag: row for row in PUBLISHED if row.variant == variant}
 
 
+def shipped(variant: str) -> str | None:
+    """The tag of a variant's weights that come with the package; None: there are none."""
+    return next((row.tag for row in published(variant).values() if row.is_shipped), None)
+
+
 def find(variant: str, tag: str | bool = True) -> PublishedWeights:
     """Look a checkpoint up.
 
@@ -231,8 +259,12 @@ def of_timm(config: MaxViTConfig) -> list[PublishedWeights]:
     return [row for row in rows if row.stem_hidden_channels == stem and DIALECTS[row.dialect] == dialect]
 
 
-_ROWS = reversed((*PUBLISHED, *UNPUBLISHED))
-_THEIRS = {name: row for row in _ROWS for name in (row.their_name.partition(".")[0], row.their_name)}
+_THEIRS = {
+    name: row
+    for row in reversed((*PUBLISHED, *UNPUBLISHED))
+    if not row.is_shipped
+    for name in (row.their_name.partition(".")[0], row.their_name)
+}
 
 
 def find_by_their_name(name: str) -> PublishedWeights:
@@ -254,12 +286,23 @@ def find_by_their_name(name: str) -> PublishedWeights:
 
 
 def fetch(row: PublishedWeights) -> Path:
-    """Find a checkpoint in the cache of the hub (or of torch.hub), or download it; verify it.
+    """Find a checkpoint in the package or the cache of the hub (or of torch.hub), or download it; verify it.
 
     Raises:
         MaxViTError: If it cannot be downloaded, or is damaged.
     """
+    if row.is_shipped:
+        return _find_shipped(row)
     return download(row.place, row.filename) if row.is_on_hub else _fetch_url(row)
+
+
+def _find_shipped(row: PublishedWeights) -> Path:
+    path = Path(str(resources.files("maxvit") / "weights" / row.filename))
+    digits = path.stem.rpartition("-")[2]
+    if not path.is_file() or not sha256(path).startswith(digits):
+        state = "is damaged" if path.is_file() else "is missing"
+        raise MaxViTError(f"{path}, which comes with the package, {state}: install maxvit again")
+    return path
 
 
 def _fetch_url(row: PublishedWeights) -> Path:

@@ -22,7 +22,7 @@ class Source(NamedTuple):
     Attributes:
         path: On this machine, downloaded if need be.
         published: What is known of them, of published weights.
-        address: Where they were downloaded from; None: a path was given.
+        address: Where they are from, in words; None: a path was given.
     """
 
     path: Path

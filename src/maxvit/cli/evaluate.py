@@ -104,12 +104,12 @@ def evaluate(
 
 def _find(data: str | None, provenance: Mapping[str, Any], checkpoint: str) -> str:
     """Where the images are. Raises `MaxViTError` if they are gone, or nothing says where they were."""
-    from maxvit.data.builtin import DIGITS
+    from maxvit.data.builtin import is_builtin
 
     place = data or ((provenance.get("recipe") or {}).get("data") or {}).get("path")
     if place is None:
         raise MaxViTError(f"{checkpoint} does not say what it was trained on: maxvit evaluate {checkpoint} DATA")
-    if place == DIGITS or "://" in place or Path(place).exists():
+    if is_builtin(place) or "://" in place or Path(place).exists():
         return str(place)
     if data is None:
         raise MaxViTError(f"{checkpoint} was trained on {place}, which does not exist here: add DATA after it")

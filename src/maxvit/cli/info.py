@@ -70,7 +70,7 @@ def _describe(network: "Network") -> dict[str, Any]:
         low, high = value_range
         known["above_8_bits"] = f"{low:.10g} is black and {high:.10g} white"
     metrics = [key for key in network.provenance if key.startswith("val_")]
-    for key in ("epoch", *metrics, "data", "date", "command", "converted_from", "downloaded_from", "assumed"):
+    for key in ("epoch", *metrics, "data", "date", "command", "converted_from", "source", "assumed"):
         if network.provenance.get(key) not in (None, ""):
             known[key] = network.provenance[key]
     return known

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def train(
     data: Annotated[
         str | None,
-        typer.Argument(help="A folder of class folders, shards, or a list; without it, handwritten digits."),
+        typer.Argument(help="A folder of class folders, shards, a list, or formulas; without it, handwritten digits."),
     ] = None,
     task: Annotated[
         str | None,
@@ -61,7 +61,7 @@ def train(
     Several GPUs are used by themselves. On several machines: torchrun --nnodes N --nproc-per-node 8 ... -m maxvit train
     ... --out RUN --continue.
     """
-    from maxvit.data.builtin import DIGITS
+    from maxvit.data.builtin import is_builtin
     from maxvit.inference.device import how_many
     from maxvit.training import run as runs
     from maxvit.training.ranks import processes
@@ -83,9 +83,9 @@ def train(
             raise MaxViTError(f"--resume continues a run with its own recipe; {extra[0]} was given too: leave it out")
         words = ["--resume", str(resume)]
     else:
-        if data == DIGITS and Path(DIGITS).is_dir() and not (Path(DIGITS) / runs.CONFIG).exists():
+        if data and is_builtin(data) and Path(data).is_dir() and not (Path(data) / runs.CONFIG).exists():
             raise MaxViTError(
-                "digits are scikit-learn's, and there is a folder of that name: write ./digits for the folder"
+                f"{data} is a data set that needs no folder, and there is one named so: write ./{data} for the folder"
             )
         name, overrides = choose_recipe(data, task, recipe, choices, settings or [])
         chosen = load_recipe(name, overrides)
@@ -94,7 +94,7 @@ def train(
             return
         if out is None and (go_on or processes().started):
             raise MaxViTError("give --out, the run folder: all processes, and the next start, must know it")
-        out = out or _new_folder(Path(chosen.data.path or name).resolve().name)
+        out = out or _new_folder(chosen.data.path or name)
         _check_outside(out, chosen)
         words = ["--recipe", name, "--out", str(out), *(word for o in overrides for word in ("--set", o))]
         words += ["--continue"] if go_on else []
@@ -155,7 +155,10 @@ def _finish(outcome: "Outcome", device: str, as_json: bool) -> None:
     typer.echo("\n".join(line for line in said if line))
 
 
-def _new_folder(name: str) -> Path:
+def _new_folder(data: str) -> Path:
     """runs/NAME, or the first of runs/NAME-2, runs/NAME-3, ... that does not exist."""
+    from maxvit.data.builtin import is_builtin
+
+    name = data.partition(":")[0] if is_builtin(data) else Path(data).resolve().name
     candidates = itertools.chain([name], (f"{name}-{i}" for i in itertools.count(2)))
     return next(folder for c in candidates if not (folder := Path("runs") / c).exists())

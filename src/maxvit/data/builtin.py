@@ -1,4 +1,4 @@
-"""Images that need no download, for scikit-learn ships them: a data set of handwritten digits, and two photographs."""
+"""Images that need no download: handwritten digits and two photographs, of scikit-learn; and those of formulas."""
 
 from importlib.util import find_spec
 
@@ -6,9 +6,29 @@ import numpy as np
 import numpy.typing as npt
 
 from maxvit.data.dataset import LabelledImages, Splits, split
+from maxvit.data.formulas.source import is_formulas, load_all, load_formulas
 
 DIGITS = "digits"  # in place of a path
 HELD_OUT = 360
+
+
+def is_builtin(place: str) -> bool:
+    """Whether this stands for one of these data sets, and not for a path."""
+    return place == DIGITS or is_formulas(place)
+
+
+def load_builtin(place: str, val_fraction: float) -> Splits:
+    """What `is_builtin`; of formulas a share is held out. Raises `MaxViTError` on formulas that are not possible."""
+    return load_formulas(place, val_fraction) if is_formulas(place) else load_digits()
+
+
+def load_builtin_eval(place: str) -> LabelledImages:
+    """The images to evaluate on: the test part of the digits; of formulas all. Raises as `load_builtin`."""
+    if is_formulas(place):
+        return load_all(place)
+    test = load_digits().test
+    assert test is not None
+    return test
 
 
 def load_digits() -> Splits:

@@ -133,7 +133,7 @@ class _TrainingImages(_Images):
 
     def _read(self, index: int, seed: int) -> tuple[Tensor, Any]:
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)  # torch.manual_seed notes the stack each time, for GPUs
             return self.examples.training(index)
 
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 
 from maxvit.create import create_model
-from maxvit.data.builtin import DIGITS
+from maxvit.data.builtin import DIGITS, is_builtin
 from maxvit.data.dataset import describe
 from maxvit.errors import MaxViTError
 from maxvit.inference.engines import say
@@ -91,7 +91,7 @@ def training_images(name: str, recipe: Recipe, number: int | None = None) -> Tra
     if number is not None:
         unknown = TrainingImages(number, None, BYTES_OF_A_JPEG, "given")
         found = (_published(name) or unknown)._replace(number=number, source="given")
-    elif path is not None and path != DIGITS and (Path(path).exists() or "://" in path):
+    elif path is not None and path != DIGITS and (is_builtin(path) or Path(path).exists() or "://" in path):
         found = _count(recipe, path)
     elif published := _published(name):
         found = published

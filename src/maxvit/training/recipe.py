@@ -22,6 +22,9 @@ def _pair(value: Any) -> Any:
 _Size = Annotated[Size, BeforeValidator(_pair)]
 
 
+SHIPPED = "shipped"  # in place of a tag
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -31,7 +34,9 @@ class ModelSection(_Section):
 
     name: Literal[tuple(VARIANTS)] = "maxvit_micro"  # type: ignore[valid-type]
     pretrained: bool | str | None = Field(
-        None, description="start from these weights: true, a tag of `maxvit list --pretrained`, a path or a hub name"
+        None,
+        description="start from these weights: true, a tag of `maxvit list --pretrained`, a path or a hub name; "
+        "shipped: those that come with the package, where the network has some",
     )
     new_head: bool = Field(False, description="a fresh one, even where the weights have one for this task and classes")
     drop_path_rate: float | None = Field(None, ge=0, lt=1, description="stochastic depth; null: the variant's own")

@@ -29,7 +29,7 @@ from maxvit.training.loop import Loop, Stopped, is_finished
 from maxvit.training.progress import ProgressBar
 from maxvit.training.ranks import processes
 from maxvit.training.recipe import Recipe, load_recipe
-from maxvit.training.setup import check_rates, load_data, make_network, set_value_range, settle_value_range
+from maxvit.training.setup import check_rates, load_data, make_network, say_start, set_value_range, settle_value_range
 from maxvit.training.signals import stop_request
 
 CONFIG, IMAGES = storage.RUN_CONFIG, "images.csv.gz"
@@ -171,6 +171,8 @@ def _fit(recipe: Recipe, run: Path, show_progress: bool, command: str, device: s
     bar.say(describe(data))
     if measured:
         bar.say(measured)
+    if state is None and (start := say_start(recipe)):
+        bar.say(start)
     how = "" if engine.precision == "fp32" or engine.precision in reason else f", in {engine.precision}"
     bar.say(f"training by {f'plain PyTorch: {reason}' if reason else KERNELS[backend]}{how}")
     if recipe.optimization.warmup_epochs >= epochs:

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from maxvit.config import VARIANTS, Preprocessing
-from maxvit.create import create_model
-from maxvit.data.builtin import DIGITS
+from maxvit.create import create_model, shipped_weights
+from maxvit.data.builtin import is_builtin
 from maxvit.data.dataset import LabelledImages, Splits
 from maxvit.data.depth import Range
 from maxvit.data.finding import LOST
@@ -20,7 +20,7 @@ from maxvit.model import MaxViT
 from maxvit.tasks import make_task, refuse_other_tasks
 from maxvit.tasks.network import Network, backbone_of
 from maxvit.tasks.task import Task
-from maxvit.training.recipe import Recipe
+from maxvit.training.recipe import SHIPPED, Recipe
 
 
 def load_data(recipe: Recipe) -> Splits:
@@ -31,7 +31,7 @@ def load_data(recipe: Recipe) -> Splits:
         raise MaxViTError(
             "no data is given: maxvit train DATA, or data.path; digits is scikit-learn's handwritten ones"
         )
-    if place != DIGITS and "://" not in place:
+    if not is_builtin(place) and "://" not in place:
         if not Path(place).exists():
             raise MaxViTError(f"{place} does not exist: check the path")
         refuse_other_tasks(Path(place), type(task))
@@ -86,12 +86,13 @@ def make_network(recipe: Recipe, class_names: Sequence[str]) -> Network:
     task, settings, data = make_task(recipe.task), recipe.model, recipe.data
     _check_fit(recipe, task)
     torch.manual_seed(recipe.seed)
-    made_for = None if settings.pretrained else VARIANTS[settings.name].image_size
+    pretrained = _weights(recipe)
+    made_for = None if pretrained else VARIANTS[settings.name].image_size
     backbone = create_model(
         settings.name,
         num_classes=len(class_names),
         image_size=(data.image_size or made_for) if settings.scale_windows else None,
-        pretrained=settings.pretrained,
+        pretrained=pretrained,
         drop_path_rate=settings.drop_path_rate,
     )
     for part in backbone.modules():
@@ -100,6 +101,22 @@ def make_network(recipe: Recipe, class_names: Sequence[str]) -> Network:
     _set_preprocessing(backbone, recipe, task)
     backbone.set_gradient_checkpointing(settings.gradient_checkpointing)
     return task.make_network(backbone, class_names, settings.new_head).train()
+
+
+def _weights(recipe: Recipe) -> bool | str | None:
+    """What `create_model` takes as `pretrained`."""
+    settings = recipe.model
+    return shipped_weights(settings.name) if settings.pretrained == SHIPPED else settings.pretrained
+
+
+def say_start(recipe: Recipe) -> str:
+    """From which weights a run starts, where the recipe leaves that to the package; else nothing."""
+    name = recipe.model.name
+    if recipe.model.pretrained != SHIPPED:
+        return ""
+    if (tag := shipped_weights(name)) is None:
+        return f"starts from random weights: none of {name} come with the package; model.pretrained=true: published"
+    return f"starts from {name}'s weights {tag}, which come with the package; model.pretrained=null: from random ones"
 
 
 def _check_fit(recipe: Recipe, task: Task) -> None:
@@ -116,7 +133,7 @@ def _set_preprocessing(backbone: MaxViT, recipe: Recipe, task: Task) -> None:
     """What the recipe says of images; else what the weights expect, where there are some."""
     data = recipe.data
     size = data.image_size or backbone.config.image_size
-    expected = backbone.preprocessing if recipe.model.pretrained else Preprocessing()
+    expected = backbone.preprocessing if _weights(recipe) else Preprocessing()
     if task.fits is not None:
         # antialiased as augmentation is, also where published weights were evaluated without
         expected = dataclasses.replace(expected, fit=task.fits[0], crop_pct=1.0, interpolation="bicubic")

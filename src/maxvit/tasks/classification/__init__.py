@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from maxvit.config import THRESHOLD, Fit, MaxViTConfig, Preprocessing, Size
-from maxvit.data.builtin import DIGITS, load_digits
+from maxvit.data.builtin import is_builtin, load_builtin, load_builtin_eval
 from maxvit.data.dataset import LabelledImages, Splits, in_classes
 from maxvit.data.folder import find_parts
 from maxvit.data.images import ImageLike
@@ -66,17 +66,13 @@ class Classification(Task):
         return self.settings.loss == "sigmoid"
 
     def load(self, path: str, val_fraction: float, seed: int) -> Splits:
-        """A folder of class folders, a list, shards, or the digits."""
-        return load_digits() if path == DIGITS else load_images(path, val_fraction, seed)
+        """A folder of class folders, a list, shards, the digits, or formulas."""
+        return load_builtin(path, val_fraction) if is_builtin(path) else load_images(path, val_fraction, seed)
 
     def load_eval(self, path: str, class_names: Sequence[str] | None) -> LabelledImages:
         """The test part, else the validation part, else all."""
         names = None if class_names is None else list(class_names)
-        if path != DIGITS:
-            return load_eval(path, names)
-        test = load_digits().test
-        assert test is not None
-        return in_classes(test, names, DIGITS)
+        return in_classes(load_builtin_eval(path), names, path) if is_builtin(path) else load_eval(path, names)
 
     def reads(self, data: Path, folder: Path) -> bool:
         """Each folder of images is a class."""

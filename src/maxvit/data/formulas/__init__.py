@@ -1,0 +1,1 @@
+"""Images drawn from formulas: a class is a formula, an image one drawing of it."""
