@@ -38,15 +38,16 @@ from maxvit.training.learner import Learner
 from maxvit.training.recipe import Recipe, load_recipe
 from maxvit.training.setup import make_network
 
-SIDE = 64
-UPDATES = 500
+SIDE = 64  # pixels of images as the histogram and timm's network see them: at 32 its windows have one token
+UPDATES = 200
 RECIPE = [
+    "task.rand_augment=[0, 0]",
+    "task.crop_area=[0.35,1]",
     "model.drop_path_rate=0",
     "model.batch_norm_momentum=0.1",
-    f"data.image_size={SIDE}",
     "data.crop_pct=1",
     "data.batch_size=32",
-    "optimization.learning_rate=2e-3",
+    "optimization.learning_rate=7e-4",
     "optimization.warmup_epochs=10",  # of 100: the epochs count as shares of the updates
     "optimization.ema_decay=0.99",
 ]
@@ -89,7 +90,7 @@ def scratch(of: Drawn) -> float:
 
 def theirs(of: Drawn) -> float:
     """timm's smallest MaxViT from random weights."""
-    recipe = recipe_for(of)
+    recipe = recipe_for(of, side=SIDE)
     return accuracy(learn(recipe, Peer(recipe, of.train.class_names), of.train), of.test)
 
 
@@ -132,7 +133,9 @@ def describe_pixels(images: LabelledImages) -> Features:
 def describe_maps(network: MaxViT, images: LabelledImages) -> Features:
     """Features (n, F): the mean of each channel of each stage's map."""
     network.eval()
-    batches = evaluation_batches(TaskExamples(make_task({"name": "classification"}), images, network.preprocessing), 100)
+    batches = evaluation_batches(
+        TaskExamples(make_task({"name": "classification"}), images, network.preprocessing), 100
+    )
     found = []
     for batch in batches:
         maps = network.forward_pyramid(batch.images, (4, 8, 16, 32))
@@ -173,10 +176,11 @@ class Peer(nn.Module):
         return {n for n, p in self.named_parameters() if p.ndim < 2 or "relative_position_bias_table" in n}
 
 
-def recipe_for(of: Drawn, weights: Path | None = None) -> Recipe:
+def recipe_for(of: Drawn, weights: Path | None = None, side: int | None = None) -> Recipe:
     """The one recipe, from weights or from random ones."""
     settings = [f"seed={of.seed}", f"task.augmentation={of.chosen.augmentation}"]
-    return load_recipe("folder", [*RECIPE, *settings, f"model.pretrained={weights or 'null'}"])
+    settings += [f"data.image_size={side or of.chosen.side}", f"model.pretrained={weights or 'null'}"]
+    return load_recipe("folder", [*RECIPE, *settings])
 
 
 def learn(recipe: Recipe, network: MaxViT | Peer, images: LabelledImages, updates: int = UPDATES) -> MaxViT | Peer:
@@ -199,7 +203,9 @@ def learn(recipe: Recipe, network: MaxViT | Peer, images: LabelledImages, update
 @torch.inference_mode()
 def accuracy(network: MaxViT | Peer, images: LabelledImages) -> float:
     """Share of images whose most probable class is theirs."""
-    batches = evaluation_batches(TaskExamples(make_task({"name": "classification"}), images, network.preprocessing), 100)
+    batches = evaluation_batches(
+        TaskExamples(make_task({"name": "classification"}), images, network.preprocessing), 100
+    )
     right = sum(int((network(batch.images).argmax(1) == batch.targets).sum()) for batch in batches)
     return right / len(images)
 

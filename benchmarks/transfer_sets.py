@@ -55,11 +55,13 @@ class TransferSet:
         source: Reads the images, from a folder of what was fetched, for a seed.
         per_class: Images of each class to learn from.
         augmentation: What training may do to an image: nobody mirrors a digit.
+        side: Pixels of the images as our network learns from them.
     """
 
     source: Callable[[Path, int], Images]
     per_class: int
     augmentation: Augmentation = "photos"
+    side: int = 32
 
 
 def draw(chosen: TransferSet, work: Path, seed: int) -> tuple[LabelledImages, LabelledImages]:
@@ -136,14 +138,14 @@ def clip_art(work: Path, seed: int) -> Images:
 
 
 SETS = {
-    "photograph crops, 32": TransferSet(photographs, 32),
+    "photograph crops, 32": TransferSet(photographs, 32, side=48),
     "digits, 10": TransferSet(digits, 10, "characters"),
     "digits, 100": TransferSet(digits, 100, "characters"),
     "clothes, 10": TransferSet(clothes, 10),
     "clothes, 50": TransferSet(clothes, 50),
     "clothes, 100": TransferSet(clothes, 100),
-    "clip art, 20": TransferSet(clip_art, 20),
-    "clip art, 100": TransferSet(clip_art, 100),
+    "clip art, 20": TransferSet(clip_art, 20, side=48),
+    "clip art, 100": TransferSet(clip_art, 100, side=48),
 }
 
 

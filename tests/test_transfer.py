@@ -184,8 +184,8 @@ def test_a_network_is_trained_for_as_many_updates_as_are_asked_for(sets, transfe
     chosen = dataclasses.replace(sets.SETS["digits, 10"], per_class=7)  # 70 images: 3 updates an epoch
     of = transfer.Drawn(*sets.draw(chosen, tmp_path, 0), chosen, 0, tmp_path)
     for make in (transfer.make_network, transfer.Peer):
-        recipe = transfer.recipe_for(of)
+        recipe = transfer.recipe_for(of, side=64)
         network = make(recipe, of.train.class_names)
         learned = transfer.learn(recipe, network, of.train, updates=4)
         assert {int(m.num_batches_tracked) for m in learned.modules() if isinstance(m, nn.BatchNorm2d)} == {4}
-        assert 0 <= transfer.accuracy(learned, of.test) <= 1
+        assert 0 <= transfer.accuracy(learned, of.test.subset(range(3))) <= 1
