@@ -7,11 +7,17 @@ import timm
 import torch
 from safetensors.torch import load_file, save_file
 
+from fake_hub import put
 from healthy import fill
 from maxvit import MaxViT, MaxViTError, create_model, load_model
 from maxvit.checkpoints.published import PUBLISHED, UNPUBLISHED
 from maxvit.checkpoints.timm import infer_config, save_for_timm, timm_call, to_timm
 from maxvit.config import DIALECTS, TIMM_RW, VARIANTS, Dialect
+from maxvit.export.options import ExportOptions
+from maxvit.export.torch_export import trace
+from maxvit.tasks import make_task
+from maxvit.tasks.aesthetics.data import SCORES
+from maxvit.tasks.network import parts_below_head
 from official import difference, images
 from timm_micro import OWN, ours_of, own
 
@@ -38,13 +44,13 @@ def test_logits_are_those_of_timm_and_the_way_back_is_exact(name):
     theirs.load_state_dict(back, strict=True)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_configuration_follows_from_names_and_shapes(name):
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.full if "rw_384" in n else ()) for n in NAMES])
+def test_configuration_follows_from_names_and_shapes_and_has_as_many_parameters(name):
     with torch.device("meta"):
-        theirs = timm.create_model(name)
-        shapes = {n: tuple(t.shape) for n, t in theirs.state_dict().items()}
-        assert infer_config(shapes, theirs.img_size) == ROWS[name].config
-        assert create_model(name).config == ROWS[name].config
+        theirs, ours = timm.create_model(name), create_model(name)
+    shapes = {n: tuple(t.shape) for n, t in theirs.state_dict().items()}
+    assert infer_config(shapes, theirs.img_size) == ROWS[name].config == ours.config
+    assert sum(p.numel() for p in ours.parameters()) == sum(p.numel() for p in theirs.parameters())
     assert timm_call(ROWS[name].config) == f"timm.create_model({name!r}, num_classes=1000)"
 
 
@@ -208,3 +214,138 @@ def test_a_dialect_that_timm_has_not_is_not_written(tmp_path):
     dialect = dataclasses.replace(TIMM_RW, gelu="tanh", shortcut_pool="3x3")
     with pytest.raises(MaxViTError, match=r"this one differs in gelu, shortcut_pool$"):
         to_timm({}, dataclasses.replace(VARIANTS["maxvit_pico"], dialect=dialect))
+
+
+PUBLISHED_OWN = [row for row in PUBLISHED if row.dialect.startswith("timm_")]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        pytest.param(row, id=row.their_name, marks=() if row.variant == "maxvit_pico" else pytest.mark.full)
+        for row in PUBLISHED_OWN
+    ],
+)
+def test_published_weights_are_loaded_by_timms_name_and_by_ours(row, tmp_path, hub_cache):
+    theirs = fill(timm.create_model(row.their_name, pretrained=False))
+    save_file(theirs.state_dict(), tmp_path / row.filename)
+    put(hub_cache, row.place, tmp_path / row.filename)
+    x = images(1, row.resolution)
+    for ours in (create_model(row.their_name, pretrained=True), create_model(row.variant, pretrained=row.tag)):
+        assert (ours.config, ours.preprocessing) == (row.config, row.preprocessing)
+        assert ours.provenance["pretrained"] == f"https://huggingface.co/{row.place}"
+        assert "assumed" not in ours.provenance
+    assert agrees(ours, theirs, x) < LIMIT
+
+
+def test_a_network_that_timm_does_not_publish_has_no_weights():
+    with pytest.raises(MaxViTError, match=r"no weights 'pm-256' of maxvit_tiny are known: choose a tag \(in1k-224"):
+        create_model("maxvit_tiny_pm_256", pretrained=True)
+
+
+@pytest.mark.parametrize("dialect", OWN)
+def test_any_image_size_is_one_graph_or_another(dialect):
+    """Padded and masked maps, by shape and by index; and blocks that are computed again in backward."""
+    ours = ours_of(own(dialect), (64, 96))
+    x = torch.randn(2, 3, 33, 75)
+    with torch.inference_mode():
+        expected = ours(x)
+        ours.set_any_size()
+        assert difference(ours(x), expected) < LIMIT
+    ours.set_any_size(False)
+    ours.requires_grad_(True).train()
+    for module in ours.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = 0.0
+    torch.manual_seed(0)
+    wanted = torch.autograd.grad(ours(x).sum(), list(ours.parameters()))
+    ours.set_gradient_checkpointing()
+    torch.manual_seed(0)  # of the dropout of position biases
+    found = torch.autograd.grad(ours(x).sum(), list(ours.parameters()))
+    torch.testing.assert_close(found, wanted)
+
+
+@pytest.mark.parametrize("dialect", OWN)
+def test_a_file_of_ours_and_changes_of_the_head_keep_the_dialect(dialect, tmp_path):
+    ours = ours_of(own(dialect), (64, 96))
+    ours.reset_classifier(4, "max")
+    ours.set_in_channels(1)
+    ours.save(tmp_path / "ours.safetensors")
+    again, x = load_model(tmp_path / "ours.safetensors"), torch.randn(2, 1, 64, 96)
+    assert again.config == ours.config
+    assert torch.equal(again(x), ours(x))
+    ours.reset_classifier(0, "")
+    assert ours(x).shape == (2, 96, 2, 3)
+    assert torch.equal(torch.fx.symbolic_trace(ours)(x), ours(x))
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("dialect", ["timm_rmlp_small", "timm_pm"])
+def test_one_program_takes_images_of_any_size(dialect):
+    ours = ours_of(own(dialect), (64, 96))
+    program = trace(ours, ExportOptions(any_size=True)).module()
+    for shape in ((2, 3, 64, 96), (1, 3, 37, 101)):
+        x = torch.randn(shape)
+        with torch.inference_mode():
+            assert difference(program(x), ours(x)) < LIMIT
+
+
+@pytest.mark.parametrize("dialect", ["timm_rw", "timm_rmlp_base"])
+def test_a_probe_and_a_head_for_scores_train_what_they_should(dialect):
+    ours = ours_of(own(dialect), (64, 96))
+    below = {id(p) for part in parts_below_head(ours) for p in part.parameters()}
+    assert {n for n, p in ours.named_parameters() if id(p) not in below} == {
+        "head.classifier.weight",
+        "head.classifier.bias",
+    }
+    network = make_task({"name": "aesthetics"}).make_network(ours, SCORES).eval()
+    assert not any(n.startswith("backbone.head") for n in network.state_dict())
+    x = torch.randn(2, 3, 64, 96)
+    with torch.inference_mode():
+        pooled = network.head.features(network.backbone.forward_features(x), pre_logits=True)
+        assert torch.equal(network(x), network.head.scores(pooled))
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda s: s.pop("stages.0.blocks.0.attn_grid.ls1.gamma"), r"attn_grid\.ls1\.gamma is missing$"),
+        (lambda s: s.pop("norm.weight"), r"norm\.weight is missing$"),
+        (lambda s: s.update({"stem.conv1.bias": torch.zeros(24)}), r"are in none of timm's MaxViTs"),
+        (lambda s: s.update({"stages.0.blocks.0.conv.down.weight": torch.zeros(1)}), r"down\.weight are in none of"),
+        (lambda s: s.update({"stages.0.blocks.0.attn_block.attn.qkv.bias": torch.zeros(95)}), r"has shape \(95,\)"),
+        (
+            lambda s: [s.pop(n) for n in list(s) if ".mlp.fc2.weight" in n and "rel_pos" in n],
+            r"mlp\.fc2\.weight is missing",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_named(change, says, tmp_path):
+    state = dict(own("timm_rmlp_small", (64, 64)).state_dict())
+    change(state)
+    save_file(state, tmp_path / "model.safetensors")
+    with pytest.raises(MaxViTError, match=says):
+        load_model(tmp_path / "model.safetensors", image_size=64)
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"gelu": "exact"}, "gelu is 'exact'; choose 'tanh' or 'erf'"),
+        ({"conv_bias": 1}, "conv_bias is 1; choose True or False"),
+        ({"attention": None}, "attention is None; choose 'in turn' or 'parallel'"),
+        ({"layer_norm_eps": "1e-5"}, "layer_norm_eps is '1e-5'; it takes a number from 0 to 1"),
+        ({"layer_scale": -1.0}, r"layer_scale is -1\.0; it takes a number from 0 to 1"),
+    ],
+)
+def test_a_value_that_no_dialect_has_is_refused(values, says):
+    with pytest.raises(MaxViTError, match=says):
+        Dialect(**values)
+
+
+def test_weights_of_another_variant_are_refused_by_name(tmp_path):
+    save_file(own("timm_rw", (64, 64)).state_dict(), tmp_path / "model.safetensors")
+    with pytest.raises(
+        MaxViTError, match=r"holds weights of no published variant .*, not of maxvit_pico: read them with"
+    ):
+        create_model("maxvit_pico", pretrained=tmp_path / "model.safetensors")
