@@ -8,6 +8,8 @@ thread for one image, the median of rounds in which each contender computes once
 matter little; ratios are of the same round.
 
     python benchmarks/published_weights.py benchmarks/results/published_weights_CPU_YYYY-MM [NAME...]
+
+What was measured before stays in OUT.json; names, if given, are measured again.
 """
 
 import json
@@ -139,16 +141,19 @@ def line(r: dict[str, Any]) -> str:
 
 def main() -> None:
     out, names = Path(sys.argv[1]), sys.argv[2:]
-    rows = [r.their_name for r in PUBLISHED if not names or r.their_name in names]
-    found = []
-    for name in rows:  # each in a process of its own, whose memory ends with it
+    file = out.with_name(f"{out.name}.json")
+    found = {r["name"]: r for r in json.loads(file.read_text())} if file.exists() else {}
+    everything = [row.their_name for row in PUBLISHED]
+    for name in names or everything:  # each in a process of its own, whose memory ends with it
         done = subprocess.run([sys.executable, __file__, "--one", name], capture_output=True, text=True, check=False)
         if done.returncode:
             print(name, done.stderr.strip().splitlines()[-1:], file=sys.stderr)
             continue
-        found.append(json.loads(done.stdout.splitlines()[-1]))
-        print(line(found[-1]), flush=True)
-    body = ["| " + " | ".join(COLUMNS) + " |", "|---|---|" + "---:|" * (len(COLUMNS) - 2), *map(line, found)]
+        found[name] = json.loads(done.stdout.splitlines()[-1])
+        print(line(found[name]), flush=True)
+        rows = [found[n] for n in everything if n in found]
+        file.write_text(json.dumps(rows, indent=1) + "\n")
+    body = ["| " + " | ".join(COLUMNS) + " |", "|---|---|" + "---:|" * (len(COLUMNS) - 2), *map(line, rows)]
     write_note(out, str(__doc__), body, ["benchmarks/published_weights.py", *sys.argv[1:]], ["timm", "torchvision"])
 
 

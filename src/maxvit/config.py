@@ -56,7 +56,7 @@ def _is_number(value: object) -> bool:
 class Dialect:
     """What networks of one origin compute otherwise than those of another, as values that layers read.
 
-    The defaults are the official ones; `DIALECTS` names those of others. How large a network is says `MaxViTConfig`.
+    The defaults are the official ones; `DIALECTS` names those of others. How large a network is, is in `MaxViTConfig`.
 
     Raises:
         MaxViTError: If a value is unknown or out of range.
@@ -160,6 +160,8 @@ class MaxViTConfig:
         hidden = self.stem_hidden_channels
         if hidden is not None and (type(hidden) is not int or hidden < 1):
             raise MaxViTError(f"stem_hidden_channels is {hidden!r}; it takes a whole number from 1 up, or None")
+        if hidden == self.stem_channels:
+            object.__setattr__(self, "stem_hidden_channels", None)
         if type(self.num_classes) is not int or self.num_classes < 0:
             raise MaxViTError(f"num_classes is {self.num_classes!r}; it takes a whole number, 0 for no classifier")
         if len(self.channels) != 4 or len(self.depths) != 4:

@@ -48,7 +48,7 @@ def convert(
     Args:
         source: What `maxvit.load_model` reads.
         target: The file to write, ending in .safetensors.
-        to: "native": our own format, which loses nothing. "timm": what timm's `maxvit_*_tf_*` loads strictly, without
+        to: "native": our own format, which loses nothing. "timm": what timm's network loads strictly, without
             preprocessing and class names, and with bias tables of the windows' size.
         image_size: Scale windows to this size first; for official files, which do not say what they were made for.
         name: The published checkpoint that it is, such as "in1k-384", instead of `image_size`.

@@ -23,6 +23,7 @@ from maxvit.layers.initialize import initialize
 from maxvit.layers.mbconv import MBConv, SameConv2d, batch_norm
 from maxvit.layers.multiaxis import BlockAttention, GridAttention
 from maxvit.layers.parallel import ParallelBlock
+from maxvit.layers.plain_head import PlainHead, pooled
 from maxvit.layers.recompute import recompute
 from maxvit.timm_names import TimmNames
 
@@ -88,37 +89,6 @@ class Head(nn.Module):
             return self.dense(self.norm(x.movedim(1, -1))).tanh().movedim(-1, 1)  # each position by itself
         x = self.dense(self.norm(pooled(x, self.pool))).tanh()
         return x if pre_logits else self.classifier(x)
-
-
-class PlainHead(nn.Module):
-    """Layer norm, pool, then the classifier: with no hidden layer, in dialects whose `head` is "plain"."""
-
-    def __init__(self, channels: int, num_classes: int, pool: str, dialect: Dialect = OFFICIAL) -> None:
-        super().__init__()
-        self.pool = pool
-        self.norm = MapNorm(channels, eps=dialect.layer_norm_eps)
-        self.classifier = nn.Linear(channels, num_classes) if num_classes else nn.Identity()
-
-    def forward(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """(B, C, H, W) -> (B, num_classes), or the (B, C) that the classifier sees; with no pool (B, C, H, W)."""
-        x = self.norm(x)
-        if not self.pool:
-            return x
-        x = pooled(x, self.pool)
-        return x if pre_logits else self.classifier(x)
-
-
-class MapNorm(nn.LayerNorm):
-    """Layer norm of each position of a map by itself."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, C, H, W)."""
-        return super().forward(x.movedim(1, -1)).movedim(-1, 1)
-
-
-def pooled(x: Tensor, pool: str) -> Tensor:
-    """(B, C, H, W) -> (B, C), by "avg" or "max"."""
-    return x.mean((2, 3)) if pool == "avg" else x.amax((2, 3))
 
 
 class MaxViT(TimmNames, HubModel):

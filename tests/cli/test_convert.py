@@ -96,7 +96,7 @@ def test_what_timm_computes_otherwise_is_refused_and_nothing_is_written(run, tmp
     maxvit.MaxViT(config).save(tmp_path / "a.safetensors")
     code, out, err = run("convert", tmp_path / "a.safetensors", tmp_path / "b.safetensors", "--to", "timm")
     assert (code, out) == (2, "")
-    assert err.startswith("error: timm's networks compute as the official one, and this one differs in gelu")
+    assert err.startswith("error: timm's networks compute as the official one or as its own, and this one differs in gelu")
     assert err.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["a.safetensors"]
 
@@ -129,11 +129,21 @@ def test_a_file_that_exists_is_replaced_only_with_force_for_timm_too(run, tiny, 
     assert run("convert", tmp_path / "tiny.pth", target, "--to", "timm", "--force")[0] == 0
 
 
-def test_timms_own_networks_are_refused_in_one_sentence(run, tmp_path):
-    torch.save(timm.create_model("test_maxvit").state_dict(), tmp_path / "test.pth")
+def test_timms_own_networks_are_read_and_written_back(run, tmp_path):
+    theirs = fill(timm.create_model("test_maxvit"))
+    torch.save(theirs.state_dict(), tmp_path / "test.pth")
+    assert run("convert", tmp_path / "test.pth", tmp_path / "ours.safetensors")[0] == 0
+    assert run("convert", tmp_path / "ours.safetensors", tmp_path / "back.safetensors", "--to", "timm")[0] == 0
+    back = load_file(tmp_path / "back.safetensors")
+    assert back.keys() == theirs.state_dict().keys()
+    assert all(torch.equal(back[name], tensor) for name, tensor in theirs.state_dict().items())
+
+
+def test_other_architectures_of_timm_are_refused_in_one_sentence(run, tmp_path):
+    torch.save(timm.create_model("test_coatnet").state_dict(), tmp_path / "test.pth")
     code, out, err = run("convert", tmp_path / "test.pth", tmp_path / "b.safetensors")
     assert (code, out, err.count("\n")) == (2, "", 1)
-    assert "norm.weight, norm.bias are in none of timm's official variants" in err
+    assert "are in none of timm's MaxViTs (maxvit_*), which alone can be read" in err
 
 
 def test_the_micro_network_has_no_name_in_timm(run, tmp_path):

@@ -10,7 +10,7 @@ from maxvit.errors import MaxViTError
 from maxvit.explain.capture import look
 from maxvit.explain.rollout import rollout, spread, unpool, weight_gradients
 from maxvit.layers.attention import GroupAttention
-from maxvit.model import PlainHead
+from maxvit.layers.plain_head import PlainHead
 from slow_attention import project, slow_weights
 
 SIDES = [(21, 12), (11, 6), (6, 3), (3, 2)]  # of the maps of 83 x 45 pixels: padded ones, and odd sides

@@ -155,7 +155,7 @@ def config_from(
     return with_published_drop_path(
         MaxViTConfig(
             stem_channels=last,
-            stem_hidden_channels=stem[0] if stem[0] != last else None,
+            stem_hidden_channels=stem[0],
             in_channels=stem[1],
             channels=channels,
             depths=tuple(depths),

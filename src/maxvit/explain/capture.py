@@ -12,7 +12,8 @@ from maxvit.layers.images import check_images
 from maxvit.layers.modes import evaluating
 from maxvit.layers.parallel import ParallelBlock
 from maxvit.layers.partition import Axis, Size
-from maxvit.model import MaxViTBlock, PlainHead
+from maxvit.layers.plain_head import PlainHead
+from maxvit.model import MaxViTBlock
 from maxvit.tasks.network import Network, backbone_of, has_own_head, last_stride
 
 

@@ -33,7 +33,8 @@ from maxvit.layers.attention import GroupAttention
 from maxvit.layers.gather import group_indices, place_indices
 from maxvit.layers.mbconv import MBConv, SameConv2d, Shortcut, SqueezeExcite
 from maxvit.layers.multiaxis import AttentionLayer
-from maxvit.model import Head, MaxViT, MaxViTBlock, PlainHead
+from maxvit.layers.plain_head import PlainHead
+from maxvit.model import Head, MaxViT, MaxViTBlock
 
 
 def deployed(

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from maxvit.config import Size
 from maxvit.layers.initialize import initialize
-from maxvit.model import Head, PlainHead
+from maxvit.layers.plain_head import PlainHead
+from maxvit.model import Head
 
 
 class AestheticsHead(nn.Module):
