@@ -42,12 +42,12 @@ SIDE = 64  # pixels of images as the histogram and timm's network see them: at 3
 UPDATES = 200
 RECIPE = [
     "task.rand_augment=[0, 0]",
-    "task.crop_area=[0.35,1]",
+    "task.crop_area=[0.6,1]",
     "model.drop_path_rate=0",
     "model.batch_norm_momentum=0.1",
     "data.crop_pct=1",
     "data.batch_size=32",
-    "optimization.learning_rate=7e-4",
+    "optimization.learning_rate=1e-3",
     "optimization.warmup_epochs=10",  # of 100: the epochs count as shares of the updates
     "optimization.ema_decay=0.99",
 ]

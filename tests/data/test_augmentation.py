@@ -69,6 +69,19 @@ def test_characters_are_moved_a_little_only(photo):
         assert abs(columns.mean() - 26) <= 6.3
 
 
+@pytest.mark.parametrize("least", [0.08, 0.6])
+def test_a_crop_shows_at_least_the_share_that_is_asked_for(least):
+    """The columns of a picture are numbered, so that the first and the last of a crop say how many it has."""
+    numbered = Image.fromarray(np.tile(np.arange(200, dtype=np.uint8), (200, 1)))
+    transform = training_transform((64, 64), "photos", (0, 0), crop_area=(least, 1.0))
+    widths = []
+    for seed in range(101):
+        torch.manual_seed(seed)
+        widths.append(float(np.ptp(transform(numbered)[0].numpy().astype(int))) / 200)
+    assert min(widths) >= 0.95 * (least * 3 / 4) ** 0.5 - 0.02
+    assert (min(widths) < 0.5) == (least < 0.5)
+
+
 def test_photos_are_mirrored_half_of_the_time(photo, monkeypatch):
     """Crop and flip alone, without the colours of RandAugment, which may turn bright into dark."""
     from torchvision.transforms import v2

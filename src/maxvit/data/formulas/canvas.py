@@ -107,13 +107,12 @@ def paint(ink: Ink, palette: Palette, random: Random) -> Pixels:
         (H, W, 3).
     """
     size = len(ink.amount)
+    across = np.linspace(-1, 1, size, dtype=np.float32)
     background = palette.background
     if random.random() < 0.4:
-        across = np.linspace(-1, 1, size, dtype=np.float32)
         slope = random.normal(0, 0.15, (2, 3)).astype(np.float32)
         background = background + across[:, None, None] * slope[0] + across[None, :, None] * slope[1]
     if random.random() < 0.2:
-        across = np.linspace(-1, 1, size, dtype=np.float32)
         down, right, begin = random.uniform(-12, 12, 3)
         wave = np.sin(down * across[:, None] + right * across + begin).astype(np.float32)
         background = background + wave[..., None] * random.normal(0, 0.12, 3).astype(np.float32)
