@@ -31,7 +31,7 @@ def refused(capsys):
         code = main([str(argument) for argument in arguments])
         out, err = capsys.readouterr()
         assert (code, out) == (2, "")
-        while err.startswith(("data: ", "evaluated on ", "training by ")):  # it had begun
+        while err.startswith(("data: ", "evaluated on ", "starts from ", "training by ")):  # it had begun
             err = err.split("\n", 1)[1]
         assert err.startswith("error: ")
         assert err.count("\n") == 1, err
@@ -224,7 +224,7 @@ def test_a_folder_without_images_beside_good_ones_is_still_a_mistake(trained, im
     ("arguments", "sentence"),
     [
         (["info", "maxvit_tinny"], "unknown model 'maxvit_tinny': did you mean 'maxvit_tiny'?"),
-        (["info", "resnet50"], "unknown model 'resnet50': known are maxvit_micro, maxvit_tiny, "),
+        (["info", "resnet50"], "unknown model 'resnet50': known are maxvit_micro, maxvit_pico, "),
         (["info", "maxvit_tiny", "--image-size", "0"], "image_size is (0, 0)"),
         (["train", "--model", "maxvit_huge"], "model.name is 'maxvit_huge': input should be 'maxvit_micro', "),
         (["train", "--recipe", "digit"], "unknown recipe 'digit': did you mean 'digits'?"),

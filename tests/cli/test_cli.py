@@ -51,7 +51,7 @@ def test_train_answers_in_json_with_the_names_of_what_it_wrote(trained):
 def test_train_says_each_epoch_on_standard_error(trained):
     first, *lines = trained.err.splitlines()
     assert first == "data: 24 images of 3 classes (19 training, 5 validation)"
-    assert [line[:9] for line in lines] == ["training ", "epoch 1/1"]
+    assert [line[:9] for line in lines] == ["starts fr", "training ", "epoch 1/1"]
 
 
 def test_train_without_json_says_accuracy_checkpoint_and_report(run, images, small, tmp_path):
@@ -156,7 +156,7 @@ def test_a_run_that_is_stopped_exits_with_a_code_that_tells_by_whom(
     monkeypatch.setattr(Learner, "update", update_then_signal)
     code, out, err = run("train", images, *small, "--out", tmp_path / "my run")
     assert (code, out) == (expected, "")
-    _, begun, saved, stopped = err.splitlines()
+    *_, begun, saved, stopped = err.splitlines()
     assert begun.startswith("training by ")
     assert re.fullmatch(r"saved after update 1, \d+\.\d s after the signal", saved)
     assert stopped == f"stopped; continue with: maxvit train --resume '{tmp_path / 'my run'}'"
@@ -467,6 +467,7 @@ def test_train_as_a_program(images, small, tmp_path):
     assert json.loads(result.stdout)["checkpoint"] == str(tmp_path / "run" / "best.safetensors")
     assert [line[:9] for line in result.stderr.splitlines()] == [
         "data: 24 ",
+        "starts fr",
         "training ",
         "epoch 1/1",
     ]  # no warning of anybody

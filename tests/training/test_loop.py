@@ -78,7 +78,8 @@ def test_a_divergence_before_the_first_save_goes_back_to_the_start(small_recipe,
 
 def test_saving_at_the_start_takes_no_step(small_recipe, tmp_path):
     """The first update is AdamW's: a parameter moves by the learning rate, whatever its gradient."""
-    train(small_recipe("optimization.epochs=1", "checkpoints.every_updates=1", "checkpoints.keep=9"), tmp_path / "run")
+    rate = "optimization.learning_rate=1e-3"
+    train(small_recipe(rate, "optimization.epochs=1", "checkpoints.every_updates=1", "checkpoints.keep=9"), tmp_path / "run")
     *_, first, start = (read_state(path)["learner"] for path in find_states(tmp_path / "run"))
     assert start["optimizer"] == {}
     moved = first["network"]["head.classifier.bias"] - start["network"]["head.classifier.bias"]  # not decayed
@@ -113,7 +114,8 @@ def test_early_stopping_ends_a_run_that_gains_nothing(small_recipe, tmp_path, mo
 
 def test_the_rate_follows_the_square_root_of_the_batch(small_recipe, tmp_path, poison):
     rates = poison([])
-    train(small_recipe("optimization.base_batch_size=2", "optimization.epochs=1"), tmp_path / "run")
+    rate = "optimization.learning_rate=1e-3"
+    train(small_recipe(rate, "optimization.base_batch_size=2", "optimization.epochs=1"), tmp_path / "run")
     assert rates[0] == pytest.approx(1e-3 * 2)  # 8 images, meant for 2
 
 

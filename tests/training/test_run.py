@@ -120,7 +120,7 @@ def test_a_checkpoint_says_what_it_is_and_where_it_comes_from(finished, images, 
     assert metadata["config"]["depths"] == [1, 2, 1, 1]
     assert metadata["class_names"] == list(CLASSES)
     assert metadata["preprocessing"]["image_size"] == [32, 32]
-    assert metadata["preprocessing"]["mean"] == [0.485, 0.456, 0.406]
+    assert metadata["preprocessing"]["mean"] == [0.5, 0.5, 0.5]
     origin = metadata["provenance"]
     assert origin["recipe"] == finished.recipe.model_dump(mode="json")
     assert origin["command"] == "maxvit train colours"
