@@ -2,7 +2,7 @@
 
 Every method learns from the same images and is tested on the same others, three draws of each set (see
 `transfer_sets.py`). The histogram is one of colours with one of oriented gradients, under a logistic regression whose
-strength is chosen by cross-validation; frozen features are the means of the network's maps under the same regression.
+strength is chosen by cross-validation; frozen features are the network's maps under the same regression.
 The three networks that are trained have one recipe, which was chosen for random weights. A cell that is measured is
 not measured again.
 
@@ -25,6 +25,7 @@ import numpy.typing as npt
 import torch
 from note import table, write_note
 from torch import Tensor, nn
+from torch.nn import functional
 from transfer_sets import SETS, TransferSet, draw
 
 from maxvit import MaxViT, accelerate
@@ -38,7 +39,7 @@ from maxvit.training.learner import Learner
 from maxvit.training.recipe import Recipe, load_recipe
 from maxvit.training.setup import make_network
 
-SIDE = 64  # pixels of images as the histogram and timm's network see them: at 32 its windows have one token
+SIDE = 64  # pixels of images for all but our trained networks; at 32 the windows of timm's have one token
 UPDATES = 200
 RECIPE = [
     "task.rand_augment=[0, 0]",
@@ -72,7 +73,7 @@ def histogram(of: Drawn) -> float:
 
 def frozen(of: Drawn) -> float:
     """The network as it is."""
-    network = make_network(recipe_for(of, of.weights), of.train.class_names)
+    network = make_network(recipe_for(of, of.weights, side=SIDE), of.train.class_names)
     return regression(of, describe_maps(network, of.train), describe_maps(network, of.test))
 
 
@@ -131,15 +132,16 @@ def describe_pixels(images: LabelledImages) -> Features:
 
 @torch.inference_mode()
 def describe_maps(network: MaxViT, images: LabelledImages) -> Features:
-    """Features (n, F): the mean of each channel of each stage's map."""
+    """Features (n, F): the second and the third stage's maps in 4 x 4 fields, and the mean of the last one's."""
     network.eval()
     batches = evaluation_batches(
         TaskExamples(make_task({"name": "classification"}), images, network.preprocessing), 100
     )
     found = []
     for batch in batches:
-        maps = network.forward_pyramid(batch.images, (4, 8, 16, 32))
-        found.append(torch.cat([each.mean((2, 3)) for each in maps], 1))
+        second, third, last = network.forward_pyramid(batch.images, (8, 16, 32))
+        fields = [functional.adaptive_avg_pool2d(each, 4).flatten(1) for each in (second, third)]
+        found.append(torch.cat([*fields, last.mean((2, 3))], 1))
     return torch.cat(found).double().numpy()
 
 
