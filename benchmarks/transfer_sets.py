@@ -37,9 +37,9 @@ class Images:
     """What can be drawn from; the parts share nothing.
 
     Attributes:
-        train: Of each class those to learn from, in an order that a seed shuffles.
-        test: Of each class those to be tested on.
-        class_names: Of both.
+        train: Images to learn from, class by class, in an order that a seed shuffles.
+        test: Images to be tested on, class by class.
+        class_names: Names of the classes of both.
     """
 
     train: Sequence[Sequence[Pixels]]

@@ -96,7 +96,9 @@ def test_what_timm_computes_otherwise_is_refused_and_nothing_is_written(run, tmp
     maxvit.MaxViT(config).save(tmp_path / "a.safetensors")
     code, out, err = run("convert", tmp_path / "a.safetensors", tmp_path / "b.safetensors", "--to", "timm")
     assert (code, out) == (2, "")
-    assert err.startswith("error: timm's networks compute as the official one or as its own, and this one differs in gelu")
+    assert err.startswith(
+        "error: timm's networks compute as the official one or as its own, and this one differs in gelu"
+    )
     assert err.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["a.safetensors"]
 

@@ -79,7 +79,10 @@ def test_a_divergence_before_the_first_save_goes_back_to_the_start(small_recipe,
 def test_saving_at_the_start_takes_no_step(small_recipe, tmp_path):
     """The first update is AdamW's: a parameter moves by the learning rate, whatever its gradient."""
     rate = "optimization.learning_rate=1e-3"
-    train(small_recipe(rate, "optimization.epochs=1", "checkpoints.every_updates=1", "checkpoints.keep=9"), tmp_path / "run")
+    train(
+        small_recipe(rate, "optimization.epochs=1", "checkpoints.every_updates=1", "checkpoints.keep=9"),
+        tmp_path / "run",
+    )
     *_, first, start = (read_state(path)["learner"] for path in find_states(tmp_path / "run"))
     assert start["optimizer"] == {}
     moved = first["network"]["head.classifier.bias"] - start["network"]["head.classifier.bias"]  # not decayed

@@ -44,7 +44,7 @@ def place(points: Floats, random: Random, size: int, turn: float = 0.4) -> Float
     Args:
         points: x and y.
         random: Where from.
-        size: Of the image.
+        size: Pixels a side.
         turn: Largest angle, in radians.
     """
     angle = random.uniform(-turn, turn)
@@ -63,8 +63,8 @@ def draw_shapes(shapes: Iterable[Shape], size: int, width: float) -> Ink:
 
     Args:
         shapes: In pixels.
-        size: Of the image.
-        width: Of lines, in pixels.
+        size: Pixels a side.
+        width: Width of lines, in pixels.
     """
     image = Image.new("RGB", (size * FINER, size * FINER))
     pen = ImageDraw.Draw(image)

@@ -21,10 +21,10 @@ class Formulas:
 
     Attributes:
         classes: How many, the families in turn.
-        images: Of each class, those that are held out among them.
+        images: How many of each class, those that are held out among them.
         size: Pixels a side.
-        families: Of `maxvit.data.formulas.families`.
-        seed: Of classes and images.
+        families: Names of `maxvit.data.formulas.families`.
+        seed: From which classes and images are drawn.
 
     Raises:
         MaxViTError: If a value is out of range, or a family unknown.
@@ -96,7 +96,7 @@ def load_formulas(place: str, val_fraction: float) -> Splits:
 
 
 def _images(formulas: Formulas, indices: range, part: str) -> LabelledImages:
-    """Of each class those with these indices, class by class."""
+    """The images with these indices, class by class."""
     drawings = Drawings(formulas, indices)
     labels = [number for number in range(formulas.classes) for _ in indices]
     names = _Names(drawings)
@@ -108,7 +108,7 @@ class Drawings(Lazy[Pixels]):
 
     Args:
         formulas: Which classes there are.
-        indices: Of the images of each class.
+        indices: Which images of each class.
     """
 
     def __init__(self, formulas: Formulas, indices: range) -> None:
