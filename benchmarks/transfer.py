@@ -216,7 +216,7 @@ class Cells:
     """Accuracies that are measured already, a line of JSON for each.
 
     Args:
-        path: Of the lines; they are added to.
+        path: The file of the lines, which are added to it.
         weights: Whose digest says which cells were measured with them.
     """
 

@@ -70,7 +70,7 @@ def draw(chosen: TransferSet, work: Path, seed: int) -> tuple[LabelledImages, La
     Args:
         chosen: One of `SETS`.
         work: Where what is fetched is kept.
-        seed: Of the images that are learned from; where a set has no test part of its own, of that too.
+        seed: Chooses the images to learn from and, where a set has no test part of its own, those of the test.
     """
     images = chosen.source(work, seed)
     random = np.random.default_rng(seed)

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from maxvit.config import THRESHOLD, Pool, Size
+from maxvit.config import Pool, Size
 from maxvit.description import checked_names, for_channels
 from maxvit.layers.attention import GroupAttention
 from maxvit.layers.initialize import initialize
@@ -46,9 +46,7 @@ class AdjustableNetwork(SavedNetwork):
             MaxViTError: If a value is out of range, or there are classes and no pool.
         """
         pool = self.config.pool if global_pool is None else global_pool
-        config = dataclasses.replace(
-            self.config, num_classes=num_classes, pool=pool, multi_label=multi_label, threshold=THRESHOLD
-        )
+        config = dataclasses.replace(self.config, num_classes=0, pool=pool).for_classes(num_classes, multi_label)
         names = checked_names(class_names, num_classes)
         like = self.head.norm.weight
         classifier = nn.Linear(config.channels[-1], num_classes) if num_classes else nn.Identity()

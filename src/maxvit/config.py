@@ -140,6 +140,7 @@ class MaxViTConfig:
     num_classes: int = 1000  # 0: no classifier, the network returns the features before it
     multi_label: bool = False  # each class is a yes/no question (sigmoid); False: one class of many (softmax)
     threshold: float = THRESHOLD  # with multi_label: the probability from which a class is predicted
+    temperature: float = 1.0  # without: logits are divided by it before the softmax, so that confidence can be believed
     image_size: Size = (224, 224)  # the size it is made for; any other from 32 pixels up works too
     dialect: Dialect = OFFICIAL
 
@@ -178,6 +179,8 @@ class MaxViTConfig:
             raise MaxViTError(f"multi_label is {self.multi_label!r}; it takes True or False")
         if not _is_number(self.threshold) or not 0 <= self.threshold <= 1:
             raise MaxViTError(f"threshold is {self.threshold!r}; it takes a probability from 0 to 1")
+        if not _is_number(self.temperature) or not self.temperature > 0:
+            raise MaxViTError(f"temperature is {self.temperature!r}; it takes a number above 0")
         if self.pool not in get_args(Pool):
             raise MaxViTError(
                 f"pool is {self.pool!r}; choose 'avg' or 'max', or '' for none where there is no classifier"
@@ -199,7 +202,7 @@ class MaxViTConfig:
 
     def probabilities(self, logits: "Tensor") -> "Tensor":
         """What logits (..., classes) mean: the probability of each class, in the type of the logits."""
-        return logits.sigmoid() if self.multi_label else logits.softmax(-1)
+        return logits.sigmoid() if self.multi_label else (logits / self.temperature).softmax(-1)
 
     def predicted(self, probabilities: "Tensor") -> list[int]:
         """The classes that are predicted for one image, the most probable first.
@@ -215,6 +218,12 @@ class MaxViTConfig:
         order = probabilities.sort(descending=True, stable=True)
         found: list[int] = order.indices[order.values >= self.threshold].tolist()
         return found
+
+    def for_classes(self, num_classes: int, multi_label: bool = False) -> "MaxViTConfig":
+        """The configuration of a new classifier: threshold and temperature as before any validation."""
+        return dataclasses.replace(
+            self, num_classes=num_classes, multi_label=multi_label, threshold=THRESHOLD, temperature=1.0
+        )
 
     def resized(self, image_size: int | Size) -> "MaxViTConfig":
         """The configuration for another image size: window = grid = ceil(side / 32), the bias tables stay.

@@ -88,7 +88,11 @@ def convert(
 def _lost(config: MaxViTConfig) -> str | None:
     """What timm's files have no place for; one class of many is what anybody takes the outputs for."""
     if not config.multi_label:
-        return None
+        if config.temperature == 1:
+            return None
+        return (
+            f"timm's files do not hold the temperature: divide the outputs by {config.temperature:.4g} before a softmax"
+        )
     return (
         "timm's files do not hold what the outputs mean: take the sigmoid of each, not a softmax over all; a class is "
         f"predicted from {config.threshold:.3g} up"

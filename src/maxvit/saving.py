@@ -1,6 +1,5 @@
 """A network as one file: written with all that describes it, and read back."""
 
-import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -9,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from maxvit import storage
-from maxvit.config import THRESHOLD, MaxViTConfig, Preprocessing
+from maxvit.config import MaxViTConfig, Preprocessing
 from maxvit.description import FORMAT, check_dtype, check_same, checked_names, describe, for_channels, misfits
 from maxvit.errors import MaxViTError
 
@@ -91,7 +90,7 @@ class SavedNetwork(nn.Module):
             classes = classifier.out_features if isinstance(classifier, nn.Linear) else 0
             if classes != config.num_classes:
                 names = None if names is not None and len(names) == config.num_classes else names
-                config = dataclasses.replace(config, num_classes=classes, multi_label=False, threshold=THRESHOLD)
+                config = config.for_classes(classes)
         return config, checked_names(names, config.num_classes)
 
     @classmethod

@@ -64,8 +64,11 @@ def _describe(network: "Network") -> dict[str, Any]:
         known["task"], known["settings"] = settings["name"], {k: v for k, v in settings.items() if k != "name"}
     if network.class_names:
         known["classes"] = network.class_names
-    if network.config.multi_label:
-        known["answers"] = f"each class by itself (sigmoid), from {network.config.threshold:.3g} up"
+    config = network.config
+    if config.multi_label:
+        known["answers"] = f"each class by itself (sigmoid), from {config.threshold:.3g} up"
+    if config.temperature != 1:
+        known["temperature"] = f"{config.temperature:.3g} divides the logits, for confidence that can be believed"
     if (value_range := network.preprocessing.value_range) is not None:
         low, high = value_range
         known["above_8_bits"] = f"{low:.10g} is black and {high:.10g} white"

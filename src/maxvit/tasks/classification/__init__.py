@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from maxvit.config import THRESHOLD, Fit, MaxViTConfig, Preprocessing, Size
+from maxvit.config import Fit, MaxViTConfig, Preprocessing, Size
 from maxvit.data.builtin import is_builtin, load_builtin, load_builtin_eval
 from maxvit.data.dataset import LabelledImages, Splits, in_classes
 from maxvit.data.folder import find_parts
@@ -27,6 +27,7 @@ from maxvit.tasks.classification.panels import multi_label_panels, single_label_
 from maxvit.tasks.classification.predictions import Best, best_classes, compared_with_class, compared_with_classes
 from maxvit.tasks.classification.settings import Augmentation, ClassificationSettings
 from maxvit.tasks.classification.single_label import AccuracyMetric, SingleLabelMetric
+from maxvit.tasks.classification.temperature import CalibratedMetric
 from maxvit.tasks.network import Network
 from maxvit.tasks.panels import Panels
 from maxvit.tasks.task import Cell, Changed, ExportSpec, Forward, Task, TaskSettings
@@ -58,12 +59,17 @@ class Classification(Task):
         """The task of a network, by what its configuration says of its outputs."""
         if config.multi_label:
             return cls(ClassificationSettings(loss="sigmoid", threshold=config.threshold))
-        return cls(ClassificationSettings())
+        return cls(ClassificationSettings(temperature=config.temperature))
 
     @property
     def multi_label(self) -> bool:
         """Whether classes are independent."""
         return self.settings.loss == "sigmoid"
+
+    @property
+    def temperature(self) -> float:
+        """What divides the logits of one class of many."""
+        return self.settings.temperature or 1.0
 
     def load(self, path: str, val_fraction: float, seed: int) -> Splits:
         """A folder of class folders, a list, shards, the digits, or formulas."""
@@ -124,7 +130,7 @@ class Classification(Task):
         """The network itself, with a new classifier unless it has one for these classes."""
         if new_head or backbone.class_names != list(class_names):  # also for as many classes, but others
             backbone.reset_classifier(len(class_names), class_names=class_names)
-        backbone.config = dataclasses.replace(backbone.config, multi_label=self.multi_label, threshold=THRESHOLD)
+        backbone.config = backbone.config.for_classes(len(class_names), self.multi_label)
         return backbone
 
     def objective(self, network: nn.Module, images: LabelledImages) -> ClassificationLosses:
@@ -156,13 +162,13 @@ class Classification(Task):
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """The probability of each class, (B, classes)."""
-        return logits.sigmoid() if self.multi_label else logits.softmax(-1)
+        return logits.sigmoid() if self.multi_label else (logits / self.temperature).softmax(-1)
 
     def logits(self, probabilities: Tensor) -> Tensor:
         """What `probabilities` makes these of, finite."""
         if self.multi_label:
             return probabilities.clamp(SMALLEST, BELOW_1).logit()
-        return probabilities.clamp(min=SMALLEST).log()
+        return probabilities.clamp(min=SMALLEST).log() * self.temperature
 
     def export_spec(self, network: nn.Module, from_pixels: bool = False) -> ExportSpec:
         """From images to logits (B, classes), or without a classifier to features; from pixels to probabilities."""
@@ -200,8 +206,9 @@ class Classification(Task):
         )
 
     def val_metric(self, class_names: Sequence[str]) -> EitherMetric:
-        """Accuracy alone; or mean average precision, and the threshold that is best for F1."""
-        return EitherMetric(AccuracyMetric, partial(MultiLabelMetric, class_names, self.settings.threshold))
+        """Accuracy, and the best temperature; or mean average precision, and the threshold that is best for F1."""
+        single = AccuracyMetric if self.multi_label or self.settings.temperature else CalibratedMetric
+        return EitherMetric(single, partial(MultiLabelMetric, class_names, self.settings.threshold))
 
     def panels(self, metric: EitherMetric) -> Panels:
         """Confusions, reliability and the worst mistakes; multi-label, mistakes alone."""
@@ -212,10 +219,14 @@ class Classification(Task):
         return single_label_panels(chosen)
 
     def settle(self, network: Network, metrics: Mapping[str, float]) -> None:
-        """The threshold."""
-        if "threshold" in metrics:
-            assert isinstance(network, MaxViT)
-            network.config = dataclasses.replace(network.config, threshold=metrics["threshold"])
+        """The threshold, or the temperature."""
+        assert isinstance(network, MaxViT)
+        found, settings = network.config, self.settings
+        network.config = dataclasses.replace(
+            found,
+            threshold=metrics.get("threshold", found.threshold),
+            temperature=settings.temperature or metrics.get("temperature", found.temperature),
+        )
 
     def best(self, prediction: Tensor, class_names: Sequence[str]) -> Best:
         """The most probable classes."""

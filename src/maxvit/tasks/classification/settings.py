@@ -32,6 +32,9 @@ class ClassificationSettings(TaskSettings):
         le=1,
         description="multi-label: probability to predict a class from; null: the best for F1 in validation",
     )
+    temperature: float | None = Field(
+        None, gt=0, description="one class of many: what divides the logits; null: the best in validation"
+    )
     top_k: int = Field(5, ge=1, description="classes to name in a prediction; multi-label: and all predicted ones")
 
     @field_validator("crop_area")

@@ -157,9 +157,10 @@ class AccuracyMetric:
         for prediction, target in zip(predictions, targets, strict=True):
             first = int(prediction.argmax())
             is_true = first == int(target) if target.ndim == 0 else bool(target[first] == target.max() > 0)
-            self.merge((int(is_true and bool(prediction[first] >= 0)), 1))  # NaN is no prediction
+            self.right += int(is_true and bool(prediction[first] >= 0))  # NaN is not a prediction
+            self.images += 1
 
-    def state(self) -> tuple[int, int]:
+    def state(self) -> tuple[Any, ...]:
         """Right ones, and all."""
         return self.right, self.images
 
