@@ -33,6 +33,7 @@ from maxvit.data.dataset import LabelledImages
 from maxvit.data.images import decode
 from maxvit.data.loading import evaluation_batches, training_batches
 from maxvit.tasks import make_task
+from maxvit.tasks.classification.baseline import colours, edges
 from maxvit.tasks.examples import TaskExamples
 from maxvit.training.distributed import Engine
 from maxvit.training.learner import Learner
@@ -117,17 +118,9 @@ GOALS = {(TUNED, RANDOM): "+5, aim +8; nowhere clearly below", (FROZEN, HISTOGRA
 
 
 def describe_pixels(images: LabelledImages) -> Features:
-    """Features (n, F): roots of a histogram of 4 x 4 x 4 colours, and of one of gradients in 8 x 8 cells."""
-    from skimage.feature import hog
-
-    found = []
-    for source in images.sources:
-        picture = decode(source).resize((SIDE, SIDE))
-        colours = (np.asarray(picture).reshape(-1, 3) // 64) @ (16, 4, 1)
-        shares = np.bincount(colours, minlength=64) / colours.size
-        edges = hog(np.asarray(picture.convert("L")), pixels_per_cell=(8, 8), cells_per_block=(2, 2))
-        found.append(np.concatenate([np.sqrt(shares), edges]))
-    return np.array(found)
+    """Features (n, F): those of the baseline that `maxvit train` prints."""
+    pixels = [np.asarray(decode(source).resize((SIDE, SIDE)), np.float32) for source in images.sources]
+    return np.array([np.concatenate([colours(each), edges(each)]) for each in pixels], np.float64)
 
 
 @torch.inference_mode()
@@ -272,7 +265,7 @@ def main(arguments: list[str] | None = None) -> None:
     words = sys.argv[1:] if arguments is None else arguments
     facts = {"weights": f"{options.weights.name}, SHA-256 {cells.digest}...", "recipe": schedule()}
     command = ["benchmarks/transfer.py", *words]
-    write_note(options.out, __doc__ or "", page(found), command, ["timm", "scikit-learn", "scikit-image"], facts)
+    write_note(options.out, __doc__ or "", page(found), command, ["timm", "scikit-learn"], facts)
 
 
 Found = Mapping[str, Mapping[str, Sequence[float]]]  # set, method: an accuracy for each seed

@@ -45,6 +45,7 @@ def test_train_answers_in_json_with_the_names_of_what_it_wrote(trained):
     assert answer["report"] == str(trained.run / "report.html")
     assert 0 <= answer["metrics"]["accuracy"] <= 1
     assert (answer["images"], answer["skipped"]) == (5, 0)  # a fifth of 24
+    assert 0 <= answer["baseline"]["accuracy"] <= 1
     assert all(Path(answer[name]).is_file() for name in ("checkpoint", "report"))
 
 
@@ -60,6 +61,8 @@ def test_train_without_json_says_accuracy_checkpoint_and_report(run, images, sma
     assert out.startswith("accuracy ")
     assert f"checkpoint: {tmp_path / 'run' / 'best.safetensors'}\n" in out
     assert f"report:     {tmp_path / 'run' / 'report.html'}\n" in out
+    assert "a histogram of colours and edges alone: accuracy " in out
+    assert out.endswith(f"next:       maxvit predict {tmp_path / 'run'} IMAGE\n")
 
 
 def test_show_recipe_prints_what_would_be_done_and_does_nothing(run, images, tmp_path, monkeypatch):

@@ -19,6 +19,7 @@ from maxvit.inference.evaluate import EvaluationResult
 from maxvit.report import page as module
 from maxvit.report.page import Picture, Report, ShownSample, write_report
 from maxvit.tasks import make_task
+from maxvit.tasks.task import Baseline
 
 NASTY = ["<script>alert(1)</script>", "a&b\"'", "{{ 7 * 7 }}</style>"]
 VOID = {"meta", "img", "br", "path", "rect", "link", "input", "hr"}
@@ -120,6 +121,28 @@ def write(tmp_path, **changes):
 def shown(attributes):
     """The picture of an `img`."""
     return decode(b64decode(attributes["src"].removeprefix("data:image/png;base64,")))
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (0.05, "a histogram alone: accuracy 5.00%"),
+        (0.5, "a histogram alone: accuracy 50.00%; the network is not clearly ahead of it: "),
+    ],
+)
+def test_the_network_is_compared_with_the_baseline(tmp_path, value, said):
+    """3 of 5 are right: the interval is from 23 to 88 %."""
+    page = write(tmp_path, baseline=Baseline("a histogram", "accuracy", value))
+    assert said in page.text
+    assert ("not clearly ahead" in page.text) == (value == 0.5)
+
+
+def test_the_class_that_is_recognised_least_is_named(tmp_path):
+    assert "weakest: cat, 0.00% of its 1 images" in write(tmp_path).text
+
+
+def test_of_two_classes_none_is_the_weakest():
+    assert report(result=result(("ant", "bee"), (0, 1, 1), (0, 1, 0))).weakest == ""
 
 
 def test_the_page_shows_what_it_was_given(tmp_path):

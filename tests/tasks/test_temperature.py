@@ -111,5 +111,5 @@ def test_a_new_classifier_has_none_of_the_old_one():
 
 @pytest.mark.parametrize("value", [0, -1, "hot", float("nan"), True])
 def test_a_temperature_that_is_none_is_refused(value):
-    with pytest.raises(MaxViTError, match="temperature is .*; it takes a number above 0"):
+    with pytest.raises(MaxViTError, match=r"temperature is .*; it takes a number above 0"):
         dataclasses.replace(CONFIG, temperature=value)

@@ -149,9 +149,12 @@ def _finish(outcome: "Outcome", device: str, as_json: bool) -> None:
         written = {"checkpoint": str(checkpoint), "report": str(page)}
         metrics = {name: finite(value) for name, value in report.result.metrics.items()}
         counts = {"images": report.result.images, "skipped": len(outcome.skipped)}
-        typer.echo(json.dumps({**written, "metrics": metrics, **counts}))
+        baseline = report.baseline and {"name": report.baseline.name, report.baseline.metric: report.baseline.value}
+        typer.echo(json.dumps({**written, "metrics": metrics, "baseline": baseline, **counts}))
         return
-    said = [report.headline, report.summary, report.others, f"checkpoint: {checkpoint}", f"report:     {page}"]
+    said = [report.headline, report.summary, report.others, report.weakest, report.comparison]
+    said += [f"checkpoint: {checkpoint}", f"report:     {page}"]
+    said += [f"next:       maxvit predict {shlex.quote(str(outcome.run))} IMAGE"]
     typer.echo("\n".join(line for line in said if line))
 
 

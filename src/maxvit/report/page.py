@@ -17,7 +17,7 @@ from maxvit.inference.evaluate import EvaluationResult
 from maxvit.report.charts import NOTHING, Chart, finite, line_chart, number, percent
 from maxvit.storage import write_text
 from maxvit.tasks.panels import Confusions, Panels
-from maxvit.tasks.task import Cell
+from maxvit.tasks.task import Baseline, Cell
 
 Intervals = Mapping[str, tuple[float, float]]
 
@@ -64,6 +64,7 @@ class Report:
     summary: str  # the result in a sentence, for a paper
     intervals: Intervals = field(default_factory=dict)  # 95 %, of some metrics
     panels: Panels = field(default_factory=Panels)  # what the task has to show
+    baseline: Baseline | None = None  # on the same images
     samples: Sequence[ShownSample] = ()
     pictures: Mapping[int, Picture] = field(default_factory=dict)  # of the worst mistakes, by the row of the sample
 
@@ -78,6 +79,28 @@ class Report:
         """The other metrics in a line, which is empty where there are none."""
         named = list(self.result.metrics.items())[1:]
         return ", ".join(f"{_in_words(name)} {_exact(self.result, name, value)}" for name, value in named)
+
+    @property
+    def comparison(self) -> str:
+        """The network beside the baseline, in a line, which is empty without one."""
+        if (plain := self.baseline) is None:
+            return ""
+        value = self.result.metrics[plain.metric]
+        low, _ = self.intervals.get(plain.metric, (value, value))
+        said = f"{plain.name} alone: {_in_words(plain.metric)} {_exact(self.result, plain.metric, plain.value)}"
+        if low > plain.value:
+            return said
+        return f"{said}; the network is not clearly ahead of it: it needs more images, larger ones, or longer training"
+
+    @property
+    def weakest(self) -> str:
+        """The class whose images are recognised least, in a line, which is empty where all are alike."""
+        rows = [row for row in self.result.rows if row.get("images") and isinstance(row.get("recall"), float)]
+        recalls = [(float(row["recall"]), str(row["class"]), row["images"]) for row in rows]
+        if len(recalls) < 3 or min(recalls)[0] == max(recalls)[0]:
+            return ""
+        recall, name, images = min(recalls)
+        return f"weakest: {name}, {_exact(self.result, 'recall', recall)} of its {images} images"
 
 
 def say_main_metric(result: EvaluationResult, intervals: Intervals) -> tuple[str, str]:

@@ -87,6 +87,7 @@ def report_run(run: Path, show_progress: bool = False, device: str = "auto") -> 
         result=result,
         intervals=intervals,
         panels=panels,
+        baseline=task.baseline(data.train, images, network.preprocessing),
         evaluated_on=f"{result.images} held-out images ({part}{': they chose the best epoch' * (part != 'test')})",
         samples=[_sample(network, result, images, result.samples[row]) for row in _spread(rows)],
         pictures={row: _picture(network, images, result.samples[row]) for row in worst},

@@ -81,6 +81,21 @@ class Metric(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Baseline:
+    """How well a simple method does, for a network to be compared with.
+
+    Attributes:
+        name: What it is, in words.
+        metric: The metric, one of those that the task's `metric` computes.
+        value: Its value; higher is better.
+    """
+
+    name: str
+    metric: str
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
 class ExportSpec:
     """What an exported file computes.
 
@@ -305,6 +320,10 @@ class Task(ABC):
     def settle(self, network: Network, metrics: Mapping[str, float]) -> None:
         """Give the network what its validation has found, before it is saved: here, nothing."""
         return
+
+    def baseline(self, train: LabelledImages, test: LabelledImages, spec: Preprocessing) -> Baseline | None:
+        """How well a method of seconds does that learns from `train`, on the images of `test`; here, none is known."""
+        return None
 
     def panels(self, metric: Any) -> Panels:
         """What a report shows besides the metrics: here, nothing.

@@ -30,7 +30,7 @@ from maxvit.tasks.classification.single_label import AccuracyMetric, SingleLabel
 from maxvit.tasks.classification.temperature import CalibratedMetric
 from maxvit.tasks.network import Network
 from maxvit.tasks.panels import Panels
-from maxvit.tasks.task import Cell, Changed, ExportSpec, Forward, Task, TaskSettings
+from maxvit.tasks.task import Baseline, Cell, Changed, ExportSpec, Forward, Task, TaskSettings
 
 SMALLEST = torch.finfo(torch.float32).tiny  # probability, whose logarithm is finite
 BELOW_1 = 1 - 2**-24  # the largest float32 below 1
@@ -209,6 +209,14 @@ class Classification(Task):
         """Accuracy, and the best temperature; or mean average precision, and the threshold that is best for F1."""
         single = AccuracyMetric if self.multi_label or self.settings.temperature else CalibratedMetric
         return EitherMetric(single, partial(MultiLabelMetric, class_names, self.settings.threshold))
+
+    def baseline(self, train: LabelledImages, test: LabelledImages, spec: Preprocessing) -> Baseline | None:
+        """That of histograms, where an image has one class of many."""
+        if self.multi_label or any(np.ndim(images.labels) != 1 for images in (train, test)):
+            return None
+        from maxvit.tasks.classification.baseline import histogram_baseline
+
+        return histogram_baseline(train, test, spec)
 
     def panels(self, metric: EitherMetric) -> Panels:
         """Confusions, reliability and the worst mistakes; multi-label, mistakes alone."""

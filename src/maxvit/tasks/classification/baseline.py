@@ -1,0 +1,83 @@
+"""What can be told without a network: a linear classifier on a histogram of colours and one of edges.
+
+A trained network that is not ahead of it has learned nothing worth its time.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from maxvit.config import Preprocessing
+from maxvit.data.dataset import LabelledImages
+from maxvit.data.images import decode
+from maxvit.errors import MaxViTError
+from maxvit.tasks.task import Baseline
+
+NAME = "a histogram of colours and edges"
+SIDE, CELL, ANGLES, SHADES = 64, 8, 9, 4  # pixels, pixels of a cell, bins of half a turn, of each of three colours
+MOST = 2000  # images to learn from, and to be tested on
+STRENGTHS = np.logspace(0, 5, 11)  # of the penalty
+Floats = npt.NDArray[np.float32]
+
+
+def histogram_baseline(train: LabelledImages, test: LabelledImages, spec: Preprocessing) -> Baseline | None:
+    """Its accuracy; None without scikit-learn, without two classes, or where hardly an image can be read.
+
+    Args:
+        train: Images of one class each to learn from, of which 2000 are used, evenly spread; as many of `test`.
+        test: Images to be tested on.
+        spec: How values of more than 8 bits are read.
+    """
+    try:
+        from sklearn.linear_model import RidgeClassifierCV
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import StandardScaler
+    except ImportError:
+        return None
+    features, labels = _described(train, spec)
+    others, wanted = _described(test, spec)
+    if len(set(labels)) < 2 or not wanted:
+        return None
+    classifier = make_pipeline(StandardScaler(), RidgeClassifierCV(STRENGTHS)).fit(features, labels)
+    return Baseline(NAME, "accuracy", float(classifier.score(others, wanted)))
+
+
+def _described(images: LabelledImages, spec: Preprocessing) -> tuple[Floats, Sequence[int]]:
+    """Features (n, F) and classes of those that can be read."""
+    features, labels = [], []
+    for i in np.linspace(0, len(images) - 1, min(MOST, len(images))).astype(int).tolist():
+        try:
+            picture = decode(images.sources[i], spec).resize((SIDE, SIDE))
+        except (MaxViTError, OSError):
+            continue
+        pixels = np.asarray(picture, np.float32)
+        features.append(np.concatenate([colours(pixels), edges(pixels)]))
+        labels.append(int(images.labels[i]))
+    return np.array(features), labels
+
+
+def colours(pixels: Floats) -> Floats:
+    """(64,): roots of the shares of 4 x 4 x 4 colours, of an image (H, W, 3) with values up to 255."""
+    shades = (pixels * SHADES / 256).astype(np.int64)
+    which = (shades[..., 0] * SHADES + shades[..., 1]) * SHADES + shades[..., 2]
+    shares = np.bincount(which.ravel(), minlength=SHADES**3) / which.size
+    return np.sqrt(shares).astype(np.float32)
+
+
+def edges(pixels: Floats) -> Floats:
+    """(576,): for 8 x 8 cells how strong the edges at 9 angles are, beside those of the cells around.
+
+    Reference: Dalal and Triggs, "Histograms of Oriented Gradients for Human Detection" (2005), simplified.
+    """
+    grey = pixels.mean(2)
+    down, across = np.gradient(grey)
+    strength = np.hypot(down, across)
+    angle = (np.arctan2(down, across) % np.pi * (ANGLES / np.pi)).astype(np.int64) % ANGLES
+    row, column = np.indices(grey.shape) // CELL
+    cells = SIDE // CELL
+    where = ((row * cells + column) * ANGLES + angle).ravel()
+    sums = np.bincount(where, strength.ravel(), cells * cells * ANGLES).reshape(cells, cells, ANGLES)
+    energy = np.pad((sums**2).sum(2), 1)
+    around = sum(energy[y : y + cells, x : x + cells] for y in range(3) for x in range(3))
+    return (sums / np.sqrt(around + 1)[..., None]).ravel().astype(np.float32)
