@@ -125,16 +125,15 @@ def describe_pixels(images: LabelledImages) -> Features:
 
 @torch.inference_mode()
 def describe_maps(network: MaxViT, images: LabelledImages) -> Features:
-    """Features (n, F): the second and the third stage's maps in 4 x 4 fields, and the mean of the last one's."""
+    """Features (n, F): the second and the third stage's maps in 4 x 4 fields."""
     network.eval()
     batches = evaluation_batches(
         TaskExamples(make_task({"name": "classification"}), images, network.preprocessing), 100
     )
     found = []
     for batch in batches:
-        second, third, last = network.forward_pyramid(batch.images, (8, 16, 32))
-        fields = [functional.adaptive_avg_pool2d(each, 4).flatten(1) for each in (second, third)]
-        found.append(torch.cat([*fields, last.mean((2, 3))], 1))
+        maps = network.forward_pyramid(batch.images, (8, 16))
+        found.append(torch.cat([functional.adaptive_avg_pool2d(each, 4).flatten(1) for each in maps], 1))
     return torch.cat(found).double().numpy()
 
 
@@ -223,7 +222,7 @@ class Cells:
         """What a cell's accuracy depends on."""
         method, of = METHODS[method_name], SETS[set_name]
         key = {"set": set_name, "images": of.per_class, "method": method_name, "seed": seed}
-        key |= {"recipe": RECIPE, "updates": UPDATES} if method.trained else {}
+        key |= {"recipe": RECIPE, "updates": UPDATES, "side": of.side} if method.trained else {}
         return key | ({"weights": self.digest} if method.from_weights else {})
 
     def measure(self, set_name: str, method_name: str, seed: int, work: Path) -> dict[str, float]:

@@ -138,14 +138,14 @@ def clip_art(work: Path, seed: int) -> Images:
 
 
 SETS = {
-    "photograph crops, 32": TransferSet(photographs, 32, side=48),
+    "photograph crops, 32": TransferSet(photographs, 32, side=64),
     "digits, 10": TransferSet(digits, 10, "characters"),
     "digits, 100": TransferSet(digits, 100, "characters"),
     "clothes, 10": TransferSet(clothes, 10),
     "clothes, 50": TransferSet(clothes, 50),
     "clothes, 100": TransferSet(clothes, 100),
-    "clip art, 20": TransferSet(clip_art, 20, side=48),
-    "clip art, 100": TransferSet(clip_art, 100, side=48),
+    "clip art, 20": TransferSet(clip_art, 20, side=64),
+    "clip art, 100": TransferSet(clip_art, 100, side=64),
 }
 
 

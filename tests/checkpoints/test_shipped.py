@@ -25,19 +25,19 @@ def test_they_are_the_variants_default_and_what_the_table_says(row, offline):
     model = create_model(row.variant, pretrained=True)
     assert dataclasses.replace(model.config, drop_path_rate=VARIANTS[row.variant].drop_path_rate) == row.config
     assert model.preprocessing == row.preprocessing
-    assert len(set(model.class_names)) == row.classes
+    assert (model.class_names, row.classes) == (None, 0)
     assert model.provenance["pretrained"] == "comes with the package"
     assert "--recipe formulas" in model.provenance["command"]
     assert not model.training
 
 
 @pytest.mark.parametrize("row", SHIPPED, ids=lambda row: row.tag)
-def test_their_answers_are_finite_and_differ_from_image_to_image(row):
+def test_their_features_are_finite_and_differ_from_image_to_image(row):
     model = create_model(row.variant, pretrained=row.tag)
     with torch.no_grad():
-        logits = model(torch.randn(3, 3, 64, 96))
-    assert logits.isfinite().all()
-    assert logits.std(0).min() > 0
+        features = model(torch.randn(3, 3, 64, 96))
+    assert features.isfinite().all()
+    assert features.std(0).min() > 0
 
 
 @pytest.mark.parametrize("row", SHIPPED, ids=lambda row: row.tag)

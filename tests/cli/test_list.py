@@ -12,7 +12,7 @@ def test_published_weights_are_a_table(capsys):
     assert main(["list", "--pretrained"]) == 0
     header, _, shipped, *rows = capsys.readouterr().out.splitlines()
     assert header.split() == ["name", "tag", "resolution", "classes", "top-1", "where"]
-    assert shipped.split()[:3] == ["maxvit_micro", "formulas-64", "64"]
+    assert shipped.split()[:3] == ["maxvit_micro", "formulas-32", "32"]
     assert shipped.endswith("comes with the package")
     where = "https://huggingface.co/timm/maxvit_tiny_tf_224.in1k"
     assert ["maxvit_tiny", "in1k-224", "224", "1,000", "83.62", where] in [row.split() for row in rows]

@@ -28,7 +28,7 @@ def test_metrics_that_are_damaged_are_an_error(tmp_path, text):
 def test_without_a_terminal_progress_is_a_line_an_epoch(finished):
     data, start, first, *lines = finished.stderr.splitlines()
     assert data == "data: 24 images of 3 classes (19 training, 5 validation)"
-    assert start.startswith("starts from maxvit_micro's weights formulas-64")
+    assert start.startswith("starts from maxvit_micro's weights formulas-32")
     assert first.startswith("training by ")
     assert [line[:9] for line in lines] == ["epoch 1/2", "epoch 2/2"]
 

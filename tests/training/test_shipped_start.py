@@ -33,7 +33,7 @@ def test_null_keeps_random_weights():
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        ("maxvit_micro", "starts from maxvit_micro's weights formulas-64, which come with the package; "),
+        ("maxvit_micro", "starts from maxvit_micro's weights formulas-32, which come with the package; "),
         ("maxvit_tiny", "starts from random weights: none of maxvit_tiny come with the package; "),
     ],
 )
@@ -50,7 +50,7 @@ def test_a_network_without_any_starts_from_random_weights():
 
 def test_the_run_says_it(small_recipe, tmp_path, capsys):
     train(small_recipe("optimization.epochs=1"), tmp_path / "run", show_progress=True)
-    assert "starts from maxvit_micro's weights formulas-64" in capsys.readouterr().err
+    assert "starts from maxvit_micro's weights formulas-32" in capsys.readouterr().err
 
 
 def test_the_digits_start_from_random_weights():

@@ -61,7 +61,7 @@ class PublishedWeights:
         place: A repository of the hub, the folder of an https address, or `PACKAGE`.
         filename: The file in it.
         resolution: Side of the images in pixels.
-        classes: 1000 of ImageNet-1K, 11,821 of ImageNet-12K, 21,843 of ImageNet-21K, or formulas.
+        classes: 1000 of ImageNet-1K, 11,821 of ImageNet-12K, 21,843 of ImageNet-21K; 0: it has no classifier.
         top1: Published accuracy on ImageNet-1K in per cent, or None.
         preprocessing: What the weights expect of an image.
         stem_hidden_channels: As `MaxViTConfig` has it.
@@ -160,13 +160,13 @@ def _of_timm(
 PUBLISHED: tuple[PublishedWeights, ...] = (
     PublishedWeights(
         variant="maxvit_micro",
-        tag="formulas-64",
+        tag="formulas-32",
         place=PACKAGE,
-        filename="maxvit_micro-1477a7a6.safetensors",
-        resolution=64,
-        classes=1000,
+        filename="maxvit_micro-94d8b829.safetensors",
+        resolution=32,
+        classes=0,
         top1=None,
-        preprocessing=Preprocessing(image_size=(64, 64), crop_pct=1.0, mean=HALF, std=HALF),
+        preprocessing=Preprocessing(image_size=(32, 32), crop_pct=1.0, mean=HALF, std=HALF),
     ),
     _of_timm("maxvit_pico", "timm_rmlp", "rmlp-in1k", "maxvit_rmlp_pico_rw_256.sw_in1k", 80.55),
     _of_timm("maxvit_nano", "timm_rmlp", "rmlp-in1k", "maxvit_rmlp_nano_rw_256.sw_in1k", 82.98),
