@@ -1,6 +1,6 @@
 """Put the result of a run into the package, in half precision, under a name that ends in its SHA-256's first digits.
 
-The last stage and the head, which tell formulas apart, begin anew from random weights: what is learned next learns better
+The last stage and the head, which tell formulas apart, begin anew from random weights: what comes next is learned better
 so (the record of the pre-training has the figures).
 
     python benchmarks/shipped_weights.py runs/formulas src/maxvit/weights
