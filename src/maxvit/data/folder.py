@@ -7,14 +7,8 @@ from pathlib import Path
 from maxvit.data.dataset import LabelledImages, Splits, class_numbers, refuse_unknown, split
 from maxvit.data.finding import PassedOver, find_images, normal, say_passed_over
 from maxvit.data.images import EXTENSIONS
+from maxvit.data.parts import PART_NAMES, part_of
 from maxvit.errors import MaxViTError
-
-_NAMES = {
-    "train": ("train", "training"),
-    "val": ("val", "valid", "validation", "dev", "eval"),
-    "test": ("test", "testing"),
-}
-_PARTS = {name: part for part, names in _NAMES.items() for name in names}
 
 
 def load_folder(folder: Path, val_fraction: float = 0.2, seed: int = 0) -> Splits:
@@ -58,9 +52,9 @@ def find_parts(folder: Path) -> dict[str, Path]:
     folders = _folders(_check_folder(folder))
     named: dict[str, list[Path]] = {}
     for path in folders:
-        if part := _PARTS.get(path.name.lower()):
+        if part := part_of(path.name):
             named.setdefault(part, []).append(path)
-    others = [path for path in folders if path.name.lower() not in _PARTS]
+    others = [path for path in folders if part_of(path.name) is None]
     deciding = named.get("train", []) if others else [path for paths in named.values() for path in paths]
     if not any(_holds_folders(path) for path in deciding):
         return {}
@@ -74,7 +68,7 @@ def find_parts(folder: Path) -> dict[str, Path]:
                 f"{path} holds folders of images, as the part {deciding[0].name} next to it does: rename {path.name} "
                 "to val or test, or move it elsewhere"
             )
-    return {part: named[part][0] for part in _NAMES if part in named}
+    return {part: named[part][0] for part in PART_NAMES if part in named}
 
 
 def read_held_out(folder: Path, class_names: list[str] | None) -> LabelledImages:
@@ -108,7 +102,7 @@ def read_classes(folder: Path, class_names: list[str] | None = None, part: str =
         class_names = sorted({normal(p.name) for p in folders})
         if len(class_names) == 1:
             raise MaxViTError(f"{wanted}; it holds one class only, {folders[0].name!r}: add a second one")
-        if all(p.name.lower() in _PARTS for p in folders):
+        if all(part_of(p.name) for p in folders):
             names = " and ".join(p.name for p in folders)
             raise MaxViTError(
                 f"{names} of {folder} look like parts of the data, and none holds class folders: put the images of "
