@@ -191,7 +191,7 @@ def test_many_images_agree_with_the_definition_whole_and_in_parts():
 def test_coco_s_own_tools_find_the_same_in_the_files(tmp_path, kind, capsys):
     data = describe()
     data["annotations"][0] |= {"iscrowd": 1, "area": 90, "segmentation": {"size": [37, 61], "counts": [300, 900, 1057]}}
-    images = read_coco(write_coco(tmp_path, data) / "annotations.json", tmp_path / "images", True)
+    images = read_coco(write_coco(tmp_path, data) / "annotations.json", [tmp_path / "images"], True)
     random, answers = np.random.default_rng(0), []
     for objects in images.labels:
         height, width = objects.size

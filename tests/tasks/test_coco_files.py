@@ -10,12 +10,13 @@ from coco_samples import IMAGES, describe, write_coco, write_images
 from maxvit.data.finding import MISSING, PassedOver
 from maxvit.data.images import decode as decode_image
 from maxvit.errors import MaxViTError
-from maxvit.tasks.detection.coco import load_eval, load_splits, read_coco
+from maxvit.tasks.detection.coco import read_coco
+from maxvit.tasks.detection.data import load_eval, load_splits
 
 
 def read(folder, data=None, with_masks=True, **options):
     write_coco(folder, data)
-    return read_coco(folder / "annotations.json", folder / "images", with_masks, **options)
+    return read_coco(folder / "annotations.json", [folder / "images"], with_masks, **options)
 
 
 def refusal(folder, data, with_masks=True):
@@ -179,7 +180,7 @@ def test_whole_numbers_may_be_written_with_a_point(tmp_path):
 def test_images_that_do_not_exist_are_left_out_and_counted(tmp_path):
     write_coco(tmp_path)
     (tmp_path / "images" / FIRST).unlink()
-    images = read_coco(tmp_path / "annotations.json", tmp_path / "images", False)
+    images = read_coco(tmp_path / "annotations.json", [tmp_path / "images"], False)
     assert list(images.names) == [SECOND, EMPTY, LAST]
     assert [objects.name for objects in images.labels] == [SECOND, EMPTY, LAST]
     assert images.passed_over == [PassedOver(tmp_path / "images" / FIRST, MISSING)]
@@ -196,7 +197,7 @@ def test_what_is_not_json_of_the_format_is_refused(tmp_path, text):
     file = write_coco(tmp_path) / "annotations.json"
     file.write_bytes(text.encode("latin-1"))
     with pytest.raises(MaxViTError, match=r"annotations.json (is not JSON|holds a)"):
-        read_coco(file, tmp_path / "images", False)
+        read_coco(file, [tmp_path / "images"], False)
 
 
 def official(folder, parts, images="{part}2017"):
@@ -241,10 +242,10 @@ def test_folders_without_what_is_needed_are_refused(tmp_path):
         return str(caught.value)
 
     assert "is not a folder" in words(tmp_path / "missing")
-    assert "there are no annotations" in words(tmp_path)
+    assert "holds nothing, which is not a layout" in words(tmp_path)
     (tmp_path / "annotations.json").write_text(json.dumps(describe()))
-    assert words(tmp_path).endswith(f"lacks the images: put them into {tmp_path / 'images'}")
-    assert "none to learn from: add instances_train" in words(official(tmp_path / "a", {"val": [FIRST]}))
+    assert words(tmp_path).endswith(f"lacks its images: put them into {tmp_path / 'images'}")
+    assert "has the parts val, and none to learn from" in words(official(tmp_path / "a", {"val": [FIRST]}))
     assert "no object to learn from" in words(official(tmp_path / "b", {"train": [EMPTY, EMPTY][:1], "val": [FIRST]}))
     assert "a single image" in words(official(tmp_path / "c", {"train": [FIRST]}))
     both = official(tmp_path / "d", {"train": [FIRST, LAST]})

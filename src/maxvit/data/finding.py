@@ -10,8 +10,8 @@ from typing import NamedTuple
 from maxvit.data.images import EXTENSIONS, HEIF, opened
 from maxvit.errors import MaxViTError
 
-MISSING, NO_MASK = "missing", "without a mask"
-LOST = (MISSING, NO_MASK)  # reasons why an image is passed over that was to be used
+MISSING, NO_MASK, DAMAGED = "missing", "without a mask", "damaged"
+LOST = (MISSING, NO_MASK, DAMAGED)  # reasons why an image is passed over that was to be used
 _SHOWN = 5  # reasons in a sentence
 
 
@@ -143,3 +143,9 @@ def locate_all(folder: Path, names: Sequence[str], where: str) -> tuple[list[Pat
             "folder, unless they are absolute: move the images there, or correct the names"
         )
     return paths, missing
+
+
+def name_some(folder: Path) -> str:
+    """The first few names in a folder, in words."""
+    names = sorted(path.name + "/" * path.is_dir() for path in folder.iterdir() if not path.name.startswith("."))
+    return ", ".join(names[:_SHOWN]) + f" and {len(names) - _SHOWN:,} more" * (len(names) > _SHOWN) or "nothing"

@@ -15,7 +15,7 @@ from maxvit.errors import MaxViTError
 from maxvit.model import MaxViT
 from maxvit.tasks.detection import predictions as said
 from maxvit.tasks.detection.augment import jitter
-from maxvit.tasks.detection.coco import find_annotations, load_eval, load_splits
+from maxvit.tasks.detection.data import load_eval, load_splits, recognizes
 from maxvit.tasks.detection.draw import draw_objects
 from maxvit.tasks.detection.metric import AveragePrecision
 from maxvit.tasks.detection.objects import Objects
@@ -27,7 +27,7 @@ from maxvit.tasks.task import ExportSpec, Forward, Predicted, Target, Task
 class Detection(Task):
     """Boxes of objects, their classes and, by detectors of masks, their pixels.
 
-    The data is in COCO's format (`coco.py`), a label is `Objects`, a prediction what `predictions.py` says.
+    `data.py` reads the formats of the data, a label is `Objects`, a prediction what `predictions.py` says.
     """
 
     name = "detection"
@@ -46,8 +46,8 @@ class Detection(Task):
 
     @classmethod
     def recognizes(cls, path: Path) -> bool:
-        """Annotations in COCO's format, where they should be."""
-        return bool(find_annotations(path))
+        """Annotations in one of the formats, where they should be."""
+        return recognizes(path)
 
     def load(self, path: str, val_fraction: float, seed: int) -> Splits:
         return load_splits(Path(path), val_fraction, seed, self.with_masks)

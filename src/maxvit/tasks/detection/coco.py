@@ -1,103 +1,28 @@
-"""Data sets in COCO's format: their parts, which files there are, and what is in them, looked at before it is used."""
+"""A file of annotations in COCO's format: what is in it, looked at before it is used."""
 
 import json
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from maxvit.config import Size
-from maxvit.data.dataset import LabelledImages, Splits, class_numbers, draw_out, refuse_unknown
-from maxvit.data.finding import locate_all, normal
+from maxvit.data.dataset import LabelledImages, class_numbers, refuse_unknown
+from maxvit.data.finding import locate, locate_all, normal
 from maxvit.errors import MaxViTError
 from maxvit.tasks.detection.masks import is_numbers, read_segmentation
 from maxvit.tasks.detection.objects import Objects
+from maxvit.tasks.detection.shapes import SLACK
 
 logger = logging.getLogger(__name__)
-_ALL = "annotations.json"
-SLACK = 2  # pixels that a box may be beyond its image without a warning
 
 
-def load_splits(path: Path, val_fraction: float, seed: int, with_masks: bool) -> Splits:
-    """Read a data set; where it has no part to choose the best epoch by, a share of its images is drawn for that.
-
-    Raises:
-        MaxViTError: As `read_coco`, or if there is nothing to learn.
-    """
-    parts = find_parts(path)
-    if "train" not in parts and "all" not in parts:
-        raise MaxViTError(f"{path} has annotations of {', '.join(parts)}, and none to learn from: add instances_train")
-    first = "train" if "train" in parts else "all"
-    train = read_coco(*parts[first], with_masks)
-    if all(objects.crowd.all() for objects in train.labels):
-        raise MaxViTError(f"{parts[first][0]} has no object to learn from: add annotations")
-    if "val" in parts:
-        val = read_coco(*parts["val"], with_masks, train.class_names)
-    elif len(train) < 2:
-        raise MaxViTError(f"{parts[first][0]} has a single image; give at least two, so that one can be held out")
-    else:
-        train, val = draw_out(train, val_fraction, seed)
-    test = read_coco(*parts["test"], with_masks, train.class_names) if "test" in parts else None
-    return Splits(train, val, test)
-
-
-def load_eval(path: Path, class_names: Sequence[str] | None, with_masks: bool) -> LabelledImages:
-    """The images to evaluate a network on: the part "test", else "val", else all.
-
-    Raises:
-        MaxViTError: As `read_coco`.
-    """
-    parts = find_parts(path)
-    part = next(name for name in ("test", "val", "train", "all") if name in parts)
-    return replace(read_coco(*parts[part], with_masks, class_names), part="all" if part == "train" else part)
-
-
-def find_parts(folder: Path) -> dict[str, tuple[Path, Path]]:
-    """The annotations and the folder of images of "train", "val" and "test", or of "all".
-
-    Raises:
-        MaxViTError: If they are not where they should be.
-    """
-    wanted = (
-        f"{folder} must hold annotations/instances_train*.json (and val, test) and images/ or train2017/; "
-        "or annotations.json and images/"
-    )
-    if not folder.is_dir():
-        raise MaxViTError(f"{folder} is not a folder. " + wanted)
-    files = find_annotations(folder)
-    if not files:
-        raise MaxViTError(f"{wanted}; there are no annotations")
-    for of_part in files.values():
-        if len(of_part) > 1:
-            raise MaxViTError(f"there are {of_part[0]} and {of_part[1].name}: keep one of them, the other elsewhere")
-    return {part: (file, _images_folder(folder, file)) for part, (file, *_) in files.items()}
-
-
-def find_annotations(folder: Path) -> dict[str, list[Path]]:
-    """The files of annotations of each part; where there is one for "all", of that alone."""
-    if (folder / _ALL).is_file():
-        return {"all": [folder / _ALL]}
-    found = {
-        part: sorted((folder / "annotations").glob(f"instances_{part}*.json")) for part in ("train", "val", "test")
-    }
-    return {part: files for part, files in found.items() if files}
-
-
-def _images_folder(folder: Path, file: Path) -> Path:
-    """Where the images of a file of annotations are."""
-    name = file.stem.removeprefix("instances_")
-    places = [folder / "images"] if file.name == _ALL else [folder / name, folder / "images" / name, folder / "images"]
-    for place in places:
-        if place.is_dir():
-            return place
-    raise MaxViTError(f"{folder} lacks the images: put them into {' or '.join(str(place) for place in places)}")
-
-
-def read_coco(file: Path, folder: Path, with_masks: bool, class_names: Sequence[str] | None = None) -> LabelledImages:
+def read_coco(
+    file: Path, folders: Sequence[Path], with_masks: bool, class_names: Sequence[str] | None = None
+) -> LabelledImages:
     """Read a file of annotations.
 
     Boxes are cut at the border of their image. Those without an area within it are left out, and counted in a warning;
@@ -105,7 +30,7 @@ def read_coco(file: Path, folder: Path, with_masks: bool, class_names: Sequence[
 
     Args:
         file: In COCO's format, of instances.
-        folder: Folder of its images.
+        folders: Folders that the names of its images may count from; the first that holds one of them is taken.
         with_masks: Whether masks are wanted; then each object needs one.
         class_names: Class names of a network; None: the file's, in the order of their ids.
 
@@ -126,15 +51,17 @@ def read_coco(file: Path, folder: Path, with_masks: bool, class_names: Sequence[
         assert image is not None
         annotation["category_id"] = category
         per_image[image].append(annotation)
-    if class_names is None:
-        class_names = list(names.values())
     _refuse_shares(file, per_image)
     used = {a["category_id"] for annotations in per_image.values() for a in annotations}
+    if class_names is None:
+        if groups := _groups(categories) - used:
+            logger.warning("%s: no class: %s, a group of categories without objects", file, names[min(groups)])
+        class_names = [name for i, name in names.items() if i not in groups]
     refuse_unknown([names[i] for i in sorted(used)], class_names, lambda name: f"{file}: category {name!r}")
     numbers = class_numbers(class_names)
     labels = {i: numbers[normal(names[i])] + 1 for i in used}
     file_names = [_file_name(file, i, image) for i, image in images.items()]
-    paths, missing = locate_all(folder, file_names, str(file))
+    paths, missing = locate_all(_find_folder(folders, file_names), file_names, str(file))
     objects = [
         _read_objects(file, name, _size(file, i, image), per_image[i], labels, with_masks)
         for name, (i, image) in zip(file_names, images.items(), strict=True)
@@ -157,6 +84,13 @@ def read_coco(file: Path, folder: Path, with_masks: bool, class_names: Sequence[
         [file_names[i] for i in there],
         passed_over=missing,
     )
+
+
+def _find_folder(folders: Sequence[Path], names: Sequence[str]) -> Path:
+    """The first that holds any of the images; the first of all, where none does."""
+    if len(folders) == 1:
+        return folders[0]
+    return next((folder for folder in folders if any(locate(folder, name) for name in names)), folders[0])
 
 
 def _refuse_shares(file: Path, per_image: dict[int, list[dict[str, Any]]]) -> None:
@@ -226,11 +160,18 @@ def _names(file: Path, categories: dict[int, dict[str, Any]]) -> dict[int, str]:
     return names
 
 
+def _groups(categories: dict[int, dict[str, Any]]) -> set[int]:
+    """Categories that stand for a group of others: Roboflow adds one, which no object is of."""
+    of_category = {i: category.get("supercategory") for i, category in categories.items()}
+    groups = [group for group in of_category.values() if group != "none"]
+    return {i for i, group in of_category.items() if group == "none" and categories[i].get("name") in groups}
+
+
 def _file_name(file: Path, i: int, image: dict[str, Any]) -> str:
     name = image.get("file_name")
     if not isinstance(name, str) or not name:
         raise MaxViTError(f"{file}: image {i} has no file_name")
-    return name
+    return name.replace("\\", "/")  # Label Studio on Windows
 
 
 def _size(file: Path, i: int, image: dict[str, Any]) -> Size:

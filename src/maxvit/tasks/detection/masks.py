@@ -37,6 +37,11 @@ def decode(masks: Sequence[bytes], size: Size) -> Pixels:
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
+def area_of(mask: bytes, size: Size) -> int:
+    """How many pixels of a mask are 1."""
+    return int(coco_library().mask.area(as_coco(mask, size)))
+
+
 def as_coco(mask: bytes, size: Size) -> dict[str, Any]:
     """As pycocotools takes it."""
     return {"size": list(size), "counts": mask}
@@ -64,8 +69,7 @@ def read_segmentation(value: Any, size: Size) -> bytes | None:
             "has no segmentation, and this detector learns masks: add one, or set task.detector to faster-rcnn or "
             "retinanet"
         )
-    mask = coco_library().mask
-    return None if found is None or mask.area(as_coco(found, size)) == 0 else found
+    return None if found is None or area_of(found, size) == 0 else found
 
 
 def _from_polygons(polygons: list[Any], size: Size) -> bytes | None:
