@@ -71,3 +71,53 @@ def write_label_studio(folder: Path, separator="/") -> Path:
         image["file_name"] = f"images{separator}{image['file_name']}"
     (folder / "result.json").write_text(json.dumps(data))
     return folder
+
+
+def write_voc(folder: Path) -> Path:
+    """In VOC's folders: pixels count from 1, and the last is within the box."""
+    write_images(folder / "JPEGImages")
+    (folder / "Annotations").mkdir()
+    (folder / "ImageSets/Main").mkdir(parents=True)
+    for name in IMAGES:
+        (folder / "Annotations" / name).with_suffix(".xml").write_text(voc_xml(name))
+    for part, names in PARTS.items():
+        (folder / f"ImageSets/Main/{part}.txt").write_text("".join(f"{Path(name).stem}\n" for name in names))
+    return folder
+
+
+def voc_xml(name):
+    """The annotations of an image."""
+    height, width = IMAGES[name][0]
+    objects = "".join(
+        f"<object>\n<name>{CLASSES[label]}</name>\n<difficult>0</difficult>\n<bndbox><xmin>{left + 1}</xmin>"
+        f"<ymin>{top + 1}</ymin><xmax>{right}</xmax><ymax>{bottom}</ymax></bndbox>\n</object>\n"
+        for label, left, top, right, bottom in boxes(name)
+    )
+    size = f"<size><width>{width}</width><height>{height}</height><depth>3</depth></size>"
+    return f"<annotation>\n<filename>{name}</filename>\n{size}\n{objects}</annotation>\n"
+
+
+def labelme(name, kind="rectangle"):
+    """The annotations of an image."""
+    height, width = IMAGES[name][0]
+    shapes = []
+    for label, left, top, right, bottom in boxes(name):
+        corners = [[left, top], [right, top], [right, bottom], [left, bottom]]
+        points = [[right, top], [left, bottom]] if kind == "rectangle" else corners
+        shapes.append({"label": CLASSES[label], "points": points, "group_id": None, "shape_type": kind})
+    return {"version": "5.4.1", "shapes": shapes, "imagePath": name, "imageHeight": height, "imageWidth": width}
+
+
+def write_beside(folder: Path, ending: str, write, parts=None) -> Path:
+    """A file of annotations next to each image, none for the image without objects; parts=None: in one folder."""
+    for part, names in ({"": list(IMAGES)} if parts is None else parts).items():
+        write_images(folder / part, names)
+        for name in names:
+            if name != EMPTY:
+                (folder / part / name).with_suffix(ending).write_text(write(name))
+    return folder
+
+
+def write_labelme(folder: Path, kind="rectangle", parts=None) -> Path:
+    """As labelme leaves them."""
+    return write_beside(folder, ".json", lambda name: json.dumps(labelme(name, kind)), parts)

@@ -4,6 +4,7 @@ import pytest
 from segmented import write_folder
 
 from coco_samples import describe, write_coco, write_images
+from detection_layouts import write_label_studio, write_labelme, write_roboflow, write_voc, write_yolo
 from maxvit.errors import MaxViTError
 from maxvit.tasks import refuse_other_tasks
 from maxvit.tasks.classification import Classification
@@ -43,6 +44,7 @@ def ava(folder):
         ),
         (write_coco, "detection"),
         (official, "detection"),
+        *[(write, "detection") for write in (write_label_studio, write_labelme, write_roboflow, write_voc, write_yolo)],
         (scores, "aesthetics"),
         (lambda folder: scores(folder) / "scores.csv", "aesthetics"),
         (ava, "aesthetics"),

@@ -7,10 +7,10 @@ from pathlib import Path
 from maxvit.data.dataset import LabelledImages, Splits, draw_out
 from maxvit.data.finding import name_some
 from maxvit.errors import MaxViTError
-from maxvit.tasks.detection.layouts import coco, yolo
+from maxvit.tasks.detection.layouts import coco, labelme, voc, yolo
 from maxvit.tasks.detection.layouts.layout import Layout, Read
 
-LAYOUTS: tuple[Layout, ...] = (coco.LAYOUT, yolo.LAYOUT)
+LAYOUTS: tuple[Layout, ...] = (coco.LAYOUT, yolo.LAYOUT, voc.LAYOUT, labelme.LAYOUT)
 
 
 def load_splits(path: Path, val_fraction: float, seed: int, with_masks: bool) -> Splits:

@@ -1,10 +1,15 @@
 """What a format says of itself: whether a data set is laid out so, and how to read each of its parts."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from maxvit.data.dataset import LabelledImages
+from maxvit.data.parts import part_of
+
+_LOOKED_AT, _BYTES = 5, 65536  # files of a folder, and of each its beginning
 
 # from (whether masks are wanted, class names of a network or None) to the images of a part
 Read = Callable[[bool, Sequence[str] | None], LabelledImages]
@@ -26,3 +31,26 @@ class Layout:
     holds: str
     recognizes: Callable[[Path], bool]
     find_parts: Callable[[Path], Mapping[str, Read]]
+
+
+def glance(path: Path, ending: str, sign: re.Pattern[bytes]) -> bool:
+    """Whether files of an ending, in a folder, its images/ or its parts, begin as those of a format do.
+
+    A few files are looked at, and of those the beginning.
+    """
+    if not path.is_dir():
+        return False
+    folders = [path, *(below for below in sorted(path.iterdir()) if below.name == "images" or part_of(below.name))]
+    return any(
+        sign.search(_beginning(file))
+        for folder in folders
+        for file in islice((file for file in folder.glob(f"*{ending}") if file.is_file()), _LOOKED_AT)
+    )
+
+
+def _beginning(file: Path) -> bytes:
+    try:
+        with file.open("rb") as opened:
+            return opened.read(_BYTES)
+    except OSError:
+        return b""

@@ -1,0 +1,35 @@
+"""The lists of Pascal VOC that say which images belong to a part."""
+
+from pathlib import Path
+
+from maxvit.errors import MaxViTError
+
+
+def find_lists(folder: Path) -> dict[str, Path | None]:
+    """The lists of "train", "val" and "test", those that there are; else of "all", where None stands for every image.
+
+    Args:
+        folder: ImageSets/Main, or its like; it need not exist.
+    """
+    lists = {file.stem: file for file in sorted(folder.glob("*.txt"))}
+    if not lists.keys() & {"train", "val"} and "trainval" in lists:
+        lists["train"] = lists["trainval"]
+    parts: dict[str, Path | None] = {part: lists[part] for part in ("train", "val", "test") if part in lists}
+    return parts or {"all": lists.get("default")}  # CVAT's name
+
+
+def read_stems(file: Path) -> list[str]:
+    """The images of a list, without their endings. Raises `MaxViTError` if there are none, or one comes twice."""
+    try:
+        lines = [line.strip().strip('"') for line in file.read_text("utf-8-sig").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise MaxViTError(f"{file} cannot be read as text: {error}") from error
+    found: dict[str, int] = {}
+    for number, stem in enumerate(lines, 1):
+        if stem in found:
+            raise MaxViTError(f"{file}, line {number} names {stem!r}, as line {found[stem]} does: keep one of them")
+        if stem:
+            found[stem] = number
+    if not found:
+        raise MaxViTError(f"{file} names no image: give a name a line, or remove it")
+    return list(found)
