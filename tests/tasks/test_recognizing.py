@@ -1,6 +1,9 @@
 """A data set of another task that is given to a classifier is told the task that reads it."""
 
 import pytest
+from segmentation_layouts import write_camvid, write_cityscapes
+from segmentation_layouts import write_roboflow as write_masks_beside
+from segmentation_layouts import write_voc as write_voc_masks
 from segmented import write_folder
 
 from coco_samples import describe, write_coco, write_images
@@ -42,6 +45,7 @@ def ava(folder):
             lambda folder: write_folder(folder, "images/train2017", "annotations/stuffthingmaps/train2017"),
             "segmentation",
         ),
+        *[(write, "segmentation") for write in (write_camvid, write_cityscapes, write_masks_beside, write_voc_masks)],
         (write_coco, "detection"),
         (official, "detection"),
         *[(write, "detection") for write in (write_label_studio, write_labelme, write_roboflow, write_voc, write_yolo)],
