@@ -13,7 +13,7 @@ import torch
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from coco_samples import NAMES, describe, write_coco
+from coco_samples import describe, write_coco
 from maxvit.tasks.detection.coco import read_coco
 from maxvit.tasks.detection.masks import as_coco, encode
 from maxvit.tasks.detection.metric import AveragePrecision
@@ -191,6 +191,8 @@ def test_many_images_agree_with_the_definition_whole_and_in_parts():
 def test_coco_s_own_tools_find_the_same_in_the_files(tmp_path, kind, capsys):
     data = describe()
     data["annotations"][0] |= {"iscrowd": 1, "area": 90, "segmentation": {"size": [37, 61], "counts": [300, 900, 1057]}}
+    for entry, key in [*((i, "id") for i in data["images"]), *((a, "image_id") for a in data["annotations"])]:
+        entry[key] += 500  # so that it is not the one in the name
     images = read_coco(write_coco(tmp_path, data) / "annotations.json", [tmp_path / "images"], True)
     random, answers = np.random.default_rng(0), []
     for objects in images.labels:
@@ -210,12 +212,10 @@ def test_coco_s_own_tools_find_the_same_in_the_files(tmp_path, kind, capsys):
     found = metric.compute()
     assert capsys.readouterr().out == ""
 
-    sizes = [objects.size for objects in images.labels]
-    write_results(zip(images.names, sizes, answers, strict=True), tmp_path / "results.json", images.class_names)
+    ids = [objects.ids for objects in images.labels]
+    write_results(zip(images.names, answers, ids, strict=True), tmp_path / "results.json", images.class_names)
     results = json.loads((tmp_path / "results.json").read_text())
-    ids = dict(enumerate(NAMES, start=1))
     for result in results:
-        result["category_id"] = ids[result["category_id"]]  # the classes are not COCO's: 1 and 2 in the file
         if kind == "segm":
             del result["bbox"]
     with contextlib.redirect_stdout(io.StringIO()):

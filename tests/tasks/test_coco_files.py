@@ -9,6 +9,7 @@ import pytest
 from coco_samples import IMAGES, describe, write_coco, write_images
 from maxvit.data.finding import MISSING, PassedOver
 from maxvit.data.images import decode as decode_image
+from maxvit.data.record import fingerprint
 from maxvit.errors import MaxViTError
 from maxvit.tasks.detection.coco import read_coco
 from maxvit.tasks.detection.data import load_eval, load_splits
@@ -43,6 +44,22 @@ def test_boxes_labels_and_masks_are_where_the_image_shows_them(tmp_path):
             assert np.array_equal(mask.numpy(), inside)
             found[label - 1] |= inside
         assert np.array_equal(found, shown)
+
+
+def test_ids_of_the_file_are_kept_for_results_and_classes_that_it_lacks_have_others(tmp_path):
+    images = read(tmp_path)
+    assert [objects.ids.image for objects in images.labels] == [11, 12, 13, 14]
+    assert {objects.ids.categories for objects in images.labels} == {(3, 7)}
+    images = read(tmp_path, class_names=["green", "blue", "black", "red"])
+    assert images.labels[0].ids.categories == (8, 7, 9, 3)
+
+
+def test_other_ids_are_the_same_data(tmp_path):
+    data = describe()
+    known = fingerprint(read(tmp_path, data))
+    for entry, key in [*((i, "id") for i in data["images"]), *((a, "image_id") for a in data["annotations"])]:
+        entry[key] += 500
+    assert fingerprint(read(tmp_path, data)) == known
 
 
 def test_an_annotation_travels_between_processes(tmp_path):

@@ -44,9 +44,15 @@ def test_data_yaml_may_be_written_in_several_ways(tmp_path, text):
 
 def test_path_of_data_yaml_is_where_the_images_are(tmp_path):
     write_yolo(tmp_path / "elsewhere")
+    write_images(tmp_path / "images/test", list(IMAGES))  # it comes first
     text = (tmp_path / "elsewhere/data.yaml").read_text()
     (tmp_path / "data.yaml").write_text(f"path: elsewhere\n{text}")
     assert list(load_eval(tmp_path, CLASSES, False).names) == PARTS["test"]
+
+
+def test_the_last_folder_called_images_is_that_of_the_images(tmp_path):
+    part = train_part(write_yolo(tmp_path / "images/set"))
+    assert {o.name: len(o.labels) for o in part.labels} == {FIRST: 2, EMPTY: 0}
 
 
 def test_a_part_may_be_a_list_of_images(tmp_path):
@@ -125,6 +131,7 @@ BROKEN = {
     "a score": ("0 .5 .5 .1 .1 .9", "line 1 has 6 numbers; a row takes class"),
     "half a point": ("0 .1 .1 .2 .1 .2 .2 .3", "line 1 has 8 numbers"),
     "a word": ("red .5 .5 .1 .1", "line 1 is 'red .5 .5 .1 .1'; a row takes numbers"),
+    "below 0": ("0 .5 .5 .1 .1\n0 -.5 .5 .1 .1", "line 2 has -0.5; numbers are shares"),
     "pixels": ("0 20 15 7 9", "line 1 has 20; numbers are shares"),
     "not a number": ("0 nan .5 .1 .1", "line 1 has nan; numbers are shares"),
     "outside": ("0 1 .5 -.0005 .1\n1 1.0005 .5 .0001 .1", "line 2: the box"),

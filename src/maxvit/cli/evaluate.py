@@ -39,7 +39,9 @@ def evaluate(
     ] = "none",
     out: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER", help="Write evaluation.json there, and predictions.csv where rows hold them."),
+        typer.Option(
+            metavar="FOLDER", help="Write evaluation.json there, and every prediction in the format of the task."
+        ),
     ] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Images at once. Default: the task's.")] = None,
     workers: Annotated[int, typer.Option(min=0, help="Processes that decode images.")] = 0,
@@ -79,7 +81,8 @@ def evaluate(
     images, sentence = without_training(found, place, opened.provenance, redraw, everything)
     if sentence:
         complain(sentence)
-    results = evaluate_sizes(engines, images, batch_size, workers, show_progress=True, tta=tta)
+    keep = len(images) if out is not None and opened.task.evaluated_file else 0
+    results = evaluate_sizes(engines, images, batch_size, workers, show_progress=True, tta=tta, keep=keep)
     result = results[headline(results)]
     for sentence in result.skipped:
         complain(f"left out: {sentence}")

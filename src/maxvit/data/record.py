@@ -123,7 +123,7 @@ def _labels(images: LabelledImages) -> Iterator[str]:
 def _put(text: io.BytesIO, value: Any) -> None:
     """What an annotation says, the same in every process and version; of a path its last part."""
     if is_dataclass(value) and not isinstance(value, type):
-        value = [getattr(value, field.name) for field in fields(value)]
+        value = [getattr(value, field.name) for field in fields(value) if field.compare]
     if type(value).__repr__ is object.__repr__:  # type: ignore[comparison-overlap]  # it names an address in memory
         value = getattr(value, "__dict__", type(value).__name__)
     if isinstance(value, Path):

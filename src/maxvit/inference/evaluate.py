@@ -160,6 +160,7 @@ def evaluate_sizes(
     show_progress: bool = False,
     *,
     tta: str = "none",
+    keep: int = 0,
 ) -> dict[str, EvaluationResult]:
     """`evaluate`, with its other arguments, at several sizes, and the prediction of all together.
 
@@ -181,7 +182,7 @@ def evaluate_sizes(
         if len(opened) > 1:
             engine(torch.zeros(1, engine.config.in_channels, *size))
     results = {
-        size_name(size): evaluate(engine, images, batch_size, workers, show_progress, size=size, tta=tta)
+        size_name(size): evaluate(engine, images, batch_size, workers, show_progress, size=size, tta=tta, keep=keep)
         for size, engine in opened.items()
     }
     together = mean(list(results.values())) if len(results) > 1 else None

@@ -1,4 +1,4 @@
-"""An evaluation as files: its metrics as JSON, and every prediction that fits into a row as CSV."""
+"""An evaluation as files: its metrics as JSON, and every prediction as CSV or in the format of the task."""
 
 import csv
 import io
@@ -90,10 +90,11 @@ def versions() -> dict[str, str]:
 def write_evaluation(
     folder: Path, results: Results, images: LabelledImages, known: Mapping[str, Any], settings: Mapping[str, Any]
 ) -> list[Path]:
-    """Write `evaluation.json` and `predictions.csv`; each replaces an earlier one in one step.
+    """Write `evaluation.json`, `predictions.csv` and the task's own file; each replaces an earlier one in one step.
 
-    The first holds `as_dict`, the settings, the versions of what computed and the date. The second is there where a
-    prediction fits into a row. It has a row for each image that could be read, at each size and together: image, size,
+    The first holds `as_dict`, the settings, the versions of what computed and the date. The last is there where the
+    task has one and all predictions were kept, and has those of `headline`. The second is there where a prediction fits
+    into a row. It has a row for each image that could be read, at each size and together: image, size,
     and what `Task.evaluated_row` says; decimals give the float32 back.
 
     Args:
@@ -118,6 +119,11 @@ def write_evaluation(
         writer.writerows(rows)
         made.append(folder / "predictions.csv")
         write_text(made[-1], _utf8(text.getvalue()))
+    result = results[headline(results)]
+    if result.task.evaluated_file and len(result.samples) == result.images:
+        made.append(folder / result.task.evaluated_file)
+        predictions = ((images.names[s.index], images.labels[s.index], s.prediction) for s in result.samples)
+        result.task.write_evaluated(predictions, made[-1], result.class_names)
     date = datetime.now(UTC).isoformat(timespec="seconds")
     record = {**known, "settings": dict(settings), "versions": versions(), "date": date}
     write_text(made[0], _utf8(json.dumps(record, indent=2, ensure_ascii=False) + "\n"))

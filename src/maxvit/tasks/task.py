@@ -130,6 +130,8 @@ class Task(ABC):
         usual_classes: How many a plan assumes where no data says it.
         not_counted: What `rehearse` leaves out of a training step, in words; empty: nothing that counts.
         fits: The values of `data.fit` that it takes; the first is the default. None: any, and what the weights expect.
+        evaluated_file: Name of the file that `write_evaluated` writes for `maxvit evaluate --out`; then all predictions
+            are kept until the end. None: there is no such file.
         in_percent: Metrics, and columns of their rows, that are shares and are shown to people in percent.
     """
 
@@ -138,6 +140,7 @@ class Task(ABC):
     recipe: ClassVar[str] = "folder"
     batch_size: ClassVar[int] = 8
     fits: ClassVar[tuple[Fit, ...] | None] = ("aspect",)
+    evaluated_file: ClassVar[str | None] = None
     in_percent: ClassVar[frozenset[str]] = frozenset()
     after_export: ClassVar[tuple[str, ...]] = ()
     usual_classes: ClassVar[int] = 100
@@ -367,6 +370,21 @@ class Task(ABC):
         if (row := self.row(prediction, class_names)) is None:
             return None
         return {**{f"target_{name}": cell for name, cell in (self.row(target, class_names) or {}).items()}, **row}
+
+    def write_evaluated(
+        self, predictions: Iterable[tuple[str, Any, Predicted]], out: Path, class_names: Sequence[str]
+    ) -> None:
+        """Write predictions for the images of a data set, as `write` does; it is asked where `evaluated_file` is set.
+
+        Args:
+            predictions: Name of the image, its label as `read` gives it, and the prediction, one after another.
+            out: The file `evaluated_file`.
+            class_names: Class names of the network.
+
+        Raises:
+            MaxViTError: If it cannot be written.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has evaluated_file, and no write_evaluated")
 
     def check_out(self, out: Path) -> None:
         """Refuse, by `MaxViTError`, a place that `write` does not write to, before there is anything to write."""

@@ -36,6 +36,7 @@ class Detection(Task):
     in_percent = frozenset(
         f"{mask}ap{at}" for mask in ("", "mask_") for at in ("", "50", "75", "_small", "_medium", "_large")
     )
+    evaluated_file = "results.json"
     not_counted = "matching, pooling, non-maximum suppression and losses"
     settings: DetectionSettings
 
@@ -113,7 +114,13 @@ class Detection(Task):
 
     def write(self, predictions: Iterable[tuple[str, Size, Predicted]], out: Path, class_names: Sequence[str]) -> None:
         """See `Task.write`: COCO's results."""
-        said.write_results(predictions, out, class_names)
+        said.write_results(((name, prediction, None) for name, _, prediction in predictions), out, class_names)
+
+    def write_evaluated(
+        self, predictions: Iterable[tuple[str, Objects, Predicted]], out: Path, class_names: Sequence[str]
+    ) -> None:
+        """See `Task.write_evaluated`: COCO's results, with the data set's own ids where it has them."""
+        said.write_results(((name, prediction, label.ids) for name, label, prediction in predictions), out, class_names)
 
     def export_spec(self, network: nn.Module, from_pixels: bool = False) -> ExportSpec:
         """From images to boxes, labels, scores and perhaps masks, of a fixed number: see `DetectionGraph`."""

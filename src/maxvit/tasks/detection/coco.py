@@ -4,6 +4,8 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from maxvit.data.dataset import LabelledImages, class_numbers, refuse_unknown
 from maxvit.data.finding import locate, locate_all, normal
 from maxvit.errors import MaxViTError
 from maxvit.tasks.detection.masks import is_numbers, read_segmentation
-from maxvit.tasks.detection.objects import Objects
+from maxvit.tasks.detection.objects import Ids, Objects
 from maxvit.tasks.detection.shapes import SLACK
 
 logger = logging.getLogger(__name__)
@@ -60,10 +62,13 @@ def read_coco(
     refuse_unknown([names[i] for i in sorted(used)], class_names, lambda name: f"{file}: category {name!r}")
     numbers = class_numbers(class_names)
     labels = {i: numbers[normal(names[i])] + 1 for i in used}
+    category_ids = _ids(names, class_names)
     file_names = [_file_name(file, i, image) for i, image in images.items()]
     paths, missing = locate_all(_find_folder(folders, file_names), file_names, str(file))
     objects = [
-        _read_objects(file, name, _size(file, i, image), per_image[i], labels, with_masks)
+        replace(
+            _read_objects(file, name, _size(file, i, image), per_image[i], labels, with_masks), ids=Ids(i, category_ids)
+        )
         for name, (i, image) in zip(file_names, images.items(), strict=True)
     ]
     if lost := sum(map(len, per_image.values())) - sum(len(found.labels) for found in objects):
@@ -165,6 +170,13 @@ def _groups(categories: dict[int, dict[str, Any]]) -> set[int]:
     of_category = {i: category.get("supercategory") for i, category in categories.items()}
     groups = [group for group in of_category.values() if group != "none"]
     return {i for i, group in of_category.items() if group == "none" and categories[i].get("name") in groups}
+
+
+def _ids(names: dict[int, str], class_names: Sequence[str]) -> tuple[int, ...]:
+    """The id of each class; those that the file lacks have ids above its own."""
+    known = {normal(name): i for i, name in names.items()}
+    further = count(max(names) + 1)
+    return tuple(known[normal(name)] if normal(name) in known else next(further) for name in class_names)
 
 
 def _file_name(file: Path, i: int, image: dict[str, Any]) -> str:

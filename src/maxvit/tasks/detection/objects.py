@@ -1,6 +1,6 @@
 """What is known of the objects in one image, small enough that a list of a hundred thousand stays in memory."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +10,19 @@ from maxvit.config import Size
 from maxvit.errors import MaxViTError
 from maxvit.tasks.detection.masks import as_coco, decode
 from maxvit.tasks.task import Target
+
+
+@dataclass(frozen=True, slots=True)
+class Ids:
+    """What a data set in COCO's format calls an image and the classes, for files of results.
+
+    Attributes:
+        image: Id of the image.
+        categories: Id of each class of `LabelledImages.class_names`; of one that the data set lacks, an id of its own.
+    """
+
+    image: int
+    categories: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +37,7 @@ class Objects:
         crowd: (n,) bool: a box around many objects, which no prediction is blamed for.
         areas: (n,) float64, in pixels, which say what is small, medium or large.
         masks: Run lengths, one an object; None where masks are not wanted.
+        ids: The data set's own ids, where its format has them; they are no part of the annotation.
     """
 
     name: str
@@ -33,6 +47,7 @@ class Objects:
     crowd: npt.NDArray[np.bool_]
     areas: npt.NDArray[np.float64]
     masks: tuple[bytes, ...] | None
+    ids: Ids | None = field(default=None, compare=False)
 
     def to_learn(self) -> Target:
         """Boxes, labels and, of masks, pixels (n, H, W) uint8; without crowds."""

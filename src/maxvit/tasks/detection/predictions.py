@@ -20,6 +20,7 @@ from maxvit.config import Size
 from maxvit.errors import MaxViTError
 from maxvit.storage import write_atomically
 from maxvit.tasks.detection.masks import as_coco, encode
+from maxvit.tasks.detection.objects import Ids
 from maxvit.tasks.task import Predicted
 
 _OFFICIAL = re.compile(r"(?:COCO_\w+_)?([0-9]{12})")  # names of COCO's own files hold the image's id; others may not
@@ -88,23 +89,31 @@ def check_out(out: Path) -> None:
         raise MaxViTError(f"{out} is no .json file: COCO's results are one, such as {out.with_suffix('.json').name}")
 
 
-def write_results(predictions: Iterable[tuple[str, Size, Predicted]], out: Path, class_names: Sequence[str]) -> None:
-    """Write COCO's results: a list of an object each, with image_id where the image is named as COCO's own are.
+def write_results(
+    predictions: Iterable[tuple[str, Predicted, Ids | None]], out: Path, class_names: Sequence[str]
+) -> None:
+    """Write COCO's results: a list of an object each.
 
-    Category ids are COCO's own where all classes are COCO's, else 1, 2, 3 in the order of the classes.
+    Args:
+        predictions: Name of the image, prediction, and the ids of its data set. Where these are None, image_id is there
+            for images that are named as COCO's own are; category ids are COCO's where all classes are COCO's, else
+            1, 2, 3 in the order of the classes.
+        out: A file.
+        class_names: Class names of the network.
 
     Raises:
         MaxViTError: If `out` is not named .json, or cannot be written.
     """
     check_out(out)
-    ids = category_ids(class_names)
+    usual = category_ids(class_names)
 
     def write(path: Path) -> None:
         with path.open("w", encoding="utf-8") as file:
             file.write("[")
             between = "\n"
-            for name, _, prediction in predictions:
-                for result in _results(name, prediction, ids):
+            for name, prediction, ids in predictions:
+                image, categories = (_usual_id(name), usual) if ids is None else (ids.image, ids.categories)
+                for result in _results(name, prediction, image, categories):
                     file.write(between + json.dumps(result))
                     between = ",\n"
             file.write("\n]\n")
@@ -112,9 +121,14 @@ def write_results(predictions: Iterable[tuple[str, Size, Predicted]], out: Path,
     write_atomically(out, write)
 
 
-def _results(name: str, prediction: Predicted, ids: Sequence[int]) -> Iterable[dict[str, Any]]:
+def _usual_id(name: str) -> int | None:
+    """The id in the name of an image of COCO's."""
     numbered = _OFFICIAL.fullmatch(Path(name).stem)
-    image = {"image_id": int(numbered[1])} if numbered else {}
+    return int(numbered[1]) if numbered else None
+
+
+def _results(name: str, prediction: Predicted, image_id: int | None, ids: Sequence[int]) -> Iterable[dict[str, Any]]:
+    image = {} if image_id is None else {"image_id": image_id}
     masks = prediction.get("rle", [None] * len(prediction["labels"]))
     columns = (prediction["boxes"].tolist(), prediction["labels"].tolist(), prediction["scores"].tolist(), masks)
     for (left, top, right, bottom), label, score, mask in zip(*columns, strict=True):
