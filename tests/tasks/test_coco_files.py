@@ -258,7 +258,10 @@ def test_folders_without_what_is_needed_are_refused(tmp_path):
             load_splits(folder, 0.2, 0, with_masks=False)
         return str(caught.value)
 
-    assert "is not a folder" in words(tmp_path / "missing")
+    assert "missing does not exist: give a folder" in words(tmp_path / "missing")
+    (tmp_path / "data.zip").touch()
+    assert "data.zip is a file of another kind: give a folder" in words(tmp_path / "data.zip")
+    (tmp_path / "data.zip").unlink()
     assert "holds nothing, which is not a layout" in words(tmp_path)
     (tmp_path / "annotations.json").write_text(json.dumps(describe()))
     assert words(tmp_path).endswith(f"lacks its images: put them into {tmp_path / 'images'}")

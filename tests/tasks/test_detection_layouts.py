@@ -90,10 +90,14 @@ def test_masks_are_those_of_the_same_images_in_coco_s_format(tmp_path, truth, ki
             assert objects.areas.tolist() == expected.areas.tolist()
 
 
-def test_a_file_of_coco_s_format_may_be_anywhere_and_its_images_next_to_it(tmp_path):
-    write_images(tmp_path)
-    (tmp_path / "mine.json").write_text(json.dumps(describe()))
-    assert list(load_eval(tmp_path / "mine.json", CLASSES, True).names) == list(IMAGES)
+@pytest.mark.parametrize(
+    ("file", "images"), [("mine.json", "."), ("mine.json", "images"), ("annotations/mine.json", ".")]
+)
+def test_a_file_of_coco_s_format_may_have_any_name_and_its_images_near_it(tmp_path, file, images):
+    write_images(tmp_path / images)
+    (tmp_path / file).parent.mkdir(exist_ok=True)
+    (tmp_path / file).write_text(json.dumps(describe()))
+    assert list(load_eval(tmp_path / file, CLASSES, True).names) == list(IMAGES)
 
 
 def test_names_that_windows_wrote_are_found(tmp_path):

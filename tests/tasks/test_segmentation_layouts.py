@@ -237,13 +237,14 @@ def test_a_colour_that_the_table_lacks_is_named(tmp_path):
 
 def test_void_of_a_table_is_said_to_be_ignored(tmp_path, caplog):
     TASK.load(write_camvid(tmp_path), 0.2, 0)
-    assert "class_dict.csv: pixels of what is called void" in caplog.text
+    assert "class_dict.csv: pixels of Void are ignored" in caplog.text
 
 
 BROKEN = {
     "no colour": ("class_dict.csv", "sky,1,2,3\ntree,4,5\n", "line 2 is 'tree,4,5'; a line takes name,r,g,b"),
     "above 255": ("class_dict.csv", "sky,1,2,3\ntree,4,5,256\n", "line 2 is 'tree,4,5,256'; a line takes name,r,g,b"),
     "no name": ("label_colors.txt", "1 2 3 sky\n4 5 6\n", "line 2 is '4 5 6'; a line takes r g b name"),
+    "no numbers": ("label_colors.txt", "sky\ntree\n", "line 1 is 'sky'; a line takes r g b name"),
     "name twice": ("label_colors.txt", "1 2 3 sky\n\n4 5 6 sky\n", "line 3 names 'sky', as line 1 does"),
     "colour twice": ("labelmap.txt", "sky:1,2,3::\ntree:1,2,3::\n", "line 2 gives 'tree' the colour of 'sky' (line 1)"),
     "one class": ("labelmap.txt", "sky:1,2,3::\nvoid:0,0,0::\n", "names 1 classes; it takes 2 to 254"),

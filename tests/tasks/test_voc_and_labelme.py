@@ -98,6 +98,15 @@ def test_an_image_that_is_missing_and_one_without_annotations_are_counted(tmp_pa
     assert "1 images have no annotations" in caplog.text
 
 
+@pytest.mark.parametrize(("corner", "beyond"), [("xmax>53", "xmax>75"), ("ymax>32", "ymax>50")])
+def test_a_box_that_reaches_beyond_its_image_is_cut_and_counted(tmp_path, caplog, corner, beyond):
+    write_voc(tmp_path)
+    change(tmp_path / XML, corner, beyond)
+    box = of_image(load_splits(tmp_path, 0.2, 0, False).train, FIRST).boxes[1].tolist()
+    assert box == ([30, 15, 61, 32] if corner.startswith("x") else [30, 15, 53, 37])
+    assert "1 objects reach beyond their image and are cut" in caplog.text
+
+
 VOC_BROKEN = {
     "outside": (("<xmin>6<", "<xmin>66<"), ("<xmax>25<", "<xmax>75<"), "line 4: the box 65, 3, 75, 14"),
     "no number": (("<xmin>31<", "<xmin>a<"), "line 9: 'red' has a bndbox of xmin 'a', ymin '16'"),

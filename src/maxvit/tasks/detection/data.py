@@ -68,9 +68,11 @@ def find_parts(path: Path) -> Mapping[str, Read]:
         )
     if found:
         return found[0].find_parts(path)
+    if not path.is_dir():
+        what = "is a file of another kind" if path.exists() else "does not exist"
+        raise MaxViTError(f"{path} {what}: give a folder, a .json file of COCO's format or a data.yaml")
     known = "; ".join(f"{layout.name}: {layout.holds}" for layout in LAYOUTS)
-    what = f"{path} holds {name_some(path)}" if path.is_dir() else f"{path} is not a folder"
     raise MaxViTError(
-        f"{what}, which is not a layout of detection data that is read. These are: {known}. Give the files such names "
-        "and places, or export the data in one of these formats (docs/detection.md)"
+        f"{path} holds {name_some(path)}, which is not a layout of detection data that is read. These are: {known}. "
+        "Give the files such names and places, or export the data in one of these formats (docs/detection.md)"
     )

@@ -15,7 +15,7 @@ from maxvit.errors import MaxViTError
 from maxvit.tasks.segmentation.masks import IGNORED, UNKNOWN, Classes
 
 Colour = tuple[int, int, int]
-VOID = ("void", "ignore", "ignored", "unlabeled", "unlabelled", "unknown")  # names of what is no class
+_VOID = ("void", "ignore", "ignored", "unlabeled", "unlabelled", "unknown")  # names of what is no class
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +25,14 @@ class ColourTable:
     Attributes:
         file: Where it was read.
         names: The classes.
+        void: What it names and is no class.
         colours: The colour of each class, and of what is no class, such as void.
         classes: For each colour the number of its class; None: its pixels are ignored.
     """
 
     file: Path
     names: list[str]
+    void: list[str]
     colours: tuple[Colour, ...]
     classes: tuple[int | None, ...]
 
@@ -113,7 +115,7 @@ def read_table(file: Path) -> ColourTable:
     rows: dict[Colour, tuple[str, int]] = {}
     names: dict[str, int] = {}
     for number, line in enumerate(lines, 1):
-        if not line.strip() or line.startswith("#") or (number == 1 and _is_heading(line)):
+        if not line.strip() or line.startswith("#") or (number == 1 and file.suffix == ".csv" and _is_heading(line)):
             continue
         where = f"{file}, line {number}"
         found = split(line)
@@ -128,11 +130,12 @@ def read_table(file: Path) -> ColourTable:
                 f"{where} gives {name!r} the colour of {other!r} (line {line_of_other}): give each its own"
             )
         names[name], rows[colour] = number, (name, number)
-    classes = [name for name, _ in rows.values() if name.lower() not in VOID]
+    classes = [name for name, _ in rows.values() if name.lower() not in _VOID]
     if not 2 <= len(classes) < IGNORED:
         raise MaxViTError(f"{file} names {len(classes)} classes; it takes 2 to 254, a line each: {form}")
     numbers = {name: i for i, name in enumerate(classes)}
-    return ColourTable(file, classes, tuple(rows), tuple(numbers.get(name) for name, _ in rows.values()))
+    void = [name for name in names if name not in numbers]
+    return ColourTable(file, classes, void, tuple(rows), tuple(numbers.get(name) for name, _ in rows.values()))
 
 
 def _is_heading(line: str) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from maxvit.errors import MaxViTError
-from maxvit.tasks.segmentation.colours import TABLES, VOID, ColourTable, read_colours, read_table
+from maxvit.tasks.segmentation.colours import TABLES, ColourTable, read_colours, read_table
 from maxvit.tasks.segmentation.masks import IGNORED, WHITE, Key, MaskKey, read_values
 
 logger = logging.getLogger(__name__)
@@ -141,8 +141,8 @@ def _by_rows(file: Path) -> Legend:
 
 def _by_colours(table: ColourTable, masks: Sequence[Path]) -> Legend:
     """Most of a sample of the masks decide whether they hold the table's colours, or the places of its lines."""
-    if None in table.classes:
-        logger.warning("%s: pixels of what is called %s are ignored", table.file, " or ".join(VOID))
+    if table.void:
+        logger.warning("%s: pixels of %s are ignored", table.file, " and ".join(table.void))
     sample = masks[:SAMPLE]
     if sum(_holds_places(mask, table) for mask in sample) * 2 > len(sample):
         return Legend(table.names, lambda numbers: Key.at(dict(enumerate(table.numbered(numbers)))))

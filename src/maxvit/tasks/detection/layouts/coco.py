@@ -83,7 +83,7 @@ def _image_folders(file: Path) -> list[Path]:
         if not there:
             raise MaxViTError(f"{file} lacks its images: put them into {' or '.join(str(place) for place in places)}")
         return there
-    return [*there, folder]
+    return [*there, folder, folder.parent]
 
 
 LAYOUT = Layout(
