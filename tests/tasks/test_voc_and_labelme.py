@@ -73,6 +73,16 @@ def test_a_list_of_all_images_is_read(tmp_path, name, part):
     assert (images.part, list(images.names)) == (part, [FIRST, EMPTY])
 
 
+def test_lists_have_the_usual_names_of_parts_and_each_part_one(tmp_path):
+    write_voc(tmp_path)
+    for part, name in (("train", "Train"), ("val", "Validation")):
+        (tmp_path / f"ImageSets/Main/{part}.txt").rename(tmp_path / f"ImageSets/Main/{name}.txt")
+    splits = load_splits(tmp_path, 0.2, 0, with_masks=False)
+    assert (list(splits.train.names), list(splits.val.names)) == ([FIRST, EMPTY], [SECOND])
+    (tmp_path / "ImageSets/Main/valid.txt").touch()
+    assert "Validation.txt and valid.txt both list the val part" in refusal(tmp_path)
+
+
 def test_a_difficult_object_is_compared_and_not_learned(tmp_path):
     write_voc(tmp_path)
     change(tmp_path / XML, "<difficult>0", "<difficult>1")

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from maxvit.data.parts import PART_NAMES, part_of
 from maxvit.errors import MaxViTError
 
 
@@ -10,11 +11,19 @@ def find_lists(folder: Path) -> dict[str, Path | None]:
 
     Args:
         folder: ImageSets/Main, or its like; it need not exist.
+
+    Raises:
+        MaxViTError: If two lists are of the same part.
     """
-    lists = {file.stem: file for file in sorted(folder.glob("*.txt"))}
+    lists: dict[str, Path] = {}
+    for file in sorted(folder.glob("*.txt")):
+        name = part_of(file.stem) or file.stem
+        if name in lists:
+            raise MaxViTError(f"{lists[name]} and {file.name} both list the {name} part: keep one, or join them")
+        lists[name] = file
     if not lists.keys() & {"train", "val"} and "trainval" in lists:
         lists["train"] = lists["trainval"]
-    parts: dict[str, Path | None] = {part: lists[part] for part in ("train", "val", "test") if part in lists}
+    parts: dict[str, Path | None] = {part: lists[part] for part in PART_NAMES if part in lists}
     return parts or {"all": lists.get("default")}  # CVAT's name
 
 
