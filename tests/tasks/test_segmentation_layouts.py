@@ -51,6 +51,8 @@ DIVIDED = {
     "train/images, train/labels": lambda f: named(f, "{part}/images/x{i}.png", "{part}/labels/x{i}_mask.png"),
     "images/train, masks/train": lambda f: named(f, "images/{part}/a/x{i}.png", "masks/{part}/a/x{i}.png"),
     "img_dir, ann_dir": lambda f: named(f, "img_dir/{part}/x{i}.png", "ann_dir/{part}/x{i}.png", palette),
+    "train/image, train/label": lambda f: named(f, "{part}/image/x{i}.png", "{part}/label/x{i}.png"),
+    "train_images, train_mask": lambda f: named(f, "{part}_images/x{i}.png", "{part}_mask/x{i}.png"),
     "trainannot": lambda f: named(f, "{part}/x{i}.png", "{part}annot/x{i}.png"),
     "voc": voc_with("classes.txt", CLASSES, palette),
     "voc by cvat": voc_with("labelmap.txt", labelmap(), coloured),
@@ -65,6 +67,7 @@ DIVIDED = {
 }
 WHOLE = {
     "images, masks": lambda f: named(f, "images/a/x{i}.png", "masks/a/x{i}.png"),
+    "imgs, mask": lambda f: named(f, "imgs/x{i}.png", "mask/x{i}.png"),
     "images, labels": lambda f: named(f, "images/x{i}.png", "labels/x{i}_P.png", file="codes.txt"),
     "colours": lambda f: named(f, "images/x{i}.png", "masks/x{i}_L.png", coloured, "label_colors.txt", label_colors()),
     "beside": lambda f: named(f, "x{i}.bmp", "x{i}_mask.png"),

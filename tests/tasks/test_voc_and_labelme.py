@@ -63,6 +63,16 @@ def test_without_lists_all_images_are_read(tmp_path):
     assert (images.part, list(images.names)) == ("all", list(IMAGES))
 
 
+def test_images_and_annotations_may_be_in_folders_below(tmp_path):
+    write_voc(tmp_path)
+    for name, ending in (("JPEGImages", ".png"), ("Annotations", ".xml")):
+        (tmp_path / name / "a").mkdir()
+        (tmp_path / f"{name}/000000000011{ending}").rename(tmp_path / f"{name}/a/000000000011{ending}")
+    (tmp_path / "ImageSets/Main/train.txt").write_text("a/000000000011\n")
+    (objects,) = load_splits(tmp_path, 0.2, 0, with_masks=False).train.labels
+    assert (objects.name, len(objects.labels)) == (f"a/{FIRST}", 2)
+
+
 @pytest.mark.parametrize(("name", "part"), [("default", "all"), ("trainval", "all")])
 def test_a_list_of_all_images_is_read(tmp_path, name, part):
     write_voc(tmp_path)
@@ -228,6 +238,11 @@ def test_two_images_with_the_same_annotations_are_refused(tmp_path):
     write_labelme(tmp_path)
     (tmp_path / FIRST).with_suffix(".jpg").write_bytes((tmp_path / FIRST).read_bytes())
     assert "000000000011.jpg and 000000000011.png would have the same annotations" in refusal(tmp_path)
+
+
+def test_two_folders_that_are_the_same_part_are_refused(tmp_path):
+    write_labelme(tmp_path, parts={"train": [FIRST, LAST], "val": [SECOND], "valid": [SECOND]})
+    assert "val and valid of" in refusal(tmp_path)
 
 
 def test_files_of_xml_or_json_next_to_class_folders_are_no_annotations(tmp_path):

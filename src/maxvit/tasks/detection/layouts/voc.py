@@ -41,13 +41,13 @@ def find_parts(path: Path) -> dict[str, Read]:
 
 
 def _is_devkit(path: Path) -> bool:
-    return next((path / "Annotations").glob("*.xml"), None) is not None
+    return next((path / "Annotations").rglob("*.xml"), None) is not None
 
 
 def _annotations(folder: Path, file: Path | None) -> list[Path]:
     """The files of annotations of a list, those that exist; None: all."""
     if file is None:
-        return sorted((folder / "Annotations").glob("*.xml"))
+        return sorted((folder / "Annotations").rglob("*.xml"))
     places = [folder / "Annotations" / f"{stem}.xml" for stem in read_stems(file)]
     return [place for place in places if place.is_file()]
 
@@ -63,7 +63,7 @@ def _read_list(
     """The images of a list; None: all."""
     found = find_images(folder / "JPEGImages")
     images = by_stem(found.images, folder / "JPEGImages")
-    files = {normal(place.stem): place for place in _annotations(folder, file)}
+    files = by_stem(_annotations(folder, file), folder / "Annotations")
     stems = sorted({*images, *files}) if file is None else [normal(stem) for stem in read_stems(file)]
     pairs = [Pair(images[stem], files.get(stem)) for stem in stems if stem in images]
     missing = [PassedOver(folder / "JPEGImages" / stem, MISSING) for stem in stems if stem not in images]

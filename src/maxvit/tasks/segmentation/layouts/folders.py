@@ -3,12 +3,15 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from maxvit.data.parts import part_of
 from maxvit.tasks.segmentation.layouts.layout import Layout, Parts, by_files, distinct, folders_of_parts
 from maxvit.tasks.segmentation.legend import MASK_ENDINGS
 from maxvit.tasks.segmentation.pairs import Part
 
-_MASKS = ("masks", "labels")
-_AFTER_THE_PART = ("_masks", "_labels", "_mask", "_label", "annot")
+_IMAGES = ("images", "image", "imgs", "img")
+_MASKS = ("masks", "mask", "labels", "label")
+_BEHIND_IMAGES = ("_images", "_image", "_imgs", "_img")  # behind the name of a part
+_BEHIND_MASKS = ("_masks", "_mask", "_labels", "_label", "annot")
 
 
 def _first(places: Sequence[Path]) -> Path:
@@ -23,34 +26,38 @@ def _holds_masks(folder: Path) -> bool:
 
 def _part_first(path: Path) -> Parts:
     return distinct([
-        (name, Part(place / "images", _first([place / masks for masks in _MASKS])))
+        (name, Part(place / images, _first([place / masks for masks in _MASKS])))
         for name, place in folders_of_parts(path)
-        if (place / "images").is_dir()
+        for images in _IMAGES
+        if (place / images).is_dir()
     ])  # fmt: skip
 
 
 def _images_first(path: Path) -> Parts:
     return distinct([
         (name, Part(place, _first([path / folder / place.name for folder in masks])))
-        for images, masks in (("images", _MASKS), ("img_dir", ("ann_dir",)))
+        for images, masks in (*((images, _MASKS) for images in _IMAGES), ("img_dir", ("ann_dir",)))
         for name, place in folders_of_parts(path / images)
     ])  # fmt: skip
 
 
 def _side_by_side(path: Path) -> Parts:
     found = []
-    for name, place in folders_of_parts(path):
-        masks = _first([path / f"{place.name}{after}" for after in _AFTER_THE_PART])
-        if masks.is_dir():
+    for place in sorted(path.iterdir()) if path.is_dir() else []:
+        called = next((place.name.removesuffix(s) for s in _BEHIND_IMAGES if place.name.endswith(s)), place.name)
+        name = part_of(called)
+        masks = _first([path / f"{called}{behind}" for behind in _BEHIND_MASKS])
+        if name and place.is_dir() and masks.is_dir():
             found.append((name, Part(place, masks)))
     return distinct(found)
 
 
 def _undivided(path: Path) -> Parts:
     """Unless the folders have parts."""
-    if not (path / "images").is_dir() or any(_holds_masks(part.masks) for part in _images_first(path).values()):
+    images = next((path / name for name in _IMAGES if (path / name).is_dir()), None)
+    if images is None or any(_holds_masks(part.masks) for part in _images_first(path).values()):
         return {}
-    return {"all": Part(path / "images", _first([path / masks for masks in _MASKS]))}
+    return {"all": Part(images, _first([path / masks for masks in _MASKS]))}
 
 
 PART_FIRST = Layout("train/images and train/masks (or labels)", _part_first, by_files)
