@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from maxvit.data.parts import PART_NAMES, part_of
+from maxvit.data.text import read_lines
 from maxvit.errors import MaxViTError
 
 
@@ -29,16 +30,12 @@ def find_lists(folder: Path) -> dict[str, Path | None]:
 
 def read_stems(file: Path) -> list[str]:
     """The images of a list, without their endings. Raises `MaxViTError` if there are none, or one comes twice."""
-    try:
-        lines = [line.strip().strip('"') for line in file.read_text("utf-8-sig").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise MaxViTError(f"{file} cannot be read as text: {error}") from error
     found: dict[str, int] = {}
-    for number, stem in enumerate(lines, 1):
+    for number, line in read_lines(file):
+        stem = line.strip('"')
         if stem in found:
             raise MaxViTError(f"{file}, line {number} names {stem!r}, as line {found[stem]} does: keep one of them")
-        if stem:
-            found[stem] = number
+        found[stem] = number
     if not found:
         raise MaxViTError(f"{file} names no image: give a name a line, or remove it")
     return list(found)

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from maxvit.data.images import opened
+from maxvit.data.text import read_lines
 from maxvit.errors import MaxViTError
 from maxvit.tasks.segmentation.masks import IGNORED, UNKNOWN, Classes
 
@@ -107,20 +108,16 @@ def read_table(file: Path) -> ColourTable:
     Raises:
         MaxViTError: If a line is not of its form, or a name or a colour comes twice.
     """
-    try:
-        lines = file.read_text("utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise MaxViTError(f"{file} cannot be read as text: {error}") from error
     form, split = TABLES[file.name]
     rows: dict[Colour, tuple[str, int]] = {}
     names: dict[str, int] = {}
-    for number, line in enumerate(lines, 1):
-        if not line.strip() or line.startswith("#") or (number == 1 and file.suffix == ".csv" and _is_heading(line)):
+    for number, line in read_lines(file):
+        if line.startswith("#") or (number == 1 and file.suffix == ".csv" and _is_heading(line)):
             continue
         where = f"{file}, line {number}"
         found = split(line)
         if found is None:
-            raise MaxViTError(f"{where} is {line.strip()!r:.60}; a line takes {form}, colours from 0 to 255")
+            raise MaxViTError(f"{where} is {line!r:.60}; a line takes {form}, colours from 0 to 255")
         name, colour = found
         if name in names:
             raise MaxViTError(f"{where} names {name!r}, as line {names[name]} does: give each class a name of its own")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from maxvit.data.text import read_lines
 from maxvit.errors import MaxViTError
 from maxvit.tasks.segmentation.colours import TABLES, ColourTable, read_colours, read_table
 from maxvit.tasks.segmentation.masks import IGNORED, WHITE, Key, MaskKey, read_values
@@ -100,7 +101,7 @@ def read_names(file: Path, take: Callable[[Sequence[str]], Iterable[str]] = list
     Raises:
         MaxViTError: If it cannot be read, names a class twice, or too few or too many.
     """
-    names = list(take([line.strip() for line in _read(file) if line.strip()]))
+    names = list(take([line for _, line in read_lines(file)]))
     return check_names(file, names)
 
 
@@ -114,24 +115,13 @@ def check_names(file: Path, names: list[str]) -> list[str]:
     return names
 
 
-def _read(file: Path) -> list[str]:
-    try:
-        return file.read_text("utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise MaxViTError(f"{file} cannot be read as text: {error}") from error
-
-
 def _by_rows(file: Path) -> Legend:
     """Roboflow's: a heading, then a value and a name."""
     values: dict[int, str] = {}
-    for number, row in enumerate(csv.reader(_read(file)), 1):
-        cells = [cell.strip() for cell in row]
-        if number == 1 or not any(cells):
-            continue
+    for number, line in read_lines(file)[1:]:
+        cells = [cell.strip() for cell in next(csv.reader([line]))]
         if len(cells) != 2 or not cells[0].isdecimal() or int(cells[0]) >= IGNORED or not cells[1]:
-            raise MaxViTError(
-                f"{file}, line {number} is {','.join(row)!r:.60}; it takes a value from 0 to 254 and a name"
-            )
+            raise MaxViTError(f"{file}, line {number} is {line!r:.60}; it takes a value from 0 to 254 and a name")
         if int(cells[0]) in values:
             raise MaxViTError(f"{file}, line {number} has the value {cells[0]} for the second time: give each its own")
         values[int(cells[0])] = cells[1]

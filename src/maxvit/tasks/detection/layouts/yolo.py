@@ -14,6 +14,7 @@ from maxvit.data.dataset import LabelledImages
 from maxvit.data.finding import DAMAGED, MISSING, Found, PassedOver, find_images, locate
 from maxvit.data.images import read_size
 from maxvit.data.parts import PART_NAMES, part_folders
+from maxvit.data.text import read_lines, read_text
 from maxvit.errors import MaxViTError
 from maxvit.tasks.detection.layouts.layout import Layout, Read
 from maxvit.tasks.detection.shapes import Annotated, Shape, around, to_labelled
@@ -67,22 +68,14 @@ def _has_names_alone(folder: Path) -> bool:
 def _find_folders(folder: Path) -> dict[str, Read]:
     """Without a data.yaml: images/train, images/val, ..., or images/ as a whole."""
     file = folder / _NAMES
-    try:
-        lines = [line.strip() for line in file.read_text("utf-8-sig").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise MaxViTError(f"{file} cannot be read as text: {error}") from error
-    while lines and not lines[-1]:
-        lines.pop()
-    names = _read_names(file, lines)
+    names = _read_names(file, [line.strip() for line in read_text(file).rstrip().splitlines()])
     parts = part_folders(folder / "images") or {"all": folder / "images"}
     return {part: partial(_read, str(place), [place], names) for part, place in parts.items()}
 
 
 def _load(file: Path) -> dict[str, Any]:
     try:
-        said = yaml.safe_load(file.read_text("utf-8-sig"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise MaxViTError(f"{file} cannot be read as text: {error}") from error
+        said = yaml.safe_load(read_text(file))
     except yaml.YAMLError as error:
         raise MaxViTError(f"{file} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(said, dict):
@@ -165,7 +158,7 @@ def _find_images(where: str, place: Path) -> Found:
         return found
     if place.suffix.lower() != ".txt":
         raise MaxViTError(f"{where}: {place} is a file; give a folder of images, or a .txt file with an image a line")
-    named = [(name, locate(place.parent, name)) for _, name in _numbered(place)]
+    named = [(name, locate(place.parent, name)) for _, name in read_lines(place)]
     missing = [PassedOver(place.parent / name, MISSING) for name, path in named if path is None]
     return Found([path for _, path in named if path is not None], missing)
 
@@ -186,19 +179,10 @@ def _labels_of(image: Path) -> Path:
     return Path(*parts).with_suffix(".txt")
 
 
-def _numbered(file: Path) -> list[tuple[int, str]]:
-    """Lines with their numbers, without those that are empty."""
-    try:
-        text = file.read_text("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise MaxViTError(f"{file} cannot be read as text: {error}") from error
-    return [(i, line.strip()) for i, line in enumerate(text.splitlines(), 1) if line.strip()]
-
-
 def _shapes(file: Path, names: Sequence[str], size: Size) -> Iterator[Shape]:
     """The object of each row: a class, then a box (centre and sides) or a polygon, as shares of the image's sides."""
     height, width = size
-    for line, text in _numbered(file):
+    for line, text in read_lines(file):
         where = f"{file}, line {line}"
         label, values = _numbers(where, text)
         if label >= len(names):
