@@ -69,7 +69,7 @@ def find_pairs(part: Part) -> Pairs:
     found = find_images(part.images)
     masks = _by_stem(find_images(part.masks).images, part.masks)
     if not masks:
-        raise MaxViTError(f"{part.masks} holds no masks ({', '.join(MASK_ENDINGS)}): fill it")
+        raise MaxViTError(f"{part.masks} holds no masks ({', '.join(MASK_ENDINGS)}; JPEG changes values): fill it")
     if not found.images:
         why = say_passed_over(found.passed_over)
         raise MaxViTError(f"{part.images} holds no images: fill it or remove it{why}")
@@ -94,7 +94,6 @@ def find_pairs(part: Part) -> Pairs:
             passed_over.append(PassedOver(image, NO_MASK))
     if listed is None:
         lone = [mask for stem, mask in masks.items() if not _belongs(stem, common)]
-        lone = lone if part.masks != part.images else [mask for mask in lone if mask in own]
         passed_over += [PassedOver(mask, "without an image") for mask in lone]
     else:
         passed_over += [PassedOver(part.images / name, MISSING) for name in sorted(listed - common)]
