@@ -323,7 +323,7 @@ def test_what_cannot_be_is_refused_before_any_work(words, said, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_masks_in_black_and_white_are_refused_where_classes_have_names(tmp_path):
+def test_masks_in_black_and_white_are_refused_where_three_classes_have_names(tmp_path):
     for name in "ab":
         for folder, mode in (("images", "RGB"), ("masks", "L")):
             (tmp_path / folder).mkdir(exist_ok=True)
@@ -331,7 +331,7 @@ def test_masks_in_black_and_white_are_refused_where_classes_have_names(tmp_path)
             if mode == "L":
                 image.paste(255, (10, 10, 20, 20))
             image.save(tmp_path / folder / f"{name}.png")
-    (tmp_path / "classes.txt").write_text("background\nobject\n")
+    (tmp_path / "classes.txt").write_text("background\nobject\nother\n")
     code, _, err = call("train", tmp_path, "--task", "segmentation", "--out", tmp_path / "run")
     assert (code, "hold 0 and 255 alone" in err) == (2, True)
 
