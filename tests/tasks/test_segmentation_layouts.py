@@ -82,7 +82,7 @@ def all_parts(splits):
 
 
 def number(path):
-    """Of an image, as its name says it."""
+    """The number of an image, as its name says it."""
     return int("".join(c for c in path.stem if c.isdecimal())[:1])
 
 

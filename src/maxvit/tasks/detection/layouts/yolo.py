@@ -149,7 +149,7 @@ def _read(
 
 
 def _find_images(where: str, place: Path) -> Found:
-    """Of a folder, or of a list of images."""
+    """The images of a folder, or of a list."""
     if place.is_dir():
         found = find_images(place)
         labels = {_labels_of(path) for path in found.images}
