@@ -42,15 +42,16 @@ def glance(path: Path, ending: str, sign: re.Pattern[bytes]) -> bool:
         return False
     folders = [path, *(below for below in sorted(path.iterdir()) if below.name == "images" or part_of(below.name))]
     return any(
-        sign.search(_beginning(file))
+        begins(file, sign)
         for folder in folders
         for file in islice((file for file in folder.glob(f"*{ending}") if file.is_file()), _LOOKED_AT)
     )
 
 
-def _beginning(file: Path) -> bytes:
+def begins(file: Path, sign: re.Pattern[bytes]) -> bool:
+    """Whether the beginning of a file has a sign; not, if it cannot be read."""
     try:
         with file.open("rb") as opened:
-            return opened.read(_BYTES)
+            return sign.search(opened.read(_BYTES)) is not None
     except OSError:
-        return b""
+        return False

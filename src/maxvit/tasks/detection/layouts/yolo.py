@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -16,12 +17,13 @@ from maxvit.data.images import read_size
 from maxvit.data.parts import PART_NAMES, part_folders
 from maxvit.data.text import read_lines, read_text
 from maxvit.errors import MaxViTError
-from maxvit.tasks.detection.layouts.layout import Layout, Read
+from maxvit.tasks.detection.layouts.layout import Layout, Read, begins
 from maxvit.tasks.detection.shapes import Annotated, Shape, around, to_labelled
 
 logger = logging.getLogger(__name__)
 _DESCRIPTIONS = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
 _NAMES = "classes.txt"  # Label Studio and LabelImg name the classes here, and have no data.yaml
+_SIGN = re.compile(rb"^(names|train|val) *:", re.MULTILINE)
 _ROUNDING = 1e-3  # by which a share may be beyond 0 to 1
 
 
@@ -58,7 +60,8 @@ def find_parts(path: Path) -> dict[str, Read]:
 
 
 def _descriptions(folder: Path) -> list[Path]:
-    return [folder / name for name in _DESCRIPTIONS if (folder / name).is_file()]
+    """Files of YAML that name classes or images: a data.yaml may be of another program."""
+    return [folder / name for name in _DESCRIPTIONS if begins(folder / name, _SIGN)]
 
 
 def _has_names_alone(folder: Path) -> bool:
