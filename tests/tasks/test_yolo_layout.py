@@ -170,7 +170,7 @@ def test_what_is_wrong_in_data_yaml_is_named(tmp_path, text):
     assert DESCRIPTIONS[text] in refusal(describe(write_yolo(tmp_path), text) / "data.yaml")
 
 
-def test_a_data_yaml_of_another_program_is_none_of_yolo_s(tmp_path):
+def test_a_data_yaml_of_another_program_is_not_yolo_s(tmp_path):
     assert recognizes(describe(tmp_path, "names: [red, blue]\ntrain: images"))
     assert not recognizes(describe(tmp_path, "version: 2\nstages: [train]\n"))
 
