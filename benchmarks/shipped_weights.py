@@ -1,7 +1,7 @@
 """Put the result of a run into the package, in half precision, under a name that ends in its SHA-256's first digits.
 
-The last stage and the head, which tell formulas apart, begin anew from random weights: what comes next is learned better
-so (the record of the pre-training has the figures).
+The last stage and the head, which tell formulas apart, begin anew from random weights: fine-tuning gains from it (the
+record of the pre-training has the figures).
 
     python benchmarks/shipped_weights.py runs/formulas src/maxvit/weights
 
