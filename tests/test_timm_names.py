@@ -239,7 +239,7 @@ def test_pretrained_in_second_place_is_answered_with_its_word():
     [
         (
             "maxxvit_rmlp_nano_rw_256.sw_in1k",
-            "maxxvit_rmlp_nano_rw_256.sw_in1k is another architecture, and no MaxViT; those are maxvit_pico, ",
+            "maxxvit_rmlp_nano_rw_256.sw_in1k is another architecture, not a MaxViT; those are maxvit_micro, ",
         ),
         ("coatnet_0_rw_224", "another architecture"),
         (

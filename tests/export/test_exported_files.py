@@ -356,3 +356,18 @@ def test_int8_of_a_multi_label_network_is_judged_by_all_that_is_answered():
     assert quantize._predicted(given.logit(), config).tolist() == wanted
     assert quantize._predicted(given, MaxViTConfig()).tolist() == [[0], [0]]
     assert quantize._agreement(torch.tensor(wanted), torch.tensor([[True, False, True], [False, True, False]])) == 0.5
+
+
+@pytest.mark.parametrize("to", ["onnx", pytest.param("torch", marks=pytest.mark.full)])
+@pytest.mark.filterwarnings("ignore:::torch.export", "ignore:::copyreg")
+def test_probabilities_of_a_file_are_those_at_the_temperature_of_the_network(model, arrays, tmp_path, to):
+    network = copy.deepcopy(model)
+    network.config = dataclasses.replace(network.config, temperature=0.5)
+    path = tmp_path / f"model{ENDINGS[to]}"
+    export_model(network, path, to, ExportOptions(from_pixels=True), arrays[5:7])
+    engine = open_engine(path)
+    images = torch.stack([preprocess(engine.preprocessing, array) for array in arrays[5:7]])
+    with torch.inference_mode():
+        expected = (model(images) / 0.5).softmax(-1)
+    sizes = [tuple(images.shape[2:])] * 2
+    torch.testing.assert_close(torch.stack(engine.task.predict(engine, images, sizes)), expected, atol=1e-4, rtol=0)

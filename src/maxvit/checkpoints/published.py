@@ -279,7 +279,7 @@ def find_by_their_name(name: str) -> PublishedWeights:
     bare = re.sub(r"^(hf[-_]hub:)?(timm/)?", "", name)
     if re.match("maxxvit|coat", bare):
         known = ", ".join(dict.fromkeys(row.variant for row in PUBLISHED))
-        raise MaxViTError(f"{bare} is another architecture, and no MaxViT; those are {known}")
+        raise MaxViTError(f"{bare} is another architecture, not a MaxViT; those are {known}")
     if bare not in _THEIRS:
         check_known("model", [name], _THEIRS if re.search("_(tf|rw|pm)_", bare) else VARIANTS)
     return _THEIRS[bare]

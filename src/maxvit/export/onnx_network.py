@@ -21,7 +21,7 @@ import torch
 from onnx import ModelProto
 from torch import Tensor, nn
 
-from maxvit.config import Preprocessing, Size
+from maxvit.config import MaxViTConfig, Preprocessing, Size
 from maxvit.errors import MaxViTError
 from maxvit.export import onnx_operators
 from maxvit.export.int8 import Range, quantize_weight
@@ -61,13 +61,20 @@ def deployed(
         result = network.write(fold_for_inference(model, share_weights=True).float().cpu(), size, images)
         result = result if options.dtype == torch.float32 else graph.cast(result, torch.float32)
         if options.from_pixels:  # `MaxViTConfig.probabilities`
-            multi_label = model.config.multi_label
-            result = graph.add("Sigmoid", result) if multi_label else graph.add("Softmax", result, axis=-1)
+            result = _probabilities(graph, result, model.config)
     width = model.config.num_classes or model.config.channels[-1]
     shape = (batch, *size, 3) if options.from_pixels else (batch, model.config.in_channels, *size)
     given = Value(options.input, shape, torch.uint8 if options.from_pixels else torch.float32)
     wanted = Value("probabilities" if options.from_pixels else "logits", (batch, width), torch.float32)
     return graph.finish(given, result, wanted, description(model, options))
+
+
+def _probabilities(graph: Graph, logits: str, config: MaxViTConfig) -> str:
+    if config.multi_label:
+        return graph.add("Sigmoid", logits)
+    if config.temperature != 1:
+        logits = graph.add("Div", logits, graph.constant(torch.tensor(config.temperature), torch.float32))
+    return graph.add("Softmax", logits, axis=-1)
 
 
 def check_unchanged(model: MaxViT) -> None:

@@ -1,11 +1,14 @@
 """The depthwise convolution of the Triton kernels in training: norm, GELU and convolution, and all their gradients."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
 from budget import TYPES, check
 from torch import Tensor, nn
 
+from maxvit.config import OFFICIAL
 from maxvit.kernels.gpu import strips
 from maxvit.kernels.gpu.depthwise_training import depthwise, norm_depthwise
 from maxvit.kernels.gpu.statistics import statistics
@@ -15,7 +18,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:overflow encountered in exp")  #
 
 
 def plain(x: Tensor, weight: Tensor, bias: Tensor, kernel: Tensor, act: str, stride: int, symmetric: bool) -> Tensor:
-    part = SameConv2d(kernel.shape[0], kernel.shape[0], stride, kernel.shape[0], False, symmetric)
+    dialect = replace(OFFICIAL, padding="symmetric") if symmetric else OFFICIAL
+    part = SameConv2d(kernel.shape[0], kernel.shape[0], stride, kernel.shape[0], False, dialect)
     y = F.batch_norm(x.permute(0, 3, 1, 2), None, None, weight, bias, True, 0.0, 1e-3)
     y = F.gelu(y, approximate="none" if act == "erf" else "tanh")
     return torch.func.functional_call(part, {"weight": kernel}, y).permute(0, 2, 3, 1)
