@@ -31,6 +31,15 @@ def load_builtin_eval(place: str) -> LabelledImages:
     return test
 
 
+def read_builtin_parts(place: str) -> dict[str, LabelledImages]:
+    """All images by part: of the digits train, val and test; of formulas all. Raises as `load_builtin`."""
+    if is_formulas(place):
+        return {"all": load_all(place)}
+    digits = load_digits()
+    assert digits.test is not None
+    return {"train": digits.train, "val": digits.val, "test": digits.test}
+
+
 def load_digits() -> Splits:
     """1,797 real digits (UCI, 8 x 8 grey): train and validation images, and 360 test images (stratified, seed 0)."""
     from sklearn import datasets

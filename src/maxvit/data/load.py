@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Literal
 
 from maxvit.data.dataset import LabelledImages, Splits, in_classes
-from maxvit.data.folder import load_folder, read_held_out
+from maxvit.data.folder import find_parts, load_folder, read_classes, read_held_out
 from maxvit.data.shards.index import FILE, is_index
-from maxvit.data.shards.read import UNFINISHED, read_shards
+from maxvit.data.shards.read import UNFINISHED, open_shards, read_shards
 from maxvit.data.table import KINDS, load_list, read_list
 
 
@@ -52,6 +52,25 @@ def load_eval(path: str, class_names: list[str] | None) -> LabelledImages:
         part = next(part for part in ("test", "val", "train", "all") if part in parts)
         return in_classes(replace(parts[part], part="all" if part == "train" else part), class_names, path)
     return read_held_out(Path(path), class_names)
+
+
+def read_parts(path: str) -> dict[str, LabelledImages]:
+    """Every image of a data set of any kind, by the parts that it has itself: some of train, val, test; or all.
+
+    Raises:
+        MaxViTError: As `load_images`, but for parts that are not there.
+    """
+    kind = kind_of(path)
+    if kind == "shards":
+        return open_shards(path)
+    if kind == "list":
+        return read_list(Path(path))
+    folders = find_parts(Path(path))
+    if not folders:
+        return {"all": read_classes(Path(path))}
+    first, *others = folders
+    parts = {first: read_classes(folders[first], part=first)}
+    return parts | {part: read_classes(folders[part], parts[first].class_names, part) for part in others}
 
 
 def kind_of(place: str | Path) -> Literal["list", "shards", "files"]:

@@ -195,6 +195,18 @@ class Task(ABC):
         part = next(name for name in ("test", "val", "train", "all") if name in parts)
         return dataclasses.replace(parts[part], part="all" if part == "train" else part)
 
+    def parts(self, path: str) -> dict[str, LabelledImages]:
+        """Every image by part, as `read` gives them, of whatever `load` takes. Raises as `read`."""
+        if type(self).read is Task.read:
+            raise MaxViTError(
+                f"{self.name} does not say which images there are: give its class read, see docs/tasks.md"
+            )
+        return self.read(Path(path), None)
+
+    def one_class(self, images: LabelledImages) -> Sequence[int] | None:
+        """The class of each image as a whole, an index into its `class_names`; None: it has not exactly one."""
+        return None
+
     def reads(self, data: Path, folder: Path) -> bool:
         """Whether a new folder would be read as data of a data set, such as one that is made among class folders."""
         return False

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from maxvit.config import Fit, MaxViTConfig, Preprocessing, Size
-from maxvit.data.builtin import is_builtin, load_builtin, load_builtin_eval
+from maxvit.data.builtin import is_builtin, load_builtin, load_builtin_eval, read_builtin_parts
 from maxvit.data.dataset import LabelledImages, Splits, in_classes
 from maxvit.data.folder import find_parts
 from maxvit.data.images import ImageLike
-from maxvit.data.load import kind_of, load_eval, load_images
+from maxvit.data.load import kind_of, load_eval, load_images, read_parts
 from maxvit.data.transforms import normalise, preprocess, target_size
 from maxvit.errors import MaxViTError
 from maxvit.model import MaxViT
@@ -79,6 +79,14 @@ class Classification(Task):
         """The test part, else the validation part, else all."""
         names = None if class_names is None else list(class_names)
         return in_classes(load_builtin_eval(path), names, path) if is_builtin(path) else load_eval(path, names)
+
+    def parts(self, path: str) -> dict[str, LabelledImages]:
+        """Those of a folder, a list or shards; of what needs no files, those that `load` has."""
+        return read_builtin_parts(path) if is_builtin(path) else read_parts(path)
+
+    def one_class(self, images: LabelledImages) -> Sequence[int] | None:
+        """Of images with several classes, or shares of them, there is none."""
+        return None if isinstance(images.labels, np.ndarray) else images.labels
 
     def reads(self, data: Path, folder: Path) -> bool:
         """Each folder of images is a class."""

@@ -15,7 +15,7 @@ from maxvit.errors import MaxViTError
 from maxvit.model import MaxViT
 from maxvit.tasks.detection import predictions as said
 from maxvit.tasks.detection.augment import jitter
-from maxvit.tasks.detection.data import load_eval, load_splits, recognizes
+from maxvit.tasks.detection.data import load_eval, load_splits, read_parts, recognizes
 from maxvit.tasks.detection.draw import draw_objects
 from maxvit.tasks.detection.metric import AveragePrecision
 from maxvit.tasks.detection.objects import Objects
@@ -55,6 +55,10 @@ class Detection(Task):
 
     def load_eval(self, path: str, class_names: Sequence[str] | None) -> LabelledImages:
         return load_eval(Path(path), class_names, self.with_masks)
+
+    def parts(self, path: str) -> dict[str, LabelledImages]:
+        """Without masks, which need not be there."""
+        return read_parts(Path(path))
 
     def augment(self, spec: Preprocessing, source: ImageLike, label: Objects) -> tuple[Tensor, Target]:
         image = decode(source, spec)

@@ -48,6 +48,11 @@ def load_eval(path: Path, class_names: Sequence[str] | None, with_masks: bool) -
     return replace(parts[part](with_masks, class_names), part="all" if part == "train" else part)
 
 
+def read_parts(path: Path) -> dict[str, LabelledImages]:
+    """Every image by part, "train", "val" and "test", or "all"; its objects without masks. Raises as `load_splits`."""
+    return {name: replace(read(False, None), part=name) for name, read in find_parts(path).items()}
+
+
 def recognizes(path: Path) -> bool:
     """Whether a folder or file looks like one of the formats, at a glance."""
     return any(layout.recognizes(path) for layout in LAYOUTS)

@@ -51,6 +51,10 @@ class Segmentation(Task):
         """Its test part, else its validation part, else all."""
         return data.load_eval(Path(path), class_names)
 
+    def parts(self, path: str) -> dict[str, LabelledImages]:
+        """Those of its layout that are there."""
+        return data.read_parts(Path(path))
+
     def augment(self, spec: Preprocessing, source: ImageLike, label: MaskFile) -> tuple[Tensor, Tensor]:
         """A piece at another scale, and its classes (H, W) uint8."""
         return augment(self.settings, spec, source, label)

@@ -46,6 +46,14 @@ def load(path: Path, val_fraction: float, seed: int) -> Splits:
     return Splits(train, val, find_pairs(parts["test"]).labelled(key, class_names) if "test" in parts else None)
 
 
+def read_parts(path: Path) -> dict[str, LabelledImages]:
+    """Every image with a mask by part, "train", "val" and "test", or "all". Raises as `load`."""
+    layout, parts = find_layout(path)
+    _, legend, class_names = _read(path, layout, parts)
+    key = legend.make_key(range(len(class_names)))
+    return {name: replace(find_pairs(part).labelled(key, class_names), part=name) for name, part in parts.items()}
+
+
 def load_eval(path: Path, class_names: Sequence[str] | None) -> LabelledImages:
     """The test part, else the validation part, else all, with the classes numbered as a network has them.
 
