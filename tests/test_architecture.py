@@ -56,6 +56,7 @@ ROOMS = {
     },
     "training": {"config", "create", "data", "errors", "inference", "kernels", "layers", "model", "storage", "tasks"},
     "plan": {"config", "create", "data", "errors", "inference", "summary", "tasks", "training"},
+    "checking": {"config", "create", "data", "errors", "explain", "inference", "storage", "tasks"},
     "report": {"data", "errors", "explain", "inference", "storage", "tasks", "training"},
     "benchmark": {
         "description",
@@ -73,6 +74,7 @@ ROOMS = {
     "serve": {"config", "data", "errors", "explain", "inference", "layers", "model", "tasks"},
     "cli": {
         "benchmark",
+        "checking",
         "checkpoints",
         "config",
         "conversion",

@@ -1,3 +1,5 @@
+from .checking.check import DataCheck as DataCheck
+from .checking.check import check as check
 from .config import MaxViTConfig as MaxViTConfig
 from .config import Preprocessing as Preprocessing
 from .create import create_model as create_model

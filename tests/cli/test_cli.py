@@ -23,7 +23,7 @@ from maxvit.kernels.optimize import optimize
 
 HERE = choose_device()
 ENGINE = f"engine: {optimize(maxvit.create_model('maxvit_micro').to(HERE)).engine}, optimised on {HERE.type}\n"
-COMMANDS = ["train", "evaluate", "predict", "explain", "report", "info", "list", "convert", "export", "shard"]
+COMMANDS = ["train", "check", "evaluate", "predict", "explain", "report", "info", "list", "convert", "export", "shard"]
 
 
 @pytest.fixture

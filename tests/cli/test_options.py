@@ -8,6 +8,7 @@ OPTIONS = {
     "benchmark": (
         "--against --batch --device --json --model --ours --out --precision --profile --rounds --size --threads --what"
     ),
+    "check": "--apply --device --json --out --task --workers DATA",
     "convert": "--force --image-size --name --raw --to SOURCE TARGET",
     "evaluate": (
         "--all --batch-size --device --engine --json --out --precision --scale-windows --set --size --task "

@@ -11,6 +11,7 @@ import typer
 
 import maxvit
 from maxvit.cli.benchmark import benchmark
+from maxvit.cli.check import check
 from maxvit.cli.convert import convert
 from maxvit.cli.errors import exit_code
 from maxvit.cli.evaluate import evaluate
@@ -36,6 +37,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
 )
 app.command()(train)
+app.command()(check)
 app.command()(plan)
 app.command()(evaluate)
 app.command()(predict)

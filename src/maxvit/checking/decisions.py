@@ -1,0 +1,142 @@
+"""What to do about what was found: a list that a person edits, and the list of images that it leaves."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from maxvit.checking.check import DataCheck, open_parts
+from maxvit.checking.parts import ALL, Images, join
+from maxvit.errors import MaxViTError
+from maxvit.storage import write_bytes
+
+COLUMNS = ("path", "part", "label", "keep", "finding", "other", "likely")
+KEPT = "kept.csv"
+_ANSWERS = {"yes": True, "no": False}
+_LEARNED = ("train", ALL)  # parts that lose an image where another part has it too
+
+
+def write_decisions(path: Path, found: DataCheck) -> None:
+    """Write a row for each image of which something was found, with a proposal in the column keep.
+
+    An image that cannot be read goes. Of duplicates in one class, those of training go where another part has one too,
+    else all but the largest; no other part loses one. Where duplicates have two classes, all stay: a person knows which
+    is right. Suspicious labels and images unlike others stay.
+
+    Raises:
+        MaxViTError: If the file cannot be written.
+    """
+    images, gone = found.images, propose(found)
+    findings: dict[int, list[tuple[str, str, str]]] = {}
+    for i in found.unreadable:
+        findings.setdefault(i, []).append(("cannot be read", "", ""))
+    for pair in found.pairs:
+        findings.setdefault(pair.first, [])
+        findings.setdefault(pair.second, []).append((pair.kind, str(place_of(images, pair.first)), ""))
+    for one in found.suspicions:
+        findings.setdefault(one.image, []).append(("label looks wrong", "", images.class_names[one.likely]))
+    for far in found.outliers:
+        findings.setdefault(far.image, []).append(("unlike all others", "", ""))
+    rows = []
+    for i, said in sorted(findings.items()):
+        what, others, likely = (
+            ("; ".join(dict.fromkeys(filter(None, each))) for each in zip(*said, strict=True))
+            if (said)
+            else ("has duplicates", "", "")
+        )
+        keep = "no" if i in gone else "yes"
+        rows.append((str(place_of(images, i)), images.parts[i], images.class_of(i), keep, what, others, likely))
+    _write(path, [COLUMNS, *rows])
+
+
+def propose(found: DataCheck) -> set[int]:
+    """The images that `write_decisions` proposes to leave out."""
+    images, gone = found.images, set(found.unreadable)
+    root: dict[int, int] = {}
+    groups: dict[int, list[int]] = {}
+    for pair in found.pairs:
+        root[pair.second] = root.get(pair.first, pair.first)
+        groups.setdefault(root[pair.second], [root[pair.second]]).append(pair.second)
+    for group in groups.values():
+        if images.classes is not None and len({images.classes[i] for i in group}) > 1:
+            continue
+        learned = [i for i in group if images.parts[i] in _LEARNED]
+        if len(learned) == len(group):
+            learned.remove(max(learned, key=lambda i: int(np.prod(found.sizes[i]))))
+        gone |= set(learned)
+    return gone
+
+
+def apply_decisions(decisions: Path, data: str, task: str) -> tuple[int, int, Path]:
+    """Write the images that stay as a list, next to the decisions.
+
+    Args:
+        decisions: What `write_decisions` wrote, edited: keep is yes or no, and label is what the image is to be.
+        data: What was checked: images that have no row stay as they are.
+        task: Its task.
+
+    Returns:
+        How many images stay, how many do not, and the list.
+
+    Raises:
+        MaxViTError: If the list is missing or not as described, or the images are not files with one class each.
+    """
+    rows = _read(decisions)
+    parts, opened = open_parts(data, task)
+    images = join(parts, opened, data)
+    if images.classes is None:
+        raise MaxViTError(f"{data} has no images with exactly one class each, which --apply takes: edit it by hand")
+    if not all(isinstance(source, str | Path) for source in images.sources):
+        raise MaxViTError(
+            f"{data} does not consist of image files, which --apply takes: check the folder it stems from"
+        )
+    places = [str(place_of(images, i)) for i in range(len(images))]
+    if unknown := sorted(set(rows) - set(places)):
+        raise MaxViTError(
+            f"{decisions} names {unknown[0]}, which is not among the images of {data}: give the same DATA"
+        )
+    has_parts = ALL not in images.parts
+    kept = [("path", "label", "split")[: 3 if has_parts else 2]]
+    for i, place in enumerate(places):
+        keep, label = rows.get(place, (True, images.class_of(i)))
+        if keep:
+            kept.append((str(Path(place).absolute()), label, images.parts[i])[: 3 if has_parts else 2])
+    path = decisions.with_name(KEPT)
+    _write(path, kept)
+    return len(kept) - 1, len(images) - len(kept) + 1, path
+
+
+def place_of(images: Images, index: int) -> str | Path:
+    """The file of an image; where it is in no file of its own, its name."""
+    source = images.sources[index]
+    return source if isinstance(source, str | Path) else images.names[index]
+
+
+def _read(decisions: Path) -> Mapping[str, tuple[bool, str]]:
+    """Whether an image stays, and its label, by its path."""
+    if not decisions.is_file():
+        raise MaxViTError(
+            f"{decisions} is not a file: give the decisions.csv that maxvit check DATA --out FOLDER wrote"
+        )
+    text = decisions.read_text(encoding="utf-8-sig", errors="surrogateescape")
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    if missing := [name for name in ("path", "label", "keep") if name not in (reader.fieldnames or ())]:
+        raise MaxViTError(
+            f"{decisions} has no column {missing[0]!r}: keep the columns that maxvit check wrote, with commas"
+        )
+    found = {}
+    for row in reader:
+        keep, label = _ANSWERS.get((row["keep"] or "").strip().lower()), (row["label"] or "").strip()
+        if keep is None or not label:
+            what = f"keep is {row['keep']!r}: write yes or no" if keep is None else "label is empty: give a class"
+            raise MaxViTError(f"line {reader.line_num} of {decisions}: {what}")
+        found[row["path"]] = keep, label
+    return found
+
+
+def _write(path: Path, rows: Sequence[Sequence[str]]) -> None:
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    write_bytes(path, text.getvalue().encode("utf-8", "surrogateescape"))

@@ -1,0 +1,75 @@
+"""The parts of a data set as one list of images, each with its part and its class."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from maxvit.data.dataset import LabelledImages, Lazy
+from maxvit.data.images import ImageLike
+from maxvit.errors import MaxViTError
+from maxvit.tasks.task import Task
+
+ALL = "all"  # the part of a data set that has no parts
+
+
+@dataclass(frozen=True, slots=True)
+class Images:
+    """Every image of a data set, part after part: train, val, test; or all.
+
+    Attributes:
+        sources: As of `LabelledImages`.
+        names: What to call each image; where there are several parts, its part comes first.
+        parts: Part of each image.
+        classes: Index of each image's class; None: an image has not exactly one.
+        class_names: What the classes are called.
+    """
+
+    sources: Sequence[ImageLike]
+    names: Sequence[str]
+    parts: Sequence[str]
+    classes: Sequence[int] | None
+    class_names: Sequence[str]
+
+    def __len__(self) -> int:
+        return len(self.parts)
+
+    def class_of(self, index: int) -> str:
+        """Name of an image's class; nothing, where it has not exactly one."""
+        return "" if self.classes is None else self.class_names[self.classes[index]]
+
+
+def join(parts: Mapping[str, LabelledImages], task: Task, place: str) -> Images:
+    """One list of the parts that `Task.parts` gives.
+
+    Raises:
+        MaxViTError: If there is no image.
+    """
+    if not any(map(len, parts.values())):
+        raise MaxViTError(f"{place} holds no images: give a folder, a list or shards, as maxvit train takes them")
+    own = [task.one_class(images) for images in parts.values()]
+    classes = None if any(labels is None for labels in own) else [c for labels in own if labels for c in labels]
+    several = len(parts) > 1
+    return Images(
+        _Chain([images.sources for images in parts.values()]),
+        [f"{part}/{name}" if several else str(name) for part, images in parts.items() for name in images.names],
+        [part for part, images in parts.items() for _ in range(len(images))],
+        classes,
+        next(iter(parts.values())).class_names,
+    )
+
+
+class _Chain(Lazy[Any]):
+    """Sequences one after another, read where they are."""
+
+    def __init__(self, pieces: Sequence[Sequence[Any]]) -> None:
+        self.pieces = pieces
+
+    def __len__(self) -> int:
+        return sum(map(len, self.pieces))
+
+    def item(self, index: int) -> Any:
+        for piece in self.pieces:
+            if index < len(piece):
+                return piece[index]
+            index -= len(piece)
+        raise IndexError(index)

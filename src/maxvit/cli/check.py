@@ -1,0 +1,78 @@
+"""maxvit check: what state a data set is in."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from maxvit.cli.errors import complain
+from maxvit.cli.options import Device
+from maxvit.errors import MaxViTError
+
+if TYPE_CHECKING:
+    from maxvit.checking.check import DataCheck
+
+_SHOWN = 5  # images of each kind that are named
+
+
+def check(
+    data: Annotated[str, typer.Argument(help="As for maxvit train: a folder of class folders, shards, a list, ...")],
+    task: Annotated[
+        str, typer.Option(help="classification, segmentation, detection, aesthetics, or a module of yours.")
+    ] = "classification",
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Write check.html there, and decisions.csv to edit."),
+    ] = None,
+    apply: Annotated[
+        Path | None,
+        typer.Option(metavar="LIST", help="decisions.csv: write what stays next to it, as a list for maxvit train."),
+    ] = None,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that decode images.")] = 0,
+    device: Device = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Everything that was found, as JSON.")] = False,
+) -> None:
+    """Look for images that cannot be read or come twice, labels that look wrong, and images unlike all others.
+
+    Nothing in DATA is changed. Images come twice as the same file, with the same pixels, encoded anew, smaller or
+    mirrored: within a part, in several parts, and under two classes. The labels of images with one class are judged by
+    features of the network that comes with the package.
+    """
+    if apply is not None:
+        if out is not None or as_json:
+            raise MaxViTError("--apply writes a list next to its own; --out and --json are not for it: leave them out")
+        from maxvit.checking.decisions import apply_decisions
+
+        kept, dropped, path = apply_decisions(apply, data, task)
+        typer.echo(f"{kept:,} images stay, {dropped:,} do not: maxvit train {path}")
+        return
+    from maxvit.checking.check import check as check_data
+    from maxvit.storage import check_folder
+
+    if out is not None:
+        check_folder(out)
+    found = check_data(data, task, workers=workers, device=device)
+    if as_json:
+        typer.echo(json.dumps(found.to_json()))
+    else:
+        typer.echo("\n".join(_in_words(found)))
+    if out is not None:
+        from maxvit.checking.decisions import write_decisions
+        from maxvit.checking.page import write_page
+
+        page, decisions = out / "check.html", out / "decisions.csv"
+        write_page(page, found, data)
+        write_decisions(decisions, found)
+        complain(f"wrote {page} and {decisions}")
+
+
+def _in_words(found: "DataCheck") -> list[str]:
+    from maxvit.checking.words import paragraphs
+
+    lines: list[str] = []
+    for sentence, rows in paragraphs(found):
+        lines += [sentence, *(f"  {row}" for row in rows[:_SHOWN])]
+        if len(rows) > _SHOWN:
+            lines.append(f"  and {len(rows) - _SHOWN:,} more")
+    return lines

@@ -1,0 +1,87 @@
+"""`maxvit check`: what it says, writes and refuses."""
+
+import json
+
+import pytest
+
+from maxvit.cli import main
+from small import write_images, write_truncated_jpeg
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """Three classes, an image that comes twice, and one that cannot be read."""
+    folder = write_images(tmp_path_factory.mktemp("check") / "<photos>", 5)
+    (folder / "red" / "9.png").write_bytes((folder / "blue" / "2.png").read_bytes())
+    write_truncated_jpeg(folder / "green" / "broken.jpg")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def outcome(photos, tmp_path_factory):
+    """Standard output, and the folder that was written."""
+    import contextlib
+    import io
+
+    out = tmp_path_factory.mktemp("checked") / "out"
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        assert main(["check", str(photos), "--out", str(out)]) == 0
+    return said.getvalue(), out
+
+
+def test_problems_are_named_and_are_no_error(outcome, photos):
+    said, _ = outcome
+    for line in (
+        "data: 17 images of 3 classes",
+        "sizes, height x width: smallest 37 x 29, median 37 x 29, largest 37 x 29",
+        "1 image cannot be read",
+        f"{photos / 'green' / 'broken.jpg'} is damaged",
+        "red/9.png: the same file as blue/2.png (red, and blue)",
+        "maxvit train will draw a validation part",
+        "1 image repeats one of another class",
+    ):
+        assert line in said
+
+
+def test_the_page_loads_nothing_and_shows_pairs_side_by_side(outcome):
+    page = (outcome[1] / "check.html").read_text()
+    assert "http" not in page.replace("http-equiv", "")
+    assert page.count('<img class="pixels" src="data:image/png;base64,') >= 2
+    assert "&lt;photos&gt;" in page
+    assert "<photos>" not in page
+    assert 'id="classes"' in page
+
+
+def test_what_stays_is_written_next_to_the_decisions(outcome, photos, capsys):
+    _, out = outcome
+    assert main(["check", str(photos), "--apply", str(out / "decisions.csv")]) == 0
+    assert capsys.readouterr().out == f"16 images stay, 1 do not: maxvit train {out / 'kept.csv'}\n"
+    assert len((out / "kept.csv").read_text().splitlines()) == 17
+
+
+def test_json_holds_everything(photos, capsys):
+    assert main(["check", str(photos), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["images"] == 17
+    assert found["classes"] == {"blue": 5, "green": 6, "red": 6}
+    assert [(d["image"], d["of"], d["kind"], d["classes"]) for d in found["duplicates"]] == [
+        ("red/9.png", "blue/2.png", "same file", ["red", "blue"])
+    ]
+    assert [one["image"] for one in found["unreadable"]] == ["green/broken.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["nowhere"], "error: nowhere does not exist: check the path\n"),
+        (["{photos}", "--task", "segmentation"], "error: {photos} "),
+        (["{photos}", "--apply", "d.csv", "--json"], "error: --apply writes a list next to its own"),
+        (["{photos}", "--apply", "nowhere.csv"], "error: nowhere.csv is not a file: give the decisions.csv"),
+    ],
+)
+def test_a_mistake_is_a_sentence_and_exit_code_2(photos, capsys, words, sentence):
+    assert main(["check", *(word.format(photos=photos) for word in words)]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(sentence.format(photos=photos))
+    assert err.count("\n") == 1
