@@ -1,7 +1,7 @@
 """What the tests of checking share."""
 
 import pytest
-from blobs import encoded, half, mirrored, picture, write
+from blobs import SIZE, encoded, half, mirrored, picture, write
 
 
 @pytest.fixture(scope="package")
@@ -14,6 +14,7 @@ def folder(tmp_path_factory):
         write(root / "test" / ("cat" if seed < 21 else "dog") / f"{seed}.png", picture(seed))
     write(root / "train" / "dog" / "again.jpg", picture(6), quality=60)
     write(root / "train" / "dog" / "small_cat.png", half(picture(1)))
+    write(root / "train" / "cat" / "cropped.png", picture(3).crop((2, 1, *SIZE)))
     write(root / "test" / "dog" / "known.png", mirrored(picture(7)))
     (root / "train" / "dog" / "broken.jpg").write_bytes(encoded(picture(30), "JPEG")[:300])
     return root

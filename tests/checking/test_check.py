@@ -31,18 +31,19 @@ def named(found, pairs):
 
 AGAIN = ("train/dog/again.jpg", "train/dog/6.png", "near copy")
 OF_CAT = ("train/dog/small_cat.png", "train/cat/1.png", "near copy")
+CROPPED = ("train/cat/cropped.png", "train/cat/3.png", "cropped")
 KNOWN = ("test/dog/known.png", "train/dog/7.png", "mirrored")
 
 
 def test_duplicates_are_told_apart_by_part_and_class(found):
-    assert named(found, found.pairs) == {AGAIN, OF_CAT, KNOWN}
+    assert named(found, found.pairs) == {AGAIN, OF_CAT, CROPPED, KNOWN}
     assert named(found, found.between_parts()) == {KNOWN}
     assert named(found, found.under_two_classes()) == {OF_CAT}
 
 
 def test_sizes_and_classes_are_counted_and_broken_files_named(found, folder):
     assert found.three_sizes() == {"smallest": (23, 30), "median": (47, 61), "largest": (47, 61)}
-    assert found.counts == {"cat": 6, "dog": 12}
+    assert found.counts == {"cat": 7, "dog": 12}
     (sentence,) = found.unreadable.values()
     assert sentence.startswith(f"{folder / 'train' / 'dog' / 'broken.jpg'} is damaged")
 
@@ -71,7 +72,7 @@ def test_a_wrong_label_is_found(tmp_path):
 def test_without_scikit_learn_a_sentence_says_what_is_left_out(folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.linear_model", None)
     result = checked(folder)
-    assert (result.suspicions, len(result.pairs)) == ([], 3)
+    assert (result.suspicions, len(result.pairs)) == ([], 4)
     (sentence,) = result.left_out
     assert sentence.endswith("is not installed: pip install 'maxvit[train]'")
 
@@ -136,7 +137,8 @@ def read(path):
 
 def test_of_duplicates_training_loses_its_copies_and_a_person_decides_between_classes(decisions, folder):
     gone = {row["path"] for row in read(decisions) if row["keep"] == "no"}
-    assert gone == {str(folder / "train" / "dog" / name) for name in ("again.jpg", "7.png", "broken.jpg")}
+    names = ("dog/again.jpg", "dog/7.png", "dog/broken.jpg", "cat/cropped.png")
+    assert gone == {str(folder / "train" / name) for name in names}
 
 
 def test_of_duplicates_in_one_part_the_largest_stays(tmp_path):
@@ -152,7 +154,7 @@ def test_what_stays_is_a_list_that_training_reads(decisions, folder):
     edited = str(folder / "train" / "dog" / "small_cat.png")
     decisions.write_text(text.replace(f"{edited},train,dog,yes", f"{edited},train,cat,yes"))
     kept, dropped, path = apply_decisions(decisions, str(folder), "classification")
-    assert (kept, dropped, path.parent) == (15, 3, decisions.parent)
+    assert (kept, dropped, path.parent) == (15, 4, decisions.parent)
     splits = load_images(str(path))
     assert splits.test is not None
     assert (len(splits.train) + len(splits.val), len(splits.test)) == (12, 3)

@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from maxvit.checking.crops import with_crops
 from maxvit.checking.duplicates import Pair, find_duplicates
 from maxvit.checking.features import FrozenFeatures, reduce
 from maxvit.checking.labels import FOLDS, Suspicion, find_suspicious
 from maxvit.checking.looks import look
-from maxvit.checking.outliers import Outlier, find_outliers
+from maxvit.checking.neighbours import nearest
+from maxvit.checking.outliers import NEIGHBOURS, Outlier, find_outliers
 from maxvit.checking.parts import Images, join
 from maxvit.config import Preprocessing
 from maxvit.data.builtin import is_builtin
@@ -27,6 +29,8 @@ from maxvit.inference.device import choose_device
 from maxvit.inference.progress import track
 from maxvit.tasks import DEFAULT, find_task, make_task, refuse_other_tasks
 from maxvit.tasks.task import Task
+
+COMPARED = 3  # nearest neighbours of an image, of which it may be a crop
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,10 +149,15 @@ def check(
     looks = look(images, FrozenFeatures(choose_device(device)), spec, workers, show_progress)
     if len(looks.unreadable) == len(images):
         raise MaxViTError(f"none of the {len(images):,} images of {data} can be read: {looks.unreadable[0]}")
-    same = partial(_same_pixels, images, spec)
-    pairs = find_duplicates(looks, same, lambda steps: track(steps, "comparing", show_progress))
+    track_steps = partial(track, what="comparing", show=show_progress)
+    pairs = find_duplicates(looks, partial(_same_pixels, images, spec), track_steps)
     readable = [i for i in range(len(images)) if i not in looks.unreadable]
-    features = reduce(looks.features[readable]) if len(readable) > 1 else np.zeros((len(readable), 1), np.float32)
+    features, outliers = np.zeros((len(readable), 1), np.float32), []
+    if len(readable) > 1:
+        features = reduce(looks.features[readable])
+        neighbours, distances = nearest(features, NEIGHBOURS, track_steps)
+        pairs = with_crops(pairs, looks, np.array(readable), neighbours[:, :COMPARED])
+        outliers = find_outliers(distances)
     suspicions, left_out = _judge_labels(images, features, readable)
     return DataCheck(
         images,
@@ -156,7 +165,7 @@ def check(
         looks.unreadable,
         pairs,
         suspicions,
-        [replace(one, image=readable[one.image]) for one in find_outliers(features)],
+        [replace(one, image=readable[one.image]) for one in outliers],
         left_out,
         list(dict.fromkeys(passed for part in parts.values() for passed in part.passed_over)),
         spec,

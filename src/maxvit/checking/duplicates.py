@@ -11,17 +11,17 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from maxvit.checking.fingerprints import KEPT, SIDE, Fingerprints
+from maxvit.checking.fingerprints import SIDE, Fingerprints
 from maxvit.checking.looks import Looks
 
-Kind = Literal["same file", "same pixels", "near copy", "mirrored"]
-KINDS: tuple[Kind, ...] = ("same file", "same pixels", "near copy", "mirrored")
+Kind = Literal["same file", "same pixels", "near copy", "mirrored", "cropped"]
+KINDS: tuple[Kind, ...] = ("same file", "same pixels", "near copy", "mirrored", "cropped")
 _EQUAL = ("same file", "same pixels")
 Numbers = npt.NDArray[np.int64]
 
 _COARSE = 8  # frequencies along each axis by which candidates are found
 _CANDIDATE = 0.98  # least correlation of these
-_LEAST_DETAIL = 6  # frequencies along each axis by which a pair is judged, at the least
+LEAST_DETAIL, _MOST_DETAIL = 6, 16  # frequencies along each axis by which a pair is judged
 _SMOOTH = 3  # frequencies along each axis that any two skies share
 _FAINT = 0.3  # grey levels that a picture deviates from its smooth part by, at least: else there is nothing to compare
 # a pair correlates in its detail, and without what is smooth, at least so much; similar clothes have 0.996 and 0.99
@@ -120,12 +120,12 @@ def _judge(
     prints: Fingerprints, others: Fingerprints, sides: npt.NDArray[np.int32], rows: Numbers, columns: Numbers
 ) -> list[tuple[int, float]]:
     """Which of the pairs agree in the detail that both have, and by how much."""
-    detail = np.clip(np.minimum(sides[rows], sides[columns]) // 2, _LEAST_DETAIL, KEPT)
+    detail = np.clip(np.minimum(sides[rows], sides[columns]) // 2, LEAST_DETAIL, _MOST_DETAIL)
     found: list[tuple[int, float]] = []
     for kept in np.unique(detail):
         chosen = np.flatnonzero(detail == kept)
         a, b = (p.spectra[i[chosen], :kept, :kept] for p, i in ((prints, rows), (others, columns)))
-        alike, rough = _correlations(a, b), _correlations(_without_smooth(a), _without_smooth(b))
+        alike, rough = correlations(a, b), correlations(without_smooth(a), without_smooth(b))
         colours = [p.colours[i[chosen]].astype(np.float32) for p, i in ((prints, rows), (others, columns))]
         near = np.abs(colours[0] - colours[1]).mean((1, 2, 3)) <= _COLOUR
         noise = np.linalg.norm((a - b).reshape(len(a), -1)[:, 1:], axis=1) / SIDE  # root mean square
@@ -137,10 +137,11 @@ def _judge(
 
 def _deviation(spectra: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """In grey levels, from the smooth part: the root of the mean square over a picture of `SIDE` pixels a side."""
-    return np.linalg.norm(_without_smooth(spectra).reshape(len(spectra), -1), axis=1) / SIDE
+    return np.linalg.norm(without_smooth(spectra).reshape(len(spectra), -1), axis=1) / SIDE
 
 
-def _without_smooth(spectra: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+def without_smooth(spectra: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Spectra without their lowest frequencies."""
     rest = spectra.copy()
     rest[:, :_SMOOTH, :_SMOOTH] = 0
     return rest
@@ -148,10 +149,11 @@ def _without_smooth(spectra: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]
 
 def _directions(spectra: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Without the mean, and of length 1: (n, F). What is flat stays 0."""
-    flat = spectra.reshape(len(spectra), -1).copy()
+    flat = spectra.reshape(len(spectra), spectra.shape[1] * spectra.shape[2]).copy()
     flat[:, 0] = 0
     return flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-6)
 
 
-def _correlations(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+def correlations(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Of spectra (n, k, k) with others, one by one: (n,)."""
     return np.einsum("nf,nf->n", _directions(a), _directions(b))

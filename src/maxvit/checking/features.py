@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from maxvit.create import create_model
+from maxvit.kernels.optimize import optimize
 
 _MODEL = "maxvit_micro"
 _STRIDES = (8, 16, 32)
@@ -25,7 +26,7 @@ class FrozenFeatures:
     """
 
     def __init__(self, device: torch.device) -> None:
-        self.network = create_model(_MODEL, pretrained=True).to(device).eval()
+        self.network = optimize(create_model(_MODEL, pretrained=True).to(device))
         self.device = device
         *finer, last = self.network.config.channels[-len(_STRIDES) :]
         self.width = _FIELDS**2 * sum(finer) + last

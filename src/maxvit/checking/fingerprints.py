@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 SIDE = 64  # pixels that each image is squeezed into
-KEPT = 16  # frequencies along each axis
+KEPT = 24  # frequencies along each axis
 FIELDS = 8  # a side, whose mean colour is kept
 _GREY = np.array([0.299, 0.587, 0.114], np.float32)
 _MIRROR = (-1.0) ** np.arange(KEPT, dtype=np.float32)  # what mirroring does to a cosine
@@ -42,15 +42,15 @@ class Fingerprints:
 def fingerprints(pixels: npt.NDArray[np.uint8]) -> Fingerprints:
     """Fingerprints of pictures (n, SIDE, SIDE, 3) uint8."""
     number, each = len(pixels), SIDE // FIELDS
-    cosines = _cosines()
-    spectra = cosines @ (pixels @ _GREY) @ cosines.T  # (n, KEPT, KEPT)
+    rows = cosines((np.arange(SIDE) + 0.5) / SIDE)
+    spectra = rows @ (pixels @ _GREY) @ rows.T  # (n, KEPT, KEPT)
     fields = pixels.reshape(number, FIELDS, each, FIELDS, each, 3).mean((2, 4))
     return Fingerprints(spectra.astype(np.float32), fields.round().astype(np.uint8))
 
 
-def _cosines() -> npt.NDArray[np.float32]:
-    """The lowest rows of the orthonormal cosine transform, (KEPT, SIDE)."""
-    frequency, place = np.arange(KEPT)[:, None], np.arange(SIDE)[None] + 0.5
-    rows = np.cos(np.pi * frequency * place / SIDE) * np.sqrt(2 / SIDE)
-    rows[0] /= np.sqrt(2)
-    return rows.astype(np.float32)
+def cosines(at: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
+    """The lowest rows of the orthonormal cosine transform, (..., KEPT, n), at places of an axis, (..., n), 0 to 1."""
+    frequency = np.arange(KEPT)[:, None]
+    rows = np.cos(np.pi * frequency * at[..., None, :]) * np.where(frequency, np.sqrt(2 / SIDE), np.sqrt(1 / SIDE))
+    found: npt.NDArray[np.float32] = rows.astype(np.float32)
+    return found

@@ -16,6 +16,7 @@ _SAID = {
     "same pixels": "the same pixels as",
     "near copy": "a near copy of",
     "mirrored": "a mirror image of",
+    "cropped": "a crop, or the whole, of",
 }
 Paragraph = tuple[str, list[str]]
 
