@@ -324,3 +324,12 @@ def test_serving_is_compared_with_a_loop_overloaded_and_soaked(tmp_path):
     assert set(record["soak"]["statuses"]) == {"200"}
     assert set(record["overload"]["statuses"]) <= {"200", "503"}
     assert "## Twice the capacity" in (tmp_path / "serving.md").read_text()
+
+
+def test_the_copies_that_are_planted_are_counted_by_how_they_were_made():
+    random = np.random.default_rng(0)
+    blobs = [Image.fromarray(random.integers(0, 256, (5, 7, 3), np.uint8)).resize((90, 70)) for _ in range(20)]
+    found = script("check_duplicates").count([np.asarray(blob) for blob in blobs], 2, 0)
+    assert found.pop("seconds") > 0
+    ways = script("check_duplicates").WAYS
+    assert found == {**dict.fromkeys(ways, 1.0), "false": 0, "images": 20 + 2 * len(ways)}

@@ -1,6 +1,10 @@
 """`maxvit check`: what it says, writes and refuses."""
 
+import contextlib
+import io
 import json
+import shlex
+import sys
 
 import pytest
 
@@ -20,9 +24,6 @@ def photos(tmp_path_factory):
 @pytest.fixture(scope="module")
 def outcome(photos, tmp_path_factory):
     """Standard output, and the folder that was written."""
-    import contextlib
-    import io
-
     out = tmp_path_factory.mktemp("checked") / "out"
     with contextlib.redirect_stdout(io.StringIO()) as said:
         assert main(["check", str(photos), "--out", str(out)]) == 0
@@ -55,7 +56,7 @@ def test_the_page_loads_nothing_and_shows_pairs_side_by_side(outcome):
 def test_what_stays_is_written_next_to_the_decisions(outcome, photos, capsys):
     _, out = outcome
     assert main(["check", str(photos), "--apply", str(out / "decisions.csv")]) == 0
-    assert capsys.readouterr().out == f"16 images stay, 1 do not: maxvit train {out / 'kept.csv'}\n"
+    assert capsys.readouterr().out == f"16 images stay, 1 do not: maxvit train {shlex.quote(str(out / 'kept.csv'))}\n"
     assert len((out / "kept.csv").read_text().splitlines()) == 17
 
 
@@ -75,7 +76,7 @@ def test_json_holds_everything(photos, capsys):
     [
         (["nowhere"], "error: nowhere does not exist: check the path\n"),
         (["{photos}", "--task", "segmentation"], "error: {photos} "),
-        (["{photos}", "--apply", "d.csv", "--json"], "error: --apply writes a list next to its own"),
+        (["{photos}", "--apply", "d.csv", "--json"], "error: --apply writes a list next to its own and looks at no"),
         (["{photos}", "--apply", "nowhere.csv"], "error: nowhere.csv is not a file: give the decisions.csv"),
     ],
 )
@@ -85,3 +86,11 @@ def test_a_mistake_is_a_sentence_and_exit_code_2(photos, capsys, words, sentence
     assert out == ""
     assert err.startswith(sentence.format(photos=photos))
     assert err.count("\n") == 1
+
+
+def test_a_page_that_cannot_be_made_is_refused_before_anything_is_looked_at(photos, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    monkeypatch.setattr("maxvit.checking.check.check", None)
+    assert main(["check", str(photos), "--out", str(tmp_path / "out")]) == 2
+    assert capsys.readouterr().err.endswith("pip install 'maxvit[train]'\n")
+    assert not (tmp_path / "out").exists()

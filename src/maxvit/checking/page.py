@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -47,17 +48,8 @@ class Section:
     number: int
 
 
-def write_page(path: Path, found: DataCheck, data: str) -> None:
-    """Write the page: one HTML file that loads nothing from anywhere.
-
-    Args:
-        path: Where to; a file that is there is replaced in one step.
-        found: What it shows. Names may hold any characters: all are escaped.
-        data: What to call the data.
-
-    Raises:
-        MaxViTError: If the file cannot be written, or jinja2 (an optional dependency) is missing.
-    """
+def load_template() -> Any:
+    """What the page is made with. Raises `MaxViTError` where jinja2 (an optional dependency) is missing."""
     try:
         import jinja2
     except ImportError as error:
@@ -69,7 +61,21 @@ def write_page(path: Path, found: DataCheck, data: str) -> None:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    page = environment.get_template("check.html.j2").render(
+    return environment.get_template("check.html.j2")
+
+
+def write_page(path: Path, found: DataCheck, data: str) -> None:
+    """Write the page: one HTML file that loads nothing from anywhere.
+
+    Args:
+        path: Where to; a file that is there is replaced in one step.
+        found: What it shows. Names may hold any characters: all are escaped.
+        data: What to call the data.
+
+    Raises:
+        MaxViTError: If the file cannot be written, or jinja2 (an optional dependency) is missing.
+    """
+    page = load_template().render(
         title=f"Images of {Path(data).name or data}",
         tiles=_tiles(found),
         sections=_sections(found),
@@ -99,7 +105,8 @@ def _tiles(found: DataCheck) -> dict[str, str]:
 def _sections(found: DataCheck) -> list[Section]:
     images = found.images
     between, two = found.between_parts(), found.under_two_classes()
-    rest = [pair for pair in found.pairs if pair not in between and pair not in two]
+    told = {*between, *two}
+    rest = [pair for pair in found.pairs if pair not in told]
     split = "" if "val" in images.parts else f" {SPLIT[0].upper()}{SPLIT[1:]}."
     titles = {
         "parts": (

@@ -1,6 +1,7 @@
 """maxvit check: what state a data set is in."""
 
 import json
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -40,27 +41,28 @@ def check(
     features of the network that comes with the package.
     """
     if apply is not None:
-        if out is not None or as_json:
-            raise MaxViTError("--apply writes a list next to its own; --out and --json are not for it: leave them out")
+        given = {"--out": out, "--json": as_json, "--workers": workers, "--device": device != "auto"}
+        if extra := [name for name, value in given.items() if value]:
+            raise MaxViTError(f"--apply writes a list next to its own and looks at no image: leave {extra[0]} out")
         from maxvit.checking.decisions import apply_decisions
 
         kept, dropped, path = apply_decisions(apply, data, task)
-        typer.echo(f"{kept:,} images stay, {dropped:,} do not: maxvit train {path}")
+        typer.echo(f"{kept:,} images stay, {dropped:,} do not: maxvit train {shlex.quote(str(path))}")
         return
     from maxvit.checking.check import check as check_data
+    from maxvit.checking.decisions import write_decisions
+    from maxvit.checking.page import load_template, write_page
     from maxvit.storage import check_folder
 
     if out is not None:
         check_folder(out)
+        load_template()  # before all is looked at
     found = check_data(data, task, workers=workers, device=device)
     if as_json:
         typer.echo(json.dumps(found.to_json()))
     else:
         typer.echo("\n".join(_in_words(found)))
     if out is not None:
-        from maxvit.checking.decisions import write_decisions
-        from maxvit.checking.page import write_page
-
         page, decisions = out / "check.html", out / "decisions.csv"
         write_page(page, found, data)
         write_decisions(decisions, found)
