@@ -63,10 +63,13 @@ def test_a_wrong_label_is_found(tmp_path):
         pixels[10:30, 10:30] += np.uint8(120) * np.array([i % 2, 0, 1 - i % 2], np.uint8)
         name = "red" if i % 2 and i != 9 else "blue"
         write(tmp_path / name / f"{i}.png", Image.fromarray(pixels))
+    write(tmp_path / "aqua" / "0.png", picture(0))  # a class of one image, which cannot be judged
+    (tmp_path / "blue" / "00.png").write_bytes(b"broken")
     result = checked(tmp_path)
     assert [(result.images.names[s.image], result.images.class_names[s.likely]) for s in result.suspicions] == [
         ("blue/9.png", "red")
     ]
+    assert result.left_out == ["labels of class 'aqua' were not judged: that takes 5 images of a class"]
 
 
 def test_without_scikit_learn_a_sentence_says_what_is_left_out(folder, monkeypatch):

@@ -28,8 +28,9 @@ def test_a_crop_is_found_with_its_whole(box):
     assert found(large(0), large(1), large(0).crop(box)) == {(2, 0)}
 
 
-def test_what_lacks_a_fifth_is_another_image():
-    assert found(large(0), large(1), large(0).crop((40, 0, WIDTH, HEIGHT))) == set()
+@pytest.mark.parametrize("box", [(40, 0, WIDTH, HEIGHT), (15, 0, WIDTH - 15, HEIGHT)])
+def test_what_lacks_more_than_a_tenth_of_a_side_is_another_image(box):
+    assert found(large(0), large(1), large(0).crop(box)) == set()
 
 
 def test_a_crop_in_other_colours_is_another_image():

@@ -65,12 +65,25 @@ def test_of_many_copies_each_is_found_once_with_the_first():
     ]
 
 
+@pytest.mark.parametrize("at_once", [7, 100_000])
+def test_of_a_film_each_picture_is_found_once_however_many_pairs_are_judged_at_once(monkeypatch, at_once):
+    monkeypatch.setattr("maxvit.checking.duplicates._PAIRS", at_once)
+    still, random = np.asarray(picture(3)).astype(int), np.random.default_rng(0)
+    film = [np.clip(still + random.integers(-2, 3, still.shape), 0, 255).astype(np.uint8) for _ in range(9)]
+    assert pairs([*DISTINCT[:2], *film]) == [(i, 2, "near copy") for i in range(3, 11)]
+
+
 def test_pieces_of_a_sky_are_no_near_copies_and_a_flat_image_is_one_only_of_its_like():
     random = np.random.default_rng(0)
     ramp = np.linspace(150, 170, 48)[:, None, None] * np.ones((48, 40, 3))
     skies = [(ramp + random.normal(0, 1.5, ramp.shape)).round().astype(np.uint8) for _ in range(5)]
     flat = [np.full((48, 40, 3), value, np.uint8) for value in (90, 120, 90)]
     assert pairs([*skies, *flat]) == [(7, 5, "same file")]
+
+
+def test_flat_images_of_one_size_are_the_same_pixels():
+    wide, high = (Image.new("RGB", size, (90, 90, 90)) for size in ((48, 40), (40, 48)))
+    assert pairs([encoded(wide), encoded(high), encoded(high, "BMP")]) == [(2, 1, "same pixels")]
 
 
 def test_what_cannot_be_read_is_a_duplicate_of_nothing():

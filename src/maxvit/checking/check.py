@@ -192,13 +192,9 @@ def _judge_labels(
     judged = [k for k, i in enumerate(readable) if numbers[images.classes[i]] >= FOLDS]
     labels = [images.classes[readable[k]] for k in judged]
     few = [images.class_names[c] for c, number in sorted(numbers.items()) if number < FOLDS]
-    said = (
-        f"labels of {len(few)} class(es) were not judged, the first is {few[0]!r}: that takes {FOLDS} images"
-        if few
-        else ""
-    )
+    said = f"labels of {_classes(few)} were not judged: that takes {FOLDS} images of a class" if few else ""
     if len(set(labels)) < 2:
-        return [], ["whether labels are right was not asked: that takes two classes of at least 5 images"]
+        return [], [f"whether labels are right was not asked: that takes two classes of at least {FOLDS} images"]
     try:
         found = find_suspicious(features[judged], labels)
     except ModuleNotFoundError as error:
@@ -206,6 +202,11 @@ def _judge_labels(
             f"whether labels are right was not asked: {error.name} is not installed: pip install 'maxvit[train]'"
         ]
     return [replace(one, image=readable[judged[one.image]]) for one in found], [said] if said else []
+
+
+def _classes(names: Sequence[str]) -> str:
+    """Such as "class 'cat'", or "3 classes ('ant', ...)"."""
+    return f"class {names[0]!r}" if len(names) == 1 else f"{len(names):,} classes ({names[0]!r}, ...)"
 
 
 def _same_pixels(images: Images, spec: Preprocessing, first: int, second: int) -> bool:

@@ -23,13 +23,14 @@ _COARSE = 8  # frequencies along each axis by which candidates are found
 _CANDIDATE = 0.98  # least correlation of these
 LEAST_DETAIL, _MOST_DETAIL = 6, 16  # frequencies along each axis by which a pair is judged
 _SMOOTH = 3  # frequencies along each axis that any two skies share
-_FAINT = 0.3  # grey levels that a picture deviates from its smooth part by, at least: else there is nothing to compare
+_FAINT = 0.3  # grey levels that a picture deviates from its smooth part by, at least: less is rounding
 # a pair correlates in its detail, and without what is smooth, at least so much; similar clothes have 0.996 and 0.99
 _ALIKE, _ALIKE_ROUGH = 0.9965, 0.95
 # or it differs by no more grey levels than encoding does; neighbouring pieces of a sky have 0.99 and 0.7
 _NOISE, _ALIKE_IN_NOISE, _ROUGH_IN_NOISE = 2.0, 0.97, 0.93
 _COLOUR = 12.0  # largest mean difference of the colours, of 255
 _BLOCK = 1024  # images that are compared with all others at once
+_PAIRS = 16_384  # pairs that are judged at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,19 +101,26 @@ def _candidates_by_pixels(looks: Looks) -> list[tuple[Kind, int, int]]:
 def _near(
     looks: Looks, places: Numbers, mirrored: bool, track: Callable[[range], Iterator[int]]
 ) -> list[tuple[int, int, float]]:
-    """(earlier, later, similarity) of images that nearly agree, in order of the earlier."""
+    """(earlier, later, similarity) of each image that nearly agrees with an earlier one, and the first of these."""
     prints = Fingerprints(looks.fingerprints.spectra[places], looks.fingerprints.colours[places])
     others = prints.mirrored() if mirrored else prints
     detailed = _deviation(prints.spectra) >= _FAINT
     plain, turned = (_directions(p.spectra[:, :_COARSE, :_COARSE]) for p in (prints, others))
     plain[~detailed] = 0
+    sides = looks.sizes[places].min(1)
     found = []
+    is_open = np.ones(len(places), np.bool_)  # as a later one: of a film each picture would agree with each
     for start in track(range(0, len(places), _BLOCK)):
         similar = plain[start : start + _BLOCK] @ turned[start:].T  # (block, those from there on)
         rows, columns = np.nonzero(similar >= _CANDIDATE)
         rows, columns = rows[columns > rows] + start, columns[columns > rows] + start
-        agreeing = _judge(prints, others, looks.sizes[places].min(1), rows, columns)
-        found += [(int(places[rows[i]]), int(places[columns[i]]), s) for i, s in agreeing]
+        for some in range(0, len(rows), _PAIRS):
+            chosen = some + np.flatnonzero(is_open[columns[some : some + _PAIRS]])
+            for i, similarity in _judge(prints, others, sides, rows[chosen], columns[chosen]):
+                first, second = int(rows[chosen[i]]), int(columns[chosen[i]])
+                if is_open[second]:
+                    found.append((int(places[first]), int(places[second]), similarity))
+                    is_open[second] = False
     return found
 
 
