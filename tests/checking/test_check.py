@@ -84,7 +84,7 @@ def segmentation(folder):
     for i in range(4):
         write(folder / "images" / f"{i}.png", picture(min(i, 1) if i == 3 else i))
         write(folder / "masks" / f"{i}.png", Image.new("L", SIZE, i % 2))
-    return {("3.png", "1.png", "same file")}
+    return {("images/3.png", "images/1.png", "same file")}
 
 
 def detection(folder):
@@ -98,7 +98,7 @@ def aesthetics(folder):
     scores = ",".join("1" * 10)
     header = ",".join(["image", *map(str, range(1, 11))])
     (folder / "scores.csv").write_text("\n".join([header, *(f"{i}.png,{scores}" for i in range(3))]))
-    return {("2.png", "0.png", "same file")}
+    return {("images/2.png", "images/0.png", "same file")}
 
 
 @pytest.mark.parametrize("task", [segmentation, detection, aesthetics])
@@ -110,8 +110,16 @@ def test_images_of_every_task_are_looked_at_and_their_labels_left_alone(tmp_path
     assert result.left_out == ["whether labels are right was not asked: that takes images with exactly one class each"]
 
 
+def test_images_of_a_list_are_called_as_in_it_and_others_by_their_path(tmp_path):
+    elsewhere = write(tmp_path / "elsewhere" / "b.png", picture(1))
+    write(tmp_path / "list" / "a.png", picture(0))
+    (tmp_path / "list" / "list.csv").write_text(f"path,label,split\na.png,cat,train\n{elsewhere},dog,test\n")
+    assert checked(tmp_path / "list" / "list.csv").images.names == ["a.png", str(elsewhere)]
+
+
 def test_shards_are_looked_at(tmp_path):
     result = checked(write_small(tmp_path))
+    assert all(name.startswith(f"{part}/") for name, part in zip(result.images.names, result.images.parts, strict=True))
     assert set(result.images.parts) == {"train", "val", "test"}
     assert result.unreadable == {}
 

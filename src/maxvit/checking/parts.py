@@ -1,7 +1,9 @@
 """The parts of a data set as one list of images, each with its part and its class."""
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from maxvit.data.dataset import LabelledImages, Lazy
@@ -18,7 +20,7 @@ class Images:
 
     Attributes:
         sources: As of `LabelledImages`.
-        names: What to call each image; where there are several parts, its part comes first.
+        names: What to call each image: its path in the data set; of what is not a file, part and name.
         parts: Part of each image.
         classes: Index of each image's class; None: an image has not exactly one.
         class_names: What the classes are called.
@@ -48,14 +50,22 @@ def join(parts: Mapping[str, LabelledImages], task: Task, place: str) -> Images:
         raise MaxViTError(f"{place} holds no images: give a folder, a list or shards, as maxvit train takes them")
     own = [task.one_class(images) for images in parts.values()]
     classes = None if any(labels is None for labels in own) else [c for labels in own if labels for c in labels]
-    several = len(parts) > 1
     return Images(
         _Chain([images.sources for images in parts.values()]),
-        [f"{part}/{name}" if several else str(name) for part, images in parts.items() for name in images.names],
+        [name for part, images in parts.items() for name in _names(part, images, place)],
         [part for part, images in parts.items() for _ in range(len(images))],
         classes,
         next(iter(parts.values())).class_names,
     )
+
+
+def _names(part: str, images: LabelledImages, place: str) -> Iterator[str]:
+    path = Path(place)
+    root = f"{path if path.is_dir() else path.parent}{os.sep}"
+    before = "" if part == ALL else f"{part}/"
+    for i in range(len(images)):
+        is_file = isinstance(images.sources, list) and isinstance(images.sources[i], str | Path)
+        yield str(images.sources[i]).removeprefix(root) if is_file else f"{before}{images.names[i]}"
 
 
 class _Chain(Lazy[Any]):
