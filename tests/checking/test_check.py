@@ -107,7 +107,7 @@ def test_images_of_every_task_are_looked_at_and_their_labels_left_alone(tmp_path
     result = checked(tmp_path, task.__name__)
     assert named(result, result.pairs) == expected
     assert result.suspicions == []
-    assert result.left_out == ["whether labels are right was not asked: that takes images with exactly one class each"]
+    assert result.left_out == ["labels were not judged: that takes images with exactly one class each"]
 
 
 def test_images_of_a_list_are_called_as_in_it_and_others_by_their_path(tmp_path):

@@ -73,7 +73,7 @@ def test_of_a_film_each_picture_is_found_once_however_many_pairs_are_judged_at_o
     assert pairs([*DISTINCT[:2], *film]) == [(i, 2, "near copy") for i in range(3, 11)]
 
 
-def test_pieces_of_a_sky_are_no_near_copies_and_a_flat_image_is_one_only_of_its_like():
+def test_pieces_of_a_sky_are_not_near_copies_and_a_flat_image_is_one_only_of_its_like():
     random = np.random.default_rng(0)
     ramp = np.linspace(150, 170, 48)[:, None, None] * np.ones((48, 40, 3))
     skies = [(ramp + random.normal(0, 1.5, ramp.shape)).round().astype(np.uint8) for _ in range(5)]

@@ -30,7 +30,7 @@ def outcome(photos, tmp_path_factory):
     return said.getvalue(), out
 
 
-def test_problems_are_named_and_are_no_error(outcome, photos):
+def test_problems_are_named_and_the_exit_code_is_0(outcome, photos):
     said, _ = outcome
     for line in (
         "data: 17 images of 3 classes",

@@ -187,20 +187,18 @@ def _judge_labels(
 ) -> tuple[list[Suspicion], list[str]]:
     """Labels that look wrong; and in a sentence why some or all were not judged."""
     if images.classes is None:
-        return [], ["whether labels are right was not asked: that takes images with exactly one class each"]
+        return [], ["labels were not judged: that takes images with exactly one class each"]
     numbers = Counter(images.classes[i] for i in readable)
     judged = [k for k, i in enumerate(readable) if numbers[images.classes[i]] >= FOLDS]
     labels = [images.classes[readable[k]] for k in judged]
     few = [images.class_names[c] for c, number in sorted(numbers.items()) if number < FOLDS]
     said = f"labels of {_classes(few)} were not judged: that takes {FOLDS} images of a class" if few else ""
     if len(set(labels)) < 2:
-        return [], [f"whether labels are right was not asked: that takes two classes of at least {FOLDS} images"]
+        return [], [f"labels were not judged: that takes two classes of at least {FOLDS} images"]
     try:
         found = find_suspicious(features[judged], labels)
     except ModuleNotFoundError as error:
-        return [], [
-            f"whether labels are right was not asked: {error.name} is not installed: pip install 'maxvit[train]'"
-        ]
+        return [], [f"labels were not judged: {error.name} is not installed: pip install 'maxvit[train]'"]
     return [replace(one, image=readable[judged[one.image]]) for one in found], [said] if said else []
 
 

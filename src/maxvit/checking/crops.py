@@ -57,7 +57,7 @@ def find_crops(
     """(crop, whole, similarity) where an image fits into one of its neighbours, which lacks a tenth of an axis at most.
 
     Args:
-        prints: Of n images.
+        prints: Fingerprints of n images.
         sides: (n,), pixels of the shorter side of each.
         neighbours: (n, k), those that each image is compared with.
     """

@@ -21,8 +21,8 @@ _LEARNED = ("train", ALL)  # parts that lose an image where another part has it 
 def write_decisions(path: Path, found: DataCheck) -> None:
     """Write a row for each image of which something was found, with a proposal in the column keep.
 
-    An image that cannot be read goes. Of duplicates in one class, those of training go where another part has one too,
-    else all but the largest; no other part loses one. Where duplicates have two classes, all stay: a person knows which
+    An image that cannot be read goes. Duplicates in one class go from training where another part has one too, else all
+    but the largest go; no other part loses one. Where duplicates have two classes, all stay: a person knows which
     is right. Suspicious labels and images unlike others stay.
 
     Raises:

@@ -163,5 +163,5 @@ def _directions(spectra: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 
 
 def correlations(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Of spectra (n, k, k) with others, one by one: (n,)."""
+    """Correlations of spectra (n, k, k) with others, one by one: (n,)."""
     return np.einsum("nf,nf->n", _directions(a), _directions(b))

@@ -15,7 +15,7 @@ _MIRROR = (-1.0) ** np.arange(KEPT, dtype=np.float32)  # what mirroring does to 
 
 @dataclass(frozen=True, slots=True)
 class Fingerprints:
-    """Of n images.
+    """Fingerprints of n images.
 
     Attributes:
         spectra: (n, KEPT, KEPT) float32, coefficients of the cosine transform of the grey picture, rows and columns.

@@ -1,4 +1,4 @@
-"""Of each image the nearest others, by features."""
+"""The nearest others of each image, by features."""
 
 from collections.abc import Callable, Iterator
 

@@ -85,7 +85,7 @@ class Classification(Task):
         return read_builtin_parts(path) if is_builtin(path) else read_parts(path)
 
     def one_class(self, images: LabelledImages) -> Sequence[int] | None:
-        """Of images with several classes, or shares of them, there is none."""
+        """There is none where an image has several classes, or shares of them."""
         return None if isinstance(images.labels, np.ndarray) else images.labels
 
     def reads(self, data: Path, folder: Path) -> bool:
