@@ -58,7 +58,7 @@ def test_nothing_in_the_data_is_changed(folder):
 
 
 def test_a_wrong_label_is_found(tmp_path):
-    for i in range(30):
+    for i in range(60):
         pixels = np.random.default_rng(i).integers(0, 60, (40, 48, 3), np.uint8)
         pixels[10:30, 10:30] += np.uint8(120) * np.array([i % 2, 0, 1 - i % 2], np.uint8)
         name = "red" if i % 2 and i != 9 else "blue"

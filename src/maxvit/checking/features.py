@@ -10,13 +10,13 @@ from maxvit.create import create_model
 from maxvit.kernels.optimize import optimize
 
 _MODEL = "maxvit_micro"
-_STRIDES = (8, 16, 32)
-_FIELDS = 4  # a side, whose mean is taken of the finer maps
+_STRIDES = (8, 16)
+_FIELDS = 4  # a side
 _DIMENSIONS = 256  # that the features are reduced to
 
 
 class FrozenFeatures:
-    """The second and the third stage's maps in 4 x 4 fields, and the mean of the last one's.
+    """The second and the third stage's maps in 4 x 4 fields; the last stage has not learned.
 
     Args:
         device: Where to compute.
@@ -28,8 +28,7 @@ class FrozenFeatures:
     def __init__(self, device: torch.device) -> None:
         self.network = optimize(create_model(_MODEL, pretrained=True).to(device))
         self.device = device
-        *finer, last = self.network.config.channels[-len(_STRIDES) :]
-        self.width = _FIELDS**2 * sum(finer) + last
+        self.width = _FIELDS**2 * sum(self.network.config.channels[1:3])
 
     @torch.inference_mode()
     def __call__(self, pixels: Tensor) -> npt.NDArray[np.float16]:
@@ -37,9 +36,9 @@ class FrozenFeatures:
         spec = self.network.preprocessing
         mean, std = torch.tensor(spec.mean, device=self.device), torch.tensor(spec.std, device=self.device)
         images = ((pixels.to(self.device) / 255 - mean) / std).permute(0, 3, 1, 2)  # (B, 3, H, W)
-        *finer, last = self.network.forward_pyramid(images, _STRIDES)
-        fields = [functional.adaptive_avg_pool2d(each, _FIELDS).flatten(1) for each in finer]
-        return torch.cat([*fields, last.mean((2, 3))], 1).cpu().numpy().astype(np.float16)
+        maps = self.network.forward_pyramid(images, _STRIDES)
+        fields = [functional.adaptive_avg_pool2d(each, _FIELDS).flatten(1) for each in maps]
+        return torch.cat(fields, 1).cpu().numpy().astype(np.float16)
 
 
 def reduce(features: npt.NDArray[np.float16]) -> npt.NDArray[np.float32]:
