@@ -127,7 +127,9 @@ class Classification(Task):
     def names(self, class_names: Sequence[str] | None, config: MaxViTConfig) -> list[str]:
         """Where they are not known, numbers."""
         if config.num_classes == 0:
-            raise MaxViTError("the network has no classifier: give it one with reset_classifier, or load another file")
+            raise MaxViTError(
+                "the network has no classifier: train it, give it one with reset_classifier, or load another file"
+            )
         return list(class_names or [f"class {i}" for i in range(config.num_classes)])
 
     def image_classes(self, class_names: Sequence[str] | None, config: MaxViTConfig) -> list[str]:
