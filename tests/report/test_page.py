@@ -126,19 +126,25 @@ def shown(attributes):
 @pytest.mark.parametrize(
     ("value", "said"),
     [
-        (0.05, "a histogram alone: accuracy 5.00%"),
-        (0.5, "a histogram alone: accuracy 50.00%; the network is not clearly ahead of it: "),
+        (0.05, "A histogram alone: accuracy 5.00%"),
+        (0.5, "A histogram alone: accuracy 50.00%; the network is ahead of it, but 5 images are too few to be sure"),
+        (0.7, "A histogram alone: accuracy 70.00%; the network is not ahead of it: "),
     ],
 )
 def test_the_network_is_compared_with_the_baseline(tmp_path, value, said):
     """3 of 5 are right: the interval is from 23 to 88 %."""
     page = write(tmp_path, baseline=Baseline("a histogram", "accuracy", value))
     assert said in page.text
-    assert ("not clearly ahead" in page.text) == (value == 0.5)
+    assert ("the network is" in page.text) == (value > 0.05)
+
+
+def test_where_all_are_right_without_a_network_there_is_nothing_to_be_ahead_of():
+    right = result(labels=(0, 1, 2), predictions=(0, 1, 2))
+    assert report(result=right, baseline=Baseline("a histogram", "accuracy", 1.0)).comparison.endswith("100.00%")
 
 
 def test_the_class_that_is_recognised_least_is_named(tmp_path):
-    assert "weakest: cat, 0.00% of its 1 images" in write(tmp_path).text
+    assert "Weakest: cat, 0.00% of its 1 images" in write(tmp_path).text
 
 
 def test_of_two_classes_none_is_the_weakest():

@@ -88,9 +88,11 @@ class Report:
         value = self.result.metrics[plain.metric]
         low, _ = self.intervals.get(plain.metric, (value, value))
         said = f"{plain.name} alone: {_in_words(plain.metric)} {_exact(self.result, plain.metric, plain.value)}"
-        if low > plain.value:
+        if low > plain.value or value == plain.value == 1:
             return said
-        return f"{said}; the network is not clearly ahead of it: it needs more images, larger ones, or longer training"
+        if value > plain.value:
+            return f"{said}; the network is ahead of it, but {self.result.images} images are too few to be sure"
+        return f"{said}; the network is not ahead of it: it needs more images, larger ones, or longer training"
 
     @property
     def weakest(self) -> str:
