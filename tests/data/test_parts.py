@@ -2,7 +2,7 @@
 
 import pytest
 
-from maxvit.data.builtin import load_digits, read_builtin_parts
+from maxvit.data.builtin import load_builtin_eval, load_digits, read_builtin_parts
 from maxvit.data.load import read_parts
 from maxvit.errors import MaxViTError
 from small import write_images
@@ -41,4 +41,11 @@ def test_digits_have_three_parts_and_formulas_none():
     splits = load_digits()
     parts = read_builtin_parts("digits")
     assert [len(images) for images in parts.values()] == [len(splits.train), len(splits.val), len(splits.test)]
+    assert [images.part for images in parts.values()] == list(parts) == ["train", "val", "test"]
     assert [*read_builtin_parts("formulas:classes=2,images=3")] == ["all"]
+
+
+def test_digits_are_evaluated_on_their_test_part():
+    """Were it called "all", those that training held out would be looked for in it, and none found."""
+    images = load_builtin_eval("digits")
+    assert (images.part, len(images)) == ("test", 360)

@@ -1,5 +1,6 @@
 """Images that need no download: handwritten digits and two photographs, of scikit-learn; and those of formulas."""
 
+from dataclasses import replace
 from importlib.util import find_spec
 
 import numpy as np
@@ -54,7 +55,7 @@ def load_digits() -> Splits:
     )
     kept, test = split(everything, HELD_OUT, seed=0)
     train, val = split(kept, 0.1, seed=0)
-    return Splits(train, val, test)
+    return Splits(replace(train, part="train"), replace(val, part="val"), replace(test, part="test"))
 
 
 def photographs() -> list[npt.NDArray[np.uint8]]:
