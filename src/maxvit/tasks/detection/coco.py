@@ -1,6 +1,5 @@
 """A file of annotations in COCO's format: what is in it, looked at before it is used."""
 
-import json
 import logging
 from collections import Counter
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ import numpy as np
 from maxvit.config import Size
 from maxvit.data.dataset import LabelledImages, class_numbers, refuse_unknown
 from maxvit.data.finding import locate, locate_all, normal
+from maxvit.data.text import read_json
 from maxvit.errors import MaxViTError
 from maxvit.tasks.detection.masks import is_numbers, read_segmentation
 from maxvit.tasks.detection.objects import Ids, Objects
@@ -115,12 +115,7 @@ def _goes_beyond(box: list[float], size: Size) -> bool:
 
 
 def _load(file: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(file.read_bytes())
-    except OSError as error:
-        raise MaxViTError(f"{file} cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise MaxViTError(f"{file} is not JSON: {error}") from error
+    data = read_json(file)
     if not isinstance(data, dict):
         raise MaxViTError(f"{file} holds a {type(data).__name__}; COCO's format is an object with images, annotations")
     return data

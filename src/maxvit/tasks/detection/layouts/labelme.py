@@ -1,12 +1,12 @@
 """labelme's format: a file of JSON next to each image, with rectangles and polygons."""
 
-import json
 import re
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from maxvit.config import Size
+from maxvit.data.text import read_json
 from maxvit.errors import MaxViTError
 from maxvit.tasks.detection.layouts.layout import Layout, Read, glance
 from maxvit.tasks.detection.layouts.pairs import Content, find_beside
@@ -27,12 +27,7 @@ def find_parts(path: Path) -> dict[str, Read]:
 
 
 def _parse(file: Path) -> Content:
-    try:
-        data = json.loads(file.read_bytes())
-    except OSError as error:
-        raise MaxViTError(f"{file} cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise MaxViTError(f"{file} is not JSON: {error}") from error
+    data = read_json(file)
     if not isinstance(data, dict) or not isinstance(data.get("shapes"), list):
         raise MaxViTError(f'{file} has no list "shapes", which labelme\'s format has: move the file elsewhere')
     groups: dict[Any, list[tuple[str, str, Polygon]]] = {}
