@@ -202,7 +202,7 @@ class MaxViTConfig:
 
     def probabilities(self, logits: "Tensor") -> "Tensor":
         """What logits (..., classes) mean: the probability of each class, in the type of the logits."""
-        return logits.sigmoid() if self.multi_label else (logits / self.temperature).softmax(-1)
+        return class_probabilities(logits, self.multi_label, self.temperature)
 
     def predicted(self, probabilities: "Tensor") -> list[int]:
         """The classes that are predicted for one image, the most probable first.
@@ -330,6 +330,11 @@ class Preprocessing:
         check_mapping("preprocessing", values)
         check_known("preprocessing key", values, [f.name for f in dataclasses.fields(cls)])
         return cls(**values)
+
+
+def class_probabilities(logits: "Tensor", multi_label: bool, temperature: float) -> "Tensor":
+    """What logits (..., classes) mean: sigmoids where each class is a question, else a softmax at the temperature."""
+    return logits.sigmoid() if multi_label else (logits / temperature).softmax(-1)
 
 
 IMAGENET_21K = 21_843  # classes; published weights with so many learned each as a question (paper, Table 12: sigmoid)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from maxvit.config import Fit, MaxViTConfig, Preprocessing, Size
+from maxvit.config import Fit, MaxViTConfig, Preprocessing, Size, class_probabilities
 from maxvit.data.builtin import is_builtin, load_builtin, load_builtin_eval, read_builtin_parts
 from maxvit.data.dataset import LabelledImages, Splits, in_classes
 from maxvit.data.folder import find_parts
@@ -27,12 +27,11 @@ from maxvit.tasks.classification.panels import multi_label_panels, single_label_
 from maxvit.tasks.classification.predictions import Best, best_classes, compared_with_class, compared_with_classes
 from maxvit.tasks.classification.settings import Augmentation, ClassificationSettings
 from maxvit.tasks.classification.single_label import AccuracyMetric, SingleLabelMetric
-from maxvit.tasks.classification.temperature import CalibratedMetric
+from maxvit.tasks.classification.temperature import SMALLEST, CalibratedMetric
 from maxvit.tasks.network import Network
 from maxvit.tasks.panels import Panels
 from maxvit.tasks.task import Baseline, Cell, Changed, ExportSpec, Forward, Task, TaskSettings
 
-SMALLEST = torch.finfo(torch.float32).tiny  # probability, whose logarithm is finite
 BELOW_1 = 1 - 2**-24  # the largest float32 below 1
 
 
@@ -172,7 +171,7 @@ class Classification(Task):
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """The probability of each class, (B, classes)."""
-        return logits.sigmoid() if self.multi_label else (logits / self.temperature).softmax(-1)
+        return class_probabilities(logits, self.multi_label, self.temperature)
 
     def logits(self, probabilities: Tensor) -> Tensor:
         """What `probabilities` makes these of, finite."""

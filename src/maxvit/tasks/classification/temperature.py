@@ -16,7 +16,7 @@ from maxvit.tasks.classification.single_label import AccuracyMetric
 
 TEMPERATURES = np.geomspace(1 / 8, 8, 25).tolist()
 BOUND = 2.0  # times log(temperature)^2, added to the sum of the losses: few images hardly move it from 1
-SMALLEST = torch.finfo(torch.float32).tiny
+SMALLEST = torch.finfo(torch.float32).tiny  # probability, whose logarithm is finite
 
 
 class CalibratedMetric(AccuracyMetric):
