@@ -117,18 +117,11 @@ class PublishedWeights:
 
 
 def _on_hub(size: str, data: str, resolution: int, top1: float | None) -> PublishedWeights:
+    """A row of the official weights."""
     theirs = {"in1k": "in1k", "in21k": "in21k", "in21k-in1k": "in21k_ft_in1k"}[data]
     classes = IMAGENET_21K if data == "in21k" else 1000
-    return PublishedWeights(
-        variant=f"maxvit_{size}",
-        tag=f"{data}-{resolution}",
-        place=f"timm/maxvit_{size}_tf_{resolution}.{theirs}",
-        filename="model.safetensors",
-        resolution=resolution,
-        classes=classes,
-        top1=top1,
-        preprocessing=timm_preprocessing((resolution, resolution), classes),
-    )
+    name = f"maxvit_{size}_tf_{resolution}.{theirs}"
+    return _of_timm(f"maxvit_{size}", "official", data, name, top1, classes, stem=None)
 
 
 def _of_timm(
@@ -139,8 +132,9 @@ def _of_timm(
     top1: float | None,
     classes: int = 1000,
     crop_pct: float | None = None,
+    stem: int | None = 32,
 ) -> PublishedWeights:
-    """A row of timm's own networks; `theirs` is timm's name of the weights, "...NETWORK_RESOLUTION.DATA"."""
+    """A row of timm's; `theirs` is timm's name of the weights, "...NETWORK_RESOLUTION.DATA"."""
     resolution = int(theirs.partition(".")[0].rpartition("_")[2])
     preprocessing = timm_preprocessing((resolution, resolution), classes, DIALECTS[dialect])
     return PublishedWeights(
@@ -153,7 +147,7 @@ def _of_timm(
         classes=classes,
         top1=top1,
         preprocessing=replace(preprocessing, crop_pct=crop_pct) if crop_pct else preprocessing,
-        stem_hidden_channels=24 if variant == "maxvit_pico" else 32,
+        stem_hidden_channels=stem,
     )
 
 
@@ -168,7 +162,7 @@ PUBLISHED: tuple[PublishedWeights, ...] = (
         top1=None,
         preprocessing=Preprocessing(image_size=(32, 32), crop_pct=1.0, mean=HALF, std=HALF),
     ),
-    _of_timm("maxvit_pico", "timm_rmlp", "rmlp-in1k", "maxvit_rmlp_pico_rw_256.sw_in1k", 80.55),
+    _of_timm("maxvit_pico", "timm_rmlp", "rmlp-in1k", "maxvit_rmlp_pico_rw_256.sw_in1k", 80.55, stem=24),
     _of_timm("maxvit_nano", "timm_rmlp", "rmlp-in1k", "maxvit_rmlp_nano_rw_256.sw_in1k", 82.98),
     _of_timm("maxvit_nano", "timm_rw", "rw-in1k", "maxvit_nano_rw_256.sw_in1k", 82.93),
     _on_hub("tiny", "in1k", 224, 83.62),
@@ -214,7 +208,7 @@ PUBLISHED: tuple[PublishedWeights, ...] = (
 )
 # Networks that timm has a name for, and of which no weights are published.
 UNPUBLISHED: tuple[PublishedWeights, ...] = (
-    _of_timm("maxvit_pico", "timm_rw", "rw", "maxvit_pico_rw_256", None),
+    _of_timm("maxvit_pico", "timm_rw", "rw", "maxvit_pico_rw_256", None, stem=24),
     _of_timm("maxvit_tiny", "timm_rw", "rw", "maxvit_tiny_rw_256", None),
     _of_timm("maxvit_tiny", "timm_pm", "pm", "maxvit_tiny_pm_256", None),
     _of_timm("maxvit_small", "timm_rmlp_small", "rmlp", "maxvit_rmlp_small_rw_256", None),
