@@ -25,15 +25,15 @@ import numpy.typing as npt
 import torch
 from note import table, write_note
 from torch import Tensor, nn
-from torch.nn import functional
 from transfer_sets import SETS, TransferSet, draw
 
 from maxvit import MaxViT, accelerate
+from maxvit.checking.features import STRIDES, fields
 from maxvit.data.dataset import LabelledImages
 from maxvit.data.images import decode
 from maxvit.data.loading import evaluation_batches, training_batches
 from maxvit.tasks import make_task
-from maxvit.tasks.classification.baseline import colours, edges
+from maxvit.tasks.classification.baseline import describe
 from maxvit.tasks.examples import TaskExamples
 from maxvit.training.distributed import Engine
 from maxvit.training.learner import Learner
@@ -119,8 +119,7 @@ GOALS = {(TUNED, RANDOM): "+5, aim +8; nowhere clearly below", (FROZEN, HISTOGRA
 
 def describe_pixels(images: LabelledImages) -> Features:
     """Features (n, F): those of the baseline that `maxvit train` prints."""
-    pixels = [np.asarray(decode(source).resize((SIDE, SIDE)), np.float32) for source in images.sources]
-    return np.array([np.concatenate([colours(each), edges(each)]) for each in pixels], np.float64)
+    return np.array([describe(decode(source)) for source in images.sources], np.float64)
 
 
 @torch.inference_mode()
@@ -130,11 +129,7 @@ def describe_maps(network: MaxViT, images: LabelledImages) -> Features:
     batches = evaluation_batches(
         TaskExamples(make_task({"name": "classification"}), images, network.preprocessing), 100
     )
-    found = []
-    for batch in batches:
-        maps = network.forward_pyramid(batch.images, (8, 16))
-        found.append(torch.cat([functional.adaptive_avg_pool2d(each, 4).flatten(1) for each in maps], 1))
-    return torch.cat(found).double().numpy()
+    return torch.cat([fields(network.forward_pyramid(batch.images, STRIDES)) for batch in batches]).double().numpy()
 
 
 def regression(of: Drawn, train: Features, test: Features) -> float:

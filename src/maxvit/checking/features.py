@@ -1,5 +1,7 @@
 """Features of the network that comes with the package, as it is."""
 
+from collections.abc import Iterable
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -10,7 +12,7 @@ from maxvit.create import create_model
 from maxvit.kernels.optimize import optimize
 
 _MODEL = "maxvit_micro"
-_STRIDES = (8, 16)
+STRIDES = (8, 16)  # of the stages that have learned, but the first
 _FIELDS = 4  # a side
 _DIMENSIONS = 256  # that the features are reduced to
 
@@ -36,9 +38,12 @@ class FrozenFeatures:
         spec = self.network.preprocessing
         mean, std = torch.tensor(spec.mean, device=self.device), torch.tensor(spec.std, device=self.device)
         images = ((pixels.to(self.device) / 255 - mean) / std).permute(0, 3, 1, 2)  # (B, 3, H, W)
-        maps = self.network.forward_pyramid(images, _STRIDES)
-        fields = [functional.adaptive_avg_pool2d(each, _FIELDS).flatten(1) for each in maps]
-        return torch.cat(fields, 1).cpu().numpy().astype(np.float16)
+        return fields(self.network.forward_pyramid(images, STRIDES)).cpu().numpy().astype(np.float16)
+
+
+def fields(maps: Iterable[Tensor]) -> Tensor:
+    """The means of maps (B, C, H, W) in 4 x 4 fields: (B, F)."""
+    return torch.cat([functional.adaptive_avg_pool2d(each, _FIELDS).flatten(1) for each in maps], 1)
 
 
 def reduce(features: npt.NDArray[np.float16]) -> npt.NDArray[np.float32]:

@@ -11,7 +11,7 @@ Argument = Tensor | int | ctypes.Structure | None
 
 
 def width() -> int:
-    """Channels that the training kernels compute at once: networks whose channels are no multiple train in PyTorch."""
+    """Channels that the training kernels compute at once; a network of other than its multiples trains in PyTorch."""
     return widths()[0]
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from maxvit.config import Preprocessing
 from maxvit.data.dataset import LabelledImages
@@ -48,13 +49,17 @@ def _described(images: LabelledImages, spec: Preprocessing) -> tuple[Floats, Seq
     features, labels = [], []
     for i in np.linspace(0, len(images) - 1, min(MOST, len(images))).astype(int).tolist():
         try:
-            picture = decode(images.sources[i], spec).resize((SIDE, SIDE))
+            features.append(describe(decode(images.sources[i], spec)))
         except (MaxViTError, OSError):
             continue
-        pixels = np.asarray(picture, np.float32)
-        features.append(np.concatenate([colours(pixels), edges(pixels)]))
         labels.append(int(images.labels[i]))
     return np.array(features), labels
+
+
+def describe(picture: Image.Image) -> Floats:
+    """Features (640,) of an image in RGB."""
+    pixels = np.asarray(picture.resize((SIDE, SIDE)), np.float32)
+    return np.concatenate([colours(pixels), edges(pixels)])
 
 
 def colours(pixels: Floats) -> Floats:
