@@ -17,7 +17,7 @@ from maxvit.data.text import read_json
 from maxvit.errors import MaxViTError
 from maxvit.tasks.detection.masks import is_numbers, read_segmentation
 from maxvit.tasks.detection.objects import Ids, Objects
-from maxvit.tasks.detection.shapes import SLACK
+from maxvit.tasks.detection.shapes import Box, goes_beyond
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +74,9 @@ def read_coco(
     if lost := sum(map(len, per_image.values())) - sum(len(found.labels) for found in objects):
         logger.warning("%s: %d objects are left out: they have no area within their image", file, lost)
     sizes = [found.size for found in objects]
-    beyond = sum(_goes_beyond(a["bbox"], size) for size, i in zip(sizes, images, strict=True) for a in per_image[i])
+    beyond = sum(
+        goes_beyond(_corners(a["bbox"]), size) for size, i in zip(sizes, images, strict=True) for a in per_image[i]
+    )
     if beyond:
         logger.warning(
             "%s: %d objects reach beyond their image and are cut at its border: bbox takes [x, y, width, height]",
@@ -108,10 +110,10 @@ def _refuse_shares(file: Path, per_image: dict[int, list[dict[str, Any]]]) -> No
         )
 
 
-def _goes_beyond(box: list[float], size: Size) -> bool:
-    """By more than inaccurate drawing makes it."""
+def _corners(box: list[float]) -> Box:
+    """Left, top, right, bottom of [x, y, width, height]."""
     left, top, width, height = box
-    return left < -SLACK or top < -SLACK or left + width > size[1] + SLACK or top + height > size[0] + SLACK
+    return left, top, left + width, top + height
 
 
 def _load(file: Path) -> dict[str, Any]:

@@ -97,7 +97,7 @@ def to_labelled(
     objects = [_to_objects(image, labels, with_masks) for image in images]
     if lost := sum(len(image.shapes) for image in images) - sum(len(found.labels) for found in objects):
         logger.warning("%s: %d objects are left out: they have no area", where, lost)
-    if cut := sum(_goes_beyond(shape.box, image.size) for image in images for shape in image.shapes):
+    if cut := sum(goes_beyond(shape.box, image.size) for image in images for shape in image.shapes):
         logger.warning("%s: %d objects reach beyond their image and are cut at its border", where, cut)
     return LabelledImages(
         [image.path for image in images], objects, chosen, [image.name for image in images], passed_over=passed_over
@@ -151,7 +151,7 @@ def _mask(shape: Shape, size: Size) -> bytes | None:
         raise MaxViTError(f"{shape.where} {error}") from error
 
 
-def _goes_beyond(box: Box, size: Size) -> bool:
+def goes_beyond(box: Box, size: Size) -> bool:
     """By more than inaccurate drawing makes it."""
     left, top, right, bottom = box
     return left < -SLACK or top < -SLACK or right > size[1] + SLACK or bottom > size[0] + SLACK

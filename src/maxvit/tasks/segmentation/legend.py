@@ -95,7 +95,7 @@ def read_names(file: Path, take: Callable[[Sequence[str]], Iterable[str]] = list
     """A name a line.
 
     Args:
-        file: Of text.
+        file: A file of text.
         take: From its lines, without those that are empty, to the names.
 
     Raises:

@@ -47,7 +47,7 @@ def find_beside(path: Path, ending: str, parse: Parse) -> dict[str, Read]:
 
     Args:
         path: Holds images, or train/, val/ and so on, or either of them below images/.
-        ending: Of a file of annotations.
+        ending: Ending of a file of annotations.
         parse: What it says; it is called more than once for a file.
 
     Raises:
