@@ -10,6 +10,7 @@ from maxvit.config import Pool, Size
 from maxvit.description import checked_names, for_channels
 from maxvit.layers.attention import GroupAttention
 from maxvit.layers.initialize import initialize
+from maxvit.layers.inner_head import InnerHead, make_inner_head
 from maxvit.saving import SavedNetwork
 
 
@@ -25,6 +26,7 @@ class AdjustableNetwork(SavedNetwork):
     stem: Any
     stages: nn.ModuleList
     head: Any
+    inner_head: InnerHead | None
 
     def reset_classifier(
         self,
@@ -32,6 +34,7 @@ class AdjustableNetwork(SavedNetwork):
         global_pool: Pool | None = None,
         class_names: Sequence[str] | None = None,
         multi_label: bool = False,
+        inner_fields: int = 0,
     ) -> None:
         """Put a new classifier on top, freshly initialised. Everything else keeps its weights.
 
@@ -41,17 +44,22 @@ class AdjustableNetwork(SavedNetwork):
             class_names: One per class; None where they are not known.
             multi_label: What it will learn, whatever the old one did: each class as a yes/no question; False: one class
                 of many.
+            inner_fields: Fields on a side of inner maps that are classified too, see `InnerHead`; 0: the last map alone.
 
         Raises:
             MaxViTError: If a value is out of range, or there are classes and no pool.
         """
         pool = self.config.pool if global_pool is None else global_pool
-        config = dataclasses.replace(self.config, num_classes=0, pool=pool).for_classes(num_classes, multi_label)
+        config = dataclasses.replace(self.config, num_classes=0, pool=pool, inner_fields=inner_fields)
+        config = config.for_classes(num_classes, multi_label)
         names = checked_names(class_names, num_classes)
         like = self.head.norm.weight
         classifier = nn.Linear(config.channels[-1], num_classes) if num_classes else nn.Identity()
         self.head.classifier = classifier.apply(initialize).to(like.device, like.dtype)
         self.head.pool = pool
+        self.inner_head = make_inner_head(config)
+        if self.inner_head is not None:
+            self.inner_head.apply(initialize).to(like.device, like.dtype)
         self.config, self.class_names = config, names
 
     def set_pool(self, pool: Pool) -> None:

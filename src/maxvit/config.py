@@ -136,6 +136,7 @@ class MaxViTConfig:
     se_ratio: float = 0.25  # squeezed channels over those that expansion counts from, see `Dialect.widths_from`
     drop_path_rate: float = 0.0  # stochastic depth; block b of N drops with rate * b / N
     pool: Pool = "avg"
+    inner_fields: int = 0  # fields on a side of inner maps that are classified too, see `InnerHead`; 0: the last map alone
     in_channels: int = 3
     num_classes: int = 1000  # 0: no classifier, the network returns the features before it
     multi_label: bool = False  # each class is a yes/no question (sigmoid); False: one class of many (softmax)
@@ -165,6 +166,8 @@ class MaxViTConfig:
             object.__setattr__(self, "stem_hidden_channels", None)
         if type(self.num_classes) is not int or self.num_classes < 0:
             raise MaxViTError(f"num_classes is {self.num_classes!r}; it takes a whole number, 0 for no classifier")
+        if type(self.inner_fields) is not int or self.inner_fields < 0:
+            raise MaxViTError(f"inner_fields is {self.inner_fields!r}; it takes a whole number, 0 for none")
         if len(self.channels) != 4 or len(self.depths) != 4:
             raise MaxViTError(f"channels {self.channels} and depths {self.depths} need one entry for each of 4 stages")
         for c in self.channels:

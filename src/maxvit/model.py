@@ -20,6 +20,7 @@ from maxvit.hub.mixin import HubModel
 from maxvit.layers.activation import conv_activation
 from maxvit.layers.images import check_images, fix_sides
 from maxvit.layers.initialize import initialize
+from maxvit.layers.inner_head import InnerHead, make_inner_head
 from maxvit.layers.mbconv import MBConv, SameConv2d, batch_norm
 from maxvit.layers.multiaxis import BlockAttention, GridAttention
 from maxvit.layers.parallel import ParallelBlock
@@ -105,6 +106,7 @@ class MaxViT(TimmNames, HubModel):
 
     stem: Stem
     head: Head | PlainHead
+    inner_head: InnerHead | None  # classes from inner maps too, where `config.inner_fields` says so
 
     def __init__(
         self,
@@ -132,6 +134,7 @@ class MaxViT(TimmNames, HubModel):
                 width = channels
             self.stages.append(stage)
         self.head = make_head(width, config.num_classes, config.pool, dialect)
+        self.inner_head = make_inner_head(config)
         self.apply(initialize)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -147,7 +150,10 @@ class MaxViT(TimmNames, HubModel):
         Raises:
             MaxViTError: If the shape or the type does not fit.
         """
-        return self.head(self.forward_features(images))
+        if self.inner_head is None:
+            return self.head(self.forward_features(images))
+        *inner, last = self.forward_pyramid(images, (*InnerHead.strides, 32))
+        return self.head(last) + self.inner_head(inner)
 
     def forward_features(self, images: Tensor) -> Tensor:
         """The last stage's map: (B, in_channels, H, W) -> (B, C, ceil(H / 32), ceil(W / 32))."""
@@ -155,7 +161,10 @@ class MaxViT(TimmNames, HubModel):
         return features
 
     def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor:
-        """From `forward_features` to logits, or to what the classifier sees (after norm, dense and tanh)."""
+        """From `forward_features` to logits, or to what the classifier sees (after norm, dense and tanh).
+
+        With `config.inner_fields` the logits are the last stage's part of `forward`'s.
+        """
         return self.head(features, pre_logits)
 
     def forward_pyramid(self, images: Tensor, strides: Sequence[int] = (4, 8, 16, 32)) -> list[Tensor]:

@@ -204,6 +204,8 @@ def _check_timm_computes_the_same(config: MaxViTConfig) -> None:
             f"timm's windows and grids are of one size, and here they are {config.window_size} and {config.grid_size}: "
             "set_image_size (or --image-size) makes them equal"
         )
+    if config.inner_fields:
+        raise MaxViTError("timm's networks classify the last map alone, and this one inner maps too (inner_fields)")
     if config.pool != "avg":
         raise MaxViTError(f"timm's networks average over the last map, and this one has pool={config.pool!r}")
 

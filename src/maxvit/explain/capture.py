@@ -82,7 +82,8 @@ def pooled_map(network: Network) -> nn.Module:
     feature times gradient is 0 everywhere.
     """
     head = backbone_of(network).head
-    return head.norm if has_own_head(network) and isinstance(head, PlainHead) else stages_of(network)[-1]
+    plain = has_own_head(network) and isinstance(head, PlainHead) and last_stride(network) == 32
+    return head.norm if plain else stages_of(network)[-1]
 
 
 def attention_layers(network: Network) -> list[tuple[int, int, GroupAttention]]:

@@ -9,9 +9,10 @@ from torch import Tensor
 
 from maxvit.explain.attention_maps import attention_maps
 from maxvit.explain.attribution import grad_cam, integrated_gradients
+from maxvit.explain.capture import stages_of
 from maxvit.explain.rollout import rollout
 from maxvit.explain.target import check_target, classes_of
-from maxvit.tasks.network import Network, backbone_of
+from maxvit.tasks.network import Network
 
 Map = npt.NDArray[np.float32]
 Method = Callable[[Network, Tensor, int | None], Map]  # the class is None where the network has none
@@ -35,7 +36,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
         "rollout": lambda network, image, target: rollout(network, image)[0],
         "class-rollout": lambda network, image, target: rollout(network, image, check_target(network, target))[0],
         "gradcam": lambda network, image, target: grad_cam(
-            network, image, check_target(network, target), len(backbone_of(network).stages)
+            network, image, check_target(network, target), len(stages_of(network))
         ),
         "gradients": lambda network, image, target: integrated_gradients(
             network, image, check_target(network, target)

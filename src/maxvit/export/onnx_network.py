@@ -14,7 +14,7 @@ What comes out is the network's; on the way to it,
 Letters: B batch, H W map sides, C channels, G groups per image, T tokens per group, N heads, D head_dim.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import BinaryIO
 
 import torch
@@ -31,6 +31,7 @@ from maxvit.kernels.folding import fold_for_inference, is_optimized
 from maxvit.kernels.known import network_change
 from maxvit.layers.attention import GroupAttention
 from maxvit.layers.gather import group_indices, place_indices
+from maxvit.layers.inner_head import InnerHead, averaging
 from maxvit.layers.mbconv import MBConv, SameConv2d, Shortcut, SqueezeExcite
 from maxvit.layers.multiaxis import AttentionLayer
 from maxvit.layers.plain_head import PlainHead
@@ -81,7 +82,8 @@ def check_unchanged(model: MaxViT) -> None:
     """Refuse, by `MaxViTError`, a network with layers of someone's own: what they do is not written here."""
     if is_optimized(model):  # folding says so
         return
-    if reason := network_change(model, "stem", "stages", "head"):
+    heads = ["head"] if model.inner_head is None else ["head", "inner_head"]
+    if reason := network_change(model, "stem", "stages", *heads):
         raise MaxViTError(
             f"the graph for one size is of MaxViT alone, and {reason}: export for any size, or for PyTorch, where the"
             " graph is traced"
@@ -115,12 +117,19 @@ class _Writer:
         self.graph.scope("stem")
         x = self._conv(model.stem.conv1, images)
         x = self._conv(model.stem.conv2, self._activation(model.stem.act, x))
+        inner: list[tuple[str, Size]] = []
         for i, stage in enumerate(model.stages):
             for j, block in enumerate(stage.children()):
                 assert isinstance(block, MaxViTBlock)
                 x = self._block(block, x, f"stages.{i}.{j}")
+            if 4 * 2**i in InnerHead.strides:
+                inner.append((x, self.hw))
         self.graph.scope("head")
-        return self._head(model.head, x)
+        scores = self._head(model.head, x)
+        if model.inner_head is None:
+            return scores
+        self.graph.scope("inner_head")
+        return self.graph.add("Add", scores, self._inner_head(model.inner_head, inner))
 
     def _block(self, block: MaxViTBlock, x: str, name: str) -> str:
         """(B, C_in, H, W) -> (B, C, H', W')."""
@@ -271,6 +280,18 @@ class _Writer:
         if isinstance(act, nn.GELU):
             return onnx_operators.gelu(self.graph, x, act.approximate)
         return self.graph.add("Mul", x, self.graph.add("Sigmoid", x))  # SiLU
+
+    def _inner_head(self, head: InnerHead, maps: Sequence[tuple[str, Size]]) -> str:
+        """Maps (B, C, H, W) -> (B, classes); standardising is folded into the classifier."""
+        means = []
+        for x, sides in maps:
+            rows, columns = (averaging(side, head.fields, head.mean) for side in sides)
+            x = self.graph.add("MatMul", self.graph.constant(rows), x)
+            x = self.graph.add("MatMul", x, self.graph.constant(columns.T))
+            means.append(self.graph.add("Flatten", x))
+        weight = head.classifier.weight * head.scale
+        seen = self.graph.add("Concat", *means, axis=1)
+        return self._linear("classifier", seen, weight, head.classifier.bias - weight @ head.mean)
 
     def _head(self, head: Head | PlainHead, x: str) -> str:
         """(B, C, H, W) -> (B, classes)."""

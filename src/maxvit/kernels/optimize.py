@@ -64,7 +64,7 @@ def optimize(
     folded = fold_for_inference(model)
     with torch.device("meta"):
         fast = OptimizedMaxViT(model.config, model.preprocessing, model.class_names)
-    fast.stem, fast.stages, fast.head = folded.stem, folded.stages, folded.head
+    fast.stem, fast.stages, fast.head, fast.inner_head = folded.stem, folded.stages, folded.head, folded.inner_head
     fast.provenance, fast.engine = folded.provenance, "PyTorch"
     changed = reason = network_change(model, "stem", "stages")
     if backend == "triton":

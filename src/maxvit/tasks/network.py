@@ -158,8 +158,13 @@ def tensors_of(network: Network, images: Tensor) -> list[Tensor]:
 
 
 def last_stride(network: Network) -> int:
-    """The stride of the smallest map of the backbone that the head sees."""
-    return max(network.head.strides) if isinstance(network, TaskNetwork) else 32  # type: ignore[arg-type]
+    """The stride of the smallest map that the head sees; where inner maps are classified, of the last of these.
+
+    A gradient there holds what passes through the stage after it, too.
+    """
+    if isinstance(network, TaskNetwork):
+        return max(network.head.strides)  # type: ignore[arg-type]
+    return 32 if network.inner_head is None else network.inner_head.strides[-1]
 
 
 def with_backbone(network: Network, backbone: MaxViT) -> Network:
@@ -179,5 +184,10 @@ def with_embeddings(network: Network, images: Tensor) -> tuple[Any, Tensor]:
     if isinstance(network, TaskNetwork):
         maps = network.maps(images)
         return network.head(maps, (images.shape[2], images.shape[3]), None), maps[-1].mean((2, 3))
-    embeddings = network.forward_head(network.forward_features(images), pre_logits=True)
-    return network.head.classifier(embeddings), embeddings
+    if network.inner_head is None:
+        embeddings = network.forward_head(network.forward_features(images), pre_logits=True)
+        return network.head.classifier(embeddings), embeddings
+    *inner, last = network.forward_pyramid(images, (*network.inner_head.strides, 32))
+    embeddings, seen = network.forward_head(last, pre_logits=True), network.inner_head.standardised(inner)
+    scores = network.head.classifier(embeddings) + network.inner_head.classifier(seen)
+    return scores, torch.cat([embeddings, seen], 1)

@@ -94,9 +94,8 @@ def _depths(network: Network) -> dict[str, int]:
     """How many blocks are below each parameter, and the head above all."""
     backbone = backbone_of(network)
     blocks = [block for stage in backbone.stages for block in stage.children()]
-    parts = [backbone.stem, *blocks, network.head]
-    numbers = {id(p): number for number, part in enumerate(parts) for p in part.parameters()}
-    return {name: numbers[id(p)] for name, p in network.named_parameters()}
+    below = {id(p): number for number, part in enumerate([backbone.stem, *blocks]) for p in part.parameters()}
+    return {name: below.get(id(p), len(blocks) + 1) for name, p in network.named_parameters()}
 
 
 @torch.no_grad()
