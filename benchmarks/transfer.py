@@ -28,10 +28,10 @@ from torch import Tensor, nn
 from transfer_sets import SETS, TransferSet, draw
 
 from maxvit import MaxViT, accelerate
-from maxvit.checking.features import STRIDES, fields
 from maxvit.data.dataset import LabelledImages
 from maxvit.data.images import decode
 from maxvit.data.loading import evaluation_batches, training_batches
+from maxvit.layers.inner_head import InnerHead, field_means
 from maxvit.tasks import make_task
 from maxvit.tasks.classification.baseline import describe
 from maxvit.tasks.examples import TaskExamples
@@ -42,6 +42,7 @@ from maxvit.training.setup import make_network
 
 SIDE = 64  # pixels of images for all but our trained networks; at 32 the windows of timm's have one token
 UPDATES = 200
+FIELDS = 4  # a side
 RECIPE = [
     "task.rand_augment=[0, 0]",
     "task.crop_area=[0.6,1]",
@@ -129,7 +130,11 @@ def describe_maps(network: MaxViT, images: LabelledImages) -> Features:
     batches = evaluation_batches(
         TaskExamples(make_task({"name": "classification"}), images, network.preprocessing), 100
     )
-    return torch.cat([fields(network.forward_pyramid(batch.images, STRIDES)) for batch in batches]).double().numpy()
+    return (
+        torch.cat([field_means(network.forward_pyramid(batch.images, InnerHead.strides), FIELDS) for batch in batches])
+        .double()
+        .numpy()
+    )
 
 
 def regression(of: Drawn, train: Features, test: Features) -> float:

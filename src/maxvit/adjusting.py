@@ -44,7 +44,7 @@ class AdjustableNetwork(SavedNetwork):
             class_names: One per class; None where they are not known.
             multi_label: What it will learn, whatever the old one did: each class as a yes/no question; False: one class
                 of many.
-            inner_fields: Fields on a side of inner maps that are classified too, see `InnerHead`; 0: the last map alone.
+            inner_fields: Fields on a side of inner maps that are classified too, see `InnerHead`; 0: none.
 
         Raises:
             MaxViTError: If a value is out of range, or there are classes and no pool.

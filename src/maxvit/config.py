@@ -136,7 +136,9 @@ class MaxViTConfig:
     se_ratio: float = 0.25  # squeezed channels over those that expansion counts from, see `Dialect.widths_from`
     drop_path_rate: float = 0.0  # stochastic depth; block b of N drops with rate * b / N
     pool: Pool = "avg"
-    inner_fields: int = 0  # fields on a side of inner maps that are classified too, see `InnerHead`; 0: the last map alone
+    inner_fields: int = (
+        0  # fields on a side of inner maps that are classified too, see `InnerHead`; 0: the last map alone
+    )
     in_channels: int = 3
     num_classes: int = 1000  # 0: no classifier, the network returns the features before it
     multi_label: bool = False  # each class is a yes/no question (sigmoid); False: one class of many (softmax)

@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from maxvit.checking.crops import with_crops
 from maxvit.checking.duplicates import Pair, find_duplicates
-from maxvit.checking.features import FrozenFeatures, reduce
-from maxvit.checking.labels import FOLDS, Suspicion, find_suspicious
+from maxvit.checking.features import FrozenFeatures
+from maxvit.checking.labels import Suspicion, find_suspicious
 from maxvit.checking.looks import look
 from maxvit.checking.neighbours import nearest
 from maxvit.checking.outliers import NEIGHBOURS, Outlier, find_outliers
@@ -28,6 +28,7 @@ from maxvit.errors import MaxViTError
 from maxvit.inference.device import choose_device
 from maxvit.inference.progress import track
 from maxvit.tasks import DEFAULT, find_task, make_task, refuse_other_tasks
+from maxvit.tasks.classification.linear import FOLDS, reduce
 from maxvit.tasks.task import Task
 
 COMPARED = 3  # nearest neighbours of an image, of which it may be a crop

@@ -1,15 +1,13 @@
 """Labels that look wrong: what a regression on features says of images that it did not learn from."""
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-FOLDS = 5  # a class with fewer images has none in some of them
-_STRENGTHS = (0.003, 0.01, 0.03, 0.1, 0.3)  # inverses of the regression's penalty; of fewer images larger ones are best
-_STEPS = 100
+from maxvit.tasks.classification.linear import STRENGTHS, log_loss, out_of_fold
+
 _RATIO = 30.0  # by how much the likeliest class is more probable than the given one, at least
 _USUAL = 0.5  # share of a class's mean self-confidence that its probability reaches, at least
 
@@ -42,14 +40,14 @@ def find_suspicious(features: npt.NDArray[np.float32], labels: Sequence[int]) ->
 
     Args:
         features: (n, F).
-        labels: Class of each image; at least two classes, each of at least `FOLDS` images.
+        labels: Class of each image; at least two classes, each of at least `FOLDS` images of `linear`.
 
     Reference:
         Northcutt et al., Confident Learning, arXiv 1911.00068.
     """
     classes, given = np.unique(np.asarray(labels), return_inverse=True)
-    tried = [_out_of_fold(features, given, strength) for strength in _STRENGTHS]
-    probabilities = min(tried, key=lambda found: _loss(found, given))
+    tried = [out_of_fold(features, given, strength) for strength in STRENGTHS]
+    probabilities = min(tried, key=lambda found: log_loss(found, given))
     own = probabilities[np.arange(len(given)), given]
     usual = np.array([own[given == c].mean() for c in range(len(classes))])
     likely = probabilities.argmax(1)
@@ -57,27 +55,3 @@ def find_suspicious(features: npt.NDArray[np.float32], labels: Sequence[int]) ->
     wrong = (likely != given) & (best >= _USUAL * usual[likely]) & (best >= _RATIO * own)
     order = [int(i) for i in np.argsort(own, kind="stable") if wrong[i]]
     return [Suspicion(i, int(classes[likely[i]]), float(best[i]), float(own[i])) for i in order]
-
-
-def _out_of_fold(
-    features: npt.NDArray[np.float32], labels: npt.NDArray[np.int64], strength: float
-) -> npt.NDArray[np.float64]:
-    """(n, classes) probabilities, each from a regression that did not learn from the image."""
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import StratifiedKFold
-
-    found = np.zeros((len(labels), labels.max() + 1))
-    for known, asked in StratifiedKFold(FOLDS, shuffle=True, random_state=0).split(features, labels):
-        regression = LogisticRegression(C=strength, max_iter=_STEPS, tol=1e-3)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # near its end is good enough
-            regression.fit(features[known], labels[known])
-        found[asked] = regression.predict_proba(features[asked])
-    return found
-
-
-def _loss(probabilities: npt.NDArray[np.float64], labels: npt.NDArray[np.int64]) -> float:
-    """Mean of the negative logarithms of the labels' probabilities."""
-    own = probabilities[np.arange(len(labels)), labels]
-    return float(-np.log(np.maximum(own, np.finfo(np.float64).tiny)).mean())

@@ -1,7 +1,7 @@
 """The report of a run: evaluate its best checkpoint, look at mistakes and attention, write the page."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -57,7 +57,7 @@ def report_run(run: Path, show_progress: bool = False, device: str = "auto") -> 
     at_once = recipe.data.device_batch_size or min(task.batch_size, recipe.data.batch_size)
     result = evaluate(network, images, at_once, recipe.data.workers, show_progress, keep=SHOWN)
     panels = result.task.panels(result.metric)
-    best = best_epoch(history)
+    best, done = best_epoch(history), int(history[-1]["epoch"])
     facts = {
         "task": task.name,
         "model": recipe.model.name,
@@ -65,9 +65,9 @@ def report_run(run: Path, show_progress: bool = False, device: str = "auto") -> 
         "data": network.provenance["data"] if recipe.data.path == DIGITS else Path(str(recipe.data.path)).name,
         "images": f"{len(data.train):,} train, {len(data.val):,} validation, {len(data.test or ()):,} test",
         "image size": " x ".join(str(side) for side in network.preprocessing.image_size),
-        "epochs": f"{len(history)} of {recipe.optimization.epochs}, best {best}",
-        "training time": _duration(sum(row["seconds"] for row in history)),
-        "speed": f"{sum(row['images_per_second'] for row in history) / len(history):.0f} images/s",
+        "epochs": f"{done} of {recipe.optimization.epochs}, best {best}",
+        "training time": _duration(sum(row["seconds"] for row in history if row["epoch"])),
+        "speed": _speed(history),
         "seed": str(recipe.seed),
     }
     if result.skipped:
@@ -95,7 +95,7 @@ def report_run(run: Path, show_progress: bool = False, device: str = "auto") -> 
         command=shlex.join(["maxvit", "train", "--recipe", str(run / "config.yaml"), "--out", f"{run}-again"]),
         summary=(
             f"{facts['model']} at {facts['image size']}, {value}{interval and f' ({interval})'} on {result.images:,} "
-            f"{part} images of {facts['data']}: epoch {best} of {len(history)}, batch {recipe.data.batch_size}, seed "
+            f"{part} images of {facts['data']}: epoch {best} of {done}, batch {recipe.data.batch_size}, seed "
             f"{recipe.seed}, averaged weights, {facts['training time']}{devices}, maxvit {maxvit.__version__}, "
             f"PyTorch {torch.__version__}"
         ),
@@ -128,6 +128,12 @@ def _sample(network: Network, result: EvaluationResult, images: LabelledImages, 
         composed = rollout(network, prepared, int(sample.prediction.argmax()))
         maps += [AttentionMap(stage, "rollout", values) for stage, values in enumerate(composed, 1) if values.size > 1]
     return ShownSample(picture.name, pictures, words, picture_of(network.preprocessing, prepared), maps)
+
+
+def _speed(history: Sequence[Mapping[str, float]]) -> str:
+    """Mean over the epochs, of which there may be none."""
+    speeds = [row["images_per_second"] for row in history if row["epoch"]]
+    return f"{sum(speeds) / len(speeds):.0f} images/s" if speeds else "no training"
 
 
 def _duration(seconds: float) -> str:

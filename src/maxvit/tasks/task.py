@@ -95,6 +95,23 @@ class Baseline:
     value: float
 
 
+class Probe(Protocol):
+    """What fits the last layer of a network that stays as it is otherwise."""
+
+    def __call__(self, network: Network, embeddings: Tensor, targets: Any) -> None:
+        """Change the last layer.
+
+        Args:
+            network: On the CPU.
+            embeddings: (n, F) float32, of images as evaluation prepares them, see `with_embeddings`.
+            targets: Of these images, collated.
+
+        Raises:
+            ImportError: If a library is missing.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class ExportSpec:
     """What an exported file computes.
@@ -338,6 +355,10 @@ class Task(ABC):
 
     def baseline(self, train: LabelledImages, test: LabelledImages, spec: Preprocessing) -> Baseline | None:
         """How well a method of seconds does that learns from `train`, on the images of `test`; here, none is known."""
+        return None
+
+    def probe(self, images: LabelledImages) -> Probe | None:
+        """What fits the last layer to the network as it is, before training; here, and for such labels, None."""
         return None
 
     def panels(self, metric: Any) -> Panels:

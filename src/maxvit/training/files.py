@@ -36,13 +36,15 @@ def monitor(rows: Sequence[Mapping[str, float]]) -> str:
 
 
 def best_epoch(rows: Sequence[Mapping[str, float]]) -> int:
-    """The epoch, from 1, with the highest `monitor`; of equal ones that with the lowest validation loss; 0: none yet.
+    """The epoch with the highest `monitor`; of equal ones that with the lowest validation loss.
+
+    Epoch 0 is what training started from; without rows, it is said to be the best too.
 
     Where it is not a number, as nothing can be said yet, an epoch is worse than any other.
     """
     found = [(row[f"val_{monitor(rows)}"], -row.get("val_loss", 0.0)) for row in rows]
     ranks = [(-inf if isnan(value) else value, loss) for value, loss in found]
-    return 1 + ranks.index(max(ranks)) if ranks else 0
+    return int(rows[ranks.index(max(ranks))]["epoch"]) if ranks else 0
 
 
 class RunFiles:
@@ -79,7 +81,7 @@ class RunFiles:
         row = self.rows[-1]
         scores = {name: value for name, value in row.items() if name.startswith(("train_", "val_")) and isfinite(value)}
         network.provenance = {**self.provenance, "epoch": row["epoch"], **scores}
-        if best_epoch(self.rows) == len(self.rows):
+        if best_epoch(self.rows) == row["epoch"]:
             network.save(self.run / storage.BEST)
         network.save(self.run / LAST)
 
@@ -106,7 +108,8 @@ class RunFiles:
 
     def _write_metrics(self) -> None:
         text = io.StringIO()
-        table = csv.DictWriter(text, list(self.rows[0]), lineterminator="\n")
+        columns = dict.fromkeys(name for row in reversed(self.rows) for name in row)  # epoch 0 has fewer
+        table = csv.DictWriter(text, list(columns), restval="nan", lineterminator="\n")
         table.writeheader()
         table.writerows(self.rows)
         storage.write_text(self.run / METRICS, text.getvalue())

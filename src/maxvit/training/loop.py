@@ -67,6 +67,7 @@ class Loop:
         files: The files that the run leaves.
         bar: What a person sees.
         stop: Whether a signal has come.
+        probed: Whether the last layer was fitted already, so that there is something to validate before training.
     """
 
     def __init__(
@@ -79,10 +80,11 @@ class Loop:
         files: RunFiles,
         bar: ProgressBar,
         stop: StopRequest,
+        probed: bool = False,
     ) -> None:
         assert isinstance(train.sampler, TrainingBatches)
         self.learner, self.engine, self.train, self.val = learner, engine, train, val
-        self.names, self.files, self.bar, self.stop = names, files, bar, stop
+        self.names, self.files, self.bar, self.stop, self.probed = names, files, bar, stop, probed
         self.order = train.sampler
         self.recipe, self.accumulate = learner.recipe, self.order.share.accumulate
         self.task = learner.task
@@ -116,6 +118,8 @@ class Loop:
                 self.files.close()
 
     def _epochs(self) -> None:
+        if self.probed and not self.files.rows:
+            self._end_probe(self._validate())
         while not is_finished(self.recipe, self.files.rows):
             self._train_epoch()
             self._end_epoch(self._validate())
@@ -246,15 +250,29 @@ class Loop:
             "waiting": self.at.waited / self.at.seconds,
             "seconds": self.at.seconds,
         }
+        self._keep(row, val, Position(self.at.epoch + 1))
+        chosen_by = monitor(self.files.rows)
+        self.bar.end_epoch(self.at.epoch - 1, chosen_by, val[chosen_by])
+        self._stop_if_asked()
+
+    def _end_probe(self, val: dict[str, float]) -> None:
+        """Epoch 0 is what training starts from: a checkpoint, which epochs must be better than to take its place."""
+        self._keep({"epoch": 0, **{f"val_{name}": value for name, value in val.items()}}, val, self.at)
+        chosen_by = monitor(self.files.rows)
+        self.bar.end_probe(chosen_by, val[chosen_by])
+        self._stop_if_asked()
+
+    def _keep(self, row: dict[str, float], val: dict[str, float], then: Position) -> None:
+        """Write what there is at the end of an epoch, and the state that goes on from `then`."""
         network = self.learner.result()
         self.task.settle(network, val)
         self.files.rows.append(row)
         self.engine.on_first(lambda: self.files.end_epoch(network))
-        self.at, self.tally = Position(self.at.epoch + 1), Tally(self.engine.device)
+        self.at, self.tally = then, Tally(self.engine.device)
         self._save()
         self.engine.on_first(lambda: self.files.finish_epoch(self.learner.updates))
-        chosen_by = monitor(self.files.rows)
-        self.bar.end_epoch(self.at.epoch - 1, chosen_by, val[chosen_by])
+
+    def _stop_if_asked(self) -> None:
         stop = Flag.STOP in self.engine.agree(Flag.STOP if self.stop.number is not None else Flag(0))
         if stop and not is_finished(self.recipe, self.files.rows):
             self._save_and_stop()
@@ -379,6 +397,7 @@ class Loop:
             "learner": self.learner.state(),
             "tally": self.tally.totals(self.engine.add_up, self.engine.gather),
             "files": self.files.state(),
+            "probed": self.probed,
             "setting": self.setting(),
             "classes": self.learner.network.class_names,
             "value range": self.learner.network.preprocessing.value_range,
@@ -401,6 +420,7 @@ class Loop:
         """Go to the position of a state; all processes must call it."""
         self.at = Position(**state["position"])
         self.learner.set_state(state["learner"])
+        self.probed = state.get("probed", False)  # states of before there were probes
         self.tally = Tally(self.engine.device, state["tally"] if self.engine.is_first else None)
         self._recent, self._skipped = [], 0
         if self.engine.is_first:
@@ -411,7 +431,7 @@ class Loop:
 
 def is_finished(recipe: Recipe, rows: Sequence[Mapping[str, float]]) -> bool:
     """Whether a run with these metrics has done all its epochs, or gains nothing any more."""
-    patience = recipe.optimization.patience
-    if len(rows) >= recipe.optimization.epochs or not patience:
-        return len(rows) >= recipe.optimization.epochs
-    return len(rows) - best_epoch(rows) >= patience
+    if not rows:
+        return False
+    done, settings = int(rows[-1]["epoch"]), recipe.optimization
+    return done >= settings.epochs or (settings.patience is not None and done - best_epoch(rows) >= settings.patience)

@@ -56,6 +56,10 @@ class ProgressBar:
         if self.show and not self.console.is_terminal:
             self.console.print(f"epoch {epoch + 1}/{self.epochs}  {self._text()}", highlight=False, soft_wrap=True)
 
+    def end_probe(self, name: str, figure: float) -> None:
+        """After the validation of what training starts from."""
+        self.say(f"first verdict, before any training: val {name} {_text(name, figure, 2)}")
+
     def say(self, sentence: str) -> None:
         """A line above the bar."""
         if self.show:

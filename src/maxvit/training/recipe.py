@@ -43,6 +43,7 @@ class ModelSection(_Section):
     scale_windows: bool = Field(False, description="windows of ceil(image size / 32); false: windows as they are")
     gradient_checkpointing: bool = Field(False, description="less memory, about a third more time")
     frozen_stages: int = Field(0, ge=0, le=4, description="the stem and so many stages stay as they are")
+    probe: bool = Field(False, description="fit the last layer to the network as it is, before training: epoch 0")
     linear_probe: bool = Field(False, description="only the classifier is trained, or the task's head")
     frozen_batch_norm: bool = Field(False, description="batch norms keep their statistics")
     batch_norm_momentum: float = Field(
@@ -89,7 +90,7 @@ class DataSection(_Section):
 class OptimizationSection(_Section):
     """AdamW, its learning rate over time, the averaged weights."""
 
-    epochs: int = Field(100, ge=1)
+    epochs: int = Field(100, ge=0, description="0: the probe alone")
     learning_rate: float = Field(1e-3, gt=0, description="the peak")
     base_batch_size: int | None = Field(
         None, ge=1, description="the batch that it is meant for: with another, times sqrt(batch / this); null: any"

@@ -21,11 +21,13 @@ from maxvit.kernels.accelerate import TrainingBackend, accelerate, obstacle
 from maxvit.tasks import make_task
 from maxvit.tasks.examples import TaskExamples
 from maxvit.tasks.network import Network, backbone_of, with_backbone
+from maxvit.tasks.task import Task
 from maxvit.training.checkpoints import FOLDER, find_states, newest_state, read_state
 from maxvit.training.distributed import Engine
 from maxvit.training.files import LAST, RunFiles, read_metrics
 from maxvit.training.learner import Learner
 from maxvit.training.loop import Loop, Stopped, is_finished
+from maxvit.training.probe import fit_probe
 from maxvit.training.progress import ProgressBar
 from maxvit.training.ranks import processes
 from maxvit.training.recipe import Recipe, load_recipe
@@ -161,25 +163,26 @@ def _fit(recipe: Recipe, run: Path, show_progress: bool, command: str, device: s
         TaskExamples(task, data.val, spec), at_once, settings.workers, engine.rank, engine.world
     )
     epochs, updates = recipe.optimization.epochs, len(train_batches) // share.accumulate
-    reason = _why_plain(recipe, network, engine)
-    backend: TrainingBackend = "triton" if recipe.model.kernels == "triton" else "native"
-    fast = None if reason else _accelerated(network, backend)
     bar = ProgressBar(epochs, updates, show_progress and engine.is_first)
-    learner = Learner(network, task, data.train, recipe, engine, epochs * updates, fast, bar.say)
-    origin = {**provenance(recipe, command), "images": fingerprints(data), "devices": engine.describe()}
-    files = RunFiles(run, origin)
     bar.say(describe(data))
     if measured:
         bar.say(measured)
     if state is None and (start := say_start(recipe)):
         bar.say(start)
+    engine.on_first(lambda: _prepare(run, recipe, data, going_on=state is not None))
+    probed = state is None and _probe(network, task, data, recipe, engine, bar)
+    reason = _why_plain(recipe, network, engine)
+    backend: TrainingBackend = "triton" if recipe.model.kernels == "triton" else "native"
+    fast = None if reason else _accelerated(network, backend)
+    learner = Learner(network, task, data.train, recipe, engine, epochs * updates, fast, bar.say)
+    origin = {**provenance(recipe, command), "images": fingerprints(data), "devices": engine.describe()}
+    files = RunFiles(run, origin)
     how = "" if engine.precision == "fp32" or engine.precision in reason else f", in {engine.precision}"
     bar.say(f"training by {f'plain PyTorch: {reason}' if reason else KERNELS[backend]}{how}")
-    if recipe.optimization.warmup_epochs >= epochs:
+    if 0 < epochs <= recipe.optimization.warmup_epochs:
         bar.say("warm-up covers all epochs, so the learning rate never decays: lower optimization.warmup_epochs")
-    engine.on_first(lambda: _prepare(run, recipe, data, going_on=state is not None))
     with stop_request() as stop:
-        loop = Loop(learner, engine, train_batches, val_batches, data.train.names, files, bar, stop)
+        loop = Loop(learner, engine, train_batches, val_batches, data.train.names, files, bar, stop, probed)
         if state is not None:
             for name, value in loop.setting().items():
                 if (before := state["setting"].get(name)) != value:
@@ -196,6 +199,26 @@ def _fit(recipe: Recipe, run: Path, show_progress: bool, command: str, device: s
             raise
     engine.close()
     return Outcome(run, True, sorted(loop.skipped), None)
+
+
+def _probe(network: Network, task: Task, data: Splits, recipe: Recipe, engine: Engine, bar: ProgressBar) -> bool:
+    """Fit the last layer before training, where the recipe says so and it can be done.
+
+    Raises:
+        MaxViTError: If it cannot, and there is no training after it.
+    """
+    obstacle = "the recipe has model.probe false"
+    if recipe.model.probe:
+        try:
+            if fit_probe(network, task, data.train, recipe, engine, bar.show):
+                return True
+            obstacle = f"{task.name} has no probe for such labels"
+        except ImportError as error:
+            obstacle = f"{error.name} is not installed: pip install 'maxvit[train]'"
+        bar.say(f"no first verdict: {obstacle}")
+    if not recipe.optimization.epochs:
+        raise MaxViTError(f"optimization.epochs is 0, and there is no probe, as {obstacle}: train for an epoch or more")
+    return False
 
 
 def _prepare(run: Path, recipe: Recipe, data: Splits, going_on: bool) -> None:

@@ -25,12 +25,13 @@ from maxvit.tasks.classification.metric import SHARES, EitherMetric
 from maxvit.tasks.classification.multi_label import MultiLabelMetric
 from maxvit.tasks.classification.panels import multi_label_panels, single_label_panels
 from maxvit.tasks.classification.predictions import Best, best_classes, compared_with_class, compared_with_classes
+from maxvit.tasks.classification.probe import fit_classifier
 from maxvit.tasks.classification.settings import Augmentation, ClassificationSettings
 from maxvit.tasks.classification.single_label import AccuracyMetric, SingleLabelMetric
 from maxvit.tasks.classification.temperature import SMALLEST, CalibratedMetric
 from maxvit.tasks.network import Network
 from maxvit.tasks.panels import Panels
-from maxvit.tasks.task import Baseline, Cell, Changed, ExportSpec, Forward, Task, TaskSettings
+from maxvit.tasks.task import Baseline, Cell, Changed, ExportSpec, Forward, Probe, Task, TaskSettings
 
 BELOW_1 = 1 - 2**-24  # the largest float32 below 1
 
@@ -138,7 +139,9 @@ class Classification(Task):
     def make_network(self, backbone: MaxViT, class_names: Sequence[str], new_head: bool = False) -> MaxViT:
         """The network itself, with a new classifier unless it has one for these classes."""
         if new_head or backbone.class_names != list(class_names):  # also for as many classes, but others
-            backbone.reset_classifier(len(class_names), class_names=class_names)
+            backbone.reset_classifier(
+                len(class_names), class_names=class_names, inner_fields=self.settings.inner_fields
+            )
         backbone.config = backbone.config.for_classes(len(class_names), self.multi_label)
         return backbone
 
@@ -226,6 +229,12 @@ class Classification(Task):
         from maxvit.tasks.classification.baseline import histogram_baseline
 
         return histogram_baseline(train, test, spec)
+
+    def probe(self, images: LabelledImages) -> Probe | None:
+        """A linear classifier; of shares of classes, None."""
+        if np.ndim(images.labels) == 2 and np.asarray(images.labels).dtype != bool:
+            return None
+        return partial(fit_classifier, balanced=self.settings.class_weights == "balanced")
 
     def panels(self, metric: EitherMetric) -> Panels:
         """Confusions, reliability and the worst mistakes; multi-label, mistakes alone."""

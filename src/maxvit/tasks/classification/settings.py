@@ -25,6 +25,9 @@ class ClassificationSettings(TaskSettings):
     crop_area: tuple[Share, Share] = Field(
         (0.08, 1.0), description="share of an image that a crop shows, from and to, of the photos' augmentation"
     )
+    inner_fields: int = Field(
+        0, ge=0, description="classify inner maps too, as means in so many fields on a side; 0: the last map alone"
+    )
     mixup: float = Field(0, ge=0, description="alpha of MixUp; 0: none")
     threshold: float | None = Field(
         None,
