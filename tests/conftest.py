@@ -11,6 +11,8 @@ import torch
 
 if not torch.cuda.is_available():  # before anything imports Triton
     os.environ["TRITON_INTERPRET"] = "1"
+os.environ["HF_HUB_OFFLINE"] = "1"  # of processes that tests start: they would download what a person's would
+huggingface_hub.constants.HF_HUB_OFFLINE = True
 
 
 @pytest.fixture(scope="session", autouse=True)

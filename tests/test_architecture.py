@@ -56,7 +56,7 @@ ROOMS = {
     },
     "training": {"config", "create", "data", "errors", "inference", "kernels", "layers", "model", "storage", "tasks"},
     "plan": {"config", "create", "data", "errors", "inference", "summary", "tasks", "training"},
-    "checking": {"config", "create", "data", "errors", "explain", "inference", "kernels", "storage", "tasks"},
+    "checking": {"config", "create", "data", "errors", "explain", "inference", "kernels", "layers", "storage", "tasks"},
     "report": {"data", "errors", "explain", "inference", "storage", "tasks", "training"},
     "benchmark": {
         "description",

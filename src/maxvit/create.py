@@ -136,6 +136,15 @@ def load_model(
     return model
 
 
+def fetch_weights(name: str) -> Path:
+    """Published weights by name, downloaded if they are not in the cache.
+
+    Raises:
+        MaxViTError: If the name is unknown, or they cannot be had.
+    """
+    return locate(name).path
+
+
 def shipped_weights(name: str) -> str | None:
     """The tag of a variant's weights that come with the package; None: there are none."""
     return shipped(name)

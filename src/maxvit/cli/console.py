@@ -19,6 +19,30 @@ def read_size(text: str) -> Size:
     return int(found[1]), int(found[2] or found[1])
 
 
+def read_batch(text: str) -> int | None:
+    """A number of images; "auto" is None, the recipe's, of which as many are computed at once as memory takes.
+
+    Raises:
+        MaxViTError: For what is neither.
+    """
+    if text != "auto" and not re.fullmatch(r"[0-9]{1,6}", text):
+        raise MaxViTError(f"the batch is {text!r}; it takes a number of images, or auto")
+    return None if text == "auto" else int(text)
+
+
+def read_minutes(text: str) -> float:
+    """A duration such as 90s, 20m, 1h or 1h30m, in minutes; a bare number is minutes. Raises `MaxViTError`."""
+    found = re.fullmatch(r"(?:([0-9.]+)h)?(?:([0-9.]+)m?)?(?:([0-9.]+)s)?", text.strip())
+    try:
+        hours, minutes, seconds = (float(part or 0) for part in found.groups()) if found and text.strip() else (0, 0, 0)
+    except ValueError:
+        hours = minutes = seconds = 0.0
+    total = 60 * hours + minutes + seconds / 60
+    if not total > 0:
+        raise MaxViTError(f"the time is {text!r}; it takes a duration such as 90s, 20m or 1h30m")
+    return total
+
+
 def as_text(value: float | None, form: str) -> str:
     """A number in a form such as ".1%"; `NOTHING` in place of none, or of NaN."""
     return NOTHING if value is None or isnan(value) else f"{value:{form}}"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from maxvit.cli.console import read_size, say_left_out
+from maxvit.cli.console import read_batch, read_minutes, read_size, say_left_out
 from maxvit.cli.errors import INTERRUPTED, REQUEUE, complain
 from maxvit.cli.options import Device
 from maxvit.errors import MaxViTError
@@ -34,8 +34,16 @@ def train(
         typer.Option(help="A recipe's name or YAML file. Default: the task's; folder, or digits without DATA."),
     ] = None,
     model: Annotated[str | None, typer.Option(help="A variant's name: see maxvit list.")] = None,
+    time: Annotated[
+        str | None,
+        typer.Option(metavar="20m", help="For all of it, such as 90s, 20m or 1h30m: training is planned so."),
+    ] = None,
+    preset: Annotated[
+        str, typer.Option(help="fast (the first verdict alone), good, or best (three times the epochs).")
+    ] = "good",
+    scratch: Annotated[bool, typer.Option("--scratch", help="Start from random weights.")] = False,
     epochs: Annotated[int | None, typer.Option(help="Times that each training image is seen.")] = None,
-    batch_size: Annotated[int | None, typer.Option("--batch", help="Images of one update.")] = None,
+    batch_size: Annotated[str | None, typer.Option("--batch", metavar="N|auto", help="Images of one update.")] = None,
     learning_rate: Annotated[float | None, typer.Option("--lr", help="The peak of the learning rate.")] = None,
     size: Annotated[str | None, typer.Option(metavar="H|HxW", help="Pixels of the images.")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes that decode images.")] = None,
@@ -62,15 +70,17 @@ def train(
     ... --out RUN --continue.
     """
     from maxvit.data.builtin import is_builtin
-    from maxvit.inference.device import how_many
+    from maxvit.inference.device import choose_device, how_many
     from maxvit.training import run as runs
+    from maxvit.training.choose import choose_recipe
     from maxvit.training.ranks import processes
-    from maxvit.training.recipe import choose_recipe, load_recipe
+    from maxvit.training.recipe import load_recipe
 
     choices = {
         "model": model,
+        "minutes": time and read_minutes(time),
         "epochs": epochs,
-        "batch_size": batch_size,
+        "batch_size": batch_size and read_batch(batch_size),
         "learning_rate": learning_rate,
         "image_size": size and read_size(size),
         "workers": workers,
@@ -78,7 +88,8 @@ def train(
     if resume is not None:
         given: dict[str, object] = {"DATA": data, "--task": task, "--recipe": recipe, "--out": out, "--set": settings}
         given |= {"--model": model, "--epochs": epochs, "--batch": batch_size, "--lr": learning_rate, "--size": size}
-        given |= {"--workers": workers, "--show-recipe": show_recipe or None}
+        given |= {"--workers": workers, "--show-recipe": show_recipe or None, "--time": time}
+        given |= {"--preset": None if preset == "good" else preset, "--scratch": scratch or None}
         if extra := [name for name, value in given.items() if value not in (None, [])]:
             raise MaxViTError(f"--resume continues a run with its own recipe; {extra[0]} was given too: leave it out")
         words = ["--resume", str(resume)]
@@ -87,11 +98,16 @@ def train(
             raise MaxViTError(
                 f"{data} is a data set that needs no folder, and there is one named so: write ./{data} for the folder"
             )
-        name, overrides = choose_recipe(data, task, recipe, choices, settings or [])
+        on_gpu = choose_device(device).type != "cpu"
+        name, overrides, said = choose_recipe(
+            data, task, recipe, choices, settings or [], preset=preset, scratch=scratch, on_gpu=on_gpu
+        )
         chosen = load_recipe(name, overrides)
         if show_recipe:
             typer.echo(chosen.to_yaml(), nl=False)
             return
+        if said and processes().rank == 0:
+            complain(said)
         if out is None and (go_on or processes().started):
             raise MaxViTError("give --out, the run folder: all processes, and the next start, must know it")
         out = out or _new_folder(chosen.data.path or name)

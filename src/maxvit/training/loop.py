@@ -68,6 +68,7 @@ class Loop:
         bar: What a person sees.
         stop: Whether a signal has come.
         probed: Whether the last layer was fitted already, so that there is something to validate before training.
+        deadline: By `time.monotonic()`, no epoch begins that would probably end later; None: there is none.
     """
 
     def __init__(
@@ -81,10 +82,12 @@ class Loop:
         bar: ProgressBar,
         stop: StopRequest,
         probed: bool = False,
+        deadline: float | None = None,
     ) -> None:
         assert isinstance(train.sampler, TrainingBatches)
         self.learner, self.engine, self.train, self.val = learner, engine, train, val
         self.names, self.files, self.bar, self.stop, self.probed = names, files, bar, stop, probed
+        self.deadline = deadline
         self.order = train.sampler
         self.recipe, self.accumulate = learner.recipe, self.order.share.accumulate
         self.task = learner.task
@@ -120,9 +123,15 @@ class Loop:
     def _epochs(self) -> None:
         if self.probed and not self.files.rows:
             self._end_probe(self._validate())
+        longest = 0.0
         while not is_finished(self.recipe, self.files.rows):
+            began = time.monotonic()
+            if self.deadline is not None and max(self.engine.gather(began + longest - self.deadline)) > 0:
+                self.bar.say(f"time is up after {self.at.epoch} of {self.recipe.optimization.epochs} epochs")
+                return
             self._train_epoch()
             self._end_epoch(self._validate())
+            longest = max(longest, time.monotonic() - began)
         if self.at.epoch < self.recipe.optimization.epochs:
             self.bar.say(
                 f"stopped early: {monitor(self.files.rows)} is no better for {self.recipe.optimization.patience} epochs"

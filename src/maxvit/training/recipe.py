@@ -1,7 +1,6 @@
 """What a training run does, as typed and validated values that one can read, copy and override."""
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from maxvit.config import VARIANTS, Fit, Size, check_known
 from maxvit.errors import MaxViTError
-from maxvit.tasks import DEFAULT, find_task, make_task
+from maxvit.tasks import DEFAULT, make_task
 from maxvit.training.optim import Schedule
 
 
@@ -67,6 +66,11 @@ class DataSection(_Section):
     fit: Fit | None = Field(
         None, description="crop: the centre; squash: squeezed; aspect: its own shape; null: what the weights expect"
     )
+    limit: int | None = Field(
+        None,
+        ge=8,
+        description="learn from so many images at most, and validate and test by a quarter as many; null: all",
+    )
     val_fraction: float = Field(0.2, gt=0, lt=1, description="held out where the folder has no val of its own")
     batch_size: int = Field(64, ge=2, description="images of one update, over all devices")
     device_batch_size: int | None = Field(
@@ -102,6 +106,11 @@ class OptimizationSection(_Section):
     weight_decay: float = Field(0.05, ge=0, description="not on biases, norms and bias tables")
     grad_clip_norm: float = Field(1.0, gt=0, description="largest global norm of the gradient")
     ema_decay: float = Field(0.9999, ge=0, lt=1, description="of the averaged weights, which are the result")
+    minutes: float | None = Field(
+        None,
+        gt=0,
+        description="for all of it: from measured speed follow epochs and, if need be, data.limit; null: any",
+    )
     patience: int | None = Field(None, ge=1, description="epochs without a better one before the end; null: all")
 
 
@@ -198,54 +207,6 @@ def _drop_settings_of_another_task(values: dict[str, Any], overrides: Sequence[s
     task = values.get("task", {})
     if given and isinstance(task, dict) and given["task"]["name"] != task.get("name", DEFAULT):
         values["task"] = {}
-
-
-CHOICES = {  # what is chosen most often, by its short name: the setting that it is
-    "model": "model.name",
-    "epochs": "optimization.epochs",
-    "batch_size": "data.batch_size",
-    "learning_rate": "optimization.learning_rate",
-    "image_size": "data.image_size",
-    "workers": "data.workers",
-}
-
-
-def choose_recipe(
-    data: str | Path | None,
-    task: str | None = None,
-    recipe: str | Path | None = None,
-    choices: Mapping[str, object] | None = None,
-    settings: Sequence[str] = (),
-) -> tuple[str, list[str]]:
-    """What to call `load_recipe` with.
-
-    Args:
-        data: Where the images are; None: as the recipe says.
-        task: Its name; None: the recipe's, which is to classify where nothing is said.
-        recipe: A name or a file; None: the task's, or without data the handwritten digits.
-        choices: Values by the names in `CHOICES`; None: as the recipe says.
-        settings: Each "section.key=value", which has the last word.
-
-    Returns:
-        The name of a recipe or its file, and the overrides.
-
-    Raises:
-        MaxViTError: If the task is unknown.
-    """
-    given = {"task.name": task, "data.path": data}
-    overrides = [f"{key}={_quoted(str(value))}" for key, value in given.items() if value is not None]
-    for name, value in (choices or {}).items():
-        if value is not None:
-            text = _quoted(value) if isinstance(value, str) else json.dumps(value)
-            overrides.append(f"{CHOICES[name]}={text}")
-    if recipe is None:
-        recipe = "digits" if data is None and task in (None, DEFAULT) else find_task(task or DEFAULT).recipe
-    return str(recipe), [*overrides, *settings]
-
-
-def _quoted(text: str) -> str:
-    """As YAML on one line, whatever characters it has: no UTF-8 either, which a path may be."""
-    return yaml.safe_dump(text, default_style='"', width=float("inf")).strip()
 
 
 def apply_override(values: dict[str, Any], override: str) -> None:

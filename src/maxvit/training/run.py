@@ -1,19 +1,25 @@
 """A training run from recipe to report, in one folder."""
 
+import copy
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch.utils.data import DataLoader
 
 import maxvit
 from maxvit import storage
+from maxvit.config import Preprocessing
 from maxvit.data.builtin import DIGITS
 from maxvit.data.dataset import Splits, describe
-from maxvit.data.loading import evaluation_batches, training_batches
+from maxvit.data.loading import Batch, evaluation_batches, training_batches
 from maxvit.data.record import find_changes, write_record
+from maxvit.data.sampling import Share
 from maxvit.errors import MaxViTError
 from maxvit.inference.engines import say
 from maxvit.inference.held_out import fingerprints
@@ -31,8 +37,17 @@ from maxvit.training.probe import fit_probe
 from maxvit.training.progress import ProgressBar
 from maxvit.training.ranks import processes
 from maxvit.training.recipe import Recipe, load_recipe
-from maxvit.training.setup import check_rates, load_data, make_network, say_start, set_value_range, settle_value_range
+from maxvit.training.setup import (
+    check_rates,
+    limited,
+    load_data,
+    make_network,
+    say_start,
+    set_value_range,
+    settle_value_range,
+)
 from maxvit.training.signals import stop_request
+from maxvit.training.time_plan import measure_speed, plan_for
 
 CONFIG, IMAGES = storage.RUN_CONFIG, "images.csv.gz"
 KERNELS = {"native": "the native CPU kernels", "triton": "the Triton kernels"}
@@ -116,6 +131,10 @@ def train_or_resume(
 def _check_same(recipe: Recipe, begun: Recipe, run: Path) -> None:
     """Refuse to go on with another recipe than the run began with."""
     new, old = recipe.model_dump(), begun.model_dump()
+    if recipe.optimization.minutes is not None:  # then these were planned
+        planned = {name: old["optimization"][name] for name in ("epochs", "warmup_epochs")}
+        new["optimization"] |= planned
+        new["data"]["limit"] = old["data"]["limit"]
     for section, values in new.items():
         parts = values if isinstance(values, dict) else {None: values}
         for key, value in parts.items():
@@ -139,6 +158,7 @@ def read_epochs(run: Path) -> int:
 
 
 def _fit(recipe: Recipe, run: Path, show_progress: bool, command: str, device: str, resuming: bool) -> Outcome:
+    began = time.monotonic()
     check_rates(recipe)
     task = make_task(recipe.task)
     data = load_data(recipe)
@@ -153,36 +173,34 @@ def _fit(recipe: Recipe, run: Path, show_progress: bool, command: str, device: s
         _check_state(state, network, run)
         engine.on_first(lambda: _check_images(run, data))
         set_value_range(network, state["value range"])  # of the images that the weights have learned from
-    settings, spec = recipe.data, network.preprocessing
-    share = engine.share(settings.batch_size, settings.device_batch_size)
-    at_once = -(-settings.batch_size // (share.world * share.accumulate))
-    train_batches = training_batches(
-        TaskExamples(task, data.train, spec), settings.batch_size, settings.workers, recipe.seed, share
-    )
-    val_batches = evaluation_batches(
-        TaskExamples(task, data.val, spec), at_once, settings.workers, engine.rank, engine.world
-    )
+    share = engine.share(recipe.data.batch_size, recipe.data.device_batch_size)
+    train_batches, val_batches = _batches(task, data, network.preprocessing, recipe, engine, share)
+    planned, deadline = "", None
+    if state is None and recipe.optimization.minutes is not None:
+        deadline = began + 60 * recipe.optimization.minutes
+        learner = _learner(copy.deepcopy(network), task, data, recipe, engine, len(train_batches), say)
+        speed = measure_speed(learner, engine, train_batches, val_batches)
+        recipe, planned = plan_for(recipe, speed, data, deadline - time.monotonic())
+        data = limited(data, recipe.data.limit, recipe.seed)
+        train_batches, val_batches = _batches(task, data, network.preprocessing, recipe, engine, share)
     epochs, updates = recipe.optimization.epochs, len(train_batches) // share.accumulate
     bar = ProgressBar(epochs, updates, show_progress and engine.is_first)
     bar.say(describe(data))
-    if measured:
-        bar.say(measured)
-    if state is None and (start := say_start(recipe)):
-        bar.say(start)
+    for sentence in (measured, planned, say_start(recipe) if state is None else ""):
+        if sentence:
+            bar.say(sentence)
     engine.on_first(lambda: _prepare(run, recipe, data, going_on=state is not None))
     probed = state is None and _probe(network, task, data, recipe, engine, bar)
-    reason = _why_plain(recipe, network, engine)
-    backend: TrainingBackend = "triton" if recipe.model.kernels == "triton" else "native"
-    fast = None if reason else _accelerated(network, backend)
-    learner = Learner(network, task, data.train, recipe, engine, epochs * updates, fast, bar.say)
+    learner = _learner(network, task, data, recipe, engine, epochs * updates, bar.say)
     origin = {**provenance(recipe, command), "images": fingerprints(data), "devices": engine.describe()}
     files = RunFiles(run, origin)
+    reason = _why_plain(recipe, network, engine)
     how = "" if engine.precision == "fp32" or engine.precision in reason else f", in {engine.precision}"
-    bar.say(f"training by {f'plain PyTorch: {reason}' if reason else KERNELS[backend]}{how}")
+    bar.say(f"training by {f'plain PyTorch: {reason}' if reason else KERNELS[_backend(recipe)]}{how}")
     if 0 < epochs <= recipe.optimization.warmup_epochs:
         bar.say("warm-up covers all epochs, so the learning rate never decays: lower optimization.warmup_epochs")
     with stop_request() as stop:
-        loop = Loop(learner, engine, train_batches, val_batches, data.train.names, files, bar, stop, probed)
+        loop = Loop(learner, engine, train_batches, val_batches, data.train.names, files, bar, stop, probed, deadline)
         if state is not None:
             for name, value in loop.setting().items():
                 if (before := state["setting"].get(name)) != value:
@@ -199,6 +217,36 @@ def _fit(recipe: Recipe, run: Path, show_progress: bool, command: str, device: s
             raise
     engine.close()
     return Outcome(run, True, sorted(loop.skipped), None)
+
+
+def _batches(
+    task: Task, data: Splits, spec: Preprocessing, recipe: Recipe, engine: Engine, share: Share
+) -> tuple[DataLoader[Batch], DataLoader[Batch]]:
+    """Those of training and of validation."""
+    settings = recipe.data
+    at_once = -(-settings.batch_size // (share.world * share.accumulate))
+    train, val = TaskExamples(task, data.train, spec), TaskExamples(task, data.val, spec)
+    return (
+        training_batches(train, settings.batch_size, settings.workers, recipe.seed, share),
+        evaluation_batches(val, at_once, settings.workers, engine.rank, engine.world),
+    )
+
+
+def _learner(
+    network: Network,
+    task: Task,
+    data: Splits,
+    recipe: Recipe,
+    engine: Engine,
+    updates: int,
+    tell: Callable[[str], object],
+) -> Learner:
+    fast = None if _why_plain(recipe, network, engine) else _accelerated(network, _backend(recipe))
+    return Learner(network, task, data.train, recipe, engine, updates, fast, tell)
+
+
+def _backend(recipe: Recipe) -> TrainingBackend:
+    return "triton" if recipe.model.kernels == "triton" else "native"
 
 
 def _probe(network: Network, task: Task, data: Splits, recipe: Recipe, engine: Engine, bar: ProgressBar) -> bool:

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -35,13 +36,28 @@ def load_data(recipe: Recipe) -> Splits:
         if not Path(place).exists():
             raise MaxViTError(f"{place} does not exist: check the path")
         refuse_other_tasks(Path(place), type(task))
-    data = task.load(place, recipe.data.val_fraction, recipe.seed)
+    data = limited(task.load(place, recipe.data.val_fraction, recipe.seed), recipe.data.limit, recipe.seed)
     _check_lost(recipe, data)
     task.check(data.train)
     for images, part, at_least in ((data.train, "training", 2), (data.val, "validation", 1), (data.test, "test", 1)):
         if images is not None:  # batch norm needs two values
             _check_readable(task, images, part, _any_range(recipe), at_least)
     return data
+
+
+def limited(data: Splits, limit: int | None, seed: int) -> Splits:
+    """So many training images at most, and a quarter as many of the others, drawn by a seed."""
+    if limit is None:
+        return data
+
+    def draw(images: LabelledImages, most: int) -> LabelledImages:
+        if len(images) <= most:
+            return images
+        drawn = np.random.default_rng(seed).permutation(len(images))[:most]
+        return images.subset(np.sort(drawn).tolist())
+
+    test = data.test and draw(data.test, limit // 4)
+    return Splits(draw(data.train, limit), draw(data.val, limit // 4), test)
 
 
 def _check_lost(recipe: Recipe, data: Splits) -> None:

@@ -4,8 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from maxvit.config import Size
+from maxvit.inference.device import choose_device
+from maxvit.inference.engines import say
 from maxvit.training import run as runs
-from maxvit.training.recipe import choose_recipe, load_recipe
+from maxvit.training.choose import choose_recipe
+from maxvit.training.recipe import load_recipe
 
 
 def train(
@@ -15,6 +18,9 @@ def train(
     task: str | None = None,
     recipe: str | Path | None = None,
     model: str | None = None,
+    minutes: float | None = None,
+    preset: str = "good",
+    scratch: bool = False,
     epochs: int | None = None,
     batch_size: int | None = None,
     learning_rate: float | None = None,
@@ -32,6 +38,10 @@ def train(
         task: Such as "segmentation", or a module of yours; None: to classify.
         recipe: A name of `maxvit list --recipes`, or a YAML file; None: the task's.
         model: A variant, such as "maxvit_tiny"; None: the recipe's.
+        minutes: For all of it: training is planned so, from measured speed; None: as long as it takes.
+        preset: "fast": the first verdict alone, or a quarter of the epochs where a task has none; "good"; or "best":
+            three times the epochs.
+        scratch: Start from random weights.
         epochs: Times that each training image is seen; None, here and below: the recipe's.
         batch_size: Images of one update.
         learning_rate: Its peak, for a batch of the recipe's `optimization.base_batch_size`.
@@ -49,11 +59,17 @@ def train(
     """
     choices = {
         "model": model,
+        "minutes": minutes,
         "epochs": epochs,
         "batch_size": batch_size,
         "learning_rate": learning_rate,
         "image_size": image_size,
         "workers": workers,
     }
-    name, overrides = choose_recipe(data, task, recipe, choices, settings)
+    on_gpu = choose_device(device).type != "cpu"
+    name, overrides, said = choose_recipe(
+        data, task, recipe, choices, settings, preset=preset, scratch=scratch, on_gpu=on_gpu
+    )
+    if said and show_progress:
+        say(said)
     return runs.train_or_resume(load_recipe(name, overrides), Path(out), show_progress, "maxvit.train(...)", device)

@@ -1,0 +1,41 @@
+"""Which weights training starts from, where nobody says it: the best that can be had here."""
+
+from maxvit.create import fetch_weights, shipped_weights
+from maxvit.errors import MaxViTError
+
+FOLDER, PUBLISHED = "folder", "finetune-folder"  # recipes: for weights of the package, and for published ones
+ON_GPU, ON_CPU = "maxvit_tiny:in1k-224", "maxvit_pico:rmlp-in1k-256"
+SHORT = [
+    "optimization.epochs=5",
+    "optimization.warmup_epochs=0.5",
+    "model.frozen_stages=2",
+    "data.workers=0",
+]  # on a CPU
+
+
+def choose_start(model: str | None, on_gpu: bool) -> tuple[str, list[str], str]:
+    """Published weights, from the hub or its cache; else those that come with the package.
+
+    Args:
+        model: The variant that was asked for; None: one that fits the machine.
+        on_gpu: Whether there is a GPU.
+
+    Returns:
+        A recipe, settings to override, and in a sentence why there is nothing better; empty: there is not.
+
+    Raises:
+        MaxViTError: If a variant was asked for whose weights cannot be had.
+    """
+    wanted = model or (ON_GPU if on_gpu else ON_CPU)
+    if model is not None and shipped_weights(model):
+        return FOLDER, [f"model.name={model}"], ""
+    try:
+        fetch_weights(wanted)
+    except MaxViTError as error:
+        reason = f"the published weights {wanted} cannot be had: {str(error).partition(', and ')[0]}"
+        if model is not None:
+            raise MaxViTError(f"{reason}; --scratch starts from random weights") from error
+        return FOLDER, [], reason
+    name, _, tag = wanted.partition(":")
+    settings = [f"model.name={name}", f"model.pretrained={tag or 'true'}"]
+    return PUBLISHED, settings if on_gpu else [*settings, *SHORT], ""
