@@ -8,6 +8,7 @@ from PIL import Image
 CLASSES = {"blue": (40, 60, 200), "green": (40, 180, 60), "red": (200, 50, 40)}
 SETTINGS = [
     "model.name=maxvit_micro",
+    "model.probe=false",
     "data.image_size=32",
     "data.batch_size=8",
     "task.augmentation=characters",

@@ -29,6 +29,12 @@ SMALL = MaxViTConfig(
 )
 
 
+@pytest.fixture(autouse=True)
+def a_hub(no_hub, monkeypatch):
+    """What tests put in place of the hub is asked."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+
+
 @pytest.fixture
 def model():
     network = MaxViT(SMALL, class_names=["ash", "b|ch", "<oak>"]).eval()

@@ -12,10 +12,11 @@ from torch import Tensor
 from maxvit.checkpoints.class_names import imagenet_names
 from maxvit.checkpoints.detect import read_checkpoint
 from maxvit.checkpoints.published import find, find_by_their_name, published, shipped
-from maxvit.checkpoints.sources import Source, locate, published_source
+from maxvit.checkpoints.sources import Source, find_by_name, locate, published_source
 from maxvit.config import VARIANTS, MaxViTConfig, Pool, Size, variant_name
 from maxvit.description import check_dtype
 from maxvit.errors import MaxViTError
+from maxvit.hub.download import look_for
 from maxvit.model import MaxViT
 from maxvit.timm_names import timm_words
 
@@ -136,13 +137,20 @@ def load_model(
     return model
 
 
-def fetch_weights(name: str) -> Path:
-    """Published weights by name, downloaded if they are not in the cache.
+def look_for_weights(name: str) -> None:
+    """See whether published weights can be had, without downloading them.
+
+    Args:
+        name: Such as "maxvit_tiny" or "maxvit_tiny:in1k-384".
 
     Raises:
-        MaxViTError: If the name is unknown, or they cannot be had.
+        MaxViTError: If they cannot, or none has this name.
     """
-    return locate(name).path
+    row = find_by_name(name)
+    if row is None:
+        raise MaxViTError(f"{name} is not the name of published weights: see maxvit list --pretrained")
+    if row.is_on_hub:
+        look_for(row.place, row.filename)
 
 
 def shipped_weights(name: str) -> str | None:

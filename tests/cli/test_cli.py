@@ -50,7 +50,8 @@ def test_train_answers_in_json_with_the_names_of_what_it_wrote(trained):
 
 
 def test_train_says_each_epoch_on_standard_error(trained):
-    first, *lines = trained.err.splitlines()
+    start, first, *lines = trained.err.splitlines()
+    assert start.endswith("cannot be had: the hub cannot be reached (HF_HUB_OFFLINE is set)")
     assert first == "data: 24 images of 3 classes (19 training, 5 validation)"
     assert [line[:9] for line in lines] == ["starts fr", "training ", "epoch 1/1"]
 
@@ -67,7 +68,9 @@ def test_train_without_json_says_accuracy_checkpoint_and_report(run, images, sma
 
 def test_show_recipe_prints_what_would_be_done_and_does_nothing(run, images, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    code, out, err = run("train", images, "--model", "maxvit_tiny", "--set", "optimization.epochs=7", "--show-recipe")
+    code, out, err = run(
+        "train", images, "--model", "maxvit_tiny", "--scratch", "--set", "optimization.epochs=7", "--show-recipe"
+    )
     recipe = yaml.safe_load(out)
     assert (code, err) == (0, "")
     assert recipe["model"]["name"] == "maxvit_tiny"
@@ -452,7 +455,7 @@ def test_a_missing_package_is_named_with_how_to_install_it(run, images, small, t
     monkeypatch.setitem(sys.modules, "sklearn.model_selection", None)
     code, _, err = run("train", images, *small, "--out", tmp_path / "run")
     assert code == 2
-    assert err == (
+    assert err.endswith(
         "error: this command needs sklearn.model_selection, which is not installed: pip install 'maxvit[train]'\n"
     )
 
@@ -469,6 +472,7 @@ def test_train_as_a_program(images, small, tmp_path):
     assert result.returncode == 0, result.stderr
     assert json.loads(result.stdout)["checkpoint"] == str(tmp_path / "run" / "best.safetensors")
     assert [line[:9] for line in result.stderr.splitlines()] == [
+        "the publi",
         "data: 24 ",
         "starts fr",
         "training ",

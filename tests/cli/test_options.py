@@ -33,8 +33,8 @@ OPTIONS = {
     ),
     "shard": "--json --seed --shard-size --val-fraction FOLDER OUT",
     "train": (
-        "--batch --continue --device --devices --epochs --json --lr --model --out --recipe --resume --set "
-        "--show-recipe --size --task --workers DATA"
+        "--batch --continue --device --devices --epochs --json --lr --model --out --preset --recipe --resume "
+        "--scratch --set --show-recipe --size --task --time --workers DATA"
     ),
 }
 

@@ -22,7 +22,7 @@ SPEED = ("images_per_second", "seconds", "waiting")
 
 @pytest.fixture(scope="module")
 def command(images):
-    settings = [*SETTINGS, "optimization.epochs=4", "checkpoints.every_updates=2"]
+    settings = [*SETTINGS, "model.probe=true", "optimization.epochs=4", "checkpoints.every_updates=2"]
     return ["train", str(images), *(word for s in settings for word in ("--set", s)), "--json"]
 
 

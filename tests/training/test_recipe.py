@@ -110,7 +110,7 @@ def test_an_unknown_recipe_is_an_error_that_suggests_the_right_one():
 @pytest.mark.parametrize(
     ("setting", "words"),
     [
-        ("optimization.epochs=-1", ["optimization.epochs is 0", "greater than or equal to 1"]),
+        ("optimization.epochs=-1", ["optimization.epochs is -1", "greater than or equal to 0"]),
         ("optimization.epochs=many", ["optimization.epochs is 'many'", "valid integer"]),
         ("optimization.epochs=2.5", ["optimization.epochs is 2.5", "valid integer"]),
         ("optimization.ema_decay=1", ["optimization.ema_decay is 1", "less than 1"]),

@@ -32,13 +32,12 @@ def read_batch(text: str) -> int | None:
 
 def read_minutes(text: str) -> float:
     """A duration such as 90s, 20m, 1h or 1h30m, in minutes; a bare number is minutes. Raises `MaxViTError`."""
-    found = re.fullmatch(r"(?:([0-9.]+)h)?(?:([0-9.]+)m?)?(?:([0-9.]+)s)?", text.strip())
-    try:
-        hours, minutes, seconds = (float(part or 0) for part in found.groups()) if found and text.strip() else (0, 0, 0)
-    except ValueError:
-        hours = minutes = seconds = 0.0
+    number = r"([0-9]+(?:\.[0-9]+)?)"
+    words = f"{text.strip()}m" if re.fullmatch(number, text.strip()) else text.strip()
+    found = re.fullmatch(f"(?:{number}h)?(?:{number}m)?(?:{number}s)?", words)
+    hours, minutes, seconds = (float(part or 0) for part in found.groups()) if found else (0.0, 0.0, 0.0)
     total = 60 * hours + minutes + seconds / 60
-    if not total > 0:
+    if not total:
         raise MaxViTError(f"the time is {text!r}; it takes a duration such as 90s, 20m or 1h30m")
     return total
 

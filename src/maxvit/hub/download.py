@@ -45,11 +45,8 @@ def download(
         "its path instead of the name"
     )
     with plain_errors(repo_id, filename, todo):
-        cached = hub.try_to_load_from_cache(repo_id, filename, cache_dir=cache_dir, revision=revision)
-        if not isinstance(cached, str) and not local_files_only:
-            # hf_hub_download repeats a failed first request for minutes; this one fails at once
-            url = hub.hf_hub_url(repo_id, filename, revision=revision)
-            hub.get_hf_file_metadata(url, token=token, timeout=TIMEOUT_S)
+        if not local_files_only:
+            _ask(repo_id, filename, revision, token, cache_dir)
         path = hub.hf_hub_download(
             repo_id,
             filename,
@@ -61,6 +58,28 @@ def download(
         )
     _verify(Path(path))
     return Path(path)
+
+
+def look_for(repo_id: str, filename: str) -> None:
+    """See whether `download` would find a file, without downloading it. Raises `MaxViTError` where it would not."""
+    with plain_errors(repo_id, filename, f"{filename} of {repo_id} is not in its cache"):
+        _ask(repo_id, filename)
+
+
+def _ask(
+    repo_id: str,
+    filename: str,
+    revision: str | None = None,
+    token: str | None = None,
+    cache_dir: str | Path | None = None,
+) -> None:
+    """Ask the hub for a file that is not in the cache: `hf_hub_download` repeats a first request for minutes."""
+    import huggingface_hub as hub
+
+    cached = hub.try_to_load_from_cache(repo_id, filename, cache_dir=cache_dir, revision=revision)
+    if not isinstance(cached, str):
+        url = hub.hf_hub_url(repo_id, filename, revision=revision)
+        hub.get_hf_file_metadata(url, token=token, timeout=TIMEOUT_S)
 
 
 def _verify(path: Path) -> None:

@@ -1,6 +1,6 @@
 """Which weights training starts from, where nobody says it: the best that can be had here."""
 
-from maxvit.create import fetch_weights, shipped_weights
+from maxvit.create import look_for_weights, shipped_weights
 from maxvit.errors import MaxViTError
 
 FOLDER, PUBLISHED = "folder", "finetune-folder"  # recipes: for weights of the package, and for published ones
@@ -30,7 +30,7 @@ def choose_start(model: str | None, on_gpu: bool) -> tuple[str, list[str], str]:
     if model is not None and shipped_weights(model):
         return FOLDER, [f"model.name={model}"], ""
     try:
-        fetch_weights(wanted)
+        look_for_weights(wanted)
     except MaxViTError as error:
         reason = f"the published weights {wanted} cannot be had: {str(error).partition(', and ')[0]}"
         if model is not None:

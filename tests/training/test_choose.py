@@ -1,0 +1,70 @@
+"""From what a person says to a recipe: presets, and the best start that can be had."""
+
+import pytest
+
+import fake_hub
+from maxvit.errors import MaxViTError
+from maxvit.training.choose import choose_recipe
+from maxvit.training.recipe import load_recipe
+
+
+def chosen(data="photos", **said):
+    choice = choose_recipe(data, **said)
+    return load_recipe(choice.recipe, choice.overrides)
+
+
+def test_without_a_hub_it_is_the_weights_of_the_package_and_that_is_said(hub_cache):
+    choice = choose_recipe("photos")
+    recipe = load_recipe(choice.recipe, choice.overrides)
+    assert (recipe.model.name, recipe.model.pretrained) == ("maxvit_micro", "shipped")
+    assert "maxvit_pico:rmlp-in1k-256 cannot be had: the hub cannot be reached (HF_HUB_OFFLINE is set)" in choice.said
+
+
+def test_weights_that_are_in_the_cache_are_taken(hub_cache, tmp_path):
+    fake_hub.put_published(hub_cache, tmp_path)
+    choice = choose_recipe("photos", on_gpu=True)
+    recipe = load_recipe(choice.recipe, choice.overrides)
+    assert (recipe.model.name, recipe.model.pretrained) == ("maxvit_tiny", "in1k-224")
+    assert (recipe.model.probe, choice.said) == (True, "")
+
+
+def test_a_model_that_was_asked_for_is_never_silently_random(hub_cache):
+    with pytest.raises(MaxViTError, match=r"maxvit_tiny cannot be had: .*; --scratch starts from random weights"):
+        choose_recipe("photos", choices={"model": "maxvit_tiny"})
+
+
+def test_a_model_with_weights_in_the_cache_takes_them(hub_cache, tmp_path):
+    fake_hub.put_published(hub_cache, tmp_path)
+    recipe = chosen(choices={"model": "maxvit_tiny"})
+    assert (recipe.model.name, recipe.model.pretrained) == ("maxvit_tiny", True)
+
+
+def test_scratch_is_random_weights_and_no_probe():
+    recipe = chosen(scratch=True, choices={"model": "maxvit_tiny"})
+    assert (recipe.model.name, recipe.model.pretrained, recipe.model.probe) == ("maxvit_tiny", None, False)
+
+
+def test_a_recipe_that_was_given_is_left_alone():
+    assert chosen(recipe="digits").model.pretrained is None
+
+
+@pytest.mark.parametrize(("preset", "epochs"), [("fast", 0), ("good", 100), ("best", 300)])
+def test_a_preset_is_a_number_of_epochs(preset, epochs):
+    assert chosen(preset=preset).optimization.epochs == epochs
+
+
+def test_where_there_is_no_probe_fast_is_a_quarter():
+    assert chosen(task="segmentation", preset="fast").optimization.epochs == 15
+
+
+def test_epochs_that_are_given_have_the_last_word():
+    assert chosen(preset="fast", choices={"epochs": 7}).optimization.epochs == 7
+
+
+def test_the_warm_up_is_as_large_a_share_of_fewer_epochs():
+    assert chosen(choices={"epochs": 10}).optimization.warmup_epochs == 0.5
+
+
+def test_an_unknown_preset_is_refused():
+    with pytest.raises(MaxViTError, match="preset"):
+        choose_recipe("photos", preset="slow")

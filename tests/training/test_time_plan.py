@@ -1,0 +1,81 @@
+"""As much of a recipe as there is time for."""
+
+import pytest
+
+from maxvit.data.dataset import LabelledImages, Splits
+from maxvit.training.files import read_metrics
+from maxvit.training.recipe import load_recipe
+from maxvit.training.run import read_recipe, resume, train, train_or_resume
+from maxvit.training.setup import limited
+from maxvit.training.time_plan import Speed, plan_for
+
+
+def images(number):
+    return LabelledImages([b""] * number, list(range(number)), ["one"], [str(i) for i in range(number)])
+
+
+def planned(seconds, train=1000, epochs=100, probe="false"):
+    recipe = load_recipe("folder", [f"optimization.epochs={epochs}", f"model.probe={probe}"])
+    data = Splits(images(train), images(train // 4))
+    return plan_for(recipe, Speed(0.01, 0.002), data, seconds)
+
+
+def test_with_time_enough_all_of_it_is_done():
+    recipe, said = planned(1e5)
+    assert recipe.optimization.epochs == 100
+    assert recipe.data.limit is None
+    assert said == "planned for the time: 100 of 100 epochs"
+
+
+def test_with_less_there_are_fewer_epochs_with_as_large_a_share_to_warm_up():
+    recipe, said = planned(300)  # 243 s of which an epoch takes 10.5
+    assert recipe.optimization.epochs == 22
+    assert recipe.optimization.warmup_epochs == pytest.approx(5 * 22 / 100)
+    assert said == "planned for the time: 22 of 100 epochs"
+
+
+def test_with_little_there_are_fewer_images():
+    recipe, said = planned(60)
+    assert recipe.optimization.epochs == 4
+    assert 500 < recipe.data.limit < 1000
+    assert said.startswith("planned for the time: 4 of 100 epochs, with ")
+    assert said.endswith(" of 1,000 training images")
+
+
+def test_a_probe_takes_time_too():
+    assert planned(200, probe="true")[0].optimization.epochs < planned(200)[0].optimization.epochs
+
+
+def test_the_probe_alone_stays_alone():
+    assert planned(300, epochs=0, probe="true")[0].optimization.epochs == 0
+
+
+def test_however_little_there_are_images_to_learn_from():
+    recipe, _ = planned(1)
+    assert recipe.data.limit == 32
+
+
+def test_a_limit_draws_the_same_images_again_and_a_quarter_as_many_to_validate_by():
+    data = Splits(images(100), images(50), images(60))
+    one, two = limited(data, 40, seed=1), limited(data, 40, seed=1)
+    assert [len(part) for part in (one.train, one.val, one.test)] == [40, 10, 10]
+    assert one.train.labels == two.train.labels != limited(data, 40, seed=2).train.labels
+
+
+def test_a_run_is_planned_and_its_recipe_says_how(small_recipe, tmp_path):
+    recipe = small_recipe("optimization.minutes=0.2", "optimization.epochs=1000", "optimization.warmup_epochs=500")
+    outcome = train(recipe, tmp_path / "run")
+    done = read_recipe(outcome.run).optimization
+    assert outcome.finished
+    assert (done.epochs, done.warmup_epochs) == (4, 2)
+    assert train_or_resume(recipe, outcome.run).finished  # what was planned is not another recipe
+
+
+def test_where_time_is_up_it_ends_and_can_go_on(small_recipe, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("maxvit.training.run.plan_for", lambda recipe, *_: (recipe, "planned"))
+    recipe = small_recipe("optimization.minutes=0.0001", "optimization.epochs=3")
+    outcome = train(recipe, tmp_path / "run", show_progress=True)
+    assert outcome.finished
+    assert "time is up after 0 of 3 epochs" in capsys.readouterr().err
+    resume(outcome.run)
+    assert [row["epoch"] for row in read_metrics(outcome.run)] == [1, 2, 3]
