@@ -24,7 +24,7 @@ def answers(sharpness, images=4000, classes=5):
 
 
 def found(logits, labels):
-    metric = CalibratedMetric()
+    metric = CalibratedMetric(["class"] * logits.shape[1])
     metric.add(list(logits.softmax(1)), list(labels))
     return metric.compute()["temperature"]
 
@@ -60,9 +60,10 @@ def test_few_images_hardly_move_it():
 
 def test_parts_of_several_processes_give_what_all_images_give():
     logits, labels = answers(1.7, images=60)
-    whole, part = CalibratedMetric(), CalibratedMetric()
+    names = list("abcde")
+    whole, part = CalibratedMetric(names), CalibratedMetric(names)
     for at in (slice(0, 23), slice(23, 60)):
-        one = CalibratedMetric()
+        one = CalibratedMetric(names)
         one.add(list(logits[at].softmax(1)), list(labels[at]))
         part.merge(one.state())
     whole.add(list(logits.softmax(1)), list(labels))

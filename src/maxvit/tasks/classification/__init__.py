@@ -19,6 +19,7 @@ from maxvit.data.load import kind_of, load_eval, load_images, read_parts
 from maxvit.data.transforms import normalise, preprocess, target_size
 from maxvit.errors import MaxViTError
 from maxvit.model import MaxViT
+from maxvit.tasks.classification.counted import CountedMetric
 from maxvit.tasks.classification.data import are_several, as_target, check_labels
 from maxvit.tasks.classification.loss import ClassificationLosses, balanced_weights
 from maxvit.tasks.classification.metric import SHARES, EitherMetric
@@ -27,7 +28,7 @@ from maxvit.tasks.classification.panels import multi_label_panels, single_label_
 from maxvit.tasks.classification.predictions import Best, best_classes, compared_with_class, compared_with_classes
 from maxvit.tasks.classification.probe import fit_classifier
 from maxvit.tasks.classification.settings import Augmentation, ClassificationSettings
-from maxvit.tasks.classification.single_label import AccuracyMetric, SingleLabelMetric
+from maxvit.tasks.classification.single_label import SingleLabelMetric
 from maxvit.tasks.classification.temperature import SMALLEST, CalibratedMetric
 from maxvit.tasks.network import Network
 from maxvit.tasks.panels import Panels
@@ -219,8 +220,10 @@ class Classification(Task):
 
     def val_metric(self, class_names: Sequence[str]) -> EitherMetric:
         """Accuracy, and the best temperature; or mean average precision, and the threshold that is best for F1."""
-        single = AccuracyMetric if self.multi_label or self.settings.temperature else CalibratedMetric
-        return EitherMetric(single, partial(MultiLabelMetric, class_names, self.settings.threshold))
+        single = CountedMetric if self.multi_label or self.settings.temperature else CalibratedMetric
+        return EitherMetric(
+            partial(single, class_names), partial(MultiLabelMetric, class_names, self.settings.threshold)
+        )
 
     def baseline(self, train: LabelledImages, test: LabelledImages, spec: Preprocessing) -> Baseline | None:
         """That of histograms, where an image has one class of many."""

@@ -6,12 +6,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from maxvit.tasks.classification.counted import CountedMetric
 from maxvit.tasks.classification.multi_label import MultiLabelMetric
-from maxvit.tasks.classification.single_label import AccuracyMetric, SingleLabelMetric
+from maxvit.tasks.classification.single_label import SingleLabelMetric
 from maxvit.tasks.task import Cell
 
 SHARES = frozenset((
-    *("accuracy", "top_5_accuracy", "balanced_accuracy", "calibration_error", "precision", "recall", "f1", "ap"),
+    *("accuracy", "top_5_accuracy", "balanced_accuracy", "calibration_error", "precision", "recall", "f1", "ap", "auc"),
     *("mAP", "f1_micro", "f1_macro", "f1_micro_at_0.5", "f1_macro_at_0.5"),
 ))  # fmt: skip
 
@@ -29,16 +30,16 @@ class EitherMetric:
 
     def __init__(
         self,
-        single: Callable[[], SingleLabelMetric | AccuracyMetric],
+        single: Callable[[], SingleLabelMetric | CountedMetric],
         several: Callable[[], MultiLabelMetric],
     ) -> None:
-        self.chosen: SingleLabelMetric | AccuracyMetric | MultiLabelMetric = single()
+        self.chosen: SingleLabelMetric | CountedMetric | MultiLabelMetric = single()
         self._several, self._begun = several, False
 
     def add(self, predictions: Sequence[Tensor], targets: Sequence[Tensor]) -> None:
         """Count images: probabilities (classes), and a class (), shares of classes, or which there are (classes)."""
         if len(targets):
-            self._begin(targets[0].dtype == torch.bool)
+            self.begin(targets[0].dtype == torch.bool)
             self.chosen.add(predictions, targets)
 
     def state(self) -> tuple[bool | None, Any]:
@@ -49,10 +50,11 @@ class EitherMetric:
         """Count the images of another process."""
         several, counted = state
         if several is not None:
-            self._begin(several)
+            self.begin(several)
             self.chosen.merge(counted)
 
-    def _begin(self, several: bool) -> None:
+    def begin(self, several: bool) -> None:
+        """Choose the metric, unless there was an image: whether images have any number of labels each."""
         if several and not self._begun:
             self.chosen = self._several()
         self._begun = True
@@ -63,7 +65,7 @@ class EitherMetric:
 
     def intervals(self) -> dict[str, tuple[float, float]]:
         """95 % confidence intervals of some of the metrics."""
-        return {} if isinstance(self.chosen, AccuracyMetric) else self.chosen.intervals()
+        return {} if isinstance(self.chosen, CountedMetric) else self.chosen.intervals()
 
     def rows(self) -> list[dict[str, Cell]]:
         """A row for each class."""

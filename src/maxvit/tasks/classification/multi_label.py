@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from maxvit.config import THRESHOLD
+from maxvit.tasks.classification.auc import AUC, Areas, areas
 from maxvit.tasks.classification.recorded import Recorded, as_array
 
 MEAN_AP = "mAP"
@@ -37,6 +38,7 @@ class MultiLabelMetric(Recorded):
     def __init__(self, class_names: Sequence[str], threshold: float | None = None) -> None:
         super().__init__(class_names, np.zeros((0, len(class_names)), bool))
         self.given_threshold = threshold
+        self._areas: tuple[int, Areas] | None = None  # of so many images
 
     def add(self, predictions: Sequence[Tensor], targets: Sequence[Tensor]) -> None:
         """Count images: probabilities (classes) and labels (classes) of 0 and 1 each."""
@@ -79,19 +81,20 @@ class MultiLabelMetric(Recorded):
             mAP: Mean over the classes of their average precision.
             f1_micro, f1_macro: F1 of all predictions together, and mean of the classes' F1, at the threshold.
             f1_micro_at_0.5, f1_macro_at_0.5: The same at 0.5.
+            auc: Mean of the areas under the classes' ROC curves.
             threshold: See the attribute.
         """
-        threshold, names = self.threshold, (MEAN_AP, "f1_micro", "f1_macro", "f1_micro_at_0.5", "f1_macro_at_0.5")
+        threshold, names = self.threshold, (MEAN_AP, "f1_micro", "f1_macro", "f1_micro_at_0.5", "f1_macro_at_0.5", AUC)
         if not (self.labels.any() and np.isfinite(self.probabilities).all()):
             return {**dict.fromkeys(names, float("nan")), "threshold": threshold}
         there = self.labels.any(0)
         scores = [f1_scores(self.probabilities >= at, self.labels) for at in (threshold, THRESHOLD)]
         means = [value for micro, each in scores for value in (micro, float(each[there].mean()))]
         mean_ap = float(average_precisions(self.probabilities, self.labels)[there].mean())
-        return {**dict(zip(names, (mean_ap, *means), strict=True)), "threshold": threshold}
+        return {**dict(zip(names, (mean_ap, *means, self.areas.mean), strict=True)), "threshold": threshold}
 
     def rows(self) -> list[dict[str, str | int | float]]:
-        """For each class its positive images, average precision, and precision, recall and F1 at the threshold."""
+        """For each class its positive images, average precision, AUC, and precision, recall and F1 at the threshold."""
         said, truth = self.predictions, self.labels
         hits, saids, trues = (said & truth).sum(0), said.sum(0), truth.sum(0)
         aps, (_, f1s) = average_precisions(self.probabilities, truth), f1_scores(said, truth)
@@ -100,6 +103,7 @@ class MultiLabelMetric(Recorded):
                 "class": name,
                 "positives": int(trues[c]),
                 "ap": float(aps[c]),
+                AUC: float(self.areas.of_classes[c]),
                 "precision": float(hits[c] / max(saids[c], 1)),
                 "recall": float(hits[c] / max(trues[c], 1)),
                 "f1": float(f1s[c]),
@@ -108,26 +112,44 @@ class MultiLabelMetric(Recorded):
         ]
 
     def intervals(self, seed: int = 0) -> dict[str, tuple[float, float]]:
-        """95 % confidence intervals of "mAP" and "f1_micro", by the percentile bootstrap over images.
+        """95 % confidence intervals, by the percentile bootstrap over images; of "auc", DeLong's.
 
         Args:
             seed: Seed of the 200 resamples; the same gives the same intervals.
         """
         n, random = len(self.labels), np.random.default_rng(seed)
-        hits, both = (self.predictions & self.labels).sum(1), self.predictions.sum(1) + self.labels.sum(1)
-        precisions, f1s = [], []
+        ends: dict[str, list[Floats]] = {MEAN_AP: []}
+        at = {"": self.predictions, "_at_0.5": self.probabilities >= THRESHOLD}
+        counts = {name: np.stack([said & self.labels, said * 1 + self.labels]) for name, said in at.items()}
         for _ in range(RESAMPLES // AT_ONCE):
             weights = random.multinomial(n, np.full(n, 1 / n), AT_ONCE).astype(np.float64)
-            f1s.append(2 * (weights @ hits) / np.maximum(weights @ both, 1))
-            found = np.ma.masked_invalid(average_precisions(self.probabilities, self.labels, weights))
-            precisions.append(found.mean(1).filled(np.nan))
-        quantiles = {MEAN_AP: precisions, "f1_micro": f1s}
-        return {name: tuple(np.quantile(np.concatenate(v), (0.025, 0.975)).tolist()) for name, v in quantiles.items()}
+            ends[MEAN_AP].append(_means(average_precisions(self.probabilities, self.labels, weights)))
+            there = weights @ self.labels > 0  # (AT_ONCE, classes)
+            for name, of_images in counts.items():
+                hits, both = weights @ of_images  # (AT_ONCE, classes)
+                ends.setdefault(f"f1_micro{name}", []).append(2 * hits.sum(1) / np.maximum(both.sum(1), 1))
+                f1s = np.where(there, 2 * hits / np.maximum(both, 1), np.nan)
+                ends.setdefault(f"f1_macro{name}", []).append(_means(f1s))
+        found = {name: np.quantile(np.concatenate(v), (0.025, 0.975)).tolist() for name, v in ends.items()}
+        return {**{name: (low, high) for name, (low, high) in found.items()}, AUC: self.areas.interval}
+
+    @property
+    def areas(self) -> Areas:
+        """The area under the ROC curve of each class."""
+        if self._areas is None or self._areas[0] != len(self.labels):
+            self._areas = len(self.labels), areas(self.probabilities, self.labels)
+        return self._areas[1]
 
     def mistakes(self) -> list[int]:
         """Rows of the images that are not `right`, the largest loss first."""
         wrong = np.flatnonzero(~self.right)
         return [int(i) for i in wrong[np.argsort(-self.losses[wrong], kind="stable")]]
+
+
+def _means(of_classes: Floats) -> Floats:
+    """(resamples, classes) -> (resamples,): over the classes that are a number; NaN where none is."""
+    means: Floats = np.ma.masked_invalid(of_classes).mean(1).filled(np.nan)
+    return means
 
 
 def average_precisions(probabilities: Floats, targets: Bools, weights: Floats | None = None) -> Floats:

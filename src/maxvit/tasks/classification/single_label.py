@@ -1,8 +1,6 @@
 """What a classifier predicted for images of one class each, and the metrics that follow."""
 
 from collections.abc import Sequence
-from math import sqrt
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,10 +9,14 @@ from torch import Tensor
 
 from maxvit.tasks.bootstrap import bootstrap_intervals
 from maxvit.tasks.classification import calibration
+from maxvit.tasks.classification.auc import AUC, Areas, areas, one_of_many
 from maxvit.tasks.classification.recorded import Recorded, as_array
+from maxvit.tasks.classification.wilson import wilson_interval
 from maxvit.tasks.panels import Bin
 
+TOP_5 = "top_5_accuracy"
 CLASS_METRICS = ("balanced_accuracy", "f1_macro")  # means over the classes, however many images each has
+MANY = 10  # classes: with fewer, five of them are nearly all
 Ints = npt.NDArray[np.int64]
 
 
@@ -33,6 +35,7 @@ class SingleLabelMetric(Recorded):
     def __init__(self, class_names: Sequence[str], multi_label: bool = False) -> None:
         super().__init__(class_names, np.zeros(0, np.int64))
         self.multi_label = multi_label
+        self._areas: tuple[int, Areas] | None = None  # of so many images
 
     def add(self, predictions: Sequence[Tensor], targets: Sequence[Tensor]) -> None:
         """Count images: probabilities (classes), and a class () or shares of classes (classes)."""
@@ -40,37 +43,63 @@ class SingleLabelMetric(Recorded):
             self.merge((as_array(predictions), true_classes(targets)))
 
     def compute(self) -> dict[str, float]:
-        """Accuracy, top-5 and balanced accuracy, macro F1, loss and calibration error; NaN without images."""
+        """Metrics of all images; NaN without images.
+
+        Returns:
+            accuracy: Share of images whose first class is right.
+            top_5_accuracy: That of images whose class is among the first five; where there are 10 classes or more.
+            balanced_accuracy, f1_macro: Means over the classes that occur.
+            auc: Mean of the areas under the ROC curves of each class against the rest.
+            loss: See the attribute.
+            calibration_error: As there.
+        """
         if not len(self.labels):
-            names = ("accuracy", "top_5_accuracy", *CLASS_METRICS, "loss", "calibration_error")
+            names = ("accuracy", *self._top_5, *CLASS_METRICS, AUC, "loss", "calibration_error")
             return dict.fromkeys(names, float("nan"))
         return {
             "accuracy": self.accuracy,
-            "top_5_accuracy": self.top_k_accuracy(5),
-            **class_metrics(self.labels, self.predictions),
+            **{name: self.top_k_accuracy(5) for name in self._top_5},
+            **class_metrics(*class_counts(self.labels, self.predictions)),
+            AUC: self.areas.mean,
             "loss": self.loss,
             "calibration_error": self.calibration_error,
         }
 
     def intervals(self) -> dict[str, tuple[float, float]]:
-        """95 % confidence intervals: Wilson's of shares of images, else by the bootstrap."""
+        """95 % confidence intervals: Wilson's of shares of images, DeLong's of the areas, else by the bootstrap."""
         labels, predictions = self.labels, self.predictions
+        images = len(labels)
         return {
             "accuracy": self.interval,
-            "top_5_accuracy": self.top_k_interval(5),
-            **bootstrap_intervals(len(labels), lambda some: class_metrics(labels[some], predictions[some])),
+            **{name: self.top_k_interval(5) for name in self._top_5},
+            **bootstrap_intervals(images, lambda some: class_metrics(*class_counts(labels[some], predictions[some]))),
+            AUC: self.areas.interval,
             "calibration_error": self.calibration_interval(),
         }
 
+    @property
+    def _top_5(self) -> tuple[str, ...]:
+        return (TOP_5,) if len(self.class_names) >= MANY else ()
+
+    @property
+    def areas(self) -> Areas:
+        """The area under the ROC curve of each class against the rest."""
+        if self._areas is None or self._areas[0] != len(self.labels):
+            truth = one_of_many(self.labels, len(self.class_names))
+            self._areas = len(self.labels), areas(self.probabilities, truth)
+        return self._areas[1]
+
     def rows(self) -> list[dict[str, float | str | int]]:
-        """For each class: class, images, precision, recall and f1."""
+        """For each class: class, images, precision, recall, f1 and auc."""
         hits, trues, saids = class_counts(self.labels, self.predictions, len(self.class_names))
         rows: list[dict[str, float | str | int]] = []
+        of_classes = self.areas.of_classes.tolist()
         for i, name in enumerate(self.class_names):
             hit, true, said = int(hits[i]), int(trues[i]), int(saids[i])
             precision, recall = hit / said if said else 0.0, hit / true if true else 0.0
             f1 = 2 * hit / (true + said) if true + said else 0.0
-            rows.append({"class": name, "images": true, "precision": precision, "recall": recall, "f1": f1})
+            measured = {"precision": precision, "recall": recall, "f1": f1, AUC: of_classes[i]}
+            rows.append({"class": name, "images": true, **measured})
         return rows
 
     @property
@@ -146,37 +175,6 @@ class SingleLabelMetric(Recorded):
         return [int(i) for i in wrong[np.argsort(-self.confidences[wrong], kind="stable")]]
 
 
-class AccuracyMetric:
-    """The accuracy alone, which needs no memory for predictions."""
-
-    def __init__(self) -> None:
-        self.right, self.images = 0, 0
-
-    def add(self, predictions: Sequence[Tensor], targets: Sequence[Tensor]) -> None:
-        """Count images: probabilities (classes), and a class () or shares of classes (classes)."""
-        for prediction, target in zip(predictions, targets, strict=True):
-            first = int(prediction.argmax())
-            is_true = first == int(target) if target.ndim == 0 else bool(target[first] == target.max() > 0)
-            self.right += int(is_true and bool(prediction[first] >= 0))  # NaN is not a prediction
-            self.images += 1
-
-    def state(self) -> tuple[Any, ...]:
-        """Right ones, and all."""
-        return self.right, self.images
-
-    def merge(self, state: Any) -> None:
-        """Count the images of another process."""
-        self.right, self.images = self.right + state[0], self.images + state[1]
-
-    def compute(self) -> dict[str, float]:
-        """ "accuracy"; NaN without images."""
-        return {"accuracy": self.right / self.images if self.images else float("nan")}
-
-    def rows(self) -> list[dict[str, float | str | int]]:
-        """Nothing is known of single classes."""
-        return []
-
-
 def class_counts(labels: Ints, predictions: Ints, classes: int = 0) -> tuple[Ints, Ints, Ints]:
     """For each class: images of it that are predicted right, images of it, images that are predicted as it.
 
@@ -190,14 +188,14 @@ def class_counts(labels: Ints, predictions: Ints, classes: int = 0) -> tuple[Int
     return hits, np.bincount(labels, minlength=k), np.bincount(predictions, minlength=k)
 
 
-def class_metrics(labels: Ints, predictions: Ints) -> dict[str, float]:
+def class_metrics(hits: Ints, trues: Ints, saids: Ints) -> dict[str, float]:
     """The means over the classes that occur: of recall ("balanced_accuracy") and of F1 ("f1_macro").
 
     Args:
-        labels: (n,), the true classes, at least one.
-        predictions: (n,).
+        hits: (classes,), and so on as `class_counts` gives them, of at least one image.
+        trues: Images of each.
+        saids: Images that are predicted as it.
     """
-    hits, trues, saids = class_counts(labels, predictions)
     there, either = trues > 0, trues + saids > 0
     recall, f1 = hits[there] / trues[there], 2 * hits[either] / (trues + saids)[either]
     return dict(zip(CLASS_METRICS, (float(recall.mean()), float(f1.mean())), strict=True))
@@ -207,11 +205,3 @@ def true_classes(targets: Sequence[Tensor]) -> npt.NDArray[np.int64]:
     """(n,): the classes, or those with the largest share."""
     stacked = torch.stack(list(targets)).cpu()
     return (stacked if stacked.ndim == 1 else stacked.float().argmax(1)).numpy()
-
-
-def wilson_interval(share: float, n: int) -> tuple[float, float]:
-    """95 % confidence interval of a share of n images (Wilson, without continuity correction)."""
-    z = 1.959964
-    centre, half = share + z * z / (2 * n), z * sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    low, high = (centre - half) / (1 + z * z / n), (centre + half) / (1 + z * z / n)
-    return max(0.0, min(low, share)), min(1.0, max(high, share))  # rounding can step outside

@@ -12,18 +12,18 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from maxvit.tasks.classification.single_label import AccuracyMetric
+from maxvit.tasks.classification.counted import CountedMetric
 
 TEMPERATURES = np.geomspace(1 / 8, 8, 25).tolist()
 BOUND = 2.0  # times log(temperature)^2, added to the sum of the losses: few images hardly move it from 1
 SMALLEST = torch.finfo(torch.float32).tiny  # probability, whose logarithm is finite
 
 
-class CalibratedMetric(AccuracyMetric):
-    """Accuracy, and the temperature with the smallest loss."""
+class CalibratedMetric(CountedMetric):
+    """The same metrics, and the temperature with the smallest loss."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, class_names: Sequence[str]) -> None:
+        super().__init__(class_names)
         self.losses = torch.zeros(len(TEMPERATURES), dtype=torch.float64)
 
     def add(self, predictions: Sequence[Tensor], targets: Sequence[Tensor]) -> None:
@@ -37,7 +37,7 @@ class CalibratedMetric(AccuracyMetric):
         self.losses += torch.stack(losses).nan_to_num().double().sum(1)
 
     def state(self) -> tuple[Any, ...]:
-        """Right ones, all, and the sum of the losses at each temperature."""
+        """The counts, and the sum of the losses at each temperature."""
         return *super().state(), self.losses
 
     def merge(self, state: Any) -> None:
@@ -47,7 +47,7 @@ class CalibratedMetric(AccuracyMetric):
         self.losses = self.losses + losses
 
     def compute(self) -> dict[str, float]:
-        """ "accuracy" and "temperature"; NaN and 1 without images."""
+        """The metrics and "temperature"; NaN and 1 without images."""
         return {**super().compute(), "temperature": best_temperature(self.losses)}
 
 
