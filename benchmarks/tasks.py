@@ -122,9 +122,9 @@ def draw(runs: Sequence[Run], path: Path) -> None:
     top, bottom = figure.subfigures(2, 1, height_ratios=[3.2, 2.6 * len(rows)])
     for axis, run in zip(top.subplots(1, len(first), squeeze=False)[0], first, strict=True):
         for one in (r for r in runs if r.recipe.task == run.recipe.task):
-            key = f"val_{monitor(one.history)}"
+            key = f"val_{monitor(one.recipe, one.history)}"
             axis.plot([row["epoch"] for row in one.history], [row[key] for row in one.history], label=one.name)
-        axis.set_title(f"validation {monitor(run.history)}", fontsize=8)
+        axis.set_title(f"validation {monitor(run.recipe, run.history)}", fontsize=8)
         axis.set_xlabel("epoch", fontsize=8)
         axis.legend(fontsize=7)
     axes = bottom.subplots(len(rows), 3, squeeze=False)
@@ -155,7 +155,7 @@ def main(arguments: list[str] | None = None) -> None:
     for run in runs:
         print(run.name, run.trained.metrics, file=sys.stderr, flush=True)
         named = run.recipe.task.get("detector") or run.recipe.task.get("decoder") or ""
-        best = best_epoch(run.history)
+        best = best_epoch(run.recipe, run.history)
         body += [
             f"## {run.task.name} {named}, seed {run.recipe.seed}".replace("  ", " ").replace(" ,", ","),
             "",

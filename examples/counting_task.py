@@ -52,7 +52,7 @@ class CountingHead(nn.Module):
 
 
 class CountingMetric:
-    """The mean absolute error, negative as the best epoch has the highest metric, and how many counts are right."""
+    """The mean absolute error, and the share of counts that are right."""
 
     def __init__(self) -> None:
         self.images, self.error, self.right = 0, 0.0, 0
@@ -74,7 +74,7 @@ class CountingMetric:
     def compute(self) -> dict[str, float]:
         """NaN where there are no images."""
         number = self.images or float("nan")
-        return {"negative_error": -self.error / number, "right": self.right / number}
+        return {"error": self.error / number, "right": self.right / number}
 
     def rows(self) -> list[dict[str, str | int | float]]:
         """None: there are no classes."""
@@ -84,7 +84,8 @@ class CountingMetric:
 class Counting(Task):
     """A label is a number; so are a target and a prediction, (), float32."""
 
-    name, Settings, in_percent = "counting", CountingSettings, frozenset({"right"})
+    name, Settings = "counting", CountingSettings
+    in_percent, lower_is_better = frozenset({"right"}), frozenset({"error"})
     settings: CountingSettings
 
     def read(self, path: Path, class_names: Sequence[str] | None) -> dict[str, LabelledImages]:

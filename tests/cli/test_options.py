@@ -33,7 +33,7 @@ OPTIONS = {
     ),
     "shard": "--json --seed --shard-size --val-fraction FOLDER OUT",
     "train": (
-        "--batch --continue --device --devices --epochs --json --lr --model --out --preset --recipe --resume "
+        "--batch --continue --device --devices --epochs --json --lr --metric --model --out --preset --recipe --resume "
         "--scratch --set --show-recipe --size --task --time --workers DATA"
     ),
 }

@@ -18,6 +18,7 @@ from maxvit.tasks.aesthetics import Aesthetics
 
 NAMES = ["ant", "b,ee", 'c"at', "döe", "eel", "fox", "gnu"]
 FILES = ["a.png", "with, comma.png", 'with "quotes".png', "line\nbreak.png", "=1+1.png", os.fsdecode(b"caf\xe9.png")]
+ALL = ["evaluation.json", "evaluation.csv", "predictions.csv"]
 INDICES = [0, 1, 3, 4, 5]  # the third could not be read
 
 
@@ -66,7 +67,7 @@ def test_the_rows_give_the_metrics_back(tmp_path, images, results):
         assert correct == [int(row["prediction"] == row["target"]) for row in own]
         assert np.mean(correct) == result.metrics["accuracy"]
         five = [row["target"] in [row[f"class_{i}"] for i in range(1, 6)] for row in own]
-        assert np.mean(five) == result.metrics["top_5_accuracy"]
+        assert np.mean(five) == result.metric.chosen.top_k_accuracy(5)
         given = [sample.prediction.numpy() for sample in result.samples]
         confidences = np.array([row["confidence"] for row in own], np.float32)
         assert np.array_equal(confidences, np.stack(given).max(1))  # every bit
@@ -121,18 +122,19 @@ def test_rows_of_a_task_have_the_target_in_the_form_of_the_prediction(tmp_path):
     assert (first["mean"], first["target_mean"], first["1"], first["target_6"]) == ("1.0", "6.0", "1.0", "1.0")
 
 
-def test_where_a_prediction_is_no_row_there_is_one_file(tmp_path, monkeypatch):
+def test_where_a_prediction_is_no_row_there_is_no_file_of_predictions(tmp_path, monkeypatch):
     monkeypatch.setattr(Aesthetics, "row", lambda *_: None)
     task, names = make_task({"name": "aesthetics"}), [str(i) for i in range(1, 11)]
     result = evaluated(task, names, list(torch.eye(10)[:5]), list(torch.eye(10)[5:]))
     images = LabelledImages([b""] * 6, [None] * 6, names, FILES)
-    assert write(tmp_path, {"64 x 64": result}, images) == [tmp_path / "evaluation.json"]
-    assert [path.name for path in tmp_path.iterdir()] == ["evaluation.json"]
+    files = [tmp_path / "evaluation.json", tmp_path / "evaluation.csv"]
+    assert write(tmp_path, {"64 x 64": result}, images) == files
+    assert sorted(tmp_path.iterdir()) == sorted(files)
 
 
 def test_the_record_holds_metrics_settings_versions_and_date(tmp_path, images, results):
     made = write(tmp_path / "deep" / "er", results, images, {"scale_windows": False, "sizes": ["64 x 96"]})
-    assert made == [tmp_path / "deep" / "er" / name for name in ("evaluation.json", "predictions.csv")]
+    assert made == [tmp_path / "deep" / "er" / name for name in ALL]
     record = json.loads((tmp_path / "deep" / "er" / "evaluation.json").read_text(encoding="utf-8"))
     assert record["settings"] == {"scale_windows": False, "sizes": ["64 x 96"]}
     assert record["versions"] == versions()
@@ -148,9 +150,21 @@ def test_the_metrics_are_of_all_together_and_of_each_size(images, results):
     assert {key: found[key] for key in counts} == counts
     assert (found["size"], found["metrics"]) == ("together", results["together"].metrics)
     assert found["intervals_95"]["accuracy"] == list(results["together"].intervals["accuracy"])
-    assert found["classes"] == results["together"].rows
+    assert [row["f1"] for row in found["classes"]] == [row["f1"] for row in results["together"].rows]
     assert [row["size"] for row in found["sizes"]] == ["64 x 96", "128 x 96"]
     assert [row["metrics"] for row in found["sizes"]] == [classified(0).metrics, classified(1).metrics]
+
+
+def test_every_metric_has_a_row_with_its_interval_at_each_size(tmp_path, images, results):
+    write(tmp_path, results, images)
+    with (tmp_path / "evaluation.csv").open(newline="") as file:
+        found = list(csv.DictReader(file))
+    assert [(row["size"], row["metric"]) for row in found] == [(s, m) for s, r in results.items() for m in r.metrics]
+    (row,) = (row for row in found if (row["size"], row["metric"]) == ("together", "f1_macro"))
+    together = results["together"]
+    wanted = [together.metrics["f1_macro"], *together.intervals["f1_macro"]]
+    assert [float(row[name]) for name in ("value", "low", "high")] == wanted
+    assert {(row["low"], row["high"]) for row in found if row["metric"] == "loss"} == {("", "")}
 
 
 def test_without_a_mean_the_metrics_are_of_the_first_size(images):
@@ -176,7 +190,7 @@ def test_earlier_files_are_replaced_and_no_other_is_touched(tmp_path, images, re
     (tmp_path / "evaluation.json").write_text("old")
     (tmp_path / "mine.txt").write_text("mine")
     write(tmp_path, results, images)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["evaluation.json", "mine.txt", "predictions.csv"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["mine.txt", *ALL])
     assert json.loads((tmp_path / "evaluation.json").read_text(encoding="utf-8"))["images"] == 5
 
 

@@ -285,8 +285,25 @@ def test_all_predictions_wrong_is_no_negative_share(tmp_path):
 def test_a_class_without_test_images_has_a_row_at_the_end(tmp_path):
     page = write(tmp_path, result=result(labels=(0, 1, 1, 0, 0), predictions=(0, 1, 0, 0, 2)))
     last = [line.strip() for line in page.by_id["per-class"].splitlines() if line.strip()][-1]
-    assert last == "cat00.0\u00a0%0.0\u00a0%0.0\u00a0%"
+    assert last == "cat00.0\u00a0%0.0\u00a0%0.0\u00a0%–"
     assert "matrix" in page.by_id
+
+
+def test_the_metric_that_chose_the_best_epoch_is_told_first(tmp_path):
+    told = report(monitor="f1_macro")
+    assert told.headline.startswith("f1 macro 44.44% on 5 held-out images (test), 95 % interval ")
+    assert told.others.startswith("accuracy 60.00%, balanced accuracy ")
+    assert [a["id"] for a in write(tmp_path, monitor="f1_macro").all("dd") if "id" in a][:2] == ["f1_macro", "accuracy"]
+
+
+def test_a_loss_that_chose_the_best_epoch_has_one_curve_and_its_lowest_is_named(tmp_path):
+    charts = [chart.title for chart in module._charts(report(monitor="loss"))]
+    assert charts == ["Loss", "Learning rate"]
+    rows = [{"epoch": 1, "val_emd": 0.1, "val_srcc": 0.2}, {"epoch": 2, "val_emd": 0.3, "val_srcc": 0.4}]
+    task = make_task({"name": "aesthetics"})
+    found = EvaluationResult(task, [], task.metric([]), 1)
+    (chart,) = module._charts(report(result=found, monitor="emd", history=rows))
+    assert chart.lines[0].best == "lowest 0.1, epoch 1"
 
 
 def test_the_matrix_counts_targets_by_predictions(tmp_path):
@@ -418,4 +435,4 @@ def test_a_metric_that_is_not_a_number_is_a_dash(tmp_path):
     found = EvaluationResult(task, [], task.metric([]), 1)
     page = write(tmp_path, result=found, monitor="srcc")
     assert page.by_id["srcc"] == "–"
-    assert report(result=found).headline == "srcc - on 5 held-out images (test)"
+    assert report(result=found, monitor="srcc").headline == "srcc - on 5 held-out images (test)"

@@ -70,7 +70,8 @@ def test_every_metric_stands_on_the_page_with_its_interval_where_there_is_one(re
 
 def test_the_metric_that_chose_the_best_epoch_has_a_curve(reported):
     _, page, report = reported
-    assert report.facts["epochs"] == "2 of 2, best 2"
+    best = 1 if report.monitor in report.result.task.lower_is_better else 2
+    assert report.facts["epochs"] == f"2 of 2, best {best} by {report.monitor.replace('_', ' ')}"
     assert re.findall(r'aria-label="([\w ]+) over the epochs"', page) == [
         "Loss",
         report.monitor.replace("_", " "),

@@ -81,7 +81,7 @@ def test_the_figures_of_a_count_are_those_of_hand_and_merge(counting):
     first.add([torch.tensor(2.25)], [torch.tensor(2.0)])
     second.add([torch.tensor(0.5), torch.tensor(4.0)], [torch.tensor(2.0), torch.tensor(4.0)])
     first.merge(pickle.loads(pickle.dumps(second.state())))
-    assert first.compute() == pytest.approx({"negative_error": -1.75 / 3, "right": 2 / 3})
+    assert first.compute() == pytest.approx({"error": 1.75 / 3, "right": 2 / 3})
 
 
 def test_mistakes_of_a_user_s_data_are_explained(counting, squares):

@@ -47,6 +47,9 @@ def train(
     learning_rate: Annotated[float | None, typer.Option("--lr", help="The peak of the learning rate.")] = None,
     size: Annotated[str | None, typer.Option(metavar="H|HxW", help="Pixels of the images.")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes that decode images.")] = None,
+    metric: Annotated[
+        str | None, typer.Option(help="What chooses the best epoch, such as f1_macro or loss. Default: the task's.")
+    ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Any setting of the recipe: task.mixup=0.8."),
@@ -84,11 +87,12 @@ def train(
         "learning_rate": learning_rate,
         "image_size": size and read_size(size),
         "workers": workers,
+        "metric": metric,
     }
     if resume is not None:
         given: dict[str, object] = {"DATA": data, "--task": task, "--recipe": recipe, "--out": out, "--set": settings}
         given |= {"--model": model, "--epochs": epochs, "--batch": batch_size, "--lr": learning_rate, "--size": size}
-        given |= {"--workers": workers, "--show-recipe": show_recipe or None, "--time": time}
+        given |= {"--workers": workers, "--metric": metric, "--show-recipe": show_recipe or None, "--time": time}
         given |= {"--preset": None if preset == "good" else preset, "--scratch": scratch or None}
         if extra := [name for name, value in given.items() if value not in (None, [])]:
             raise MaxViTError(f"--resume continues a run with its own recipe; {extra[0]} was given too: leave it out")
@@ -164,9 +168,10 @@ def _finish(outcome: "Outcome", device: str, as_json: bool) -> None:
     if as_json:
         written = {"checkpoint": str(checkpoint), "report": str(page)}
         metrics = {name: finite(value) for name, value in report.result.metrics.items()}
+        measured = {"metrics": metrics, "intervals_95": report.intervals}
         counts = {"images": report.result.images, "skipped": len(outcome.skipped)}
         baseline = report.baseline and {"name": report.baseline.name, report.baseline.metric: report.baseline.value}
-        typer.echo(json.dumps({**written, "metrics": metrics, "baseline": baseline, **counts}))
+        typer.echo(json.dumps({**written, **measured, "baseline": baseline, **counts}))
         return
     said = [report.headline, report.summary, report.others, report.weakest, report.comparison]
     said += [f"checkpoint: {checkpoint}", f"report:     {page}"]

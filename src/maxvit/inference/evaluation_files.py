@@ -4,9 +4,10 @@ import csv
 import io
 import json
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
+from itertools import chain
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -90,12 +91,13 @@ def versions() -> dict[str, str]:
 def write_evaluation(
     folder: Path, results: Results, images: LabelledImages, known: Mapping[str, Any], settings: Mapping[str, Any]
 ) -> list[Path]:
-    """Write `evaluation.json`, `predictions.csv` and the task's own file; each replaces an earlier one in one step.
+    """Write an evaluation into a folder; each file replaces an earlier one in one step.
 
-    The first holds `as_dict`, the settings, the versions of what computed and the date. The last is there where the
-    task has one and all predictions were kept, and has those of `headline`. The second is there where a prediction fits
-    into a row. It has a row for each image that could be read, at each size and together: image, size,
-    and what `Task.evaluated_row` says; decimals give the float32 back.
+    `evaluation.json` holds `as_dict`, the settings, the versions of what computed and the date. `evaluation.csv` has a
+    row for each metric, at each size and together: size, metric, value, and the ends of the 95 % interval, low and
+    high. `predictions.csv` is there where a prediction fits into a row. It has one for each image that could be read,
+    at each size and together: image, size, and what `Task.evaluated_row` says; decimals give the float32 back. The
+    task's own file is there where the task has one and all predictions were kept, and has those of `headline`.
 
     Args:
         folder: Made if it is not there.
@@ -110,15 +112,12 @@ def write_evaluation(
     Raises:
         MaxViTError: If a file cannot be written.
     """
-    rows, made = _rows(results, images), [folder / "evaluation.json"]
+    made = [folder / "evaluation.json", folder / "evaluation.csv"]
+    _write_table(made[-1], _measured_rows(known, results))
+    rows = _rows(results, images)
     if (first := next(rows, None)) is not None:
-        text = io.StringIO()
-        writer = csv.DictWriter(text, list(first), lineterminator="\n")
-        writer.writeheader()
-        writer.writerow(first)
-        writer.writerows(rows)
         made.append(folder / "predictions.csv")
-        write_text(made[-1], _utf8(text.getvalue()))
+        _write_table(made[-1], chain([first], rows))
     result = results[headline(results)]
     if result.task.evaluated_file and len(result.samples) == result.images:
         made.append(folder / result.task.evaluated_file)
@@ -128,6 +127,26 @@ def write_evaluation(
     record = {**known, "settings": dict(settings), "versions": versions(), "date": date}
     write_text(made[0], _utf8(json.dumps(record, indent=2, ensure_ascii=False) + "\n"))
     return made
+
+
+def _write_table(path: Path, rows: Iterable[Mapping[str, Cell | None]]) -> None:
+    """CSV, from at least one row."""
+    text, source = io.StringIO(), iter(rows)
+    first = next(source)
+    writer = csv.DictWriter(text, list(first), lineterminator="\n")
+    writer.writeheader()
+    writer.writerow(first)
+    writer.writerows(source)
+    write_text(path, _utf8(text.getvalue()))
+
+
+def _measured_rows(known: Mapping[str, Any], results: Results) -> Iterator[dict[str, Cell | None]]:
+    """Each metric of each size, from what `as_dict` gives; empty where it is not a number."""
+    together = [known] if TOGETHER in results else []
+    for one in [*known["sizes"], *together]:
+        for name, value in one["metrics"].items():
+            low, high = one["intervals_95"].get(name, (None, None))
+            yield {"size": one["size"], "metric": name, "value": value, "low": low, "high": high}
 
 
 def _rows(results: Results, images: LabelledImages) -> Iterator[dict[str, Cell]]:

@@ -14,7 +14,7 @@ from maxvit.errors import MaxViTError
 from maxvit.explain.attention_maps import AttentionMap
 from maxvit.explain.draw import HEAT, data_uri, heat
 from maxvit.inference.evaluate import EvaluationResult
-from maxvit.report.charts import NOTHING, Chart, finite, line_chart, number, percent
+from maxvit.report.charts import NOTHING, Best, Chart, finite, line_chart, number, percent
 from maxvit.storage import write_text
 from maxvit.tasks.panels import Confusions, Panels
 from maxvit.tasks.task import Baseline, Cell
@@ -69,15 +69,20 @@ class Report:
     pictures: Mapping[int, Picture] = field(default_factory=dict)  # of the worst mistakes, by the row of the sample
 
     @property
+    def main(self) -> str:
+        """The metric that is told first."""
+        return main_metric(self.result, self.monitor)
+
+    @property
     def headline(self) -> str:
-        """The first metric in a line."""
-        value, interval = say_main_metric(self.result, self.intervals)
+        """The metric that chose the best epoch in a line."""
+        value, interval = say_metric(self.result, self.main, self.intervals)
         return f"{value} on {self.evaluated_on}{interval and f', {interval}'}"
 
     @property
     def others(self) -> str:
         """The other metrics in a line, which is empty where there are none."""
-        named = list(self.result.metrics.items())[1:]
+        named = [item for item in self.result.metrics.items() if item[0] != self.main]
         return ", ".join(f"{_in_words(name)} {_exact(self.result, name, value)}" for name, value in named)
 
     @property
@@ -105,9 +110,14 @@ class Report:
         return f"weakest: {name}, {_exact(self.result, 'recall', recall)} of its {images} images"
 
 
-def say_main_metric(result: EvaluationResult, intervals: Intervals) -> tuple[str, str]:
-    """The first metric, such as "accuracy 98.61%", and "95 % interval 96.80% to 99.41%" or nothing."""
-    name, value = next(iter(result.metrics.items()))
+def main_metric(result: EvaluationResult, monitor: str) -> str:
+    """The metric that chose the best epoch; the first, if it is of validation alone."""
+    return monitor if monitor in result.metrics else next(iter(result.metrics))
+
+
+def say_metric(result: EvaluationResult, name: str, intervals: Intervals) -> tuple[str, str]:
+    """A metric, such as "accuracy 98.61%", and "95 % interval 96.80% to 99.41%" or nothing."""
+    value = result.metrics[name]
     ends = [_exact(result, name, end) for end in intervals.get(name, ())]
     return f"{_in_words(name)} {_exact(result, name, value)}", f"95 % interval {' to '.join(ends)}" if ends else ""
 
@@ -156,7 +166,7 @@ def write_report(path: Path, report: Report) -> None:
         panels=panels,
         metrics=[
             (name, _in_words(name), text(name, value), [text(name, end) for end in report.intervals.get(name, ())])
-            for name, value in report.result.metrics.items()
+            for name, value in sorted(report.result.metrics.items(), key=lambda item: item[0] != report.main)
         ],
         charts=_charts(report),
         epochs=_epochs(report.history),
@@ -186,16 +196,17 @@ def _as_text(in_percent: frozenset[str], name: str, value: Cell) -> str:
 
 
 def _charts(report: Report) -> list[Chart]:
-    """Loss, the metric that chose the best epoch, and the learning rate."""
-    history, monitor = report.history, report.monitor
+    """Loss, the metric that chose the best epoch if it is another, and the learning rate."""
+    history, monitor, task = report.history, report.monitor, report.result.task
 
     def both(name: str) -> dict[str, tuple[str, str]]:
         return {f"train_{name}": ("training", "train"), f"val_{name}": ("validation", "val")}
 
-    is_share = monitor in report.result.task.in_percent
+    best: Best = "lowest" if monitor in task.lower_is_better else "highest"
+    chosen_by = line_chart(_in_words(monitor), history, both(monitor), best=best, shares=monitor in task.in_percent)
     charts = (
         line_chart("Loss", history, both("loss"), best="lowest"),
-        line_chart(_in_words(monitor), history, both(monitor), best="highest", shares=is_share),
+        None if monitor == "loss" else chosen_by,
         line_chart("Learning rate", history, {"learning_rate": ("learning rate", "rate")}, steps=2),
     )
     return [chart for chart in charts if chart]

@@ -19,7 +19,7 @@ from maxvit.explain.rollout import rollout
 from maxvit.inference.device import choose_device
 from maxvit.inference.engines import say
 from maxvit.inference.evaluate import EvaluationResult, Sample, evaluate
-from maxvit.report.page import Picture, Report, ShownSample, say_main_metric, write_report
+from maxvit.report.page import Picture, Report, ShownSample, main_metric, say_metric, write_report
 from maxvit.tasks import load, make_task
 from maxvit.tasks.network import Network
 from maxvit.tasks.task import Task
@@ -57,7 +57,7 @@ def report_run(run: Path, show_progress: bool = False, device: str = "auto") -> 
     at_once = recipe.data.device_batch_size or min(task.batch_size, recipe.data.batch_size)
     result = evaluate(network, images, at_once, recipe.data.workers, show_progress, keep=SHOWN)
     panels = result.task.panels(result.metric)
-    best, done = best_epoch(history), int(history[-1]["epoch"])
+    best, done, chosen_by = best_epoch(recipe, history), int(history[-1]["epoch"]), monitor(recipe, history)
     facts = {
         "task": task.name,
         "model": recipe.model.name,
@@ -65,7 +65,7 @@ def report_run(run: Path, show_progress: bool = False, device: str = "auto") -> 
         "data": network.provenance["data"] if recipe.data.path == DIGITS else Path(str(recipe.data.path)).name,
         "images": f"{len(data.train):,} train, {len(data.val):,} validation, {len(data.test or ()):,} test",
         "image size": " x ".join(str(side) for side in network.preprocessing.image_size),
-        "epochs": f"{done} of {recipe.optimization.epochs}, best {best}",
+        "epochs": f"{done} of {recipe.optimization.epochs}, best {best} by {chosen_by.replace('_', ' ')}",
         "training time": _duration(sum(row["seconds"] for row in history if row["epoch"])),
         "speed": _speed(history),
         "seed": str(recipe.seed),
@@ -75,7 +75,7 @@ def report_run(run: Path, show_progress: bool = False, device: str = "auto") -> 
     if "devices" in network.provenance:
         facts["devices"] = str(network.provenance["devices"])
     intervals = {name: ends for name, ends in result.intervals.items() if not np.isnan(ends).any()}
-    value, interval = say_main_metric(result, intervals)
+    value, interval = say_metric(result, main_metric(result, chosen_by), intervals)
     devices = f" on {facts['devices']}" if "devices" in facts else ""
     rows = range(len(result.samples)) if panels.samples is None else panels.samples
     worst = [mistake.row for mistake in panels.mistakes.worst] if panels.mistakes else []
@@ -83,7 +83,7 @@ def report_run(run: Path, show_progress: bool = False, device: str = "auto") -> 
         title=f"{recipe.model.name} on {facts['data']}",
         facts=facts,
         history=history,
-        monitor=monitor(history),
+        monitor=chosen_by,
         result=result,
         intervals=intervals,
         panels=panels,

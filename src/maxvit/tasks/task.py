@@ -150,6 +150,7 @@ class Task(ABC):
         evaluated_file: Name of the file that `write_evaluated` writes for `maxvit evaluate --out`; then all predictions
             are kept until the end. None: there is no such file.
         in_percent: Metrics, and columns of their rows, that are shares and are shown to people in percent.
+        lower_is_better: Metrics, and losses of validation, of which the lowest is the best.
     """
 
     name: ClassVar[str]
@@ -159,6 +160,7 @@ class Task(ABC):
     fits: ClassVar[tuple[Fit, ...] | None] = ("aspect",)
     evaluated_file: ClassVar[str | None] = None
     in_percent: ClassVar[frozenset[str]] = frozenset()
+    lower_is_better: ClassVar[frozenset[str]] = frozenset(("loss",))
     after_export: ClassVar[tuple[str, ...]] = ()
     usual_classes: ClassVar[int] = 100
     not_counted: ClassVar[str] = "the loss"
@@ -346,8 +348,17 @@ class Task(ABC):
         """An empty metric."""
 
     def val_metric(self, class_names: Sequence[str]) -> Metric:
-        """An empty metric for the end of each epoch; the first of what it computes chooses the best one."""
+        """An empty metric for the end of each epoch; the first of what it computes chooses the best one by itself."""
         return self.metric(class_names)
+
+    def choosers(self, images: LabelledImages) -> list[str]:
+        """What can choose the best epoch (`optimization.metric`): what `val_metric` computes, and the loss.
+
+        Args:
+            images: Those of validation.
+        """
+        has_loss = type(self).evaluate is not Task.evaluate
+        return [*self.val_metric(images.class_names).compute(), *["loss"] * has_loss]
 
     def settle(self, network: Network, metrics: Mapping[str, float]) -> None:
         """Give the network what its validation has found, before it is saved: here, nothing."""

@@ -20,6 +20,7 @@ CHOICES = {  # what is chosen most often, by its short name: the setting that it
     "image_size": "data.image_size",
     "workers": "data.workers",
     "minutes": "optimization.minutes",
+    "metric": "optimization.metric",
 }
 Preset = Literal["fast", "good", "best"]
 FEWER, MORE = 0.25, 3.0  # times the recipe's epochs, for the presets fast and best

@@ -9,7 +9,9 @@ from typing import Any
 
 from maxvit import storage
 from maxvit.errors import MaxViTError
+from maxvit.tasks import find_task
 from maxvit.tasks.network import Network
+from maxvit.training.recipe import Recipe
 
 METRICS = "metrics.csv"
 LAST = "last.safetensors"
@@ -30,21 +32,26 @@ def read_metrics(run: Path) -> list[dict[str, float]]:
     return rows
 
 
-def monitor(rows: Sequence[Mapping[str, float]]) -> str:
-    """The metric that chooses the best epoch: the first of the validation."""
-    return next(name.removeprefix("val_") for name in rows[0] if name.startswith("val_"))
+def monitor(recipe: Recipe, rows: Sequence[Mapping[str, float]]) -> str:
+    """The metric that chooses the best epoch: the recipe's, else the first of the validation."""
+    first = next(name.removeprefix("val_") for name in rows[0] if name.startswith("val_"))
+    return recipe.optimization.metric or first
 
 
-def best_epoch(rows: Sequence[Mapping[str, float]]) -> int:
-    """The epoch with the highest `monitor`; of equal ones that with the lowest validation loss.
+def best_epoch(recipe: Recipe, rows: Sequence[Mapping[str, float]]) -> int:
+    """The epoch with the best `monitor`; of equal ones that with the lowest validation loss.
 
     Epoch 0 is what training started from; without rows, it is said to be the best too.
 
     Where it is not a number, as nothing can be said yet, an epoch is worse than any other.
     """
-    found = [(row[f"val_{monitor(rows)}"], -row.get("val_loss", 0.0)) for row in rows]
+    if not rows:
+        return 0
+    name = monitor(recipe, rows)
+    sign = -1 if name in find_task(recipe.task["name"]).lower_is_better else 1
+    found = [(sign * row[f"val_{name}"], -row.get("val_loss", 0.0)) for row in rows]
     ranks = [(-inf if isnan(value) else value, loss) for value, loss in found]
-    return int(rows[ranks.index(max(ranks))]["epoch"]) if ranks else 0
+    return int(rows[ranks.index(max(ranks))]["epoch"])
 
 
 class RunFiles:
@@ -52,14 +59,15 @@ class RunFiles:
 
     Args:
         run: The run folder.
+        recipe: Recipe of the run.
         provenance: What a checkpoint says of its origin, besides epoch and scores.
 
     Attributes:
         rows: Rows of the metrics, one for each finished epoch.
     """
 
-    def __init__(self, run: Path, provenance: dict[str, Any]) -> None:
-        self.run, self.provenance = run, provenance
+    def __init__(self, run: Path, recipe: Recipe, provenance: dict[str, Any]) -> None:
+        self.run, self.recipe, self.provenance = run, recipe, provenance
         self.rows: list[dict[str, float]] = []
         self._events: Any = None
 
@@ -81,7 +89,7 @@ class RunFiles:
         row = self.rows[-1]
         scores = {name: value for name, value in row.items() if name.startswith(("train_", "val_")) and isfinite(value)}
         network.provenance = {**self.provenance, "epoch": row["epoch"], **scores}
-        if best_epoch(self.rows) == row["epoch"]:
+        if best_epoch(self.recipe, self.rows) == row["epoch"]:
             network.save(self.run / storage.BEST)
         network.save(self.run / LAST)
 
@@ -108,7 +116,8 @@ class RunFiles:
 
     def _write_metrics(self) -> None:
         text = io.StringIO()
-        columns = dict.fromkeys(name for row in reversed(self.rows) for name in row)  # epoch 0 has fewer
+        # epoch 0 has fewer, and a new version may measure more
+        columns = dict.fromkeys(name for row in reversed(self.rows) for name in row)
         table = csv.DictWriter(text, list(columns), restval="nan", lineterminator="\n")
         table.writeheader()
         table.writerows(self.rows)

@@ -133,9 +133,8 @@ class Loop:
             self._end_epoch(self._validate())
             longest = max(longest, time.monotonic() - began)
         if self.at.epoch < self.recipe.optimization.epochs:
-            self.bar.say(
-                f"stopped early: {monitor(self.files.rows)} is no better for {self.recipe.optimization.patience} epochs"
-            )
+            chosen_by, patience = monitor(self.recipe, self.files.rows), self.recipe.optimization.patience
+            self.bar.say(f"stopped early: {chosen_by} is no better for {patience} epochs")
 
     def _train_epoch(self) -> None:
         self.learner.train()
@@ -260,14 +259,14 @@ class Loop:
             "seconds": self.at.seconds,
         }
         self._keep(row, val, Position(self.at.epoch + 1))
-        chosen_by = monitor(self.files.rows)
+        chosen_by = monitor(self.recipe, self.files.rows)
         self.bar.end_epoch(self.at.epoch - 1, chosen_by, val[chosen_by])
         self._stop_if_asked()
 
     def _end_probe(self, val: dict[str, float]) -> None:
         """Epoch 0 is what training starts from: a checkpoint, which epochs must be better than to take its place."""
         self._keep({"epoch": 0, **{f"val_{name}": value for name, value in val.items()}}, val, self.at)
-        chosen_by = monitor(self.files.rows)
+        chosen_by = monitor(self.recipe, self.files.rows)
         self.bar.end_probe(chosen_by, val[chosen_by])
         self._stop_if_asked()
 
@@ -443,4 +442,6 @@ def is_finished(recipe: Recipe, rows: Sequence[Mapping[str, float]]) -> bool:
     if not rows:
         return False
     done, settings = int(rows[-1]["epoch"]), recipe.optimization
-    return done >= settings.epochs or (settings.patience is not None and done - best_epoch(rows) >= settings.patience)
+    if settings.patience is not None and done - best_epoch(recipe, rows) >= settings.patience:
+        return True
+    return done >= settings.epochs

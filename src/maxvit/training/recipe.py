@@ -111,6 +111,9 @@ class OptimizationSection(_Section):
         gt=0,
         description="for all of it: from measured speed follow epochs and, if need be, data.limit; null: any",
     )
+    metric: str | None = Field(
+        None, description="of validation, chooses the best epoch; loss: the lowest; null: the task's first"
+    )
     patience: int | None = Field(None, ge=1, description="epochs without a better one before the end; null: all")
 
 

@@ -38,6 +38,7 @@ from maxvit.training.progress import ProgressBar
 from maxvit.training.ranks import processes
 from maxvit.training.recipe import Recipe, load_recipe
 from maxvit.training.setup import (
+    check_metric,
     check_rates,
     limited,
     load_data,
@@ -163,7 +164,7 @@ def _fit(recipe: Recipe, run: Path, show_progress: bool, command: str, device: s
     task = make_task(recipe.task)
     data = load_data(recipe)
     network = make_network(recipe, data.train.class_names)
-    task.val_metric(data.train.class_names)  # what it needs is missed now, and not after an epoch
+    check_metric(recipe, task, data.val)
     engine = Engine(recipe.engine, device)
     state = _first_choice(engine, run) if resuming or engine.world > 1 else None
     measured = ""
@@ -193,7 +194,7 @@ def _fit(recipe: Recipe, run: Path, show_progress: bool, command: str, device: s
     probed = state is None and _probe(network, task, data, recipe, engine, bar)
     learner = _learner(network, task, data, recipe, engine, epochs * updates, bar.say)
     origin = {**provenance(recipe, command), "images": fingerprints(data), "devices": engine.describe()}
-    files = RunFiles(run, origin)
+    files = RunFiles(run, recipe, origin)
     reason = _why_plain(recipe, network, engine)
     how = "" if engine.precision == "fp32" or engine.precision in reason else f", in {engine.precision}"
     bar.say(f"training by {f'plain PyTorch: {reason}' if reason else KERNELS[_backend(recipe)]}{how}")

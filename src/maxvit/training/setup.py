@@ -191,6 +191,13 @@ def set_value_range(network: Network, value_range: Range | None) -> None:
     backbone.preprocessing = dataclasses.replace(backbone.preprocessing, value_range=value_range)
 
 
+def check_metric(recipe: Recipe, task: Task, val: LabelledImages) -> None:
+    """Refuse a metric that validation does not measure, or cannot, as a library is missing. Raises `MaxViTError`."""
+    known, metric = task.choosers(val), recipe.optimization.metric
+    if metric not in (None, *known):
+        raise MaxViTError(f"optimization.metric is {metric!r}; validation measures {', '.join(known)}: choose one")
+
+
 def check_rates(recipe: Recipe) -> None:
     """Refuse a learning rate that would rise to its end. Raises `MaxViTError`."""
     settings = recipe.optimization

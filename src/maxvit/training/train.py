@@ -26,6 +26,7 @@ def train(
     learning_rate: float | None = None,
     image_size: int | Size | None = None,
     workers: int | None = None,
+    metric: str | None = None,
     settings: Sequence[str] = (),
     device: str = "auto",
     show_progress: bool = True,
@@ -47,6 +48,7 @@ def train(
         learning_rate: Its peak, for a batch of the recipe's `optimization.base_batch_size`.
         image_size: A side in pixels, or (height, width).
         workers: Processes that decode images; 0: none.
+        metric: What chooses the best epoch, such as "f1_macro" or "loss".
         settings: Each "section.key=value", as of `maxvit train --set`, which has the last word.
         device: As for `maxvit.inference.device.choose_device`.
         show_progress: Draw a bar on standard error.
@@ -65,6 +67,7 @@ def train(
         "learning_rate": learning_rate,
         "image_size": image_size,
         "workers": workers,
+        "metric": metric,
     }
     on_gpu = choose_device(device).type != "cpu"
     name, overrides, said = choose_recipe(

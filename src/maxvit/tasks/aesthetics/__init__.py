@@ -33,6 +33,7 @@ class Aesthetics(Task):
     recipe = "aesthetics"
     fits: ClassVar[tuple[Fit, ...] | None] = ("aspect", "squash")
     in_percent: ClassVar[frozenset[str]] = frozenset(("accuracy",))
+    lower_is_better: ClassVar[frozenset[str]] = frozenset(("loss", "emd"))
     usual_classes = 10
     not_counted = ""
     settings: AestheticsSettings

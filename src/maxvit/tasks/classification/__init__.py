@@ -34,6 +34,7 @@ from maxvit.tasks.network import Network
 from maxvit.tasks.panels import Panels
 from maxvit.tasks.task import Baseline, Cell, Changed, ExportSpec, Forward, Probe, Task, TaskSettings
 
+SETTLED = ("threshold", "temperature")  # by validation
 BELOW_1 = 1 - 2**-24  # the largest float32 below 1
 
 
@@ -50,6 +51,7 @@ class Classification(Task):
     batch_size = 32
     fits: ClassVar[tuple[Fit, ...] | None] = None
     in_percent: ClassVar[frozenset[str]] = SHARES
+    lower_is_better: ClassVar[frozenset[str]] = frozenset(("loss", "calibration_error"))
     after_export = ("top_k", "threshold")
     usual_classes = 1000
     not_counted = ""
@@ -224,6 +226,12 @@ class Classification(Task):
         return EitherMetric(
             partial(single, class_names), partial(MultiLabelMetric, class_names, self.settings.threshold)
         )
+
+    def choosers(self, images: LabelledImages) -> list[str]:
+        """Those of one class an image, or of any number; not what `settle` is given."""
+        metric = self.val_metric(images.class_names)
+        metric.begin(self.multi_label and are_several(images))
+        return [*(name for name in metric.compute() if name not in SETTLED), "loss"]
 
     def baseline(self, train: LabelledImages, test: LabelledImages, spec: Preprocessing) -> Baseline | None:
         """That of histograms, where an image has one class of many."""

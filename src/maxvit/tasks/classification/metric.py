@@ -12,7 +12,7 @@ from maxvit.tasks.classification.single_label import SingleLabelMetric
 from maxvit.tasks.task import Cell
 
 SHARES = frozenset((
-    *("accuracy", "top_5_accuracy", "balanced_accuracy", "calibration_error", "precision", "recall", "f1", "ap", "auc"),
+    *("accuracy", "top_5_accuracy", "balanced_accuracy", "calibration_error", "precision", "recall", "f1", "ap"),
     *("mAP", "f1_micro", "f1_macro", "f1_micro_at_0.5", "f1_macro_at_0.5"),
 ))  # fmt: skip
 
