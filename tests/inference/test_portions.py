@@ -93,7 +93,7 @@ def test_a_task_answers_with_little_memory(monkeypatch):
     backbone = create_model("maxvit_micro", image_size=32)
     predictor = Predictor(make_task({"name": "aesthetics"}).make_network(backbone, ["score"]))
     images, sizes = torch.randn(3, 3, 32, 32), [(32, 32)] * 3
-    expected = predictor.predict(images, sizes)
+    expected = predictor.ensemble.predict([images], sizes)
     task, whole = type(predictor.task), type(predictor.task).predict
 
     def predict(self, network, images, sizes):
@@ -103,7 +103,7 @@ def test_a_task_answers_with_little_memory(monkeypatch):
         return whole(self, network, images, sizes)
 
     monkeypatch.setattr(task, "predict", predict)
-    torch.testing.assert_close(predictor.predict(images, sizes), expected)
+    torch.testing.assert_close(predictor.ensemble.predict([images], sizes), expected)
 
 
 def test_elsewhere_it_is_one_sentence_and_no_mistake_of_ours(capsys):

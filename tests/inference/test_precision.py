@@ -93,8 +93,8 @@ def test_a_task_answers_in_half_precision(capsys):
     network = make_task({"name": "aesthetics"}).make_network(create_model("maxvit_micro", image_size=32), ["score"])
     images, sizes = torch.randn(2, 3, 32, 32), [(32, 32)] * 2
     predictor = Predictor(network, precision="fp16")
-    expected = Predictor(network).predict(images, sizes)
-    torch.testing.assert_close(predictor.predict(images, sizes), expected, rtol=0.02, atol=0.02)
+    expected = Predictor(network).ensemble.predict([images], sizes)
+    torch.testing.assert_close(predictor.ensemble.predict([images], sizes), expected, rtol=0.02, atol=0.02)
     assert "fp16: the first outputs differ from fp32 by " in capsys.readouterr().err
     assert predictor.engine.name == "PyTorch on cpu, fp16"
 

@@ -82,7 +82,7 @@ def test_top_k_is_at_most_the_number_of_classes(shared, top_k, given):
 
 def test_an_embedding_is_what_the_classifier_sees(shared, predictor):
     model = predictor.engine.network
-    images = predictor.prepare(encoded(4))[0][None]
+    images = predictor.prepare(encoded(4)).images[0][None]
     wanted = model.forward_head(model.forward_features(images), pre_logits=True)[0]
     for path in ("/embed", "/v1/models/small/embed"):
         answer = shared.post(path, content=encoded(4), headers=PNG)
@@ -120,7 +120,7 @@ def test_models_answer_by_name_and_the_first_without(predictor):
 def test_images_of_many_sizes_are_answered_alike(predictor):
     mixed = Predictor(network((64, 64), "aspect"))
     data = [encoded(1), encoded(2)]
-    shapes = {mixed.prepare(pixels(0, h, w))[0].shape for h, w in ((37, 43), (20, 90))}
+    shapes = {mixed.prepare(pixels(0, h, w)).images[0].shape for h, w in ((37, 43), (20, 90))}
     assert len(shapes) == 2
     with TestClient(create_app({"mixed": mixed})) as client:
         results = client.post("/predict", files=[("image", (str(i), d)) for i, d in enumerate(data)]).json()["results"]

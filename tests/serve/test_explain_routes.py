@@ -47,7 +47,7 @@ def png() -> bytes:
 
 def test_its_numbers_are_the_functions_own(client, model, png):
     found = client.post(f"{PATH}?x=20&y=9&of=digit 3&method=rollout", content=png, headers=PNG).json()
-    image, _ = Predictor(model).prepare(png)
+    (image,) = Predictor(model).prepare(png).images
     layers = attention_at(model, image, (20, 9))
     assert [(a["stage"], a["block"], a["axis"]) for a in found["layers"]] == [
         (a.stage, a.block, a.axis) for a in layers

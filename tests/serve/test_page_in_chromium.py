@@ -99,7 +99,7 @@ def test_an_upload_and_a_click_show_what_the_functions_find(page, model):
         page.locator("#picture").click(position={"x": box["width"] * 20.5 / 32, "y": box["height"] * 9.5 / 32})
     page.locator(".layer").first.wait_for()
     found = json.loads(response.value.body())
-    layers = attention_at(model, Predictor(model).prepare(picture())[0], (20, 9))
+    layers = attention_at(model, Predictor(model).prepare(picture()).images[0], (20, 9))
     for given, layer in zip(found["layers"], layers, strict=True):
         assert np.allclose(given["values"], layer.values, atol=1e-5)  # the optimised network prepared the image
     assert page.locator(".layer canvas").count() == len(layers)

@@ -102,7 +102,7 @@ def test_an_embedding_is_what_the_network_sees_of_an_image(asked, predictors, na
     results = asked.post(f"/v1/models/{name}/embed", files=forms(images)).json()["results"]
     predictor = predictors[name]
     for i in (0, 2):
-        wanted = predictor.engine.with_embeddings(predictor.prepare(images[i])[0][None])[1][0]
+        wanted = predictor.engine.with_embeddings(predictor.prepare(images[i]).images[0][None])[1][0]
         torch.testing.assert_close(torch.tensor(results[i]["embedding"]), wanted, rtol=1e-4, atol=1e-5)
     assert results[0]["embedding"] != results[2]["embedding"]
     assert (results[1]["embedding"], bool(results[1]["error"])) == ([], True)
@@ -133,7 +133,7 @@ def test_models_say_their_task_and_classes(asked, predictors, name):
 def test_a_prediction_is_explained_by_the_maps_of_the_backbone(asked, predictors, name):
     predictor, data = predictors[name], encoded(2)
     found = asked.post(f"/v1/models/{name}/explain?x=20&y=40", content=data, headers=PNG).json()
-    image, _ = predictor.prepare(data)
+    (image,) = predictor.prepare(data).images
     (wanted,) = predictor([data])
     assert (found["task"], found["summary"], found["height"], found["width"]) == (
         wanted.task.name,
@@ -169,7 +169,7 @@ def test_a_picture_that_is_neither_wanted_nor_not_is_refused(asked):
 def test_predictions_are_in_pixels_of_each_image_and_those_of_one_prepared_size_are_computed_together(brightest):
     places = [(41, 41, 30, 9), (84, 21, 5, 70), (75, 75, 12, 60), (23, 92, 8, 20), (399, 399, 350, 33)]
     images = [night(*place) for place in places]
-    shapes = [tuple(brightest.prepare(image)[0].shape) for image in images]
+    shapes = [tuple(brightest.prepare(image).images[0].shape) for image in images]
     assert [shapes.count(shape) for shape in shapes] == [3, 1, 3, 1, 3]
     with TestClient(create_app({"brightest": brightest})) as client:
         results = client.post("/predict", files=forms(images)).json()["results"]

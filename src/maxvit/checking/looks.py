@@ -85,7 +85,7 @@ class _Squeezed:
         """All alike."""
         return [(SIDE, SIDE)] * len(self.names)
 
-    def evaluation(self, index: int) -> tuple[Tensor, Size, tuple[str, str]]:
+    def evaluation(self, index: int) -> tuple[list[Tensor], Size, tuple[str, str]]:
         """The image, its size, and the digests of its file and of its pixels."""
         source = self.sources[index]
         with opened(source) as stored:
@@ -94,7 +94,7 @@ class _Squeezed:
             small = upright(stored, self.spec).resize((SIDE, SIDE), Image.Resampling.BICUBIC, reducing_gap=4.0)
         squeezed = np.array(small)
         seen = _digest([repr(size).encode(), squeezed.tobytes()])
-        return torch.from_numpy(squeezed), size, (_digest(_content(source)), seen)
+        return [torch.from_numpy(squeezed)], size, (_digest(_content(source)), seen)
 
     def training(self, index: int) -> tuple[Tensor, Any]:
         """There is none."""

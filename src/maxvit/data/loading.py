@@ -1,6 +1,6 @@
 """Batches of images and their targets, the same for the same seed whatever the number of workers."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -27,8 +27,8 @@ class Examples(Protocol):
     names: Sequence[str]
     shards: Sequence[int] | None
 
-    def sizes(self, training: bool) -> list[Size]:
-        """The size that each image will have; a batch holds images of one size."""
+    def sizes(self, training: bool) -> Sequence[Hashable]:
+        """The size that each image will have, or its sizes; a batch holds images of which they are the same."""
         ...
 
     def training(self, index: int) -> tuple[Tensor, Any]:
@@ -39,8 +39,10 @@ class Examples(Protocol):
         """
         ...
 
-    def evaluation(self, index: int) -> tuple[Tensor, Size, Any]:
+    def evaluation(self, index: int) -> tuple[Sequence[Tensor], Size, Any]:
         """An image prepared for evaluation, its size as decoded, and its target.
+
+        It is one tensor, or one for each way in which networks that predict together want it.
 
         Raises:
             MaxViTError: If it cannot be read.
@@ -64,6 +66,7 @@ class Batch(NamedTuple):
         weight: Weight of the mean over these images in the mean over a training batch, see `Step`.
         skipped_indices: Index of each image in `skipped`, in its data set.
         sizes: In evaluation, of each image as it was decoded.
+        others: In evaluation, the same images prepared in other ways, (B, C, H, W) each: see `Examples.evaluation`.
     """
 
     images: Tensor
@@ -73,6 +76,7 @@ class Batch(NamedTuple):
     weight: float = 1.0
     skipped_indices: Sequence[int] = ()
     sizes: Sequence[Size] = ()
+    others: Sequence[Tensor] = ()
 
 
 class _Images(Dataset[Batch]):
@@ -90,24 +94,26 @@ class _Images(Dataset[Batch]):
 class _EvaluationImages(_Images):
     @bounded()
     def __getitem__(self, keys: list[int]) -> Batch:
-        tensors, sizes, targets, indices, broken = [], [], [], [], {}
+        prepared, sizes, targets, indices, broken = [], [], [], [], {}
         for index in keys:
             try:
-                tensor, size, target = self.examples.evaluation(index)
+                tensors, size, target = self.examples.evaluation(index)
             except MaxViTError as error:
                 broken[index] = self._sentence(index, error)
                 continue
-            tensors.append(tensor)
+            prepared.append(tensors)
             sizes.append(size)
             targets.append(target)
             indices.append(index)
-        return _batch(tensors, _stacked(targets), indices, broken)._replace(sizes=sizes)
+        first, *others = list(zip(*prepared, strict=True)) or [()]
+        batch = _batch(first, _stacked(targets), indices, broken)
+        return batch._replace(sizes=sizes, others=[torch.stack(tensors) for tensors in others])
 
 
 class _TrainingImages(_Images):
     """An image that cannot be read gives its place to another of its size, so that batches keep their sizes."""
 
-    def __init__(self, examples: Examples, sizes: Sequence[Size]) -> None:
+    def __init__(self, examples: Examples, sizes: Sequence[Hashable]) -> None:
         super().__init__(examples)
         self.sizes = sizes
 
@@ -145,9 +151,9 @@ def _stacked(targets: list[Any]) -> Any:
 
 
 def _batch(
-    tensors: list[Tensor], targets: Any, indices: list[int], broken: dict[int, str], weight: float = 1.0
+    tensors: Sequence[Tensor], targets: Any, indices: list[int], broken: dict[int, str], weight: float = 1.0
 ) -> Batch:
-    images = torch.stack(tensors) if tensors else torch.empty(0)
+    images = torch.stack(list(tensors)) if tensors else torch.empty(0)
     places = torch.tensor(indices, dtype=torch.int64)
     return Batch(images, targets, places, list(broken.values()), weight, list(broken))
 
@@ -170,7 +176,11 @@ def evaluation_batches(
 
 
 def part_batches_of(
-    examples: Examples, sizes: Callable[[range], Sequence[Size]], batch_size: int, workers: int, parts: Iterable[range]
+    examples: Examples,
+    sizes: Callable[[range], Sequence[Hashable]],
+    batch_size: int,
+    workers: int,
+    parts: Iterable[range],
 ) -> DataLoader[Batch]:
     """Every image of some parts of a data set, part by part; a batch is of one part and of one size.
 

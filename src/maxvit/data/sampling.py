@@ -1,13 +1,11 @@
 """Which images make a batch: a function of (seed, epoch), split exactly over processes, and open at any position."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from torch.utils.data import Sampler
-
-from maxvit.config import Size
 
 Indices = npt.NDArray[np.int64]
 WINDOW = 16  # files whose images are shuffled together, where a file holds many: the others need not be open
@@ -61,7 +59,7 @@ class TrainingBatches(Sampler[Step]):
 
     def __init__(
         self,
-        buckets: Sequence[Size],
+        buckets: Sequence[Hashable],
         batch_size: int,
         seed: int,
         share: Share | None = None,
@@ -131,7 +129,7 @@ class EvaluationBatches(Sampler[list[int]]):
         world: Number of processes.
     """
 
-    def __init__(self, buckets: Sequence[Size], batch_size: int, rank: int = 0, world: int = 1) -> None:
+    def __init__(self, buckets: Sequence[Hashable], batch_size: int, rank: int = 0, world: int = 1) -> None:
         self.buckets, self.batch_size = _numbered(buckets), batch_size
         self.rank, self.world = rank, world
 
@@ -148,7 +146,7 @@ class EvaluationBatches(Sampler[list[int]]):
 
 
 def part_batches(
-    parts: Iterable[range], find_buckets: Callable[[range], Sequence[Size]], batch_size: int
+    parts: Iterable[range], find_buckets: Callable[[range], Sequence[Hashable]], batch_size: int
 ) -> Iterator[list[int]]:
     """Every index of each part once, in batches of one part and one bucket.
 
@@ -162,7 +160,7 @@ def part_batches(
             yield [part[i] for i in batch]
 
 
-def _numbered(buckets: Sequence[Size]) -> Indices:
+def _numbered(buckets: Sequence[Hashable]) -> Indices:
     """A number from 0 up for each bucket, in order of appearance."""
     numbers = {size: i for i, size in enumerate(dict.fromkeys(buckets))}
     return np.array([numbers[size] for size in buckets], dtype=np.int64)

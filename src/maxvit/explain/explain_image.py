@@ -82,7 +82,7 @@ def explain_image(
     drawings = [out / f"{name}.png" for name in ("picture", "point", *methods)]
     if isinstance(image, str | Path) and Path(image).resolve() in [path.resolve() for path in drawings]:
         raise MaxViTError(f"{image} would be written over: choose another folder with --out, or rename the image")
-    tensor, _ = predictor.prepare(image)
+    (tensor,) = predictor.prepare(image).images
     if point is not None:
         check_point(point, tensor)
     (prediction,) = predictor(image)

@@ -77,8 +77,10 @@ def predict(engine: Engine, images: Tensor, sizes: Sequence[Size], tta: str = "n
     return [prediction for some in parts for prediction in some]
 
 
-def predict_and_embed(engine: Engine, images: Tensor, sizes: Sequence[Size]) -> tuple[list[Predicted], Tensor]:
-    """The same, and the features of each image, (B, features) float32 on the CPU."""
+def predict_and_embed(
+    engine: Engine, images: Tensor, sizes: Sequence[Size], tta: str = "none"
+) -> tuple[list[Predicted], Tensor]:
+    """The same, and the features of each image, (B, features) float32 on the CPU, not of its mirror image."""
 
     def compute(part: slice) -> tuple[list[Predicted], Tensor]:
         seen: list[Tensor] = []
@@ -88,7 +90,9 @@ def predict_and_embed(engine: Engine, images: Tensor, sizes: Sequence[Size]) -> 
             seen.append(embeddings)
             return outputs
 
-        predictions = engine.task.predict(Changed(engine, forward), images[part], sizes[part])
+        network: Forward = Changed(engine, forward)
+        network = engine.task.with_mirror(network) if tta == "flip" else network
+        predictions = engine.task.predict(network, images[part], sizes[part])
         return predictions, seen[0] if len(seen) == 1 else engine.with_embeddings(images[part])[1]
 
     predictions, embeddings = zip(*engine.portions(compute, images), strict=True)

@@ -9,17 +9,19 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from maxvit.config import Size, check_known
+from maxvit.config import Size
 from maxvit.data.dataset import LabelledImages
 from maxvit.data.loading import evaluation_batches
 from maxvit.errors import MaxViTError
-from maxvit.inference.engines import TTA, Engine, TorchEngine, open_engine, predict
+from maxvit.inference.engines import Engine, TorchEngine, open_engine
+from maxvit.inference.ensemble import Ensemble, as_several, names_of
 from maxvit.inference.progress import track
 from maxvit.tasks.examples import TaskExamples
 from maxvit.tasks.network import Network
 from maxvit.tasks.task import Cell, Metric, Predicted, Target, Task
 
 TOGETHER = "together"
+Model = Network | Engine | str | Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,7 @@ class EvaluationResult:
 
 
 def evaluate(
-    model: Network | Engine | str | Path,
+    model: Model | Sequence[Model],
     data: LabelledImages | str | Path,
     batch_size: int | None = None,
     workers: int = 0,
@@ -91,6 +93,7 @@ def evaluate(
 
     Args:
         model: A network, which is left in the mode that it was in; a checkpoint; or an engine, see `open_engine`.
+            Several in a list predict together: the mean of their predictions, where the task has one.
         data: Images of classes that the model has, as `Task.load_eval` gives them; or where they are.
         batch_size: Images per forward; None: the task's.
         workers: Processes that decode.
@@ -106,19 +109,18 @@ def evaluate(
         MaxViTError: If the classes are not the model's, a label does not fit the task, an option is out of range, or no
             image can be read; a part may be without any.
     """
-    engine = as_engine(model)
-    task = engine.task
+    ensemble = Ensemble([as_engine(one) for one in as_several(model)], tta, size)
+    engine, task = ensemble.engines[0], ensemble.task
     images = data if isinstance(data, LabelledImages) else task.load_eval(str(data), engine.class_names)
-    check_known("test-time augmentation", [tta], TTA)
     rank, world = part
     if not 0 <= rank < world:
         raise MaxViTError(f"part is {part}; it takes (rank, world) with rank from 0 up to world - 1")
     class_names = _check_classes(engine, images)
     task.check(images)
-    spec = engine.preprocessing if size is None else dataclasses.replace(engine.preprocessing, image_size=size)
     positions = range(rank, len(images), world)
     wanted = set(np.linspace(0, len(images) - 1, min(keep, len(images))).round().astype(int).tolist())
-    examples = TaskExamples(task, images.subset(positions), spec)
+    spec, *others = ensemble.specs
+    examples = TaskExamples(task, images.subset(positions), spec, others=others)
     metric, count, skipped, samples = task.metric(class_names), 0, list[str](), list[Sample]()
     fits = False  # into a row
     for batch in track(
@@ -128,7 +130,7 @@ def evaluate(
         if not len(batch.targets):
             continue
         sizes, targets = batch.sizes, list(batch.targets)
-        predictions = predict(engine, batch.images, sizes, tta)
+        predictions = ensemble.predict([batch.images, *batch.others], sizes)
         indices = [positions[i] for i in batch.indices.tolist()]
         fits = fits or task.row(predictions[0], class_names) is not None
         if not fits:
@@ -145,7 +147,7 @@ def evaluate(
     return EvaluationResult(task, class_names, metric, count, skipped, samples)
 
 
-def as_engine(model: Network | Engine | str | Path) -> Engine:
+def as_engine(model: Model) -> Engine:
     """What computes: a network as it is, a checkpoint on the fastest engine, an engine itself."""
     if isinstance(model, str | Path):
         return open_engine(model)
@@ -153,7 +155,7 @@ def as_engine(model: Network | Engine | str | Path) -> Engine:
 
 
 def evaluate_sizes(
-    engines: Mapping[Size, Network | Engine],
+    engines: Mapping[Size, Model] | Mapping[Size | None, Sequence[Model]],
     images: LabelledImages,
     batch_size: int | None = None,
     workers: int = 0,
@@ -165,7 +167,8 @@ def evaluate_sizes(
     """`evaluate`, with its other arguments, at several sizes, and the prediction of all together.
 
     Args:
-        engines: What predicts at each size, (height, width); often the same. See `open_sizes`.
+        engines: What predicts at each size, (height, width); often the same. At None each of several predicts at its
+            own. See `open_sizes_together`.
 
     Returns:
         "224 x 224" and so on, in the order given; then, for more than one size, "together": with the mean of their
@@ -176,22 +179,23 @@ def evaluate_sizes(
     """
     if not engines:
         raise MaxViTError("there are no sizes to evaluate at: give one or more")
-    opened = {size: as_engine(model) for size, model in engines.items()}
-    for size, engine in opened.items():
-        dataclasses.replace(engine.preprocessing, image_size=size)  # is refused where it cannot be one
-        if len(opened) > 1:
-            engine(torch.zeros(1, engine.config.in_channels, *size))
+    opened = {size: [as_engine(one) for one in as_several(model)] for size, model in engines.items()}
+    for size, together in opened.items():
+        Ensemble(together, tta, size)  # is refused where it cannot be
+        if size is not None and len(opened) > 1:
+            for engine in together:
+                engine(torch.zeros(1, engine.config.in_channels, *size))
     results = {
-        size_name(size): evaluate(engine, images, batch_size, workers, show_progress, size=size, tta=tta, keep=keep)
-        for size, engine in opened.items()
+        size_name(size): evaluate(together, images, batch_size, workers, show_progress, size=size, tta=tta, keep=keep)
+        for size, together in opened.items()
     }
-    together = mean(list(results.values())) if len(results) > 1 else None
-    return results if together is None else {**results, TOGETHER: together}
+    of_all = mean(list(results.values())) if len(results) > 1 else None
+    return results if of_all is None else {**results, TOGETHER: of_all}
 
 
-def size_name(size: Size) -> str:
-    """What a size is called: "224 x 320", height first."""
-    return f"{size[0]} x {size[1]}"
+def size_name(size: Size | None) -> str:
+    """What a size is called: "224 x 320", height first; None: "each its own"."""
+    return "each its own" if size is None else f"{size[0]} x {size[1]}"
 
 
 def merge(parts: Sequence[EvaluationResult]) -> EvaluationResult:
@@ -254,7 +258,7 @@ def _add(metric: Metric, samples: Iterable[Sample]) -> None:
 
 def _check_classes(engine: Engine, images: LabelledImages) -> list[str]:
     """Refuse data of other classes than the network's; return the names of the classes."""
-    names = engine.task.names(engine.class_names, engine.config)
+    names = names_of(engine)
     if len(names) != len(images.class_names):
         raise MaxViTError(
             f"the model has {len(names)} classes and the data {len(images.class_names)}: "

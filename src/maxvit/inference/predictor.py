@@ -16,7 +16,8 @@ from maxvit.data import transforms
 from maxvit.data.images import ImageLike, read_size
 from maxvit.data.sampling import EvaluationBatches
 from maxvit.errors import MaxViTError
-from maxvit.inference.engines import Engine, open_engine, predict
+from maxvit.inference.engines import Engine, open_engine
+from maxvit.inference.ensemble import Ensemble, as_several
 from maxvit.model import MaxViT
 from maxvit.tasks.network import Network
 from maxvit.tasks.task import Predicted, Task
@@ -80,38 +81,68 @@ class Prediction:
         return self.task.draw_prediction(image, self.value, self.class_names)
 
 
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """An image as networks take it.
+
+    Attributes:
+        images: (C, H, W) float32, one for each of `Ensemble.specs`.
+        size: (height, width) as decoded, in whose pixels the prediction is.
+    """
+
+    images: tuple[Tensor, ...]
+    size: Size
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Those that have the same are computed together."""
+        return tuple(side for image in self.images for side in image.shape)
+
+
 class Predictor:
     """Predict with a checkpoint and nothing else: task, class names and preprocessing come from the file.
 
     Args:
         model: A network, which is moved to `device`; or the path of a checkpoint, a run's folder or an exported
-            file, see `open_engine`.
+            file, see `open_engine`. Several in a list predict together: the mean of their predictions, where the task
+            has one. They are for the same classes; each sees an image as its own weights expect.
         batch_size: Images per forward; None: the task's.
         device: Where PyTorch computes; None: where the model is.
         engine: "auto": the file decides; or "torch" or "onnxruntime".
         precision: "auto": bf16 or fp16 on a GPU, fp32 elsewhere; or one of these. See `choose_precision`.
         settings: Settings of the task, such as {"top_k": 3}, in place of the network's.
+        tta: "flip": the mean for an image and its mirror image, in twice the time; not for characters, which change
+            their meaning. "none": the image alone.
 
     Raises:
-        MaxViTError: If the file cannot be read, or not by this engine, a setting is not allowed, or the network has no
-            classifier.
+        MaxViTError: If the file cannot be read, or not by this engine, a setting is not allowed, the network has no
+            classifier, or the task no mean that is wanted.
     """
 
     def __init__(
         self,
-        model: Network | str | Path,
+        model: Network | str | Path | Sequence[Network | str | Path],
         batch_size: int | None = None,
         device: torch.device | str | None = None,
         engine: str = "auto",
         precision: str = "auto",
         settings: Mapping[str, Any] | None = None,
+        tta: str = "none",
     ) -> None:
         if batch_size is not None and batch_size < 1:
             raise MaxViTError(f"batch_size is {batch_size}; it takes whole numbers from 1 up")
-        self.engine: Engine = open_engine(model, engine, device, precision=precision, settings=settings)
-        self.task, self.preprocessing = self.engine.task, self.engine.preprocessing
+        engines = [
+            open_engine(one, engine, device, precision=precision, settings=settings) for one in as_several(model)
+        ]
+        self.ensemble = Ensemble(engines, tta)
+        self.task, self.preprocessing = self.ensemble.task, self.ensemble.specs[0]
         self.batch_size = batch_size or self.task.batch_size
-        self.class_names = self.task.names(self.engine.class_names, self.engine.config)
+        self.class_names = self.ensemble.class_names
+
+    @property
+    def engine(self) -> Engine:
+        """What computes. Raises `MaxViTError` if several networks predict together: see `ensemble`."""
+        return self.ensemble.only
 
     def __call__(self, images: ImageLike | Iterable[ImageLike]) -> list[Prediction]:
         """Predict for one image or several, in order. For one that cannot be read, `error` says why."""
@@ -120,25 +151,22 @@ class Predictor:
     def stream(self, images: Iterable[ImageLike]) -> Iterator[Prediction]:
         """The same, each prediction as soon as its batch is done."""
         source = enumerate(images)
-        ahead = LOOK_AHEAD if self.preprocessing.fit == "aspect" else 1
+        ahead = LOOK_AHEAD if any(spec.fit == "aspect" for spec in self.ensemble.specs) else 1
         while chunk := list(islice(source, self.batch_size * ahead)):
             yield from self._predict(chunk)
 
-    def prepare(self, image: ImageLike) -> tuple[Tensor, Size]:
-        """One image as the network takes it, (C, H, W) float32, and its size as decoded.
+    def prepare(self, image: ImageLike) -> Prepared:
+        """One image as the networks take it. Raises `MaxViTError` if it cannot be read."""
+        return Prepared(tuple(self.task.prepare(spec, image) for spec in self.ensemble.specs), read_size(image))
 
-        Raises:
-            MaxViTError: If it cannot be read.
-        """
-        return self.task.prepare(self.preprocessing, image), read_size(image)
-
-    def predict(self, images: Tensor, sizes: Sequence[Size]) -> list[Predicted]:
-        """For prepared images of one size (B, C, H, W), which were decoded with these sizes."""
-        return predict(self.engine, images, sizes)
+    def predict(self, images: Sequence[Prepared]) -> list[Predicted]:
+        """For prepared images of one shape."""
+        together = [torch.stack(tensors) for tensors in zip(*(one.images for one in images), strict=True)]
+        return self.ensemble.predict(together, [one.size for one in images])
 
     def _predict(self, chunk: list[tuple[int, ImageLike]]) -> list[Prediction]:
         results: dict[int, Prediction] = {}
-        prepared: dict[int, tuple[Tensor, Size]] = {}
+        prepared: dict[int, Prepared] = {}
         names = {i: str(image) if isinstance(image, str | Path) else f"image {i}" for i, image in chunk}
         for i, image in chunk:
             try:
@@ -146,12 +174,11 @@ class Predictor:
             except MaxViTError as error:
                 results[i] = self._prediction(names[i], (0, 0), None, str(error))
         readable = list(prepared)
-        for batch in EvaluationBatches([(t.shape[1], t.shape[2]) for t, _ in prepared.values()], self.batch_size):
+        for batch in EvaluationBatches([one.shape for one in prepared.values()], self.batch_size):
             together = [readable[k] for k in batch]
-            sizes = [prepared[i][1] for i in together]
-            values = self.predict(torch.stack([prepared[i][0] for i in together]), sizes)
-            for i, size, value in zip(together, sizes, values, strict=True):
-                results[i] = self._prediction(names[i], size, value)
+            values = self.predict([prepared[i] for i in together])
+            for i, value in zip(together, values, strict=True):
+                results[i] = self._prediction(names[i], prepared[i].size, value)
         return [results[i] for i, _ in chunk]
 
     def _prediction(self, name: str, size: Size, value: Predicted, error: str | None = None) -> Prediction:

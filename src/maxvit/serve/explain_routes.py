@@ -12,8 +12,9 @@ from maxvit.explain.draw import data_uri, picture_of
 from maxvit.explain.methods import METHODS
 from maxvit.explain.target import classes_of, find_class
 from maxvit.explain.token_attention import TokenAttention, attention_at, check_point
+from maxvit.inference.predictor import Prepared
 from maxvit.serve.limits import Refusal
-from maxvit.serve.models import Prepared, ServedModel
+from maxvit.serve.models import ServedModel
 from maxvit.serve.service import Service
 from maxvit.tasks.network import Network
 
@@ -77,7 +78,7 @@ def _explain(
     of: str | None,
     method: str,
 ) -> Explained:
-    image, names, begin = prepared.image, served.predictor.class_names, time.perf_counter()
+    (image,), names, begin = prepared.images, served.predictor.class_names, time.perf_counter()
     try:
         if point is not None:
             check_point(point, image)

@@ -2,15 +2,14 @@
 
 from collections.abc import Callable
 from concurrent.futures import Executor
-from typing import NamedTuple
 
 import torch
 from PIL import Image
 from torch import Tensor
 
-from maxvit.config import Size, variant_name
+from maxvit.config import variant_name
 from maxvit.explain.draw import data_uri
-from maxvit.inference.predictor import Predictor
+from maxvit.inference.predictor import Predictor, Prepared
 from maxvit.serve.batching import Batcher
 from maxvit.serve.limits import Limits, Refusal
 from maxvit.serve.schemas import Embedded, ModelDetail, Predicted
@@ -20,18 +19,6 @@ from maxvit.tasks.task import Task
 
 LONGEST = 1024  # pixels of a picture's longer side; PNG files of photographs would be many times the photographs
 MOST_ENLARGED = 16  # pixels for the network, of those of a usual image: a line of pixels must not fill the memory
-
-
-class Prepared(NamedTuple):
-    """An image as the network takes it, (C, H, W), and its size as decoded, in whose pixels the prediction is."""
-
-    image: Tensor
-    size: Size
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of the tensor."""
-        return self.image.shape
 
 
 class ServedModel:
@@ -59,14 +46,15 @@ class ServedModel:
 
     def describe(self) -> ModelDetail:
         """What clients are told of it."""
-        engine, names = self.predictor.engine, self.predictor.class_names
+        ensemble, names = self.predictor.ensemble, self.predictor.class_names
+        variants = dict.fromkeys(filter(None, (variant_name(engine.config) for engine in ensemble.engines)))
         return ModelDetail(
             name=self.name,
             task=self.task.name,
-            variant=variant_name(engine.config),
+            variant=", ".join(variants) or None,
             classes=len(names),
             image_size=self.preprocessing.image_size,
-            engine=engine.name,
+            engine=ensemble.name,
             threshold=getattr(self.task.settings, "threshold", None),
             class_names=names,
         )
@@ -85,14 +73,14 @@ class ServedModel:
                 f"the image has {image.width} x {image.height} pixels and would get {wanted[1]} x {wanted[0]}; at most"
                 f" {MOST_ENLARGED} times {usual[1]} x {usual[0]} are taken: cut it into pieces",
             )
-        return Prepared(*self.predictor.prepare(image))
+        return self.predictor.prepare(image)
 
     def predict(self, items: list[Prepared]) -> list[Value]:
         """What the network says of images of one shape."""
-        return self.predictor.predict(torch.stack([item.image for item in items]), [item.size for item in items])
+        return self.predictor.predict(items)
 
     def _embed(self, items: list[Prepared]) -> list[Tensor]:
-        engine, images = self.predictor.engine, torch.stack([item.image for item in items])
+        engine, images = self.predictor.engine, torch.stack([item.images[0] for item in items])
         parts = engine.portions(lambda part: engine.with_embeddings(images[part])[1], images)
         return list(torch.cat(list(parts)))
 

@@ -13,11 +13,11 @@ from PIL import Image
 from starlette.requests import ClientDisconnect, Request
 
 from maxvit.errors import MaxViTError, is_out_of_memory
-from maxvit.inference.predictor import Predictor
+from maxvit.inference.predictor import Predictor, Prepared
 from maxvit.serve.batching import SMOOTHING
 from maxvit.serve.limits import Limits, Refusal, Room
 from maxvit.serve.metrics import Metrics
-from maxvit.serve.models import Prepared, ServedModel
+from maxvit.serve.models import ServedModel
 from maxvit.serve.uploads import Upload, media_type, read_body, split
 
 BODIES = 8  # as many full bodies may be in memory at once

@@ -1,6 +1,6 @@
 """The images of a task as a loader takes them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,47 +21,58 @@ class TaskExamples:
         images: From what.
         spec: What the network expects of an image.
         labelled: Whether there are targets; else they are None.
+        others: In evaluation, what other networks expect of the same image.
     """
 
-    def __init__(self, task: Task, images: LabelledImages, spec: Preprocessing, labelled: bool = True) -> None:
-        self.task, self.images, self.spec, self.labelled = task, images, spec, labelled
+    def __init__(
+        self,
+        task: Task,
+        images: LabelledImages,
+        spec: Preprocessing,
+        labelled: bool = True,
+        others: Sequence[Preprocessing] = (),
+    ) -> None:
+        self.task, self.images, self.spec, self.labelled, self.others = task, images, spec, labelled, others
         self.names, self.shards = images.names, images.shards
         self._augmented_sizes: list[Size] = []
 
-    def sizes(self, training: bool) -> list[Size]:
+    def sizes(self, training: bool) -> Sequence[Hashable]:
         """Headers of files are read only where images keep their shapes."""
-        everything = range(len(self.images))
-        if training:
-            self._augmented_sizes = self._augmented_sizes or self._sizes(everything, self.task.augmented_size)
-            return self._augmented_sizes
-        return self.prepared_sizes(everything)
+        return self._training_sizes() if training else self.prepared_sizes(range(len(self.images)))
 
-    def prepared_sizes(self, indices: range) -> list[Size]:
+    def prepared_sizes(self, indices: range) -> Sequence[Hashable]:
         """The same of some images, as evaluation and prediction prepare them."""
-        return self._sizes(indices, self.task.prepared_size)
+        each = [self._sizes(indices, self.task.prepared_size, spec) for spec in (self.spec, *self.others)]
+        return list(zip(*each, strict=True)) if self.others else each[0]
 
-    def _sizes(self, indices: range, resize: Callable[[Preprocessing, Size], Size]) -> list[Size]:
-        if self.spec.fit != "aspect":
-            return [self.spec.image_size] * len(indices)
+    def _training_sizes(self) -> list[Size]:
+        if not self._augmented_sizes:
+            everything = range(len(self.images))
+            self._augmented_sizes = self._sizes(everything, self.task.augmented_size, self.spec)
+        return self._augmented_sizes
+
+    def _sizes(self, indices: range, resize: Callable[[Preprocessing, Size], Size], spec: Preprocessing) -> list[Size]:
+        if spec.fit != "aspect":
+            return [spec.image_size] * len(indices)
         found = []
         for index in indices:
             try:
-                found.append(resize(self.spec, read_size(self.images.sources[index])))
+                found.append(resize(spec, read_size(self.images.sources[index])))
             except MaxViTError:
-                found.append(self.spec.image_size)  # it is reported when its turn comes
+                found.append(spec.image_size)  # it is reported when its turn comes
         return found
 
     def training(self, index: int) -> tuple[Tensor, Target]:
         """An augmented image and its target."""
         spec = self.spec
         if spec.fit == "aspect":
-            spec = replace(spec, image_size=self.sizes(training=True)[index])
+            spec = replace(spec, image_size=self._training_sizes()[index])
         return self.task.augment(spec, self.images.sources[index], self.images.labels[index])
 
-    def evaluation(self, index: int) -> tuple[Tensor, Size, Target]:
-        """A prepared image, its size as decoded, and its target."""
+    def evaluation(self, index: int) -> tuple[list[Tensor], Size, Target]:
+        """An image as each network expects it, its size as decoded, and its target."""
         source = self.images.sources[index]
-        prepared, size = self.task.prepare(self.spec, source), read_size(source)
+        prepared, size = [self.task.prepare(spec, source) for spec in (self.spec, *self.others)], read_size(source)
         return prepared, size, self.task.target(self.images.labels[index], size) if self.labelled else None
 
     def collate(self, targets: Sequence[Target]) -> Any:

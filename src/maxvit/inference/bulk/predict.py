@@ -18,7 +18,8 @@ from maxvit.data.loading import Batch, part_batches_of
 from maxvit.errors import MaxViTError
 from maxvit.hub.download import sha256
 from maxvit.inference.bulk.part_files import Parts, plan_file
-from maxvit.inference.engines import Engine, predict, predict_and_embed, say
+from maxvit.inference.engines import say
+from maxvit.inference.ensemble import Ensemble, as_several
 from maxvit.inference.evaluation_files import versions
 from maxvit.inference.pictures import Pictures
 from maxvit.inference.predictor import Predictor
@@ -53,7 +54,7 @@ class Written:
 
 
 def predict_to_file(
-    checkpoint: str | Path,
+    checkpoint: str | Path | Sequence[str | Path],
     images: str | Path | Sequence[str | Path],
     out: str | Path,
     *,
@@ -66,6 +67,7 @@ def predict_to_file(
     engine: str = "auto",
     precision: str = "auto",
     settings: Mapping[str, Any] | None = None,
+    tta: str = "none",
     show_progress: bool = False,
 ) -> Written:
     """Predict images, and write what is predicted for each: in parts, so that the same call goes on after a kill.
@@ -74,7 +76,7 @@ def predict_to_file(
     each takes parts that nobody has, and all return when the file is there. Where it is there already, nothing is done.
 
     Args:
-        checkpoint: As for `Predictor`.
+        checkpoint: As for `Predictor`; several in a list predict together.
         images: Files and folders; or one list, or shards: see `maxvit.data.inputs.gather`.
         out: The file to make. .parquet, .csv or .jsonl, with columns path, label (where a list or shards say it), those
             of `Task.row`, such as class_1 and probability_1, and embedding. Where a prediction does not fit into a row:
@@ -89,13 +91,14 @@ def predict_to_file(
         engine: As for `Predictor`.
         precision: As for `Predictor`.
         settings: As for `Predictor`.
+        tta: As for `Predictor`.
         show_progress: Draw a bar on standard error.
 
     Raises:
         MaxViTError: If an argument is out of range, the checkpoint or the images cannot be used, `out` cannot be
             written, or exists and is not of this call.
     """
-    predictor = Predictor(checkpoint, batch_size, device, engine, precision, settings)
+    predictor = Predictor(checkpoint, batch_size, device, engine, precision, settings, tta)
     return write_predictions(
         predictor, checkpoint, images, out, workers, embeddings, part_size, pictures, show_progress
     )
@@ -103,7 +106,7 @@ def predict_to_file(
 
 def write_predictions(
     predictor: Predictor,
-    checkpoint: str | Path,
+    checkpoint: str | Path | Sequence[str | Path],
     images: str | Path | Sequence[str | Path],
     out: str | Path,
     workers: int = 0,
@@ -112,15 +115,15 @@ def write_predictions(
     pictures: str | Path | None = None,
     show_progress: bool = False,
 ) -> Written:
-    """`predict_to_file` with a predictor that is there already; `checkpoint` is where it comes from."""
+    """`predict_to_file` with a predictor that is there already; `checkpoint` says where it comes from."""
     out = Path(out) if Path(out).name else Path(out).resolve()
     _check(out, workers, embeddings, part_size)
     from maxvit.inference.bulk.tables import Columns, as_utf8, join
 
     places = [images] if isinstance(images, str | Path) else images
     found = gather(places)
-    task = predictor.task
-    prediction, features = _predict_blank(predictor.engine, embeddings)
+    task, ensemble, checkpoints = predictor.task, predictor.ensemble, as_several(checkpoint)
+    prediction, features = _predict_blank(ensemble, embeddings)
     columns = Columns(task, predictor.class_names, out, found.labels is not None, prediction, features)
     part_size = part_size or (PART if columns.as_rows else LARGE)
     drawn = None
@@ -128,20 +131,22 @@ def write_predictions(
         if out.resolve() == Path(pictures).resolve():
             raise MaxViTError(f"out and pictures are both {out}: give each a place of its own")
         drawn = Pictures(Path(pictures), found.sources, found.names, predictor)
+    digests = [_digest(locate(path).path) for path in checkpoints]
     plan = {
-        "checkpoint (sha256)": _digest(locate(checkpoint).path),
+        "checkpoint (sha256)": digests[0] if len(digests) == 1 else digests,
         "number of images": len(found),
         "images (sha256 of their names)": _digest_names(found),
         **{f"task.{name}": value for name, value in task.settings.model_dump(mode="json").items()},
+        "tta": None if ensemble.tta == "none" else ensemble.tta,  # nothing, as in plans of older versions
         "embeddings": embeddings,
         "pictures": drawn is not None,
         "labels": found.labels is not None,
         "part size": part_size,
     }
     about = {
-        "checkpoint": str(checkpoint),
+        "checkpoint": ",".join(map(str, checkpoints)),
         "images": [as_utf8(str(place)) for place in places],
-        "engine": predictor.engine.name,
+        "engine": ensemble.name,
         "versions": versions(),
     }
     errors = out.with_name(f"{out.stem}.errors.csv")
@@ -150,11 +155,12 @@ def write_predictions(
     with Parts(out, len(found), part_size, plan, about) as parts:
         if show_progress:
             say(describe_images(len(found), found.passed_over))
-        examples = TaskExamples(task, found.unlabelled(), predictor.preprocessing, labelled=False)
+        spec, *others = ensemble.specs
+        examples = TaskExamples(task, found.unlabelled(), spec, labelled=False, others=others)
         with counting("predicting", len(found), show_progress) as tell:
             for claimed in parts.rounds():
                 batches = part_batches_of(examples, examples.prepared_sizes, predictor.batch_size, workers, claimed)
-                for part in _predict(predictor, batches, parts, columns, embeddings, drawn, tell):
+                for part in _predict(ensemble, batches, parts, columns, embeddings, drawn, tell):
                     parts.write(part.images.start // part_size, partial(part.write, columns=columns, images=found))
 
         def write(files: list[Path]) -> dict[Path, Path]:
@@ -169,21 +175,21 @@ def write_predictions(
     if errors.exists():  # it may have been removed since
         with errors.open(encoding="utf-8", newline="") as file:
             failed = sum(1 for _ in csv.reader(file)) - 1
-    return Written(out, errors, len(found), failed, predictor.engine.name)
+    return Written(out, errors, len(found), failed, ensemble.name)
 
 
-def _predict_blank(engine: Engine, embeddings: bool) -> "tuple[Predicted, Features | None]":
+def _predict_blank(ensemble: Ensemble, embeddings: bool) -> "tuple[Predicted, Features | None]":
     """The prediction for a blank image, and its features: they say what a row is before there is one."""
-    size = engine.preprocessing.image_size
-    images = torch.zeros(1, engine.config.in_channels, *size)
+    size = ensemble.specs[0].image_size
+    images = [torch.zeros(1, len(spec.mean), *spec.image_size) for spec in ensemble.specs]
     if not embeddings:
-        return predict(engine, images, [size])[0], None
-    predictions, features = predict_and_embed(engine, images, [size])
+        return ensemble.predict(images, [size])[0], None
+    predictions, features = ensemble.predict_and_embed(images, [size])
     return predictions[0], features[0].numpy()
 
 
 def _predict(
-    predictor: Predictor,
+    ensemble: Ensemble,
     batches: Iterable[Batch],
     parts: Parts,
     columns: "Columns",
@@ -202,12 +208,13 @@ def _predict(
             part = Part(images)
         part.errors |= dict(zip(batch.skipped_indices, batch.skipped, strict=True))
         if len(batch.indices):
+            images_of_batch = [batch.images, *batch.others]
             features: Iterable[Features | None] = [None] * len(batch.indices)
             if embeddings:
-                predictions, found = predict_and_embed(predictor.engine, batch.images, batch.sizes)
+                predictions, found = ensemble.predict_and_embed(images_of_batch, batch.sizes)
                 features = found.numpy()
             else:
-                predictions = predictor.predict(batch.images, batch.sizes)
+                predictions = ensemble.predict(images_of_batch, batch.sizes)
             rows = zip(batch.indices.tolist(), batch.sizes, predictions, features, strict=True)
             for index, size, prediction, seen in rows:
                 part.rows[index] = columns.cells(size, prediction, seen)
