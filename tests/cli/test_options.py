@@ -24,12 +24,12 @@ OPTIONS = {
     "plan": "--devices --images --images-per-core --json --model --peak --precision --recipe --set",
     "predict": (
         "--batch-size --device --devices --embeddings --engine --json --out --part-size --pictures "
-        "--precision --set --task --top-k --workers CHECKPOINT IMAGES"
+        "--precision --set --task --top-k --tta --workers CHECKPOINT IMAGES"
     ),
     "report": "--device --open RUN",
     "serve": (
         "--api-key --decoders --device --drain --engine --host --max-batch --max-bytes --max-delay-ms "
-        "--max-images --max-pixels --page --port --precision --queue --task --timeout CHECKPOINTS"
+        "--max-images --max-pixels --page --port --precision --queue --task --timeout --tta CHECKPOINTS"
     ),
     "shard": "--json --seed --shard-size --val-fraction FOLDER OUT",
     "train": (

@@ -66,9 +66,8 @@ def test_one_image_needs_no_list(url):
 
 def test_embeddings_are_vectors_and_none_for_what_cannot_be_read(url, predictor):
     good, bad = Client(url, "k").embed([encoded(1), b"bad"])
-    np.testing.assert_allclose(
-        good, predictor.engine.with_embeddings(predictor.prepare(encoded(1)).images[0][None])[1][0], rtol=1e-4, atol=1e-6
-    )
+    (image,) = predictor.prepare(encoded(1)).images
+    np.testing.assert_allclose(good, predictor.engine.with_embeddings(image[None])[1][0], rtol=1e-4, atol=1e-6)
     assert bad is None
 
 

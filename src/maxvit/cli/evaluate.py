@@ -1,7 +1,7 @@
 """maxvit evaluate: how good a network's predictions are, with confidence intervals, at one size or several."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,16 +10,17 @@ import typer
 
 from maxvit.cli.console import as_text, print_table, read_size
 from maxvit.cli.errors import complain
-from maxvit.cli.options import CheckpointOrExport, Device, Precision
+from maxvit.cli.options import Checkpoints, Device, Precision, Tta, split_checkpoints
 from maxvit.cli.task_options import Settings, TaskName, check_task, read_settings
 from maxvit.errors import MaxViTError
 
 if TYPE_CHECKING:
+    from maxvit.config import Preprocessing
     from maxvit.tasks.task import Task
 
 
 def evaluate(
-    checkpoint: CheckpointOrExport,
+    checkpoint: Checkpoints,
     data: Annotated[
         str | None,
         typer.Argument(help="As for maxvit train. Without it, the data that the network was trained on."),
@@ -34,9 +35,7 @@ def evaluate(
     everything: Annotated[
         bool, typer.Option("--all", help="Of data without a test or val part, also the images of training.")
     ] = False,
-    tta: Annotated[
-        str, typer.Option(help="none; or flip: averaged with the mirror image, not for characters.")
-    ] = "none",
+    tta: Tta = "none",
     out: Annotated[
         Path | None,
         typer.Option(
@@ -59,7 +58,7 @@ def evaluate(
     """
     from maxvit.data.dataset import describe
     from maxvit.inference.device import choose_device
-    from maxvit.inference.engines import open_sizes
+    from maxvit.inference.ensemble import Ensemble, open_sizes_together
     from maxvit.inference.evaluate import evaluate_sizes, size_name
     from maxvit.inference.evaluation_files import as_dict, headline, write_evaluation
     from maxvit.inference.held_out import without_training
@@ -71,14 +70,16 @@ def evaluate(
     if out is not None:
         check_folder(out)
     chosen = read_settings(task, settings)
-    engines = open_sizes(checkpoint, sizes, scale_windows, engine, choose_device(device), precision, chosen)
-    opened = next(iter(engines.values()))
+    paths, where = split_checkpoints(checkpoint), choose_device(device)
+    engines = open_sizes_together(paths, sizes, scale_windows, engine, where, precision, chosen)
+    opened = Ensemble(next(iter(engines.values())), tta)
     check_task(opened.task, task, checkpoint)
-    place = _find(data, opened.provenance, checkpoint)
-    found = opened.task.load_eval(place, opened.class_names)
+    provenances = [one.provenance for one in opened.engines]
+    place = _find(data, provenances, checkpoint)
+    found = opened.task.load_eval(place, opened.engines[0].class_names)
     complain(describe(found))
     redraw = partial(opened.task.load, place)
-    images, sentence = without_training(found, place, opened.provenance, redraw, everything)
+    images, sentence = without_training(found, place, provenances, redraw, everything)
     if sentence:
         complain(sentence)
     keep = len(images) if out is not None and opened.task.evaluated_file else 0
@@ -93,7 +94,7 @@ def evaluate(
             "checkpoint": str(checkpoint),
             "data": place,
             "sizes": [size_name(s) for s in engines],
-            "preprocessing": {k: v for k, v in opened.preprocessing.to_dict().items() if k != "image_size"},
+            "preprocessing": _without_sizes(opened.specs),
             "scale_windows": scale_windows,
             "batch_size": batch_size or opened.task.batch_size,
             "task": opened.task.settings.model_dump(mode="json"),
@@ -105,11 +106,21 @@ def evaluate(
         _print(known, len(images), result.task)
 
 
-def _find(data: str | None, provenance: Mapping[str, Any], checkpoint: str) -> str:
+def _without_sizes(specs: "Sequence[Preprocessing]") -> dict[str, Any] | list[dict[str, Any]]:
+    """What is expected of an image besides its size: once, where all networks expect the same."""
+    found = [{name: value for name, value in spec.to_dict().items() if name != "image_size"} for spec in specs]
+    unlike = [one for i, one in enumerate(found) if one not in found[:i]]
+    return unlike if len(unlike) > 1 else unlike[0]
+
+
+def _find(data: str | None, provenances: Sequence[Mapping[str, Any]], checkpoint: str) -> str:
     """Where the images are. Raises `MaxViTError` if they are gone, or nothing says where they were."""
     from maxvit.data.builtin import is_builtin
 
-    place = data or ((provenance.get("recipe") or {}).get("data") or {}).get("path")
+    known = {((one.get("recipe") or {}).get("data") or {}).get("path") for one in provenances}
+    if data is None and len(known) > 1:
+        raise MaxViTError(f"the networks were trained on different data: maxvit evaluate {checkpoint} DATA")
+    place = data or known.pop()
     if place is None:
         raise MaxViTError(f"{checkpoint} does not say what it was trained on: maxvit evaluate {checkpoint} DATA")
     if is_builtin(place) or "://" in place or Path(place).exists():

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from maxvit.cli.errors import REQUEUE, USER_MISTAKE, complain
-from maxvit.cli.options import CheckpointOrExport, Device, Precision
+from maxvit.cli.options import Checkpoints, Device, Precision, Tta, split_checkpoints
 from maxvit.cli.task_options import Settings, TaskName, check_task, read_settings
 from maxvit.errors import MaxViTError
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def predict(
-    checkpoint: CheckpointOrExport,
+    checkpoint: Checkpoints,
     images: Annotated[
         list[str],
         typer.Argument(
@@ -36,6 +36,7 @@ def predict(
     engine: Annotated[str, typer.Option(help="auto: the file decides. torch or onnxruntime: that one.")] = "auto",
     device: Device = "auto",
     precision: Precision = "auto",
+    tta: Tta = "none",
     out: Annotated[
         Path | None,
         typer.Option(
@@ -67,12 +68,13 @@ def predict(
     """
     from maxvit.inference.device import choose_device, how_many
 
+    checkpoints = split_checkpoints(checkpoint)
     chosen = read_settings(task, [*(settings or []), *([] if top_k is None else [f"top_k={top_k}"])])
 
     def open_on(where: "torch.device") -> "Predictor":
         from maxvit.inference.predictor import Predictor
 
-        predictor = Predictor(checkpoint, batch_size, where, engine, precision, chosen)
+        predictor = Predictor(checkpoints, batch_size, where, engine, precision, chosen, tta)
         check_task(predictor.task, task, checkpoint)
         return predictor
 
@@ -94,17 +96,18 @@ def predict(
             "engine": engine,
             "device": device,
             "precision": precision,
+            "tta": tta,
         }
         values |= {"out": out, "workers": workers, "part-size": part_size, "pictures": pictures, "task": task}
         words = [word for name, value in values.items() if value is not None for word in (f"--{name}", str(value))]
         words += [word for setting in settings or [] for word in ("--set", setting)]
         words += ["--embeddings"] * embeddings + ["--json"] * as_json
-        raise typer.Exit(launch(["predict", *words, "--", str(checkpoint), *images], number, REQUEUE))
+        raise typer.Exit(launch(["predict", *words, "--", checkpoint, *images], number, REQUEUE))
     from maxvit.inference.bulk.predict import write_predictions
 
     predictor = open_on(choose_device(device, place.rank % place.local_world, place.local_world))
     written = write_predictions(
-        predictor, checkpoint, images, out, workers or 0, embeddings, part_size, pictures, place.rank == 0
+        predictor, checkpoints, images, out, workers or 0, embeddings, part_size, pictures, place.rank == 0
     )
     if place.rank == 0:
         _tell(written, as_json)
@@ -139,7 +142,7 @@ def _print(images: list[str], open_predictor: "Callable[[], Predictor]", picture
         if drawn is not None:
             drawn.draw(i, prediction.value)
     if failed < len(files):
-        complain(f"engine: {predictor.engine.name}")
+        complain(f"engine: {predictor.ensemble.name}")
     if failed and len(files) > 1:
         complain(f"{failed} of {len(files)} images could not be read")
     if failed or empty:

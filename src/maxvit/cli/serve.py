@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from maxvit.cli.errors import complain
-from maxvit.cli.options import Device, Precision
+from maxvit.cli.options import Device, Precision, Tta, split_checkpoints
 from maxvit.cli.task_options import read_settings
 from maxvit.errors import MaxViTError
 
@@ -20,8 +20,9 @@ def serve(
     checkpoints: Annotated[
         list[str],
         typer.Argument(
-            metavar="[NAME=]CHECKPOINT...",
-            help="Checkpoints, folders of runs, exported files or published weights; by NAME, or their own.",
+            metavar="[NAME=]CHECKPOINT[,CHECKPOINT...]...",
+            help="Checkpoints, folders of runs, exported files or published weights; by NAME, or their own. Those that "
+            "commas join predict together.",
         ),
     ],
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: one that is free.")] = 8000,
@@ -33,6 +34,7 @@ def serve(
     engine: Annotated[str, typer.Option(help="auto: the file decides. torch or onnxruntime: that one.")] = "auto",
     device: Device = "auto",
     precision: Precision = "auto",
+    tta: Tta = "none",
     decoders: Annotated[int, typer.Option(min=1, help="Threads that decode images.")] = 2,
     max_batch: Annotated[int, typer.Option(min=1, help="Images computed at once.")] = 8,
     max_delay_ms: Annotated[float, typer.Option(min=0, help="The longest wait for others of a batch.")] = 5,
@@ -71,7 +73,7 @@ def serve(
     )
     paths = _named(checkpoints)
     with bind(host, port) as listening:
-        models, originals = _open(paths, engine, device, precision, task or [], page)
+        models, originals = _open(paths, engine, device, precision, tta, task or [], page)
         app = create_app(models, limits=limits, api_key=api_key, originals=originals if page else None)
         if host not in ("127.0.0.1", "::1", "localhost") and not api_key:
             complain("no API key is set, and other machines may reach this one: anybody who does gets predictions")
@@ -79,7 +81,7 @@ def serve(
 
 
 def _open(
-    paths: dict[str, str], engine: str, device: str, precision: str, modules: list[str], page: bool
+    paths: dict[str, list[str]], engine: str, device: str, precision: str, tta: str, modules: list[str], page: bool
 ) -> tuple[dict[str, "Predictor"], dict[str, "Network"]]:
     """What predicts, and for a page the networks as they are."""
     from maxvit.inference.device import choose_device
@@ -88,23 +90,28 @@ def _open(
 
     for module in modules:
         read_settings(module, None)
+    if page and (several := [name for name, found in paths.items() if len(found) > 1]):
+        raise MaxViTError(f"{several[0]} is of several networks, and --page explains single ones: leave --page out")
     place = choose_device(device)
-    models = {name: Predictor(path, device=place, engine=engine, precision=precision) for name, path in paths.items()}
+    models = {
+        name: Predictor(found, device=place, engine=engine, precision=precision, tta=tta)
+        for name, found in paths.items()
+    }
     found = {model.task.settings.name for model in models.values()}
     for module in modules:
         if module not in found:
             raise MaxViTError(f"--task {module} was given, and the checkpoints are for {', '.join(sorted(found))}")
-    return models, {name: load(path).to(place) for name, path in paths.items() if page}
+    return models, {name: load(path).to(place) for name, (path, *_) in paths.items() if page}
 
 
-def _named(checkpoints: list[str]) -> dict[str, str]:
-    """NAME=CHECKPOINT or CHECKPOINT; a file whose own name has '=' in it is found."""
-    paths: dict[str, str] = {}
+def _named(checkpoints: list[str]) -> dict[str, list[str]]:
+    """NAME=CHECKPOINT or CHECKPOINT, of one or several; a file whose own name has '=' in it is found."""
+    paths: dict[str, list[str]] = {}
     for given in checkpoints:
         name, is_named, path = given.partition("=")
         if not is_named or Path(given).exists():
-            name, path = Path(given).stem, given
+            name, path = "-".join(Path(one).stem for one in split_checkpoints(given)), given
         if not name or "/" in name or name in paths:
             raise MaxViTError(f"{given}: the name {name!r} is empty, taken or has '/' in it; give another, NAME={path}")
-        paths[name] = path
+        paths[name] = split_checkpoints(path)
     return paths

@@ -76,7 +76,8 @@ class Ensemble:
     def only(self) -> Engine:
         """The one that there is. Raises `MaxViTError` if there are several."""
         if len(self.engines) > 1:
-            raise MaxViTError(f"{len(self.engines)} networks predict together, and this takes one: give one of them")
+            several = f"{len(self.engines)} predict together"
+            raise MaxViTError(f"embeddings and explanations are of one network, and {several}: give one of them")
         return self.engines[0]
 
 

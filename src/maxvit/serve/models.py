@@ -8,6 +8,7 @@ from PIL import Image
 from torch import Tensor
 
 from maxvit.config import variant_name
+from maxvit.errors import MaxViTError
 from maxvit.explain.draw import data_uri
 from maxvit.inference.predictor import Predictor, Prepared
 from maxvit.serve.batching import Batcher
@@ -31,6 +32,9 @@ class ServedModel:
         executor: The thread that computes.
         done: As for `Batcher`.
 
+    Raises:
+        MaxViTError: If its networks want an image of more than 8 bits decoded in several ways.
+
     Attributes:
         task: What it predicts.
         batcher: Computes what is asked for: "predict", or "embed".
@@ -41,6 +45,8 @@ class ServedModel:
     ) -> None:
         self.name, self.predictor, self.task, self._limits = name, predictor, predictor.task, limits
         self.preprocessing = predictor.preprocessing
+        if len({spec.value_range for spec in predictor.ensemble.specs}) > 1:
+            raise MaxViTError(f"the networks of {name} see other values as black and white: serve them apart")
         computes = {"predict": self.predict, "embed": self._embed}
         self.batcher = Batcher(computes, executor, limits.max_batch, limits.max_delay_ms / 1000, done)
 
