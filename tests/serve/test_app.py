@@ -1,6 +1,7 @@
 """The end points: the predictions are the predictor's, and what cannot be answered is refused with a reason."""
 
 import base64
+import dataclasses
 import json
 import re
 
@@ -115,6 +116,23 @@ def test_models_answer_by_name_and_the_first_without(predictor):
             404,
             {"error": "there is no model 'three'; there are one, two"},
         )
+
+
+def test_several_networks_and_mirror_images_answer_as_their_predictor_does():
+    several = Predictor([network(seed=1), network((64, 64), seed=2)], tta="flip")
+    with TestClient(create_app({"both": several})) as client:
+        results = client.post("/predict", content=encoded(3), headers=PNG).json()["results"]
+        same(results[0], several([encoded(3)])[0])
+        assert client.get("/v1/models/both").json()["tta"] == "flip"
+        refused = client.post("/embed", content=encoded(3), headers=PNG)
+        assert (refused.status_code, "are of one network" in refused.json()["error"]) == (422, True)
+
+
+def test_networks_that_decode_deep_images_in_different_ways_are_not_served_together():
+    deep = network(seed=1)
+    deep.preprocessing = dataclasses.replace(deep.preprocessing, value_range=(0, 4095))
+    with pytest.raises(MaxViTError, match="the networks of both see other values as black and white"):
+        create_app({"both": Predictor([network(), deep])})
 
 
 def test_images_of_many_sizes_are_answered_alike(predictor):

@@ -61,6 +61,7 @@ class ServedModel:
             classes=len(names),
             image_size=self.preprocessing.image_size,
             engine=ensemble.name,
+            tta=ensemble.tta,
             threshold=getattr(self.task.settings, "threshold", None),
             class_names=names,
         )

@@ -86,6 +86,7 @@ class ModelSummary(BaseModel):
     classes: int
     image_size: tuple[int, int]
     engine: str
+    tta: Annotated[str, Field(description="flip: predictions are the mean with the mirror image's; none.")] = "none"
     threshold: Annotated[
         float | None, Field(description="Of a multi-label classifier: the probability from which a class is predicted.")
     ] = None
