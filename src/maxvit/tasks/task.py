@@ -338,7 +338,7 @@ class Task(ABC):
         raise MaxViTError(f"{self.name} has no mean of predictions for an image and its mirror image: use tta none")
 
     def mean(self, predictions: Sequence[Predicted]) -> Predicted | None:
-        """One prediction from several for the same image, made at several sizes; None: there is no such mean."""
+        """One prediction from several for the same image, at several sizes or of several networks; None: no mean."""
         return None
 
     # the metric
