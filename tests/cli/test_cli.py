@@ -286,7 +286,8 @@ def test_evaluate_writes_what_it_prints_and_every_prediction(run, trained, image
     code, out, err = run(*given, "--out", tmp_path / "out")
     printed, record = json.loads(out), json.loads((tmp_path / "out" / "evaluation.json").read_text())
     assert code == 0
-    assert f"wrote {tmp_path / 'out' / 'evaluation.json'} and {tmp_path / 'out' / 'predictions.csv'}\n" in err
+    files = [tmp_path / "out" / name for name in ("evaluation.json", "evaluation.csv", "predictions.csv")]
+    assert f"wrote {', '.join(map(str, files))}\n" in err
     settings = record["settings"]
     assert {key: record[key] for key in printed} == printed
     assert (settings["checkpoint"], settings["data"]) == (str(trained.checkpoint), str(images))

@@ -52,7 +52,7 @@ def test_an_exported_file_of_it_lies_in_it(trained, tmp_path, capsys):
 
 def test_a_served_one_has_the_name_of_the_run(trained):
     named = _named([str(trained.run)])
-    models, originals = _open(named, "auto", "cpu", "fp32", [], page=True)
+    models, originals = _open(named, "auto", "cpu", "fp32", "none", [], page=True)
     assert list(models) == list(originals) == ["run"]
 
 

@@ -99,7 +99,7 @@ def evaluate(
             "batch_size": batch_size or opened.task.batch_size,
             "task": opened.task.settings.model_dump(mode="json"),
         }
-        complain(f"wrote {' and '.join(map(str, write_evaluation(out, results, images, known, used)))}")
+        complain(f"wrote {', '.join(map(str, write_evaluation(out, results, images, known, used)))}")
     if as_json:
         typer.echo(json.dumps(known))
     else:

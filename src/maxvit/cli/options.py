@@ -16,8 +16,7 @@ CheckpointOrExport = Annotated[
 Checkpoints = Annotated[
     str,
     typer.Argument(
-        metavar="CHECKPOINT[,CHECKPOINT...]",
-        help=f"A checkpoint, the folder of a run, an exported file, {_PUBLISHED} Several predict together.",
+        help=f"A checkpoint, the folder of a run, an exported file, {_PUBLISHED} Several, A,B, predict together."
     ),
 ]
 Tta = Annotated[str, typer.Option("--tta", help="none; or flip: averaged with the mirror image, not for characters.")]

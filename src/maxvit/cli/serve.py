@@ -20,9 +20,9 @@ def serve(
     checkpoints: Annotated[
         list[str],
         typer.Argument(
-            metavar="[NAME=]CHECKPOINT[,CHECKPOINT...]...",
-            help="Checkpoints, folders of runs, exported files or published weights; by NAME, or their own. Those that "
-            "commas join predict together.",
+            metavar="[NAME=]CHECKPOINT...",
+            help="Checkpoints, folders of runs, exported files or published weights; by NAME, or their own. Several in "
+            "one, A,B, predict together.",
         ),
     ],
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: one that is free.")] = 8000,
