@@ -81,3 +81,17 @@ def test_where_nothing_can_be_said_figures_are_no_numbers_and_the_threshold_is_a
     assert np.isnan(found["mAP"])
     assert np.isnan(found["f1_micro"])
     assert found["threshold"] == 0.5
+
+
+def test_intervals_are_the_quantiles_of_the_metrics_of_drawn_images():
+    answers, targets = answers_and_truths()
+    targets[:3, 4] = True  # so rare that some resamples lack it
+    found, random = counted(answers, targets, 0.3).intervals(), np.random.default_rng(0)
+    measured = []
+    for _ in range(200):
+        weights = random.multinomial(43, np.full(43, 1 / 43))
+        rows = np.repeat(np.arange(43), weights)
+        measured.append(counted(answers[rows], targets[rows], 0.3).compute())
+    for name in ("mAP", "f1_micro", "f1_macro", "f1_micro_at_0.5", "f1_macro_at_0.5"):
+        assert found[name] == pytest.approx(np.quantile([one[name] for one in measured], (0.025, 0.975)), rel=1e-5)
+    assert list(found) == ["mAP", "f1_micro", "f1_macro", "f1_micro_at_0.5", "f1_macro_at_0.5", "auc"]

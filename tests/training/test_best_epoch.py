@@ -4,6 +4,7 @@ import csv
 
 import pytest
 
+import maxvit
 from every_task import TASKS, network_of
 from maxvit.data.dataset import LabelledImages
 from maxvit.errors import MaxViTError
@@ -50,6 +51,12 @@ def test_every_task_says_what_can_choose_before_training(name):
         check_metric(recipe(f"optimization.metric={known}"), task, images)
     with pytest.raises(MaxViTError, match=rf"optimization.metric is 'recall'; validation measures {first}, "):
         check_metric(recipe("optimization.metric=recall"), task, images)
+
+
+def test_training_from_python_takes_the_metric_too(images, tmp_path):
+    with pytest.raises(MaxViTError, match=r"optimization.metric is 'f1'; validation measures accuracy, "):
+        maxvit.train(images, out=tmp_path / "run", metric="f1", show_progress=False)
+    assert not (tmp_path / "run").exists()
 
 
 def test_rows_of_an_older_version_may_lack_a_metric(tmp_path):

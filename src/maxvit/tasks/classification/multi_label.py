@@ -18,6 +18,7 @@ from maxvit.tasks.classification.recorded import Recorded, as_array
 MEAN_AP = "mAP"
 RESAMPLES = 200
 AT_ONCE = 20  # resamples: a number for each of their images is held
+CLASSES_AT_ONCE = 64  # of which there is a number for each image
 Floats = npt.NDArray[np.floating]
 Bools = npt.NDArray[np.bool_]
 
@@ -118,20 +119,17 @@ class MultiLabelMetric(Recorded):
             seed: Seed of the 200 resamples; the same gives the same intervals.
         """
         n, random = len(self.labels), np.random.default_rng(seed)
-        ends: dict[str, list[Floats]] = {MEAN_AP: []}
-        at = {"": self.predictions, "_at_0.5": self.probabilities >= THRESHOLD}
-        counts = {name: np.stack([said & self.labels, said * 1 + self.labels]) for name, said in at.items()}
-        for _ in range(RESAMPLES // AT_ONCE):
-            weights = random.multinomial(n, np.full(n, 1 / n), AT_ONCE).astype(np.float64)
-            ends[MEAN_AP].append(_means(average_precisions(self.probabilities, self.labels, weights)))
-            there = weights @ self.labels > 0  # (AT_ONCE, classes)
-            for name, of_images in counts.items():
-                hits, both = weights @ of_images  # (AT_ONCE, classes)
-                ends.setdefault(f"f1_micro{name}", []).append(2 * hits.sum(1) / np.maximum(both.sum(1), 1))
-                f1s = np.where(there, 2 * hits / np.maximum(both, 1), np.nan)
-                ends.setdefault(f"f1_macro{name}", []).append(_means(f1s))
-        found = {name: np.quantile(np.concatenate(v), (0.025, 0.975)).tolist() for name, v in ends.items()}
-        return {**{name: (low, high) for name, (low, high) in found.items()}, AUC: self.areas.interval}
+        parts = [random.multinomial(n, np.full(n, 1 / n), AT_ONCE) for _ in range(RESAMPLES // AT_ONCE)]
+        aps = [average_precisions(self.probabilities, self.labels, part.astype(np.float64)) for part in parts]
+        measured = {MEAN_AP: _means(np.concatenate(aps))}
+        weights = np.concatenate(parts).astype(np.float32)  # (RESAMPLES, n)
+        trues = _counted(weights, self.labels)
+        for name, said in {"": self.predictions, "_at_0.5": self.probabilities >= THRESHOLD}.items():
+            hits, both = _counted(weights, said & self.labels), _counted(weights, said) + trues
+            measured[f"f1_micro{name}"] = 2 * hits.sum(1) / np.maximum(both.sum(1), 1)
+            measured[f"f1_macro{name}"] = _means(np.where(trues > 0, 2 * hits / np.maximum(both, 1), np.nan))
+        ends = {name: np.quantile(values, (0.025, 0.975)).tolist() for name, values in measured.items()}
+        return {**{name: (low, high) for name, (low, high) in ends.items()}, AUC: self.areas.interval}
 
     @property
     def areas(self) -> Areas:
@@ -144,6 +142,13 @@ class MultiLabelMetric(Recorded):
         """Rows of the images that are not `right`, the largest loss first."""
         wrong = np.flatnonzero(~self.right)
         return [int(i) for i in wrong[np.argsort(-self.losses[wrong], kind="stable")]]
+
+
+def _counted(weights: Floats, images: Bools) -> Floats:
+    """(resamples, classes): how often there is a true one; (resamples, n), (n, classes). Few classes at a time."""
+    blocks = np.array_split(images, -(-images.shape[1] // CLASSES_AT_ONCE), axis=1)
+    counts: Floats = np.concatenate([weights @ block.astype(np.float32) for block in blocks], axis=1)
+    return counts
 
 
 def _means(of_classes: Floats) -> Floats:
