@@ -47,7 +47,7 @@ def test_commands_say_once_what_was_assumed(command, place, name, number, tmp_pa
 
 def test_a_server_and_windows_that_are_scaled_say_it_once(place, capsys):
     path = place / "plain.pth"
-    _open({"plain": path}, "auto", "cpu", "fp32", [], page=True)
+    _open({"plain": [path]}, "auto", "cpu", "fp32", "none", [], page=True)
     assert said(path, capsys.readouterr().err) == 1
     open_sizes(path, [(32, 32), (64, 64)], scale_windows=True)
     assert said(path, capsys.readouterr().err) == 1

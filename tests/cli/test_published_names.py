@@ -59,5 +59,7 @@ def test_info_says_where_they_are_from(here, capsys):
 
 
 def test_served_weights_have_their_name(here):
-    models, _ = _open(_named(["maxvit_tiny", "other=maxvit_tiny:in1k-224"]), "torch", "cpu", "auto", [], page=False)
+    models, _ = _open(
+        _named(["maxvit_tiny", "other=maxvit_tiny:in1k-224"]), "torch", "cpu", "auto", "none", [], page=False
+    )
     assert [*models] == ["maxvit_tiny", "other"]

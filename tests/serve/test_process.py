@@ -136,7 +136,7 @@ def test_a_file_whose_name_has_an_equals_sign_is_found(tmp_path):
 
     path = tmp_path / "a=b.safetensors"
     path.touch()
-    assert _named([str(path), f"c={path}"]) == {"a=b": str(path), "c": str(path)}
+    assert _named([str(path), f"c={path}"]) == {"a=b": [str(path)], "c": [str(path)]}
 
 
 def test_the_socket_says_that_it_is_tcp_without_which_answers_would_wait_for_acknowledgements():

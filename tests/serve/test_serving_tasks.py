@@ -288,15 +288,15 @@ def test_what_is_no_number_is_null(brightest, monkeypatch):
 
 
 def test_checkpoints_of_every_task_are_opened_and_kept_as_they_are_for_a_page(tmp_path, predictors):
-    paths = {name: tmp_path / f"{place}.safetensors" for place, name in enumerate(TASKS)}
-    for name, path in paths.items():
+    paths = {name: [tmp_path / f"{place}.safetensors"] for place, name in enumerate(TASKS)}
+    for name, (path,) in paths.items():
         network_of(name).save(path)
-    models, originals = _open(paths, "auto", "cpu", "fp32", [COUNTING, "detection"], True)
+    models, originals = _open(paths, "auto", "cpu", "fp32", "none", [COUNTING, "detection"], True)
     assert list(models) == list(originals) == list(TASKS)
     data = encoded(1)
     for name, model in models.items():
         assert near(model([data])[0].to_json(), predictors[name]([data])[0].to_json())
-    assert _open(paths, "torch", "cpu", "fp32", [], False)[1] == {}
+    assert _open(paths, "torch", "cpu", "fp32", "none", [], False)[1] == {}
     with pytest.raises(MaxViTError, match="the originals of detection are missing"):
         create_app(models, originals={name: network for name, network in originals.items() if name != "detection"})
 
@@ -305,4 +305,4 @@ def test_a_task_that_no_checkpoint_is_for_is_told(tmp_path):
     network_of("aesthetics").save(tmp_path / "a.safetensors")
     sentence = "--task segmentation was given, and the checkpoints are for aesthetics"
     with pytest.raises(MaxViTError, match=sentence):
-        _open({"a": tmp_path / "a.safetensors"}, "auto", "cpu", "fp32", ["segmentation"], False)
+        _open({"a": [tmp_path / "a.safetensors"]}, "auto", "cpu", "fp32", "none", ["segmentation"], False)
