@@ -167,6 +167,17 @@ def test_embeddings_are_of_one_network_and_of_the_image_itself(pictures):
         Ensemble([engine, engine]).predict_and_embed(images, [(64, 64)] * 3)
 
 
+def test_a_threshold_in_which_they_differ_is_told(capsys):
+    networks = [classifier(), classifier()]
+    for network, threshold in zip(networks, (0.31, 0.42), strict=True):
+        network.config = dataclasses.replace(network.config.for_classes(5, True), threshold=threshold)
+    assert Predictor(networks).task.settings.threshold == 0.31
+    said = "task.threshold of the networks is 0.31, 0.42, and that of the first counts: --set threshold=... to choose\n"
+    assert capsys.readouterr().err == said
+    Predictor(networks, settings={"threshold": 0.5})
+    assert capsys.readouterr().err == ""
+
+
 def test_without_a_network_nothing_can_be_predicted():
     with pytest.raises(MaxViTError, match="there is no network to predict with"):
         Predictor([])

@@ -74,6 +74,8 @@ def evaluate(
     engines = open_sizes_together(paths, sizes, scale_windows, engine, where, precision, chosen)
     opened = Ensemble(next(iter(engines.values())), tta)
     check_task(opened.task, task, checkpoint)
+    if opened.compromise:
+        complain(opened.compromise)
     provenances = [one.provenance for one in opened.engines]
     place = _find(data, provenances, checkpoint)
     found = opened.task.load_eval(place, opened.engines[0].class_names)

@@ -53,6 +53,18 @@ class Ensemble:
         names = list(dict.fromkeys(engine.name for engine in self.engines))
         return ("" if len(self.engines) == 1 else f"{len(self.engines)} networks, ") + "; ".join(names)
 
+    @property
+    def compromise(self) -> str:
+        """In which settings of their answers they differ, as those of the first count; nothing, if in none."""
+        for name in self.task.after_export:
+            values = [getattr(engine.task.settings, name) for engine in self.engines]
+            if len(set(values)) > 1:
+                said = ", ".join(f"{value:.4g}" if isinstance(value, float) else str(value) for value in values)
+                return (
+                    f"task.{name} of the networks is {said}, and that of the first counts: --set {name}=... to choose"
+                )
+        return ""
+
     def predict(self, images: Sequence[Tensor], sizes: Sequence[Size]) -> list[Predicted]:
         """What they say of prepared images.
 

@@ -16,7 +16,7 @@ from maxvit.data import transforms
 from maxvit.data.images import ImageLike, read_size
 from maxvit.data.sampling import EvaluationBatches
 from maxvit.errors import MaxViTError
-from maxvit.inference.engines import Engine, open_engine
+from maxvit.inference.engines import Engine, open_engine, say
 from maxvit.inference.ensemble import Ensemble, as_several
 from maxvit.model import MaxViT
 from maxvit.tasks.network import Network
@@ -135,6 +135,8 @@ class Predictor:
             open_engine(one, engine, device, precision=precision, settings=settings) for one in as_several(model)
         ]
         self.ensemble = Ensemble(engines, tta)
+        if said := self.ensemble.compromise:
+            say(said)
         self.task, self.preprocessing = self.ensemble.task, self.ensemble.specs[0]
         self.batch_size = batch_size or self.task.batch_size
         self.class_names = self.ensemble.class_names
