@@ -25,7 +25,7 @@ def test_epochs_that_are_worse_do_not_take_its_place(small_recipe, tmp_path):
     outcome = train(recipe, tmp_path / "run")
     rows = read_metrics(outcome.run)
     assert [row["epoch"] for row in rows] == [0, 1, 2]
-    assert best_epoch(rows) == 0
+    assert best_epoch(recipe, rows) == 0
     assert load_model(outcome.best).provenance["epoch"] == 0
 
 

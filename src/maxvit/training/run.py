@@ -123,8 +123,9 @@ def train_or_resume(
     """
     if not (run / CONFIG).is_file():
         return train(recipe, run, show_progress, command, device)
-    _check_same(recipe, read_recipe(run), run)
-    if is_finished(recipe, read_metrics(run)):
+    begun = read_recipe(run)
+    _check_same(recipe, begun, run)
+    if is_finished(begun, read_metrics(run)):
         return Outcome(run, True, [], None)
     return resume(run, show_progress, command, device)
 
