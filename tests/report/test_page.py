@@ -100,6 +100,7 @@ def report(**changes):
             for e in (1, 2, 3)
         ],
         "monitor": "accuracy",
+        "best": 3,
         "result": found,
         "intervals": found.intervals,
         "panels": found.task.panels(found.metric),
@@ -436,3 +437,17 @@ def test_a_metric_that_is_not_a_number_is_a_dash(tmp_path):
     page = write(tmp_path, result=found, monitor="srcc")
     assert page.by_id["srcc"] == "–"
     assert report(result=found, monitor="srcc").headline == "srcc - on 5 held-out images (test)"
+
+
+@pytest.mark.parametrize(
+    ("values", "best", "said"),
+    [
+        ((0.8, 0.7, 0.9), 2, "before training: accuracy 80.00% in validation; epoch 2: 90.00%"),
+        ((0.8, 0.7, 0.6), 0, "before training: accuracy 80.00% in validation, and no epoch was better"),
+        ((0.8,), 0, "before training: accuracy 80.00% in validation"),
+    ],
+)
+def test_the_probe_is_told_beside_the_best_epoch(values, best, said):
+    history = [{"epoch": epoch, "val_accuracy": value} for epoch, value in enumerate(values)]
+    assert report(history=history, best=best).first_verdict == said
+    assert report(history=history[1:], best=best or 1).first_verdict == ""

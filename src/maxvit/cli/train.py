@@ -173,7 +173,7 @@ def _finish(outcome: "Outcome", device: str, as_json: bool) -> None:
         baseline = report.baseline and {"name": report.baseline.name, report.baseline.metric: report.baseline.value}
         typer.echo(json.dumps({**written, **measured, "baseline": baseline, **counts}))
         return
-    said = [report.headline, report.summary, report.others, report.weakest, report.comparison]
+    said = [report.headline, report.summary, report.others, report.first_verdict, report.weakest, report.comparison]
     said += [f"checkpoint: {checkpoint}", f"report:     {page}"]
     said += [f"next:       maxvit predict {shlex.quote(str(outcome.run))} IMAGE"]
     typer.echo("\n".join(line for line in said if line))

@@ -57,6 +57,7 @@ class Report:
     facts: Mapping[str, str]  # small print: model, parameters, data, training time, ...
     history: Sequence[Mapping[str, float]]  # a row an epoch: epoch, train_loss, val_loss, learning_rate, ...
     monitor: str  # the metric that chose the best epoch
+    best: int  # epoch
     result: EvaluationResult
     evaluated_on: str  # "360 held-out images (test)"
     config: str  # YAML text
@@ -98,6 +99,21 @@ class Report:
         if value > plain.value:
             return f"{said}; the network is ahead of it, but {self.result.images} images are too few to be sure"
         return f"{said}; the network is not ahead of it: it needs more images, larger ones, or longer training"
+
+    @property
+    def first_verdict(self) -> str:
+        """The probe beside the best epoch, in a line, which is empty without a probe."""
+        name = f"val_{self.monitor}"
+        probe = next((row for row in self.history if row.get("epoch") == 0), None)
+        if probe is None or name not in probe:
+            return ""
+        said = (
+            f"before training: {_in_words(self.monitor)} {_exact(self.result, self.monitor, probe[name])} in validation"
+        )
+        best = next(row for row in self.history if row.get("epoch") == self.best)
+        if self.best == 0:
+            return f"{said}, and no epoch was better" if len(self.history) > 1 else said
+        return f"{said}; epoch {self.best}: {_exact(self.result, self.monitor, best[name])}"
 
     @property
     def weakest(self) -> str:

@@ -84,6 +84,7 @@ def report_run(run: Path, show_progress: bool = False, device: str = "auto") -> 
         facts=facts,
         history=history,
         monitor=chosen_by,
+        best=best,
         result=result,
         intervals=intervals,
         panels=panels,
