@@ -13,10 +13,12 @@ from PIL import ExifTags, Image, ImagePalette, UnidentifiedImageError
 from maxvit.config import Preprocessing, Size
 from maxvit.data.depth import Range, Unfit, is_deep, read_deep, scale
 from maxvit.data.formats import WITH_HEIF, identify, make_room
+from maxvit.data.kept import Kept, once
 from maxvit.errors import MaxViTError
 
 Box = tuple[int, int, int, int]  # top, left, height, width
 ImageLike = str | Path | bytes | Image.Image | npt.NDArray[np.generic]
+Source = ImageLike | Kept  # of a data set, in training
 
 # what a folder of images is searched for; a single file is opened whatever its name
 _COMMON = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
@@ -37,7 +39,7 @@ _TURNS = {  # what makes an image upright, by its EXIF tag
 }
 
 
-def decode(source: ImageLike, spec: Preprocessing = PLAIN) -> Image.Image:
+def decode(source: Source, spec: Preprocessing = PLAIN) -> Image.Image:
     """Read one image.
 
     Rotated by its EXIF tag, transparency laid over white (but what is transparent everywhere is opaque), palette, grey
@@ -51,11 +53,13 @@ def decode(source: ImageLike, spec: Preprocessing = PLAIN) -> Image.Image:
         spec: Whose `value_range` and `max_pixels` count.
 
     Returns:
-        An RGB image.
+        An RGB image; of one that is `Kept` always the same, which is not to be changed.
 
     Raises:
         MaxViTError: If it is not an image, or damaged, or has more than `spec.max_pixels`.
     """
+    if isinstance(source, Kept):
+        return once(source, "decoded", lambda stored: without_tags(decode(stored, spec)))
     if isinstance(source, np.ndarray):
         return upright(_from_array(source, spec.value_range), spec)
     with opened(source) as image:
@@ -64,12 +68,14 @@ def decode(source: ImageLike, spec: Preprocessing = PLAIN) -> Image.Image:
 
 
 @contextmanager
-def opened(source: ImageLike) -> Iterator[Image.Image]:
+def opened(source: Source) -> Iterator[Image.Image]:
     """The image as it is stored; of a file no pixel has been read yet.
 
     Raises:
         MaxViTError: If it is not an image; and, in place of whatever Pillow raises while it is open, if it is damaged.
     """
+    if isinstance(source, Kept):
+        source = source.read()
     if isinstance(source, np.ndarray):
         yield _from_array(source, None)
         return
@@ -147,6 +153,11 @@ def shrink_factor(box: Box, size: Size) -> int:
     return max(s for s in (1, 2, 4, 8) if s == 1 or (box[2] >= s * size[0] and box[3] >= s * size[1]))
 
 
+def can_shrink(image: Image.Image) -> bool:
+    """Whether it is a JPEG, which `shrink` decodes at a part of its size."""
+    return image.format in ("JPEG", "MPO")
+
+
 def shrink(image: Image.Image, factor: int) -> int:
     """Have a JPEG that is not yet read decoded at 1 / `factor` of its size, rounded up.
 
@@ -203,6 +214,13 @@ def upright(image: Image.Image, spec: Preprocessing = PLAIN) -> Image.Image:
     if picture is not image:
         picture.info = {}  # those tags are of the image as it is stored
     return picture
+
+
+def without_tags(picture: Image.Image) -> Image.Image:
+    """A copy of the pixels alone, to be kept: the tags of a file may hold another picture, or a profile."""
+    bare = picture.copy()
+    bare.info = {}
+    return bare
 
 
 def check_pixels(image: Image.Image, spec: Preprocessing) -> None:

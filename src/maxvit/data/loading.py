@@ -1,6 +1,6 @@
 """Batches of images and their targets, the same for the same seed whatever the number of workers."""
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -120,27 +120,29 @@ class _TrainingImages(_Images):
     @bounded()
     def __getitem__(self, step: Step) -> Batch:
         found, indices, broken = [], [], {}
-        for first, seed in step.keys:
-            others = np.random.default_rng(seed)
-            for attempt in range(ATTEMPTS):
-                index = first if attempt == 0 else int(others.integers(len(self.sizes)))
-                if self.sizes[index] != self.sizes[first]:
-                    continue
-                try:
-                    found.append(self._read(index, seed))
-                    indices.append(index)
-                    break
-                except MaxViTError as error:
-                    broken[index] = self._sentence(index, error)
+        with torch.random.fork_rng(devices=[]):
+            for first, seed in step.keys:
+                for index in self._candidates(first, seed):
+                    torch.default_generator.manual_seed(seed)  # torch.manual_seed notes the stack each time, for GPUs
+                    try:
+                        found.append(self.examples.training(index))
+                        indices.append(index)
+                        break
+                    except MaxViTError as error:
+                        broken[index] = self._sentence(index, error)
         if len(found) == 1:
             found, indices = found * 2, indices * 2  # batch norm needs two values
         targets = self.examples.collate([target for _, target in found])
         return _batch([tensor for tensor, _ in found], targets, indices, broken, step.weight)
 
-    def _read(self, index: int, seed: int) -> tuple[Tensor, Any]:
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed)  # torch.manual_seed notes the stack each time, for GPUs
-            return self.examples.training(index)
+    def _candidates(self, first: int, seed: int) -> Iterator[int]:
+        """The image, and should it be unreadable, others of its size."""
+        yield first
+        others = np.random.default_rng(seed)
+        for _ in range(1, ATTEMPTS):
+            index = int(others.integers(len(self.sizes)))
+            if self.sizes[index] == self.sizes[first]:
+                yield index
 
 
 def _stacked(targets: list[Any]) -> Any:

@@ -1,6 +1,7 @@
 """A random piece of a picture, decoded no larger than it is needed: JPEGs decode at 1/2, 1/4 or 1/8 in less time."""
 
 from math import ceil, floor
+from typing import NamedTuple
 
 import torch
 from PIL import Image
@@ -13,6 +14,8 @@ from maxvit.data.images import (
     PLAIN,
     Box,
     ImageLike,
+    Source,
+    can_shrink,
     crop,
     opened,
     orientation,
@@ -20,7 +23,19 @@ from maxvit.data.images import (
     shrink_factor,
     upright,
     upright_size,
+    without_tags,
 )
+from maxvit.data.kept import Kept, once
+
+_HEADER = "header"
+
+
+class _Header(NamedTuple):
+    """What the draw of a crop needs to know of an image."""
+
+    size: Size  # upright
+    turned: int
+    shrinks: bool  # where it is decoded
 
 
 class RandomPiece(nn.Module):
@@ -44,25 +59,47 @@ class RandomPiece(nn.Module):
         self.size, self.spec = size, spec
         self.crop = v2.RandomResizedCrop(size, area, aspect, InterpolationMode.BICUBIC, antialias=True)
 
-    def forward(self, source: ImageLike) -> Tensor:
+    def forward(self, source: Source) -> Tensor:
         """(3, H, W) uint8 of the size wanted; draws from PyTorch's random numbers.
 
         Raises:
             MaxViTError: If it is not an image.
         """
-        with opened(source) as image:
-            whole = upright_size(image)
-            box = self.draw(whole)
-            yours = isinstance(source, Image.Image)  # and stays as it is
-            factor = 1 if yours else shrink(image, shrink_factor(box, self.size))
-            turned = orientation(image)
-            picture = upright(image, self.spec)
+        header: _Header | None = source.get(_HEADER) if isinstance(source, Kept) else None
+        if header is None:
+            stored = source.read() if isinstance(source, Kept) else source
+            with opened(stored) as image:
+                yours = isinstance(stored, Image.Image)  # and stays as it is
+                header = _Header(upright_size(image), orientation(image), not yours and can_shrink(image))
+                box = self.draw(header.size)
+                picture, factor = self._decode(image, self._factor(header, box))
+            if isinstance(source, Kept):
+                source.keep(_HEADER, header)
+                source.keep(factor, (without_tags(picture), factor))
+        else:
+            box = self.draw(header.size)
+            wanted = self._factor(header, box)
+            picture, factor = once(source, wanted, lambda stored: self._open(stored, wanted))
+        whole, turned = header.size, header.turned
         # sides are rounded up, so the last stored row and column may be partly outside; turned, they are the first
         down = picture.height - whole[0] / factor if turned in (3, 4, 7, 8) else 0.0
         across = picture.width - whole[1] / factor if turned in (2, 3, 6, 7) else 0.0
         top, left, height, width = (v / factor for v in box)
         edges = (left + across, top + down, left + across + width, top + down + height)
         return _resized(picture, edges, self.size)
+
+    def _factor(self, header: _Header, box: Box) -> int:
+        return shrink_factor(box, self.size) if header.shrinks else 1
+
+    def _decode(self, image: Image.Image, wanted: int) -> tuple[Image.Image, int]:
+        """The picture, and by how much it has shrunk."""
+        factor = shrink(image, wanted)
+        return upright(image, self.spec), factor
+
+    def _open(self, stored: ImageLike, wanted: int) -> tuple[Image.Image, int]:
+        with opened(stored) as image:
+            picture, factor = self._decode(image, wanted)
+        return without_tags(picture), factor
 
     def draw(self, whole: Size) -> Box:
         """The box of one crop, in pixels of the picture as a person sees it."""

@@ -1,5 +1,6 @@
 """From an image to the normalised tensor that the network takes."""
 
+from functools import cache
 from math import log
 
 import numpy as np
@@ -68,17 +69,26 @@ def target_size(spec: Preprocessing, size: Size) -> Size:
 
 def normalise(spec: Preprocessing, pixels: npt.NDArray[np.generic]) -> Tensor:
     """(H, W, 3) with values 0..255 -> (C, H, W) float32; one channel if the weights expect grey."""
-    chw = torch.from_numpy(np.array(pixels, dtype=np.float32)).permute(2, 0, 1) / 255.0
+    chw = torch.from_numpy(np.array(pixels, dtype=np.float32)).permute(2, 0, 1).contiguous().div_(255.0)
     if len(spec.mean) == 1:
         chw = chw.mean(0, keepdim=True)
-    mean, std = torch.tensor(spec.mean)[:, None, None], torch.tensor(spec.std)[:, None, None]
-    return ((chw - mean) / std).contiguous()
+    return chw.sub_(_column(spec.mean)).div_(_column(spec.std))
+
+
+def _column(values: tuple[float, ...]) -> Tensor:
+    """(C, 1, 1) float32."""
+    return torch.from_numpy(_column_of_numbers(values))
+
+
+@cache
+def _column_of_numbers(values: tuple[float, ...]) -> npt.NDArray[np.float32]:
+    """NumPy's, as a tensor would depend on the mode that PyTorch was in the first time."""
+    return np.array(values, np.float32)[:, None, None]
 
 
 def denormalise(spec: Preprocessing, images: Tensor) -> Tensor:
     """Undo `normalise`, to the nearest pixels: (B, C, H, W) -> (B, H, W, 3) uint8, grey in all three."""
-    mean, std = torch.tensor(spec.mean)[:, None, None], torch.tensor(spec.std)[:, None, None]
-    pixels = ((images.float() * std + mean) * 255.0).round().clamp(0, 255).to(torch.uint8)
+    pixels = ((images.float() * _column(spec.std) + _column(spec.mean)) * 255.0).round().clamp(0, 255).to(torch.uint8)
     return pixels.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).contiguous()
 
 

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from maxvit.config import Preprocessing, Size
 from maxvit.data.dataset import LabelledImages
-from maxvit.data.images import read_size
+from maxvit.data.images import ImageLike, Source, read_size
+from maxvit.data.kept import Kept, Memory, once
 from maxvit.errors import MaxViTError
 from maxvit.tasks.task import Target, Task
 
@@ -22,6 +23,8 @@ class TaskExamples:
         spec: What the network expects of an image.
         labelled: Whether there are targets; else they are None.
         others: In evaluation, what other networks expect of the same image.
+        keep: Bytes for what is the same each time that an image is asked for: it is computed once. 0: nothing is kept.
+            Each process that reads has a memory of its own.
     """
 
     def __init__(
@@ -31,8 +34,10 @@ class TaskExamples:
         spec: Preprocessing,
         labelled: bool = True,
         others: Sequence[Preprocessing] = (),
+        keep: int = 0,
     ) -> None:
         self.task, self.images, self.spec, self.labelled, self.others = task, images, spec, labelled, others
+        self._memory = Memory(keep)
         self.names, self.shards = images.names, images.shards
         self._augmented_sizes: list[Size] = []
 
@@ -67,11 +72,17 @@ class TaskExamples:
         spec = self.spec
         if spec.fit == "aspect":
             spec = replace(spec, image_size=self._training_sizes()[index])
-        return self.task.augment(spec, self.images.sources[index], self.images.labels[index])
+        return self.task.augment(spec, self._source(index), self.images.labels[index])
 
     def evaluation(self, index: int) -> tuple[list[Tensor], Size, Target]:
         """An image as each network expects it, its size as decoded, and its target."""
-        source = self.images.sources[index]
+        return once(self._source(index), "evaluation", lambda stored: self._evaluation(stored, index))
+
+    def _source(self, index: int) -> Source:
+        sources = self.images.sources
+        return Kept(sources, index, self._memory) if self._memory.limit else sources[index]
+
+    def _evaluation(self, source: ImageLike, index: int) -> tuple[list[Tensor], Size, Target]:
         prepared, size = [self.task.prepare(spec, source) for spec in (self.spec, *self.others)], read_size(source)
         return prepared, size, self.task.target(self.images.labels[index], size) if self.labelled else None
 

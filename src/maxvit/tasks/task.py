@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from maxvit.config import Fit, MaxViTConfig, Preprocessing, Size, check_known
 from maxvit.data.dataset import LabelledImages, Splits, draw_out
 from maxvit.data.finding import say_passed_over
-from maxvit.data.images import ImageLike, decode
+from maxvit.data.images import ImageLike, Source, decode
 from maxvit.data.transforms import preprocess, target_size
 from maxvit.errors import MaxViTError
 from maxvit.model import MaxViT
@@ -235,7 +235,7 @@ class Task(ABC):
         return
 
     @abstractmethod
-    def augment(self, spec: Preprocessing, source: ImageLike, label: Any) -> tuple[Tensor, Target]:
+    def augment(self, spec: Preprocessing, source: Source, label: Any) -> tuple[Tensor, Target]:
         """What training makes of an image: (C, H, W) with (H, W) = `spec.image_size`, normalised, and its target.
 
         It draws from PyTorch's random numbers. Raises `MaxViTError` where image or label cannot be read.

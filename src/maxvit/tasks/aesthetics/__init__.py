@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from maxvit.config import Fit, Preprocessing, Size
 from maxvit.data.dataset import LabelledImages
-from maxvit.data.images import ImageLike
+from maxvit.data.images import ImageLike, Source
 from maxvit.data.transforms import normalise, preprocess
 from maxvit.errors import MaxViTError
 from maxvit.model import MaxViT
@@ -50,7 +50,7 @@ class Aesthetics(Task):
             raise MaxViTError(f"the network tells {', '.join(class_names)} apart, and {path} holds scores from 1 to 10")
         return parts
 
-    def augment(self, spec: Preprocessing, source: ImageLike, label: Any) -> tuple[Tensor, Tensor]:
+    def augment(self, spec: Preprocessing, source: Source, label: Any) -> tuple[Tensor, Tensor]:
         """A large piece of the image, distorted only if evaluation squeezes images too, and perhaps mirrored."""
         piece = random_piece(source, spec, self.settings.crop_area, self.settings.flip)
         return normalise(spec, np.asarray(piece)), self.target(label, spec.image_size)

@@ -4,10 +4,10 @@ import torch
 from PIL import Image
 
 from maxvit.config import Preprocessing
-from maxvit.data.images import ImageLike, decode
+from maxvit.data.images import Source, decode
 
 
-def random_piece(source: ImageLike, spec: Preprocessing, area: tuple[float, float], flip: bool) -> Image.Image:
+def random_piece(source: Source, spec: Preprocessing, area: tuple[float, float], flip: bool) -> Image.Image:
     """A piece of an image at a random place, of `spec.image_size`, and perhaps mirrored.
 
     With fit "squash" the piece has the shape of the whole image and is squeezed, as evaluation squeezes the whole; it

@@ -14,7 +14,7 @@ from maxvit.config import Fit, MaxViTConfig, Preprocessing, Size, class_probabil
 from maxvit.data.builtin import is_builtin, load_builtin, load_builtin_eval, read_builtin_parts
 from maxvit.data.dataset import LabelledImages, Splits, in_classes
 from maxvit.data.folder import find_parts
-from maxvit.data.images import ImageLike
+from maxvit.data.images import ImageLike, Source
 from maxvit.data.load import kind_of, load_eval, load_images, read_parts
 from maxvit.data.transforms import normalise, preprocess, target_size
 from maxvit.errors import MaxViTError
@@ -99,7 +99,7 @@ class Classification(Task):
         """Refuse several classes for an image where the loss takes one."""
         check_labels(images, self.settings.loss)
 
-    def augment(self, spec: Preprocessing, source: ImageLike, label: Any) -> tuple[Tensor, Tensor]:
+    def augment(self, spec: Preprocessing, source: Source, label: Any) -> tuple[Tensor, Tensor]:
         """A piece of the image, changed as `augmentation` says, and its target."""
         settings = self.settings
         change = _transform(spec.image_size, settings.augmentation, settings.rand_augment, settings.crop_area, spec)

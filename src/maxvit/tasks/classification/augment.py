@@ -1,11 +1,14 @@
 """What training does to an image so that no epoch shows the same one twice."""
 
+import numpy as np
+import torch
 from PIL import Image
-from torch import nn
+from torch import Tensor, nn
 from torchvision.transforms import InterpolationMode, v2
 
 from maxvit.config import Preprocessing, Size
-from maxvit.data.images import PLAIN, ImageLike, decode
+from maxvit.data.images import PLAIN, ImageLike, Source, decode, without_tags
+from maxvit.data.kept import once
 from maxvit.data.random_crop import RandomPiece
 from maxvit.tasks.classification.settings import Augmentation
 
@@ -32,27 +35,38 @@ def training_transform(
         A module from anything that `maxvit.data.images.decode` reads to (3, H, W) uint8; it raises `MaxViTError` as
         `decode` does.
     """
-    bicubic, bilinear = InterpolationMode.BICUBIC, InterpolationMode.BILINEAR
-    resize = v2.Resize(size, bicubic, antialias=True)
+    bilinear = InterpolationMode.BILINEAR
     if augmentation == "photos":
         aspect = size[1] / size[0]
         crop = RandomPiece(size, crop_area, (3 / 4 * aspect, 4 / 3 * aspect), spec)
         grey = [128, 128, 128]
-        changed = v2.RandAugment(*rand_augment, interpolation=bilinear, fill=grey)
-        return nn.Sequential(crop, v2.RandomHorizontalFlip(), changed)
+        steps: list[nn.Module] = [crop, v2.RandomHorizontalFlip()]
+        if rand_augment[0]:
+            steps.append(v2.RandAugment(*rand_augment, interpolation=bilinear, fill=grey))
+        return nn.Sequential(*steps)
     if augmentation == "characters":
         moved = v2.RandomAffine(12, (0.1, 0.1), (0.85, 1.15), shear=(-10, 10, -5, 5), interpolation=bilinear)
-        return nn.Sequential(_Decode(spec), resize, moved, v2.PILToTensor())
-    return nn.Sequential(_Decode(spec), resize, v2.PILToTensor())
+        return _Resized(size, spec, moved)
+    return _Resized(size, spec)
 
 
-class _Decode(nn.Module):
-    """`decode` as the first of several modules."""
+class _Resized(nn.Module):
+    """The whole image, resized, which is done once for one that is `Kept`; then changed.
 
-    def __init__(self, spec: Preprocessing) -> None:
+    torchvision looks in whatever it is given for what it can change, which takes longer than to change a small image;
+    here it is asked for its two steps, the draw and the change.
+    """
+
+    def __init__(self, size: Size, spec: Preprocessing, change: v2.Transform | None = None) -> None:
         super().__init__()
-        self.spec = spec
+        self.size, self.spec, self.change = size, spec, change
 
-    def forward(self, source: ImageLike) -> Image.Image:
-        """Anything that is an image -> RGB."""
-        return decode(source, self.spec)
+    def forward(self, source: Source) -> Tensor:
+        """Anything that is an image -> (3, H, W) uint8."""
+        picture = once(source, self.size, self._resize)
+        if self.change is not None:
+            picture = self.change.transform(picture, self.change.make_params([picture]))
+        return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
+
+    def _resize(self, stored: ImageLike) -> Image.Image:
+        return without_tags(decode(stored, self.spec).resize(self.size[::-1], Image.Resampling.BICUBIC))

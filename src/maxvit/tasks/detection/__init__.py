@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from maxvit.config import Preprocessing, Size
 from maxvit.data.dataset import LabelledImages, Splits
-from maxvit.data.images import ImageLike, decode
+from maxvit.data.images import Source, decode
 from maxvit.errors import MaxViTError
 from maxvit.model import MaxViT
 from maxvit.tasks.detection import predictions as said
@@ -60,7 +60,7 @@ class Detection(Task):
         """Without masks, which need not be there."""
         return read_parts(Path(path))
 
-    def augment(self, spec: Preprocessing, source: ImageLike, label: Objects) -> tuple[Tensor, Target]:
+    def augment(self, spec: Preprocessing, source: Source, label: Objects) -> tuple[Tensor, Target]:
         image = decode(source, spec)
         label.check_size((image.height, image.width))
         return jitter(spec, image, label.to_learn(), self.settings.scale, self.settings.flip)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from maxvit.config import Preprocessing, Size
 from maxvit.data.dataset import LabelledImages, Splits
-from maxvit.data.images import ImageLike
+from maxvit.data.images import Source
 from maxvit.errors import MaxViTError
 from maxvit.model import MaxViT
 from maxvit.tasks.panels import Confusions, Panels
@@ -55,7 +55,7 @@ class Segmentation(Task):
         """Those of its layout that are there."""
         return data.read_parts(Path(path))
 
-    def augment(self, spec: Preprocessing, source: ImageLike, label: MaskFile) -> tuple[Tensor, Tensor]:
+    def augment(self, spec: Preprocessing, source: Source, label: MaskFile) -> tuple[Tensor, Tensor]:
         """A piece at another scale, and its classes (H, W) uint8."""
         return augment(self.settings, spec, source, label)
 

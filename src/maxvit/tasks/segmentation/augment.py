@@ -8,14 +8,15 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from maxvit.config import Preprocessing
-from maxvit.data.images import ImageLike, decode
+from maxvit.data.images import Source, decode
+from maxvit.data.kept import once
 from maxvit.data.transforms import normalise
 from maxvit.tasks.segmentation.masks import IGNORED, MaskFile, read_mask
 from maxvit.tasks.segmentation.settings import SegmentationSettings
 
 
 def augment(
-    settings: SegmentationSettings, spec: Preprocessing, source: ImageLike, label: MaskFile
+    settings: SegmentationSettings, spec: Preprocessing, source: Source, label: MaskFile
 ) -> tuple[Tensor, Tensor]:
     """A piece of `spec.image_size`, normalised, (C, H, W), and its classes (H, W) uint8.
 
@@ -25,7 +26,7 @@ def augment(
         MaxViTError: If image or mask cannot be read.
     """
     decoded = decode(source, spec)
-    mask = read_mask(label, (decoded.height, decoded.width))
+    mask = once(source, "mask", lambda _: read_mask(label, (decoded.height, decoded.width)))
     pixels, classes = _transform(settings, spec)(tv_tensors.Image(decoded), tv_tensors.Mask(mask))
     return normalise(spec, pixels.permute(1, 2, 0).numpy()), classes.as_subclass(Tensor).to(torch.uint8)
 
