@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from maxvit.config import Preprocessing, Size
 from maxvit.data.dataset import LabelledImages
-from maxvit.data.images import ImageLike, decode
+from maxvit.data.images import Source, decode
 from maxvit.data.transforms import normalise
 from maxvit.errors import MaxViTError
 from maxvit.layers.initialize import initialize
@@ -107,7 +107,7 @@ class Counting(Task):
         members = {part: [i for i, row in enumerate(rows) if row["split"] == part] for part in _PARTS}
         return {part: replace(images.subset(found), part=part) for part, found in members.items() if found}
 
-    def augment(self, spec: Preprocessing, source: ImageLike, label: int) -> tuple[Tensor, Tensor]:
+    def augment(self, spec: Preprocessing, source: Source, label: int) -> tuple[Tensor, Tensor]:
         """The whole image, as a crop could lose an object; half of them are mirrored."""
         image = decode(source, spec).resize((spec.image_size[1], spec.image_size[0]), Image.Resampling.BICUBIC)
         pixels = np.asarray(image)[:, :: -1 if torch.rand(()) < 0.5 else 1]

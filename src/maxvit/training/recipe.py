@@ -77,6 +77,9 @@ class DataSection(_Section):
         None, ge=1, description="largest number of images at once on a device: the rest is accumulated; null: any"
     )
     workers: int = Field(0, ge=0, description="processes that decode images, for each device")
+    cache_gib: float = Field(
+        1.0, ge=0, description="memory of a machine that decoded images are kept in, for the epochs to come; 0: none"
+    )
     max_unreadable_fraction: float = Field(0.1, ge=0, le=1, description="share of images that may be unreadable")
     mean: tuple[float, float, float] | None = Field(
         None, description="of pixels in 0..1; null: what the weights expect"

@@ -16,7 +16,7 @@ import maxvit
 from maxvit import storage
 from maxvit.config import Preprocessing
 from maxvit.data.builtin import DIGITS
-from maxvit.data.dataset import Splits, describe
+from maxvit.data.dataset import LabelledImages, Splits, describe
 from maxvit.data.loading import Batch, evaluation_batches, training_batches
 from maxvit.data.record import find_changes, write_record
 from maxvit.data.sampling import Share
@@ -227,11 +227,20 @@ def _batches(
     """Those of training and of validation."""
     settings = recipe.data
     at_once = -(-settings.batch_size // (share.world * share.accumulate))
-    train, val = TaskExamples(task, data.train, spec), TaskExamples(task, data.val, spec)
+    train, val = (
+        TaskExamples(task, part, spec, keep=_memory_of(part, data, recipe, engine)) for part in (data.train, data.val)
+    )
     return (
         training_batches(train, settings.batch_size, settings.workers, recipe.seed, share),
         evaluation_batches(val, at_once, settings.workers, engine.rank, engine.world),
     )
+
+
+def _memory_of(part: LabelledImages, data: Splits, recipe: Recipe, engine: Engine) -> int:
+    """Bytes for what each process that reads may keep of a part: all of them together stay within the recipe's."""
+    readers = engine.world // engine.nodes * max(1, recipe.data.workers)
+    share = len(part) / (len(data.train) + len(data.val))
+    return int(recipe.data.cache_gib * 2**30 * share / readers)
 
 
 def _learner(
