@@ -18,9 +18,10 @@ def training_loader(
     workers: int,
     seed: int,
     share: Share | None = None,
+    keep: int = 0,
 ) -> DataLoader[Batch]:
     task = Classification(ClassificationSettings(augmentation=augmentation))
-    return training_batches(TaskExamples(task, images, spec), batch_size, workers, seed, share)
+    return training_batches(TaskExamples(task, images, spec, keep=keep), batch_size, workers, seed, share)
 
 
 def evaluation_loader(

@@ -78,6 +78,18 @@ def test_training_batches_are_the_same_with_and_without_workers(augmentation):
         assert first.skipped == second.skipped
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_batches_are_the_same_in_every_epoch_whether_images_are_kept_or_not(workers):
+    data = images(11, broken=[4])
+    kept = training_loader(data, SPEC, "photos", 4, workers, 5, keep=100_000)  # eleven or so, in each process
+    for epoch in range(3):
+        kept.sampler.set_epoch(epoch)
+        for first, second in zip(kept, train(data, augmentation="photos", epoch=epoch), strict=True):
+            assert torch.equal(first.images, second.images)
+            assert torch.equal(first.indices, second.indices)
+            assert first.skipped == second.skipped
+
+
 def test_evaluation_batches_are_the_same_with_and_without_workers():
     alone, helped = (list(evaluation_loader(images(7), SPEC, 3, workers=n)) for n in (0, 2))
     for first, second in zip(alone, helped, strict=True):

@@ -4,6 +4,7 @@ import itertools
 import os
 import shutil
 import signal
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ from maxvit.training.files import RunFiles, read_metrics
 from maxvit.training.learner import Learner
 from maxvit.training.loop import Loop
 from maxvit.training.recipe import load_recipe
-from maxvit.training.run import CONFIG, IMAGES, read_epochs, resume, train
+from maxvit.training.run import CONFIG, IMAGES, _memory_of, read_epochs, resume, train
 from maxvit.training.setup import load_data, make_network
 from small import CLASSES, SETTINGS, write_images, write_truncated_jpeg
 
@@ -217,6 +218,20 @@ def test_two_runs_of_one_seed_are_the_same_bit_by_bit(finished, small_recipe, tm
     assert_same_run(tmp_path / "again", finished.run)
     train(small_recipe("seed=1"), tmp_path / "other")
     assert rows_of(tmp_path / "other") != rows_of(finished.run)
+
+
+def test_a_run_is_the_same_whether_decoded_images_are_kept_or_not(finished, small_recipe, tmp_path):
+    train(small_recipe("data.cache_gib=0"), tmp_path / "anew")
+    assert_same_run(tmp_path / "anew", finished.run)
+
+
+@pytest.mark.parametrize(("workers", "readers"), [(0, 2), (3, 6)])
+def test_all_processes_of_a_machine_together_keep_what_the_recipe_allows(small_recipe, workers, readers):
+    recipe = small_recipe("data.cache_gib=0.5", f"data.workers={workers}")
+    data, four_on_two_machines = load_data(recipe), SimpleNamespace(world=4, nodes=2)
+    train, val = (_memory_of(part, data, recipe, four_on_two_machines) for part in (data.train, data.val))
+    assert train / val == pytest.approx(len(data.train) / len(data.val), rel=1e-3)
+    assert 2**29 - 2 * readers <= readers * (train + val) <= 2**29
 
 
 UPDATES = 3  # of an epoch: 20 images in batches of 8 at most

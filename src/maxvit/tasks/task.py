@@ -238,7 +238,8 @@ class Task(ABC):
     def augment(self, spec: Preprocessing, source: Source, label: Any) -> tuple[Tensor, Target]:
         """What training makes of an image: (C, H, W) with (H, W) = `spec.image_size`, normalised, and its target.
 
-        It draws from PyTorch's random numbers. Raises `MaxViTError` where image or label cannot be read.
+        It draws from PyTorch's random numbers; what needs none of them can be kept by `maxvit.data.kept.once`. Raises
+        `MaxViTError` where image or label cannot be read.
         """
 
     def augmented_size(self, spec: Preprocessing, size: Size) -> Size:
