@@ -67,7 +67,7 @@ def test_what_is_not_kept_is_made_each_time():
         (torch.zeros(7, 1000), 28_000),
         (Image.new("RGB", (70, 100)), 28_000),
         (Image.new("L", (70, 400)), 28_000),
-        ((torch.zeros(500), {"masks": [torch.zeros(13, 500)]}), 28_000),
+        ((torch.zeros(500), {"masks": [torch.zeros(12, 500), bytes(2000)]}), 28_000),
     ],
 )
 def test_no_more_is_kept_than_there_is_room_for(item, size):

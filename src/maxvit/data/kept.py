@@ -83,6 +83,8 @@ def _bytes(item: Any) -> int:
         return item.width * item.height * (4 if item.mode == "RGB" else len(item.getbands())) + _OVERHEAD
     if isinstance(item, Tensor):
         return item.nbytes + _OVERHEAD
+    if isinstance(item, bytes):
+        return len(item) + _OVERHEAD
     if isinstance(item, dict):
         return sum(map(_bytes, item.values())) + _OVERHEAD
     return (sum(map(_bytes, item)) if isinstance(item, list | tuple) else 0) + _OVERHEAD
