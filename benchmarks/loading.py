@@ -113,7 +113,8 @@ def train(recipe: str, settings: Sequence[str]) -> None:
         def _report(self) -> None:
             clock.stop("seconds", "cpu")
             print(json.dumps({**clock.total, "waited": clock.total["waited"] + self.at.waited}), flush=True)
-            sys.stdin.readline()
+            if not sys.stdin.readline():
+                sys.exit()  # whoever asked has ended
             self.at.waited = 0.0
             clock.total.clear()
             clock.start()
@@ -199,12 +200,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, help="where to write, without the ending")
     parser.add_argument("--rounds", type=int, default=22, help="turns of each, so many that each validates")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="that each computes with")
-    parser.add_argument("--digits", action="store_true", help="those of the demo alone")
     options = parser.parse_args(arguments)
     load = os.getloadavg()[0]
     versions = [(name, Path(checkout) / "src") for name, _, checkout in (b.partition("=") for b in options.before)]
     sets = {"digits": ["digits"]}
-    for name, size in ({} if options.digits else PHOTOGRAPHS).items():
+    for name, size in PHOTOGRAPHS.items():
         folder = write_photographs(options.work, *size)
         sets[name] = ["folder", f"data.path={folder}", "data.batch_size=32", "model.pretrained=null"]
     body: list[str] = []
