@@ -8,11 +8,11 @@ OPTIONS = {
     "benchmark": (
         "--against --batch --device --json --model --ours --out --precision --profile --rounds --size --threads --what"
     ),
-    "check": "--apply --device --json --out --task --workers DATA",
+    "check": "--apply --device --image-column --json --label-column --out --task --workers DATA",
     "convert": "--force --image-size --name --raw --to SOURCE TARGET",
     "evaluate": (
-        "--all --batch-size --device --engine --json --out --precision --scale-windows --set --size --task "
-        "--tta --workers CHECKPOINT DATA"
+        "--all --batch-size --device --engine --image-column --json --label-column --out --precision --scale-windows "
+        "--set --size --task --tta --workers CHECKPOINT DATA"
     ),
     "explain": "--class --device --json --method --out --point --score --set --task CHECKPOINT IMAGE",
     "export": (
@@ -23,18 +23,18 @@ OPTIONS = {
     "list": "--json --pretrained --recipes",
     "plan": "--devices --images --images-per-core --json --model --peak --precision --recipe --set",
     "predict": (
-        "--batch-size --device --devices --embeddings --engine --json --out --part-size --pictures "
-        "--precision --set --task --top-k --tta --workers CHECKPOINT IMAGES"
+        "--batch-size --device --devices --embeddings --engine --image-column --json --out --part-size "
+        "--pictures --precision --set --task --top-k --tta --workers CHECKPOINT IMAGES"
     ),
     "report": "--device --open RUN",
     "serve": (
         "--api-key --decoders --device --drain --engine --host --max-batch --max-bytes --max-delay-ms "
         "--max-images --max-pixels --page --port --precision --queue --task --timeout --tta CHECKPOINTS"
     ),
-    "shard": "--json --seed --shard-size --val-fraction FOLDER OUT",
+    "shard": "--image-column --json --label-column --seed --shard-size --val-fraction FOLDER OUT",
     "train": (
-        "--batch --continue --device --devices --epochs --json --lr --metric --model --out --preset --recipe --resume "
-        "--scratch --set --show-recipe --size --task --time --workers DATA"
+        "--batch --continue --device --devices --epochs --image-column --json --label-column --lr --metric --model "
+        "--out --preset --recipe --resume --scratch --set --show-recipe --size --task --time --workers DATA"
     ),
 }
 

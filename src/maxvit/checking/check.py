@@ -20,6 +20,7 @@ from maxvit.checking.outliers import NEIGHBOURS, Outlier, find_outliers
 from maxvit.checking.parts import Images, join
 from maxvit.config import Preprocessing
 from maxvit.data.builtin import is_builtin
+from maxvit.data.columns import ListColumns
 from maxvit.data.dataset import LabelledImages
 from maxvit.data.finding import PassedOver
 from maxvit.data.images import decode
@@ -48,6 +49,7 @@ class DataCheck:
         left_out: A sentence for each question that was not asked, and why.
         passed_over: Files that are in the data and are not used.
         spec: How its images are decoded.
+        columns: Which columns of a list were read, as a clause.
     """
 
     images: Images
@@ -59,6 +61,7 @@ class DataCheck:
     left_out: Sequence[str]
     passed_over: Sequence[PassedOver]
     spec: Preprocessing
+    columns: str = ""
 
     @property
     def counts(self) -> dict[str, int]:
@@ -126,6 +129,8 @@ def check(
     data: str | Path,
     task: str = DEFAULT,
     *,
+    image_column: str | None = None,
+    label_column: str | Sequence[str] | None = None,
     workers: int = 0,
     device: str = "auto",
     show_progress: bool = True,
@@ -135,6 +140,8 @@ def check(
     Args:
         data: As `maxvit.train` takes it.
         task: Its task. Whether labels look wrong is asked where an image has one class.
+        image_column: As for `maxvit.train`.
+        label_column: As for `maxvit.train`.
         workers: Processes that decode images; 0: none.
         device: As for `maxvit.inference.device.choose_device`.
         show_progress: Draw a bar on standard error.
@@ -142,7 +149,7 @@ def check(
     Raises:
         MaxViTError: If the data is not what the task takes, or none of its images can be read.
     """
-    parts, opened = open_parts(str(data), task)
+    parts, opened = open_parts(str(data), task, ListColumns.of(image_column, label_column))
     images = join(parts, opened, str(data))
     sources = next(iter(parts.values())).sources
     measured = measure_range(sources, Preprocessing(), spread=next(iter(parts.values())).shards is None)
@@ -170,12 +177,13 @@ def check(
         left_out,
         list(dict.fromkeys(passed for part in parts.values() for passed in part.passed_over)),
         spec,
+        next(iter(parts.values())).columns,
     )
 
 
-def open_parts(data: str, task: str) -> tuple[dict[str, LabelledImages], Task]:
+def open_parts(data: str, task: str, columns: ListColumns) -> tuple[dict[str, LabelledImages], Task]:
     """The parts of a data set as it has them itself, and its task. Raises `MaxViTError` as `check`."""
-    opened = make_task({"name": task})
+    opened = make_task({"name": task}).by_columns(columns)
     if not is_builtin(data) and "://" not in data:
         if not Path(data).exists():
             raise MaxViTError(f"{data} does not exist: check the path")

@@ -9,6 +9,7 @@ import numpy as np
 
 from maxvit.checking.check import DataCheck, open_parts
 from maxvit.checking.parts import ALL, Images, join
+from maxvit.data.columns import GUESSED, ListColumns
 from maxvit.errors import MaxViTError
 from maxvit.storage import write_bytes
 
@@ -69,13 +70,14 @@ def propose(found: DataCheck) -> set[int]:
     return gone
 
 
-def apply_decisions(decisions: Path, data: str, task: str) -> tuple[int, int, Path]:
+def apply_decisions(decisions: Path, data: str, task: str, columns: ListColumns = GUESSED) -> tuple[int, int, Path]:
     """Write the images that stay as a list, next to the decisions.
 
     Args:
         decisions: What `write_decisions` wrote, edited: keep is yes or no, and label is what the image is to be.
         data: What was checked: images that have no row stay as they are.
         task: Its task.
+        columns: Which columns of a list were read.
 
     Returns:
         How many images stay, how many do not, and the list.
@@ -84,7 +86,7 @@ def apply_decisions(decisions: Path, data: str, task: str) -> tuple[int, int, Pa
         MaxViTError: If the list is missing or not as described, or the images are not files with one class each.
     """
     rows = _read(decisions)
-    parts, opened = open_parts(data, task)
+    parts, opened = open_parts(data, task, columns)
     images = join(parts, opened, data)
     if images.classes is None:
         raise MaxViTError(f"{data} has no images with exactly one class each, which --apply takes: edit it by hand")

@@ -28,6 +28,7 @@ def paragraphs(found: DataCheck) -> list[Paragraph]:
     what = f" of {number:,} classes" if number else ""
     if ALL not in parts:
         what += f" ({', '.join(f'{count:,} {part}' for part, count in parts.items())})"
+    what += found.columns
     said: list[Paragraph] = [(describe_images(len(images), found.passed_over, what), [])]
     said.append((f"sizes, height x width: {say_sizes(found)}", []))
     if found.counts:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from maxvit.cli.errors import complain
-from maxvit.cli.options import Device
+from maxvit.cli.options import Device, ImageColumn, LabelColumn
 from maxvit.errors import MaxViTError
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ def check(
         Path | None,
         typer.Option(metavar="LIST", help="decisions.csv: write what stays next to it, as a list for maxvit train."),
     ] = None,
+    image_column: ImageColumn = None,
+    label_column: LabelColumn = None,
     workers: Annotated[int, typer.Option(min=0, help="Processes that decode images.")] = 0,
     device: Device = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Everything that was found, as JSON.")] = False,
@@ -45,8 +47,9 @@ def check(
         if extra := [name for name, value in given.items() if value]:
             raise MaxViTError(f"--apply writes a list next to its own and looks at no image: leave {extra[0]} out")
         from maxvit.checking.decisions import apply_decisions
+        from maxvit.data.columns import ListColumns
 
-        kept, dropped, path = apply_decisions(apply, data, task)
+        kept, dropped, path = apply_decisions(apply, data, task, ListColumns.of(image_column, label_column))
         typer.echo(f"{kept:,} images stay, {dropped:,} do not: maxvit train {shlex.quote(str(path))}")
         return
     from maxvit.checking.check import check as check_data
@@ -57,7 +60,7 @@ def check(
     if out is not None:
         check_folder(out)
         load_template()  # before all is looked at
-    found = check_data(data, task, workers=workers, device=device)
+    found = check_data(data, task, image_column=image_column, label_column=label_column, workers=workers, device=device)
     if as_json:
         typer.echo(json.dumps(found.to_json()))
     else:

@@ -10,7 +10,7 @@ import typer
 
 from maxvit.cli.console import as_text, print_table, read_size
 from maxvit.cli.errors import complain
-from maxvit.cli.options import Checkpoints, Device, Precision, Tta, split_checkpoints
+from maxvit.cli.options import Checkpoints, Device, ImageColumn, LabelColumn, Precision, Tta, split_checkpoints
 from maxvit.cli.task_options import Settings, TaskName, check_task, read_settings
 from maxvit.errors import MaxViTError
 
@@ -25,6 +25,8 @@ def evaluate(
         str | None,
         typer.Argument(help="As for maxvit train. Without it, the data that the network was trained on."),
     ] = None,
+    image_column: ImageColumn = None,
+    label_column: LabelColumn = None,
     size: Annotated[
         list[str] | None,
         typer.Option(metavar="H|HxW", help="Pixels of the images; several times: each, and all together."),
@@ -59,7 +61,7 @@ def evaluate(
     from maxvit.data.dataset import describe
     from maxvit.inference.device import choose_device
     from maxvit.inference.ensemble import Ensemble, open_sizes_together
-    from maxvit.inference.evaluate import evaluate_sizes, size_name
+    from maxvit.inference.evaluate import evaluate_sizes, reading_task, size_name
     from maxvit.inference.evaluation_files import as_dict, headline, write_evaluation
     from maxvit.inference.held_out import without_training
     from maxvit.storage import check_folder
@@ -78,9 +80,10 @@ def evaluate(
         complain(opened.compromise)
     provenances = [one.provenance for one in opened.engines]
     place = _find(data, provenances, checkpoint)
-    found = opened.task.load_eval(place, opened.engines[0].class_names)
+    reading = reading_task(opened.engines[0], place, image_column, label_column)
+    found = reading.load_eval(place, opened.engines[0].class_names)
     complain(describe(found))
-    redraw = partial(opened.task.load, place)
+    redraw = partial(reading.load, place)
     images, sentence = without_training(found, place, provenances, redraw, everything)
     if sentence:
         complain(sentence)

@@ -20,6 +20,17 @@ Checkpoints = Annotated[
     ),
 ]
 Tta = Annotated[str, typer.Option("--tta", help="none; or flip: averaged with the mirror image, not for characters.")]
+ImageColumn = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Of a list: names the images. Default: path, or the only one that fits."),
+]
+LabelColumn = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME",
+        help="Of a list: the labels; several times: one each. Default: label, or the only one that fits.",
+    ),
+]
 Device = Annotated[str, typer.Option("--device", help="auto (CUDA, then MPS, then the CPU), cpu, cuda, cuda:N or mps.")]
 Precision = Annotated[
     str, typer.Option("--precision", help="auto (bf16 or fp16 on a GPU, fp32 elsewhere), fp32, bf16 or fp16.")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from maxvit.cli.errors import REQUEUE, USER_MISTAKE, complain
-from maxvit.cli.options import Checkpoints, Device, Precision, Tta, split_checkpoints
+from maxvit.cli.options import Checkpoints, Device, ImageColumn, Precision, Tta, split_checkpoints
 from maxvit.cli.task_options import Settings, TaskName, check_task, read_settings
 from maxvit.errors import MaxViTError
 
@@ -29,6 +29,7 @@ def predict(
             metavar="IMAGE|FOLDER...", help="Image files, or folders of them. With --out also shards, a list."
         ),
     ],
+    image_column: ImageColumn = None,
     top_k: Annotated[
         int | None, typer.Option(min=1, help="Classes to name for each image: short for --set top_k=. Default: 5.")
     ] = None,
@@ -79,7 +80,8 @@ def predict(
         return predictor
 
     if out is None:
-        given = {"--embeddings": embeddings, "--workers": workers, "--devices": devices, "--part-size": part_size}
+        given: dict[str, object] = {"--image-column": image_column}
+        given |= {"--embeddings": embeddings, "--workers": workers, "--devices": devices, "--part-size": part_size}
         if extra := [name for name, value in given.items() if value is not None and value is not False]:
             raise MaxViTError(f"{extra[0]} is for a file of predictions: add --out FILE, or leave {extra[0]} out")
         _print(images, lambda: open_on(choose_device(device)), pictures, as_json)
@@ -98,7 +100,14 @@ def predict(
             "precision": precision,
             "tta": tta,
         }
-        values |= {"out": out, "workers": workers, "part-size": part_size, "pictures": pictures, "task": task}
+        values |= {
+            "image-column": image_column,
+            "out": out,
+            "workers": workers,
+            "part-size": part_size,
+            "pictures": pictures,
+            "task": task,
+        }
         words = [word for name, value in values.items() if value is not None for word in (f"--{name}", str(value))]
         words += [word for setting in settings or [] for word in ("--set", setting)]
         words += ["--embeddings"] * embeddings + ["--json"] * as_json
@@ -107,7 +116,16 @@ def predict(
 
     predictor = open_on(choose_device(device, place.rank % place.local_world, place.local_world))
     written = write_predictions(
-        predictor, checkpoints, images, out, workers or 0, embeddings, part_size, pictures, place.rank == 0
+        predictor,
+        checkpoints,
+        images,
+        out,
+        image_column,
+        workers or 0,
+        embeddings,
+        part_size,
+        pictures,
+        place.rank == 0,
     )
     if place.rank == 0:
         _tell(written, as_json)

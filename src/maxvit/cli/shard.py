@@ -8,14 +8,19 @@ import typer
 
 from maxvit.cli.console import say_left_out
 from maxvit.cli.errors import complain
+from maxvit.cli.options import ImageColumn, LabelColumn
 
 
 def shard(
-    folder: Annotated[Path, typer.Argument(help="A folder with a folder of images per class, split already or not.")],
+    folder: Annotated[
+        Path, typer.Argument(help="A folder with a folder of images per class, split already or not; or a list.")
+    ],
     out: Annotated[Path, typer.Argument(help="The folder to make.")],
     shard_size: Annotated[int, typer.Option(min=1, metavar="MB", help="A shard is full at this size.")] = 256,
     val_fraction: Annotated[float, typer.Option(help="Held out where FOLDER has no val.")] = 0.2,
     seed: Annotated[int, typer.Option(min=0, help="Seed for shuffling and for the validation split.")] = 0,
+    image_column: ImageColumn = None,
+    label_column: LabelColumn = None,
     as_json: Annotated[bool, typer.Option("--json", help="The result as JSON.")] = False,
 ) -> None:
     """Write a data set as shards: tar files that training reads fast, from disk or object storage.
@@ -24,8 +29,9 @@ def shard(
     cannot be read are left out.
     The tar files have WebDataset's layout. If it is interrupted, the same command starts over.
     """
+    from maxvit.data.columns import ListColumns
     from maxvit.data.dataset import describe
-    from maxvit.data.folder import load_folder
+    from maxvit.data.load import load_images
     from maxvit.data.shards.write import write_shards
     from maxvit.errors import MaxViTError
     from maxvit.inference.progress import track
@@ -35,8 +41,8 @@ def shard(
         raise MaxViTError(f"--val-fraction is {val_fraction}: give a share between 0 and 1")
     advice = "shards hold classes; maxvit train takes the folder as it is, with --task {task}"
     refuse_other_tasks(folder, find_task(DEFAULT), advice)
-    splits = load_folder(folder, val_fraction, seed)
-    if out.resolve().is_relative_to(folder.resolve()):
+    splits = load_images(str(folder), val_fraction, seed, ListColumns.of(image_column, label_column))
+    if folder.is_dir() and out.resolve().is_relative_to(folder.resolve()):
         raise MaxViTError(f"{out} is in {folder}, where each folder is a class: choose a folder outside")
     complain(describe(splits))
     done = write_shards(

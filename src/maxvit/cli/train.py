@@ -12,7 +12,7 @@ import typer
 
 from maxvit.cli.console import read_batch, read_minutes, read_size, say_left_out
 from maxvit.cli.errors import INTERRUPTED, REQUEUE, complain
-from maxvit.cli.options import Device
+from maxvit.cli.options import Device, ImageColumn, LabelColumn
 from maxvit.errors import MaxViTError
 
 if TYPE_CHECKING:
@@ -50,6 +50,8 @@ def train(
     metric: Annotated[
         str | None, typer.Option(help="What chooses the best epoch, such as f1_macro or loss. Default: the task's.")
     ] = None,
+    image_column: ImageColumn = None,
+    label_column: LabelColumn = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Any setting of the recipe: task.mixup=0.8."),
@@ -88,11 +90,14 @@ def train(
         "image_size": size and read_size(size),
         "workers": workers,
         "metric": metric,
+        "image_column": image_column,
+        "label_column": label_column or None,
     }
     if resume is not None:
         given: dict[str, object] = {"DATA": data, "--task": task, "--recipe": recipe, "--out": out, "--set": settings}
         given |= {"--model": model, "--epochs": epochs, "--batch": batch_size, "--lr": learning_rate, "--size": size}
-        given |= {"--workers": workers, "--metric": metric, "--show-recipe": show_recipe or None, "--time": time}
+        given |= {"--workers": workers, "--image-column": image_column, "--label-column": label_column}
+        given |= {"--metric": metric, "--show-recipe": show_recipe or None, "--time": time}
         given |= {"--preset": None if preset == "good" else preset, "--scratch": scratch or None}
         if extra := [name for name, value in given.items() if value not in (None, [])]:
             raise MaxViTError(f"--resume continues a run with its own recipe; {extra[0]} was given too: leave it out")

@@ -3,8 +3,8 @@
 from abc import abstractmethod
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar, overload
 
 import numpy as np
@@ -65,7 +65,9 @@ class LabelledImages:
         shards: The file that holds each image; the sampler keeps neighbours together. None: each is a file of its own.
         part: Part of the data set: "train", "val", "test", or "all" of it.
         passed_over: What is there, or is named there, and is not among them.
-        are_classes: Whether an image can be of `class_names`; False: they are the scores that people give.
+        are_classes: Whether an image can be of `class_names`; False: they are scores, or numbers that are measured.
+        others: Columns of a list that are not used, by name: a cell for each image.
+        columns: Which columns of a list were read, as a clause; nothing, where they have the documented names.
     """
 
     sources: Sequence[ImageLike]
@@ -76,6 +78,8 @@ class LabelledImages:
     part: str = "all"
     passed_over: Sequence[PassedOver] = ()
     are_classes: bool = True
+    others: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    columns: str = ""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -88,6 +92,7 @@ class LabelledImages:
             labels=_pick(self.labels, indices),
             names=_pick(self.names, indices),
             shards=None if self.shards is None else [self.shards[i] for i in indices],
+            others={name: _pick(cells, indices) for name, cells in self.others.items()},
         )
 
 
@@ -221,7 +226,7 @@ def describe(data: Splits | LabelledImages) -> str:
     return describe_images(
         sum(map(len, parts.values())),
         [passed for images in parts.values() for passed in images.passed_over],
-        classes + (f" ({', '.join(known)})" if known else ""),
+        classes + (f" ({', '.join(known)})" if known else "") + first.columns,
     )
 
 

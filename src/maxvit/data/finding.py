@@ -114,10 +114,82 @@ def normal(name: str) -> str:
 
 def locate(folder: Path, name: str) -> Path | None:
     """The file of a name that was written in whichever Unicode form, as it is there; None: it does not exist."""
-    for form in (name, normal(name), unicodedata.normalize("NFD", name)):
+    for form in dict.fromkeys((name, normal(name), unicodedata.normalize("NFD", name))):
         if os.path.exists(place := folder / form):
             return place
     return None
+
+
+class Names:
+    """Where the images of a list are: in its folder or one directly below it, with the ending in the list or without.
+
+    Args:
+        file: The list. Its folder is searched.
+
+    Attributes:
+        folders: Folders below in which images were found that the list does not place there.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self.file, self.folders = file, set[Path]()
+        self._listed: dict[Path, dict[str, list[Path]]] = {}
+        self._below: dict[str, list[Path]] | None = None
+
+    def find(self, name: str) -> Path | None:
+        """The file of an image; None: it does not exist.
+
+        Raises:
+            MaxViTError: If several fit.
+        """
+        if not name:
+            return None
+        place = locate(self.file.parent, name)
+        if place is not None and not place.is_dir():
+            return place
+        place = self.file.parent / name
+        if place.parent not in self._listed:
+            self._listed[place.parent] = _list_names(place.parent)
+        if found := self._listed[place.parent].get(normal(place.name)):
+            return _only(name, found)
+        found = self._find_below(normal(name))
+        # train.csv means train_images/, also where test_images/ has an image of this name
+        meant = [place for place in found if place.parent.name.lower().startswith(self.file.stem.lower())]
+        if only := _only(name, meant or found):
+            self.folders.add(only.parent)
+        return only
+
+    def _find_below(self, name: str) -> list[Path]:
+        """What fits a name in each folder directly below."""
+        if self._below is None:
+            self._below = {}
+            for folder in sorted(path for path in self.file.parent.iterdir() if path.is_dir()):
+                for found, paths in {} if folder.name.startswith(".") else _list_names(folder).items():
+                    self._below.setdefault(found, []).extend(paths)
+        return self._below.get(name, [])
+
+    def find_all(self, names: Sequence[str]) -> tuple[list[Path | None], list[PassedOver]]:
+        """All of them, as `locate_all` gives them. Raises `MaxViTError` as `find`, or if none exists."""
+        paths = [self.find(name) for name in names]
+        return paths, _missing(self.file.parent, names, paths, str(self.file))
+
+
+def _list_names(folder: Path) -> dict[str, list[Path]]:
+    """What fits each name in a folder: the file of this name, else the images with it before their ending."""
+    if not os.path.isdir(folder):
+        return {}
+    files = [Path(entry.path) for entry in os.scandir(folder) if entry.is_file()]
+    found: dict[str, list[Path]] = {}
+    for path in sorted(files):
+        if path.suffix.lower() in EXTENSIONS or path.suffix.lower() in HEIF:
+            found.setdefault(normal(path.stem), []).append(path)
+    return found | {normal(path.name): [path] for path in files}
+
+
+def _only(name: str, found: Sequence[Path]) -> Path | None:
+    """The one file that fits; None: there is none."""
+    if len(found) > 1:
+        raise MaxViTError(f"{name} may be {found[0]} or {found[1]}: write its folder and ending into the list")
+    return found[0] if found else None
 
 
 def locate_all(folder: Path, names: Sequence[str], where: str) -> tuple[list[Path | None], list[PassedOver]]:
@@ -135,6 +207,11 @@ def locate_all(folder: Path, names: Sequence[str], where: str) -> tuple[list[Pat
         MaxViTError: If none exists.
     """
     paths = [locate(folder, name) for name in names]
+    return paths, _missing(folder, names, paths, where)
+
+
+def _missing(folder: Path, names: Sequence[str], paths: Sequence[Path | None], where: str) -> list[PassedOver]:
+    """The images that do not exist. Raises `MaxViTError` if that is all of them."""
     missing = [PassedOver(folder / name, MISSING) for name, path in zip(names, paths, strict=True) if path is None]
     if len(missing) == len(names):
         few = ", ".join(names[:3]) + ", ..." * (len(names) > 3)
@@ -142,7 +219,7 @@ def locate_all(folder: Path, names: Sequence[str], where: str) -> tuple[list[Pat
             f"none of the {len(names):,} images of {where} exists: {folder} does not hold {few}; names count from that "
             "folder, unless they are absolute: move the images there, or correct the names"
         )
-    return paths, missing
+    return missing
 
 
 def name_some(folder: Path) -> str:

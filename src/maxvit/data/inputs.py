@@ -1,14 +1,15 @@
 """Images to predict, wherever they are: files, folders, a list, or shards. Labels are optional."""
 
 from bisect import bisect_right
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 
+from maxvit.data.columns import GUESSED, ListColumns
 from maxvit.data.dataset import LabelledImages, Lazy
 from maxvit.data.finding import Found, PassedOver, find_images, say_passed_over
 from maxvit.data.images import ImageLike
@@ -29,12 +30,16 @@ class Gathered:
         names: What to call each, no two alike.
         labels: What the source says that each shows; None: it does not.
         passed_over: What else is in the folders.
+        others: The cells of all other columns of a list, by name.
+        columns: Which columns of a list were read, as a clause.
     """
 
     sources: Sequence[ImageLike]
     names: Sequence[str]
     labels: Sequence[str] | None = None
     passed_over: Sequence[PassedOver] = ()
+    others: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    columns: str = ""
 
     def __len__(self) -> int:
         return len(self.names)
@@ -44,11 +49,11 @@ class Gathered:
         return LabelledImages(self.sources, np.zeros(len(self), np.float32), [], self.names)
 
 
-def gather(places: Sequence[str | Path]) -> Gathered:
+def gather(places: Sequence[str | Path], columns: ListColumns = GUESSED) -> Gathered:
     """Find the images of files and folders; or of one list (.csv, .tsv, .parquet), one folder or URL of shards.
 
-    In a list the column `path` alone is needed. An image of shards is called SPLIT/KEY, and every split is taken.
-    A file that does not exist is found out when it is read.
+    In a list the column of the images alone is needed, which `columns` may name. An image of shards is called
+    SPLIT/KEY, and every split is taken. A file that does not exist is found out when it is read.
 
     Raises:
         MaxViTError: If there is no image, a list or shards are not as they should be or not alone.
@@ -57,8 +62,13 @@ def gather(places: Sequence[str | Path]) -> Gathered:
     if special := [place for place, kind in zip(places, kinds, strict=True) if kind != "files"]:
         if len(places) > 1:
             raise MaxViTError(f"{special[0]} is given with {len(places) - 1} more: give a list or shards alone")
-        found = Gathered(*read_paths(Path(places[0]))) if kinds == ["list"] else _shards(places[0])
+        if kinds == ["list"]:
+            listed = read_paths(Path(places[0]), columns)
+            return Gathered(listed.sources, listed.names, listed.labels, others=listed.others, columns=listed.columns)
+        columns.refuse(f"{places[0]} is not a list, whose columns could be named")
+        found = _shards(places[0])
     else:
+        columns.refuse("the images are not given as a list, whose columns could be named")
         of_each = [_files(Path(place)) for place in places]
         paths = list(dict.fromkeys(path for files in of_each for path in files.images))  # each once
         passed_over = [passed for files in of_each for passed in files.passed_over]

@@ -1,65 +1,86 @@
-"""A data set as a table: a CSV, TSV or Parquet file with the path of each image and what it shows."""
+"""A data set to classify as a list: a CSV, TSV or Parquet file with the name of each image and what it shows."""
 
-import csv
 import os
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from math import isfinite
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
+from maxvit.data.columns import (
+    GUESSED,
+    SPLIT,
+    ListColumns,
+    find_image_column,
+    find_label_columns,
+    find_members,
+    other_columns,
+    say_columns,
+)
 from maxvit.data.dataset import LabelledImages, Labels, Splits, split
-from maxvit.data.finding import locate, locate_all, normal
-from maxvit.data.shards.index import SPLITS
+from maxvit.data.finding import Names, normal
+from maxvit.data.rows import Rows, read_rows
 from maxvit.errors import MaxViTError
 
-KINDS = (".csv", ".tsv", ".parquet")
 _PROBABILITY = "probability:"
 _INTEGER = re.compile(r"[+-]?\d{1,18}")
+_ROUNDING = 1e-3  # of shares that are written with few decimals
+_YES, _NO = ("1", "1.0", "true"), ("0", "0.0", "false")
 _WANTED = (
-    "the columns are path, and label (one class), labels (several, separated by |) or one probability:CLASS per class, "
-    "and optionally split (train, val, test)"
+    "the usual columns are path, and label (one class), labels (several, separated by |) or one probability:CLASS per "
+    "class, and optionally split (train, val, test)"
 )
 
 
 @dataclass(frozen=True, slots=True)
-class _Rows:
-    """A table of text, and what to call its rows in messages."""
+class ListedPaths:
+    """The images of a list, whether they exist or not.
 
-    file: Path
-    columns: Mapping[str, Sequence[str]]
-    rows: Sequence[str]
+    Attributes:
+        sources: Their places.
+        names: What the list calls them.
+        labels: The cells of its column `label` or `labels`; None: it has neither.
+        others: The cells of all other columns.
+        columns: As of `LabelledImages`.
+    """
 
-    def __len__(self) -> int:
-        return len(self.rows)
+    sources: Sequence[Path]
+    names: Sequence[str]
+    labels: Sequence[str] | None = None
+    others: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    columns: str = ""
 
-    def wrong(self, i: int, sentence: str) -> MaxViTError:
-        return MaxViTError(f"{self.rows[i]} of {self.file}: {sentence}")
 
-
-def load_list(file: Path, val_fraction: float = 0.2, seed: int = 0) -> Splits:
+def load_list(file: Path, val_fraction: float = 0.2, seed: int = 0, columns: ListColumns = GUESSED) -> Splits:
     """Read a data set from a list.
 
-    Column `path`: relative to the list's folder, or absolute. Exactly one of: column `label`, a class name or an
-    integer; column `labels`, class names separated by `|`, none where it is empty; a column `probability:CLASS` for
-    each class, rows summing to 1. Optional column `split`: train, val or test.
+    The column of the images, `path` or another: relative to the list's folder, absolute, or the name of an image in a
+    folder next to the list, with its ending or without. Labels, one of:
+
+    - a column with a class, by its name or as an integer: `label` or another;
+    - a column with several classes: `labels`, or another in which some cells have `|`, which separates them;
+    - a column for each class with 0 and 1, or shares that sum to 1. Where each row has exactly one 1, an image has one
+      class, else several. Or columns `probability:CLASS`.
+
+    Optional column `split`: train, val or test, or what else a part is called. All other columns are kept as they are.
 
     Args:
-        file: .csv or .tsv (UTF-8), or .parquet.
+        file: .csv or .tsv (UTF-8; commas, semicolons or tabs), or .parquet.
         val_fraction: Share of the training images that is held out where no row is of `val`.
         seed: Seed of that split.
+        columns: Which columns to read.
 
     Returns:
-        Labels are indices for `label`, (n, classes) bool for `labels`, float32 for probabilities. Class names are those
+        Labels are indices for one class, (n, classes) bool for several, float32 for shares. Class names are those
         found, sorted; integers by value.
 
     Raises:
-        MaxViTError: If the list is missing, empty or unreadable, has other columns, a row that is not as described,
-            or a path twice, or if no image exists.
+        MaxViTError: If the list is missing, empty or unreadable, it is not plain which columns are meant, a row is not
+            as described, an image comes twice, or no image exists.
     """
-    parts = read_list(file)
+    parts = read_list(file, columns)
     if "all" in parts:
         return Splits(*split(parts["all"], val_fraction, seed))
     if "train" not in parts:
@@ -69,162 +90,169 @@ def load_list(file: Path, val_fraction: float = 0.2, seed: int = 0) -> Splits:
     return Splits(*split(parts["train"], val_fraction, seed), parts.get("test"))
 
 
-def read_list(file: Path) -> dict[str, LabelledImages]:
+def read_list(file: Path, columns: ListColumns = GUESSED) -> dict[str, LabelledImages]:
     """The images of a list that exist: of "train", "val" and "test" as far as there are any, or "all" alone.
 
     Raises as `load_list` does, but for a list without training images.
     """
-    rows = _read(file)
-    kind = _kind(rows)
-    _check_once(rows)
-    read_labels = {"label": _single, "labels": _several, "probability": _soft}[kind]
-    labels, class_names = read_labels(rows)
-    members = _members(rows) if "split" in rows.columns else {"all": range(len(rows))}
-    names = list(rows.columns["path"])
-    paths, missing = locate_all(file.parent, names, str(file))
-    sources = [path or file.parent / name for path, name in zip(paths, names, strict=True)]
-    everything = LabelledImages(sources, labels, class_names, names, passed_over=missing)
+    rows, names = read_rows(file, _WANTED), Names(file)
+    image = find_image_column(rows, columns, names)
+    chosen = _label_columns(rows, columns.labels, image)
+    if all(name.startswith(_PROBABILITY) for name in chosen):
+        labels, class_names = _soft(rows, {name.removeprefix(_PROBABILITY): name for name in chosen})
+    elif len(chosen) > 1:
+        labels, class_names = _one_column_each(rows, chosen)
+    elif chosen[0] == "labels" or (chosen[0] != "label" and any("|" in cell for cell in rows.columns[chosen[0]])):
+        labels, class_names = _several(rows, chosen[0])
+    else:
+        labels, class_names = _single(rows, chosen[0])
+    return listed_images(rows, columns, image, chosen, names, labels, class_names)
+
+
+def listed_images(
+    rows: Rows,
+    columns: ListColumns,
+    image: str,
+    chosen: Sequence[str],
+    names: Names,
+    labels: Labels,
+    class_names: list[str],
+    are_classes: bool = True,
+) -> dict[str, LabelledImages]:
+    """The images of a list by part, with the labels that were read of its rows; those that do not exist are left out.
+
+    Args:
+        rows: The list.
+        columns: What a person said of its columns.
+        image: The column of the images.
+        chosen: The columns of the labels.
+        names: What finds the images.
+        labels: One for each row, as of `LabelledImages`.
+        class_names: Likewise.
+        are_classes: Likewise.
+
+    Raises:
+        MaxViTError: If a row has no image, or one that was on another, or a part has no such name; or no image exists.
+    """
+    check_once(rows, image)
+    cells = list(rows.columns[image])
+    members = find_members(rows)
+    paths, missing = names.find_all(cells)
+    _check_once_found(rows, paths)
+    others = other_columns(rows, {image, *chosen, SPLIT})
+    everything = LabelledImages(
+        [path or rows.file.parent / name for path, name in zip(paths, cells, strict=True)],
+        labels,
+        class_names,
+        cells,
+        passed_over=missing,
+        are_classes=are_classes,
+        others=others,
+        columns=say_columns(columns, image, chosen, others, names, "class" if are_classes else "target"),
+    )
     there = {part: [i for i in found if paths[i] is not None] for part, found in members.items()}
     return {part: replace(everything.subset(found), part=part) for part, found in there.items() if found}
 
 
-def read_paths(file: Path) -> tuple[list[Path], list[str], list[str] | None]:
-    """The images of a list of which nothing but the column `path` is needed, whether they exist or not.
-
-    Returns:
-        Their places, what the list calls them, and the cells of its column `label` or `labels`; None: it has neither.
+def read_paths(file: Path, columns: ListColumns = GUESSED) -> ListedPaths:
+    """The images of a list of which nothing but their names is needed, whether they exist or not.
 
     Raises:
         MaxViTError: As `load_list`, but for images that do not exist and labels.
     """
-    rows = _read(file)
-    if "path" not in rows.columns:
-        raise MaxViTError(f"{file} has no column 'path' among {_found(rows)}: name the column of the images so")
-    _check_once(rows)
-    names, labels = rows.columns["path"], rows.columns.get("label", rows.columns.get("labels"))
-    places = [locate(file.parent, name) or file.parent / name for name in names]
-    return places, list(names), None if labels is None else list(labels)
+    rows, names = read_rows(file, _WANTED), Names(file)
+    image = find_image_column(rows, columns, names)
+    check_once(rows, image)
+    cells = list(rows.columns[image])
+    labels = next((name for name in ("label", "labels") if name in rows.columns and name != image), None)
+    others = other_columns(rows, [name for name in (image, labels) if name])
+    return ListedPaths(
+        [names.find(name) or file.parent / name for name in cells],
+        cells,
+        None if labels is None else list(rows.columns[labels]),
+        others,
+        say_columns(columns, image, (), (), names, ""),
+    )
 
 
-def _read(file: Path) -> _Rows:
-    if not file.is_file():
-        raise MaxViTError(f"{file} {'is a folder' if file.exists() else 'does not exist'}: give a list of images")
-    if file.suffix.lower() not in KINDS:
-        raise MaxViTError(f"{file} ends in {file.suffix!r}, and a list ends in one of {', '.join(KINDS)}: rename it")
-    rows = _read_parquet(file) if file.suffix.lower() == ".parquet" else _read_text(file)
-    if not len(rows):
-        raise MaxViTError(f"{file} is an empty list: {_WANTED}")
-    return rows
-
-
-def _read_text(file: Path) -> _Rows:
-    delimiter = "\t" if file.suffix.lower() == ".tsv" else ","
-    try:
-        with file.open(encoding="utf-8-sig", newline="") as handle:
-            reader = csv.reader(handle, delimiter=delimiter, strict=True)
-            header = next(reader, [])
-            cells: list[list[str]] = [[] for _ in header]
-            rows: list[str] = []
-            for row in reader:
-                if not row:  # a blank line
-                    continue
-                if len(row) != len(header):
-                    raise MaxViTError(
-                        f"line {reader.line_num} of {file} has {len(row)} cells, and the first line {len(header)}: "
-                        "put cells that hold the separator into quotes"
-                    )
-                rows.append(f"line {reader.line_num}")
-                for column, cell in zip(cells, row, strict=True):
-                    column.append(cell.strip())
-    except UnicodeDecodeError as error:
-        raise MaxViTError(f"{file} is not UTF-8 text (byte {error.start}): save it as UTF-8") from error
-    except csv.Error as error:
-        raise MaxViTError(f"line {reader.line_num} of {file} cannot be read: {error}") from error
-    except OSError as error:
-        raise MaxViTError(f"{file} cannot be read: {error.strerror}") from error
-    return _Rows(file, _unique(header, cells, file), rows)
-
-
-def _read_parquet(file: Path) -> _Rows:
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ModuleNotFoundError as error:
-        raise MaxViTError(f"{file}: Parquet needs pyarrow: pip install 'maxvit[lists]', or save a CSV file") from error
-    try:
-        table = pyarrow.parquet.read_table(file)
-    except (pyarrow.ArrowException, OSError, ValueError) as error:
-        raise MaxViTError(f"{file} is not a Parquet file that can be read: {str(error).splitlines()[0]}") from error
-    cells = [[_text(value) for value in column.to_pylist()] for column in table.columns]
-    return _Rows(file, _unique(table.column_names, cells, file), [f"row {i}" for i in range(1, table.num_rows + 1)])
-
-
-def _text(value: object) -> str:
-    """A cell as a CSV file would hold it."""
-    if value is None:
-        return ""
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))  # integers with gaps become floats in many programs
-    return str(value).strip()
-
-
-def _unique(names: Sequence[str], cells: Sequence[list[str]], file: Path) -> dict[str, list[str]]:
-    names = [normal(name.strip()) for name in names]
-    if twice := [name for i, name in enumerate(names) if name in names[:i]]:
-        raise MaxViTError(f"{file} has two columns {twice[0]!r}: remove or rename one")
-    return dict(zip(names, cells, strict=True))
-
-
-def _kind(rows: _Rows) -> str:
-    """Which of the three ways to label the columns are: label, labels or probability."""
-    columns = rows.columns
-    if "path" not in columns:
-        raise MaxViTError(f"{rows.file} has no column 'path' among {_found(rows)}: {_WANTED}")
-    probabilities = [name for name in columns if name.startswith(_PROBABILITY)]
-    if unknown := [name for name in columns if name not in ("path", "label", "labels", "split", *probabilities)]:
-        raise MaxViTError(f"{rows.file} has a column {unknown[0]!r}, and {_WANTED}: rename or remove it")
-    kinds = [name for name in ("label", "labels") if name in columns] + ["probability"] * bool(probabilities)
-    if len(kinds) != 1:
-        what = f"both {kinds[0]} and {kinds[1]}" if kinds else "no labels"
-        raise MaxViTError(f"{rows.file} has {what} among its columns {_found(rows)}: {_WANTED}")
+def _label_columns(rows: Rows, wanted: Sequence[str], image: str) -> Sequence[str]:
+    """The columns of the labels: those that are wanted, else those with the documented names, else a guess."""
+    probabilities = [name for name in rows.columns if name.startswith(_PROBABILITY)]
+    kinds = [(name,) for name in ("label", "labels") if name in rows.columns] + [tuple(probabilities)] * bool(
+        probabilities
+    )
+    if wanted or not kinds:
+        zeros_and_ones = [name for name, cells in rows.columns.items() if _are_answers(cells)]
+        return find_label_columns(rows, wanted, image, zeros_and_ones)
+    if len(kinds) > 1:
+        both = " and ".join(kind[0].partition(":")[0] for kind in kinds[:2])
+        raise MaxViTError(
+            f"{rows.file} has both {both} among its columns {rows.say_columns()}: name the one to learn with "
+            "--label-column (data.label_column)"
+        )
     return kinds[0]
 
 
-def _found(rows: _Rows) -> str:
-    return ", ".join(repr(name) for name in list(rows.columns)[:8])
+def _are_answers(cells: Sequence[str]) -> bool:
+    return all(cell.lower() in (*_YES, *_NO) for cell in cells)
 
 
-def _check_once(rows: _Rows) -> None:
-    """Refuse a row without a path, and a path that was on another row."""
+def check_once(rows: Rows, image: str) -> None:
+    """Refuse a row without an image, and one that was on another row."""
     first: dict[str, int] = {}
-    for i, name in enumerate(rows.columns["path"]):
+    for i, name in enumerate(rows.columns[image]):
         if not name:
-            raise rows.wrong(i, "path is empty: give the path of an image, or remove the line")
+            raise rows.wrong(i, f"{image} is empty: give the name of an image, or remove the line")
         path = normal(os.path.normpath(rows.file.parent / name))
         if path in first:
-            raise rows.wrong(i, f"{name} was on {rows.rows[first[path]]} already: give each image once")
+            raise rows.wrong(i, f"{name} was on {rows.places[first[path]]} already: give each image once")
         first[path] = i
 
 
-def _single(rows: _Rows) -> tuple[Labels, list[str]]:
-    column = [normal(name) for name in rows.columns["label"]]
+def _check_once_found(rows: Rows, paths: Sequence[Path | None]) -> None:
+    """The same of the files, which two names may fit: with the ending and without."""
+    first: dict[Path, int] = {}
+    for i, path in enumerate(paths):
+        if path is not None and path in first:
+            raise rows.wrong(i, f"{path} was on {rows.places[first[path]]} already: give each image once")
+        if path is not None:
+            first[path] = i
+
+
+def _single(rows: Rows, label: str) -> tuple[Labels, list[str]]:
+    column = [normal(name) for name in rows.columns[label]]
     if "" in column:
-        raise rows.wrong(column.index(""), "label is empty: give a class, or remove the line")
+        raise rows.wrong(column.index(""), f"{label} is empty: give a class, or remove the line")
     class_names = _sorted(set(column))
     if len(class_names) < 2:
         raise MaxViTError(f"{rows.file} has one class only, {class_names[0]!r}: add images of a second one")
+    _refuse_numbers(rows, label, column)
     numbers = {name: i for i, name in enumerate(class_names)}
     return [numbers[name] for name in column], class_names
 
 
-def _several(rows: _Rows) -> tuple[Labels, list[str]]:
-    sets = [[normal(name.strip()) for name in cell.split("|")] if cell else [] for cell in rows.columns["labels"]]
+def _refuse_numbers(rows: Rows, label: str, column: Sequence[str]) -> None:
+    """Refuse numbers with fractions of which some come once: they are measured, and no classes."""
+    counts = Counter(column)
+    try:
+        fractions = [name for name in counts if not float(name).is_integer()]
+    except (ValueError, OverflowError):  # a text, or infinity
+        return
+    if fractions and min(counts.values()) < 2:
+        raise MaxViTError(
+            f"column {label!r} of {rows.file} holds numbers, such as {fractions[0]}, some of them once, and a class "
+            "takes two images: for numbers as targets use --task regression"
+        )
+
+
+def _several(rows: Rows, column: str) -> tuple[Labels, list[str]]:
+    sets = [[normal(name.strip()) for name in cell.split("|")] if cell else [] for cell in rows.columns[column]]
     for i, names in enumerate(sets):
         if "" in names:
-            raise rows.wrong(i, f"labels {rows.columns['labels'][i]!r} hold an empty class: write cat|dog, or nothing")
+            raise rows.wrong(i, f"{column} {rows.columns[column][i]!r} hold an empty class: write cat|dog, or nothing")
     class_names = _sorted({name for names in sets for name in names})
     if not class_names:
-        raise MaxViTError(f"no image of {rows.file} has a class: fill in the column labels, such as cat|dog")
+        raise MaxViTError(f"no image of {rows.file} has a class: fill in the column {column}, such as cat|dog")
     numbers = {name: i for i, name in enumerate(class_names)}
     labels = np.zeros((len(rows), len(class_names)), dtype=bool)
     for i, names in enumerate(sets):
@@ -232,21 +260,33 @@ def _several(rows: _Rows) -> tuple[Labels, list[str]]:
     return labels, class_names
 
 
-def _soft(rows: _Rows) -> tuple[Labels, list[str]]:
-    class_names = _sorted({name.removeprefix(_PROBABILITY) for name in rows.columns if name.startswith(_PROBABILITY)})
+def _one_column_each(rows: Rows, columns: Sequence[str]) -> tuple[Labels, list[str]]:
+    """A column for each class: 0 and 1, or shares."""
+    if not all(_are_answers(rows.columns[name]) for name in columns):
+        return _soft(rows, {name: name for name in columns})
+    class_names = _sorted(set(columns))
+    labels = np.array([[cell.lower() in _YES for cell in rows.columns[name]] for name in class_names]).T
+    if not (labels.sum(1) == 1).all():
+        return labels, class_names
+    return labels.argmax(1).tolist(), class_names
+
+
+def _soft(rows: Rows, columns: Mapping[str, str]) -> tuple[Labels, list[str]]:
+    """The shares of classes, from the column of each."""
+    class_names = _sorted(set(columns))
     if len(class_names) < 2 or "" in class_names:
         raise MaxViTError(f"{rows.file} must have a column {_PROBABILITY}CLASS for each of two classes or more")
     labels = np.zeros((len(rows), len(class_names)), dtype=np.float64)
     for c, name in enumerate(class_names):
-        for i, cell in enumerate(rows.columns[_PROBABILITY + name]):
+        for i, cell in enumerate(rows.columns[columns[name]]):
             try:
                 labels[i, c] = float(cell)
             except ValueError as error:
                 raise rows.wrong(i, f"the probability of {name} is {cell!r}, which is not a number") from error
-            if not isfinite(labels[i, c]) or labels[i, c] < 0:
+            if not 0 <= labels[i, c] <= 1 + _ROUNDING:
                 raise rows.wrong(i, f"the probability of {name} is {cell}: give 0 to 1")
     sums = labels.sum(1)
-    if (wrong := np.flatnonzero(np.abs(sums - 1) > 1e-3)).size:
+    if (wrong := np.flatnonzero(np.abs(sums - 1) > _ROUNDING)).size:
         raise rows.wrong(int(wrong[0]), f"the probabilities sum to {sums[wrong[0]]:.4g}, and 1 is wanted: scale them")
     return labels.astype(np.float32), class_names
 
@@ -256,13 +296,3 @@ def _sorted(names: set[str]) -> list[str]:
     if all(_INTEGER.fullmatch(name) for name in names):
         return sorted(names, key=lambda name: (int(name), name))
     return sorted(names)
-
-
-def _members(rows: _Rows) -> Mapping[str, Sequence[int]]:
-    """The rows of each split."""
-    members: dict[str, list[int]] = {name: [] for name in SPLITS}
-    for i, name in enumerate(rows.columns["split"]):
-        if name not in members:
-            raise rows.wrong(i, f"split is {name!r}: give train, val or test")
-        members[name].append(i)
-    return members

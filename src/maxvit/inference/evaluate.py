@@ -10,7 +10,9 @@ import numpy as np
 import torch
 
 from maxvit.config import Size
+from maxvit.data.columns import ListColumns
 from maxvit.data.dataset import LabelledImages
+from maxvit.data.load import kind_of
 from maxvit.data.loading import evaluation_batches
 from maxvit.errors import MaxViTError
 from maxvit.inference.engines import Engine, TorchEngine, open_engine
@@ -84,6 +86,8 @@ def evaluate(
     workers: int = 0,
     show_progress: bool = False,
     *,
+    image_column: str | None = None,
+    label_column: str | Sequence[str] | None = None,
     size: Size | None = None,
     tta: str = "none",
     part: tuple[int, int] = (0, 1),
@@ -98,6 +102,8 @@ def evaluate(
         batch_size: Images per forward; None: the task's.
         workers: Processes that decode.
         show_progress: Draw a bar on standard error.
+        image_column: Column of a list that names the images, where `data` is a place; None: see `reading_task`.
+        label_column: Columns of a list with the labels, one or several; None: likewise.
         size: (height, width) of the images; nothing else of the preprocessing changes, and the network keeps its
             windows. None: as the weights expect.
         tta: "flip": the mean for an image and its mirror image, in twice the time; not for characters, which change
@@ -111,7 +117,10 @@ def evaluate(
     """
     ensemble = Ensemble([as_engine(one) for one in as_several(model)], tta, size)
     engine, task = ensemble.engines[0], ensemble.task
-    images = data if isinstance(data, LabelledImages) else task.load_eval(str(data), engine.class_names)
+    if isinstance(data, LabelledImages):
+        images = data
+    else:
+        images = reading_task(engine, str(data), image_column, label_column).load_eval(str(data), engine.class_names)
     rank, world = part
     if not 0 <= rank < world:
         raise MaxViTError(f"part is {part}; it takes (rank, world) with rank from 0 up to world - 1")
@@ -145,6 +154,18 @@ def evaluate(
     if fits:  # batches come by size, and a sum depends on its order
         _add(metric, samples)
     return EvaluationResult(task, class_names, metric, count, skipped, samples)
+
+
+def reading_task(
+    engine: Engine, place: str, image_column: str | None = None, label_column: str | Sequence[str] | None = None
+) -> Task:
+    """The task of an engine, to read a data set; of a list the columns that are named, else as training was told."""
+    given = ListColumns.of(image_column, label_column)
+    said = (engine.provenance.get("recipe") or {}).get("data") or {}
+    known = ListColumns.of(said.get("image_column"), said.get("label_column"))
+    if kind_of(place) == "list":
+        given = ListColumns(given.image or known.image, given.labels or known.labels)
+    return engine.task.by_columns(given)
 
 
 def as_engine(model: Model) -> Engine:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from maxvit.data.columns import name_beside
 from maxvit.data.dataset import LabelledImages
 from maxvit.inference.evaluate import TOGETHER, EvaluationResult
 from maxvit.storage import write_text
@@ -96,8 +97,9 @@ def write_evaluation(
     `evaluation.json` holds `as_dict`, the settings, the versions of what computed and the date. `evaluation.csv` has a
     row for each metric, at each size and together: size, metric, value, and the ends of the 95 % interval, low and
     high. `predictions.csv` is there where a prediction fits into a row. It has one for each image that could be read,
-    at each size and together: image, size, and what `Task.evaluated_row` says; decimals give the float32 back. The
-    task's own file is there where the task has one and all predictions were kept, and has those of `headline`.
+    at each size and together: image, size, what `Task.evaluated_row` says, and the other columns of a list; decimals
+    give the float32 back. The task's own file is there where the task has one and all predictions were kept, and has
+    those of `headline`.
 
     Args:
         folder: Made if it is not there.
@@ -156,7 +158,9 @@ def _rows(results: Results, images: LabelledImages) -> Iterator[dict[str, Cell]]
             if row is None:  # kept for another reason
                 return
             cells = {name: str(np.float32(cell)) if isinstance(cell, float) else cell for name, cell in row.items()}
-            yield {"image": images.names[sample.index], "size": size, **cells}
+            names = name_beside(images.others, {"image", "size", *cells})
+            kept = {new: images.others[name][sample.index] for name, new in names.items()}
+            yield {"image": images.names[sample.index], "size": size, **cells, **kept}
 
 
 def _utf8(text: str) -> str:

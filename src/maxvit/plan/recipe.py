@@ -110,7 +110,7 @@ def _published(name: str) -> TrainingImages | None:
 
 def _count(recipe: Recipe, path: str) -> TrainingImages:
     """The training part, as the task reads it."""
-    data = make_task(recipe.task).load(path, recipe.data.val_fraction, recipe.seed)
+    data = make_task(recipe.task).by_columns(recipe.data.columns).load(path, recipe.data.val_fraction, recipe.seed)
     say(describe(data))
     train = data.train
     sizes = [float(source.stat().st_size) for source in train.sources if isinstance(source, Path)] or [BYTES_OF_A_JPEG]

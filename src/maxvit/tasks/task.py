@@ -1,17 +1,19 @@
 """What a task is: a head, a loss, a metric, a data format and a picture. `docs/tasks.md` shows how to add one."""
 
+import copy
 import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, Self
 
 import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor, nn
 
 from maxvit.config import Fit, MaxViTConfig, Preprocessing, Size, check_known
+from maxvit.data.columns import GUESSED, ListColumns
 from maxvit.data.dataset import LabelledImages, Splits, draw_out
 from maxvit.data.finding import say_passed_over
 from maxvit.data.images import ImageLike, Source, decode
@@ -151,6 +153,8 @@ class Task(ABC):
             are kept until the end. None: there is no such file.
         in_percent: Metrics, and columns of their rows, that are shares and are shown to people in percent.
         lower_is_better: Metrics, and losses of validation, of which the lowest is the best.
+        reads_lists: Its data may be a list, whose columns a person may name.
+        columns: Which columns of a list it reads: see `by_columns`.
     """
 
     name: ClassVar[str]
@@ -164,6 +168,8 @@ class Task(ABC):
     after_export: ClassVar[tuple[str, ...]] = ()
     usual_classes: ClassVar[int] = 100
     not_counted: ClassVar[str] = "the loss"
+    reads_lists: ClassVar[bool] = False
+    columns: ListColumns = GUESSED
 
     def __init__(self, settings: TaskSettings) -> None:
         if not isinstance(settings, self.Settings):
@@ -176,6 +182,14 @@ class Task(ABC):
     def recognizes(cls, path: Path) -> bool:
         """Whether a path looks like a data set of this task, at a glance: training without a task then asks for it."""
         return False
+
+    def by_columns(self, columns: ListColumns) -> Self:
+        """The same task, which reads these columns of a list. Raises `MaxViTError` if it reads no lists."""
+        if not self.reads_lists:
+            columns.refuse(f"{self.name} does not read lists whose columns could be named")
+        twin = copy.copy(self)
+        twin.columns = columns
+        return twin
 
     def read(self, path: Path, class_names: Sequence[str] | None) -> dict[str, LabelledImages]:
         """Every image of a data set, by part: some of "train", "val" and "test"; or "all", where it has no parts.

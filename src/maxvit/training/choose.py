@@ -21,6 +21,8 @@ CHOICES = {  # what is chosen most often, by its short name: the setting that it
     "workers": "data.workers",
     "minutes": "optimization.minutes",
     "metric": "optimization.metric",
+    "image_column": "data.image_column",
+    "label_column": "data.label_column",
 }
 Preset = Literal["fast", "good", "best"]
 FEWER, MORE = 0.25, 3.0  # times the recipe's epochs, for the presets fast and best
@@ -82,7 +84,7 @@ def choose_recipe(
     if preset != "good" or "epochs" in chosen:
         overrides += _epochs(load_recipe(str(recipe), overrides), preset, chosen.pop("epochs", None))
     for name, value in chosen.items():
-        overrides.append(f"{CHOICES[name]}={_quoted(value) if isinstance(value, str) else json.dumps(value)}")
+        overrides.append(f"{CHOICES[name]}={_as_yaml(value)}")
     return Choice(str(recipe), [*overrides, *settings], said)
 
 
@@ -95,6 +97,13 @@ def _epochs(recipe: Recipe, preset: str, given: object) -> list[str]:
     if isinstance(given, int) and 0 < given < usual:
         found.append(f"optimization.warmup_epochs={recipe.optimization.warmup_epochs * given / usual:.4g}")
     return found
+
+
+def _as_yaml(value: object) -> str:
+    """A value on one line, texts in quotes."""
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_as_yaml, value))}]"
+    return _quoted(value) if isinstance(value, str) else json.dumps(value)
 
 
 def _quoted(text: str) -> str:

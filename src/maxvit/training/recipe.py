@@ -9,6 +9,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from maxvit.config import VARIANTS, Fit, Size, check_known
+from maxvit.data.columns import ListColumns
 from maxvit.errors import MaxViTError
 from maxvit.tasks import DEFAULT, make_task
 from maxvit.training.optim import Schedule
@@ -18,6 +19,11 @@ def _pair(value: Any) -> Any:
     return (value, value) if isinstance(value, int) else value
 
 
+def _several(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
+
+
+_Names = Annotated[tuple[str, ...], BeforeValidator(_several)]
 _Size = Annotated[Size, BeforeValidator(_pair)]
 
 
@@ -66,6 +72,12 @@ class DataSection(_Section):
     fit: Fit | None = Field(
         None, description="crop: the centre; squash: squeezed; aspect: its own shape; null: what the weights expect"
     )
+    image_column: str | None = Field(
+        None, description="of a list: the names of the images; null: path, else guessed where one choice makes sense"
+    )
+    label_column: _Names | None = Field(
+        None, description="of a list: the labels, one column or several; null: label, ..., else guessed likewise"
+    )
     limit: int | None = Field(
         None,
         ge=8,
@@ -92,6 +104,11 @@ class DataSection(_Section):
     crop_pct: float | None = Field(
         None, gt=0, le=1, description="centre crop in evaluation; null: what the weights expect, else 0.875"
     )
+
+    @property
+    def columns(self) -> ListColumns:
+        """The columns of a list."""
+        return ListColumns.of(self.image_column, self.label_column)
 
 
 class OptimizationSection(_Section):

@@ -26,7 +26,7 @@ from maxvit.training.recipe import SHIPPED, Recipe
 
 def load_data(recipe: Recipe) -> Splits:
     """The images of a recipe. Raises `MaxViTError` if there are none, or none that can be read."""
-    task, place = make_task(recipe.task), recipe.data.path
+    task, place = make_task(recipe.task).by_columns(recipe.data.columns), recipe.data.path
     _check_fit(recipe, task)
     if place is None:
         raise MaxViTError(

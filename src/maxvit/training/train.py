@@ -27,6 +27,8 @@ def train(
     image_size: int | Size | None = None,
     workers: int | None = None,
     metric: str | None = None,
+    image_column: str | None = None,
+    label_column: str | Sequence[str] | None = None,
     settings: Sequence[str] = (),
     device: str = "auto",
     show_progress: bool = True,
@@ -49,6 +51,8 @@ def train(
         image_size: A side in pixels, or (height, width).
         workers: Processes that decode images; 0: none.
         metric: What chooses the best epoch, such as "f1_macro" or "loss".
+        image_column: Column of a list that names the images; None: as for `maxvit.data.columns.find_image_column`.
+        label_column: Columns of a list with the labels, one or several; None: as for `find_label_columns` there.
         settings: Each "section.key=value", as of `maxvit train --set`, which has the last word.
         device: As for `maxvit.inference.device.choose_device`.
         show_progress: Draw a bar on standard error.
@@ -68,6 +72,8 @@ def train(
         "image_size": image_size,
         "workers": workers,
         "metric": metric,
+        "image_column": image_column,
+        "label_column": label_column,
     }
     on_gpu = choose_device(device).type != "cpu"
     name, overrides, said = choose_recipe(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from maxvit.checkpoints.sources import locate
+from maxvit.data.columns import ListColumns
 from maxvit.data.dataset import describe_images
 from maxvit.data.inputs import Gathered, gather
 from maxvit.data.loading import Batch, part_batches_of
@@ -59,6 +60,7 @@ def predict_to_file(
     out: str | Path,
     *,
     batch_size: int | None = None,
+    image_column: str | None = None,
     workers: int = 0,
     embeddings: bool = False,
     part_size: int | None = None,
@@ -78,11 +80,13 @@ def predict_to_file(
     Args:
         checkpoint: As for `Predictor`; several in a list predict together.
         images: Files and folders; or one list, or shards: see `maxvit.data.inputs.gather`.
-        out: The file to make. .parquet, .csv or .jsonl, with columns path, label (where a list or shards say it), those
-            of `Task.row`, such as class_1 and probability_1, and embedding. Where a prediction does not fit into a row:
-            .jsonl, with an object of `Task.to_json` each; or what `Task.write` writes, such as a folder of masks. Next
-            to it come OUT.plan.json and the errors, NAME.errors.csv.
+        out: The file to make. .parquet, .csv or .jsonl, with columns path, label (where a list or shards say it), the
+            other columns of a list as text, those of `Task.row`, such as class_1 and probability_1, and embedding.
+            Where a prediction does not fit into a row: .jsonl, with an object of `Task.to_json` each; or what
+            `Task.write` writes, such as a folder of masks. Next to it come OUT.plan.json and the errors,
+            NAME.errors.csv.
         batch_size: As for `Predictor`.
+        image_column: Column of a list that names the images; None: path, else the only one that fits.
         workers: Processes that decode.
         embeddings: Also the features that the last layers see, float32: into .parquet and .jsonl, and in PyTorch alone.
         part_size: Images that are written at a time; None: 4096, or 64 where a prediction is not a row.
@@ -100,7 +104,7 @@ def predict_to_file(
     """
     predictor = Predictor(checkpoint, batch_size, device, engine, precision, settings, tta)
     return write_predictions(
-        predictor, checkpoint, images, out, workers, embeddings, part_size, pictures, show_progress
+        predictor, checkpoint, images, out, image_column, workers, embeddings, part_size, pictures, show_progress
     )
 
 
@@ -109,6 +113,7 @@ def write_predictions(
     checkpoint: str | Path | Sequence[str | Path],
     images: str | Path | Sequence[str | Path],
     out: str | Path,
+    image_column: str | None = None,
     workers: int = 0,
     embeddings: bool = False,
     part_size: int | None = None,
@@ -121,10 +126,11 @@ def write_predictions(
     from maxvit.inference.bulk.tables import Columns, as_utf8, join
 
     places = [images] if isinstance(images, str | Path) else images
-    found = gather(places)
+    found = gather(places, ListColumns(image_column))
     task, ensemble, checkpoints = predictor.task, predictor.ensemble, as_several(checkpoint)
     prediction, features = _predict_blank(ensemble, embeddings)
-    columns = Columns(task, predictor.class_names, out, found.labels is not None, prediction, features)
+    labelled = found.labels is not None
+    columns = Columns(task, predictor.class_names, out, labelled, list(found.others), prediction, features)
     part_size = part_size or (PART if columns.as_rows else LARGE)
     drawn = None
     if pictures is not None:
@@ -140,7 +146,8 @@ def write_predictions(
         "tta": None if ensemble.tta == "none" else ensemble.tta,  # nothing, as in plans of older versions
         "embeddings": embeddings,
         "pictures": drawn is not None,
-        "labels": found.labels is not None,
+        "labels": labelled,
+        "columns that are kept": list(found.others),
         "part size": part_size,
     }
     about = {
@@ -154,7 +161,7 @@ def write_predictions(
         raise MaxViTError(f"{errors}, where the errors would go, exists already: choose another name, or remove it")
     with Parts(out, len(found), part_size, plan, about) as parts:
         if show_progress:
-            say(describe_images(len(found), found.passed_over))
+            say(describe_images(len(found), found.passed_over, found.columns))
         spec, *others = ensemble.specs
         examples = TaskExamples(task, found.unlabelled(), spec, labelled=False, others=others)
         with counting("predicting", len(found), show_progress) as tell:

@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from maxvit.config import Size
+from maxvit.data.columns import name_beside
 from maxvit.data.inputs import Gathered
 from maxvit.errors import MaxViTError
 from maxvit.storage import write_atomically
@@ -30,7 +31,7 @@ Features = npt.NDArray[np.float32]
 
 
 class Columns:
-    """What is written of each image: its path, its label where that is known, and what was predicted.
+    """What is written of each image: its path, its label and more where a list says it, and what was predicted.
 
     A prediction is a row of the task; where it does not fit into one, or goes into a file of the task's own kind, the
     parts keep it as it is, and the size of its image.
@@ -40,6 +41,7 @@ class Columns:
         class_names: Class names of the network.
         out: The file to make.
         labelled: There are labels.
+        others: Other columns of a list, which are kept; with list_ before a name that is taken.
         prediction: Any.
         features: Features of the same image, (features,) float32; None: they are not wanted.
 
@@ -53,6 +55,7 @@ class Columns:
         class_names: list[str],
         out: Path,
         labelled: bool,
+        others: Sequence[str],
         prediction: Predicted,
         features: Features | None,
     ) -> None:
@@ -66,8 +69,9 @@ class Columns:
         cells = self._predicted((1, 1), prediction)
         if clash := [name for name in _OURS if name in cells]:
             raise MaxViTError(f"a row of {task.name} has a column {clash[0]}, which is ours: give it another name")
-        self._names = cells.keys()
+        self._names, self.others = cells.keys(), name_beside(others, {*_OURS, *cells})
         known = {"path": pa.string(), **({"label": pa.string()} if labelled else {})}
+        known |= {name: pa.string() for name in self.others.values()}
         known |= {name: _type(value) for name, value in cells.items()}
         known |= {} if features is None else {"embedding": pa.list_(pa.float32(), len(features))}
         self.schema = pa.schema(known)
@@ -155,6 +159,8 @@ class Part:
         values = {"path": [as_utf8(images.names[i]) for i in order]}
         if columns.labelled and images.labels is not None:
             values["label"] = [as_utf8(images.labels[i]) for i in order]
+        for name, new in columns.others.items():
+            values[new] = [as_utf8(images.others[name][i]) for i in order]
         for name in columns.schema.names[len(values) :]:
             values[name] = [self.rows[i][name] for i in order]
         table = pa.table(values, schema=columns.schema)

@@ -54,6 +54,7 @@ class Classification(Task):
     lower_is_better: ClassVar[frozenset[str]] = frozenset(("loss", "calibration_error"))
     after_export = ("top_k", "threshold")
     usual_classes = 1000
+    reads_lists = True
     not_counted = ""
     settings: ClassificationSettings
 
@@ -76,16 +77,21 @@ class Classification(Task):
 
     def load(self, path: str, val_fraction: float, seed: int) -> Splits:
         """A folder of class folders, a list, shards, the digits, or formulas."""
-        return load_builtin(path, val_fraction) if is_builtin(path) else load_images(path, val_fraction, seed)
+        if is_builtin(path):
+            self.columns.refuse(f"{path} is not a list, whose columns could be named")
+            return load_builtin(path, val_fraction)
+        return load_images(path, val_fraction, seed, self.columns)
 
     def load_eval(self, path: str, class_names: Sequence[str] | None) -> LabelledImages:
         """The test part, else the validation part, else all."""
         names = None if class_names is None else list(class_names)
-        return in_classes(load_builtin_eval(path), names, path) if is_builtin(path) else load_eval(path, names)
+        if is_builtin(path):
+            return in_classes(load_builtin_eval(path), names, path)
+        return load_eval(path, names, self.columns)
 
     def parts(self, path: str) -> dict[str, LabelledImages]:
         """Those of a folder, a list or shards; of what needs no files, those that `load` has."""
-        return read_builtin_parts(path) if is_builtin(path) else read_parts(path)
+        return read_builtin_parts(path) if is_builtin(path) else read_parts(path, self.columns)
 
     def one_class(self, images: LabelledImages) -> Sequence[int] | None:
         """There is none where an image has several classes, or shares of them."""

@@ -22,6 +22,11 @@ def check_labels(images: LabelledImages, loss: Loss) -> None:
     if labels.ndim == 1 or (labels.dtype == bool and loss == "sigmoid"):
         return
     if len(wrong := np.flatnonzero(~(abs(labels.sum(1) - 1) <= 1e-3))):  # NaN is wrong too
+        if labels.dtype == bool:
+            raise MaxViTError(
+                f"the labels of {images.names[wrong[0]]} sum to {labels[wrong[0]].sum():g}, and an image has "
+                "exactly one class here: for any number of classes in an image train with task.loss=sigmoid"
+            )
         raise MaxViTError(
             f"the labels of {images.names[wrong[0]]} sum to {labels[wrong[0]].sum():g}, and shares of classes sum to "
             "1: for any number of classes in an image use labels of type bool, and a network trained with "

@@ -1,0 +1,183 @@
+"""Which columns of a list hold what: as a person says, or guessed where one choice alone makes sense."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+from maxvit.data.finding import Names, normal
+from maxvit.data.parts import part_of
+from maxvit.data.rows import Rows, name_columns
+from maxvit.errors import MaxViTError
+
+IMAGE, SPLIT = "path", "split"
+_USUAL_LABELS = ("label", "labels", "class", "class_name", "category", "target")
+_TRIED = 100  # rows in which images are looked for
+_HOW_IMAGE = "name the column of the images with --image-column (data.image_column)"
+_HOW_LABEL = "name the columns of the labels, one or several, with --label-column (data.label_column)"
+
+
+@dataclass(frozen=True, slots=True)
+class ListColumns:
+    """The columns of a list that a person names.
+
+    Attributes:
+        image: Names of the images; None: guessed.
+        labels: One column with the class or the number; or a column for each class or number. Empty: guessed.
+    """
+
+    image: str | None = None
+    labels: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, image: str | None, labels: str | Sequence[str] | None) -> Self:
+        """From what a person says: a name or nothing, and one name, several or nothing."""
+        return cls(image, (labels,) if isinstance(labels, str) else tuple(labels or ()))
+
+    def refuse(self, what: str) -> None:
+        """Refuse columns, by `MaxViTError`, where they have no meaning: `what` says why."""
+        if self != GUESSED:
+            raise MaxViTError(f"{what}: leave --image-column and --label-column (data.image_column, ...) out")
+
+
+GUESSED = ListColumns()
+
+
+def find_image_column(rows: Rows, columns: ListColumns, names: Names) -> str:
+    """The column of the images: the one that a person names, or `path`, or the only one that names files that exist.
+
+    Raises:
+        MaxViTError: If there is no such column, or more than one.
+    """
+    if columns.image is not None:
+        return _known(rows, columns.image)
+    if IMAGE in rows.columns:
+        return IMAGE
+    tried = range(0, len(rows), max(1, len(rows) // _TRIED))
+    asked = {name: cells for name, cells in rows.columns.items() if name not in (SPLIT, *columns.labels)}
+    fitting = [name for name, cells in asked.items() if any(_exists(names, cells[i]) for i in tried)]
+    if len(fitting) > 1:  # a number may be the name of an image too: a class, which comes several times, or a count
+        fitting = [name for name in fitting if len(set(rows.columns[name])) == len(rows)] or fitting
+        fitting = [name for name in fitting if not all(map(is_number, rows.columns[name]))] or fitting
+    if len(fitting) == 1:
+        return fitting[0]
+    said = f"{rows.file} has the columns {rows.say_columns()}"
+    if fitting:
+        raise MaxViTError(f"{said}, and {name_columns(fitting)} all name files that exist: {_HOW_IMAGE}")
+    raise MaxViTError(
+        f"{said}, and none names images in {rows.file.parent} or in the folders there: move the images there, or "
+        f"{_HOW_IMAGE}"
+    )
+
+
+def is_number(cell: str) -> bool:
+    """Whether a cell is a number."""
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def _exists(names: Names, name: str) -> bool:
+    try:
+        return names.find(name) is not None
+    except MaxViTError:  # several fit, which is said where the column is read
+        return True
+
+
+def find_label_columns(rows: Rows, wanted: Sequence[str], image: str, fits: Collection[str]) -> tuple[str, ...]:
+    """The columns of the labels: those that are wanted, or the only choice that there is.
+
+    Args:
+        rows: The list.
+        wanted: Names of columns; none: they are guessed.
+        image: The column of the images.
+        fits: Columns that may be together what is looked for, such as all that hold 0 and 1 alone.
+
+    Returns:
+        The only column beside image and split; else the only one with a usual name, such as "class"; else all beside
+        image and split, if all of them fit.
+
+    Raises:
+        MaxViTError: If a column does not exist, is the image's too, or there is more than one choice.
+    """
+    if wanted:
+        if image in (found := tuple(_known(rows, name) for name in wanted)):
+            raise MaxViTError(f"column {image!r} of {rows.file} holds the images, and cannot be a label too")
+        if twice := [name for i, name in enumerate(found) if name in found[:i]]:
+            raise MaxViTError(f"--label-column (data.label_column) names {twice[0]!r} twice: name it once")
+        return found
+    rest = [name for name in rows.columns if name not in (image, SPLIT)]
+    usual = [name for name in rest if name.lower() in _USUAL_LABELS]
+    for choice in (rest, usual):
+        if len(choice) == 1:
+            return (choice[0],)
+    if len(rest) > 1 and not usual and set(rest) <= set(fits):
+        return tuple(rest)
+    said = f"{rows.file} has the columns {rows.say_columns()}"
+    if not rest:
+        raise MaxViTError(f"{said}, and none beside the image's for labels: add one, such as label")
+    raise MaxViTError(f"{said}, and {name_columns(usual or rest)} could be labels: {_HOW_LABEL}")
+
+
+def _known(rows: Rows, name: str) -> str:
+    if (found := normal(name.strip())) not in rows.columns:
+        raise MaxViTError(f"{rows.file} has no column {name!r}: its columns are {rows.say_columns()}")
+    return found
+
+
+def find_members(rows: Rows) -> Mapping[str, Sequence[int]]:
+    """The rows of each part that the column `split` names; of "all", where there is none. Raises `MaxViTError`."""
+    if SPLIT not in rows.columns:
+        return {"all": range(len(rows))}
+    members: dict[str, list[int]] = {"train": [], "val": [], "test": []}
+    for i, name in enumerate(rows.columns[SPLIT]):
+        if (part := part_of(name)) is None:
+            raise rows.wrong(i, f"split is {name!r}: give train, val or test")
+        members[part].append(i)
+    return members
+
+
+def other_columns(rows: Rows, used: Collection[str]) -> dict[str, Sequence[str]]:
+    """The columns that are not used, and are kept."""
+    return {name: cells for name, cells in rows.columns.items() if name not in used}
+
+
+def say_columns(
+    columns: ListColumns, image: str, labels: Sequence[str], others: Collection[str], names: Names, what: str
+) -> str:
+    """Which columns were read, as a clause of a sentence; nothing, where they have the names that are documented.
+
+    Args:
+        columns: What a person said.
+        image: Column of the images.
+        labels: Columns of the labels; none: they were not looked for.
+        others: Columns that are not used.
+        names: What found the images.
+        what: What a label is.
+    """
+    chosen = [f"{name_columns([image])} (image)"] if image != IMAGE else []
+    own = len(labels) == 1 and labels[0] in ("label", "labels")
+    if labels and not own:
+        chosen.append(f"{name_columns(labels)} ({what})")
+    flags = ["--image-column"] * (columns.image is None and image != IMAGE)
+    flags += ["--label-column"] * (bool(labels) and not own and not columns.labels)
+    said = [f"columns {', '.join(chosen)}"] if chosen else []
+    if flags:
+        said[0] += f" (guessed; {' and '.join(flags)} {'choose' if len(flags) > 1 else 'chooses'} others)"
+    if names.folders:
+        said.append(f"images found in {', '.join(sorted(f'{path.name}/' for path in names.folders))}")
+    if others:
+        said.append(f"not used: {name_columns(list(others))}")
+    return "".join(f"; {clause}" for clause in said)
+
+
+def name_beside(others: Collection[str], taken: Collection[str]) -> dict[str, str]:
+    """What to call columns that are kept, in a table that has columns of its own: with list_ before those names."""
+    found: dict[str, str] = {}
+    for name in others:
+        new = name
+        while new in taken or new in found.values() or (new != name and new in others):
+            new = f"list_{new}"
+        found[name] = new
+    return found
