@@ -128,7 +128,7 @@ def test_what_a_person_says_is_read_and_not_called_a_guess(write):
         ),
         ("a,class,label", ListColumns(), "and 'class' could be labels"),
         ("a,b,c", ListColumns("d"), "has no column 'd'"),
-        ("a,b,c", ListColumns(labels=("a",)), "column 'a' of .* holds the images, and cannot be a label too"),
+        ("a,b,c", ListColumns("a", ("a",)), "column 'a' of .* holds the images, and cannot be a label too"),
         ("a,b,c", ListColumns(labels=("b", "b")), "names 'b' twice"),
     ],
 )
@@ -151,7 +151,7 @@ def test_two_columns_of_images_are_asked_for(write):
 # a column for each class
 
 
-ONE_HOT = ("filename,dog,cat", "1.png,0,1", "2.png,1.0,0.0", "3.png,False,True")
+ONE_HOT = ("filename,dog,cat", "1.png,0,1", "2.png,1.0,0.0", "3.png,0,1")
 
 
 def test_columns_with_exactly_one_1_a_row_are_one_class(write):

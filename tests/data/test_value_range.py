@@ -14,8 +14,8 @@ from maxvit.data.depth import scale
 from maxvit.data.images import decode
 from maxvit.data.value_range import measure_range
 from maxvit.errors import MaxViTError
-from maxvit.tasks.aesthetics.augment import random_piece
 from maxvit.tasks.classification.augment import training_transform
+from maxvit.tasks.pieces import random_piece
 
 SPEC = Preprocessing()
 

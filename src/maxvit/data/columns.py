@@ -57,7 +57,7 @@ def find_image_column(rows: Rows, columns: ListColumns, names: Names) -> str:
     fitting = [name for name, cells in asked.items() if any(_exists(names, cells[i]) for i in tried)]
     if len(fitting) > 1:  # a number may be the name of an image too: a class, which comes several times, or a count
         fitting = [name for name in fitting if len(set(rows.columns[name])) == len(rows)] or fitting
-        fitting = [name for name in fitting if not all(map(is_number, rows.columns[name]))] or fitting
+        fitting = [name for name in fitting if any(rows.number(cell) is None for cell in rows.columns[name])] or fitting
     if len(fitting) == 1:
         return fitting[0]
     said = f"{rows.file} has the columns {rows.say_columns()}"
@@ -69,15 +69,6 @@ def find_image_column(rows: Rows, columns: ListColumns, names: Names) -> str:
     )
 
 
-def is_number(cell: str) -> bool:
-    """Whether a cell is a number."""
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
-
-
 def _exists(names: Names, name: str) -> bool:
     try:
         return names.find(name) is not None
@@ -85,18 +76,21 @@ def _exists(names: Names, name: str) -> bool:
         return True
 
 
-def find_label_columns(rows: Rows, wanted: Sequence[str], image: str, fits: Collection[str]) -> tuple[str, ...]:
+def find_label_columns(
+    rows: Rows, wanted: Sequence[str], image: str, fits: Collection[str] | None = None, together: Collection[str] = ()
+) -> tuple[str, ...]:
     """The columns of the labels: those that are wanted, or the only choice that there is.
 
     Args:
         rows: The list.
         wanted: Names of columns; none: they are guessed.
         image: The column of the images.
-        fits: Columns that may be together what is looked for, such as all that hold 0 and 1 alone.
+        fits: Columns that can be guessed; None: all but those of images and parts.
+        together: Columns that may be labels together, such as all that hold 0 and 1 alone.
 
     Returns:
-        The only column beside image and split; else the only one with a usual name, such as "class"; else all beside
-        image and split, if all of them fit.
+        The only column that there is; else the only one with a usual name, such as "class"; else all that there are, if
+        they may be together.
 
     Raises:
         MaxViTError: If a column does not exist, is the image's too, or there is more than one choice.
@@ -107,16 +101,18 @@ def find_label_columns(rows: Rows, wanted: Sequence[str], image: str, fits: Coll
         if twice := [name for i, name in enumerate(found) if name in found[:i]]:
             raise MaxViTError(f"--label-column (data.label_column) names {twice[0]!r} twice: name it once")
         return found
-    rest = [name for name in rows.columns if name not in (image, SPLIT)]
+    possible = rows.columns if fits is None else fits
+    rest = [name for name in rows.columns if name in possible and name not in (image, SPLIT)]
     usual = [name for name in rest if name.lower() in _USUAL_LABELS]
     for choice in (rest, usual):
         if len(choice) == 1:
             return (choice[0],)
-    if len(rest) > 1 and not usual and set(rest) <= set(fits):
+    if len(rest) > 1 and not usual and set(rest) <= set(together):
         return tuple(rest)
     said = f"{rows.file} has the columns {rows.say_columns()}"
     if not rest:
-        raise MaxViTError(f"{said}, and none beside the image's for labels: add one, such as label")
+        what = "labels" if fits is None else "numbers"
+        raise MaxViTError(f"{said}, and none of {what} beside that of the images: add one, or {_HOW_LABEL}")
     raise MaxViTError(f"{said}, and {name_columns(usual or rest)} could be labels: {_HOW_LABEL}")
 
 

@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 
 from maxvit.data.finding import normal
@@ -34,6 +35,14 @@ class Rows:
     def wrong(self, i: int, sentence: str) -> MaxViTError:
         """What to raise of a row."""
         return MaxViTError(f"{self.places[i]} of {self.file}: {sentence}")
+
+    def number(self, cell: str) -> float | None:
+        """The number in a cell, finite, with a decimal comma where semicolons are between cells; None: it is none."""
+        try:
+            value = float(cell.replace(",", ".") if self.separator == ";" else cell)
+        except ValueError:
+            return None
+        return value if isfinite(value) else None
 
     def say_columns(self) -> str:
         """The names of the first columns, in words."""

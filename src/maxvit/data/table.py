@@ -1,26 +1,24 @@
 """A data set to classify as a list: a CSV, TSV or Parquet file with the name of each image and what it shows."""
 
-import os
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from maxvit.data.columns import (
     GUESSED,
-    SPLIT,
     ListColumns,
     find_image_column,
     find_label_columns,
-    find_members,
     other_columns,
     say_columns,
 )
 from maxvit.data.dataset import LabelledImages, Labels, Splits, split
 from maxvit.data.finding import Names, normal
+from maxvit.data.listed import check_once, listed_images
 from maxvit.data.rows import Rows, read_rows
 from maxvit.errors import MaxViTError
 
@@ -109,51 +107,6 @@ def read_list(file: Path, columns: ListColumns = GUESSED) -> dict[str, LabelledI
     return listed_images(rows, columns, image, chosen, names, labels, class_names)
 
 
-def listed_images(
-    rows: Rows,
-    columns: ListColumns,
-    image: str,
-    chosen: Sequence[str],
-    names: Names,
-    labels: Labels,
-    class_names: list[str],
-    are_classes: bool = True,
-) -> dict[str, LabelledImages]:
-    """The images of a list by part, with the labels that were read of its rows; those that do not exist are left out.
-
-    Args:
-        rows: The list.
-        columns: What a person said of its columns.
-        image: The column of the images.
-        chosen: The columns of the labels.
-        names: What finds the images.
-        labels: One for each row, as of `LabelledImages`.
-        class_names: Likewise.
-        are_classes: Likewise.
-
-    Raises:
-        MaxViTError: If a row has no image, or one that was on another, or a part has no such name; or no image exists.
-    """
-    check_once(rows, image)
-    cells = list(rows.columns[image])
-    members = find_members(rows)
-    paths, missing = names.find_all(cells)
-    _check_once_found(rows, paths)
-    others = other_columns(rows, {image, *chosen, SPLIT})
-    everything = LabelledImages(
-        [path or rows.file.parent / name for path, name in zip(paths, cells, strict=True)],
-        labels,
-        class_names,
-        cells,
-        passed_over=missing,
-        are_classes=are_classes,
-        others=others,
-        columns=say_columns(columns, image, chosen, others, names, "class" if are_classes else "target"),
-    )
-    there = {part: [i for i in found if paths[i] is not None] for part, found in members.items()}
-    return {part: replace(everything.subset(found), part=part) for part, found in there.items() if found}
-
-
 def read_paths(file: Path, columns: ListColumns = GUESSED) -> ListedPaths:
     """The images of a list of which nothing but their names is needed, whether they exist or not.
 
@@ -183,7 +136,7 @@ def _label_columns(rows: Rows, wanted: Sequence[str], image: str) -> Sequence[st
     )
     if wanted or not kinds:
         zeros_and_ones = [name for name, cells in rows.columns.items() if _are_answers(cells)]
-        return find_label_columns(rows, wanted, image, zeros_and_ones)
+        return find_label_columns(rows, wanted, image, together=zeros_and_ones)
     if len(kinds) > 1:
         both = " and ".join(kind[0].partition(":")[0] for kind in kinds[:2])
         raise MaxViTError(
@@ -195,28 +148,6 @@ def _label_columns(rows: Rows, wanted: Sequence[str], image: str) -> Sequence[st
 
 def _are_answers(cells: Sequence[str]) -> bool:
     return all(cell.lower() in (*_YES, *_NO) for cell in cells)
-
-
-def check_once(rows: Rows, image: str) -> None:
-    """Refuse a row without an image, and one that was on another row."""
-    first: dict[str, int] = {}
-    for i, name in enumerate(rows.columns[image]):
-        if not name:
-            raise rows.wrong(i, f"{image} is empty: give the name of an image, or remove the line")
-        path = normal(os.path.normpath(rows.file.parent / name))
-        if path in first:
-            raise rows.wrong(i, f"{name} was on {rows.places[first[path]]} already: give each image once")
-        first[path] = i
-
-
-def _check_once_found(rows: Rows, paths: Sequence[Path | None]) -> None:
-    """The same of the files, which two names may fit: with the ending and without."""
-    first: dict[Path, int] = {}
-    for i, path in enumerate(paths):
-        if path is not None and path in first:
-            raise rows.wrong(i, f"{path} was on {rows.places[first[path]]} already: give each image once")
-        if path is not None:
-            first[path] = i
 
 
 def _single(rows: Rows, label: str) -> tuple[Labels, list[str]]:
@@ -234,11 +165,9 @@ def _single(rows: Rows, label: str) -> tuple[Labels, list[str]]:
 def _refuse_numbers(rows: Rows, label: str, column: Sequence[str]) -> None:
     """Refuse numbers with fractions of which some come once: they are measured, and no classes."""
     counts = Counter(column)
-    try:
-        fractions = [name for name in counts if not float(name).is_integer()]
-    except (ValueError, OverflowError):  # a text, or infinity
-        return
-    if fractions and min(counts.values()) < 2:
+    values = {name: rows.number(name) for name in counts}
+    fractions = [name for name, value in values.items() if value is not None and not value.is_integer()]
+    if fractions and None not in values.values() and min(counts.values()) < 2:
         raise MaxViTError(
             f"column {label!r} of {rows.file} holds numbers, such as {fractions[0]}, some of them once, and a class "
             "takes two images: for numbers as targets use --task regression"
@@ -279,12 +208,11 @@ def _soft(rows: Rows, columns: Mapping[str, str]) -> tuple[Labels, list[str]]:
     labels = np.zeros((len(rows), len(class_names)), dtype=np.float64)
     for c, name in enumerate(class_names):
         for i, cell in enumerate(rows.columns[columns[name]]):
-            try:
-                labels[i, c] = float(cell)
-            except ValueError as error:
-                raise rows.wrong(i, f"the probability of {name} is {cell!r}, which is not a number") from error
-            if not 0 <= labels[i, c] <= 1 + _ROUNDING:
+            if (share := rows.number(cell)) is None:
+                raise rows.wrong(i, f"the probability of {name} is {cell!r}, which is not a number")
+            if not 0 <= share <= 1 + _ROUNDING:
                 raise rows.wrong(i, f"the probability of {name} is {cell}: give 0 to 1")
+            labels[i, c] = share
     sums = labels.sum(1)
     if (wrong := np.flatnonzero(np.abs(sums - 1) > _ROUNDING)).size:
         raise rows.wrong(int(wrong[0]), f"the probabilities sum to {sums[wrong[0]]:.4g}, and 1 is wanted: scale them")

@@ -1,11 +1,16 @@
-"""Line charts over epochs: the geometry and the labels, which the report's template draws as SVG."""
+"""Lines over epochs and predictions beside targets: geometry and labels, which the report's template draws as SVG."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil, floor, isfinite, log10
 from typing import Literal
 
+import numpy as np
+
+from maxvit.tasks.panels import Scatter
+
 Best = Literal["lowest", "highest"]
+_MOST_DOTS = 2000  # more would be a cloud without shape, and a large page
 NOTHING = "–"  # in place of a number that there is not
 
 
@@ -39,6 +44,38 @@ class Chart:
     x_ticks: list[tuple[float, str]]
     y_ticks: list[tuple[float, str]]
     points: list[dict[str, float | str]]  # what the pointer shows: x in percent, text
+
+
+@dataclass(frozen=True, slots=True)
+class ScatterChart:
+    """Predictions, upwards, beside targets, to the right; both axes have the same ends.
+
+    Attributes:
+        title: What is predicted.
+        dots: SVG path of zero-length strokes in a box of 100 x 100 with y downwards.
+        ticks: (position in percent from the low end, label), for both axes.
+        shown: How many predictions have a dot.
+    """
+
+    title: str
+    dots: str
+    ticks: list[tuple[float, str]]
+    shown: int
+
+
+def scatter_chart(scatter: Scatter) -> ScatterChart | None:
+    """Lay out one chart; None: there is nothing finite to show. Of more than 2000 predictions every n-th has a dot."""
+    pairs = np.stack([scatter.targets, scatter.predictions], 1)
+    pairs = pairs[np.isfinite(pairs).all(1)]
+    if not len(pairs):
+        return None
+    pairs = pairs[:: -(-len(pairs) // _MOST_DOTS)]
+    low, high = float(pairs.min()), float(pairs.max())
+    ticks = _ticks(low, high if high > low else low + 1, 5)
+    places = (100 * (pairs - ticks[0]) / (ticks[-1] - ticks[0])).tolist()
+    dots = "".join(f"M{x:.2f},{100 - y:.2f}h0" for x, y in places)
+    labels = [(100 * (t - ticks[0]) / (ticks[-1] - ticks[0]), number(t)) for t in ticks]
+    return ScatterChart(scatter.name, dots, labels, len(places))
 
 
 def finite(value: float | None) -> float | None:

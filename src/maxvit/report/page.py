@@ -14,7 +14,7 @@ from maxvit.errors import MaxViTError
 from maxvit.explain.attention_maps import AttentionMap
 from maxvit.explain.draw import HEAT, data_uri, heat
 from maxvit.inference.evaluate import EvaluationResult
-from maxvit.report.charts import NOTHING, Best, Chart, finite, line_chart, number, percent
+from maxvit.report.charts import NOTHING, Best, Chart, finite, line_chart, number, percent, scatter_chart
 from maxvit.storage import write_text
 from maxvit.tasks.panels import Confusions, Panels
 from maxvit.tasks.task import Baseline, Cell
@@ -189,6 +189,7 @@ def write_report(path: Path, report: Report) -> None:
         matrix=panels.confusions and _matrix(panels.confusions),
         confusions=panels.confusions and _most_frequent(panels.confusions),
         classes=_classes(report),
+        scatters=[chart for chart in map(scatter_chart, panels.scatters) if chart],
         samples=[(sample, _stages(sample.maps, top)) for sample in report.samples],
         has_rollout=any(m.axis == "rollout" for sample in report.samples for m in sample.maps),
         mistakes=[

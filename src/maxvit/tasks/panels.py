@@ -36,6 +36,21 @@ class Bin:
 
 
 @dataclass(frozen=True, slots=True)
+class Scatter:
+    """Predicted numbers beside their targets.
+
+    Attributes:
+        name: What is predicted.
+        targets: (images,) float64.
+        predictions: Likewise.
+    """
+
+    name: str
+    targets: npt.NDArray[np.float64]
+    predictions: npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
 class Named:
     """Some classes of an image, each with its probability, if that is to be shown.
 
@@ -89,6 +104,7 @@ class Panels:
         confusions: Confusion matrix of the classes.
         reliability: Bins of confidence, the lowest first.
         mistakes: The worst predictions.
+        scatters: One for each number that is predicted.
     """
 
     facts: Mapping[str, str] = field(default_factory=dict)
@@ -97,3 +113,4 @@ class Panels:
     confusions: Confusions | None = None
     reliability: Sequence[Bin] = ()
     mistakes: Mistakes | None = None
+    scatters: Sequence[Scatter] = ()

@@ -309,6 +309,10 @@ class Task(ABC):
         """
         return TaskNetwork(backbone, self.make_head(backbone, len(class_names)), class_names, self.settings)
 
+    def initialize(self, network: Network, images: LabelledImages) -> None:
+        """Give a new network what it must know of the training images before it learns: here, nothing."""
+        return
+
     @abstractmethod
     def losses(self, network: nn.Module, images: Tensor, targets: Any) -> dict[str, Tensor]:
         """In training mode: "loss", whose gradient is followed, and what else a person may want to see, scalars.

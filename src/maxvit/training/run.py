@@ -171,6 +171,7 @@ def _fit(recipe: Recipe, run: Path, show_progress: bool, command: str, device: s
     measured = ""
     if state is None:
         measured = settle_value_range(network, data.train)
+        task.initialize(network, data.train)
     else:
         _check_state(state, network, run)
         engine.on_first(lambda: _check_images(run, data))

@@ -15,13 +15,14 @@ from maxvit.data.images import ImageLike, Source
 from maxvit.data.transforms import normalise, preprocess
 from maxvit.errors import MaxViTError
 from maxvit.model import MaxViT
-from maxvit.tasks.aesthetics.augment import random_piece
 from maxvit.tasks.aesthetics.data import SCORES, read_scores, recognizes_scores
 from maxvit.tasks.aesthetics.loss import earth_movers_distance
 from maxvit.tasks.aesthetics.metric import AestheticsMetric
-from maxvit.tasks.aesthetics.network import AestheticsHead, Shares
+from maxvit.tasks.aesthetics.network import Shares
 from maxvit.tasks.aesthetics.predictions import draw_scores, plain, short
 from maxvit.tasks.aesthetics.settings import AestheticsSettings
+from maxvit.tasks.pieces import random_piece
+from maxvit.tasks.pooled_head import PooledHead
 from maxvit.tasks.task import Cell, Changed, ExportSpec, Forward, Task
 
 
@@ -65,7 +66,7 @@ class Aesthetics(Task):
 
     def make_head(self, backbone: MaxViT, num_classes: int) -> nn.Module:
         """The backbone's head with a new last layer."""
-        return AestheticsHead(backbone.head, num_classes, self.settings.dropout)
+        return PooledHead(backbone.head, num_classes, self.settings.dropout)
 
     def losses(self, network: nn.Module, images: Tensor, targets: Any) -> dict[str, Tensor]:
         """The mean over the images of the earth mover's distance with the exponent of the settings."""

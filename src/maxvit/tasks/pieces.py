@@ -1,10 +1,22 @@
-"""What training does to an image: little, as a crop, a stretch or a colour changes how pleasing it is."""
+"""A random piece of an image, for tasks in which small crops, stretches and colours would change what is learned."""
+
+from typing import Annotated
 
 import torch
 from PIL import Image
+from pydantic import AfterValidator
 
 from maxvit.config import Preprocessing
 from maxvit.data.images import Source, decode
+
+
+def _check_area(area: tuple[float, float]) -> tuple[float, float]:
+    if not 0 < area[0] <= area[1] <= 1:
+        raise ValueError("crop_area takes two shares above 0, up to 1, the smaller one first")
+    return area
+
+
+PieceArea = Annotated[tuple[float, float], AfterValidator(_check_area)]  # of the largest piece: from and to
 
 
 def random_piece(source: Source, spec: Preprocessing, area: tuple[float, float], flip: bool) -> Image.Image:
