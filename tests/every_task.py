@@ -19,6 +19,7 @@ TASKS = {  # settings, class names, fit
     "segmentation": ({"decoder": "fpn"}, ["sky", "road", "car"], "aspect"),
     "detection": ({**SMALL_DETECTOR, "detections": 5}, ["cat", "dog"], "aspect"),
     "aesthetics": ({}, SCORES, "squash"),
+    "regression": ({}, ["age", "height"], "squash"),
     COUNTING: ({"stride": 16}, ["object"], "aspect"),
 }
 OTHERS = [name for name in TASKS if name != "classification"]  # whose predictions are no class of the whole image

@@ -23,7 +23,7 @@ pytest.importorskip("pycocotools")
 pytest.importorskip("sklearn")
 
 ROOT = Path(__file__).parent.parent.parent
-NAMES = ["aesthetics", "detection", "examples.counting_task", "segmentation"]
+NAMES = ["aesthetics", "detection", "examples.counting_task", "regression", "segmentation"]
 SETTINGS = [
     "data.image_size=64",
     "data.batch_size=8",
@@ -54,7 +54,8 @@ class Done(NamedTuple):
     @property
     def images(self) -> list[Path]:
         """Three that were held out."""
-        folder = self.data / ("images" if (self.data / "images").is_dir() else "test")
+        data = self.data if self.data.is_dir() else self.data.parent
+        folder = data / ("images" if (data / "images").is_dir() else "test")
         return sorted(p for p in folder.rglob("*.jpg"))[-3:]
 
 
@@ -74,12 +75,13 @@ def train(task: str, data: Path, run: Path, *settings: str) -> tuple[int, str, s
 def done(request, tmp_path_factory):
     folder, task = tmp_path_factory.mktemp("task"), request.param
     sys.path.insert(0, str(ROOT))
-    kind = task.split(".")[-1].removesuffix("_task")
+    kind = "counting" if task == "regression" else task.split(".")[-1].removesuffix("_task")
     scenes = [sys.executable, str(ROOT / "examples" / "scenes.py"), kind, str(folder / "data")]
     subprocess.run([*scenes, "--images", "20", "--size", "64"], check=True, timeout=120)
-    code, out, err = train(task, folder / "data", folder / "run")
+    data = folder / "data" / "counts.csv" if task == "regression" else folder / "data"
+    code, out, err = train(task, data, folder / "run")
     assert code == 0, err
-    yield Done(task, folder / "data", folder / "run", json.loads(out, parse_constant=pytest.fail))
+    yield Done(task, data, folder / "run", json.loads(out, parse_constant=pytest.fail))
     sys.path.remove(str(ROOT))
 
 
@@ -307,7 +309,7 @@ def test_two_processes_learn_a_task_together_and_agree_on_its_figures(done, tmp_
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--task", "segmentatoin"], "unknown task 'segmentatoin': choose aesthetics, classification, detection, seg"),
+        (["--task", "segmentatoin"], "unknown task 'segmentatoin': choose aesthetics, classification, detection, reg"),
         (["--task", "json"], "module json has no TASK"),
         (["--task", "aesthetics", "--set", "task.dropuot=1"], "did you mean 'task.dropout'"),
         (["--task", "aesthetics", "--set", "task.dropout=2"], "task.dropout is 2"),

@@ -157,7 +157,7 @@ ONE_HOT = ("filename,dog,cat", "1.png,0,1", "2.png,1.0,0.0", "3.png,0,1")
 def test_columns_with_exactly_one_1_a_row_are_one_class(write):
     file = write(*ONE_HOT, images=["1.png", "2.png", "3.png"])
     assert labels_of(file) == {"1.png": "cat", "2.png": "dog", "3.png": "cat"}
-    assert "'dog', 'cat' (class)" in said(file)
+    assert "'dog', 'cat' (classes)" in said(file)
 
 
 def test_columns_with_any_number_of_1s_are_several_classes(write):

@@ -254,7 +254,7 @@ def test_without_pyarrow_the_user_is_told_what_to_install(tmp_path, monkeypatch)
         (["path,probability:a,probability:b", "1.jpg,1,x"], "line 2 of {}: the probability of b is 'x', which"),
         (["path,probability:a,probability:b", "1.jpg,1,"], "line 2 of {}: the probability of b is '', which"),
         (["path,probability:a,probability:b", "1.jpg,1.5,-0.5"], "line 2 of {}: the probability of a is 1.5"),
-        (["path,probability:a,probability:b", "1.jpg,nan,1"], "line 2 of {}: the probability of a is nan: give 0 to 1"),
+        (["path,probability:a,probability:b", "1.jpg,nan,1"], "line 2 of {}: the probability of a is 'nan', which is"),
         (["path,probability:a,probability:b", "1.jpg,1,0", "2.jpg,.5,.498"], "line 3 of {}: the probabilities sum "),
     ],
 )  # fmt: skip

@@ -22,6 +22,7 @@ SECTIONS = {
     "segmentation": {"confusion", "classes"},
     "detection": {"classes"},
     "aesthetics": set(),
+    "regression": {"mistakes", "scatter"},
     COUNTING: set(),
 }
 
@@ -38,7 +39,9 @@ def reported(request, tmp_path_factory):
         from examples.scenes import WRITERS
 
         data = folder / "data"
-        WRITERS[name.split(".")[-1].removesuffix("_task")](data, 12, 64, 0)
+        kind = "counting" if name == "regression" else name.split(".")[-1].removesuffix("_task")
+        WRITERS[kind](data, 12, 64, 0)
+        data = data / "counts.csv" if name == "regression" else data
     run = folder / "run"
     run.mkdir()
     overrides = [f"data.path={data}", "optimization.epochs=2", f"task.name={name}"]

@@ -111,8 +111,8 @@ def find_label_columns(
         return tuple(rest)
     said = f"{rows.file} has the columns {rows.say_columns()}"
     if not rest:
-        what = "labels" if fits is None else "numbers"
-        raise MaxViTError(f"{said}, and none of {what} beside that of the images: add one, or {_HOW_LABEL}")
+        what = "for labels" if fits is None else "with numbers"
+        raise MaxViTError(f"{said}, and none beside the image's {what}: add one, or {_HOW_LABEL}")
     raise MaxViTError(f"{said}, and {name_columns(usual or rest)} could be labels: {_HOW_LABEL}")
 
 
@@ -155,7 +155,7 @@ def say_columns(
     chosen = [f"{name_columns([image])} (image)"] if image != IMAGE else []
     own = len(labels) == 1 and labels[0] in ("label", "labels")
     if labels and not own:
-        chosen.append(f"{name_columns(labels)} ({what})")
+        chosen.append(f"{name_columns(labels)} ({what}{('es' if what == 'class' else 's') * (len(labels) > 1)})")
     flags = ["--image-column"] * (columns.image is None and image != IMAGE)
     flags += ["--label-column"] * (bool(labels) and not own and not columns.labels)
     said = [f"columns {', '.join(chosen)}"] if chosen else []
