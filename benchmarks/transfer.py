@@ -33,8 +33,8 @@ from maxvit.data.images import decode
 from maxvit.data.loading import evaluation_batches, training_batches
 from maxvit.layers.inner_head import InnerHead, field_means
 from maxvit.tasks import make_task
-from maxvit.tasks.classification.baseline import describe
 from maxvit.tasks.examples import TaskExamples
+from maxvit.tasks.histograms import describe
 from maxvit.training.distributed import Engine
 from maxvit.training.learner import Learner
 from maxvit.training.recipe import Recipe, load_recipe

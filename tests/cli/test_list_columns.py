@@ -101,7 +101,7 @@ def test_a_check_reads_the_columns_and_says_them(run, listed):
     ("words", "says"),
     [
         (["predict", "{run}", "{images}", "--image-column", "a"], "--image-column is for a file of predictions"),
-        (["predict", "{run}", "{images}", "--out", "{out}", "--image-column", "a"], "not given as a list, whose columns"),
+        (["predict", "{run}", "{images}", "--out", "{out}", "--image-column", "a"], "are not given as a list"),
         (["evaluate", "{run}", "{images}", "--label-column", "a"], "is not a list, whose columns could be named"),
         (["train", "{images}", "--image-column", "a"], "is not a list, whose columns could be named"),
         (["train", "digits", "--label-column", "a"], "digits is not a list, whose columns could be named"),

@@ -2,6 +2,7 @@
 
 import math
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -195,6 +196,27 @@ def test_the_report_has_the_largest_errors_first_in_deviations():
     panels = regression_panels(metric)
     assert [mistake.row for mistake in panels.mistakes.worst] == [1, 0, 2]
     assert [scatter.predictions.tolist() for scatter in panels.scatters] == [[0.0, 2.0, 0.5], [100.0, 1000.0, 501.0]]
+
+
+# the baseline
+
+
+def coloured(seed, number=40):
+    """Images whose first target is their red, and whose second is a thousand times a number that none can see."""
+    random = np.random.default_rng(seed)
+    reds, hidden = random.uniform(30, 220, number), random.normal(size=number)
+    pixels = [np.full((20, 30, 3), (red, 90, 90), np.uint8) for red in reds]
+    labels = np.stack([reds, 1000 * hidden], 1)
+    return LabelledImages(pixels, labels, ["red", "hidden"], [str(i) for i in range(number)])
+
+
+def test_the_baseline_explains_what_colours_show_and_no_more():
+    task, spec, train, test = make_task({"name": "regression"}), Preprocessing(), coloured(0), coloured(1)
+    found = task.baseline(train, test, spec)
+    assert found.metric == "r2"
+    alone = [replace(images, labels=images.labels[:, :1]) for images in (train, test)]
+    assert task.baseline(*alone, spec).value > 0.8
+    assert found.value < 0.55  # the mean of that and of nothing
 
 
 # the list

@@ -20,7 +20,7 @@ _SHOWN = 5  # images of each kind that are named
 def check(
     data: Annotated[str, typer.Argument(help="As for maxvit train: a folder of class folders, shards, a list, ...")],
     task: Annotated[
-        str, typer.Option(help="classification, segmentation, detection, aesthetics, or a module of yours.")
+        str, typer.Option(help="classification, segmentation, detection, aesthetics, regression, or a module of yours.")
     ] = "classification",
     out: Annotated[
         Path | None,

@@ -27,7 +27,9 @@ def train(
     ] = None,
     task: Annotated[
         str | None,
-        typer.Option(help="classification, segmentation, detection, aesthetics, or a module of yours: docs/tasks.md."),
+        typer.Option(
+            help="classification, segmentation, detection, aesthetics, regression, or a module: docs/tasks.md."
+        ),
     ] = None,
     recipe: Annotated[
         str | None,

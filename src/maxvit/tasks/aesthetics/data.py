@@ -1,8 +1,7 @@
 """Images and how many people gave them each score: AVA as it is published, or a CSV file."""
 
-import csv
-import io
 import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -10,14 +9,18 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
+from maxvit.data.columns import SPLIT, other_columns
 from maxvit.data.dataset import LabelledImages
 from maxvit.data.finding import locate_all, normal
+from maxvit.data.parts import part_of
+from maxvit.data.rows import Rows, name_columns, read_rows
 from maxvit.errors import MaxViTError
 
 SCORES = [str(score) for score in range(1, 11)]
 _FILES = ("scores.csv", "AVA.txt")
 _AVA_TEST = ("test.txt", "aesthetics_image_lists/generic_test.jpgl")
 _WANTED = f"image, {', '.join(SCORES[:2])}, ..., {SCORES[-1]} and perhaps split"
+_COLUMNS = ["image", *SCORES]
 _PARTS = ("train", "val", "test")
 
 Row = tuple[str, str, Sequence[str], str]  # where in the file, image, ten cells, part ("": it does not say)
@@ -27,14 +30,17 @@ def read_scores(path: Path) -> dict[str, LabelledImages]:
     """Every image that exists, with its ten shares (float32, they sum to 1), by part; "train" where none is named.
 
     Args:
-        path: A CSV file with the columns image, 1, ..., 10 and perhaps split; or AVA.txt; or the folder of one, then
-            named scores.csv or AVA.txt. The names of images count from its folder `images`, if it has one.
+        path: A CSV file with the columns image, 1, ..., 10 and perhaps split, and others that are kept; or AVA.txt; or
+            the folder of one, then named scores.csv or AVA.txt. The names of images count from its folder `images`, if
+            it has one.
 
     Raises:
         MaxViTError: If something is missing or not as it should be; it names the file.
     """
     file = _find(path)
-    rows = _read_ava(file) if file.suffix.lower() == ".txt" else _read_csv(file)
+    table = None if file.suffix.lower() == ".txt" else read_rows(file, f"its first line must name {_WANTED}")
+    rows = _read_ava(file) if table is None else _read_csv(table)
+    others = {} if table is None else other_columns(table, [*_COLUMNS, SPLIT])
     names, counts, parts, places = [], [], [], []
     first: dict[str, str] = {}
     for place, name, cells, part in rows:
@@ -43,12 +49,12 @@ def read_scores(path: Path) -> dict[str, LabelledImages]:
         if (same := normal(os.path.normpath(name))) in first:
             earlier = first[same].partition(" of ")[0]
             raise MaxViTError(f"{place}: {name} was on {earlier} already; give each image once")
-        if part not in ("", *_PARTS):
+        if part and part_of(part) is None:
             raise MaxViTError(f"{place}: split is {part!r}; give train, val or test")
         first[same] = place
         names.append(name)
         counts.append(_numbers(place, cells))
-        parts.append(part or "train")
+        parts.append(part_of(part) or "train")
         places.append(place)
     if not names:
         raise MaxViTError(f"{file} holds no image: a line each is wanted")
@@ -56,7 +62,14 @@ def read_scores(path: Path) -> dict[str, LabelledImages]:
     folder = file.parent / "images" if (file.parent / "images").is_dir() else file.parent
     paths, missing = locate_all(folder, names, str(file))
     images = LabelledImages(
-        [p or folder for p in paths], shares, list(SCORES), names, passed_over=missing, are_classes=False
+        [p or folder for p in paths],
+        shares,
+        list(SCORES),
+        names,
+        passed_over=missing,
+        are_classes=False,
+        others=others,
+        columns=f"; columns that are not used: {name_columns(list(others))}" if others else "",
     )
     there = [i for i, p in enumerate(paths) if p is not None]
     chosen = {part: [i for i in there if parts[i] == part] for part in _PARTS}
@@ -89,8 +102,8 @@ def _has_scores(file: Path) -> bool:
     if file.suffix.lower() != ".csv":
         return False
     with file.open(encoding="utf-8-sig", errors="replace") as lines:
-        header = [name.strip() for name in lines.readline().split(",")]
-    return {"image", *SCORES} <= set(header)
+        header = [name.strip() for name in re.split("[,;\t]", lines.readline())]
+    return set(_COLUMNS) <= set(header)
 
 
 def _text(file: Path) -> str:
@@ -102,28 +115,14 @@ def _text(file: Path) -> str:
         raise MaxViTError(f"{file} cannot be read: {error.strerror}") from error
 
 
-def _read_csv(file: Path) -> Iterator[Row]:
+def _read_csv(rows: Rows) -> Iterator[Row]:
     """Rows of a table with a header."""
-    reader = csv.reader(io.StringIO(_text(file)), strict=True)
-    try:
-        header = [name.strip() for name in next(reader, [])]
-        needed, optional = ["image", *SCORES], ["split"]
-        missing = [name for name in needed if name not in header]
-        unknown = [name for name in header if name not in needed + optional]
-        if missing or unknown or len(set(header)) < len(header):
-            what = f"lacks the column {missing[0]!r}" if missing else f"has a column {unknown[0]!r}" if unknown else ""
-            raise MaxViTError(f"{file} {what or 'has a column twice'}: its first line must name {_WANTED}, once each")
-        places = {name: header.index(name) for name in header}
-        for row in reader:
-            place = f"line {reader.line_num} of {file}"
-            if not row:
-                continue
-            if len(row) != len(header):
-                raise MaxViTError(f"{place} has {len(row)} cells, and the first line {len(header)}: correct it")
-            part = row[places["split"]].strip() if "split" in places else ""
-            yield place, row[places["image"]].strip(), [row[places[score]] for score in SCORES], part
-    except csv.Error as error:
-        raise MaxViTError(f"line {reader.line_num} of {file} cannot be read: {error}") from error
+    if missing := [name for name in _COLUMNS if name not in rows.columns]:
+        raise MaxViTError(f"{rows.file} lacks the column {missing[0]!r}: its first line must name {_WANTED}, once each")
+    parts = rows.columns.get(SPLIT, [""] * len(rows))
+    for i, place in enumerate(rows.places):
+        name, *cells = (rows.columns[column][i] for column in _COLUMNS)
+        yield f"{place} of {rows.file}", name, cells, parts[i]
 
 
 def _read_ava(file: Path) -> Iterator[Row]:

@@ -243,7 +243,7 @@ class Classification(Task):
         """That of histograms, where an image has one class of many."""
         if self.multi_label or any(np.ndim(images.labels) != 1 for images in (train, test)):
             return None
-        from maxvit.tasks.classification.baseline import histogram_baseline
+        from maxvit.tasks.histograms import histogram_baseline
 
         return histogram_baseline(train, test, spec)
 

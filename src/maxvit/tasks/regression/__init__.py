@@ -24,7 +24,7 @@ from maxvit.tasks.regression.network import RegressionHead
 from maxvit.tasks.regression.panels import regression_panels
 from maxvit.tasks.regression.predictions import plain, short
 from maxvit.tasks.regression.settings import RegressionSettings
-from maxvit.tasks.task import Cell, Changed, ExportSpec, Forward, Task
+from maxvit.tasks.task import Baseline, Cell, Changed, ExportSpec, Forward, Task
 
 
 class Regression(Task):
@@ -98,6 +98,12 @@ class Regression(Task):
     def metric(self, class_names: Sequence[str]) -> RegressionMetric:
         """R2 first."""
         return RegressionMetric(class_names)
+
+    def baseline(self, train: LabelledImages, test: LabelledImages, spec: Preprocessing) -> Baseline | None:
+        """That of histograms."""
+        from maxvit.tasks.histograms import histogram_regression
+
+        return histogram_regression(train, test, spec)
 
     def panels(self, metric: RegressionMetric) -> Panels:
         """Predictions beside targets, and the largest errors."""

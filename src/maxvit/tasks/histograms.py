@@ -1,9 +1,10 @@
-"""What can be told without a network: a linear classifier on a histogram of colours and one of edges.
+"""What can be told without a network: by a linear model on a histogram of colours and one of edges.
 
 A trained network that is not ahead of it has learned nothing worth its time.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +24,7 @@ Floats = npt.NDArray[np.float32]
 
 
 def histogram_baseline(train: LabelledImages, test: LabelledImages, spec: Preprocessing) -> Baseline | None:
-    """Its accuracy; None without scikit-learn, without two classes, or where hardly an image can be read.
+    """Accuracy of a linear classifier; None without scikit-learn or two classes, or where hardly an image can be read.
 
     Args:
         train: Images of one class each to learn from, of which 2000 are used, evenly spread; as many of `test`.
@@ -44,15 +45,36 @@ def histogram_baseline(train: LabelledImages, test: LabelledImages, spec: Prepro
     return Baseline(NAME, "accuracy", float(classifier.score(others, wanted)))
 
 
-def _described(images: LabelledImages, spec: Preprocessing) -> tuple[Floats, Sequence[int]]:
-    """Features (n, F) and classes of those that can be read."""
+def histogram_regression(train: LabelledImages, test: LabelledImages, spec: Preprocessing) -> Baseline | None:
+    """R2 of a ridge regression, the mean over the outputs, of images with numbers, (n, outputs).
+
+    Arguments are those of `histogram_baseline`. None without scikit-learn, or where hardly an image can be read.
+    """
+    try:
+        from sklearn.linear_model import RidgeCV
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import StandardScaler
+    except ImportError:
+        return None
+    features, targets = _described(train, spec)
+    others, wanted = _described(test, spec)
+    if len(targets) < 2 or len(wanted) < 2:
+        return None
+    # each output has a strength of its own, as their scales differ
+    penalised = RidgeCV(STRENGTHS, alpha_per_target=np.ndim(targets) > 1)
+    model = make_pipeline(StandardScaler(), penalised).fit(features, np.array(targets))
+    return Baseline(NAME, "r2", float(model.score(others, np.array(wanted))))
+
+
+def _described(images: LabelledImages, spec: Preprocessing) -> tuple[Floats, Sequence[Any]]:
+    """Features (n, F) and labels of those that can be read."""
     features, labels = [], []
     for i in np.linspace(0, len(images) - 1, min(MOST, len(images))).astype(int).tolist():
         try:
             features.append(describe(decode(images.sources[i], spec)))
         except (MaxViTError, OSError):
             continue
-        labels.append(int(images.labels[i]))
+        labels.append(images.labels[i])
     return np.array(features), labels
 
 
