@@ -49,6 +49,11 @@ def test_names_without_endings_in_a_folder_below_are_found_and_the_folder_is_tol
     )
 
 
+def test_names_with_endings_in_a_folder_below_are_found_too(write, tmp_path):
+    file = write("image,kind", "1.png,a", "2.png,b", images=["photos/1.png", "photos/1.jpg", "photos/2.png"])
+    assert read_list(file)["all"].sources == [tmp_path / "photos" / "1.png", tmp_path / "photos" / "2.png"]
+
+
 def test_of_two_folders_that_of_the_lists_name_is_meant(write, tmp_path):
     images = ["train_images/1.png", "test_images/1.png", "train_images/2.png"]
     file = write("id,kind", "1,a", "2,b", images=images, name="train.csv")
@@ -86,9 +91,11 @@ def test_the_separator_is_that_of_the_first_line(write, separator, name):
     assert labels_of(write(*lines, images=["1.png", "2.png"], name=name)) == {"1": "a", "2": "b"}
 
 
-def test_a_class_that_is_the_name_of_an_image_does_not_make_its_column_one_of_images(write):
-    file = write("digit,file", "1,1.png", "2,2.png", "1,3.png", images=["1.png", "2.png", "3.png"])
-    assert labels_of(file) == {"1.png": "1", "2.png": "2", "3.png": "1"}
+@pytest.mark.parametrize("ending", [".png", ""])
+def test_a_class_that_is_the_name_of_an_image_does_not_make_its_column_one_of_images(write, ending):
+    lines = [f"{digit},{i}{ending}" for i, digit in enumerate((1, 2, 1))]
+    file = write("digit,file", *lines, images=["0.png", "1.png", "2.png"])
+    assert labels_of(file) == {f"0{ending}": "1", f"1{ending}": "2", f"2{ending}": "1"}
 
 
 def test_a_column_with_a_usual_name_is_the_label_and_others_are_kept(write):
@@ -173,6 +180,12 @@ def test_another_column_beside_them_is_not_taken_for_a_class_and_they_can_be_nam
     with pytest.raises(MaxViTError, match="'dog', 'cat', 'age' could be labels"):
         read_list(file)
     assert labels_of(file, "cat", "dog") == {"1.png": "cat", "2.png": "dog"}
+
+
+def test_two_usual_names_are_not_taken_for_classes(write):
+    file = write("filename,class,target", "a.png,0,1", "b.png,1,0", images=["a.png", "b.png"])
+    with pytest.raises(MaxViTError, match="'class', 'target' could be labels"):
+        read_list(file)
 
 
 def test_named_columns_of_shares_are_soft_labels(write):
