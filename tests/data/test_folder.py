@@ -4,6 +4,7 @@ from collections import Counter
 
 import pytest
 
+from maxvit.data.finding import PassedOver
 from maxvit.data.folder import find_parts, load_folder, read_classes, read_held_out
 from maxvit.errors import MaxViTError
 
@@ -70,8 +71,17 @@ def test_an_empty_folder_holds_nothing(tmp_path):
 
 def test_a_folder_of_loose_images_is_told_how_to_sort_them(tmp_path):
     (tmp_path / "a.png").touch()
-    with pytest.raises(MaxViTError, match="it holds only loose files"):
+    with pytest.raises(MaxViTError, match=r"it holds only loose files$"):
         read_classes(tmp_path)
+
+
+def test_a_list_beside_the_images_is_named_and_not_read(tmp_path):
+    fill(tmp_path, train_images=2)
+    (tmp_path / "train.csv").touch()
+    with pytest.raises(MaxViTError, match=r"it holds the list train\.csv: give .*train\.csv to read that"):
+        read_classes(tmp_path)
+    images = read_classes(fill(tmp_path, test_images=1))
+    assert images.passed_over == [PassedOver(tmp_path / "train.csv", "list, which is read where its path is given")]
 
 
 def test_one_class_is_not_enough(tmp_path):

@@ -8,6 +8,7 @@ from maxvit.data.dataset import LabelledImages, Splits, class_numbers, refuse_un
 from maxvit.data.finding import PassedOver, find_images, normal, say_passed_over
 from maxvit.data.images import EXTENSIONS
 from maxvit.data.parts import PART_NAMES, part_of
+from maxvit.data.rows import KINDS
 from maxvit.errors import MaxViTError
 
 
@@ -95,13 +96,15 @@ def read_classes(folder: Path, class_names: list[str] | None = None, part: str =
     """
     folders = _folders(_check_folder(folder))
     wanted = f"{folder} must hold a folder of images for each class, such as {folder}/cat and {folder}/dog"
+    lists = sorted(p for p in folder.iterdir() if p.suffix.lower() in KINDS and p.is_file())
+    instead = f"; it holds the list {lists[0].name}: give {lists[0]} to read that" if lists else ""
     if not folders:
         what = "only loose files" if any(folder.iterdir()) else "nothing"
-        raise MaxViTError(f"{wanted}; it holds {what}")
+        raise MaxViTError(f"{wanted}; it holds {what}{instead}")
     if class_names is None:
         class_names = sorted({normal(p.name) for p in folders})
         if len(class_names) == 1:
-            raise MaxViTError(f"{wanted}; it holds one class only, {folders[0].name!r}: add a second one")
+            raise MaxViTError(f"{wanted}; it holds one class only, {folders[0].name!r}: add a second one{instead}")
         if all(part_of(p.name) for p in folders):
             names = " and ".join(p.name for p in folders)
             raise MaxViTError(
@@ -115,6 +118,7 @@ def read_classes(folder: Path, class_names: list[str] | None = None, part: str =
     labels: list[int] = []
     loose = [p for p in sorted(folder.iterdir()) if p.suffix.lower() in EXTENSIONS and p.is_file()]
     passed_over = [PassedOver(p, "in no class folder") for p in loose if not p.name.startswith(".")]
+    passed_over += [PassedOver(p, "list, which is read where its path is given") for p in lists]
     for class_folder in folders:
         found = find_images(class_folder)
         if not found.images:
