@@ -6,6 +6,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from maxvit.config import MaxViTConfig, Preprocessing
 from maxvit.data.dataset import LabelledImages
@@ -75,6 +76,17 @@ def test_evaluate_gives_what_prediction_gives():
     assert indices(found) == list(range(7))
     assert found.metrics["accuracy"] == np.mean(np.argmax(predicted, 1) == data.labels)
     assert found.class_names == NAMES
+
+
+def test_a_list_is_read_by_the_columns_that_are_named_and_images_that_are_there_are_not(tmp_path):
+    lines = ["photo,kind,other", *(f"{i},{NAMES[i % 3]},{NAMES[0]}" for i in range(6))]
+    (tmp_path / "list.csv").write_text("\n".join(lines))
+    for i in range(6):
+        Image.new("RGB", (43, 37), (40 * i, 0, 0)).save(tmp_path / f"{i}.png")
+    found = evaluate(tiny(), tmp_path / "list.csv", image_column="photo", label_column="kind")
+    assert labels(found) == [0, 1, 2, 0, 1, 2]
+    with pytest.raises(MaxViTError, match="data is images that are read already, and not a list: leave --image-column"):
+        evaluate(tiny(), images(3), label_column="kind")
 
 
 def test_unreadable_images_are_told_and_do_not_count():

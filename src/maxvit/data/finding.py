@@ -132,7 +132,7 @@ class Names:
 
     def __init__(self, file: Path) -> None:
         self.file, self.folders = file, set[Path]()
-        self._listed: dict[Path, dict[str, list[Path]]] = {}
+        self._listed: dict[str, dict[str, list[Path]]] = {}
         self._below: dict[str, list[Path]] | None = None
 
     def find(self, name: str) -> Path | None:
@@ -146,10 +146,10 @@ class Names:
         place = locate(self.file.parent, name)
         if place is not None and not place.is_dir():
             return place
-        place = self.file.parent / name
-        if place.parent not in self._listed:
-            self._listed[place.parent] = _list_names(place.parent)
-        if found := self._listed[place.parent].get(normal(place.name)):
+        folder, last = os.path.split(name)
+        if folder not in self._listed:
+            self._listed[folder] = _list_names(self.file.parent / folder)
+        if found := self._listed[folder].get(normal(last)):
             return _only(name, found)
         found = self._find_below(normal(name))
         # train.csv means train_images/, also where test_images/ has an image of this name
@@ -175,11 +175,12 @@ class Names:
 
 def _list_names(folder: Path) -> dict[str, list[Path]]:
     """What fits each name in a folder: the file of this name, else the images with it before their ending."""
-    if not os.path.isdir(folder):
+    try:
+        files = [Path(path) for path in sorted(entry.path for entry in os.scandir(folder) if entry.is_file())]
+    except OSError:  # not a folder, or one that cannot be read: its images count as missing
         return {}
-    files = [Path(entry.path) for entry in os.scandir(folder) if entry.is_file()]
     found: dict[str, list[Path]] = {}
-    for path in sorted(files):
+    for path in files:
         if path.suffix.lower() in EXTENSIONS or path.suffix.lower() in HEIF:
             found.setdefault(normal(path.stem), []).append(path)
     return found | {normal(path.name): [path] for path in files}

@@ -118,6 +118,7 @@ def evaluate(
     ensemble = Ensemble([as_engine(one) for one in as_several(model)], tta, size)
     engine, task = ensemble.engines[0], ensemble.task
     if isinstance(data, LabelledImages):
+        ListColumns.of(image_column, label_column).refuse("data is images that are read already, and not a list")
         images = data
     else:
         images = reading_task(engine, str(data), image_column, label_column).load_eval(str(data), engine.class_names)
