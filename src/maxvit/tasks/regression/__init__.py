@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from maxvit.config import Fit, Preprocessing, Size
 from maxvit.data.dataset import LabelledImages
-from maxvit.data.images import ImageLike
+from maxvit.data.images import ImageLike, Source
 from maxvit.data.transforms import normalise, preprocess
 from maxvit.errors import MaxViTError
 from maxvit.model import MaxViT
@@ -36,6 +36,7 @@ class Regression(Task):
     batch_size = 32
     fits: ClassVar[tuple[Fit, ...] | None] = ("squash", "aspect")
     reads_lists = True
+    lower_is_better: ClassVar[frozenset[str]] = frozenset(("loss", "mae", "rmse"))
     usual_classes = 1
     not_counted = ""
     settings: RegressionSettings
@@ -57,7 +58,7 @@ class Regression(Task):
         head.target_mean.copy_(torch.from_numpy(numbers.mean(0)))
         head.target_deviation.copy_(torch.from_numpy(deviation))
 
-    def augment(self, spec: Preprocessing, source: ImageLike, label: Any) -> tuple[Tensor, Tensor]:
+    def augment(self, spec: Preprocessing, source: Source, label: Any) -> tuple[Tensor, Tensor]:
         """A large piece of the image, distorted only if evaluation squeezes images too, and perhaps mirrored."""
         piece = random_piece(source, spec, self.settings.crop_area, self.settings.flip)
         return normalise(spec, np.asarray(piece)), self.target(label, spec.image_size)
