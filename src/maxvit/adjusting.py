@@ -11,6 +11,7 @@ from maxvit.description import checked_names, for_channels
 from maxvit.layers.attention import GroupAttention
 from maxvit.layers.initialize import initialize
 from maxvit.layers.inner_head import InnerHead, make_inner_head
+from maxvit.layers.novelty import Novelty
 from maxvit.saving import SavedNetwork
 
 
@@ -21,12 +22,14 @@ class AdjustableNetwork(SavedNetwork):
         stem: The first layers.
         stages: Blocks.
         head: The last layers.
+        novelty: How far an image is from those of training; None: it was not fitted.
     """
 
     stem: Any
     stages: nn.ModuleList
     head: Any
     inner_head: InnerHead | None
+    novelty: Novelty | None
 
     def reset_classifier(
         self,
@@ -60,7 +63,12 @@ class AdjustableNetwork(SavedNetwork):
         self.inner_head = make_inner_head(config)
         if self.inner_head is not None:
             self.inner_head.apply(initialize).to(like.device, like.dtype)
-        self.config, self.class_names = config, names
+        self.config, self.class_names, self.novelty = config, names, None
+
+    def set_novelty(self, novelty: Novelty | None) -> None:
+        """Have a score for images of none of the classes, fitted to these weights; or None."""
+        self.novelty = novelty
+        self.config = dataclasses.replace(self.config, novelty_centres=0 if novelty is None else len(novelty.centres))
 
     def set_pool(self, pool: Pool) -> None:
         """Make one position of the last map's: by "avg" or "max", or "" for none, which allows no classifier."""

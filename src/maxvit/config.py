@@ -144,6 +144,8 @@ class MaxViTConfig:
     multi_label: bool = False  # each class is a yes/no question (sigmoid); False: one class of many (softmax)
     threshold: float = THRESHOLD  # with multi_label: the probability from which a class is predicted
     temperature: float = 1.0  # without: logits are divided by it before the softmax, so that confidence can be believed
+    set_thresholds: tuple[float, ...] = ()  # without: see `maxvit.tasks.classification.conformal`; (): none are known
+    novelty_centres: int = 0  # of its `maxvit.layers.novelty.Novelty`; 0: it has none
     image_size: Size = (224, 224)  # the size it is made for; any other from 32 pixels up works too
     dialect: Dialect = OFFICIAL
 
@@ -166,10 +168,10 @@ class MaxViTConfig:
             raise MaxViTError(f"stem_hidden_channels is {hidden!r}; it takes a whole number from 1 up, or None")
         if hidden == self.stem_channels:
             object.__setattr__(self, "stem_hidden_channels", None)
-        if type(self.num_classes) is not int or self.num_classes < 0:
-            raise MaxViTError(f"num_classes is {self.num_classes!r}; it takes a whole number, 0 for no classifier")
-        if type(self.inner_fields) is not int or self.inner_fields < 0:
-            raise MaxViTError(f"inner_fields is {self.inner_fields!r}; it takes a whole number, 0 for none")
+        nothings = {"num_classes": "no classifier", "novelty_centres": "no score for novelty", "inner_fields": "none"}
+        for name, nothing in nothings.items():
+            if type(getattr(self, name)) is not int or getattr(self, name) < 0:
+                raise MaxViTError(f"{name} is {getattr(self, name)!r}; it takes a whole number, 0 for {nothing}")
         if len(self.channels) != 4 or len(self.depths) != 4:
             raise MaxViTError(f"channels {self.channels} and depths {self.depths} need one entry for each of 4 stages")
         for c in self.channels:
@@ -186,6 +188,10 @@ class MaxViTConfig:
             raise MaxViTError(f"threshold is {self.threshold!r}; it takes a probability from 0 to 1")
         if not _is_number(self.temperature) or not self.temperature > 0:
             raise MaxViTError(f"temperature is {self.temperature!r}; it takes a number above 0")
+        thresholds = self.set_thresholds
+        if not isinstance(thresholds, list | tuple) or not all(_is_number(v) and 0 <= v <= 1 for v in thresholds):
+            raise MaxViTError(f"set_thresholds is {thresholds!r:.80}; it takes probabilities from 0 to 1")
+        object.__setattr__(self, "set_thresholds", tuple(thresholds))
         if self.pool not in get_args(Pool):
             raise MaxViTError(
                 f"pool is {self.pool!r}; choose 'avg' or 'max', or '' for none where there is no classifier"
@@ -225,9 +231,15 @@ class MaxViTConfig:
         return found
 
     def for_classes(self, num_classes: int, multi_label: bool = False) -> "MaxViTConfig":
-        """The configuration of a new classifier: threshold and temperature as before any validation."""
+        """The configuration of a new classifier, as before any validation."""
         return dataclasses.replace(
-            self, num_classes=num_classes, multi_label=multi_label, threshold=THRESHOLD, temperature=1.0
+            self,
+            num_classes=num_classes,
+            multi_label=multi_label,
+            threshold=THRESHOLD,
+            temperature=1.0,
+            set_thresholds=(),
+            novelty_centres=0,
         )
 
     def resized(self, image_size: int | Size) -> "MaxViTConfig":

@@ -88,11 +88,11 @@ def convert(
 def _lost(config: MaxViTConfig) -> str | None:
     """What timm's files have no place for; one class of many is what anybody takes the outputs for."""
     if not config.multi_label:
-        if config.temperature == 1:
-            return None
-        return (
-            f"timm's files do not hold the temperature: divide the outputs by {config.temperature:.4g} before a softmax"
-        )
+        lost = ["the thresholds of sets of classes"] * bool(config.set_thresholds)
+        lost += ["the score for images of none of the classes"] * bool(config.novelty_centres)
+        if config.temperature != 1:
+            lost.append(f"the temperature: divide the outputs by {config.temperature:.4g} before a softmax")
+        return f"timm's files do not hold {', nor '.join(lost)}" if lost else None
     return (
         "timm's files do not hold what the outputs mean: take the sigmoid of each, not a softmax over all; a class is "
         f"predicted from {config.threshold:.3g} up"

@@ -23,6 +23,7 @@ from maxvit.layers.initialize import initialize
 from maxvit.layers.inner_head import InnerHead, make_inner_head
 from maxvit.layers.mbconv import MBConv, SameConv2d, batch_norm
 from maxvit.layers.multiaxis import BlockAttention, GridAttention
+from maxvit.layers.novelty import Novelty, pooled_maps
 from maxvit.layers.parallel import ParallelBlock
 from maxvit.layers.plain_head import PlainHead, pooled
 from maxvit.layers.recompute import recompute
@@ -102,6 +103,7 @@ class MaxViT(TimmNames, HubModel):
 
     Attributes:
         provenance: Where the weights come from (data set, command, versions); travels with the checkpoint.
+        novelty: Beside the path to the classes: how far an image is from those of training; None: it was not fitted.
     """
 
     stem: Stem
@@ -135,6 +137,7 @@ class MaxViT(TimmNames, HubModel):
             self.stages.append(stage)
         self.head = make_head(width, config.num_classes, config.pool, dialect)
         self.inner_head = make_inner_head(config)
+        self.novelty = Novelty(sum(config.channels), config.novelty_centres) if config.novelty_centres else None
         self.apply(initialize)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -150,10 +153,8 @@ class MaxViT(TimmNames, HubModel):
         Raises:
             MaxViTError: If the shape or the type does not fit.
         """
-        if self.inner_head is None:
-            return self.head(self.forward_features(images))
-        *inner, last = self.forward_pyramid(images, (*InnerHead.strides, 32))
-        return self.head(last) + self.inner_head(inner)
+        _, *maps = self._maps(images)
+        return self._classify(maps)
 
     def forward_features(self, images: Tensor) -> Tensor:
         """The last stage's map: (B, in_channels, H, W) -> (B, C, ceil(H / 32), ceil(W / 32))."""
@@ -166,6 +167,17 @@ class MaxViT(TimmNames, HubModel):
         With `config.inner_fields` the logits are the last stage's part of `forward`'s.
         """
         return self.head(features, pre_logits)
+
+    def forward_novelty(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits, and how far each image is from those of training (B,), for a network that has `novelty`."""
+        assert self.novelty is not None
+        maps = self.forward_pyramid(images)
+        return self._classify(maps), self.novelty(pooled_maps(maps))
+
+    def _classify(self, maps: Sequence[Tensor]) -> Tensor:
+        """From the four stages' maps to logits."""
+        scores: Tensor = self.head(maps[-1])
+        return scores if self.inner_head is None else scores + self.inner_head(maps[1:3])
 
     def forward_pyramid(self, images: Tensor, strides: Sequence[int] = (4, 8, 16, 32)) -> list[Tensor]:
         """Maps at several strides, for detection and segmentation.

@@ -1,5 +1,6 @@
 """A network as one file: written with all that describes it, and read back."""
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -90,7 +91,7 @@ class SavedNetwork(nn.Module):
             classes = classifier.out_features if isinstance(classifier, nn.Linear) else 0
             if classes != config.num_classes:
                 names = None if names is not None and len(names) == config.num_classes else names
-                config = config.for_classes(classes)
+                config = dataclasses.replace(config.for_classes(classes), novelty_centres=config.novelty_centres)
         return config, checked_names(names, config.num_classes)
 
     @classmethod

@@ -53,7 +53,7 @@ def test_train_says_each_epoch_on_standard_error(trained):
     start, first, *lines = trained.err.splitlines()
     assert start.endswith("cannot be had: the hub cannot be reached (HF_HUB_OFFLINE is set)")
     assert first == "data: 24 images of 3 classes (19 training, 5 validation)"
-    assert [line[:9] for line in lines] == ["starts fr", "training ", "epoch 1/1"]
+    assert [line[:9] for line in lines] == ["starts fr", "training ", "epoch 1/1", "no score "]
 
 
 def test_train_without_json_says_accuracy_checkpoint_and_report(run, images, small, tmp_path):
@@ -143,7 +143,7 @@ def test_resume_goes_on_with_the_recipe_of_the_run(run, trained, tmp_path):
     code, out, err = run("train", "--resume", copy)
     assert code == 0
     assert out.startswith("accuracy ")
-    assert [line[:9] for line in err.splitlines()[1:]] == ["training ", "epoch 2/2"]
+    assert [line[:9] for line in err.splitlines()[1:]] == ["training ", "epoch 2/2", "no score "]
 
 
 @pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 75), (signal.SIGUSR1, 75)])
@@ -478,6 +478,7 @@ def test_train_as_a_program(images, small, tmp_path):
         "starts fr",
         "training ",
         "epoch 1/1",
+        "no score ",
     ]  # no warning of anybody
 
 

@@ -43,6 +43,8 @@ def test_an_exported_file_answers_as_its_checkpoint(run, trained, images, tmp_pa
         assert [c["class"] for c in answer["classes"]] == [c["class"] for c in right["classes"]]
         probabilities = [c["probability"] for c in right["classes"]]
         assert [c["probability"] for c in answer["classes"]] == pytest.approx(probabilities, rel=1e-4)
+    asked = (images, "--coverage", 0.75)
+    assert run("predict", file, *asked)[1] == run("predict", trained.checkpoint, *asked)[1]
 
 
 def test_export_replaces_a_file_only_when_it_is_told_to(run, trained, tmp_path):

@@ -23,7 +23,7 @@ OPTIONS = {
     "list": "--json --pretrained --recipes",
     "plan": "--devices --images --images-per-core --json --model --peak --precision --recipe --set",
     "predict": (
-        "--batch-size --device --devices --embeddings --engine --image-column --json --out --part-size "
+        "--batch-size --coverage --device --devices --embeddings --engine --image-column --json --out --part-size "
         "--pictures --precision --set --task --top-k --tta --workers CHECKPOINT IMAGES"
     ),
     "report": "--device --open RUN",

@@ -47,6 +47,18 @@ def test_predict_writes_a_file_and_lists_what_cannot_be_read(run, trained, photo
     assert float(rows[0]["probability_1"]) == pytest.approx(wanted, rel=1e-5)
 
 
+def test_predict_writes_sets_of_classes_with_a_coverage(run, trained, photos, tmp_path):
+    out, words = tmp_path / "a.csv", ("predict", trained.checkpoint, photos)
+    assert run(*words, "--out", out, "--coverage", 0.75)[0] == 0
+    with out.open(newline="") as file:
+        rows = {row["path"]: row["set"] for row in csv.DictReader(file)}
+    said = [json.loads(line) for line in run(*words, "--coverage", 0.75, "--json")[1].splitlines()]
+    assert rows == {one["image"]: "|".join(one["set"]) for one in said}
+    assert all(": 75% set: " in line for line in run(*words, "--coverage", 0.75)[1].splitlines())
+    code, _, err = run(*words, "--coverage", 0.95)
+    assert (code, "this takes 19 validation images, and the network was validated on fewer" in err) == (2, True)
+
+
 def test_predict_says_what_it_wrote_in_json_also_when_it_is_there_already(run, trained, photos, tmp_path):
     words = ["predict", trained.checkpoint, photos, "--out", tmp_path / "a.parquet", "--json", "--embeddings"]
     wanted = {"out": f"{tmp_path}/a.parquet", "errors": f"{tmp_path}/a.errors.csv", "images": 24, "failed": 1}

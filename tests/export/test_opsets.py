@@ -63,6 +63,20 @@ def test_every_set_gives_the_network_s_answers_with_operators_that_tensorrt_list
     assert (answers(path, images) - expected).abs().max() < 1e-5 * expected.std()
 
 
+@pytest.mark.parametrize("opset", [None, 17])
+def test_the_output_for_novelty_has_operators_that_tensorrt_lists(tmp_path, opset):
+    model, path = trained(novelty_centres=7), tmp_path / "model.onnx"
+    write_onnx(model, path, ExportOptions(opset=opset))
+    check_onnx(path)
+    made = onnx.load(path)
+    assert {node.op_type for node in made.graph.node} <= TENSORRT | {"ArgMin", "ReduceSum", "Sqrt", "Sub"}
+    images = torch.randn(3, 3, 64, 96)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    _, novelty = session.run(["logits", "novelty"], {"images": images.numpy()})
+    with torch.inference_mode():
+        torch.testing.assert_close(torch.from_numpy(novelty), model.forward_novelty(images)[1])
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("opset", [None, 17])
 def test_pixels_become_the_probabilities_of_the_images_that_they_are(tmp_path, channels, opset):

@@ -19,6 +19,7 @@ from maxvit.inference.evaluate import EvaluationResult
 from maxvit.report import page as module
 from maxvit.report.page import Picture, Report, ShownSample, write_report
 from maxvit.tasks import make_task
+from maxvit.tasks.classification.predictions import judged
 from maxvit.tasks.task import Baseline
 
 NASTY = ["<script>alert(1)</script>", "a&b\"'", "{{ 7 * 7 }}</style>"]
@@ -103,7 +104,7 @@ def report(**changes):
         "best": 3,
         "result": found,
         "intervals": found.intervals,
-        "panels": found.task.panels(found.metric),
+        "panels": found.task.panels(found.metric, []),
         "evaluated_on": "5 held-out images (test)",
         "samples": [sample()],
         "pictures": {2: Picture("cat/1.png", picture())},
@@ -160,6 +161,22 @@ def test_the_page_shows_what_it_was_given(tmp_path):
     assert page.by_id["command"] == "maxvit train --recipe 'my run/config.yaml'"
     assert "seed: 7\nmodel:\n  name: maxvit_micro" in page.text
     assert "2 of 5 predictions are wrong, the most confident first. 1 of them is shown." in page.text
+
+
+def test_images_of_none_of_the_classes_are_shown_where_they_are_known(tmp_path):
+    found = result()
+    assert "Unlike the training images" not in write(tmp_path).text
+    probabilities = torch.as_tensor(found.metric.chosen.probabilities)
+    predictions = judged(probabilities, torch.tensor([0.5, 1.25, 0.9, 2.5, 1.0]))
+    page = write(
+        tmp_path,
+        panels=found.task.panels(found.metric, predictions),
+        pictures={3: Picture("odd/3.png", picture()), 2: Picture("cat/1.png", picture())},
+    )
+    assert "Unlike the training images" in page.text
+    assert "2 of 5 images (40.0%) look unlike those of training, the most novel first" in page.text
+    name = found.class_names[int(probabilities[3].argmax())]
+    assert f"odd/3.png: novelty 2.50, prediction {name}" in {a["alt"] for a in page.all("img")}
 
 
 def test_the_page_loads_nothing(tmp_path):

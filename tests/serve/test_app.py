@@ -14,6 +14,7 @@ from starlette.testclient import TestClient
 
 from maxvit.errors import MaxViTError
 from maxvit.inference.predictor import Predictor
+from maxvit.layers.novelty import Novelty
 from maxvit.serve.app import create_app
 
 PNG = {"Content-Type": "image/png"}
@@ -79,6 +80,29 @@ def test_several_are_answered_in_order_and_the_unreadable_says_why(shared, predi
 def test_top_k_is_at_most_the_number_of_classes(shared, top_k, given):
     answer = shared.post(f"/predict?top_k={top_k}", content=encoded(), headers=PNG)
     assert len(answer.json()["results"][0]["prediction"]["classes"]) == given
+
+
+def test_a_set_of_classes_has_the_coverage_that_is_asked():
+    known = network()
+    known.config = dataclasses.replace(known.config, set_thresholds=(0.2,) * 60)
+    with TestClient(create_app({"known": Predictor(known)})) as client:
+        said = client.post("/predict?coverage=0.75", content=encoded(), headers=PNG).json()["results"][0]
+        classes = said["prediction"]["classes"]
+        assert said["prediction"]["set"] == [c["class"] for c in classes if c["probability"] >= 0.2] != []
+        assert (said["prediction"]["coverage"], said["summary"][:8]) == (0.75, "75% set:")
+        answer = client.post("/predict?coverage=0.99", content=encoded(), headers=PNG)
+        assert (answer.status_code, "takes 99 validation images" in answer.json()["error"]) == (422, True)
+
+
+def test_an_image_that_is_none_of_the_classes_is_said_to_be_so():
+    known = network()
+    known.set_novelty(Novelty(sum(known.config.channels), 2))
+    predictor = Predictor(known)
+    with TestClient(create_app({"known": predictor})) as client:
+        said = client.post("/predict", content=encoded(3), headers=PNG).json()["results"][0]
+    (wanted,) = predictor([encoded(3)])
+    assert said["prediction"]["novelty"] == pytest.approx(wanted.to_json()["novelty"], rel=1e-4)
+    assert said["prediction"]["none_of_these"] == said["summary"].startswith("none of these")
 
 
 def test_an_embedding_is_what_the_classifier_sees(shared, predictor):

@@ -104,6 +104,7 @@ def test_what_the_server_refuses_is_the_caller_s_mistake(url, tmp_path):
         ([pixels()] * 5, {}, "more than 4 images"),
         (pixels(), {"model": "../x"}, "Not Found|there is no model"),
         (pixels(), {"top_k": 0}, "top_k"),
+        (pixels(), {"coverage": 0.9}, "task.coverage is 0.9: the network has no thresholds for it"),
         (pixels(), {"top_k": 5, "model": "brightest"}, "unknown setting 'task.top_k'"),
         ([], {}, "there are no images"),
         (tmp_path / "gone.png", {}, "gone.png cannot be read"),

@@ -99,7 +99,7 @@ def test_one_that_is_set_is_not_searched_for():
     network = MaxViT(dataclasses.replace(CONFIG, temperature=1.0))
     metric = task.val_metric(["a", "b", "c"])
     metric.add([torch.tensor([0.2, 0.3, 0.5])], [torch.tensor(1)])
-    task.settle(network, metric.compute())
+    task.settle(network, metric.compute(), metric)
     assert "temperature" not in metric.compute()
     assert network.config.temperature == 3
 

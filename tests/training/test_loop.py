@@ -108,7 +108,10 @@ def test_as_many_states_as_wanted_are_kept(small_recipe, tmp_path):
 def test_early_stopping_ends_a_run_that_gains_nothing(small_recipe, tmp_path, monkeypatch):
     from maxvit.training.loop import Loop
 
-    monkeypatch.setattr(Loop, "_validate", lambda self: {"accuracy": 0.5, "loss": float(self.at.epoch)})
+    def scripted(self):
+        return {"accuracy": 0.5, "loss": float(self.at.epoch)}, self.task.val_metric(["blue"])
+
+    monkeypatch.setattr(Loop, "_validate", scripted)
     assert train(small_recipe("optimization.epochs=9", "optimization.patience=2"), tmp_path / "run").finished
     assert len(read_metrics(tmp_path / "run")) == 3
     with pytest.raises(MaxViTError, match="is finished: it ended early after 3 of 9 epochs"):

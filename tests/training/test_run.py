@@ -15,10 +15,12 @@ from PIL import Image
 from maxvit import Predictor, load_model, model, storage
 from maxvit.data.record import find_changes, fingerprint, write_record
 from maxvit.errors import MaxViTError
+from maxvit.inference.evaluate import evaluate
 from maxvit.kernels.cpu import inference
 from maxvit.kernels.cpu.build import KernelsUnavailable
 from maxvit.layers.recompute import recompute
 from maxvit.report.run import report_run
+from maxvit.tasks.classification.conformal import find_thresholds
 from maxvit.training.checkpoints import find_states, read_state
 from maxvit.training.files import RunFiles, read_metrics
 from maxvit.training.learner import Learner
@@ -132,6 +134,14 @@ def test_a_checkpoint_says_what_it_is_and_where_it_comes_from(finished, images, 
         assert origin[score] == scores[score]
 
 
+def test_a_checkpoint_knows_the_thresholds_of_its_own_validation(finished):
+    found = load_model(finished.run / "best.safetensors").config.set_thresholds
+    result = evaluate(finished.run / "best.safetensors", load_data(finished.recipe).val)
+    own = result.metric.chosen.probabilities[range(5), result.metric.chosen.labels]
+    assert len(found) == len(find_thresholds(own)) == 67  # five images serve up to 83 %
+    np.testing.assert_allclose(found, find_thresholds(own.astype(float)), rtol=0.03)
+
+
 def test_the_last_checkpoint_is_of_the_last_epoch(finished):
     assert storage.load_metadata(finished.run / "last.safetensors")["provenance"]["epoch"] == 2
 
@@ -141,7 +151,7 @@ def test_the_best_checkpoint_is_of_the_epoch_with_the_best_validation_accuracy(s
 
     def scripted(self):
         accuracy, loss = scores[self.at.epoch + 1]
-        return {"accuracy": accuracy, "loss": loss}
+        return {"accuracy": accuracy, "loss": loss}, self.task.val_metric(["blue"])
 
     monkeypatch.setattr(Loop, "_validate", scripted)
     run = tmp_path / "run"

@@ -26,11 +26,12 @@ def test_metrics_that_are_damaged_are_an_error(tmp_path, text):
 
 
 def test_without_a_terminal_progress_is_a_line_an_epoch(finished):
-    data, start, first, *lines = finished.stderr.splitlines()
+    data, start, first, *lines, last = finished.stderr.splitlines()
     assert data == "data: 24 images of 3 classes (19 training, 5 validation)"
     assert start.startswith("starts from maxvit_micro's weights formulas-32")
     assert first.startswith("training by ")
     assert [line[:9] for line in lines] == ["epoch 1/2", "epoch 2/2"]
+    assert last.startswith("no score for images of none of the classes")
 
 
 def test_what_is_said_beside_the_bar_is_no_markup(capsys):
@@ -39,7 +40,7 @@ def test_what_is_said_beside_the_bar_is_no_markup(capsys):
 
 
 def test_a_line_of_progress_says_loss_speed_and_validation_accuracy(finished):
-    for line, row in zip(finished.stderr.splitlines()[3:], read_metrics(finished.run), strict=True):
+    for line, row in zip(finished.stderr.splitlines()[3:-1], read_metrics(finished.run), strict=True):
         assert f"val accuracy {row['val_accuracy']:.2%}" in line
         assert "loss " in line
         assert "images/s " in line

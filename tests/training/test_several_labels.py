@@ -86,7 +86,8 @@ def test_the_prediction_has_the_probabilities_of_the_loss():
 def test_the_network_gets_the_threshold_that_its_validation_found():
     chosen = recipe("task.loss=sigmoid")
     network = network_of(chosen, ["blue", "red"])
-    make_task(chosen.task).settle(network, {"mAP": 0.9, "threshold": 0.37})
+    task = make_task(chosen.task)
+    task.settle(network, {"mAP": 0.9, "threshold": 0.37}, task.val_metric(["blue", "red"]))
     assert network.config.threshold == 0.37
 
 

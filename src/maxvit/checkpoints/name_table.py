@@ -47,8 +47,9 @@ class NameTable(NamedTuple):
         return _swap(ours, self.outside)
 
     def pairs(self, config: MaxViTConfig) -> dict[str, str]:
-        """Our name to theirs, for every tensor of the network. Raises `MaxViTError` if it is too large to exist."""
-        return {ours: self.theirs(ours) for ours in MaxViT.outline(config).state_dict()}
+        """Our name to theirs, for every tensor that others have too. Raises `MaxViTError` if it is too large."""
+        network = MaxViT.outline(dataclasses.replace(config, novelty_centres=0))
+        return {ours: self.theirs(ours) for ours in network.state_dict()}
 
     def foreign(self, names: Iterable[str], dialect: Dialect = OFFICIAL) -> list[str]:
         """Those names that no network of this format and dialect has, whatever its depth."""

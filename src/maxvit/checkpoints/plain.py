@@ -32,7 +32,9 @@ def from_plain(
     Raises:
         MaxViTError: If a tensor that tells it is missing or of another shape.
     """
-    config = infer_config({name: tuple(t.shape) for name, t in state.items()})
+    config = infer_config({n: tuple(t.shape) for n, t in state.items() if not n.startswith("novelty.")})
+    if "novelty.centres" in state:
+        config = dataclasses.replace(config, novelty_centres=len(state["novelty.centres"]))
     if image_size is not None:
         config = config.resized(image_size)
     return config, official_preprocessing(config.image_size, imagenet_21k=config.num_classes > 1000), dict(state)

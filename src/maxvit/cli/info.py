@@ -59,6 +59,8 @@ def _open(model: str, image_size: int | None) -> "Network":
 
 def _describe(network: "Network") -> dict[str, Any]:
     """What a checkpoint knows besides its shape."""
+    from maxvit.tasks.classification.conformal import COVERAGES
+
     known: dict[str, Any] = {}
     if settings := network.metadata().get("task"):
         known["task"], known["settings"] = settings["name"], {k: v for k, v in settings.items() if k != "name"}
@@ -69,6 +71,10 @@ def _describe(network: "Network") -> dict[str, Any]:
         known["answers"] = f"each class by itself (sigmoid), from {config.threshold:.3g} up"
     if config.temperature != 1:
         known["temperature"] = f"{config.temperature:.3g} divides the logits, for confidence that can be believed"
+    if config.set_thresholds:
+        known["sets_of_classes"] = f"for a coverage of up to {100 * COVERAGES[len(config.set_thresholds) - 1]:g}%"
+    if config.novelty_centres:
+        known["none_of_these"] = "it tells images that are unlike those of training"
     if (value_range := network.preprocessing.value_range) is not None:
         low, high = value_range
         known["above_8_bits"] = f"{low:.10g} is black and {high:.10g} white"

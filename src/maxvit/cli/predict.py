@@ -33,6 +33,10 @@ def predict(
     top_k: Annotated[
         int | None, typer.Option(min=1, help="Classes to name for each image: short for --set top_k=. Default: 5.")
     ] = None,
+    coverage: Annotated[
+        float | None,
+        typer.Option(help="Name a set of classes that holds the true one so often, such as 0.9: --set coverage=."),
+    ] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Images at once. Default: the task's.")] = None,
     engine: Annotated[str, typer.Option(help="auto: the file decides. torch or onnxruntime: that one.")] = "auto",
     device: Device = "auto",
@@ -70,7 +74,9 @@ def predict(
     from maxvit.inference.device import choose_device, how_many
 
     checkpoints = split_checkpoints(checkpoint)
-    chosen = read_settings(task, [*(settings or []), *([] if top_k is None else [f"top_k={top_k}"])])
+    short = {"top_k": top_k, "coverage": coverage}
+    in_full = [f"{name}={value}" for name, value in short.items() if value is not None]
+    chosen = read_settings(task, [*(settings or []), *in_full])
 
     def open_on(where: "torch.device") -> "Predictor":
         from maxvit.inference.predictor import Predictor
@@ -94,6 +100,7 @@ def predict(
 
         values: dict[str, object] = {
             "top-k": top_k,
+            "coverage": coverage,
             "batch-size": batch_size,
             "engine": engine,
             "device": device,

@@ -15,9 +15,10 @@ from maxvit.export.quantize import Quantization, quantized
 from maxvit.export.runtimes import in_onnxruntime, in_openvino
 from maxvit.export.torch_export import check_program, write_program
 from maxvit.export.verify import Verification, verify
+from maxvit.layers.sharing import sharing_copy
 from maxvit.model import MaxViT
 from maxvit.storage import check_folder, write_atomically
-from maxvit.tasks.network import Network
+from maxvit.tasks.network import Network, TaskNetwork
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -83,6 +84,9 @@ def export_model(
     options.check(network)
     if to != "torch":
         onnx.check_options(network, options)
+    if options.precision == "int8" and not isinstance(network, TaskNetwork) and network.novelty is not None:
+        network = sharing_copy(network)  # distances in maps of 8 bits are others
+        network.set_novelty(None)
     made: ModelProto | None = None
     result: Quantization | None = None
     if options.precision == "int8":

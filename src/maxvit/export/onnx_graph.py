@@ -97,19 +97,18 @@ class Graph:
             self._numbers[value] = self.constant(torch.tensor(value))
         return self._numbers[value]
 
-    def finish(self, given: Value, result: str, wanted: Value, metadata: Mapping[str, str]) -> ModelProto:
+    def finish(self, given: Value, results: Sequence[tuple[str, Value]], metadata: Mapping[str, str]) -> ModelProto:
         """The model.
 
         Args:
             given: What goes in.
-            result: The value that comes out.
-            wanted: What it is called there.
+            results: The values that come out, and what they are called there.
             metadata: To travel in the file.
         """
-        self._nodes.append(helper.make_node("Identity", [result], [wanted.name], wanted.name))
+        self._nodes += [helper.make_node("Identity", [name], [one.name], one.name) for name, one in results]
         model, graph = self._model, self._model.graph
         graph.node.extend(self._nodes)
-        for values, one in ((graph.input, given), (graph.output, wanted)):
+        for values, one in ((graph.input, given), *((graph.output, one) for _, one in results)):
             values.append(helper.make_tensor_value_info(one.name, TYPES[one.dtype], one.shape))
         del model.opset_import[:]
         opsets = [helper.make_opsetid("", self.opset)]

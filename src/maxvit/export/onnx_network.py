@@ -34,6 +34,7 @@ from maxvit.layers.gather import group_indices, place_indices
 from maxvit.layers.inner_head import InnerHead, averaging
 from maxvit.layers.mbconv import MBConv, SameConv2d, Shortcut, SqueezeExcite
 from maxvit.layers.multiaxis import AttentionLayer
+from maxvit.layers.novelty import Novelty
 from maxvit.layers.plain_head import PlainHead
 from maxvit.model import Head, MaxViT, MaxViTBlock
 
@@ -59,7 +60,7 @@ def deployed(
     with torch.no_grad():
         images = network.normalise(model.preprocessing) if options.from_pixels else options.input
         images = images if options.dtype == torch.float32 else graph.cast(images, options.dtype)
-        result = network.write(fold_for_inference(model, share_weights=True).float().cpu(), size, images)
+        result, novelty = network.write(fold_for_inference(model, share_weights=True).float().cpu(), size, images)
         result = result if options.dtype == torch.float32 else graph.cast(result, torch.float32)
         if options.from_pixels:  # `MaxViTConfig.probabilities`
             result = _probabilities(graph, result, model.config)
@@ -67,7 +68,10 @@ def deployed(
     shape = (batch, *size, 3) if options.from_pixels else (batch, model.config.in_channels, *size)
     given = Value(options.input, shape, torch.uint8 if options.from_pixels else torch.float32)
     wanted = Value("probabilities" if options.from_pixels else "logits", (batch, width), torch.float32)
-    return graph.finish(given, result, wanted, description(model, options))
+    results = [(result, wanted)]
+    if novelty is not None:
+        results.append((novelty, Value("novelty", (batch,), torch.float32)))
+    return graph.finish(given, results, description(model, options))
 
 
 def _probabilities(graph: Graph, logits: str, config: MaxViTConfig) -> str:
@@ -111,25 +115,44 @@ class _Writer:
         constants = (self.graph.constant(t, torch.float32) for t in (weight, -mean / std))
         return self.graph.add("Conv", x, *constants)
 
-    def write(self, model: MaxViT, image_size: Size, images: str) -> str:
-        """`images` (B, C, H, W) -> (B, classes)."""
+    def write(self, model: MaxViT, image_size: Size, images: str) -> tuple[str, str | None]:
+        """`images` (B, C, H, W) -> (B, classes), and the novelty (B,) where the network has a score for it."""
         self.hw = image_size
         self.graph.scope("stem")
         x = self._conv(model.stem.conv1, images)
         x = self._conv(model.stem.conv2, self._activation(model.stem.act, x))
-        inner: list[tuple[str, Size]] = []
+        maps = []
         for i, stage in enumerate(model.stages):
             for j, block in enumerate(stage.children()):
                 assert isinstance(block, MaxViTBlock)
                 x = self._block(block, x, f"stages.{i}.{j}")
-            if 4 * 2**i in InnerHead.strides:
-                inner.append((x, self.hw))
+            maps.append((x, self.hw))
         self.graph.scope("head")
-        scores = self._head(model.head, x)
-        if model.inner_head is None:
-            return scores
-        self.graph.scope("inner_head")
-        return self.graph.add("Add", scores, self._inner_head(model.inner_head, inner))
+        classes = self._head(model.head, x)
+        if model.inner_head is not None:
+            self.graph.scope("inner_head")
+            classes = self.graph.add("Add", classes, self._inner_head(model.inner_head, maps[1:3]))
+        self.graph.scope("novelty")
+        if model.novelty is None:
+            return classes, None
+        return classes, self._novelty(model.novelty, [each for each, _ in maps], model.config.channels)
+
+    def _novelty(self, novelty: Novelty, maps: Sequence[str], channels: Sequence[int]) -> str:
+        """Maps (B, C_i, H_i, W_i) -> (B,) float32."""
+        means = [self.graph.add("GlobalAveragePool", x) for x in maps]
+        pooled = [self._reshape(x, -1, width) for x, width in zip(means, channels, strict=True)]
+        x = self.graph.cast(self.graph.add("Concat", *pooled, axis=1), torch.float32)
+        centres = novelty.centres
+        mean, whitening, products, squares, all_centres = (
+            self.graph.constant(t, torch.float32)
+            for t in (novelty.mean, novelty.whitening, -2 * centres.T, centres.square().sum(1), centres)
+        )
+        x = self.graph.add("MatMul", self.graph.add("Sub", x, mean), whitening)  # (B, channels)
+        distances = self.graph.add("Add", self.graph.add("MatMul", x, products), squares)  # (B, centres)
+        nearest = self.graph.add("ArgMin", distances, axis=1, keepdims=0)
+        x = self.graph.add("Sub", x, self.graph.add("Gather", all_centres, nearest, axis=0))
+        squared = self.graph.add("ReduceSum", self.graph.add("Mul", x, x), self.graph.integers(1), keepdims=0)
+        return self.graph.add("Sqrt", squared)
 
     def _block(self, block: MaxViTBlock, x: str, name: str) -> str:
         """(B, C_in, H, W) -> (B, C, H', W')."""

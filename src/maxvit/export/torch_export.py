@@ -47,6 +47,10 @@ class _InType(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         return cast(Tensor, self.backbone(images.to(self.dtype))).float()
 
+    def forward_novelty(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        logits, novelty = self.backbone.forward_novelty(images.to(self.dtype))
+        return logits.float(), novelty
+
     def forward_pyramid(self, images: Tensor, strides: Sequence[int]) -> list[Tensor]:
         return [level.float() for level in self.backbone.forward_pyramid(images.to(self.dtype), strides)]
 

@@ -18,7 +18,7 @@ from maxvit.inference.precision import Arithmetic, choose_precision
 from maxvit.kernels.optimize import OptimizedMaxViT, optimize
 from maxvit.layers.modes import evaluating
 from maxvit.tasks import described_task, load, task_for, with_settings
-from maxvit.tasks.network import Network, backbone_of, tensors_of, with_backbone, with_embeddings
+from maxvit.tasks.network import Network, backbone_of, outputs_of, tensors_of, with_backbone, with_embeddings
 from maxvit.tasks.task import Changed, Forward, Predicted, Task
 
 ENGINES = ("auto", "torch", "onnxruntime")
@@ -136,7 +136,7 @@ class TorchEngine:
         return self._name if self._arithmetic.precision == "fp32" else f"{self._name}, {self._arithmetic.precision}"
 
     def __call__(self, images: Tensor) -> Any:
-        return self._run(self.network, images)
+        return self._run(partial(outputs_of, self.network), images)
 
     def with_embeddings(self, images: Tensor) -> tuple[Any, Tensor]:
         outputs, embeddings = self._run(lambda images: with_embeddings(self.network, images), images)
@@ -151,6 +151,8 @@ class TorchEngine:
 
 
 def _float(outputs: Any) -> Any:
+    if isinstance(outputs, tuple):
+        return tuple(map(_float, outputs))
     return outputs.float() if isinstance(outputs, Tensor) else outputs
 
 

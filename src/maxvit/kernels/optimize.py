@@ -64,7 +64,8 @@ def optimize(
     folded = fold_for_inference(model)
     with torch.device("meta"):
         fast = OptimizedMaxViT(model.config, model.preprocessing, model.class_names)
-    fast.stem, fast.stages, fast.head, fast.inner_head = folded.stem, folded.stages, folded.head, folded.inner_head
+    for name in ("stem", "stages", "head", "inner_head", "novelty"):
+        setattr(fast, name, getattr(folded, name))
     fast.provenance, fast.engine = folded.provenance, "PyTorch"
     changed = reason = network_change(model, "stem", "stages")
     if backend == "triton":
@@ -139,7 +140,7 @@ class OptimizedMaxViT(MaxViT):
         raise MaxViTError("an optimised network only computes: train, change or save the original, then optimise that")
 
     # windows are built in, weights are packed; a classifier is trained in the original, which is what can be saved
-    set_image_size = set_in_channels = set_pool = reset_classifier = check_savable = _refuse
+    set_image_size = set_in_channels = set_pool = reset_classifier = set_novelty = check_savable = _refuse
 
 
 def _put_native(fast: MaxViT, precision: Precision) -> str:

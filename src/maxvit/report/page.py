@@ -16,7 +16,7 @@ from maxvit.explain.draw import HEAT, data_uri, heat
 from maxvit.inference.evaluate import EvaluationResult
 from maxvit.report.charts import NOTHING, Best, Chart, finite, line_chart, number, percent, scatter_chart
 from maxvit.storage import write_text
-from maxvit.tasks.panels import Confusions, Panels
+from maxvit.tasks.panels import Confusions, Mistake, Mistakes, Panels
 from maxvit.tasks.task import Baseline, Cell
 
 Intervals = Mapping[str, tuple[float, float]]
@@ -67,7 +67,7 @@ class Report:
     panels: Panels = field(default_factory=Panels)  # what the task has to show
     baseline: Baseline | None = None  # on the same images
     samples: Sequence[ShownSample] = ()
-    pictures: Mapping[int, Picture] = field(default_factory=dict)  # of the worst mistakes, by the row of the sample
+    pictures: Mapping[int, Picture] = field(default_factory=dict)  # of mistakes and the like, by the sample's row
 
     @property
     def main(self) -> str:
@@ -192,15 +192,17 @@ def write_report(path: Path, report: Report) -> None:
         scatters=[chart for chart in map(scatter_chart, panels.scatters) if chart],
         samples=[(sample, _stages(sample.maps, top)) for sample in report.samples],
         has_rollout=any(m.axis == "rollout" for sample in report.samples for m in sample.maps),
-        mistakes=[
-            (mistake, report.pictures[mistake.row])
-            for mistake in (panels.mistakes.worst if panels.mistakes else ())
-            if mistake.row in report.pictures
-        ],
+        mistakes=_with_pictures(report, panels.mistakes),
+        refused=_with_pictures(report, panels.refused),
         heat={"top": top, "clipped": is_clipped, "colours": HEAT.round().astype(int).tolist()},
     )
     # a file name that is not UTF-8 reaches us with lone surrogates, which no UTF-8 page can hold
     write_text(path, page.encode("utf-8", "replace").decode("utf-8"))
+
+
+def _with_pictures(report: Report, found: Mistakes | None) -> list[tuple[Mistake, Picture]]:
+    """Those that there is a picture of."""
+    return [(one, report.pictures[one.row]) for one in (found.worst if found else ()) if one.row in report.pictures]
 
 
 def _as_text(in_percent: frozenset[str], name: str, value: Cell) -> str:

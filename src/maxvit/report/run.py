@@ -56,7 +56,7 @@ def report_run(run: Path, show_progress: bool = False, device: str = "auto") -> 
     images, part = (data.val, "validation") if data.test is None else (data.test, "test")
     at_once = recipe.data.device_batch_size or min(task.batch_size, recipe.data.batch_size)
     result = evaluate(network, images, at_once, recipe.data.workers, show_progress, keep=SHOWN)
-    panels = result.task.panels(result.metric)
+    panels = result.task.panels(result.metric, [sample.prediction for sample in result.samples])
     best, done, chosen_by = best_epoch(recipe, history), int(history[-1]["epoch"]), monitor(recipe, history)
     facts = {
         "task": task.name,
@@ -78,7 +78,7 @@ def report_run(run: Path, show_progress: bool = False, device: str = "auto") -> 
     value, interval = say_metric(result, main_metric(result, chosen_by), intervals)
     devices = f" on {facts['devices']}" if "devices" in facts else ""
     rows = range(len(result.samples)) if panels.samples is None else panels.samples
-    worst = [mistake.row for mistake in panels.mistakes.worst] if panels.mistakes else []
+    worst = [mistake.row for shown in (panels.mistakes, panels.refused) if shown for mistake in shown.worst]
     report = Report(
         title=f"{recipe.model.name} on {facts['data']}",
         facts=facts,

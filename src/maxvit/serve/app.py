@@ -43,6 +43,9 @@ from maxvit.tasks.network import Network
 ModelName = Annotated[str, Path(description="One of /v1/models.")]
 PathOrQuery = Annotated[str | None, Field(description="One of /v1/models; left out of the query: the first.")]
 TopK = Annotated[int | None, Query(ge=1, le=1000, description="Of a classifier: classes to name for each image.")]
+Coverage = Annotated[
+    float | None, Query(description="Of a classifier: how often the set of classes to name holds the true one, as 0.9.")
+]
 Picture = Annotated[bool, Query(description="Whether to draw the prediction over the image.")]
 Result = TypeVar("Result", Predicted, Embedded)
 _PROBLEMS: Mapping[int, str] = {
@@ -151,12 +154,17 @@ def _guarded_routes(service: Service, keyed: bool) -> APIRouter:
     @router.post("/predict", response_model=Predictions, **takes_images)
     @router.post("/v1/models/{name}/predict", response_model=Predictions, **takes_images)
     async def predict(
-        request: Request, name: PathOrQuery = None, top_k: TopK = None, picture: Picture = False
+        request: Request,
+        name: PathOrQuery = None,
+        top_k: TopK = None,
+        coverage: Coverage = None,
+        picture: Picture = False,
     ) -> Response:
         """What a network says of each image, in the form of its task: classes, objects, a mask."""
         served = service.find(name)
+        asked = {"top_k": top_k, "coverage": coverage}
         try:
-            task = with_settings(served.task, {} if top_k is None else {"top_k": top_k})
+            task = with_settings(served.task, {name: value for name, value in asked.items() if value is not None})
         except MaxViTError as error:
             raise Refusal(422, str(error)) from error
         told = await service.answer(request, served, "predict", partial(served.tell, task, picture))

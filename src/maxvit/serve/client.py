@@ -75,6 +75,7 @@ class Client:
         top_k: int | None = None,
         model: str | None = None,
         pictures: bool = False,
+        coverage: float | None = None,
     ) -> list[ServedPrediction]:
         """What a network says of one image or several, in order.
 
@@ -83,12 +84,14 @@ class Client:
             top_k: Classes to name for each, by a network whose task has this setting; None: 5.
             model: One of `models`; None: the server's first.
             pictures: Whether to draw the predictions.
+            coverage: How often the set of classes to name for each holds the true one, such as 0.9; None: no set.
 
         Raises:
             MaxViTError: If the server refuses what it got, or no image could be read.
             ServerError: If it cannot be reached or is too busy.
         """
-        asked = ({} if top_k is None else {"top_k": top_k}) | ({"picture": True} if pictures else {})
+        given = {"top_k": top_k, "coverage": coverage, "picture": pictures or None}
+        asked = {name: value for name, value in given.items() if value is not None}
         answer = self._send(images, "predict", model, asked)
         return [
             ServedPrediction(r["image"], r["prediction"], r["summary"], _picture(r["picture"]), r["error"])

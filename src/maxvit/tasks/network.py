@@ -1,6 +1,7 @@
 """A backbone with the head of a task: one module, one file."""
 
 import copy
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -14,6 +15,7 @@ from maxvit.config import MaxViTConfig, Preprocessing
 from maxvit.description import FORMAT, check_dtype, check_same, describe
 from maxvit.errors import MaxViTError
 from maxvit.hub.mixin import HubModel
+from maxvit.layers.novelty import pooled_maps
 from maxvit.model import MaxViT
 
 
@@ -44,6 +46,8 @@ class TaskNetwork(nn.Module, HubModel):
     def __init__(self, backbone: MaxViT, head: nn.Module, class_names: Sequence[str], settings: TaskSettings) -> None:
         super().__init__()
         backbone.head = nn.Identity()  # type: ignore[assignment]
+        backbone.inner_head, backbone.config = None, dataclasses.replace(backbone.config, inner_fields=0)
+        backbone.set_novelty(None)
         self.backbone, self.head = backbone, head
         self.class_names, self.settings = [str(name) for name in class_names], settings
         self.provenance: dict[str, Any] = {}
@@ -179,15 +183,22 @@ def parts_below_head(network: Network) -> list[nn.Module]:
     return [backbone.stem, backbone.stages, *(part for part in own if part is not backbone.head.classifier)]
 
 
+def outputs_of(network: Network, images: Tensor) -> Any:
+    """What a network gives; where it has a score for novelty, that beside its logits."""
+    if isinstance(network, TaskNetwork) or network.novelty is None:
+        return network(images)
+    return network.forward_novelty(images)
+
+
 def with_embeddings(network: Network, images: Tensor) -> tuple[Any, Tensor]:
-    """What a network gives, and what it sees of each image (B, features): a classifier's input, else a pooled map."""
+    """`outputs_of`, and what a network sees of each image (B, features): a classifier's input, else a pooled map."""
     if isinstance(network, TaskNetwork):
         maps = network.maps(images)
         return network.head(maps, (images.shape[2], images.shape[3]), None), maps[-1].mean((2, 3))
-    if network.inner_head is None:
-        embeddings = network.forward_head(network.forward_features(images), pre_logits=True)
-        return network.head.classifier(embeddings), embeddings
-    *inner, last = network.forward_pyramid(images, (*network.inner_head.strides, 32))
-    embeddings, seen = network.forward_head(last, pre_logits=True), network.inner_head.standardised(inner)
-    scores = network.head.classifier(embeddings) + network.inner_head.classifier(seen)
-    return scores, torch.cat([embeddings, seen], 1)
+    maps = network.forward_pyramid(images)
+    embeddings = network.forward_head(maps[-1], pre_logits=True)
+    logits = network.head.classifier(embeddings)
+    if network.inner_head is not None:
+        seen = network.inner_head.standardised(maps[1:3])
+        logits, embeddings = logits + network.inner_head.classifier(seen), torch.cat([embeddings, seen], 1)
+    return logits if network.novelty is None else (logits, network.novelty(pooled_maps(maps))), embeddings

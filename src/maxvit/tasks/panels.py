@@ -67,7 +67,7 @@ class Named:
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """What is wrong with a prediction.
+    """What is wrong with a prediction, or with an image.
 
     Attributes:
         row: Row of the samples of the evaluation.
@@ -80,7 +80,7 @@ class Mistake:
 
 @dataclass(frozen=True, slots=True)
 class Mistakes:
-    """The predictions that are wrong.
+    """The predictions that are wrong, or the images that are none of the classes.
 
     Attributes:
         number: How many there are.
@@ -105,6 +105,7 @@ class Panels:
         reliability: Bins of confidence, the lowest first.
         mistakes: The worst predictions.
         scatters: One for each number that is predicted.
+        refused: Images that are none of the classes, as far as the network can tell.
     """
 
     facts: Mapping[str, str] = field(default_factory=dict)
@@ -114,3 +115,4 @@ class Panels:
     reliability: Sequence[Bin] = ()
     mistakes: Mistakes | None = None
     scatters: Sequence[Scatter] = ()
+    refused: Mistakes | None = None

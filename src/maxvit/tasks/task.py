@@ -379,9 +379,29 @@ class Task(ABC):
         has_loss = type(self).evaluate is not Task.evaluate
         return [*self.val_metric(images.class_names).compute(), *["loss"] * has_loss]
 
-    def settle(self, network: Network, metrics: Mapping[str, float]) -> None:
-        """Give the network what its validation has found, before it is saved: here, nothing."""
+    def settle(self, network: Network, metrics: Mapping[str, float], metric: Any) -> None:
+        """Give the network what its validation has found, before it is saved: here, nothing.
+
+        Args:
+            network: It is changed.
+            metrics: What the metric computes, and losses.
+            metric: As `val_metric` gives it, of all validation images.
+        """
         return
+
+    def conclude(self, network: Network, data: Splits, workers: int, between: Callable[[], None]) -> str:
+        """Add to the best network of a run what can be known after training: here, nothing.
+
+        Args:
+            network: It is changed, and saved afterwards.
+            data: Images of the run.
+            workers: Processes that decode.
+            between: Called now and then: a request to stop ends the work there, which then begins anew.
+
+        Returns:
+            What was added, as a sentence.
+        """
+        return ""
 
     def baseline(self, train: LabelledImages, test: LabelledImages, spec: Preprocessing) -> Baseline | None:
         """How well a method of seconds does that learns from `train`, on the images of `test`; here, none is known."""
@@ -391,11 +411,12 @@ class Task(ABC):
         """What fits the last layer to the network as it is, before training; here, and for such labels, None."""
         return None
 
-    def panels(self, metric: Any) -> Panels:
+    def panels(self, metric: Any, predictions: Sequence[Predicted]) -> Panels:
         """What a report shows besides the metrics: here, nothing.
 
         Args:
             metric: As `metric` gives it, of all images.
+            predictions: Of all images, where one fits into a row; else of some.
         """
         return Panels()
 

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 from maxvit.data.loading import Batch
 from maxvit.data.sampling import TrainingBatches
 from maxvit.errors import MaxViTError, is_out_of_memory
+from maxvit.tasks.task import Metric
 from maxvit.training.checkpoints import newest_state, write_state
 from maxvit.training.distributed import Engine, Flag
 from maxvit.training.exact_mean import Tally, means
@@ -122,7 +123,7 @@ class Loop:
 
     def _epochs(self) -> None:
         if self.probed and not self.files.rows:
-            self._end_probe(self._validate())
+            self._end_probe(*self._validate())
         longest = 0.0
         while not is_finished(self.recipe, self.files.rows):
             began = time.monotonic()
@@ -130,7 +131,7 @@ class Loop:
                 self.bar.say(f"time is up after {self.at.epoch} of {self.recipe.optimization.epochs} epochs")
                 return
             self._train_epoch()
-            self._end_epoch(self._validate())
+            self._end_epoch(*self._validate())
             longest = max(longest, time.monotonic() - began)
         if self.at.epoch < self.recipe.optimization.epochs:
             chosen_by, patience = monitor(self.recipe, self.files.rows), self.recipe.optimization.patience
@@ -219,8 +220,9 @@ class Loop:
         if Flag.SAVE in flags and not self._is_last():  # the end of the epoch saves
             self._save()
 
-    def _validate(self) -> dict[str, float]:
-        """Metrics of the averaged weights on the validation images, that which chooses the best first; then losses."""
+    def _validate(self) -> tuple[dict[str, float], Metric]:
+        """Of the averaged weights on the validation images: metrics, that which chooses the best first, then losses;
+        and what computed the metrics."""
         tally, class_names = Tally(self.engine.device), self.learner.network.class_names or ()
         metric = self.task.val_metric(class_names)
         self.learner.begin_evaluation()
@@ -245,9 +247,9 @@ class Loop:
         everything = self.task.val_metric(class_names)
         for state in self.engine.gather(metric.state()):  # in one order, as some metrics depend on it
             everything.merge(state)
-        return everything.compute() | means(totals)
+        return everything.compute() | means(totals), everything
 
-    def _end_epoch(self, val: dict[str, float]) -> None:
+    def _end_epoch(self, val: dict[str, float], metric: Metric) -> None:
         train = means(self.tally.totals(self.engine.add_up, self.engine.gather))
         row = {
             "epoch": self.at.epoch + 1,
@@ -258,22 +260,22 @@ class Loop:
             "waiting": self.at.waited / self.at.seconds,
             "seconds": self.at.seconds,
         }
-        self._keep(row, val, Position(self.at.epoch + 1))
+        self._keep(row, val, metric, Position(self.at.epoch + 1))
         chosen_by = monitor(self.recipe, self.files.rows)
         self.bar.end_epoch(self.at.epoch - 1, chosen_by, val[chosen_by])
         self._stop_if_asked()
 
-    def _end_probe(self, val: dict[str, float]) -> None:
+    def _end_probe(self, val: dict[str, float], metric: Metric) -> None:
         """Epoch 0 is what training starts from: a checkpoint, which epochs must be better than to take its place."""
-        self._keep({"epoch": 0, **{f"val_{name}": value for name, value in val.items()}}, val, self.at)
+        self._keep({"epoch": 0, **{f"val_{name}": value for name, value in val.items()}}, val, metric, self.at)
         chosen_by = monitor(self.recipe, self.files.rows)
         self.bar.end_probe(chosen_by, val[chosen_by])
         self._stop_if_asked()
 
-    def _keep(self, row: dict[str, float], val: dict[str, float], then: Position) -> None:
+    def _keep(self, row: dict[str, float], val: dict[str, float], metric: Metric, then: Position) -> None:
         """Write what there is at the end of an epoch, and the state that goes on from `then`."""
         network = self.learner.result()
-        self.task.settle(network, val)
+        self.task.settle(network, val, metric)
         self.files.rows.append(row)
         self.engine.on_first(lambda: self.files.end_epoch(network))
         self.at, self.tally = then, Tally(self.engine.device)

@@ -3,7 +3,7 @@
 import copy
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,7 +24,7 @@ from maxvit.errors import MaxViTError
 from maxvit.inference.engines import say
 from maxvit.inference.held_out import fingerprints
 from maxvit.kernels.accelerate import TrainingBackend, accelerate, obstacle
-from maxvit.tasks import make_task
+from maxvit.tasks import find_task, load, make_task
 from maxvit.tasks.examples import TaskExamples
 from maxvit.tasks.network import Network, backbone_of, with_backbone
 from maxvit.tasks.task import Task
@@ -47,7 +47,7 @@ from maxvit.training.setup import (
     set_value_range,
     settle_value_range,
 )
-from maxvit.training.signals import stop_request
+from maxvit.training.signals import StopRequest, stop_request
 from maxvit.training.time_plan import measure_speed, plan_for
 
 CONFIG, IMAGES = storage.RUN_CONFIG, "images.csv.gz"
@@ -104,7 +104,7 @@ def resume(run: Path, show_progress: bool = False, command: str = "", device: st
         MaxViTError: If the folder holds no run, one that is finished or damaged, or one of other classes.
     """
     recipe = read_recipe(run)
-    if is_finished(recipe, read_metrics(run)):
+    if _is_done(recipe, run):
         done, epochs = read_epochs(run), recipe.optimization.epochs
         how = f"all its {done} epochs are done" if done >= epochs else f"it ended early after {done} of {epochs} epochs"
         raise MaxViTError(f"{run} is finished: {how}; see its report with maxvit report {run}")
@@ -125,7 +125,7 @@ def train_or_resume(
         return train(recipe, run, show_progress, command, device)
     begun = read_recipe(run)
     _check_same(recipe, begun, run)
-    if is_finished(begun, read_metrics(run)):
+    if _is_done(begun, run):
         return Outcome(run, True, [], None)
     return resume(run, show_progress, command, device)
 
@@ -211,6 +211,7 @@ def _fit(recipe: Recipe, run: Path, show_progress: bool, command: str, device: s
             loop.set_state(state)
         try:
             loop.run()
+            _conclude(run, recipe, data, engine, stop, bar.say)
         except Stopped as stopped:
             engine.close()
             return Outcome(run, False, sorted(loop.skipped), stopped.signal)
@@ -279,6 +280,55 @@ def _probe(network: Network, task: Task, data: Splits, recipe: Recipe, engine: E
     if not recipe.optimization.epochs:
         raise MaxViTError(f"optimization.epochs is 0, and there is no probe, as {obstacle}: train for an epoch or more")
     return False
+
+
+def _is_done(recipe: Recipe, run: Path) -> bool:
+    """Whether nothing is left to do for a run."""
+    if not is_finished(recipe, read_metrics(run)):
+        return False
+    concludes = find_task(recipe.task["name"]).conclude is not Task.conclude
+    if not concludes or not find_states(run) or not (run / storage.BEST).is_file():  # or it cannot go on
+        return True
+    return _is_concluded(storage.load_metadata(run / storage.BEST).get("provenance") or {})
+
+
+def _is_concluded(provenance: Mapping[str, Any]) -> bool:
+    return bool(provenance.get("concluded"))
+
+
+def _conclude(
+    run: Path, recipe: Recipe, data: Splits, engine: Engine, stop: StopRequest, say: Callable[[str], None]
+) -> None:
+    """Have the task add to the best network what it learns after training; one process does, and the others wait.
+
+    A run that is stopped here has the best network of before, and the work begins anew.
+
+    Raises:
+        Stopped: After a signal.
+    """
+    task, stopped = make_task(recipe.task), list[int]()
+
+    def between() -> None:
+        if stop.number is not None:
+            raise Stopped(stop.number)
+
+    def add() -> None:
+        network = load(run / storage.BEST)
+        if _is_concluded(network.provenance):
+            return
+        try:
+            said = task.conclude(network.to(engine.device), data, recipe.data.workers, between)
+        except Stopped as request:
+            stopped.append(request.signal)
+            return
+        network.provenance = {**network.provenance, "concluded": True}
+        network.to("cpu").save(run / storage.BEST)
+        say(said)
+
+    if type(task).conclude is not Task.conclude:
+        engine.on_first(add)
+    for number in engine.gather(stopped)[0]:
+        raise Stopped(number)
 
 
 def _prepare(run: Path, recipe: Recipe, data: Splits, going_on: bool) -> None:

@@ -85,7 +85,8 @@ def plan_for(recipe: Recipe, speed: Speed, data: Splits, seconds: float) -> tupl
         train, val = min(number, limit), min(len(data.val), limit // 4)
         test = val if data.test is None else min(len(data.test), limit // 4)
         probe = min(train, MOST) * speed.val + val * speed.val + PROBE_S if recipe.model.probe else 0.0
-        return probe + test * speed.val + epochs * (train * speed.train + val * speed.val)
+        concluding = min(train, MOST) + val  # images that are looked at after the last epoch
+        return probe + (test + concluding) * speed.val + epochs * (train * speed.train + val * speed.val)
 
     limit = 4 * max(number, len(data.val), len(data.test or ()))
     if cost(fewest, limit) <= budget:

@@ -1,7 +1,7 @@
 """Image classification: one class of many, or any number of them (multi-label)."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, ClassVar, Self, cast
@@ -24,10 +24,18 @@ from maxvit.tasks.classification.data import are_several, as_target, check_label
 from maxvit.tasks.classification.loss import ClassificationLosses, balanced_weights
 from maxvit.tasks.classification.metric import SHARES, EitherMetric
 from maxvit.tasks.classification.multi_label import MultiLabelMetric
-from maxvit.tasks.classification.panels import multi_label_panels, single_label_panels
-from maxvit.tasks.classification.predictions import Best, best_classes, compared_with_class, compared_with_classes
+from maxvit.tasks.classification.novelty import fit_novelty
+from maxvit.tasks.classification.panels import multi_label_panels, refused_images, single_label_panels
+from maxvit.tasks.classification.predictions import (
+    Best,
+    best_classes,
+    compared_with_class,
+    compared_with_classes,
+    judged,
+    novelty_of,
+)
 from maxvit.tasks.classification.probe import fit_classifier
-from maxvit.tasks.classification.settings import Augmentation, ClassificationSettings
+from maxvit.tasks.classification.settings import Augmentation, ClassificationSettings, SetThresholds
 from maxvit.tasks.classification.single_label import SingleLabelMetric
 from maxvit.tasks.classification.temperature import SMALLEST, CalibratedMetric
 from maxvit.tasks.network import Network
@@ -41,6 +49,8 @@ BELOW_1 = 1 - 2**-24  # the largest float32 below 1
 class Classification(Task):
     """The classes of an image. The network is a `MaxViT`; a prediction is its probabilities (classes,) float32.
 
+    They have the attribute `novelty` where the network has a score for images of none of the classes.
+
     A target is a class () int64; shares of classes (classes,) float32; or, with the sigmoid loss, which classes there
     are, (classes,) bool.
     """
@@ -52,7 +62,7 @@ class Classification(Task):
     fits: ClassVar[tuple[Fit, ...] | None] = None
     in_percent: ClassVar[frozenset[str]] = SHARES
     lower_is_better: ClassVar[frozenset[str]] = frozenset(("loss", "calibration_error"))
-    after_export = ("top_k", "threshold")
+    after_export = ("top_k", "threshold", "coverage")
     usual_classes = 1000
     reads_lists = True
     not_counted = ""
@@ -63,7 +73,8 @@ class Classification(Task):
         """The task of a network, by what its configuration says of its outputs."""
         if config.multi_label:
             return cls(ClassificationSettings(loss="sigmoid", threshold=config.threshold))
-        return cls(ClassificationSettings(temperature=config.temperature))
+        found = SetThresholds(temperature=config.temperature, thresholds=config.set_thresholds)
+        return cls(ClassificationSettings(temperature=config.temperature, set_thresholds=found))
 
     @property
     def multi_label(self) -> bool:
@@ -151,7 +162,7 @@ class Classification(Task):
             backbone.reset_classifier(
                 len(class_names), class_names=class_names, inner_fields=self.settings.inner_fields
             )
-        backbone.config = backbone.config.for_classes(len(class_names), self.multi_label)
+        backbone.config, backbone.novelty = backbone.config.for_classes(len(class_names), self.multi_label), None
         return backbone
 
     def objective(self, network: nn.Module, images: LabelledImages) -> ClassificationLosses:
@@ -171,15 +182,16 @@ class Classification(Task):
 
     def predict(self, network: Forward, images: Tensor, sizes: Sequence[Size]) -> list[Tensor]:
         """The probabilities."""
-        return list(self.probabilities(network(images).float()).cpu())
+        logits, novelty = _parts(network(images))
+        return judged(self.probabilities(logits.float()), novelty)
 
     def evaluate(
         self, network: Forward, images: Tensor, sizes: Sequence[Size], targets: Sequence[Tensor]
     ) -> tuple[dict[str, Tensor], list[Tensor]]:
         """The loss, without smoothing and weights, and the probabilities."""
-        logits, labels = network(images), self.collate(targets)
+        (logits, novelty), labels = _parts(network(images)), self.collate(targets)
         loss = ClassificationLosses(network, loss=self.settings.loss).eval().of_logits(logits, labels.to(logits.device))
-        return {"loss": loss["loss"]}, list(self.probabilities(logits.detach().float()).cpu())
+        return {"loss": loss["loss"]}, judged(self.probabilities(logits.detach().float()), novelty)
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """The probability of each class, (B, classes)."""
@@ -192,32 +204,42 @@ class Classification(Task):
         return probabilities.clamp(min=SMALLEST).log() * self.temperature
 
     def export_spec(self, network: nn.Module, from_pixels: bool = False) -> ExportSpec:
-        """From images to logits (B, classes), or without a classifier to features; from pixels to probabilities."""
+        """From images to logits (B, classes), or without a classifier to features; from pixels to probabilities.
+
+        With them goes the novelty (B,), where the network has a score for it.
+        """
         config = cast(MaxViT, network).config
         if not config.pool:
             raise MaxViTError("the network has no pool, and its files hold one: choose one with set_pool('avg')")
-        if not from_pixels:
-            return ExportSpec(network, ("logits",))
-        if not config.num_classes:
+        if from_pixels and not config.num_classes:
             raise MaxViTError("the network has no classifier, and pixels become probabilities of classes")
-        return ExportSpec(_Probabilities(self, network), ("probabilities",))
+        if not from_pixels and not config.novelty_centres:
+            return ExportSpec(network, ("logits",))
+        names = ("probabilities" if from_pixels else "logits", "novelty")[: 2 if config.novelty_centres else 1]
+        return ExportSpec(_Exported(network, self.probabilities if from_pixels else None), names)
 
-    def from_export(self, outputs: Sequence[Tensor], from_pixels: bool) -> Tensor:
-        """Logits; a file that takes pixels gives probabilities."""
-        return self.logits(outputs[0]) if from_pixels else outputs[0]
+    def from_export(self, outputs: Sequence[Tensor], from_pixels: bool) -> Any:
+        """Logits; a file that takes pixels gives probabilities. With novelty, where it is there."""
+        logits = self.logits(outputs[0]) if from_pixels else outputs[0]
+        return logits if len(outputs) == 1 else (logits, outputs[1])
 
     def with_mirror(self, network: Forward) -> Forward:
-        """The mean of both probabilities."""
+        """The mean of both probabilities; novelty is that of the image itself."""
 
-        def both(images: Tensor) -> Tensor:
-            probabilities = [self.probabilities(network(view).float()) for view in (images, images.flip(-1))]
-            return self.logits((probabilities[0] + probabilities[1]) / 2)
+        def both(images: Tensor) -> Any:
+            logits, novelty = _parts(network(images))
+            mirrored, _ = _parts(network(images.flip(-1)))
+            probabilities = [self.probabilities(view.float()) for view in (logits, mirrored)]
+            mean = self.logits((probabilities[0] + probabilities[1]) / 2)
+            return mean if novelty is None else (mean, novelty)
 
         return Changed(network, both)
 
     def mean(self, predictions: Sequence[Tensor]) -> Tensor:
-        """The mean of the probabilities."""
-        return (sum(p.double() for p in predictions) / len(predictions)).float()  # type: ignore[union-attr]
+        """The mean of the probabilities, and of the novelty where that is known."""
+        mean = torch.stack(list(predictions)).double().mean(0).float()
+        found = [novelty for one in predictions if (novelty := novelty_of(one)) is not None]
+        return judged(mean[None], torch.tensor([sum(found) / len(found)]) if found else None)[0]
 
     def metric(self, class_names: Sequence[str]) -> EitherMetric:
         """Accuracy and calibration; mean average precision where images have any number of labels."""
@@ -228,9 +250,12 @@ class Classification(Task):
 
     def val_metric(self, class_names: Sequence[str]) -> EitherMetric:
         """Accuracy, and the best temperature; or mean average precision, and the threshold that is best for F1."""
-        single = CountedMetric if self.multi_label or self.settings.temperature else CalibratedMetric
+        if self.settings.set_thresholds is not None:
+            raise MaxViTError("task.set_thresholds is what training finds on the validation images: leave it out")
+        calibrated = partial(CalibratedMetric, search=self.settings.temperature is None)
         return EitherMetric(
-            partial(single, class_names), partial(MultiLabelMetric, class_names, self.settings.threshold)
+            partial(CountedMetric if self.multi_label else calibrated, class_names),
+            partial(MultiLabelMetric, class_names, self.settings.threshold),
         )
 
     def choosers(self, images: LabelledImages) -> list[str]:
@@ -253,28 +278,34 @@ class Classification(Task):
             return None
         return partial(fit_classifier, balanced=self.settings.class_weights == "balanced")
 
-    def panels(self, metric: EitherMetric) -> Panels:
-        """Confusions, reliability and the worst mistakes; multi-label, mistakes alone."""
+    def panels(self, metric: EitherMetric, predictions: Sequence[Tensor]) -> Panels:
+        """Confusions, reliability, mistakes, images of none of the classes; multi-label, the last two."""
         chosen = metric.chosen
-        if isinstance(chosen, MultiLabelMetric):
-            return multi_label_panels(chosen)
-        assert isinstance(chosen, SingleLabelMetric)
-        return single_label_panels(chosen)
+        assert isinstance(chosen, MultiLabelMetric | SingleLabelMetric)
+        shown = multi_label_panels(chosen) if isinstance(chosen, MultiLabelMetric) else single_label_panels(chosen)
+        return dataclasses.replace(shown, refused=refused_images(predictions, chosen.class_names))
 
-    def settle(self, network: Network, metrics: Mapping[str, float]) -> None:
-        """The threshold, or the temperature."""
+    def settle(self, network: Network, metrics: Mapping[str, float], metric: EitherMetric) -> None:
+        """The threshold; or the temperature, and the thresholds of prediction sets."""
         assert isinstance(network, MaxViT)
-        found, settings = network.config, self.settings
+        found, settings, chosen = network.config, self.settings, metric.chosen
         network.config = dataclasses.replace(
             found,
             threshold=metrics.get("threshold", found.threshold),
             temperature=settings.temperature or metrics.get("temperature", found.temperature),
+            set_thresholds=chosen.set_thresholds() if isinstance(chosen, CalibratedMetric) else (),
         )
+
+    def conclude(self, network: Network, data: Splits, workers: int, between: Callable[[], None]) -> str:
+        """A score for images of none of the classes."""
+        assert isinstance(network, MaxViT)
+        return fit_novelty(network, self, data.train, data.val, workers, between)
 
     def best(self, prediction: Tensor, class_names: Sequence[str]) -> Best:
         """The most probable classes."""
-        threshold = self.settings.threshold if self.multi_label else None
-        return best_classes(prediction, class_names, self.settings.top_k, threshold)
+        settings = self.settings
+        threshold = settings.threshold if self.multi_label else settings.set_threshold
+        return best_classes(prediction, class_names, settings.top_k, threshold, settings.coverage)
 
     def summary(self, prediction: Tensor, class_names: Sequence[str]) -> str:
         """The best classes; multi-label, those that reach the threshold."""
@@ -305,15 +336,24 @@ class Classification(Task):
         return compared_with_class(prediction, target, class_names, self.settings.top_k)
 
 
-class _Probabilities(nn.Module):
-    """From images (B, C, H, W) to probabilities (B, classes)."""
+def _parts(outputs: Any) -> tuple[Tensor, Tensor | None]:
+    """Logits (B, classes), and novelty (B,) where the network has a score for it."""
+    return outputs if isinstance(outputs, tuple) else (outputs, None)
 
-    def __init__(self, task: Classification, network: nn.Module) -> None:
+
+class _Exported(nn.Module):
+    """From images (B, C, H, W) to logits or probabilities (B, classes), and novelty (B,) where there is a score."""
+
+    def __init__(self, network: nn.Module, change: Callable[[Tensor], Tensor] | None) -> None:
         super().__init__()
-        self.task, self.network = task, network
+        self.network, self.change = network, change
+        self.has_novelty = cast(MaxViT, network).config.novelty_centres > 0
 
-    def forward(self, images: Tensor) -> Tensor:
-        return self.task.probabilities(self.network(images))
+    def forward(self, images: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        outputs = cast(MaxViT, self.network).forward_novelty(images) if self.has_novelty else self.network(images)
+        logits, novelty = _parts(outputs)
+        first = logits if self.change is None else self.change(logits)
+        return first if novelty is None else (first, novelty)
 
 
 @lru_cache(maxsize=256)  # one for each size

@@ -1,10 +1,16 @@
 """What a report shows of a classifier: facts, confusions, reliability, and the worst mistakes."""
 
+from collections.abc import Sequence
+
 import numpy as np
+from torch import Tensor
 
 from maxvit.tasks.classification.multi_label import MultiLabelMetric
+from maxvit.tasks.classification.predictions import LIMIT, novelty_of
 from maxvit.tasks.classification.single_label import SingleLabelMetric
 from maxvit.tasks.panels import MOST_MISTAKES, Confusions, Mistake, Mistakes, Named, Panels
+
+MOST_REFUSED = 12
 
 
 def single_label_panels(metric: SingleLabelMetric) -> Panels:
@@ -38,6 +44,30 @@ def multi_label_panels(metric: MultiLabelMetric) -> Panels:
             f"{len(wrong):,} of {images:,} images have a label too many or too few, the largest loss first.",
             [_wrong_labels(metric, row) for row in wrong[:MOST_MISTAKES]],
         ),
+    )
+
+
+def refused_images(predictions: Sequence[Tensor], class_names: Sequence[str]) -> Mistakes | None:
+    """The images that are none of the classes, the most novel first; None where the network has no score for it."""
+    known = [(novelty, row) for row, one in enumerate(predictions) if (novelty := novelty_of(one)) is not None]
+    if not known:
+        return None
+    refused = sorted(((novelty, row) for novelty, row in known if novelty > LIMIT), reverse=True)
+    share = len(refused) / len(known)
+    return Mistakes(
+        len(refused),
+        f"{len(refused):,} of {len(known):,} images ({share:.1%}) look unlike those of training, the most novel first; "
+        "of images like them about 5% do.",
+        [
+            Mistake(
+                row,
+                [
+                    Named("novelty", [(f"{novelty:.2f}", None)]),
+                    Named("prediction", [(class_names[int(predictions[row].argmax())], float(predictions[row].max()))]),
+                ],
+            )
+            for novelty, row in refused[:MOST_REFUSED]
+        ],
     )
 
 

@@ -2,13 +2,23 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
+from maxvit.tasks.classification.conformal import threshold_for
 from maxvit.tasks.classification.loss import Loss
 from maxvit.tasks.network import TaskSettings
 
 Share = Annotated[float, Field(gt=0, le=1)]
 Augmentation = Literal["none", "characters", "photos"]
+
+
+class SetThresholds(BaseModel):
+    """What a network knows of prediction sets: see `maxvit.tasks.classification.conformal`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    temperature: float
+    thresholds: tuple[Annotated[float, Field(ge=0, le=1)], ...]  # at this temperature
 
 
 class ClassificationSettings(TaskSettings):
@@ -38,6 +48,15 @@ class ClassificationSettings(TaskSettings):
     temperature: float | None = Field(
         None, gt=0, description="one class of many: what divides the logits; null: the best in validation"
     )
+    set_thresholds: SetThresholds | None = Field(
+        None, description="of sets of classes; training finds them in validation"
+    )
+    coverage: float | None = Field(
+        None,
+        ge=0.5,
+        lt=1,
+        description="how often the set of classes in a prediction holds the true one; null: no set",
+    )
     top_k: int = Field(5, ge=1, description="classes to name in a prediction; multi-label: and all predicted ones")
 
     @field_validator("crop_area")
@@ -46,3 +65,26 @@ class ClassificationSettings(TaskSettings):
         if area[0] > area[1]:
             raise ValueError("the smallest share first, then the largest")
         return area
+
+    @field_validator("coverage")
+    @classmethod
+    def _known(cls, coverage: float | None, others: ValidationInfo) -> float | None:
+        given = others.data
+        if coverage is None or not {"loss", "temperature", "set_thresholds"} <= given.keys():  # which is said of them
+            return coverage
+        if given["loss"] == "sigmoid":
+            raise ValueError(
+                "each class is a question of its own (multi-label), and threshold says which are predicted"
+            )
+        known = given["set_thresholds"]
+        if known is not None and (given["temperature"] or 1.0) != known.temperature:
+            raise ValueError(f"sets are known at temperature {known.temperature:g}: leave temperature out")
+        threshold_for(known.thresholds if known else (), coverage)
+        return coverage
+
+    @property
+    def set_threshold(self) -> float | None:
+        """The probability from which a class belongs to the set; None: no set was asked for."""
+        if self.coverage is None or self.set_thresholds is None:
+            return None
+        return threshold_for(self.set_thresholds.thresholds, self.coverage)

@@ -106,7 +106,7 @@ class Regression(Task):
 
         return histogram_regression(train, test, spec)
 
-    def panels(self, metric: RegressionMetric) -> Panels:
+    def panels(self, metric: RegressionMetric, predictions: Sequence[Tensor]) -> Panels:
         """Predictions beside targets, and the largest errors."""
         return regression_panels(metric)
 

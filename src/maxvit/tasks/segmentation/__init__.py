@@ -102,7 +102,7 @@ class Segmentation(Task):
         """Mean intersection over union."""
         return SegmentationMetric(class_names)
 
-    def panels(self, metric: SegmentationMetric) -> Panels:
+    def panels(self, metric: SegmentationMetric, predictions: Sequence[Tensor]) -> Panels:
         """The classes that pixels are taken for."""
         return Panels(weakest_by="iou", confusions=Confusions(metric.class_names, metric.counts.numpy(), "pixels"))
 

@@ -40,6 +40,7 @@ class MaxViTEncoder(nn.Module, EncoderMixin):  # type: ignore[misc]
                 "encoder_output_stride=32 where the model allows it, else Unet, UPerNet, FPN, Linknet, MAnet or PSPNet"
             )
         backbone.head = nn.Identity()  # type: ignore[assignment]
+        backbone.set_novelty(None)
         self.backbone, self._depth, self._output_stride = backbone, depth, output_stride
         self._in_channels = backbone.config.in_channels
         self._out_channels = [self._in_channels, *backbone.pyramid_channels.values()]
