@@ -27,7 +27,7 @@ def draw(images, seed, sharpness=2.5, classes=7):
 
 
 def calibrated(probabilities, labels):
-    metric = CalibratedMetric()
+    metric = CalibratedMetric([str(i) for i in range(probabilities.shape[1])])
     metric.add(list(probabilities), list(labels))
     return metric
 
@@ -70,7 +70,7 @@ def test_thresholds_are_of_the_probabilities_after_the_temperature():
 
 def test_parts_of_several_processes_give_what_all_images_give():
     probabilities, labels = draw(60, 0)
-    merged = CalibratedMetric()
+    merged = CalibratedMetric([str(i) for i in range(7)])
     for part in (slice(0, 23), slice(23, 60), slice(60, 60)):
         merged.merge(calibrated(probabilities[part], labels[part]).state())
     assert merged.set_thresholds() == calibrated(probabilities, labels).set_thresholds()

@@ -127,7 +127,8 @@ class Loop:
         longest = 0.0
         while not is_finished(self.recipe, self.files.rows):
             began = time.monotonic()
-            if self.deadline is not None and max(self.engine.gather(began + longest - self.deadline)) > 0:
+            late = self.deadline is not None and max(self.engine.gather(began + longest - self.deadline)) > 0
+            if late and self.files.rows:  # there is a checkpoint
                 self.bar.say(f"time is up after {self.at.epoch} of {self.recipe.optimization.epochs} epochs")
                 return
             self._train_epoch()
