@@ -2,6 +2,7 @@
 
 import os
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import huggingface_hub.constants
@@ -27,10 +28,13 @@ def seeded() -> None:
     torch.manual_seed(0)
 
 
-@pytest.fixture(autouse=True)
-def no_hub(monkeypatch) -> None:
-    """No network, also where there is one: training would look for weights."""
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+@pytest.fixture(scope="session", autouse=True)
+def no_hub(tmp_path_factory) -> Iterator[None]:
+    """No network and an empty cache, also where there are others: training would look for weights."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+        patch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path_factory.mktemp("hub")))
+        yield
 
 
 @pytest.fixture

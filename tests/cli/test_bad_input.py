@@ -18,7 +18,7 @@ from maxvit.create import load_model
 from maxvit.data import folder as data_folder
 from maxvit.inference.device import choose_device
 from maxvit.kernels.optimize import optimize
-from maxvit.training.recipe import _quoted
+from maxvit.training.choose import _quoted
 from small import write_images, write_truncated_jpeg
 
 
@@ -31,7 +31,9 @@ def refused(capsys):
         code = main([str(argument) for argument in arguments])
         out, err = capsys.readouterr()
         assert (code, out) == (2, "")
-        while err.startswith(("data: ", "evaluated on ", "starts from ", "training by ")):  # it had begun
+        while err.startswith(
+            ("data: ", "evaluated on ", "the published weights ", "starts from ", "training by ")
+        ):  # it had begun
             err = err.split("\n", 1)[1]
         assert err.startswith("error: ")
         assert err.count("\n") == 1, err
@@ -242,7 +244,10 @@ def test_a_folder_without_images_beside_good_ones_is_still_a_mistake(trained, im
         (["train", "photos", "--resume", "run"], "--resume continues a run with its own recipe; DATA was given too"),
         (["train", "--resume", "run", "--set", "seed=1"], "--resume continues a run with its own recipe; --set was"),
         (["train", "--resume", "run", "--workers", "0"], "--resume continues a run with its own recipe; --workers was"),
-        (["train", "photos", "--epochs", "0"], "optimization.epochs is 0: input should be greater than or equal to 1"),
+        (
+            ["train", "photos", "--epochs", "-1"],
+            "optimization.epochs is -1: input should be greater than or equal to 0",
+        ),
         (["train", "--resume", "run", "--out", "run2"], "--resume continues a run with its own recipe; --out was"),
         (["report", "none"], "none is not a run folder: it has no config.yaml"),
         (["convert", "a", "b.pt"], "b.pt does not end in .safetensors: name it b.safetensors"),

@@ -50,7 +50,7 @@ def test_train_answers_in_json_with_the_names_of_what_it_wrote(trained):
 
 
 def test_train_says_each_epoch_on_standard_error(trained):
-    start, first, *lines = trained.err.splitlines()
+    first, start, *lines = trained.err.splitlines()
     assert start.endswith("cannot be had: the hub cannot be reached (HF_HUB_OFFLINE is set)")
     assert first == "data: 24 images of 3 classes (19 training, 5 validation)"
     assert [line[:9] for line in lines] == ["starts fr", "training ", "epoch 1/1", "no score "]
@@ -473,8 +473,8 @@ def test_train_as_a_program(images, small, tmp_path):
     assert result.returncode == 0, result.stderr
     assert json.loads(result.stdout)["checkpoint"] == str(tmp_path / "run" / "best.safetensors")
     assert [line[:9] for line in result.stderr.splitlines()] == [
-        "the publi",
         "data: 24 ",
+        "the publi",
         "starts fr",
         "training ",
         "epoch 1/1",

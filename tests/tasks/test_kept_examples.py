@@ -14,7 +14,12 @@ from maxvit.tasks import make_task
 from maxvit.tasks.examples import TaskExamples
 
 SPEC = Preprocessing(image_size=(32, 64), fit="squash")
-LABELS = {"classification": [0, 1, 1], COUNTING: [3, 0, 2], "aesthetics": [[0.1] * 10] * 3}
+LABELS = {
+    "classification": [0, 1, 1],
+    COUNTING: [3, 0, 2],
+    "aesthetics": [[0.1] * 10] * 3,
+    "regression": [[1.5, 2.0]] * 3,
+}
 
 
 def images_of(name, folder):

@@ -77,6 +77,7 @@ def test_the_prediction_has_the_probabilities_of_the_loss():
     chosen = recipe("task.loss=sigmoid")
     network = network_of(chosen).eval()
     torch.nn.init.zeros_(network.head.classifier.weight)
+    torch.nn.init.zeros_(network.inner_head.classifier.weight)
     network.head.classifier.bias.data = torch.tensor([0.25, 0.75]).logit()
     targets = [torch.tensor([False, True])]
     _, (prediction,) = make_task(chosen.task).evaluate(network, torch.zeros(1, 3, 32, 32), [(32, 32)], targets)

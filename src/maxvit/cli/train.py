@@ -117,8 +117,6 @@ def train(
         if show_recipe:
             typer.echo(chosen.to_yaml(), nl=False)
             return
-        if said and processes().rank == 0:
-            complain(said)
         if out is None and (go_on or processes().started):
             raise MaxViTError("give --out, the run folder: all processes, and the next start, must know it")
         out = out or _new_folder(chosen.data.path or name)
@@ -136,9 +134,9 @@ def train(
     if resume is not None:
         outcome = runs.resume(folder, show_progress=True, command=command, device=device)
     elif go_on or processes().restarts:
-        outcome = runs.train_or_resume(chosen, folder, show_progress=True, command=command, device=device)
+        outcome = runs.train_or_resume(chosen, folder, True, command, device, said)
     else:
-        outcome = runs.train(chosen, folder, show_progress=True, command=command, device=device)
+        outcome = runs.train(chosen, folder, True, command, device, said)
     if processes().rank == 0:
         _finish(outcome, device, as_json)
     elif not outcome.finished:

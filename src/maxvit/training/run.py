@@ -76,7 +76,9 @@ class Outcome:
         return self.run / storage.BEST
 
 
-def train(recipe: Recipe, run: Path, show_progress: bool = False, command: str = "", device: str = "auto") -> Outcome:
+def train(
+    recipe: Recipe, run: Path, show_progress: bool = False, command: str = "", device: str = "auto", note: str = ""
+) -> Outcome:
     """Train into a new folder.
 
     Args:
@@ -85,13 +87,14 @@ def train(recipe: Recipe, run: Path, show_progress: bool = False, command: str =
         show_progress: Draw a bar on standard error.
         command: What the user typed; it travels with the checkpoints.
         device: As for `maxvit.inference.device.choose_device`.
+        note: A sentence about the start, told when the data has been read.
 
     Raises:
         MaxViTError: If the folder is taken or cannot be written to, the data cannot be used, or training diverges.
     """
     if processes().rank == 0 and run.exists() and (not run.is_dir() or any(run.iterdir())):
         raise MaxViTError(f"{run} exists already: choose another --out, or continue that run with --resume {run}")
-    return _fit(recipe, run, show_progress, command, device, resuming=False)
+    return _fit(recipe, run, show_progress, command, device, note, resuming=False)
 
 
 def resume(run: Path, show_progress: bool = False, command: str = "", device: str = "auto") -> Outcome:
@@ -110,11 +113,11 @@ def resume(run: Path, show_progress: bool = False, command: str = "", device: st
         raise MaxViTError(f"{run} is finished: {how}; see its report with maxvit report {run}")
     if read_metrics(run) and not find_states(run):
         raise MaxViTError(f"{run} has metrics but none of the {FOLDER}/ that it could go on from: copy them again")
-    return _fit(recipe, run, show_progress, command, device, resuming=True)
+    return _fit(recipe, run, show_progress, command, device, "", resuming=True)
 
 
 def train_or_resume(
-    recipe: Recipe, run: Path, show_progress: bool = False, command: str = "", device: str = "auto"
+    recipe: Recipe, run: Path, show_progress: bool = False, command: str = "", device: str = "auto", note: str = ""
 ) -> Outcome:
     """Go on if the folder holds a run of this recipe, begin one otherwise; one that is finished stays as it is.
 
@@ -122,7 +125,7 @@ def train_or_resume(
         MaxViTError: As `train` and `resume`, or if the run began with another recipe.
     """
     if not (run / CONFIG).is_file():
-        return train(recipe, run, show_progress, command, device)
+        return train(recipe, run, show_progress, command, device, note)
     begun = read_recipe(run)
     _check_same(recipe, begun, run)
     if _is_done(begun, run):
@@ -159,7 +162,9 @@ def read_epochs(run: Path) -> int:
     return int(rows[-1]["epoch"]) if rows else 0
 
 
-def _fit(recipe: Recipe, run: Path, show_progress: bool, command: str, device: str, resuming: bool) -> Outcome:
+def _fit(
+    recipe: Recipe, run: Path, show_progress: bool, command: str, device: str, note: str, resuming: bool
+) -> Outcome:
     began = time.monotonic()
     check_rates(recipe)
     task = make_task(recipe.task)
@@ -189,7 +194,7 @@ def _fit(recipe: Recipe, run: Path, show_progress: bool, command: str, device: s
     epochs, updates = recipe.optimization.epochs, len(train_batches) // share.accumulate
     bar = ProgressBar(epochs, updates, show_progress and engine.is_first)
     bar.say(describe(data))
-    for sentence in (measured, planned, say_start(recipe) if state is None else ""):
+    for sentence in (measured, planned, note, say_start(recipe) if state is None else ""):
         if sentence:
             bar.say(sentence)
     engine.on_first(lambda: _prepare(run, recipe, data, going_on=state is not None))

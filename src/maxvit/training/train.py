@@ -5,7 +5,6 @@ from pathlib import Path
 
 from maxvit.config import Size
 from maxvit.inference.device import choose_device
-from maxvit.inference.engines import say
 from maxvit.training import run as runs
 from maxvit.training.choose import choose_recipe
 from maxvit.training.recipe import load_recipe
@@ -79,6 +78,5 @@ def train(
     name, overrides, said = choose_recipe(
         data, task, recipe, choices, settings, preset=preset, scratch=scratch, on_gpu=on_gpu
     )
-    if said and show_progress:
-        say(said)
-    return runs.train_or_resume(load_recipe(name, overrides), Path(out), show_progress, "maxvit.train(...)", device)
+    chosen = load_recipe(name, overrides)
+    return runs.train_or_resume(chosen, Path(out), show_progress, "maxvit.train(...)", device, said)
