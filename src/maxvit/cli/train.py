@@ -67,6 +67,9 @@ def train(
         int | None, typer.Option(min=1, help="Processes on this machine. Default: one for each GPU, else one.")
     ] = None,
     device: Device = "auto",
+    folds: Annotated[
+        int | None, typer.Option(min=2, metavar="K", help="Cross-validate: K runs, each holds out another part.")
+    ] = None,
     show_recipe: Annotated[bool, typer.Option("--show-recipe", help="Print the complete recipe and stop.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="The result as JSON.")] = False,
 ) -> None:
@@ -76,6 +79,7 @@ def train(
     Several GPUs are used by themselves. On several machines: torchrun --nnodes N --nproc-per-node 8 ... -m maxvit train
     ... --out RUN --continue.
     """
+    from maxvit.cli.folds import cross_validate
     from maxvit.data.builtin import is_builtin
     from maxvit.inference.device import choose_device, how_many
     from maxvit.training import run as runs
@@ -100,7 +104,7 @@ def train(
         given |= {"--model": model, "--epochs": epochs, "--batch": batch_size, "--lr": learning_rate, "--size": size}
         given |= {"--workers": workers, "--image-column": image_column, "--label-column": label_column}
         given |= {"--metric": metric, "--show-recipe": show_recipe or None, "--time": time}
-        given |= {"--preset": None if preset == "good" else preset, "--scratch": scratch or None}
+        given |= {"--folds": folds, "--preset": None if preset == "good" else preset, "--scratch": scratch or None}
         if extra := [name for name, value in given.items() if value not in (None, [])]:
             raise MaxViTError(f"--resume continues a run with its own recipe; {extra[0]} was given too: leave it out")
         words = ["--resume", str(resume)]
@@ -126,6 +130,11 @@ def train(
     folder = resume or out
     assert folder is not None
     words += ["--device", device]
+    if folds is not None:
+        if how_many(devices, device) > 1 or processes().started:
+            raise MaxViTError("--folds trains on one device: give --devices 1, or --device cuda:N")
+        cross_validate(chosen, folder, folds, shlex.join(["maxvit", *sys.argv[1:]]), device, said, as_json)
+        return
     if not processes().started and (number := how_many(devices, device)) > 1:
         from maxvit.training.launch import launch
 

@@ -115,11 +115,11 @@ def write_evaluation(
         MaxViTError: If a file cannot be written.
     """
     made = [folder / "evaluation.json", folder / "evaluation.csv"]
-    _write_table(made[-1], _measured_rows(known, results))
+    write_table(made[-1], _measured_rows(known, results))
     rows = _rows(results, images)
     if (first := next(rows, None)) is not None:
         made.append(folder / "predictions.csv")
-        _write_table(made[-1], chain([first], rows))
+        write_table(made[-1], chain([first], rows))
     result = results[headline(results)]
     if result.task.evaluated_file and len(result.samples) == result.images:
         made.append(folder / result.task.evaluated_file)
@@ -131,7 +131,7 @@ def write_evaluation(
     return made
 
 
-def _write_table(path: Path, rows: Iterable[Mapping[str, Cell | None]]) -> None:
+def write_table(path: Path, rows: Iterable[Mapping[str, Cell | None]]) -> None:
     """CSV, from at least one row."""
     text, source = io.StringIO(), iter(rows)
     first = next(source)

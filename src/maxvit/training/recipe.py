@@ -83,6 +83,12 @@ class DataSection(_Section):
         ge=8,
         description="learn from so many images at most, and validate and test by a quarter as many; null: all",
     )
+    folds: int | None = Field(
+        None,
+        ge=2,
+        description="parts that the training images are cut into, of which one is for validation; null: none",
+    )
+    fold: int = Field(0, ge=0, description="which of the folds is for validation, from 0")
     val_fraction: float = Field(0.2, gt=0, lt=1, description="held out where the folder has no val of its own")
     batch_size: int = Field(64, ge=2, description="images of one update, over all devices")
     device_batch_size: int | None = Field(

@@ -11,7 +11,7 @@ from torch import nn
 from maxvit.config import VARIANTS, Preprocessing
 from maxvit.create import create_model, shipped_weights
 from maxvit.data.builtin import is_builtin
-from maxvit.data.dataset import LabelledImages, Splits
+from maxvit.data.dataset import LabelledImages, Splits, hold_out_fold
 from maxvit.data.depth import Range
 from maxvit.data.finding import LOST
 from maxvit.data.images import decode, read_size
@@ -36,13 +36,31 @@ def load_data(recipe: Recipe) -> Splits:
         if not Path(place).exists():
             raise MaxViTError(f"{place} does not exist: check the path")
         refuse_other_tasks(Path(place), type(task))
-    data = limited(task.load(place, recipe.data.val_fraction, recipe.seed), recipe.data.limit, recipe.seed)
+    data = limited(_load_splits(task, place, recipe), recipe.data.limit, recipe.seed)
     _check_lost(recipe, data)
     task.check(data.train)
     for images, part, at_least in ((data.train, "training", 2), (data.val, "validation", 1), (data.test, "test", 1)):
         if images is not None:  # batch norm needs two values
             _check_readable(task, images, part, _any_range(recipe), at_least)
     return data
+
+
+def _load_splits(task: Task, place: str, recipe: Recipe) -> Splits:
+    """As the task divides the images; or one fold of those of training held out."""
+    settings = recipe.data
+    if settings.folds is None:
+        return task.load(place, settings.val_fraction, recipe.seed)
+    if settings.fold >= settings.folds:
+        raise MaxViTError(f"data.fold is {settings.fold}, and data.folds {settings.folds}: it counts from 0")
+    parts = task.parts(place)
+    if "val" in parts:
+        raise MaxViTError(f"{place} has a validation part of its own, which folds would not use: leave data.folds out")
+    images = parts.get("train", parts.get("all"))
+    if images is None:
+        raise MaxViTError(f"{place} has no images to learn from, whose folds could be taken")
+    classes = task.one_class(images)
+    train, val = hold_out_fold(images, classes, settings.folds, settings.fold, recipe.seed)
+    return Splits(train, val, parts.get("test"))
 
 
 def limited(data: Splits, limit: int | None, seed: int) -> Splits:
