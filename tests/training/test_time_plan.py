@@ -7,7 +7,7 @@ from maxvit.training.files import read_metrics
 from maxvit.training.recipe import load_recipe
 from maxvit.training.run import read_recipe, resume, train, train_or_resume
 from maxvit.training.setup import limited
-from maxvit.training.time_plan import Speed, plan_for
+from maxvit.training.time_plan import Plan, Speed, plan_for
 
 
 def images(number):
@@ -21,38 +21,43 @@ def planned(seconds, train=1000, epochs=100, probe="false"):
 
 
 def test_with_time_enough_all_of_it_is_done():
-    recipe, said = planned(1e5)
-    assert recipe.optimization.epochs == 100
-    assert recipe.data.limit is None
-    assert said == "planned for the time: 100 of 100 epochs"
+    plan = planned(1e5)
+    assert plan.recipe.optimization.epochs == 100
+    assert plan.recipe.data.limit is None
+    assert plan.said == "planned for the time: 100 of 100 epochs"
 
 
 def test_with_less_there_are_fewer_epochs_with_as_large_a_share_to_warm_up():
-    recipe, said = planned(300)  # 243 s of which an epoch takes 10.5
-    assert recipe.optimization.epochs == 22
-    assert recipe.optimization.warmup_epochs == pytest.approx(5 * 22 / 100)
-    assert said == "planned for the time: 22 of 100 epochs"
+    plan = planned(300)  # 240 s, of which an epoch takes 10.5
+    assert plan.recipe.optimization.epochs == 22
+    assert plan.recipe.optimization.warmup_epochs == pytest.approx(5 * 22 / 100)
+    assert plan.said == "planned for the time: 22 of 100 epochs"
 
 
 def test_with_little_there_are_fewer_images():
-    recipe, said = planned(60)
-    assert recipe.optimization.epochs == 4
-    assert 500 < recipe.data.limit < 1000
-    assert said.startswith("planned for the time: 4 of 100 epochs, with ")
-    assert said.endswith(" of 1,000 training images")
+    plan = planned(60)
+    assert plan.recipe.optimization.epochs == 4
+    assert 500 < plan.recipe.data.limit < 1000
+    assert plan.said.startswith("planned for the time: 4 of 100 epochs, with ")
+    assert plan.said.endswith(" of 1,000 training images")
+
+
+def test_with_a_probe_there_are_fewer_epochs_and_all_images():
+    plan = planned(40, probe="true")
+    assert plan.recipe.optimization.epochs < 4
+    assert plan.recipe.data.limit is None
 
 
 def test_a_probe_takes_time_too():
-    assert planned(240, probe="true")[0].optimization.epochs < planned(240)[0].optimization.epochs
+    assert planned(240, probe="true").recipe.optimization.epochs < planned(240).recipe.optimization.epochs
 
 
 def test_the_probe_alone_stays_alone():
-    assert planned(300, epochs=0, probe="true")[0].optimization.epochs == 0
+    assert planned(300, epochs=0, probe="true").recipe.optimization.epochs == 0
 
 
 def test_however_little_there_are_images_to_learn_from():
-    recipe, _ = planned(1)
-    assert recipe.data.limit == 32
+    assert planned(1).recipe.data.limit == 32
 
 
 def test_a_limit_draws_the_same_images_again_and_a_quarter_as_many_to_validate_by():
@@ -72,10 +77,20 @@ def test_a_run_is_planned_and_its_recipe_says_how(small_recipe, tmp_path):
 
 
 def test_where_time_is_up_it_ends_and_can_go_on(small_recipe, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("maxvit.training.run.plan_for", lambda recipe, *_: (recipe, "planned"))
+    monkeypatch.setattr("maxvit.training.run.plan_for", lambda recipe, *_: Plan(recipe, 0.0, "planned"))
     recipe = small_recipe("optimization.minutes=0.0001", "optimization.epochs=3")
     outcome = train(recipe, tmp_path / "run", show_progress=True)
     assert outcome.finished
     assert "time is up after 1 of 3 epochs" in capsys.readouterr().err
     resume(outcome.run)
     assert [row["epoch"] for row in read_metrics(outcome.run)] == [1, 2, 3]
+
+
+def test_an_epoch_that_takes_too_long_is_given_up_where_there_is_a_checkpoint(small_recipe, tmp_path, monkeypatch):
+    monkeypatch.setattr("maxvit.training.run.plan_for", lambda recipe, *_: Plan(recipe, 0.0, "planned"))
+    monkeypatch.setattr("maxvit.training.loop.Loop._epoch_would_be_late", lambda *_: False)
+    recipe = small_recipe("optimization.minutes=0.0001", "optimization.epochs=2", "model.probe=true")
+    outcome = train(recipe, tmp_path / "run")
+    assert [row["epoch"] for row in read_metrics(outcome.run)] == [0]
+    resume(outcome.run)
+    assert [row["epoch"] for row in read_metrics(outcome.run)] == [0, 1, 2]

@@ -38,6 +38,7 @@ class Flag(IntFlag):
     DIVERGED = 4
     BROKEN = 8
     MEMORY = 16
+    LATE = 32
 
 
 class Engine:

@@ -41,6 +41,10 @@ class Stopped(Exception):
         self.signal = signal
 
 
+class TimeIsUp(Exception):
+    """There is a checkpoint, and no time for a better one."""
+
+
 class Diverged(Exception):
     """Loss or gradients are no finite numbers any more."""
 
@@ -127,16 +131,23 @@ class Loop:
         longest = 0.0
         while not is_finished(self.recipe, self.files.rows):
             began = time.monotonic()
-            late = self.deadline is not None and max(self.engine.gather(began + longest - self.deadline)) > 0
-            if late and self.files.rows:  # there is a checkpoint
+            try:
+                if self.files.rows and self._epoch_would_be_late(longest):  # there is a checkpoint
+                    raise TimeIsUp
+                self._train_epoch()
+                self._end_epoch(*self._validate())
+            except TimeIsUp:
                 self.bar.say(f"time is up after {self.at.epoch} of {self.recipe.optimization.epochs} epochs")
                 return
-            self._train_epoch()
-            self._end_epoch(*self._validate())
             longest = max(longest, time.monotonic() - began)
         if self.at.epoch < self.recipe.optimization.epochs:
             chosen_by, patience = monitor(self.recipe, self.files.rows), self.recipe.optimization.patience
             self.bar.say(f"stopped early: {chosen_by} is no better for {patience} epochs")
+
+    def _epoch_would_be_late(self, longest: float) -> bool:
+        """Whether an epoch that takes so many seconds would end after the deadline, on any process."""
+        late = self.deadline is not None and time.monotonic() + longest > self.deadline
+        return any(self.engine.gather(late))
 
     def _train_epoch(self) -> None:
         self.learner.train()
@@ -207,6 +218,8 @@ class Loop:
             mine |= Flag.STOP
         if due:
             mine |= Flag.SAVE
+        if self.deadline is not None and time.monotonic() > self.deadline:
+            mine |= Flag.LATE
         bad = self._find_bad() if look else ""
         if bad:
             mine |= Flag.DIVERGED
@@ -218,6 +231,8 @@ class Loop:
             raise Diverged(min(texts, key=lambda text: "the loss is n" not in text and "the loss is inf" not in text))
         if Flag.STOP in flags and not self._is_last():
             self._save_and_stop()
+        if Flag.LATE in flags and self.files.rows:
+            raise TimeIsUp
         if Flag.SAVE in flags and not self._is_last():  # the end of the epoch saves
             self._save()
 

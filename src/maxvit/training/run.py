@@ -188,7 +188,8 @@ def _fit(
         deadline = began + 60 * recipe.optimization.minutes
         learner = _learner(copy.deepcopy(network), task, data, recipe, engine, len(train_batches), say)
         speed = measure_speed(learner, engine, train_batches, val_batches)
-        recipe, planned = plan_for(recipe, speed, data, deadline - time.monotonic())
+        plan = plan_for(recipe, speed, data, deadline - time.monotonic())
+        recipe, planned, deadline = plan.recipe, plan.said, deadline - plan.after
         data = limited(data, recipe.data.limit, recipe.seed)
         train_batches, val_batches = _batches(task, data, network.preprocessing, recipe, engine, share)
     epochs, updates = recipe.optimization.epochs, len(train_batches) // share.accumulate

@@ -65,41 +65,60 @@ def measure_speed(learner: Learner, engine: Engine, train: Iterable[Batch], val:
     return Speed(train_s, val_s)
 
 
-def plan_for(recipe: Recipe, speed: Speed, data: Splits, seconds: float) -> tuple[Recipe, str]:
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What fits into the time.
+
+    Attributes:
+        recipe: With its epochs, warm-up and `data.limit`.
+        after: Seconds that are needed after the last epoch.
+        said: What was decided, in a sentence.
+    """
+
+    recipe: Recipe
+    after: float
+    said: str
+
+
+def plan_for(recipe: Recipe, speed: Speed, data: Splits, seconds: float) -> Plan:
     """As many epochs as there is time for, up to the recipe's; where four are too many, fewer images.
+
+    A probe gives a checkpoint without any epoch: images are then left out where there is no time for the probe alone.
 
     Args:
         recipe: What is to be done.
         speed: As it was measured.
         data: All images.
         seconds: That are left.
-
-    Returns:
-        The recipe with its epochs, warm-up and `data.limit`, and what was decided, in a sentence.
     """
-    budget = SPARE * seconds - max(AT_LEAST_S, SHARE * seconds)
+    start = max(AT_LEAST_S, SHARE * seconds)
+    budget = SPARE * seconds - start
     usual, number = recipe.optimization.epochs, len(data.train)
-    fewest = min(FEWEST, usual)
+    fewest = 0 if recipe.model.probe else min(FEWEST, usual)
+
+    def after(limit: int) -> float:
+        train, val = min(number, limit), min(len(data.val), limit // 4)
+        test = val if data.test is None else min(len(data.test), limit // 4)
+        return (test + min(train, MOST) + val) * speed.val
 
     def cost(epochs: int, limit: int) -> float:
         train, val = min(number, limit), min(len(data.val), limit // 4)
-        test = val if data.test is None else min(len(data.test), limit // 4)
-        probe = min(train, MOST) * speed.val + val * speed.val + PROBE_S if recipe.model.probe else 0.0
-        concluding = min(train, MOST) + val  # images that are looked at after the last epoch
-        return probe + (test + concluding) * speed.val + epochs * (train * speed.train + val * speed.val)
+        probe = (min(train, MOST) + val) * speed.val + PROBE_S if recipe.model.probe else 0.0
+        return probe + after(limit) + epochs * (train * speed.train + val * speed.val)
 
     limit = 4 * max(number, len(data.val), len(data.test or ()))
     if cost(fewest, limit) <= budget:
         each = cost(1, limit) - cost(0, limit)
         epochs = min(usual, int((budget - cost(0, limit)) / each))
-        return _changed(recipe, epochs, None), f"planned for the time: {epochs} of {usual} epochs"
+        said = f"planned for the time: {epochs} of {usual} epochs"
+        return Plan(_changed(recipe, epochs, None), start / 2 + after(limit), said)
     limit = number
     while limit > SMALLEST and cost(fewest, limit) > budget:
         limit = max(SMALLEST, int(0.9 * limit))
     said = (
         f"planned for the time: {fewest} of {usual} epochs, with {min(limit, number):,} of {number:,} training images"
     )
-    return _changed(recipe, fewest, limit), said
+    return Plan(_changed(recipe, fewest, limit), start / 2 + after(limit), said)
 
 
 def _changed(recipe: Recipe, epochs: int, limit: int | None) -> Recipe:
