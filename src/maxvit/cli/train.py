@@ -36,6 +36,9 @@ def train(
         typer.Option(help="A recipe's name or YAML file. Default: the task's; folder, or digits without DATA."),
     ] = None,
     model: Annotated[str | None, typer.Option(help="A variant's name: see maxvit list.")] = None,
+    teacher: Annotated[
+        str | None, typer.Option(metavar="CHECKPOINT", help="A larger classifier, to learn from its answers too.")
+    ] = None,
     time: Annotated[
         str | None,
         typer.Option(metavar="20m", help="For all of it, such as 90s, 20m or 1h30m: training is planned so."),
@@ -89,6 +92,7 @@ def train(
 
     choices = {
         "model": model,
+        "teacher": teacher,
         "minutes": time and read_minutes(time),
         "epochs": epochs,
         "batch_size": batch_size and read_batch(batch_size),
@@ -103,7 +107,7 @@ def train(
         given: dict[str, object] = {"DATA": data, "--task": task, "--recipe": recipe, "--out": out, "--set": settings}
         given |= {"--model": model, "--epochs": epochs, "--batch": batch_size, "--lr": learning_rate, "--size": size}
         given |= {"--workers": workers, "--image-column": image_column, "--label-column": label_column}
-        given |= {"--metric": metric, "--show-recipe": show_recipe or None, "--time": time}
+        given |= {"--teacher": teacher, "--metric": metric, "--show-recipe": show_recipe or None, "--time": time}
         given |= {"--folds": folds, "--preset": None if preset == "good" else preset, "--scratch": scratch or None}
         if extra := [name for name, value in given.items() if value not in (None, [])]:
             raise MaxViTError(f"--resume continues a run with its own recipe; {extra[0]} was given too: leave it out")

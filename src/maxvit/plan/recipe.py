@@ -55,8 +55,10 @@ def plan_recipe(
     """What a recipe's training needs, whatever its task, and the network in figures.
 
     Raises:
-        MaxViTError: As `make_plan`, or if the task's head cannot be put on the network.
+        MaxViTError: As `make_plan`, or if the task's head cannot be put on the network, or there is a teacher.
     """
+    if recipe.model.teacher is not None:
+        raise MaxViTError(f"model.teacher is {recipe.model.teacher}, whose answers no plan counts: leave it out")
     size, task = recipe.data.image_size, make_task(recipe.task)
     names = [str(i) for i in range(images.classes or task.usual_classes)]
     with torch.device("meta"):

@@ -114,6 +114,14 @@ class Probe(Protocol):
         ...
 
 
+class Distil(Protocol):
+    """What makes a network learn from a teacher too."""
+
+    def __call__(self, objective: nn.Module) -> nn.Module:
+        """An objective of the network, see `Task.objective`, with the teacher's answers in its loss."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class ExportSpec:
     """What an exported file computes.
@@ -335,6 +343,18 @@ class Task(ABC):
     def objective(self, network: nn.Module, images: LabelledImages) -> nn.Module:
         """From (images, targets) to `losses`, as a module. `images` are those of training, which it may depend on."""
         return _Objective(self, network)
+
+    def distil(self, teacher: Network, student: Network) -> Distil:
+        """How a network learns from another, which is no part of it: here, not at all.
+
+        Args:
+            teacher: On the device of training; it is used, not copied, and stays as it is.
+            student: Before training; it says how images are normalised.
+
+        Raises:
+            MaxViTError: If there is no such way, or the teacher is for another task or other classes.
+        """
+        raise MaxViTError(f"{self.name} does not learn from a teacher: leave --teacher (model.teacher) out")
 
     @abstractmethod
     def predict(self, network: Forward, images: Tensor, sizes: Sequence[Size]) -> list[Predicted]:

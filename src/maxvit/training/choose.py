@@ -19,6 +19,7 @@ CHOICES = {  # what is chosen most often, by its short name: the setting that it
     "learning_rate": "optimization.learning_rate",
     "image_size": "data.image_size",
     "workers": "data.workers",
+    "teacher": "model.teacher",
     "minutes": "optimization.minutes",
     "metric": "optimization.metric",
     "image_column": "data.image_column",

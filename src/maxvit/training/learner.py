@@ -26,6 +26,7 @@ from maxvit.training.optim import (
     set_training_mode,
 )
 from maxvit.training.recipe import Recipe
+from maxvit.training.teacher import Teacher
 
 
 class Learner:
@@ -40,6 +41,7 @@ class Learner:
         updates: In the whole run.
         fast: The same parameters on faster layers, called in training; None: the network itself.
         tell: Called with a sentence when fewer images are computed at once.
+        teacher: What it learns from beside labels; None: from labels alone.
 
     Attributes:
         at_once: Most images of a step that are computed at once; None: all.
@@ -56,6 +58,7 @@ class Learner:
         updates: int,
         fast: Network | None = None,
         tell: Callable[[str], object] = say,
+        teacher: Teacher | None = None,
     ) -> None:
         self.task = task
         self.recipe, self.engine, self.total = recipe, engine, updates
@@ -68,10 +71,12 @@ class Learner:
         self.average = Average(network, settings.ema_decay)
         whole = engine.sharded or engine.precision == "fp64"
         self._whole = copy.deepcopy(network).to("meta") if whole else self.average.network  # what the result is put in
-        self.network, self.fast = engine.place(network), fast
+        self.network, self.fast, self.teacher = engine.place(network), fast, teacher
         self.average.network = engine.place(self.average.network)
         plain = task.objective(network, images)
         quick = task.objective(fast, images) if fast else None
+        if teacher is not None:
+            plain, quick = teacher.distil(plain), teacher.distil(quick) if quick else None
         self.objective = engine.wrap(_Objective(plain, quick))
         if recipe.engine.compile:
             network.compile(dynamic=False)

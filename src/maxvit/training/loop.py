@@ -438,6 +438,7 @@ class Loop:
             "strategy": self.engine.settings.strategy,
             "precision": self.engine.precision,
             "kernels": "PyTorch's" if self.learner.fast is None else "native",
+            "teacher": self.learner.teacher and self.learner.teacher.digest,
             "training images": len(self.names),
             "PyTorch": str(torch.__version__),
         }

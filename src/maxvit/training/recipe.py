@@ -44,6 +44,10 @@ class ModelSection(_Section):
         "shipped: those that come with the package, where the network has some",
     )
     new_head: bool = Field(False, description="a fresh one, even where the weights have one for this task and classes")
+    teacher: str | None = Field(
+        None,
+        description="also learn from the answers of this checkpoint, a path or a published name; null: labels alone",
+    )
     drop_path_rate: float | None = Field(None, ge=0, lt=1, description="stochastic depth; null: the variant's own")
     scale_windows: bool = Field(False, description="windows of ceil(image size / 32); false: windows as they are")
     gradient_checkpointing: bool = Field(False, description="less memory, about a third more time")

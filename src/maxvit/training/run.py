@@ -48,6 +48,7 @@ from maxvit.training.setup import (
     settle_value_range,
 )
 from maxvit.training.signals import StopRequest, stop_request
+from maxvit.training.teacher import Teacher, find_teacher
 from maxvit.training.time_plan import measure_speed, plan_for
 
 CONFIG, IMAGES = storage.RUN_CONFIG, "images.csv.gz"
@@ -181,12 +182,13 @@ def _fit(
         _check_state(state, network, run)
         engine.on_first(lambda: _check_images(run, data))
         set_value_range(network, state["value range"])  # of the images that the weights have learned from
+    teacher = find_teacher(recipe, task, network, engine.device)
     share = engine.share(recipe.data.batch_size, recipe.data.device_batch_size)
     train_batches, val_batches = _batches(task, data, network.preprocessing, recipe, engine, share)
     planned, deadline = "", None
     if state is None and recipe.optimization.minutes is not None:
         deadline = began + 60 * recipe.optimization.minutes
-        learner = _learner(copy.deepcopy(network), task, data, recipe, engine, len(train_batches), say)
+        learner = _learner(copy.deepcopy(network), task, data, recipe, engine, len(train_batches), say, teacher)
         speed = measure_speed(learner, engine, train_batches, val_batches)
         plan = plan_for(recipe, speed, data, deadline - time.monotonic())
         recipe, planned, deadline = plan.recipe, plan.said, deadline - plan.after
@@ -200,7 +202,7 @@ def _fit(
             bar.say(sentence)
     engine.on_first(lambda: _prepare(run, recipe, data, going_on=state is not None))
     probed = state is None and _probe(network, task, data, recipe, engine, bar)
-    learner = _learner(network, task, data, recipe, engine, epochs * updates, bar.say)
+    learner = _learner(network, task, data, recipe, engine, epochs * updates, bar.say, teacher)
     origin = {**provenance(recipe, command), "images": fingerprints(data), "devices": engine.describe()}
     files = RunFiles(run, recipe, origin)
     reason = _why_plain(recipe, network, engine)
@@ -259,9 +261,10 @@ def _learner(
     engine: Engine,
     updates: int,
     tell: Callable[[str], object],
+    teacher: Teacher | None,
 ) -> Learner:
     fast = None if _why_plain(recipe, network, engine) else _accelerated(network, _backend(recipe))
-    return Learner(network, task, data.train, recipe, engine, updates, fast, tell)
+    return Learner(network, task, data.train, recipe, engine, updates, fast, tell, teacher)
 
 
 def _backend(recipe: Recipe) -> TrainingBackend:

@@ -17,6 +17,7 @@ def train(
     task: str | None = None,
     recipe: str | Path | None = None,
     model: str | None = None,
+    teacher: str | Path | None = None,
     minutes: float | None = None,
     preset: str = "good",
     scratch: bool = False,
@@ -40,6 +41,7 @@ def train(
         task: Such as "segmentation", or a module of yours; None: to classify.
         recipe: A name of `maxvit list --recipes`, or a YAML file; None: the task's.
         model: A variant, such as "maxvit_tiny"; None: the recipe's.
+        teacher: A larger classifier of the same classes, to learn from its answers too: what `maxvit.load` takes.
         minutes: For all of it: training is planned so, from measured speed; None: as long as it takes.
         preset: "fast": the first verdict alone, or a quarter of the epochs where a task has none; "good"; or "best":
             three times the epochs.
@@ -64,6 +66,7 @@ def train(
     """
     choices = {
         "model": model,
+        "teacher": None if teacher is None else str(teacher),
         "minutes": minutes,
         "epochs": epochs,
         "batch_size": batch_size,

@@ -21,6 +21,7 @@ from maxvit.errors import MaxViTError
 from maxvit.model import MaxViT
 from maxvit.tasks.classification.counted import CountedMetric
 from maxvit.tasks.classification.data import are_several, as_target, check_labels
+from maxvit.tasks.classification.distillation import Distillation, Teacher
 from maxvit.tasks.classification.loss import ClassificationLosses, balanced_weights
 from maxvit.tasks.classification.metric import SHARES, EitherMetric
 from maxvit.tasks.classification.multi_label import MultiLabelMetric
@@ -40,7 +41,7 @@ from maxvit.tasks.classification.single_label import SingleLabelMetric
 from maxvit.tasks.classification.temperature import SMALLEST, CalibratedMetric
 from maxvit.tasks.network import Network
 from maxvit.tasks.panels import Panels
-from maxvit.tasks.task import Baseline, Cell, Changed, ExportSpec, Forward, Probe, Task, TaskSettings
+from maxvit.tasks.task import Baseline, Cell, Changed, Distil, ExportSpec, Forward, Probe, Task, TaskSettings
 
 SETTLED = ("threshold", "temperature")  # by validation
 BELOW_1 = 1 - 2**-24  # the largest float32 below 1
@@ -175,6 +176,15 @@ class Classification(Task):
             weights = balanced_weights(labels, len(images.class_names)).to(next(network.parameters()))
         several = self.multi_label and are_several(images)
         return ClassificationLosses(network, settings.label_smoothing, settings.loss, weights, several)
+
+    def distil(self, teacher: Network, student: Network) -> Distil:
+        """By the answers to the images of training, as they are augmented and mixed."""
+        if not isinstance(teacher, MaxViT):
+            raise MaxViTError(f"the teacher is for {teacher.settings.name}, and the task here is {self.name}")
+        assert isinstance(student, MaxViT)
+        settings, answers = self.settings, Teacher(teacher, student)
+        weight, temperature = settings.distillation_weight, settings.distillation_temperature
+        return lambda objective: Distillation(cast(ClassificationLosses, objective), answers, weight, temperature)
 
     def losses(self, network: nn.Module, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """Loss and accuracy, all classes alike."""

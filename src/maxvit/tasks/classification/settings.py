@@ -39,6 +39,12 @@ class ClassificationSettings(TaskSettings):
         0, ge=0, description="classify inner maps too, as means in so many fields on a side; 0: the last map alone"
     )
     mixup: float = Field(0, ge=0, description="alpha of MixUp; 0: none")
+    distillation_weight: float = Field(
+        0.9, gt=0, le=1, description="with model.teacher: share of its answers in the loss; 1: no labels"
+    )
+    distillation_temperature: float = Field(
+        4.0, gt=0, description="with model.teacher, one class of many: what softens its answers"
+    )
     threshold: float | None = Field(
         None,
         ge=0,
