@@ -38,7 +38,7 @@ class Teacher:
             raise MaxViTError(
                 f"black and white are {ranges[0]} for the teacher, and {ranges[1]} here: set data.value_range to those"
             )
-        self.network = network.eval().requires_grad_(False)
+        self.network = network.eval()
         self._seen, self._order = student.preprocessing, [theirs.index(name) for name in ours]
 
     @torch.no_grad()
@@ -116,7 +116,7 @@ def distillation_loss(logits: Tensor, answers: Tensor, loss: Loss, temperature: 
 
 
 class Distillation(nn.Module):
-    """The losses of a classifier, and in training its distance to a teacher.
+    """The losses of a classifier in training, and its distance to a teacher.
 
     Args:
         losses: Those of the network that learns.
