@@ -119,6 +119,7 @@ def test_v100_trains_in_fp16_by_itself(run):
         (["plan", "--recipe", "folder", "--devices", "H100"], "how many images does folder train on?"),
         (["plan", "--recipe", "digits"], "Missing option '--devices'"),
         ([*MICRO[:3], "--images", "0", "--devices", "H100"], "Invalid value for '--images'"),
+        ([*MICRO, "H100", "--set", "model.teacher=large"], "model.teacher is large, whose answers no plan"),
     ],
 )
 def test_a_mistake_is_one_sentence(run, arguments, said):
