@@ -14,6 +14,7 @@ SETTINGS = [
     "task.augmentation=characters",
     "optimization.epochs=2",
     "optimization.warmup_epochs=0",
+    "optimization.metric=null",
 ]
 
 

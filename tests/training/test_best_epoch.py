@@ -21,7 +21,7 @@ ROWS = [
 
 
 def recipe(*overrides):
-    return load_recipe("folder", overrides)
+    return load_recipe("folder", ["optimization.metric=null", *overrides])
 
 
 @pytest.mark.parametrize(("metric", "best"), [("null", 1), ("accuracy", 1), ("f1_macro", 3), ("auc", 2), ("loss", 3)])

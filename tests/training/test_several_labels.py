@@ -94,5 +94,7 @@ def test_the_network_gets_the_threshold_that_its_validation_found():
 
 def test_patience_follows_the_mean_average_precision_where_there_is_one():
     rows = [{"epoch": 1, "val_mAP": 0.9, "val_loss": 1.0}, {"epoch": 2, "val_mAP": 0.8, "val_loss": 0.5}]
-    assert is_finished(recipe("optimization.patience=1", "optimization.epochs=9"), rows)
-    assert not is_finished(recipe("optimization.patience=1", "optimization.epochs=9"), rows[:1])
+    assert is_finished(recipe("optimization.metric=null", "optimization.patience=1", "optimization.epochs=9"), rows)
+    assert not is_finished(
+        recipe("optimization.metric=null", "optimization.patience=1", "optimization.epochs=9"), rows[:1]
+    )

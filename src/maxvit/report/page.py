@@ -103,17 +103,15 @@ class Report:
     @property
     def first_verdict(self) -> str:
         """The probe beside the best epoch, in a line, which is empty without a probe."""
-        name = f"val_{self.monitor}"
+        name = f"val_{self.main}"
         probe = next((row for row in self.history if row.get("epoch") == 0), None)
         if probe is None or name not in probe:
             return ""
-        said = (
-            f"before training: {_in_words(self.monitor)} {_exact(self.result, self.monitor, probe[name])} in validation"
-        )
+        said = f"before training: {_in_words(self.main)} {_exact(self.result, self.main, probe[name])} in validation"
         best = next(row for row in self.history if row.get("epoch") == self.best)
         if self.best == 0:
             return f"{said}, and no epoch was better" if len(self.history) > 1 else said
-        return f"{said}; epoch {self.best}: {_exact(self.result, self.monitor, best[name])}"
+        return f"{said}; epoch {self.best}: {_exact(self.result, self.main, best[name])}"
 
     @property
     def weakest(self) -> str:
@@ -127,8 +125,8 @@ class Report:
 
 
 def main_metric(result: EvaluationResult, monitor: str) -> str:
-    """The metric that chose the best epoch; the first, if it is of validation alone."""
-    return monitor if monitor in result.metrics else next(iter(result.metrics))
+    """The metric that chose the best epoch; the first, if that is of validation alone, or the loss."""
+    return monitor if monitor in result.metrics and monitor != "loss" else next(iter(result.metrics))
 
 
 def say_metric(result: EvaluationResult, name: str, intervals: Intervals) -> tuple[str, str]:

@@ -277,15 +277,13 @@ class Loop:
             "seconds": self.at.seconds,
         }
         self._keep(row, val, metric, Position(self.at.epoch + 1))
-        chosen_by = monitor(self.recipe, self.files.rows)
-        self.bar.end_epoch(self.at.epoch - 1, chosen_by, val[chosen_by])
+        self.bar.end_epoch(self.at.epoch - 1, *next(iter(val.items())))
         self._stop_if_asked()
 
     def _end_probe(self, val: dict[str, float], metric: Metric) -> None:
         """Epoch 0 is what training starts from: a checkpoint, which epochs must be better than to take its place."""
         self._keep({"epoch": 0, **{f"val_{name}": value for name, value in val.items()}}, val, metric, self.at)
-        chosen_by = monitor(self.recipe, self.files.rows)
-        self.bar.end_probe(chosen_by, val[chosen_by])
+        self.bar.end_probe(*next(iter(val.items())))
         self._stop_if_asked()
 
     def _keep(self, row: dict[str, float], val: dict[str, float], metric: Metric, then: Position) -> None:
