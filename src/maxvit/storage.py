@@ -94,9 +94,14 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
+def leftovers(folder: Path) -> list[Path]:
+    """What was being written when its process was killed, if nobody is writing now."""
+    return list(folder.glob(".*.????????"))
+
+
 def remove_leftovers(folder: Path) -> None:
     """Remove what was being written when its process was killed; nobody may be writing now."""
-    for path in folder.glob(".*.????????"):
+    for path in leftovers(folder):
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         else:

@@ -51,9 +51,9 @@ def test_train_answers_in_json_with_the_names_of_what_it_wrote(trained):
 
 def test_train_says_each_epoch_on_standard_error(trained):
     first, start, *lines = trained.err.splitlines()
-    assert start.endswith("cannot be had: the hub cannot be reached (HF_HUB_OFFLINE is set)")
+    assert "cannot be had: the hub cannot be reached (" in start  # it is not there, or must not be asked
     assert first == "data: 24 images of 3 classes (19 training, 5 validation)"
-    assert [line[:9] for line in lines] == ["starts fr", "training ", "epoch 1/1", "no score "]
+    assert [line[:9] for line in lines] == ["starts fr", "training ", "epoch 1/1", "predictio"]
 
 
 def test_train_without_json_says_accuracy_checkpoint_and_report(run, images, small, tmp_path):
@@ -62,7 +62,7 @@ def test_train_without_json_says_accuracy_checkpoint_and_report(run, images, sma
     assert out.startswith("accuracy ")
     assert f"checkpoint: {tmp_path / 'run' / 'best.safetensors'}\n" in out
     assert f"report:     {tmp_path / 'run' / 'report.html'}\n" in out
-    assert "a histogram of colours and edges alone: accuracy " in out
+    assert "without a network, by a histogram of colours and edges: accuracy " in out
     assert out.endswith(f"next:       maxvit predict {tmp_path / 'run'} IMAGE\n")
 
 
@@ -143,7 +143,7 @@ def test_resume_goes_on_with_the_recipe_of_the_run(run, trained, tmp_path):
     code, out, err = run("train", "--resume", copy)
     assert code == 0
     assert out.startswith("accuracy ")
-    assert [line[:9] for line in err.splitlines()[1:]] == ["training ", "epoch 2/2", "no score "]
+    assert [line[:9] for line in err.splitlines()[1:]] == ["training ", "epoch 2/2", "predictio"]
 
 
 @pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 75), (signal.SIGUSR1, 75)])
@@ -478,7 +478,7 @@ def test_train_as_a_program(images, small, tmp_path):
         "starts fr",
         "training ",
         "epoch 1/1",
-        "no score ",
+        "predictio",
     ]  # no warning of anybody
 
 

@@ -128,9 +128,13 @@ def shown(attributes):
 @pytest.mark.parametrize(
     ("value", "said"),
     [
-        (0.05, "A histogram alone: accuracy 5.00%"),
-        (0.5, "A histogram alone: accuracy 50.00%; the network is ahead of it, but 5 images are too few to be sure"),
-        (0.7, "A histogram alone: accuracy 70.00%; the network is not ahead of it: "),
+        (0.05, "Without a network, by a histogram: accuracy 5.00%"),
+        (
+            0.5,
+            "Without a network, by a histogram: accuracy 50.00%; the network is ahead of it, but 5 images are too "
+            "few to be sure",
+        ),
+        (0.7, "Without a network, by a histogram: accuracy 70.00%; the network is not ahead of it: "),
     ],
 )
 def test_the_network_is_compared_with_the_baseline(tmp_path, value, said):
@@ -146,7 +150,7 @@ def test_where_all_are_right_without_a_network_there_is_nothing_to_be_ahead_of()
 
 
 def test_the_class_that_is_recognised_least_is_named(tmp_path):
-    assert "Weakest: cat, 0.00% of its 1 images" in write(tmp_path).text
+    assert "Weakest class: cat, recognised in 0.00% of its one image" in write(tmp_path).text
 
 
 def test_of_two_classes_none_is_the_weakest():
@@ -174,7 +178,7 @@ def test_images_of_none_of_the_classes_are_shown_where_they_are_known(tmp_path):
         pictures={3: Picture("odd/3.png", picture()), 2: Picture("cat/1.png", picture())},
     )
     assert "Unlike the training images" in page.text
-    assert "2 of 5 images (40.0%) look unlike those of training, the most novel first" in page.text
+    assert "2 of 5 images (40.0%) look unlike those of training, the least alike first" in page.text
     name = found.class_names[int(probabilities[3].argmax())]
     assert f"odd/3.png: novelty 2.50, prediction {name}" in {a["alt"] for a in page.all("img")}
 
@@ -268,6 +272,12 @@ def test_values_that_are_not_finite_leave_gaps(tmp_path, bad):
     assert len(page.points()) == 1  # of the loss; the other charts have nothing to show
     assert "–" in page.by_id["epochs"]
     assert not re.search(r"\b(nan|inf)\b", page.by_id["epochs"])
+
+
+def test_a_run_of_the_first_verdict_alone_has_no_curves(tmp_path):
+    page = write(tmp_path, history=[{"epoch": 0, "val_accuracy": 0.8, "val_loss": 1.0}], best=0)
+    assert "There was no training beyond the last layer." in page.text
+    assert page.points() == []
 
 
 def test_a_run_without_history_says_so(tmp_path):
@@ -459,9 +469,17 @@ def test_a_metric_that_is_not_a_number_is_a_dash(tmp_path):
 @pytest.mark.parametrize(
     ("values", "best", "said"),
     [
-        ((0.8, 0.7, 0.9), 2, "before training: accuracy 80.00% in validation; epoch 2: 90.00%"),
-        ((0.8, 0.7, 0.6), 0, "before training: accuracy 80.00% in validation, and no epoch was better"),
-        ((0.8,), 0, "before training: accuracy 80.00% in validation"),
+        (
+            (0.8, 0.7, 0.9),
+            2,
+            "first verdict, before training: accuracy 80.00% in validation; epoch 2, the best: 90.00%",
+        ),
+        (
+            (0.8, 0.7, 0.6),
+            0,
+            "first verdict, before training: accuracy 80.00% in validation; no epoch was better, so this is its result",
+        ),
+        ((0.8,), 0, "this is the first verdict: only the last layer has been trained"),
     ],
 )
 def test_the_probe_is_told_beside_the_best_epoch(values, best, said):

@@ -132,6 +132,12 @@ def test_metrics_and_intervals_go_by_the_same_names(by_hand):
     }
 
 
+def test_of_equal_probabilities_the_first_counts_and_what_is_not_a_number_counts_never():
+    probabilities = np.array([[0.25, 0.25, 0.25, 0.25], [np.nan] * 4])
+    for label, hits in ((1, 0.5), (2, 0.0)):
+        assert answers(np.array([label, 0]), probabilities, list("abcd")).top_k_accuracy(2) == hits
+
+
 @pytest.mark.parametrize("classes", [9, 10])
 def test_the_first_five_are_measured_where_there_are_many_classes(classes):
     random = np.random.default_rng(0)

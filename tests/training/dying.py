@@ -1,8 +1,9 @@
 """`maxvit train` that dies at a moment of one's choice: python dying.py MOMENT NUMBER [arguments of maxvit].
 
-MOMENT: "step" in the NUMBERth forward and backward, "data" while the NUMBERth batch is read, "write" half way through
-the NUMBERth state, "rename" before a file gets its name for the NUMBERth time, "time" after NUMBER hundredths of a
-second of the loop, "never". With NUMBER 0 of "restart", the first incarnation under torchrun dies in its third update.
+MOMENT: "probe" before the NUMBERth batch of the first verdict, "step" in the NUMBERth forward and backward, "data"
+while the NUMBERth batch is read, "write" half way through the NUMBERth state, "rename" before a file gets its name for
+the NUMBERth time, "time" after NUMBER hundredths of a second of the loop, "never". With NUMBER 0 of "restart", the
+first incarnation under torchrun dies in its third update.
 """
 
 import os
@@ -14,10 +15,12 @@ import torch
 
 from maxvit.cli import main
 from maxvit.data import loading
+from maxvit.training import probe
 from maxvit.training.learner import Learner
 from maxvit.training.loop import Loop
 
 PLACES = {
+    "probe": (probe, "predict_and_embed"),
     "step": (Learner, "step"),
     "data": (loading._TrainingImages, "_read"),
     "write": (torch, "save"),

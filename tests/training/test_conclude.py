@@ -72,5 +72,5 @@ def test_a_run_that_is_interrupted_there_goes_on_and_ends_with_the_same_file(
 
 
 def test_too_few_validation_images_are_said(finished):
-    assert "no score for images of none of the classes: it takes 19 validation images" in finished.stderr
+    assert "predictions cannot say 'none of these', which takes 19 validation images: there are 5" in finished.stderr
     assert storage.load_metadata(finished.run / "best.safetensors")["provenance"]["concluded"]

@@ -16,7 +16,14 @@ from maxvit.training.checkpoints import find_states, read_state
 from small import SETTINGS
 
 DYING = Path(__file__).with_name("dying.py")
-MOMENTS = {"step": 10, "data": 40, "write": 6, "rename": 9, "time": 60}  # and the largest number that still comes
+MOMENTS = {
+    "probe": 3,
+    "step": 10,
+    "data": 40,
+    "write": 6,
+    "rename": 9,
+    "time": 60,
+}  # and the largest number that still comes
 SPEED = ("images_per_second", "seconds", "waiting")
 
 

@@ -1,5 +1,7 @@
 """A run that begins with a probe: epoch 0 is a checkpoint, which epochs must be better than."""
 
+import os
+import signal
 import sys
 
 import pytest
@@ -8,7 +10,7 @@ import torch
 from maxvit import load_model
 from maxvit.errors import MaxViTError
 from maxvit.training.files import best_epoch, read_metrics
-from maxvit.training.run import train
+from maxvit.training.run import resume, train
 from small import write_images
 
 
@@ -52,5 +54,47 @@ def test_without_scikit_learn_training_begins_without(small_recipe, tmp_path, mo
 
 
 def test_without_a_probe_there_must_be_an_epoch(small_recipe, tmp_path):
-    with pytest.raises(MaxViTError, match=r"epochs is 0, and there is no probe, as the recipe has model.probe false"):
+    with pytest.raises(
+        MaxViTError, match=r"no first verdict: the recipe has model.probe false; and optimization.epochs is 0"
+    ):
         train(small_recipe("optimization.epochs=0"), tmp_path / "run")
+
+
+def test_a_run_that_is_stopped_in_it_goes_on_and_is_the_same(small_recipe, tmp_path, monkeypatch):
+    recipe = small_recipe("model.probe=true", "optimization.epochs=1")
+
+    def stop(*_):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("maxvit.tasks.classification.linear.fit_logistic", stop)
+        outcome = train(recipe, tmp_path / "stopped")
+    assert (outcome.finished, outcome.signal) == (False, signal.SIGTERM)
+    runs = [train(recipe, tmp_path / "whole").run, resume(outcome.run).run]
+    one, two = (load_model(run / "last.safetensors").state_dict() for run in runs)
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def with_broken(folder, number):
+    """Images in two parts; so many of the 24 of training cannot be read."""
+    for part in ("train", "val"):
+        write_images(folder / part)
+    for path in sorted((folder / "train" / "red").iterdir())[-number:]:
+        path.write_bytes(b"not an image")
+    return f"data.path={folder}"
+
+
+def test_images_that_it_cannot_read_are_named(small_recipe, tmp_path):
+    (tmp_path / "data").mkdir()
+    place = with_broken(tmp_path / "data", 2)
+    outcome = train(small_recipe(place, "model.probe=true", "optimization.epochs=0"), tmp_path / "run")
+    assert [sentence.rpartition("/")[2] for sentence in outcome.skipped] == [
+        f"{name}.png is not an image that can be read" for name in (6, 7)
+    ]
+
+
+def test_too_many_that_it_cannot_read_end_the_run(small_recipe, tmp_path):
+    (tmp_path / "data").mkdir()
+    place = with_broken(tmp_path / "data", 3)
+    with pytest.raises(MaxViTError, match=r"max_unreadable_fraction \(10%\) of the images cannot be read; 3 of 24"):
+        train(small_recipe(place, "model.probe=true", "optimization.epochs=0"), tmp_path / "run")

@@ -181,6 +181,12 @@ def test_a_folder_that_holds_something_is_refused_and_left_as_it_is(small_recipe
     assert {p.name: p.read_text() for p in tmp_path.iterdir()} == {"notes.txt": "mine"}
 
 
+def test_a_folder_with_nothing_but_half_a_file_of_a_killed_process_is_new(small_recipe, tmp_path):
+    (tmp_path / ".config.yaml.ab12cd34").write_text("name: fo")
+    assert train(small_recipe("optimization.epochs=1"), tmp_path).finished
+    assert not (tmp_path / ".config.yaml.ab12cd34").exists()
+
+
 def test_a_value_that_the_network_refuses_leaves_no_folder(small_recipe, tmp_path):
     with pytest.raises(MaxViTError, match=r"image_size is \(16, 16\); the smallest side is 32 pixels"):
         train(small_recipe("data.image_size=16"), tmp_path / "run")

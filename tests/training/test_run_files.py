@@ -31,7 +31,7 @@ def test_without_a_terminal_progress_is_a_line_an_epoch(finished):
     assert start.startswith("starts from maxvit_micro's weights formulas-32")
     assert first.startswith("training by ")
     assert [line[:9] for line in lines] == ["epoch 1/2", "epoch 2/2"]
-    assert last.startswith("no score for images of none of the classes")
+    assert last.startswith("predictions cannot say 'none of these'")
 
 
 def test_what_is_said_beside_the_bar_is_no_markup(capsys):

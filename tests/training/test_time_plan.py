@@ -1,11 +1,17 @@
 """As much of a recipe as there is time for."""
 
-import pytest
+import gzip
+import os
+import signal
 
+import pytest
+import torch
+
+from maxvit import storage
 from maxvit.data.dataset import LabelledImages, Splits
 from maxvit.training.files import read_metrics
 from maxvit.training.recipe import load_recipe
-from maxvit.training.run import read_recipe, resume, train, train_or_resume
+from maxvit.training.run import IMAGES, read_recipe, resume, train, train_or_resume
 from maxvit.training.setup import limited
 from maxvit.training.time_plan import Plan, Speed, plan_for
 
@@ -60,6 +66,17 @@ def test_however_little_there_are_images_to_learn_from():
     assert planned(1).recipe.data.limit == 32
 
 
+def test_few_images_are_all_used():
+    plan = planned(1, train=10)
+    assert load_recipe("folder", [f"data.limit={plan.recipe.data.limit}"]).data.limit >= 10
+    assert plan.said == "planned for the time: 4 of 100 epochs"
+
+
+def test_however_small_a_limit_is_there_is_an_image_to_validate_by():
+    data = limited(Splits(images(2), images(3), images(3)), 2, seed=1)
+    assert [len(part) for part in (data.train, data.val, data.test)] == [2, 1, 1]
+
+
 def test_a_limit_draws_the_same_images_again_and_a_quarter_as_many_to_validate_by():
     data = Splits(images(100), images(50), images(60))
     one, two = limited(data, 40, seed=1), limited(data, 40, seed=1)
@@ -94,3 +111,28 @@ def test_an_epoch_that_takes_too_long_is_given_up_where_there_is_a_checkpoint(sm
     assert [row["epoch"] for row in read_metrics(outcome.run)] == [0]
     resume(outcome.run)
     assert [row["epoch"] for row in read_metrics(outcome.run)] == [0, 1, 2]
+
+
+def test_a_run_that_is_stopped_before_it_trains_keeps_its_plan_and_its_images(small_recipe, tmp_path, monkeypatch):
+    """Though fewer images were planned for than the limit that a person gave."""
+
+    def plan(recipe, *_):
+        changes = {"data": recipe.data.model_copy(update={"limit": 9})}
+        return Plan(recipe.model_copy(update=changes), 0.0, "planned")
+
+    def stop(*_):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    recipe = small_recipe("optimization.minutes=9", "optimization.epochs=1", "data.limit=15")
+    with monkeypatch.context() as patched:
+        patched.setattr("maxvit.training.run.plan_for", plan)
+        whole = train(recipe, tmp_path / "whole").run
+        patched.setattr("maxvit.training.run.begin_with_probe", stop)
+        stopped = train(recipe, tmp_path / "stopped")
+    assert not stopped.finished
+    record = (stopped.run / IMAGES).read_bytes()
+    assert resume(stopped.run).finished
+    assert gzip.decompress((stopped.run / IMAGES).read_bytes()) == gzip.decompress(record)
+    assert gzip.decompress((whole / IMAGES).read_bytes()) == gzip.decompress(record)
+    one, two = (storage.load(run / "last.safetensors")[0] for run in (whole, stopped.run))
+    assert all(torch.equal(one[name], two[name]) for name in one)

@@ -166,6 +166,15 @@ def _check_outside(run: Path, recipe: "Recipe") -> None:
         raise MaxViTError(f"{run} is in {data}, whose folders are data: choose a folder outside with --out")
 
 
+def _how_to_go_on(run: Path) -> str:
+    """After a run was stopped."""
+    from maxvit.storage import RUN_CONFIG
+
+    if (run / RUN_CONFIG).is_file():
+        return f"stopped; continue with: maxvit train --resume {shlex.quote(str(run))}"
+    return "stopped before the run began; nothing was written: give the same command again"
+
+
 def _code(outcome: "Outcome") -> int:
     return INTERRUPTED if outcome.signal == signal.SIGINT else REQUEUE
 
@@ -179,10 +188,14 @@ def _finish(outcome: "Outcome", device: str, as_json: bool) -> None:
     if outcome.skipped:
         complain(say_left_out(len(outcome.skipped)))
     if not outcome.finished:
-        complain(f"stopped; continue with: maxvit train --resume {shlex.quote(str(outcome.run))}")
+        complain(_how_to_go_on(outcome.run))
         raise typer.Exit(_code(outcome))
     checkpoint = outcome.run / "best.safetensors"
-    page, report = report_run(outcome.run, device=device)
+    try:
+        page, report = report_run(outcome.run, device=device)
+    except KeyboardInterrupt:
+        complain(f"the run is finished, but for its report: maxvit report {shlex.quote(str(outcome.run))}")
+        raise
     if as_json:
         written = {"checkpoint": str(checkpoint), "report": str(page)}
         metrics = {name: finite(value) for name, value in report.result.metrics.items()}

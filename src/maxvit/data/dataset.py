@@ -140,10 +140,11 @@ def split(images: LabelledImages, held_out: int | float, seed: int) -> tuple[Lab
         list(range(len(images))), test_size=number, stratify=list(images.labels), random_state=seed
     )
     for giver, taker in ((kept, out), (out, kept)):  # in proportion, a rare class may fall to one side alone
-        for c in sorted(counts.keys() - {images.labels[i] for i in taker}):
-            moved = next(i for i in giver if images.labels[i] == c)
-            giver.remove(moved)
-            taker.append(moved)
+        moved = {images.labels[i]: i for i in reversed(giver)}  # the first of each class
+        for c in moved.keys() & {images.labels[i] for i in taker}:
+            del moved[c]
+        giver[:] = [i for i in giver if moved.get(images.labels[i]) != i]
+        taker += [moved[c] for c in sorted(moved)]
     return images.subset(kept), images.subset(out)
 
 

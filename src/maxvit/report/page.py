@@ -93,7 +93,8 @@ class Report:
             return ""
         value = self.result.metrics[plain.metric]
         low, _ = self.intervals.get(plain.metric, (value, value))
-        said = f"{plain.name} alone: {_in_words(plain.metric)} {_exact(self.result, plain.metric, plain.value)}"
+        reached = _exact(self.result, plain.metric, plain.value)
+        said = f"without a network, by {plain.name}: {_in_words(plain.metric)} {reached}"
         if low > plain.value or value == plain.value == 1:
             return said
         if value > plain.value:
@@ -107,11 +108,14 @@ class Report:
         probe = next((row for row in self.history if row.get("epoch") == 0), None)
         if probe is None or name not in probe:
             return ""
-        said = f"before training: {_in_words(self.main)} {_exact(self.result, self.main, probe[name])} in validation"
+        if len(self.history) == 1:
+            return "this is the first verdict: only the last layer has been trained"
+        figure = f"{_in_words(self.main)} {_exact(self.result, self.main, probe[name])}"
+        said = f"first verdict, before training: {figure} in validation"
         best = next(row for row in self.history if row.get("epoch") == self.best)
         if self.best == 0:
-            return f"{said}, and no epoch was better" if len(self.history) > 1 else said
-        return f"{said}; epoch {self.best}: {_exact(self.result, self.main, best[name])}"
+            return f"{said}; no epoch was better, so this is its result"
+        return f"{said}; epoch {self.best}, the best: {_exact(self.result, self.main, best[name])}"
 
     @property
     def weakest(self) -> str:
@@ -121,7 +125,8 @@ class Report:
         if len(recalls) < 3 or min(recalls)[0] == max(recalls)[0]:
             return ""
         recall, name, images = min(recalls)
-        return f"weakest: {name}, {_exact(self.result, 'recall', recall)} of its {images} images"
+        number = f"{images:,} images" if images != 1 else "one image"
+        return f"weakest class: {name}, recognised in {_exact(self.result, 'recall', recall)} of its {number}"
 
 
 def main_metric(result: EvaluationResult, monitor: str) -> str:
@@ -215,6 +220,8 @@ def _as_text(in_percent: frozenset[str], name: str, value: Cell) -> str:
 def _charts(report: Report) -> list[Chart]:
     """Loss, the metric that chose the best epoch if it is another, and the learning rate."""
     history, monitor, task = report.history, report.monitor, report.result.task
+    if [row.get("epoch") for row in history] == [0]:
+        return []  # a point is not a curve
 
     def both(name: str) -> dict[str, tuple[str, str]]:
         return {f"train_{name}": ("training", "train"), f"val_{name}": ("validation", "val")}
@@ -255,16 +262,16 @@ def _matrix(confusions: Confusions) -> list[list[tuple[str, int, int]]] | None:
 
 def _most_frequent(confusions: Confusions) -> list[dict[str, Any]]:
     """Pairs of classes that were taken for one another, the most frequent first."""
-    names, counts = confusions.class_names, confusions.counts.copy()
+    names, counts = confusions.class_names, confusions.counts
     totals = counts.sum(1)
-    np.fill_diagonal(counts, 0)
+    targets, predictions = np.nonzero(counts)  # few of the cells, where there are many classes
+    order = np.argsort(-counts[targets, predictions], kind="stable")
     limit = _CONFUSIONS["next to a matrix" if len(names) <= _LARGEST_MATRIX else "alone"]
-    rows = []
-    for cell in np.argsort(-counts, axis=None, kind="stable")[:limit].tolist():
-        target, prediction = divmod(cell, len(names))
-        if count := int(counts[target, prediction]):
+    rows: list[dict[str, Any]] = []
+    for target, prediction in zip(targets[order].tolist(), predictions[order].tolist(), strict=True):
+        if target != prediction and len(rows) < limit:
             pair = {"target": names[target], "prediction": names[prediction]}
-            rows.append({**pair, "count": count, "of": int(totals[target])})
+            rows.append({**pair, "count": int(counts[target, prediction]), "of": int(totals[target])})
     return rows
 
 

@@ -65,11 +65,13 @@ def report_run(run: Path, show_progress: bool = False, device: str = "auto") -> 
         "data": network.provenance["data"] if recipe.data.path == DIGITS else Path(str(recipe.data.path)).name,
         "images": f"{len(data.train):,} train, {len(data.val):,} validation, {len(data.test or ()):,} test",
         "image size": " x ".join(str(side) for side in network.preprocessing.image_size),
-        "epochs": f"{done} of {recipe.optimization.epochs}, best {best} by {chosen_by.replace('_', ' ')}",
-        "training time": _duration(sum(row["seconds"] for row in history if row["epoch"])),
-        "speed": _speed(history),
+        "epochs": f"{done} of {recipe.optimization.epochs}",
         "seed": str(recipe.seed),
     }
+    if done:
+        facts["epochs"] += f", best {best} by {chosen_by.replace('_', ' ')}"
+        facts["training time"] = _duration(sum(row["seconds"] for row in history if row["epoch"]))
+        facts["speed"] = _speed(history)
     if result.skipped:
         facts["unreadable"] = f"{len(result.skipped)} images left out"
     if "devices" in network.provenance:
@@ -77,7 +79,11 @@ def report_run(run: Path, show_progress: bool = False, device: str = "auto") -> 
     intervals = {name: ends for name, ends in result.intervals.items() if not np.isnan(ends).any()}
     value, interval = say_metric(result, main_metric(result, chosen_by), intervals)
     devices = f" on {facts['devices']}" if "devices" in facts else ""
+    trained = f"epoch {best} of {done}, batch {recipe.data.batch_size}" if done else "the last layer alone"
+    took = f"averaged weights, {facts['training time']}{devices}, " if done else ""
+    chose = ": they chose the best epoch" if done and part != "test" else ""
     rows = range(len(result.samples)) if panels.samples is None else panels.samples
+    planned = ["--set", "optimization.minutes=null"] if recipe.optimization.minutes else []  # it is so already
     worst = [mistake.row for shown in (panels.mistakes, panels.refused) if shown for mistake in shown.worst]
     report = Report(
         title=f"{recipe.model.name} on {facts['data']}",
@@ -89,15 +95,16 @@ def report_run(run: Path, show_progress: bool = False, device: str = "auto") -> 
         intervals=intervals,
         panels=panels,
         baseline=task.baseline(data.train, images, network.preprocessing),
-        evaluated_on=f"{result.images} held-out images ({part}{': they chose the best epoch' * (part != 'test')})",
+        evaluated_on=f"{result.images:,} held-out images ({part}{chose})",
         samples=[_sample(network, result, images, result.samples[row]) for row in _spread(rows)],
         pictures={row: _picture(network, images, result.samples[row]) for row in worst},
         config=recipe.to_yaml(),
-        command=shlex.join(["maxvit", "train", "--recipe", str(run / "config.yaml"), "--out", f"{run}-again"]),
+        command=shlex.join(
+            ["maxvit", "train", "--recipe", str(run / "config.yaml"), "--out", f"{run}-again", *planned]
+        ),
         summary=(
             f"{facts['model']} at {facts['image size']}, {value}{interval and f' ({interval})'} on {result.images:,} "
-            f"{part} images of {facts['data']}: epoch {best} of {done}, batch {recipe.data.batch_size}, seed "
-            f"{recipe.seed}, averaged weights, {facts['training time']}{devices}, maxvit {maxvit.__version__}, "
+            f"{part} images of {facts['data']}: {trained}, seed {recipe.seed}, {took}maxvit {maxvit.__version__}, "
             f"PyTorch {torch.__version__}"
         ),
     )
@@ -132,9 +139,9 @@ def _sample(network: Network, result: EvaluationResult, images: LabelledImages, 
 
 
 def _speed(history: Sequence[Mapping[str, float]]) -> str:
-    """Mean over the epochs, of which there may be none."""
+    """Mean over the epochs."""
     speeds = [row["images_per_second"] for row in history if row["epoch"]]
-    return f"{sum(speeds) / len(speeds):.0f} images/s" if speeds else "no training"
+    return f"{sum(speeds) / len(speeds):.0f} images/s"
 
 
 def _duration(seconds: float) -> str:

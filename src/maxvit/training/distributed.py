@@ -102,7 +102,8 @@ class Engine:
             return f"{self.world} x {torch.cuda.get_device_name(self.device)}"
         if self.device.type == "mps":
             return "an Apple GPU"
-        return f"{self.world} x {torch.get_num_threads()} CPU threads"
+        threads = torch.get_num_threads()
+        return f"{f'{self.world} x ' * (self.world > 1)}{threads} CPU thread{'s' * (threads > 1)}"
 
     def share(self, batch_size: int, device_batch_size: int | None) -> Share:
         """This process's part of each batch.

@@ -21,24 +21,12 @@ from maxvit.training.files import RunFiles, best_epoch, monitor
 from maxvit.training.learner import Learner
 from maxvit.training.progress import ProgressBar
 from maxvit.training.recipe import Recipe
-from maxvit.training.signals import StopRequest
+from maxvit.training.signals import Stopped, StopRequest
 
 LOWER = 0.5  # times the learning rate, after a divergence
 NOTE_EVERY = 50  # updates between points in TensorBoard's charts
 MOST_SKIPPED = 30  # updates in a row without a finite gradient in fp16: the scale has become 1e-9 times what it was
 LOOK_EVERY = 16  # updates between looks at a GPU's numbers, which wait for it
-
-
-class Stopped(Exception):
-    """Training was asked to stop; all that was learned is saved.
-
-    Args:
-        signal: That asked this process, or another.
-    """
-
-    def __init__(self, signal: int) -> None:
-        super().__init__(signal)
-        self.signal = signal
 
 
 class TimeIsUp(Exception):

@@ -32,8 +32,8 @@ from maxvit.training.checkpoints import FOLDER, find_states, newest_state, read_
 from maxvit.training.distributed import Engine
 from maxvit.training.files import LAST, RunFiles, read_metrics
 from maxvit.training.learner import Learner
-from maxvit.training.loop import Loop, Stopped, is_finished
-from maxvit.training.probe import fit_probe
+from maxvit.training.loop import Loop, is_finished
+from maxvit.training.probe import begin_with_probe
 from maxvit.training.progress import ProgressBar
 from maxvit.training.ranks import processes
 from maxvit.training.recipe import Recipe, load_recipe
@@ -47,7 +47,7 @@ from maxvit.training.setup import (
     set_value_range,
     settle_value_range,
 )
-from maxvit.training.signals import StopRequest, stop_request
+from maxvit.training.signals import Stopped, StopRequest, stop_request
 from maxvit.training.teacher import Teacher, find_teacher
 from maxvit.training.time_plan import measure_speed, plan_for
 
@@ -93,7 +93,8 @@ def train(
     Raises:
         MaxViTError: If the folder is taken or cannot be written to, the data cannot be used, or training diverges.
     """
-    if processes().rank == 0 and run.exists() and (not run.is_dir() or any(run.iterdir())):
+    taken = run.exists() and (not run.is_dir() or set(run.iterdir()) > set(storage.leftovers(run)))
+    if processes().rank == 0 and taken:
         raise MaxViTError(f"{run} exists already: choose another --out, or continue that run with --resume {run}")
     return _fit(recipe, run, show_progress, command, device, note, resuming=False)
 
@@ -166,6 +167,43 @@ def read_epochs(run: Path) -> int:
 def _fit(
     recipe: Recipe, run: Path, show_progress: bool, command: str, device: str, note: str, resuming: bool
 ) -> Outcome:
+    with stop_request() as stop:
+        try:
+            with stop.at_once():
+                loop, data, state = _set_up(recipe, run, show_progress, command, device, note, resuming, stop)
+        except Stopped as stopped:
+            return Outcome(run, False, [], stopped.signal)
+        engine, recipe, say = loop.engine, loop.recipe, loop.bar.say
+        try:
+            if state is not None:
+                for name, value in loop.setting().items():
+                    if (before := state["setting"].get(name)) != value:
+                        say(f"{name}: {before} before, {value} now: it goes on at the same image, but not bit by bit")
+                loop.set_state(state)
+            loop.run()
+            _conclude(run, recipe, data, engine, stop, say)
+        except Stopped as stopped:
+            engine.close()
+            return Outcome(run, False, sorted(loop.skipped), stopped.signal)
+        except RuntimeError as error:
+            if engine.world > 1 and _is_lost_peer(error):
+                raise MaxViTError("another process has ended; its own message says why") from error
+            raise
+    engine.close()
+    return Outcome(run, True, sorted(loop.skipped), None)
+
+
+def _set_up(
+    recipe: Recipe,
+    run: Path,
+    show_progress: bool,
+    command: str,
+    device: str,
+    note: str,
+    resuming: bool,
+    stop: StopRequest,
+) -> tuple[Loop, Splits, dict[str, Any] | None]:
+    """All before the first update, which begins anew if the run is stopped in it: what trains, on what, from where."""
     began = time.monotonic()
     check_rates(recipe)
     task = make_task(recipe.task)
@@ -186,13 +224,15 @@ def _fit(
     share = engine.share(recipe.data.batch_size, recipe.data.device_batch_size)
     train_batches, val_batches = _batches(task, data, network.preprocessing, recipe, engine, share)
     planned, deadline = "", None
-    if state is None and recipe.optimization.minutes is not None:
+    if not resuming and recipe.optimization.minutes is not None:  # else it was planned when the run began
         deadline = began + 60 * recipe.optimization.minutes
         learner = _learner(copy.deepcopy(network), task, data, recipe, engine, len(train_batches), say, teacher)
         speed = measure_speed(learner, engine, train_batches, val_batches)
         plan = plan_for(recipe, speed, data, deadline - time.monotonic())
+        before = recipe.data.limit
         recipe, planned, deadline = plan.recipe, plan.said, deadline - plan.after
-        data = limited(data, recipe.data.limit, recipe.seed)
+        if recipe.data.limit != before:  # images are drawn from all, as they will be if the run goes on
+            data = limited(data, recipe.data.limit, recipe.seed) if before is None else load_data(recipe)
         train_batches, val_batches = _batches(task, data, network.preprocessing, recipe, engine, share)
     epochs, updates = recipe.optimization.epochs, len(train_batches) // share.accumulate
     bar = ProgressBar(epochs, updates, show_progress and engine.is_first)
@@ -201,34 +241,20 @@ def _fit(
         if sentence:
             bar.say(sentence)
     engine.on_first(lambda: _prepare(run, recipe, data, going_on=state is not None))
-    probed = state is None and _probe(network, task, data, recipe, engine, bar)
+    skipped = begin_with_probe(network, task, data.train, recipe, engine, bar) if state is None else None
     learner = _learner(network, task, data, recipe, engine, epochs * updates, bar.say, teacher)
     origin = {**provenance(recipe, command), "images": fingerprints(data), "devices": engine.describe()}
     files = RunFiles(run, recipe, origin)
     reason = _why_plain(recipe, network, engine)
     how = "" if engine.precision == "fp32" or engine.precision in reason else f", in {engine.precision}"
-    bar.say(f"training by {f'plain PyTorch: {reason}' if reason else KERNELS[_backend(recipe)]}{how}")
+    if epochs:
+        bar.say(f"training by {f'plain PyTorch: {reason}' if reason else KERNELS[_backend(recipe)]}{how}")
     if 0 < epochs <= recipe.optimization.warmup_epochs:
         bar.say("warm-up covers all epochs, so the learning rate never decays: lower optimization.warmup_epochs")
-    with stop_request() as stop:
-        loop = Loop(learner, engine, train_batches, val_batches, data.train.names, files, bar, stop, probed, deadline)
-        if state is not None:
-            for name, value in loop.setting().items():
-                if (before := state["setting"].get(name)) != value:
-                    bar.say(f"{name}: {before} before, {value} now: it goes on at the same image, but not bit by bit")
-            loop.set_state(state)
-        try:
-            loop.run()
-            _conclude(run, recipe, data, engine, stop, bar.say)
-        except Stopped as stopped:
-            engine.close()
-            return Outcome(run, False, sorted(loop.skipped), stopped.signal)
-        except RuntimeError as error:
-            if engine.world > 1 and _is_lost_peer(error):
-                raise MaxViTError("another process has ended; its own message says why") from error
-            raise
-    engine.close()
-    return Outcome(run, True, sorted(loop.skipped), None)
+    probed, names = skipped is not None, data.train.names
+    loop = Loop(learner, engine, train_batches, val_batches, names, files, bar, stop, probed, deadline)
+    loop.skipped.update(skipped or ())
+    return loop, data, state
 
 
 def _batches(
@@ -269,26 +295,6 @@ def _learner(
 
 def _backend(recipe: Recipe) -> TrainingBackend:
     return "triton" if recipe.model.kernels == "triton" else "native"
-
-
-def _probe(network: Network, task: Task, data: Splits, recipe: Recipe, engine: Engine, bar: ProgressBar) -> bool:
-    """Fit the last layer before training, where the recipe says so and it can be done.
-
-    Raises:
-        MaxViTError: If it cannot, and there is no training after it.
-    """
-    obstacle = "the recipe has model.probe false"
-    if recipe.model.probe:
-        try:
-            if fit_probe(network, task, data.train, recipe, engine, bar.show):
-                return True
-            obstacle = f"{task.name} has no probe for such labels"
-        except ImportError as error:
-            obstacle = f"{error.name} is not installed: pip install 'maxvit[train]'"
-        bar.say(f"no first verdict: {obstacle}")
-    if not recipe.optimization.epochs:
-        raise MaxViTError(f"optimization.epochs is 0, and there is no probe, as {obstacle}: train for an epoch or more")
-    return False
 
 
 def _is_done(recipe: Recipe, run: Path) -> bool:

@@ -74,8 +74,8 @@ def limited(data: Splits, limit: int | None, seed: int) -> Splits:
         drawn = np.random.default_rng(seed).permutation(len(images))[:most]
         return images.subset(np.sort(drawn).tolist())
 
-    test = data.test and draw(data.test, limit // 4)
-    return Splits(draw(data.train, limit), draw(data.val, limit // 4), test)
+    others = max(1, limit // 4)
+    return Splits(draw(data.train, limit), draw(data.val, others), data.test and draw(data.test, others))
 
 
 def _check_lost(recipe: Recipe, data: Splits) -> None:
@@ -150,7 +150,7 @@ def say_start(recipe: Recipe) -> str:
         return ""
     if (tag := shipped_weights(name)) is None:
         return f"starts from random weights: none of {name} come with the package; model.pretrained=true: published"
-    return f"starts from {name}'s weights {tag}, which come with the package; model.pretrained=null: from random ones"
+    return f"starts from {name}'s weights {tag}, which come with the package; --scratch takes random ones"
 
 
 def _check_fit(recipe: Recipe, task: Task) -> None:

@@ -16,12 +16,40 @@ SIGNALS = ("SIGINT", "SIGTERM", "SIGUSR1")  # the last is what Slurm is told to 
 APART_S = 5.0  # a scheduler signals all processes, and torchrun passes that on: one request, though it comes twice
 
 
+class Stopped(Exception):
+    """Training was asked to stop; all that was learned is saved.
+
+    Args:
+        signal: That asked this process, or another.
+    """
+
+    def __init__(self, signal: int) -> None:
+        super().__init__(signal)
+        self.signal = signal
+
+
 class StopRequest:
     """Whether, by which signal and when (`time.monotonic`) this process was asked to stop."""
 
     def __init__(self) -> None:
         self.number: int | None = None
         self.at = 0.0
+        self._process: int | None = None  # that stops at once
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """In here a request raises `Stopped`, wherever the program is: for work that begins anew anyway."""
+        self._process = os.getpid()  # processes that read images inherit the handler
+        try:
+            yield
+        finally:
+            self._process = None
+
+    def ask(self, number: int) -> None:
+        """Take a signal as a request. Raises `Stopped` within `at_once`."""
+        self.number, self.at = number, time.monotonic()
+        if self._process == os.getpid():
+            raise Stopped(number)
 
 
 @contextmanager
@@ -33,7 +61,7 @@ def stop_request() -> Iterator[StopRequest]:
         return
 
     def handle(number: int, frame: FrameType | None) -> None:
-        stop.number, stop.at = number, time.monotonic()
+        stop.ask(number)
 
     numbers = [int(getattr(signal, name)) for name in SIGNALS if hasattr(signal, name)]
     before = {number: signal.signal(number, handle) for number in numbers}

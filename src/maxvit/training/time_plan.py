@@ -112,12 +112,11 @@ def plan_for(recipe: Recipe, speed: Speed, data: Splits, seconds: float) -> Plan
         epochs = min(usual, int((budget - cost(0, limit)) / each))
         said = f"planned for the time: {epochs} of {usual} epochs"
         return Plan(_changed(recipe, epochs, None), start / 2 + after(limit), said)
-    limit = number
+    limit = max(SMALLEST, number)
     while limit > SMALLEST and cost(fewest, limit) > budget:
         limit = max(SMALLEST, int(0.9 * limit))
-    said = (
-        f"planned for the time: {fewest} of {usual} epochs, with {min(limit, number):,} of {number:,} training images"
-    )
+    drawn = f", with {limit:,} of {number:,} training images" if limit < number else ""
+    said = f"planned for the time: {fewest} of {usual} epochs{drawn}"
     return Plan(_changed(recipe, fewest, limit), start / 2 + after(limit), said)
 
 

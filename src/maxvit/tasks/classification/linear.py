@@ -171,6 +171,7 @@ def fit_logistic(
     regression = LogisticRegression(C=strength, max_iter=steps, tol=1e-3, class_weight=weights)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # near its end is good enough
+        warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)  # two images of each, say
         return regression.fit(features, labels)
 
 

@@ -47,11 +47,11 @@ def fit_novelty(
         What was found, as a sentence.
     """
     needed = ceil(1 / REFUSED) - 1  # with one image more, the limit is one of their distances
-    if len(val) < needed or len(train) <= len(train.class_names):
-        return (
-            f"no score for images of none of the classes: it takes {needed} validation images and more training images "
-            f"than classes, and there are {len(val)} and {len(train)}"
-        )
+    without = "predictions cannot say 'none of these', which takes"
+    if len(val) < needed:
+        return f"{without} {needed} validation images: there are {len(val):,}"
+    if len(train) <= len(train.class_names):
+        return f"{without} more training images than classes: there are {len(train):,} of {len(train.class_names):,}"
     every = np.linspace(0, len(train) - 1, min(MOST, len(train))).round().astype(int).tolist()
     features, labels = _describe(network, task, train.subset(every), workers, between)
     others, _ = _describe(network, task, val, workers, between)
@@ -64,8 +64,8 @@ def fit_novelty(
     found.whitening, found.centres = found.whitening / limit, found.centres / limit
     network.set_novelty(found.to(network.any_weight()))
     return (
-        f"score for images of none of the classes: from {len(features):,} training images; {REFUSED:.0%} of "
-        f"{len(others):,} validation images count as such"
+        f"predictions can say 'none of these', learned from {len(features):,} training images; of images like the "
+        f"{len(others):,} of validation, {REFUSED:.0%} are called so"
     )
 
 

@@ -56,8 +56,8 @@ def refused_images(predictions: Sequence[Tensor], class_names: Sequence[str]) ->
     share = len(refused) / len(known)
     return Mistakes(
         len(refused),
-        f"{len(refused):,} of {len(known):,} images ({share:.1%}) look unlike those of training, the most novel first; "
-        "of images like them about 5% do.",
+        f"{len(refused):,} of {len(known):,} images ({share:.1%}) look unlike those of training, the "
+        "least alike first; of images like those of training about 5% would.",
         [
             Mistake(
                 row,
