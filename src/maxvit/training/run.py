@@ -3,7 +3,7 @@
 import copy
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,15 +24,16 @@ from maxvit.errors import MaxViTError
 from maxvit.inference.engines import say
 from maxvit.inference.held_out import fingerprints
 from maxvit.kernels.accelerate import TrainingBackend, accelerate, obstacle
-from maxvit.tasks import find_task, load, make_task
+from maxvit.tasks import make_task
 from maxvit.tasks.examples import TaskExamples
 from maxvit.tasks.network import Network, backbone_of, with_backbone
 from maxvit.tasks.task import Task
 from maxvit.training.checkpoints import FOLDER, find_states, newest_state, read_state
+from maxvit.training.conclude import conclude, is_done
 from maxvit.training.distributed import Engine
 from maxvit.training.files import LAST, RunFiles, read_metrics
 from maxvit.training.learner import Learner
-from maxvit.training.loop import Loop, is_finished
+from maxvit.training.loop import Loop
 from maxvit.training.probe import begin_with_probe
 from maxvit.training.progress import ProgressBar
 from maxvit.training.ranks import processes
@@ -109,7 +110,7 @@ def resume(run: Path, show_progress: bool = False, command: str = "", device: st
         MaxViTError: If the folder holds no run, one that is finished or damaged, or one of other classes.
     """
     recipe = read_recipe(run)
-    if _is_done(recipe, run):
+    if is_done(recipe, run):
         done, epochs = read_epochs(run), recipe.optimization.epochs
         how = f"all its {done} epochs are done" if done >= epochs else f"it ended early after {done} of {epochs} epochs"
         raise MaxViTError(f"{run} is finished: {how}; see its report with maxvit report {run}")
@@ -130,7 +131,7 @@ def train_or_resume(
         return train(recipe, run, show_progress, command, device, note)
     begun = read_recipe(run)
     _check_same(recipe, begun, run)
-    if _is_done(begun, run):
+    if is_done(begun, run):
         return Outcome(run, True, [], None)
     return resume(run, show_progress, command, device)
 
@@ -181,7 +182,7 @@ def _fit(
                         say(f"{name}: {before} before, {value} now: it goes on at the same image, but not bit by bit")
                 loop.set_state(state)
             loop.run()
-            _conclude(run, recipe, data, engine, stop, say)
+            conclude(run, recipe, data, engine, stop, say)
         except Stopped as stopped:
             engine.close()
             return Outcome(run, False, sorted(loop.skipped), stopped.signal)
@@ -295,55 +296,6 @@ def _learner(
 
 def _backend(recipe: Recipe) -> TrainingBackend:
     return "triton" if recipe.model.kernels == "triton" else "native"
-
-
-def _is_done(recipe: Recipe, run: Path) -> bool:
-    """Whether nothing is left to do for a run."""
-    if not is_finished(recipe, read_metrics(run)):
-        return False
-    concludes = find_task(recipe.task["name"]).conclude is not Task.conclude
-    if not concludes or not find_states(run) or not (run / storage.BEST).is_file():  # or it cannot go on
-        return True
-    return _is_concluded(storage.load_metadata(run / storage.BEST).get("provenance") or {})
-
-
-def _is_concluded(provenance: Mapping[str, Any]) -> bool:
-    return bool(provenance.get("concluded"))
-
-
-def _conclude(
-    run: Path, recipe: Recipe, data: Splits, engine: Engine, stop: StopRequest, say: Callable[[str], None]
-) -> None:
-    """Have the task add to the best network what it learns after training; one process does, and the others wait.
-
-    A run that is stopped here has the best network of before, and the work begins anew.
-
-    Raises:
-        Stopped: After a signal.
-    """
-    task, stopped = make_task(recipe.task), list[int]()
-
-    def between() -> None:
-        if stop.number is not None:
-            raise Stopped(stop.number)
-
-    def add() -> None:
-        network = load(run / storage.BEST)
-        if _is_concluded(network.provenance):
-            return
-        try:
-            said = task.conclude(network.to(engine.device), data, recipe.data.workers, between)
-        except Stopped as request:
-            stopped.append(request.signal)
-            return
-        network.provenance = {**network.provenance, "concluded": True}
-        network.to("cpu").save(run / storage.BEST)
-        say(said)
-
-    if type(task).conclude is not Task.conclude:
-        engine.on_first(add)
-    for number in engine.gather(stopped)[0]:
-        raise Stopped(number)
 
 
 def _prepare(run: Path, recipe: Recipe, data: Splits, going_on: bool) -> None:
