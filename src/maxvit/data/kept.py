@@ -41,7 +41,7 @@ class Kept:
     Args:
         sources: Where it is.
         index: Which of them.
-        memory: Of these sources alone.
+        memory: For these sources alone.
     """
 
     def __init__(self, sources: Sequence[Any], index: int, memory: Memory) -> None:

@@ -12,7 +12,7 @@ class InnerHead(nn.Module):
     """Means of maps in square fields, standardised, then linear.
 
     Args:
-        channels: Of all maps together.
+        channels: Sum over the maps.
         fields: Fields on a side.
         num_classes: Number of scores.
 

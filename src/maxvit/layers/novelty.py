@@ -14,7 +14,7 @@ class Novelty(nn.Module):
     parameters: `maxvit.tasks.classification.novelty` fits it once the network is trained.
 
     Args:
-        channels: Of all stages together.
+        channels: Sum over the stages.
         centres: Class means; 1 where an image has any number of classes.
 
     Reference: Lee et al., "A Simple Unified Framework for Detecting Out-of-Distribution Samples and Adversarial

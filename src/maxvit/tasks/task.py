@@ -106,7 +106,7 @@ class Probe(Protocol):
         Args:
             network: On the CPU.
             embeddings: (n, F) float32, of images as evaluation prepares them, see `with_embeddings`.
-            targets: Of these images, collated.
+            targets: Those of these images, collated.
 
         Raises:
             ImportError: If a library is missing.
@@ -436,7 +436,7 @@ class Task(ABC):
 
         Args:
             metric: As `metric` gives it, of all images.
-            predictions: Of all images, where one fits into a row; else of some.
+            predictions: Those of all images, where one fits into a row; else of some.
         """
         return Panels()
 

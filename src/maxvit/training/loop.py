@@ -225,7 +225,7 @@ class Loop:
             self._save()
 
     def _validate(self) -> tuple[dict[str, float], Metric]:
-        """Of the averaged weights on the validation images: metrics, that which chooses the best first, then losses;
+        """Metrics of the averaged weights on the validation images, the first of the task first, then losses;
         and what computed the metrics."""
         tally, class_names = Tally(self.engine.device), self.learner.network.class_names or ()
         metric = self.task.val_metric(class_names)

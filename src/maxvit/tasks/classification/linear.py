@@ -86,7 +86,7 @@ def fit_linear(features: Tensor, targets: Tensor, num_classes: int, balanced: bo
     Args:
         features: (n, F) float32.
         targets: A class for each image (n,) int64; or which classes there are, (n, classes) bool.
-        num_classes: Of the classifier. A class that no image has gets no weight, and a low score.
+        num_classes: What the classifier tells apart. A class that no image has gets no weight, and a low score.
         balanced: Rare classes count as much as common ones.
 
     Raises:

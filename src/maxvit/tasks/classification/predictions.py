@@ -119,7 +119,7 @@ def best_classes(
         class_names: One per class.
         top_k: How many; fewer if there are fewer.
         threshold: All classes that reach it are among them. None: one class of many is predicted.
-        coverage: Of the set of those that reach it; None: they are labels.
+        coverage: That of the set of those that reach it; None: they are labels.
     """
     predicted = None if threshold is None else int((probabilities >= threshold).sum())
     best = probabilities.topk(min(max(top_k, predicted or 0), len(class_names)))
