@@ -216,7 +216,7 @@ def neighbours(train: Seen, features: Callable[[Seen], Floats], k: int = 10) -> 
 
 
 def all_maps(seen: Seen) -> Floats:
-    """Of all stages, side by side."""
+    """Maps of all stages, side by side."""
     return np.concatenate(list(seen.maps.values()), 1)
 
 

@@ -26,7 +26,7 @@ def recipe(*overrides):
 
 @pytest.mark.parametrize(("metric", "best"), [("null", 1), ("accuracy", 1), ("f1_macro", 3), ("auc", 2), ("loss", 3)])
 def test_the_metric_that_is_asked_for_chooses(metric, best):
-    """Of equal ones the lower loss; what is no number is worse than any; of losses the lowest."""
+    """Among equal ones the lower loss; what is no number is worse than any; of losses the lowest."""
     assert best_epoch(recipe(f"optimization.metric={metric}"), ROWS) == best
 
 

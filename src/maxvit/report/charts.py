@@ -64,7 +64,7 @@ class ScatterChart:
 
 
 def scatter_chart(scatter: Scatter) -> ScatterChart | None:
-    """Lay out one chart; None: there is nothing finite to show. Where there are more than 2000 predictions, every n-th has a dot."""
+    """Lay out one chart, in which at most 2000 predictions have a dot; None: there is nothing finite to show."""
     pairs = np.stack([scatter.targets, scatter.predictions], 1)
     pairs = pairs[np.isfinite(pairs).all(1)]
     if not len(pairs):
