@@ -67,7 +67,8 @@ def test_evaluate_measures_several_together_on_what_both_have_held_out(run, pair
 
 
 def test_the_metric_that_is_asked_for_chooses_and_is_told_first(run, images, small, tmp_path):
-    words = ["train", images, *small, "--out", tmp_path / "run"]
+    settings = [word for pair in zip(small[::2], small[1::2], strict=True) if "metric" not in pair[1] for word in pair]
+    words = ["train", images, *settings, "--out", tmp_path / "run"]
     code, _, err = run(*words, "--metric", "mIoU")
     assert code == 2
     assert "optimization.metric is 'mIoU'; validation measures accuracy, balanced_accuracy, f1_macro, auc, loss" in err

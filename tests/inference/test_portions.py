@@ -66,14 +66,14 @@ def test_an_empty_batch_has_an_answer():
 
 @pytest.fixture
 def little_memory(monkeypatch):
-    whole = MaxViT.forward_features
+    whole = MaxViT._maps
 
-    def forward_features(self, images):
+    def maps(self, images):
         if len(images) > 2:
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return whole(self, images)
 
-    monkeypatch.setattr(MaxViT, "forward_features", forward_features)
+    monkeypatch.setattr(MaxViT, "_maps", maps)
 
 
 def test_a_classifier_answers_with_little_memory(little_memory, capsys):

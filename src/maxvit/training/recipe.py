@@ -240,6 +240,9 @@ def _drop_settings_of_another_task(values: dict[str, Any], overrides: Sequence[s
     task = values.get("task", {})
     if given and isinstance(task, dict) and given["task"]["name"] != task.get("name", DEFAULT):
         values["task"] = {}
+        for section, name in (("optimization", "metric"), ("model", "probe")):  # which another task may not have
+            if isinstance(values.get(section), dict):
+                values[section].pop(name, None)
 
 
 def apply_override(values: dict[str, Any], override: str) -> None:
