@@ -16,7 +16,8 @@ SMALLEST = 32  # of `data.limit`
 SPARE = 0.85  # share of the time that is planned for: machines are busy at times
 AT_LEAST_S, SHARE = 12.0, 0.05  # for the start and the report: seconds, or a share of all
 PROBE_S = 3.0  # beside the embeddings
-ENOUGH_S = 2.0  # of updates, to know how long one takes
+ENOUGH_S = 2.0  # of updates, to know how long one takes; the first does not count, as all gets ready in it,
+LONG_S = 15.0  # unless it takes so long
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,15 +53,17 @@ def measure_speed(learner: Learner, engine: Engine, train: Iterable[Batch], val:
         else:
             images += len(batch.targets)
             speed = passed / images
-        if any(engine.gather(first > ENOUGH_S or (passed > ENOUGH_S and images > 0))):
+        if any(engine.gather(first > LONG_S or (passed > ENOUGH_S and images > 0))):
             break
     began = time.perf_counter()
     batch = next(iter(val))
+    loaded = time.perf_counter() - began
     learner.begin_evaluation()
-    if len(batch.targets):
+    for _ in range(2 if len(batch.targets) else 0):  # the first does not count here either
+        began = time.perf_counter()
         learner.evaluate(batch)
     learner.end_evaluation()
-    each = (time.perf_counter() - began) / max(1, len(batch.targets))
+    each = (loaded + time.perf_counter() - began) / max(1, len(batch.targets))
     train_s, val_s = (max(values) / engine.world for values in zip(*engine.gather((speed, each)), strict=True))
     return Speed(train_s, val_s)
 
