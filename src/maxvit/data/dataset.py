@@ -148,6 +148,14 @@ def split(images: LabelledImages, held_out: int | float, seed: int) -> tuple[Lab
     return images.subset(kept), images.subset(out)
 
 
+def at_most(images: LabelledImages, number: int, seed: int) -> LabelledImages:
+    """So many of the images, drawn by a seed, in their order; all of them, where there are no more."""
+    if len(images) <= number:
+        return images
+    drawn = np.random.default_rng(seed).permutation(len(images))[:number]
+    return images.subset(np.sort(drawn).tolist())
+
+
 def hold_out_fold(
     images: LabelledImages, classes: Sequence[int] | None, folds: int, fold: int, seed: int
 ) -> tuple[LabelledImages, LabelledImages]:

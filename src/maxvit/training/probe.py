@@ -2,11 +2,10 @@
 
 import copy
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from maxvit.data.dataset import LabelledImages
+from maxvit.data.dataset import LabelledImages, at_most
 from maxvit.data.loading import evaluation_batches
 from maxvit.errors import MaxViTError
 from maxvit.inference.engines import TorchEngine, predict_and_embed
@@ -81,9 +80,7 @@ def _fit(
     show_progress: bool,
 ) -> list[str]:
     """A sentence for each image that could not be read. Raises `ImportError` if a library is missing."""
-    if len(images) > MOST:
-        drawn = np.random.default_rng(recipe.seed).permutation(len(images))[:MOST]
-        images = images.subset(np.sort(drawn).tolist())
+    images = at_most(images, MOST, recipe.seed)
     fast = with_backbone(copy.deepcopy(network), optimize(backbone_of(network)))
     embedder = TorchEngine(fast, engine.device, engine.precision, task)
     embeddings, targets, skipped = list[Tensor](), list[Tensor](), list[str]()

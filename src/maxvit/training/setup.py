@@ -4,14 +4,13 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import nn
 
 from maxvit.config import VARIANTS, Preprocessing
 from maxvit.create import create_model, shipped_weights
 from maxvit.data.builtin import is_builtin
-from maxvit.data.dataset import LabelledImages, Splits, hold_out_fold
+from maxvit.data.dataset import LabelledImages, Splits, at_most, hold_out_fold
 from maxvit.data.depth import Range
 from maxvit.data.finding import LOST
 from maxvit.data.images import decode, read_size
@@ -67,15 +66,9 @@ def limited(data: Splits, limit: int | None, seed: int) -> Splits:
     """So many training images at most, and a quarter as many of the others, drawn by a seed."""
     if limit is None:
         return data
-
-    def draw(images: LabelledImages, most: int) -> LabelledImages:
-        if len(images) <= most:
-            return images
-        drawn = np.random.default_rng(seed).permutation(len(images))[:most]
-        return images.subset(np.sort(drawn).tolist())
-
     others = max(1, limit // 4)
-    return Splits(draw(data.train, limit), draw(data.val, others), data.test and draw(data.test, others))
+    test = data.test and at_most(data.test, others, seed)
+    return Splits(at_most(data.train, limit, seed), at_most(data.val, others, seed), test)
 
 
 def _check_lost(recipe: Recipe, data: Splits) -> None:
