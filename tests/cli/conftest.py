@@ -43,3 +43,15 @@ def trained(images, tmp_path_factory):
     with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
         code = main(["train", str(images), *SMALL, "--out", str(run), "--json"])
     return Trained(code, run, out.getvalue(), err.getvalue())
+
+
+@pytest.fixture
+def run(capsys):
+    """Run a command in this process: code, stdout, stderr = run("predict", checkpoint, image)."""
+
+    def call(*arguments):
+        capsys.readouterr()
+        code = main([str(argument) for argument in arguments])
+        return code, *capsys.readouterr()
+
+    return call

@@ -15,7 +15,7 @@ import typer.main
 import yaml
 
 import maxvit
-from maxvit.cli import app, main
+from maxvit.cli import app
 from maxvit.data.folder import read_classes
 from maxvit.data.images import decode
 from maxvit.inference.device import choose_device
@@ -24,18 +24,6 @@ from maxvit.kernels.optimize import optimize
 HERE = choose_device()
 ENGINE = f"engine: {optimize(maxvit.create_model('maxvit_micro').to(HERE)).engine}, optimised on {HERE.type}\n"
 COMMANDS = ["train", "check", "evaluate", "predict", "explain", "report", "info", "list", "convert", "export", "shard"]
-
-
-@pytest.fixture
-def run(capsys):
-    """Run a command in this process: code, stdout, stderr = run("predict", checkpoint, image)."""
-
-    def call(*arguments):
-        capsys.readouterr()
-        code = main([str(argument) for argument in arguments])
-        return code, *capsys.readouterr()
-
-    return call
 
 
 def test_train_answers_in_json_with_the_names_of_what_it_wrote(trained):

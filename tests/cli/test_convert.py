@@ -11,21 +11,8 @@ from safetensors.torch import load_file
 import maxvit
 from healthy import fill
 from maxvit.checkpoints.timm import to_timm
-from maxvit.cli import main
 from maxvit.config import TORCHVISION, VARIANTS
 from official import CHECKPOINT, difference, golden
-
-
-@pytest.fixture
-def run(capsys):
-    """Run a command in this process: code, stdout, stderr = run("convert", source, target)."""
-
-    def call(*arguments):
-        capsys.readouterr()
-        code = main([str(argument) for argument in arguments])
-        return code, *capsys.readouterr()
-
-    return call
 
 
 @pytest.fixture

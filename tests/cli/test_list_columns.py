@@ -12,16 +12,6 @@ from maxvit.training.recipe import load_recipe
 from small import CLASSES
 
 
-@pytest.fixture
-def run(capsys):
-    def call(*arguments):
-        capsys.readouterr()
-        code = main([str(argument) for argument in arguments])
-        return code, *capsys.readouterr()
-
-    return call
-
-
 @pytest.fixture(scope="module")
 def listed(images, tmp_path_factory):
     """list.csv as a competition has it: names without endings, images in a folder beside it, more columns."""

@@ -6,21 +6,7 @@ import sys
 
 import pytest
 
-from maxvit.cli import main
-
 MICRO = ["plan", "--recipe", "digits", "--images", "1437", "--devices"]
-
-
-@pytest.fixture
-def run(capsys):
-    """Run a command in this process: code, stdout, stderr."""
-
-    def call(*arguments):
-        capsys.readouterr()
-        code = main([str(argument) for argument in arguments])
-        return code, *capsys.readouterr()
-
-    return call
 
 
 def recipe(folder, name, text="model: {name: maxvit_micro}"):

@@ -16,16 +16,6 @@ from maxvit.cli import main
 
 
 @pytest.fixture
-def run(capsys):
-    def call(*arguments):
-        capsys.readouterr()
-        code = main([str(argument) for argument in arguments])
-        return code, *capsys.readouterr()
-
-    return call
-
-
-@pytest.fixture
 def photos(images, tmp_path):
     """The small data set with one broken image."""
     shutil.copytree(images, tmp_path / "photos")

@@ -5,23 +5,10 @@ import json
 import pytest
 from PIL import Image
 
-from maxvit.cli import main
 from maxvit.data.folder import load_folder
 from maxvit.data.shards.read import read_shards
 from maxvit.data.shards.write import write_shards
 from small import write_images, write_truncated_jpeg
-
-
-@pytest.fixture
-def run(capsys):
-    """Run a command in this process: code, stdout, stderr = run("shard", folder, out)."""
-
-    def call(*arguments):
-        capsys.readouterr()
-        code = main([str(argument) for argument in arguments])
-        return code, *capsys.readouterr()
-
-    return call
 
 
 def test_a_folder_becomes_shards_and_what_was_written_is_said(run, images, tmp_path):

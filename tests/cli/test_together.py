@@ -5,20 +5,9 @@ import json
 import pytest
 
 import maxvit
-from maxvit.cli import main
 from maxvit.cli.options import split_checkpoints
 from maxvit.cli.serve import _named
 from maxvit.errors import MaxViTError
-
-
-@pytest.fixture
-def run(capsys):
-    def call(*arguments):
-        capsys.readouterr()
-        code = main([str(argument) for argument in arguments])
-        return code, *capsys.readouterr()
-
-    return call
 
 
 @pytest.fixture(scope="module")
