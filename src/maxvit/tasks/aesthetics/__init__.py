@@ -4,15 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from maxvit.config import Fit, Preprocessing, Size
+from maxvit.config import Fit, Size
 from maxvit.data.dataset import LabelledImages
-from maxvit.data.images import ImageLike, Source
-from maxvit.data.transforms import normalise, preprocess
 from maxvit.errors import MaxViTError
 from maxvit.model import MaxViT
 from maxvit.tasks.aesthetics.data import SCORES, read_scores, recognizes_scores
@@ -21,12 +18,12 @@ from maxvit.tasks.aesthetics.metric import AestheticsMetric
 from maxvit.tasks.aesthetics.network import Shares
 from maxvit.tasks.aesthetics.predictions import draw_scores, plain, short
 from maxvit.tasks.aesthetics.settings import AestheticsSettings
-from maxvit.tasks.pieces import random_piece
+from maxvit.tasks.image_numbers import ImageNumbers
 from maxvit.tasks.pooled_head import PooledHead
-from maxvit.tasks.task import Cell, Changed, ExportSpec, Forward, Task
+from maxvit.tasks.task import Cell, Changed, ExportSpec, Forward
 
 
-class Aesthetics(Task):
+class Aesthetics(ImageNumbers):
     """Ten shares for each image. A prediction is (10,) float32, which sums to 1; so are a target and a label."""
 
     name = "aesthetics"
@@ -50,19 +47,6 @@ class Aesthetics(Task):
         if class_names is not None and list(class_names) != SCORES:
             raise MaxViTError(f"the network tells {', '.join(class_names)} apart, and {path} holds scores from 1 to 10")
         return parts
-
-    def augment(self, spec: Preprocessing, source: Source, label: Any) -> tuple[Tensor, Tensor]:
-        """A large piece of the image, distorted only if evaluation squeezes images too, and perhaps mirrored."""
-        piece = random_piece(source, spec, self.settings.crop_area, self.settings.flip)
-        return normalise(spec, np.asarray(piece)), self.target(label, spec.image_size)
-
-    def prepare(self, spec: Preprocessing, image: ImageLike) -> Tensor:
-        """As a classifier's: no prediction has a place, so a little is cut off rather than the shape distorted."""
-        return preprocess(spec, image)
-
-    def target(self, label: Any, size: Size) -> Tensor:
-        """The shares, whatever the size."""
-        return torch.tensor(label, dtype=torch.float32)
 
     def make_head(self, backbone: MaxViT, num_classes: int) -> nn.Module:
         """The backbone's head with a new last layer."""
@@ -111,10 +95,6 @@ class Aesthetics(Task):
         """Mean, deviation, and a column for the share of each score."""
         values = plain(prediction, class_names)
         return {"mean": values["mean"], "deviation": values["deviation"], **values["shares"]}
-
-    def mean(self, predictions: Sequence[Tensor]) -> Tensor:
-        """The mean of the shares."""
-        return torch.stack(list(predictions)).mean(0)
 
     def with_mirror(self, network: Forward) -> Forward:
         """The mean of the shares, as logits."""

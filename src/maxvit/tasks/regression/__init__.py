@@ -10,13 +10,11 @@ from torch import Tensor, nn
 
 from maxvit.config import Fit, Preprocessing, Size
 from maxvit.data.dataset import LabelledImages
-from maxvit.data.images import ImageLike, Source
-from maxvit.data.transforms import normalise, preprocess
 from maxvit.errors import MaxViTError
 from maxvit.model import MaxViT
+from maxvit.tasks.image_numbers import ImageNumbers
 from maxvit.tasks.network import Network, TaskNetwork
 from maxvit.tasks.panels import Panels
-from maxvit.tasks.pieces import random_piece
 from maxvit.tasks.regression.data import read_numbers
 from maxvit.tasks.regression.loss import standardised_loss
 from maxvit.tasks.regression.metric import RegressionMetric
@@ -24,10 +22,10 @@ from maxvit.tasks.regression.network import RegressionHead
 from maxvit.tasks.regression.panels import regression_panels
 from maxvit.tasks.regression.predictions import plain, short
 from maxvit.tasks.regression.settings import RegressionSettings
-from maxvit.tasks.task import Baseline, Cell, Changed, ExportSpec, Forward, Task
+from maxvit.tasks.task import Baseline, Cell, Changed, ExportSpec, Forward
 
 
-class Regression(Task):
+class Regression(ImageNumbers):
     """Numbers for each image. A prediction is (outputs,) float32; so is a target. A label is the same in float64."""
 
     name = "regression"
@@ -57,19 +55,6 @@ class Regression(Task):
         head = _head(network)
         head.target_mean.copy_(torch.from_numpy(numbers.mean(0)))
         head.target_deviation.copy_(torch.from_numpy(deviation))
-
-    def augment(self, spec: Preprocessing, source: Source, label: Any) -> tuple[Tensor, Tensor]:
-        """A large piece of the image, distorted only if evaluation squeezes images too, and perhaps mirrored."""
-        piece = random_piece(source, spec, self.settings.crop_area, self.settings.flip)
-        return normalise(spec, np.asarray(piece)), self.target(label, spec.image_size)
-
-    def prepare(self, spec: Preprocessing, image: ImageLike) -> Tensor:
-        """As a classifier's: no prediction has a place, so with fit "aspect" a little is cut off, and not distorted."""
-        return preprocess(spec, image)
-
-    def target(self, label: Any, size: Size) -> Tensor:
-        """The numbers, whatever the size."""
-        return torch.tensor(label, dtype=torch.float32)
 
     def make_head(self, backbone: MaxViT, num_classes: int) -> nn.Module:
         """The backbone's head with a new last layer, and the scale of the targets."""
@@ -125,10 +110,6 @@ class Regression(Task):
     def evaluated_row(self, prediction: Tensor, target: Tensor, class_names: Sequence[str]) -> dict[str, Cell]:
         """The targets before them, in columns target_NAME."""
         return {**plain(target, class_names, "target_"), **plain(prediction, class_names, "predicted_")}
-
-    def mean(self, predictions: Sequence[Tensor]) -> Tensor:
-        """The mean of the numbers."""
-        return torch.stack(list(predictions)).mean(0)
 
     def with_mirror(self, network: Forward) -> Forward:
         """The mean of the numbers."""
