@@ -153,14 +153,21 @@ def _measured_rows(known: Mapping[str, Any], results: Results) -> Iterator[dict[
 
 def _rows(results: Results, images: LabelledImages) -> Iterator[dict[str, Cell]]:
     for size, result in results.items():
-        for sample in result.samples:
-            row = result.task.evaluated_row(sample.prediction, sample.target, result.class_names)
-            if row is None:  # kept for another reason
-                return
-            cells = {name: str(np.float32(cell)) if isinstance(cell, float) else cell for name, cell in row.items()}
-            names = name_beside(images.others, {"image", "size", *cells})
-            kept = {new: images.others[name][sample.index] for name, new in names.items()}
-            yield {"image": images.names[sample.index], "size": size, **cells, **kept}
+        yield from prediction_rows(result, images, {"size": size})
+
+
+def prediction_rows(
+    result: EvaluationResult, images: LabelledImages, where: Mapping[str, Cell]
+) -> Iterator[dict[str, Cell]]:
+    """A row for each image: its name, `where`, `Task.evaluated_row`, the other columns of a list; or none at all."""
+    for sample in result.samples:
+        row = result.task.evaluated_row(sample.prediction, sample.target, result.class_names)
+        if row is None:  # kept for another reason
+            return
+        cells = {name: str(np.float32(cell)) if isinstance(cell, float) else cell for name, cell in row.items()}
+        names = name_beside(images.others, {"image", *where, *cells})
+        kept = {new: images.others[name][sample.index] for name, new in names.items()}
+        yield {"image": images.names[sample.index], **where, **cells, **kept}
 
 
 def _utf8(text: str) -> str:

@@ -1,12 +1,11 @@
 """Cross-validation: a run for each fold, and predictions for every image by a network that did not learn from it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from maxvit.data.dataset import LabelledImages
 from maxvit.inference.evaluate import EvaluationResult, evaluate
-from maxvit.inference.evaluation_files import write_table
+from maxvit.inference.evaluation_files import prediction_rows, write_table
 from maxvit.tasks import load, make_task
 from maxvit.tasks.task import Cell, Metric
 from maxvit.training.recipe import Recipe
@@ -69,7 +68,7 @@ def train_folds(
             return outcome
         val = load_data(own).val
         result = evaluate(load(outcome.best), val, workers=recipe.data.workers, show_progress=show_progress)
-        rows += _rows(result, val, number + 1)
+        rows += prediction_rows(result, val, {"fold": number + 1})
         runs.append(outcome.run)
         results.append(result)
     predictions = out / PREDICTIONS if rows else None
@@ -86,11 +85,3 @@ def _together(recipe: Recipe, results: Sequence[EvaluationResult]) -> Evaluation
         metric.merge(result.metric.state())
     skipped = [sentence for result in results for sentence in result.skipped]
     return EvaluationResult(results[0].task, names, metric, sum(result.images for result in results), skipped)
-
-
-def _rows(result: EvaluationResult, images: LabelledImages, fold: int) -> Iterator[dict[str, Cell]]:
-    for sample in result.samples:
-        row = result.task.evaluated_row(sample.prediction, sample.target, result.class_names)
-        if row is None:
-            return
-        yield {"image": images.names[sample.index], "fold": fold, **row}
