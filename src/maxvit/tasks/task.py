@@ -345,7 +345,7 @@ class Task(ABC):
         return _Objective(self, network)
 
     def distil(self, teacher: Network, student: Network) -> Distil:
-        """How a network learns from another, which is no part of it: here, not at all.
+        """How a network learns from another, which is not part of it: here, not at all.
 
         Args:
             teacher: On the device of training; it is used, not copied, and stays as it is.
