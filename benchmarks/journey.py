@@ -1,4 +1,4 @@
-"""From a folder to a checkpoint, typed as a new user would: `maxvit train FOLDER` with the time that one has.
+"""From a folder to a checkpoint, typed as a new user would: `maxvit train FOLDER`, or with the time that one has.
 
 Each set of the transfer table becomes a folder with a train and a test part; `maxvit train` holds out a fifth of the
 former to choose the best epoch by, and tells the accuracy on the latter. The first verdict is `--preset fast`; the
@@ -48,14 +48,15 @@ def folder_of(name: str, work: Path, seed: int) -> Path:
     return folder
 
 
-def run(name: str, way: str, work: Path, seed: int, spent: str) -> tuple[float, str, Path]:
+def run(name: str, way: str, work: Path, seed: int, spent: str | None) -> tuple[float, str, Path]:
     """Seconds, what was printed, and the run's folder."""
     folder = folder_of(name, work, seed)
-    out = folder.with_name(f"{folder.name}-{way.replace(' ', '-')}")
+    limit = [] if spent is None or way == PROBE else ["--time", spent]
+    out = folder.with_name("-".join([folder.name, way.replace(" ", "-"), *limit[1:]]))
     printed = out / "printed.txt"
     if not printed.is_file():
         words = ["--set", f"task.augmentation={SETS[name].augmentation}", "--set", f"seed={seed}"]
-        words += ["--preset", "fast"] if way == PROBE else ["--time", spent]
+        words += ["--preset", "fast"] if way == PROBE else limit
         began = time.monotonic()
         command = [sys.executable, "-m", "maxvit", "train", str(folder), "--out", str(out), *words]
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
@@ -75,7 +76,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True, help="folder of what is fetched and trained")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--time", default="2m")
+    parser.add_argument("--time", help="as for maxvit train; default: as long as it takes")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--sets", nargs="+", default=list(SETS), choices=SETS)
     options = parser.parse_args(arguments)

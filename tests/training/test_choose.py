@@ -48,9 +48,19 @@ def test_a_recipe_that_was_given_is_left_alone():
     assert chosen(recipe="digits").model.pretrained is None
 
 
-@pytest.mark.parametrize(("preset", "epochs"), [("fast", 0), ("good", 100), ("best", 300)])
-def test_a_preset_is_a_number_of_epochs(preset, epochs):
-    assert chosen(preset=preset).optimization.epochs == epochs
+def test_damaged_weights_in_the_cache_are_not_taken_and_that_is_said(hub_cache, tmp_path):
+    file = fake_hub.put_published(hub_cache, tmp_path)
+    next(hub_cache.rglob(file.name)).resolve().write_bytes(b"half of it")
+    choice = choose_recipe("photos", on_gpu=True)
+    assert load_recipe(choice.recipe, choice.overrides).model.pretrained == "shipped"
+    assert "maxvit_tiny:in1k-224 cannot be had: " in choice.said
+    assert "is damaged (its SHA-256 is not the published one): delete " in choice.said
+
+
+@pytest.mark.parametrize(("preset", "epochs", "patience"), [("fast", 0, 30), ("good", 100, 30), ("best", 300, 90)])
+def test_a_preset_is_a_number_of_epochs_and_patience_goes_with_it(preset, epochs, patience):
+    settings = chosen(preset=preset).optimization
+    assert (settings.epochs, settings.patience) == (epochs, patience)
 
 
 def test_where_there_is_no_probe_fast_is_a_quarter():

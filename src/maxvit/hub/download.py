@@ -63,7 +63,9 @@ def download(
 def look_for(repo_id: str, filename: str) -> None:
     """See whether `download` would find a file, without downloading it. Raises `MaxViTError` where it would not."""
     with plain_errors(repo_id, filename, f"{filename} of {repo_id} is not in its cache"):
-        _ask(repo_id, filename)
+        cached = _ask(repo_id, filename)
+    if cached is not None:
+        _verify(cached)
 
 
 def _ask(
@@ -72,14 +74,19 @@ def _ask(
     revision: str | None = None,
     token: str | None = None,
     cache_dir: str | Path | None = None,
-) -> None:
-    """Ask the hub for a file that is not in the cache: `hf_hub_download` repeats a first request for minutes."""
+) -> Path | None:
+    """The file in the cache; None: it is not there, and the hub has it, as far as it answers.
+
+    `hf_hub_download` would repeat a first request for minutes.
+    """
     import huggingface_hub as hub
 
     cached = hub.try_to_load_from_cache(repo_id, filename, cache_dir=cache_dir, revision=revision)
-    if not isinstance(cached, str):
-        url = hub.hf_hub_url(repo_id, filename, revision=revision)
-        hub.get_hf_file_metadata(url, token=token, timeout=TIMEOUT_S)
+    if isinstance(cached, str):
+        return Path(cached)
+    url = hub.hf_hub_url(repo_id, filename, revision=revision)
+    hub.get_hf_file_metadata(url, token=token, timeout=TIMEOUT_S)
+    return None
 
 
 def _verify(path: Path) -> None:

@@ -90,13 +90,15 @@ def choose_recipe(
 
 
 def _epochs(recipe: Recipe, preset: str, given: object) -> list[str]:
-    """The epochs that are given or that the preset means, and as large a share of them to warm up."""
-    usual = recipe.optimization.epochs
+    """The epochs that are given or that the preset means, as large a share of them to warm up, and as much patience."""
+    usual, patience = recipe.optimization.epochs, recipe.optimization.patience
     if given is None:
         given = round(MORE * usual) if preset == "best" else 0 if recipe.model.probe else max(1, round(FEWER * usual))
     found = [f"optimization.epochs={json.dumps(given)}"]
     if isinstance(given, int) and 0 < given < usual:
         found.append(f"optimization.warmup_epochs={recipe.optimization.warmup_epochs * given / usual:.4g}")
+    if isinstance(given, int) and given > usual and patience is not None:
+        found.append(f"optimization.patience={round(patience * given / usual)}")
     return found
 
 
