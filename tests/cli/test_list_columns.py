@@ -48,7 +48,7 @@ def test_evaluation_reads_the_columns_of_training_and_keeps_the_others(run, list
     assert (code, json.loads(out)["images"]) == (0, 24)
     assert err.splitlines()[0] == (
         "data: 24 images of 3 classes; columns 'id_code' (image), 'diagnosis' (class) (guessed; --image-column chooses "
-        "others); images found in train_images/; not used: 'site', 'fold'"
+        "others); images found in train_images/; other columns: 'site', 'fold'"
     )
     with (tmp_path / "e" / "predictions.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))

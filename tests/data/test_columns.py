@@ -104,7 +104,7 @@ def test_a_column_with_a_usual_name_is_the_label_and_others_are_kept(write):
     assert images.others == {"fold": ["0", "0"]}
     assert said(file).startswith(
         "data: 2 images of 2 classes; columns 'image' (image), 'Class' (class) (guessed; --image-column and "
-        "--label-column choose others); not used: 'fold'; skipped"
+        "--label-column choose others); other columns: 'fold'; skipped"
     )
 
 
@@ -116,7 +116,7 @@ def test_what_a_person_says_is_read_and_not_called_a_guess(write):
     file = write("path,label,real,group", "1.png,a,x.png,u", "2.png,b,y.png,v", images=["x.png", "y.png"])
     assert labels_of(file, "group", image="real") == {"x.png": "u", "y.png": "v"}
     assert said(file, "group", image="real") == (
-        "data: 2 images of 2 classes; columns 'real' (image), 'group' (class); not used: 'path', 'label'"
+        "data: 2 images of 2 classes; columns 'real' (image), 'group' (class); other columns: 'path', 'label'"
     )
 
 

@@ -78,7 +78,7 @@ def test_semicolons_are_read_and_other_columns_are_kept_and_told(table):
     assert TASK.recognizes(path)
     images = TASK.load_eval(path, SCORES)
     assert images.others == {"author": ["me", "me"]}
-    assert describe(images) == "data: 2 images; columns that are not used: 'author'"
+    assert describe(images) == "data: 2 images; other columns: 'author'"
 
 
 def test_scores_are_not_called_classes(table):

@@ -242,7 +242,7 @@ def test_the_only_column_of_numbers_is_the_target_and_texts_are_kept(write):
     assert (images.labels.tolist(), images.class_names) == ([[3.0], [-25.0]], ["age"])
     assert describe(images) == (
         "data: 2 images; columns 'image' (image), 'age' (target) (guessed; --image-column and --label-column choose "
-        "others); not used: 'place'"
+        "others); other columns: 'place'"
     )
 
 

@@ -1,12 +1,15 @@
 """Cross-validation: every image is held out once, and predicted by the network that did not learn from it."""
 
 import csv
+import json
+from dataclasses import replace
 
 import pytest
 
 from maxvit import Predictor
 from maxvit.cli import main
-from maxvit.data.dataset import LabelledImages, hold_out_fold
+from maxvit.data.dataset import LabelledImages
+from maxvit.data.folds import hold_out_fold, hold_out_named, named_folds
 from maxvit.errors import MaxViTError
 from maxvit.training.folds import train_folds
 from maxvit.training.setup import load_data
@@ -32,6 +35,49 @@ def test_without_a_class_each_it_is_a_plain_draw():
 def test_a_class_with_fewer_images_than_folds_is_named():
     with pytest.raises(MaxViTError, match="class 'bee' has 2 images for 3 folds: add some, or take fewer folds"):
         hold_out_fold(drawn([0] * 5 + [1] * 2), [0] * 5 + [1] * 2, 3, 0, seed=0)
+
+
+def named(cells):
+    images = drawn([0, 1] * (len(cells) // 2))
+    return replace(images, others={"fold": cells, "site": ["a"] * len(cells)})
+
+
+def test_a_column_names_the_folds_numbers_in_their_order():
+    images = named(["10", "9", "b", "9", "a", "10"])
+    assert named_folds(images, "fold") == ["9", "10", "a", "b"]
+    kept, out = hold_out_named(images, "fold", "9")
+    assert (kept.names, out.names, list(out.others)) == (["0", "2", "4", "5"], ["1", "3"], ["site"])
+
+
+@pytest.mark.parametrize(
+    ("column", "cells", "said"),
+    [
+        ("site", ["0", "1"], "column 'site' names one fold alone, 'a'"),
+        ("fold", ["0", ""], "1 has no fold in column 'fold'"),
+        ("part", ["0", "1"], "there is no column 'part' that could name folds; other columns of the data: 'fold', 's"),
+    ],
+)
+def test_a_column_that_names_no_folds_is_refused(column, cells, said):
+    with pytest.raises(MaxViTError, match=said):
+        named_folds(named(cells), column)
+
+
+def test_a_list_is_cross_validated_by_its_own_folds(images, tmp_path, capsys):
+    files = sorted(images.rglob("*.png"))
+    lines = ["path,label,fold", *(f"{path},{path.parent.name},{'xy'[i % 2]}" for i, path in enumerate(files))]
+    (tmp_path / "list.csv").write_text("\n".join(lines))
+    settings = [*SETTINGS, "model.probe=true", "optimization.epochs=0"]
+    command = ["train", str(tmp_path / "list.csv"), *(word for s in settings for word in ("--set", s)), "--json"]
+    assert main([*command, "--folds", "fold", "--out", str(tmp_path / "cv")]) == 0
+    assert len(json.loads(capsys.readouterr().out)["runs"]) == 2
+    with (tmp_path / "cv" / "out_of_fold.csv").open(newline="") as file:
+        rows = {row["image"]: row["fold"] for row in csv.DictReader(file)}
+    assert [rows[str(path)] for path in files] == ["xy"[i % 2] for i in range(len(files))]
+
+
+def test_a_single_fold_is_refused(images, capsys):
+    assert main(["train", str(images), "--folds", "1"]) == 2
+    assert "--folds is 1: it takes at least 2, or the column of a list" in capsys.readouterr().err
 
 
 def test_data_with_a_validation_part_has_no_folds(small_recipe, tmp_path):

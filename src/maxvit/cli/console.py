@@ -30,6 +30,15 @@ def read_batch(text: str) -> int | None:
     return None if text == "auto" else int(text)
 
 
+def read_folds(text: str) -> int | str:
+    """A number of folds, or the name of a column. Raises `MaxViTError` for a number below 2."""
+    if not text.isdecimal():
+        return text
+    if int(text) < 2:
+        raise MaxViTError(f"--folds is {text}: it takes at least 2, or the column of a list that names the folds")
+    return int(text)
+
+
 def read_minutes(text: str) -> float:
     """A duration such as 90s, 20m, 1h or 1h30m, in minutes; a bare number is minutes. Raises `MaxViTError`."""
     number = r"([0-9]+(?:\.[0-9]+)?)"

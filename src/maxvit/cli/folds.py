@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def cross_validate(
-    recipe: "Recipe", out: Path, folds: int, command: str, device: str, note: str, as_json: bool
+    recipe: "Recipe", out: Path, folds: int | str, command: str, device: str, note: str, as_json: bool
 ) -> None:
     """Train all folds and tell how good they are; the same command goes on where one was stopped."""
     from maxvit.inference.evaluate import EvaluationResult

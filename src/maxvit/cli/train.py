@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from maxvit.cli.console import read_batch, read_minutes, read_size, say_left_out
+from maxvit.cli.console import read_batch, read_folds, read_minutes, read_size, say_left_out
 from maxvit.cli.errors import INTERRUPTED, REQUEUE, complain
 from maxvit.cli.options import Device, ImageColumn, LabelColumn
 from maxvit.errors import MaxViTError
@@ -71,7 +71,8 @@ def train(
     ] = None,
     device: Device = "auto",
     folds: Annotated[
-        int | None, typer.Option(min=2, metavar="K", help="Cross-validate: K runs, each holds out another part.")
+        str | None,
+        typer.Option(metavar="K|COLUMN", help="Cross-validate: K runs, or one for each fold that a list names."),
     ] = None,
     show_recipe: Annotated[bool, typer.Option("--show-recipe", help="Print the complete recipe and stop.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="The result as JSON.")] = False,
@@ -137,7 +138,7 @@ def train(
     if folds is not None:
         if how_many(devices, device) > 1 or processes().started:
             raise MaxViTError("--folds trains on one device: give --devices 1, or --device cuda:N")
-        cross_validate(chosen, folder, folds, shlex.join(["maxvit", *sys.argv[1:]]), device, said, as_json)
+        cross_validate(chosen, folder, read_folds(folds), shlex.join(["maxvit", *sys.argv[1:]]), device, said, as_json)
         return
     if not processes().started and (number := how_many(devices, device)) > 1:
         from maxvit.training.launch import launch

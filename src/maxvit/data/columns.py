@@ -164,7 +164,7 @@ def say_columns(
     if names.folders:
         said.append(f"images found in {', '.join(sorted(f'{path.name}/' for path in names.folders))}")
     if others:
-        said.append(f"not used: {name_columns(list(others))}")
+        said.append(f"other columns: {name_columns(list(others))}")
     return "".join(f"; {clause}" for clause in said)
 
 

@@ -156,35 +156,6 @@ def at_most(images: LabelledImages, number: int, seed: int) -> LabelledImages:
     return images.subset(np.sort(drawn).tolist())
 
 
-def hold_out_fold(
-    images: LabelledImages, classes: Sequence[int] | None, folds: int, fold: int, seed: int
-) -> tuple[LabelledImages, LabelledImages]:
-    """Split into (all other folds, one fold), each class in proportion; the same folds for the same seed.
-
-    Args:
-        images: At least as many as there are folds.
-        classes: Class of each image; None: there is no proportion to keep.
-        folds: How many.
-        fold: Which, from 0.
-        seed: Seed of the shuffle.
-
-    Raises:
-        MaxViTError: If there are fewer images than folds, in all or of a class.
-    """
-    from sklearn.model_selection import KFold, StratifiedKFold
-
-    if len(images) < folds:
-        raise MaxViTError(f"there are {len(images)} images for {folds} folds: take fewer folds")
-    counts = Counter(classes or ())
-    if few := [c for c, n in sorted(counts.items()) if n < folds]:
-        name, number = images.class_names[few[0]], counts[few[0]]
-        raise MaxViTError(f"class {name!r} has {number} images for {folds} folds: add some, or take fewer folds")
-    cutter = KFold if classes is None else StratifiedKFold
-    cuts = cutter(folds, shuffle=True, random_state=seed).split(range(len(images)), classes and list(classes))
-    kept, out = list(cuts)[fold]
-    return images.subset(kept.tolist()), images.subset(out.tolist())
-
-
 def draw_out(images: LabelledImages, held_out: int | float, seed: int) -> tuple[LabelledImages, LabelledImages]:
     """Split into (kept, held out) by a draw that is the same for the same seed; at least one image on both sides.
 

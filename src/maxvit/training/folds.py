@@ -10,7 +10,7 @@ from maxvit.tasks import load, make_task
 from maxvit.tasks.task import Cell, Metric
 from maxvit.training.recipe import Recipe
 from maxvit.training.run import Outcome, train_or_resume
-from maxvit.training.setup import load_data
+from maxvit.training.setup import load_data, name_folds
 
 PREDICTIONS = "out_of_fold.csv"
 
@@ -36,7 +36,7 @@ class CrossValidation:
 def train_folds(
     recipe: Recipe,
     out: Path,
-    folds: int,
+    folds: int | str,
     show_progress: bool = False,
     command: str = "",
     device: str = "auto",
@@ -47,7 +47,7 @@ def train_folds(
     Args:
         recipe: What to do.
         out: The folder of the runs.
-        folds: How many.
+        folds: How many, or the column of a list that names them.
         show_progress: Draw bars on standard error.
         command: What the user typed.
         device: As for `maxvit.inference.device.choose_device`.
@@ -60,15 +60,18 @@ def train_folds(
         MaxViTError: As `train_or_resume`, or if the images cannot be put into so many folds.
     """
     runs, results, rows = [], [], list[dict[str, Cell]]()
-    for number in range(folds):
-        changes = {"folds": folds, "fold": number}
-        own = recipe.model_copy(update={"data": recipe.data.model_copy(update=changes)})
+
+    def own_recipe(number: int) -> Recipe:
+        return recipe.model_copy(update={"data": recipe.data.model_copy(update={"folds": folds, "fold": number})})
+
+    for number, name in enumerate(name_folds(own_recipe(0))):
+        own = own_recipe(number)
         outcome = train_or_resume(own, out / f"fold-{number + 1}", show_progress, command, device, note)
         if not outcome.finished:
             return outcome
         val = load_data(own).val
         result = evaluate(load(outcome.best), val, workers=recipe.data.workers, show_progress=show_progress)
-        rows += prediction_rows(result, val, {"fold": number + 1})
+        rows += prediction_rows(result, val, {"fold": name})
         runs.append(outcome.run)
         results.append(result)
     predictions = out / PREDICTIONS if rows else None

@@ -87,10 +87,10 @@ class DataSection(_Section):
         ge=8,
         description="learn from so many images at most, and validate and test by a quarter as many; null: all",
     )
-    folds: int | None = Field(
+    folds: Annotated[int, Field(ge=2)] | str | None = Field(
         None,
-        ge=2,
-        description="parts that the training images are cut into, of which one is for validation; null: none",
+        description="parts that the training images are cut into, of which one is for validation: how many, or the "
+        "column of a list that names them; null: none",
     )
     fold: int = Field(0, ge=0, description="which of the folds is for validation, from 0")
     val_fraction: float = Field(0.2, gt=0, lt=1, description="held out where the folder has no val of its own")

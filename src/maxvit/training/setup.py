@@ -1,7 +1,7 @@
 """What a recipe asks for: its images, its network, and whether they fit one another."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -10,9 +10,10 @@ from torch import nn
 from maxvit.config import VARIANTS, Preprocessing
 from maxvit.create import create_model, shipped_weights
 from maxvit.data.builtin import is_builtin
-from maxvit.data.dataset import LabelledImages, Splits, at_most, hold_out_fold
+from maxvit.data.dataset import LabelledImages, Splits, at_most
 from maxvit.data.depth import Range
 from maxvit.data.finding import LOST
+from maxvit.data.folds import hold_out_fold, hold_out_named, named_folds
 from maxvit.data.images import decode, read_size
 from maxvit.data.value_range import measure_range
 from maxvit.errors import MaxViTError
@@ -49,17 +50,38 @@ def _load_splits(task: Task, place: str, recipe: Recipe) -> Splits:
     settings = recipe.data
     if settings.folds is None:
         return task.load(place, settings.val_fraction, recipe.seed)
-    if settings.fold >= settings.folds:
-        raise MaxViTError(f"data.fold is {settings.fold}, and data.folds {settings.folds}: it counts from 0")
     parts = task.parts(place)
+    images = _images_to_fold(parts, place)
+    if isinstance(settings.folds, str):
+        names = named_folds(images, settings.folds)
+        if settings.fold >= len(names):
+            raise MaxViTError(f"data.fold is {settings.fold}, and there are {len(names)} folds: it counts from 0")
+        train, val = hold_out_named(images, settings.folds, names[settings.fold])
+    else:
+        if settings.fold >= settings.folds:
+            raise MaxViTError(f"data.fold is {settings.fold}, and data.folds {settings.folds}: it counts from 0")
+        train, val = hold_out_fold(images, task.one_class(images), settings.folds, settings.fold, recipe.seed)
+    return Splits(train, val, parts.get("test"))
+
+
+def name_folds(recipe: Recipe) -> list[str]:
+    """What each fold of a recipe is called: by its number, or as a column of the list names it."""
+    folds, place = recipe.data.folds, recipe.data.path
+    if not isinstance(folds, str):
+        return [str(number + 1) for number in range(folds or 0)]
+    assert place is not None
+    parts = make_task(recipe.task).by_columns(recipe.data.columns).parts(place)
+    return named_folds(_images_to_fold(parts, place), folds)
+
+
+def _images_to_fold(parts: Mapping[str, LabelledImages], place: str) -> LabelledImages:
+    """Those of training, where there is no validation part."""
     if "val" in parts:
         raise MaxViTError(f"{place} has a validation part of its own, which folds would not use: leave data.folds out")
     images = parts.get("train", parts.get("all"))
     if images is None:
         raise MaxViTError(f"{place} has no images to learn from, whose folds could be taken")
-    classes = task.one_class(images)
-    train, val = hold_out_fold(images, classes, settings.folds, settings.fold, recipe.seed)
-    return Splits(train, val, parts.get("test"))
+    return images
 
 
 def limited(data: Splits, limit: int | None, seed: int) -> Splits:

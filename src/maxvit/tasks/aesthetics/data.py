@@ -69,7 +69,7 @@ def read_scores(path: Path) -> dict[str, LabelledImages]:
         passed_over=missing,
         are_classes=False,
         others=others,
-        columns=f"; columns that are not used: {name_columns(list(others))}" if others else "",
+        columns=f"; other columns: {name_columns(list(others))}" if others else "",
     )
     there = [i for i, p in enumerate(paths) if p is not None]
     chosen = {part: [i for i in there if parts[i] == part] for part in _PARTS}
