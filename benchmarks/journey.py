@@ -89,7 +89,7 @@ def main(arguments: list[str] | None = None) -> None:
             results = {way: run(name, way, options.work, seed, options.time) for way in WAYS}
             for way, (_, text, _) in results.items():
                 of_set[way].append(float(re.findall(ACCURACY, text)[0]) / 100)
-            of_set[HISTOGRAM].append(float(re.findall(f"alone: {ACCURACY}", results[PROBE][1])[0]) / 100)
+            of_set[HISTOGRAM].append(float(re.findall(f"colours and edges: {ACCURACY}", results[PROBE][1])[0]) / 100)
             said.append((results[PROBE][0], results[JOURNEY][0], epochs_of(results[JOURNEY][2])))
             if seed == 0:
                 verdicts += [f"### {name}", "", "```", results[JOURNEY][1].strip(), "```", ""]
