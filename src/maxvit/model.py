@@ -6,7 +6,7 @@ Every block is MBConv, then block attention, then grid attention. Reference: the
 compute otherwise, layers read it from the configuration's dialect.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
@@ -153,13 +153,11 @@ class MaxViT(TimmNames, HubModel):
         Raises:
             MaxViTError: If the shape or the type does not fit.
         """
-        _, *maps = self._maps(images)
-        return self._classify(maps)
+        return self._classify(self._maps_at(images, (32,) if self.inner_head is None else (8, 16, 32)))
 
     def forward_features(self, images: Tensor) -> Tensor:
         """The last stage's map: (B, in_channels, H, W) -> (B, C, ceil(H / 32), ceil(W / 32))."""
-        *_, features = self._maps(images)
-        return features
+        return self._maps_at(images, (32,))[32]
 
     def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor:
         """From `forward_features` to logits, or to what the classifier sees (after norm, dense and tanh).
@@ -171,13 +169,13 @@ class MaxViT(TimmNames, HubModel):
     def forward_novelty(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Logits, and how far each image is from those of training (B,), for a network that has `novelty`."""
         assert self.novelty is not None
-        maps = self.forward_pyramid(images)
-        return self._classify(maps), self.novelty(pooled_maps(maps))
+        maps = self._maps_at(images, (4, 8, 16, 32))
+        return self._classify(maps), self.novelty(pooled_maps(list(maps.values())))
 
-    def _classify(self, maps: Sequence[Tensor]) -> Tensor:
-        """From the four stages' maps to logits."""
-        scores: Tensor = self.head(maps[-1])
-        return scores if self.inner_head is None else scores + self.inner_head(maps[1:3])
+    def _classify(self, maps: Mapping[int, Tensor]) -> Tensor:
+        """From the stages' maps, by stride, to logits."""
+        scores: Tensor = self.head(maps[32])
+        return scores if self.inner_head is None else scores + self.inner_head([maps[8], maps[16]])
 
     def forward_pyramid(self, images: Tensor, strides: Sequence[int] = (4, 8, 16, 32)) -> list[Tensor]:
         """Maps at several strides, for detection and segmentation.
@@ -191,8 +189,7 @@ class MaxViT(TimmNames, HubModel):
         """
         if unknown := [s for s in strides if s not in self.pyramid_channels]:
             raise MaxViTError(f"strides {unknown} do not exist; choose from {list(self.pyramid_channels)}")
-        wanted = [stride for stride in self.pyramid_channels if stride <= max(strides, default=0)]
-        maps = dict(zip(wanted, self._maps(images), strict=False))  # what is above is not computed
+        maps = self._maps_at(images, strides)
         return [maps[s] for s in strides]
 
     @property
@@ -203,6 +200,11 @@ class MaxViT(TimmNames, HubModel):
     def any_weight(self) -> Tensor:
         """One whose type and device speak for all, also where kernels hold most or layers are quantised."""
         return next(t for t in chain(self.parameters(), self.buffers()) if t.is_floating_point())
+
+    def _maps_at(self, images: Tensor, strides: Sequence[int]) -> dict[int, Tensor]:
+        """The maps at some strides; what is above the last is not computed."""
+        computed = (stride for stride in self.pyramid_channels if stride <= max(strides, default=0))
+        return {stride: x for stride, x in zip(computed, self._maps(images), strict=False) if stride in strides}
 
     def _maps(self, images: Tensor) -> Iterator[Tensor]:
         """The stem's output, then each stage's."""

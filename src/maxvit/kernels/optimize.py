@@ -1,8 +1,9 @@
 """`maxvit.optimize`: a copy of a network for inference that answers the same, faster."""
 
 import warnings
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, get_args
+from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from maxvit.errors import MaxViTError
 from maxvit.kernels.comparison import BLAME, whole_floats
 from maxvit.kernels.cpu.build import KernelsUnavailable
 from maxvit.kernels.cpu.inference import NativeBlock, NativeStem, unsupported, width_for
+from maxvit.kernels.cpu.network import NativeNetwork, is_seen
 from maxvit.kernels.cpu.packing import Packing, Precision
 from maxvit.kernels.folding import fold_for_inference
 from maxvit.kernels.gpu.support import obstacle
@@ -88,7 +90,7 @@ def optimize(
         fast = optimize(model, backend="torch", compile=compile)
         fast.engine += f" ({sentence})"
         return fast
-    fast._forget_graphs()  # what the check captured rounds as the check does
+    fast._forget_addresses()  # what the check captured rounds as the check does
     if compile:
         fast.compile()
         fast.engine += ", compiled"
@@ -105,6 +107,11 @@ class OptimizedMaxViT(MaxViT):
     engine: str
     norms_are_folded = True
     graphs: "Graphs | None" = None  # of the Triton kernels
+    whole: NativeNetwork | None = None  # of the native ones
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is copied or pickled: a copy has its weights elsewhere."""
+        return {**self.__dict__, "whole": None}
 
     def forward(self, images: Tensor) -> Tensor:
         """As `MaxViT.forward`."""
@@ -118,17 +125,30 @@ class OptimizedMaxViT(MaxViT):
                 return super().forward(images)
             return self.graphs(super().forward, images)
 
+    def _maps_at(self, images: Tensor, strides: Sequence[int]) -> dict[int, Tensor]:
+        """In one call, where the kernels can and nobody looks at a part of it."""
+        if not strides or not isinstance(self.stem, NativeStem) or is_seen(self, images):
+            return super()._maps_at(images, strides)
+        stages = [list(stage.children()) for stage in self.stages]
+        if self.whole is None or self.whole.parts != [self.stem, *chain(*stages)]:
+            if not all(isinstance(block, NativeBlock) for block in chain(*stages)):
+                return super()._maps_at(images, strides)
+            self.whole = NativeNetwork(self.stem, cast("list[list[NativeBlock]]", stages))
+        check_images(images, self.config.in_channels, self.any_weight().dtype)
+        return self.whole(images, strides)
+
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """What moves or converts weights: `to`, `half`, `cpu`."""
-        self._forget_graphs()
+        self._forget_addresses()
         return super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
-        self._forget_graphs()
+        self._forget_addresses()
         return super().load_state_dict(state_dict, strict, assign)
 
-    def _forget_graphs(self) -> None:
-        """They hold the addresses of weights."""
+    def _forget_addresses(self) -> None:
+        """Those of weights, which graphs and the native network hold."""
+        self.whole = None
         if self.graphs is not None:
             self.graphs = type(self.graphs)()
 

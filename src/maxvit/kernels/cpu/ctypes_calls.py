@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from maxvit.kernels.cpu.build import load, widths
 
-Argument = Tensor | int | ctypes.Structure | None
+Argument = Tensor | int | ctypes.Structure | ctypes.Array[Any] | None
 
 
 def width() -> int:
@@ -44,6 +44,6 @@ def activation_code(act: nn.Module) -> int:
 
 
 def _foreign(argument: Argument) -> Any:
-    if isinstance(argument, ctypes.Structure):
+    if isinstance(argument, ctypes.Structure | ctypes.Array):
         return ctypes.byref(argument)
     return ctypes.c_long(argument) if isinstance(argument, int) else ctypes.c_void_p(address(argument))

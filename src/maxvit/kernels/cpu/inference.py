@@ -6,7 +6,7 @@ weights are packed in the order in which the kernels read them.
 
 import ctypes
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -100,13 +100,18 @@ class NativeBlock(nn.Module):
         _keep(self.block, "weight", attention_weights(block.block_attention, packing))
         _keep(self.grid, "weight", attention_weights(block.grid_attention, packing))
 
+    @property
+    def weights(self) -> list[list[Tensor]]:
+        """Those of MBConv, of block attention and of grid attention."""
+        parts = (self.mbconv, self.block, self.grid)
+        return [[*part._buffers.values()] for part in parts]  # type: ignore[list-item] # buffers() takes a millisecond
+
     def forward(self, x: Tensor) -> Tensor:
         """(B, C_in, H, W) -> (B, C, H', W'), sides halved (rounded up) if the block strides."""
         refuse_gradients(x)
-        parts = (self.mbconv, self.block, self.grid)
-        mbconv, attention, grid = ([*part._buffers.values()] for part in parts)  # buffers() takes a millisecond in all
+        mbconv, *attention = self.weights
         rest = self.sizes, self.activations, self.epsilon, self.width
-        return torch.ops.maxvit.native_block(x, mbconv, self.facts, attention, grid, *rest)
+        return torch.ops.maxvit.native_block(x, mbconv, self.facts, *attention, *rest)
 
 
 def _keep(module: nn.Module, name: str, tensors: Sequence[Tensor]) -> None:
@@ -119,24 +124,25 @@ def _weights(*names: str) -> str:
     return " ".join(f"{name}_{kind}" for name in names for kind in ("data", "bias", "scale"))
 
 
-_Stem = structure(
+CStem = structure(
     "Stem", longs="channels_in hidden channels", ints="activation symmetric", pointers=_weights("first", "second")
 )
-_MBConv = structure(
+CImages = structure("Images", longs="number height width image channel row pixel", pointers="data")
+CMBConv = structure(
     "MBConv",
     longs="channels_in hidden out squeezed stride pool",
     ints="activation symmetric",
     pointers=f"{_weights('expand')} depthwise depthwise_bias reduce reduce_bias excite excite_bias "
     + _weights("project", "shortcut"),
 )
-_AttentionLayer = structure(
+CAttentionLayer = structure(
     "AttentionLayer",
     longs="channels heads tokens hidden",
     floats="epsilon",
     ints="activation",
     pointers=f"{_weights('qkv')} position {_weights('proj', 'expand', 'project')}",
 )
-_Groups = structure("Groups", longs="count pixels", pointers="start pixel slot")
+CGroups = structure("Groups", longs="count pixels", pointers="start pixel slot")
 
 
 @functools.lru_cache(maxsize=64)
@@ -149,12 +155,12 @@ def real_groups(hw: Size, size: Size, axis: Axis) -> ctypes.Structure:
     start = F.pad(real.sum(1).cumsum(0), (1, 0))
     slot = torch.arange(real.shape[1]).expand_as(real)
     tensors = start.int(), pixel[real].int(), slot[real].int()
-    groups = _Groups(len(real), hw[0] * hw[1], *map(address, tensors))
+    groups = CGroups(len(real), hw[0] * hw[1], *map(address, tensors))
     groups.tensors = tensors
     return groups
 
 
-def _check_floats(x: Tensor, weight: Tensor) -> None:
+def check_floats(x: Tensor, weight: Tensor) -> None:
     """Raises `MaxViTError` where the kernels would take other numbers for floats."""
     if x.dtype != torch.float32 or weight.dtype not in (torch.float32, torch.int8):
         raise MaxViTError(
@@ -164,13 +170,21 @@ def _check_floats(x: Tensor, weight: Tensor) -> None:
 
 
 def _native_stem(images: Tensor, weights: list[Tensor], activation: int, symmetric: int, width: int) -> Tensor:
-    _check_floats(images, weights[0])
-    images = images.contiguous(memory_format=torch.channels_last)
+    check_floats(images, weights[0])
     out = _stem_shape(images, weights)
-    batch, channels, *hw = images.shape
-    stem = _Stem(channels, weights[1].numel(), out.shape[1], activation, symmetric, *map(address, weights))
-    call("stem", stem, batch, *hw, images, out, of_width=width)
+    call("stem", c_stem(weights, images.shape[1], activation, symmetric), c_images(images), out, of_width=width)
     return out
+
+
+def c_stem(weights: Sequence[Tensor], channels_in: int, activation: int, symmetric: int) -> ctypes.Structure:
+    """Struct Stem."""
+    return CStem(channels_in, weights[1].numel(), weights[4].shape[1], activation, symmetric, *map(address, weights))
+
+
+def c_images(images: Tensor) -> ctypes.Structure:
+    """As struct Images, which does not hold the tensor."""
+    (number, _, *hw), strides = images.shape, images.stride()
+    return CImages(number, *hw, *strides, address(images))
 
 
 def _native_block(
@@ -184,20 +198,33 @@ def _native_block(
     epsilon: float,
     width: int,
 ) -> Tensor:
-    _check_floats(x, mbconv[0])
+    check_floats(x, mbconv[0])
     x = x.contiguous(memory_format=torch.channels_last)
     out = _block_shape(x, mbconv, facts)
-    (batch, channels_in, *hw_in), (_, channels, *hw) = x.shape, out.shape
-    (stride, pool, symmetric), (heads, *windows) = facts, sizes
-    shape = (channels_in, mbconv[1].numel(), channels, mbconv[6].numel(), stride, pool)
-    part = _MBConv(*shape, activations[0], symmetric, *map(address, mbconv))
-    call("mbconv", part, batch, *hw_in, x, out, of_width=width)
-    for axis, weights, size in (("block", block, windows[:2]), ("grid", grid, windows[2:])):
-        groups = real_groups((hw[0], hw[1]), (size[0], size[1]), axis)
-        tokens, hidden = size[0] * size[1], weights[8].numel()
-        layer = _AttentionLayer(channels, heads, tokens, hidden, epsilon, activations[1], *map(address, weights))
+    (batch, _, *hw_in), hw = x.shape, (out.shape[2], out.shape[3])
+    call("mbconv", c_mbconv(mbconv, facts, activations[0]), batch, *hw_in, x, out, of_width=width)
+    for layer, groups in c_layers((block, grid), hw, sizes, activations[1], epsilon):
         call("attention_layer", layer, groups, batch, out, of_width=width)
     return out
+
+
+def c_mbconv(weights: Sequence[Tensor], facts: Sequence[int], activation: int) -> ctypes.Structure:
+    """Struct MBConv."""
+    stride, pool, symmetric = facts
+    hidden, channels = weights[1].numel(), weights[10].numel()
+    shape = (weights[0].numel() // hidden, hidden, channels, weights[6].numel(), stride, pool)
+    return CMBConv(*shape, activation, symmetric, *map(address, weights))
+
+
+def c_layers(
+    weights: Sequence[Sequence[Tensor]], hw: Size, sizes: Sequence[int], activation: int, epsilon: float
+) -> Iterator[tuple[ctypes.Structure, ctypes.Structure]]:
+    """Structs AttentionLayer of block and grid attention over a map, each with its struct Groups."""
+    heads, *windows = sizes
+    for axis, own, size in (("block", weights[0], windows[:2]), ("grid", weights[1], windows[2:])):
+        tokens, hidden, channels = size[0] * size[1], own[8].numel(), own[5].numel()
+        layer = CAttentionLayer(channels, heads, tokens, hidden, epsilon, activation, *map(address, own))
+        yield layer, real_groups(hw, (size[0], size[1]), axis)
 
 
 def _stem_shape(images: Tensor, weights: list[Tensor], *_: object) -> Tensor:

@@ -86,14 +86,14 @@ inline void attend(const float* q, const float* k, const float* v, long n, long 
 }
 
 // x (images, pixels, channels), in place.
-inline void attention_layer(const AttentionLayer& p, const Groups& groups, long images, float* x) {
+inline void attention_layer(Team& all, const AttentionLayer& p, const Groups& groups, long images, float* x) {
     const long C = p.channels, dim = C / p.heads, T = p.tokens;
     const long each = std::max(1L, (TOGETHER * groups.count + groups.pixels / 2) / groups.pixels);
     const long all_groups = images * groups.count, most = std::min(each, all_groups) * T;
     const size_t own = head_memory(T, dim), shared = most * (2 * C + std::max(3 * C, p.hidden)) + byte_memory(most, p.hidden);
     const Packed qkv{p.qkv, C, 3 * C}, proj{p.proj, C, C}, expand{p.expand, C, p.hidden}, project{p.project, p.hidden, C};
 
-    share((all_groups + each - 1) / each, shared + own * omp_get_max_threads(), [&](long item, Team team, float* memory) {
+    share(all, (all_groups + each - 1) / each, shared, own, [&](long item, Team& team, float* memory) {
         std::vector<float*> row;      // of the map, for each token
         std::vector<long> begin{0};   // first token of each group
         const long first = item * each, last = std::min(all_groups, first + each);
@@ -107,14 +107,12 @@ inline void attention_layer(const AttentionLayer& p, const Groups& groups, long 
         float *normed = memory, *sums = normed + most * C, *wide = sums + most * C;
         float *bytes = wide + most * std::max(3 * C, p.hidden), *mine = memory + shared + own * team.rank;
 
-        for (long m = team.rank; m < M; m += team.size) normalize(row[m], C, p.epsilon, normed + m * C);
-        team.wait();
+        team.rows(M, [&](long m) { normalize(row[m], C, p.epsilon, normed + m * C); });
         product(team, {normed, C}, M, qkv, bytes, [&](long m, long column, Vec low, Vec high) {
             store2(wide + column * M + m * WIDTH, low, high);  // panels (M, WIDTH): of q, of k, of v
         });
-        team.wait();
         float* mixed = normed;
-        for (long piece = team.rank; piece < (last - first) * p.heads; piece += team.size) {
+        team.each((last - first) * p.heads, [&](long piece) {
             const long g = piece / p.heads, head = piece % p.heads, n = begin[g + 1] - begin[g];
             const float* bias = p.position + head * T * padded(T);
             if (n < T) {  // part of the group is padding: its tokens are left out
@@ -127,19 +125,15 @@ inline void attention_layer(const AttentionLayer& p, const Groups& groups, long 
             }
             const float* q = wide + head * dim * M + begin[g] * WIDTH;
             attend(q, q + C * M, q + 2 * C * M, n, dim, M * WIDTH, bias, mine, mixed + begin[g] * C + head * dim, C);
-        }
-        team.wait();
+        });
         product(team, {mixed, C}, M, proj, bytes, [&](long m, long column, Vec low, Vec high) {
             const float* r = row[m] + column;
             store2(sums + m * C + column, low + load(r), high + load(r + LANES));
         });
-        team.wait();
-        for (long m = team.rank; m < M; m += team.size) normalize(sums + m * C, C, p.epsilon, normed + m * C);
-        team.wait();
+        team.rows(M, [&](long m) { normalize(sums + m * C, C, p.epsilon, normed + m * C); });
         product(team, {normed, C}, M, expand, bytes, [&](long m, long column, Vec low, Vec high) {
             store2(wide + m * p.hidden + column, activate(low, p.activation), activate(high, p.activation));
         });
-        team.wait();
         product(team, {wide, p.hidden}, M, project, bytes, [&](long m, long column, Vec low, Vec high) {
             const float* r = sums + m * C + column;
             store2(row[m] + column, low + load(r), high + load(r + LANES));

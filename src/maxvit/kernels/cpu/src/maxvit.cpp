@@ -1,17 +1,20 @@
 // What Python calls. Maps are (images, height, width, channels), channels a multiple of WIDTH.
 #include "attention_training.h"
 #include "depthwise.h"
-#include "stem.h"
+#include "network.h"
 
 extern "C" {
-void maxvit_stem(const Stem* p, long images, long height, long width, const float* x, float* y) {
-    stem(*p, images, {height, width}, x, y);
+void maxvit_stem(const Stem* p, const Images* x, float* y) {
+    together([=](Team& team) { stem(team, *p, *x, y); });
 }
 void maxvit_mbconv(const MBConv* p, long images, long height, long width, const float* x, float* y) {
-    mbconv(*p, images, {height, width}, x, y);
+    together([=](Team& team) { mbconv(team, *p, images, {height, width}, x, y); });
 }
 void maxvit_attention_layer(const AttentionLayer* p, const Groups* groups, long images, float* x) {
-    attention_layer(*p, *groups, images, x);
+    together([=](Team& team) { attention_layer(team, *p, *groups, images, x); });
+}
+void maxvit_network(const Network* p, const Images* x, float* const* wanted) {
+    together([=](Team& team) { network(team, *p, *x, wanted); });
 }
 
 // Training

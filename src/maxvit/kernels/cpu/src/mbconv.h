@@ -1,7 +1,5 @@
 // MBConv with folded norms: expand, activation, depthwise, activation, squeeze and excite, project, shortcut.
 #pragma once
-#include <vector>
-
 #include "product.h"
 
 constexpr long PANELS = 2;            // panels of hidden channels that go through expand and depthwise together
@@ -25,13 +23,13 @@ struct MapSize {
 };
 
 // Rows `first` to `last` of WIDTH channels of a depthwise 3 x 3 convolution, then the activation. `from` holds the input's rows
-// from `top` on, WIDTH channels a pixel; `to` has `hidden` floats a pixel. Adds each channel's sum to `total`. `line` is
+// from `top` on, WIDTH channels a pixel; `to` has `hidden` floats a pixel. `total` is each channel's sum. `line` is
 // memory for one row of output: caches like it written to the map a whole line at a time.
 inline void depthwise(const MBConv& p, MapSize in, MapSize out, const float* from, long top, long first, long last,
                       long channel, float* line, float* to, float* total) {
     const bool even = p.stride == 2 && !p.symmetric;  // an even side is padded at its end only
     const long above = even ? in.height % 2 : 1, left = even ? in.width % 2 : 1;
-    Vec sums[2] = {load(total + channel), load(total + channel + LANES)};
+    Vec sums[2]{};
     for (long y = first; y < last; y++) {
         const long iy = y * p.stride - above, y0 = std::max(0L, -iy), y1 = std::min(3L, in.height - iy);
         for (long half = 0; half < WIDTH; half += LANES) {
@@ -114,85 +112,88 @@ struct Tiles {
 };
 
 // Expand, activation, depthwise, activation: x (images, in) -> hidden (images, out), and each channel's sum over each band.
-inline void widen(const MBConv& p, const Tiles& t, long images, MapSize in, MapSize out, const float* x, const Bytes& bytes,
-                  float* hidden, float* totals) {
+inline void widen(Team& all, const MBConv& p, const Tiles& t, long images, MapSize in, MapSize out, const float* x,
+                  const Bytes& bytes, float* hidden, float* totals) {
     const size_t line_floats = WIDTH * out.width;
     const long tiles = (images + t.each - 1) / t.each * t.bands;
-    share(tiles * t.chunks, t.floats + line_floats * omp_get_max_threads(), [&](long item, Team team, float* expanded) {
+    share(all, tiles * t.chunks, t.floats, line_floats, [&](long item, Team& team, float* expanded) {
         const long tile = item / t.chunks, channel = item % t.chunks * t.chunk, image = tile / t.bands * t.each;
         const long b = tile % t.bands, count = std::min(t.each, images - image);
         const long first = b * t.band, last = std::min(out.height, first + t.band);
         const long top = std::max(0L, first * p.stride - 1), bottom = std::min(in.height, last * p.stride + 1);
         const long start = image * in.pixels() + top * in.width, pixels = count * (bottom - top) * in.width;
-        const Packed all{p.expand, p.in, p.hidden}, some{all, channel, std::min(channel + t.chunk, p.hidden)};
-        const auto keep = [&](long m, long c, Vec low, Vec high) {
-            store2(expanded + (c - channel) * pixels + m * WIDTH, activate(low, p.activation), activate(high, p.activation));
-        };
-        if (p.expand.scale) product(team, bytes.from(start), pixels, some, keep);
-        else product(team, Rows{x + start * p.in, p.in}, pixels, some, keep);
+        const Packed weights{p.expand, p.in, p.hidden};
+        const Left from{Rows{x + start * p.in, p.in}, p.expand.scale ? bytes.from(start) : Bytes{}};
+        float* lines = expanded + t.floats;
 
-        float* line = expanded + t.floats + line_floats * team.rank;
-        for (long c = channel + team.rank * WIDTH; c < some.end; c += team.size * WIDTH)  // whose panels are its own
+        team.each(std::min(t.chunk, p.hidden - channel) / WIDTH, [&](long k) {
+            const long c = channel + k * WIDTH;
+            float *own = expanded + k * WIDTH * pixels, *line = lines + line_floats * team.rank;
+            panel(from, pixels, weights, c, [&](long m, long, Vec low, Vec high) {
+                store2(own + m * WIDTH, activate(low, p.activation), activate(high, p.activation));
+            });
             for (long i = 0; i < count; i++)
-                depthwise(p, in, out, expanded + (c - channel) * pixels + i * in.pixels() * WIDTH, top, first, last, c, line,
+                depthwise(p, in, out, own + i * in.pixels() * WIDTH, top, first, last, c, line,
                           hidden + (image + i) * out.pixels() * p.hidden, totals + ((image + i) * t.bands + b) * p.hidden);
+        });
     });
 }
 
 // Excite, project, shortcut: hidden (images, out) with its channels' scales, and x (images, in), -> y (images, out).
-inline void narrow(const MBConv& p, long images, MapSize in, MapSize out, const float* hidden, const float* scales,
-                   const float* x, float* y) {
+inline void narrow(Team& all, const MBConv& p, long images, MapSize in, MapSize out, const float* hidden,
+                   const float* scales, const float* x, float* y) {
     const Packed project{p.project, p.hidden, p.out}, shortcut{p.shortcut, p.in, p.out};
     const long pixels = images * out.pixels();
     const size_t memory = ROWS * (p.hidden + p.in) + byte_memory(ROWS, p.hidden);
-    share((pixels + ROWS - 1) / ROWS, memory, [&](long item, Team team, float* scaled) {
+    share(all, (pixels + ROWS - 1) / ROWS, memory, 0, [&](long item, Team& team, float* scaled) {
         const long first = item * ROWS, rows = std::min(ROWS, pixels - first);
         float *pooled = scaled + ROWS * p.hidden, *bytes = pooled + ROWS * p.in, *to = y + first * p.out;
-        for (long m = team.rank; m < rows; m += team.size) {
+        team.rows(rows, [&](long m) {
             const long pixel = first + m, image = pixel / out.pixels(), place = pixel % out.pixels();
             const float *h = hidden + pixel * p.hidden, *scale = scales + image * p.hidden;
             for (long c = 0; c < p.hidden; c += LANES) store(scaled + m * p.hidden + c, load(h + c) * load(scale + c));
             if (p.stride == 2)
                 average(p, in, x + image * in.pixels() * p.in, place / out.width, place % out.width, pooled + m * p.in);
-        }
-        team.wait();
+        });
         const float* kept = p.stride == 2 ? pooled : x + first * p.in;
-        if (p.shortcut.data)
-            product(team, Rows{kept, p.in}, rows, shortcut,
-                    [&](long m, long c, Vec low, Vec high) { store2(to + m * p.out + c, low, high); });
         const float* residual = p.shortcut.data ? to : kept;
-        product(team, Rows{scaled, p.hidden}, rows, project, bytes, [&](long m, long c, Vec low, Vec high) {
-            const float* r = residual + m * p.out + c;
-            store2(to + m * p.out + c, low + load(r), high + load(r + LANES));
+        const Left from = left(team, Rows{scaled, p.hidden}, rows, project, bytes);
+        team.each(p.out / WIDTH, [&](long k) {
+            if (p.shortcut.data)
+                panel({Rows{kept, p.in}}, rows, shortcut, k * WIDTH,
+                      [&](long m, long c, Vec low, Vec high) { store2(to + m * p.out + c, low, high); });
+            panel(from, rows, project, k * WIDTH, [&](long m, long c, Vec low, Vec high) {
+                const float* r = residual + m * p.out + c;
+                store2(to + m * p.out + c, low + load(r), high + load(r + LANES));
+            });
         });
     });
 }
 
 // x (images, height, width, in) -> y (images, ceil(height / stride), ceil(width / stride), out)
-inline void mbconv(const MBConv& p, long images, MapSize in, const float* x, float* y) {
+inline void mbconv(Team& team, const MBConv& p, long images, MapSize in, const float* x, float* y) {
     const MapSize out{(in.height + p.stride - 1) / p.stride, (in.width + p.stride - 1) / p.stride};
     const Tiles tiles(p, images, in, out);
-    float* hidden = kept<0>(tiles.together * out.pixels() * p.hidden);
-    float* quantised = p.expand.scale ? kept<1>(byte_memory(tiles.together * in.pixels(), p.in)) : nullptr;
-    std::vector<float> totals(tiles.together * tiles.bands * p.hidden), scales(tiles.together * p.hidden);
+    const size_t map = tiles.together * out.pixels() * p.hidden, sums = tiles.together * tiles.bands * p.hidden;
+    const size_t quantised = p.expand.scale ? byte_memory(tiles.together * in.pixels(), p.in) : 0;
+    float* hidden = team.shared(HIDDEN, map + sums + tiles.together * p.hidden + quantised);
+    float *totals = hidden + map, *scales = totals + sums;
     for (long done = 0; done < images; done += tiles.together) {
         const long some = std::min(tiles.together, images - done), pixels = some * in.pixels();
         const float* from = x + done * in.pixels() * p.in;
-        const Bytes bytes = bytes_in(quantised, pixels, p.in);
+        const Bytes bytes = bytes_in(scales + tiles.together * p.hidden, pixels, p.in);
         if (p.expand.scale)  // once, as every tile of channels needs it
-            share((pixels + ROWS - 1) / ROWS, 0, [&](long item, Team team, float*) {
+            team.each((pixels + ROWS - 1) / ROWS, [&](long item) {
                 const long end = std::min(pixels, (item + 1) * ROWS);
-                for (long m = item * ROWS + team.rank; m < end; m += team.size) quantise(from + m * p.in, bytes, m);
+                for (long m = item * ROWS; m < end; m++) quantise(from + m * p.in, bytes, m);
             });
-        std::fill(totals.begin(), totals.end(), 0.0f);
-        widen(p, tiles, some, in, out, from, bytes, hidden, totals.data());
-        share(some, 0, [&](long image, Team team, float*) {
-            if (team.rank > 0) return;
-            float* total = totals.data() + image * tiles.bands * p.hidden;
+        widen(team, p, tiles, some, in, out, from, bytes, hidden, totals);
+        team.each(some, [&](long image) {
+            float* total = totals + image * tiles.bands * p.hidden;
             for (long b = 1; b < tiles.bands; b++)
                 for (long c = 0; c < p.hidden; c++) total[c] += total[b * p.hidden + c];
-            excite(p, total, out.pixels(), scales.data() + image * p.hidden);
+            excite(p, total, out.pixels(), scales + image * p.hidden);
         });
-        narrow(p, some, in, out, hidden, scales.data(), from, y + done * out.pixels() * p.out);
+        narrow(team, p, some, in, out, hidden, scales, from, y + done * out.pixels() * p.out);
     }
 }

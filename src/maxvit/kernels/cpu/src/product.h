@@ -16,12 +16,10 @@ struct Weights {
     const float *bias, *scale;
 };
 
-// Columns `begin` to `end` of a (depth, columns) matrix of them.
+// A (depth, columns) matrix of them.
 struct Packed {
     Weights weights;
-    long depth, columns, begin, end;
-    Packed(const Weights& w, long depth, long columns) : weights(w), depth(depth), columns(columns), begin(0), end(columns) {}
-    Packed(const Packed& all, long begin, long end) : Packed(all) { this->begin = begin, this->end = end; }
+    long depth, columns;
 };
 
 // Rows of the left matrix: row m starts at data + m * stride. A depth in several segments, `hop` apart, makes a
@@ -76,44 +74,50 @@ inline void columns(Rows a, long rows, const float* b, long ldb, long depth, con
     }
 }
 
-// `rows` rows of `a` times w: use(row, column, first half, second half) of WIDTH columns.
-template <class Use>
-inline void product(Team team, Rows a, long rows, const Packed& w, Use use) {
-    for (long c = w.begin + team.rank * WIDTH; c < w.end; c += team.size * WIDTH)
-        columns(a, rows, static_cast<const float*>(w.weights.data) + c * w.depth, WIDTH, w.depth, w.weights.bias + c,
-                [&](long m, Vec low, Vec high) { use(m, c, low, high); });
-}
+// The left matrix of a product: rows, and the same quantised where the weights are.
+struct Left {
+    Rows rows;
+    Bytes bytes{};
+};
 
-// The same for quantised rows and weights.
+// `rows` rows of `a` times the panel of w at column c: use(row, column, first half, second half) of WIDTH columns.
 template <class Use>
-inline void product(Team team, const Bytes& a, long rows, const Packed& w, Use use) {
+inline void panel(const Left& a, long rows, const Packed& w, long c, Use use) {
+    const float* bias = w.weights.bias + c;
+    if (!w.weights.scale)
+        return columns(a.rows, rows, static_cast<const float*>(w.weights.data) + c * w.depth, WIDTH, w.depth, bias,
+                       [&](long m, Vec low, Vec high) { use(m, c, low, high); });
     alignas(64) int32_t sums[HEIGHT * WIDTH];
-    for (long c = w.begin + team.rank * WIDTH; c < w.end; c += team.size * WIDTH) {
-        const int8_t* panel = static_cast<const int8_t*>(w.weights.data) + c * w.depth;
-        const float *bias = w.weights.bias + c, *scale = w.weights.scale + c, *column_sum = scale + w.columns;
-        for (long m = 0; m < rows; m += HEIGHT) {
-            const long some = std::min<long>(HEIGHT, rows - m);
-            multiply_some<HEIGHT>(some, a.data + m * a.depth, a.depth, panel, sums);
-            for (long i = 0; i < some; i++) {
-                Vec halves[2];
-                for (int h = 0; h < 2; h++) {
-                    IntVec whole;
-                    std::memcpy(&whole, sums + i * WIDTH + h * LANES, sizeof whole);
-                    const Vec product = __builtin_convertvector(whole, Vec) * load(scale + h * LANES);
-                    halves[h] = product * a.step[m + i] + (load(column_sum + h * LANES) * a.low[m + i] + load(bias + h * LANES));
-                }
-                use(m + i, c, halves[0], halves[1]);
+    const int8_t* weights = static_cast<const int8_t*>(w.weights.data) + c * w.depth;
+    const float *scale = w.weights.scale + c, *column_sum = scale + w.columns;
+    const Bytes& b = a.bytes;
+    for (long m = 0; m < rows; m += HEIGHT) {
+        const long some = std::min<long>(HEIGHT, rows - m);
+        multiply_some<HEIGHT>(some, b.data + m * b.depth, b.depth, weights, sums);
+        for (long i = 0; i < some; i++) {
+            Vec halves[2];
+            for (int h = 0; h < 2; h++) {
+                IntVec whole;
+                std::memcpy(&whole, sums + i * WIDTH + h * LANES, sizeof whole);
+                const Vec product = __builtin_convertvector(whole, Vec) * load(scale + h * LANES);
+                halves[h] = product * b.step[m + i] + (load(column_sum + h * LANES) * b.low[m + i] + load(bias + h * LANES));
             }
+            use(m + i, c, halves[0], halves[1]);
         }
     }
 }
 
-// The same for rows that are quantised first if the weights are, into `memory` for byte_memory(rows, depth) floats.
+// Quantise rows if the weights are, into `memory` for byte_memory(rows, depth) floats.
+inline Left left(Team& team, Rows a, long rows, const Packed& w, float* memory) {
+    if (!w.weights.scale) return {a};
+    const Left found{a, bytes_in(memory, rows, w.depth)};
+    team.rows(rows, [&](long m) { quantise(a.data + m * a.stride, found.bytes, m); });
+    return found;
+}
+
+// `rows` rows of `a` times all panels of w.
 template <class Use>
-inline void product(Team team, Rows a, long rows, const Packed& w, float* memory, Use use) {
-    if (!w.weights.scale) return product(team, a, rows, w, use);
-    const Bytes bytes = bytes_in(memory, rows, w.depth);
-    for (long m = team.rank; m < rows; m += team.size) quantise(a.data + m * a.stride, bytes, m);
-    team.wait();
-    product(team, bytes, rows, w, use);
+inline void product(Team& team, Rows a, long rows, const Packed& w, float* memory, Use use) {
+    const Left found = left(team, a, rows, w, memory);
+    team.each(w.columns / WIDTH, [&](long k) { panel(found, rows, w, k * WIDTH, use); });
 }

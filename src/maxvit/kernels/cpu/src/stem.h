@@ -10,6 +10,14 @@ struct Stem {
     Weights second;  // 16 of (hidden, channels), transformed; bias (16, channels)
 };
 
+// Images in any layout: floats from one image, channel, row and pixel to the next.
+struct Images {
+    long number;
+    MapSize size;
+    long image, channel, row, pixel;
+    const float* data;
+};
+
 constexpr long SQUARES = 24;  // of 2 x 2 pixels that are convolved together
 
 // One dimension of the transform of 4 pixels, and of that back to 2.
@@ -50,8 +58,9 @@ inline void transform_back(const float* from, long hop, long C, float* to, long 
     }
 }
 
-// x (images, height, width, in) -> y (images, ceil(height / 2), ceil(width / 2), channels)
-inline void stem(const Stem& p, long images, MapSize in, const float* x, float* y) {
+// x (images, in, height, width) -> y (images, ceil(height / 2), ceil(width / 2), channels)
+inline void stem(Team& all, const Stem& p, const Images& x, float* y) {
+    const MapSize in = x.size;
     const MapSize out{(in.height + 1) / 2, (in.width + 1) / 2};
     const long left = p.symmetric ? 1 : in.width % 2, above = p.symmetric ? 1 : in.height % 2;
     const long H = p.hidden, C = p.channels, wide = (2 * out.width + 1) * p.in;
@@ -61,49 +70,50 @@ inline void stem(const Stem& p, long images, MapSize in, const float* x, float* 
     const Packed first{p.first, 9 * p.in, H};
     const size_t hop = SQUARES * H, leap = SQUARES * C, floats = (2 * band + 5) * wide + (band + 2) * line + 16 * (hop + leap);
 
-    share(images * bands, floats, [&](long item, Team team, float* memory) {
+    share(all, x.number * bands, floats, 0, [&](long item, Team& team, float* memory) {
         const long image = item / bands, begin = item % bands * band, end = std::min(out.height, begin + band);
         float *padded_image = memory, *middle = memory + (2 * band + 5) * wide;
         float *turned = middle + (band + 2) * line, *sums = turned + 16 * hop;
         const long top = 2 * (begin - 1) - above;  // of the image, for the first line of `middle`
-        for (long r = team.rank; r < 2 * (end - begin) + 5; r += team.size) {
+        team.rows(2 * (end - begin) + 5, [&](long r) {
             float* to = padded_image + r * wide;
             std::fill(to, to + wide, 0.0f);
-            if (top + r < 0 || top + r >= in.height) continue;
+            if (top + r < 0 || top + r >= in.height) return;
             const long room = std::min(in.width, wide / p.in - left);
-            std::memcpy(to + left * p.in, x + (image * in.height + top + r) * in.width * p.in, room * p.in * sizeof(float));
-        }
-        team.wait();
-        const long pairs = (end - begin + 1) / 2;
-        for (long r = 0; r < 2 * pairs + 2; r++) {
+            for (long c = 0; c < p.in; c++) {
+                const float* from = x.data + image * x.image + c * x.channel + (top + r) * x.row;
+                for (long i = 0; i < room; i++) to[(left + i) * p.in + c] = from[i * x.pixel];
+            }
+        });
+        const long pairs = (end - begin + 1) / 2, panels = H / WIDTH;
+        team.each((2 * pairs + 2) * panels, [&](long piece) {
+            const long r = piece / panels, column = piece % panels * WIDTH;
             float *to = middle + r * line, *after = to + (out.width + 1) * H;
             const bool outside = begin - 1 + r < 0 || begin - 1 + r >= out.height;
-            if (team.rank == 0) std::fill(to, to + (outside ? line : H), 0.0f), std::fill(after, to + line, 0.0f);
-            if (outside) continue;
-            product(team, {padded_image + 2 * r * wide, 2 * p.in, 3, wide}, out.width, first,
-                    [&](long m, long column, Vec low, Vec high) {
-                        store2(to + (m + 1) * H + column, activate(low, p.activation), activate(high, p.activation));
-                    });
-        }
-        team.wait();
+            if (column == 0) std::fill(to, to + (outside ? line : H), 0.0f), std::fill(after, to + line, 0.0f);
+            if (outside) return;
+            panel({Rows{padded_image + 2 * r * wide, 2 * p.in, 3, wide}}, out.width, first, column,
+                  [&](long m, long c, Vec low, Vec high) {
+                      store2(to + (m + 1) * H + c, activate(low, p.activation), activate(high, p.activation));
+                  });
+        });
         for (long done = 0; done < pairs * across; done += SQUARES) {
             const long some = std::min(SQUARES, pairs * across - done);
-            for (long i = team.rank; i < some; i += team.size) {
+            team.rows(some, [&](long i) {
                 const long row = (done + i) / across * 2, column = (done + i) % across * 2;
                 transform(middle + row * line + column * H, line, H, turned + i * H, hop);
-            }
-            team.wait();
-            for (long k = 0; k < 16; k++) {
+            });
+            team.each(16 * (C / WIDTH), [&](long piece) {
+                const long k = piece / (C / WIDTH), column = piece % (C / WIDTH) * WIDTH;
                 const float* data = static_cast<const float*>(p.second.data) + k * H * C;
-                product(team, {turned + k * hop, H}, some, Packed{{data, p.second.bias + k * C, nullptr}, H, C},
-                        [&](long m, long column, Vec low, Vec high) { store2(sums + k * leap + m * C + column, low, high); });
-            }
-            team.wait();
-            for (long i = team.rank; i < some; i += team.size) {
+                panel({Rows{turned + k * hop, H}}, some, Packed{{data, p.second.bias + k * C, nullptr}, H, C}, column,
+                      [&](long m, long c, Vec low, Vec high) { store2(sums + k * leap + m * C + c, low, high); });
+            });
+            team.rows(some, [&](long i) {
                 const long row = begin + (done + i) / across * 2, column = (done + i) % across * 2;
                 transform_back(sums + i * C, leap, C, y + ((image * out.height + row) * out.width + column) * C,
                                out.width * C, std::min(2L, end - row), std::min(2L, out.width - column));
-            }
+            });
         }
     });
 }

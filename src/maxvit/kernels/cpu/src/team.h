@@ -1,18 +1,15 @@
-// Work shared between threads: many items one each, or few items with all threads on each.
+// Work shared between threads. A kernel is written as steps, and a step as pieces that whoever is free takes, so that a
+// thread that is put off its core holds up no more than the piece it has.
+//
+// Threads are OpenMP's, which PyTorch has started already. Waiting is our own: OpenMP's threads spin for milliseconds, and
+// on a busy machine take the core from the very thread that they wait for. Ours spin briefly and then sleep.
 #pragma once
 #include <algorithm>
+#include <atomic>
+#include <condition_variable>
 #include <cstdlib>
+#include <mutex>
 #include <omp.h>
-
-// The threads that work on one item. Member `rank` of `size` takes every size-th piece of each step.
-struct Team {
-    int rank, size;
-    void wait() const {
-        if (size > 1) {
-#pragma omp barrier
-        }
-    }
-};
 
 // Memory that stays between calls, as fresh pages cost more than what is done with them; it goes where a call needs
 // little of it, so that one large image does not hold it for ever.
@@ -34,30 +31,145 @@ class Buffer {
     }
 };
 
-// Of each thread that works, and of the one that calls: WHICH tells buffers apart that are needed at once.
+// Of each thread that works.
 inline float* scratch(size_t floats) {
     static thread_local Buffer buffer;
     return buffer.get(floats);
 }
-template <int WHICH>
-float* kept(size_t floats) {
-    static thread_local Buffer buffer;
-    return buffer.get(floats);
+
+// Of the thread that calls, for all: WHICH tells apart what is needed at once.
+enum Which { MAPS, HIDDEN, ITEM, KINDS };
+inline Buffer* buffers() {
+    static thread_local Buffer kept[KINDS];
+    return kept;
 }
 
-// Call work(item, team, memory) for every item, with `floats` of memory for each team.
-template <class Work>
-void share(long items, size_t floats, Work work) {
-    const int threads = omp_get_max_threads();
-    if (items >= threads || threads == 1) {
-#pragma omp parallel for schedule(dynamic)
-        for (long item = 0; item < items; item++) work(item, Team{0, 1}, scratch(floats));
-    } else {
-        float* memory = scratch(floats);
-#pragma omp parallel
-        for (long item = 0; item < items; item++) {
-            work(item, Team{omp_get_thread_num(), omp_get_num_threads()}, memory);
-#pragma omp barrier
+inline void pause() {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    asm volatile("yield");
+#endif
+}
+
+// What the threads of a team have in common: the number of the step at work, and how many of its pieces are taken and done.
+class Steps {
+    static constexpr int FEWEST = 16, MOST = 4096;  // pauses before a thread sleeps; some 40 ns each
+    std::atomic<uint64_t> state{0};                 // step << 32 | pieces taken
+    std::atomic<long> done{0};
+    std::atomic<int> asleep{0};
+    std::mutex mutex;
+    std::condition_variable changed;
+
+    bool is_over(uint64_t step) { return state.load() >> 32 != step; }
+
+    // A step is seldom waited for in vain on a quiet machine, and often on a busy one: so long is it waited for awake.
+    void wait(uint64_t step) {
+        static thread_local int patience = MOST;
+        for (int i = 0; i < patience; i++, pause())
+            if (is_over(step)) {
+                patience = std::min(MOST, 2 * patience);
+                return;
+            }
+        patience = std::max(FEWEST, patience / 4);
+        std::unique_lock<std::mutex> lock(mutex);
+        asleep++;
+        changed.wait(lock, [&] { return is_over(step); });
+        asleep--;
+    }
+
+    void finish(uint64_t step) {
+        done = 0;
+        state = (step + 1) << 32;
+        if (asleep.load()) {
+            std::lock_guard<std::mutex> lock(mutex);
+            changed.notify_all();
         }
+    }
+
+  public:
+    Buffer* buffers;
+    std::atomic<float*> memory[KINDS]{};
+    explicit Steps(Buffer* buffers) : buffers(buffers) {}
+
+    // Call work(piece) for the pieces of a step that nobody else takes, and return when all are done. A thread that comes
+    // late finds the step over.
+    template <class Work>
+    void take(uint64_t step, long pieces, Work work) {
+        for (;;) {
+            uint64_t now = state.load();
+            if (now >> 32 != step) return;
+            const long piece = now & 0xffffffff;
+            if (piece == pieces) return wait(step);
+            if (!state.compare_exchange_weak(now, now + 1)) continue;
+            work(piece);
+            if (++done == pieces) finish(step);
+        }
+    }
+};
+
+// One of the threads that work together; all go through the same steps. What is not in a step each does for itself.
+class Team {
+    Steps* steps = nullptr;
+    uint64_t step = 0;
+
+  public:
+    int rank = 0, size = 1;
+    Team() = default;  // alone
+    Team(Steps* steps, int rank, int size) : steps(steps), rank(rank), size(size) {}
+
+    // Call work(piece) for every piece, each by one of the threads.
+    template <class Work>
+    void each(long pieces, Work work) {
+        if (size == 1)
+            for (long piece = 0; piece < pieces; piece++) work(piece);
+        else if (pieces > 0) steps->take(step++, pieces, work);
+    }
+
+    // The same for rows that are too short to be taken one by one.
+    template <class Work>
+    void rows(long number, Work work) {
+        constexpr long TOGETHER = 8;
+        each((number + TOGETHER - 1) / TOGETHER, [&](long piece) {
+            const long end = std::min(number, (piece + 1) * TOGETHER);
+            for (long row = piece * TOGETHER; row < end; row++) work(row);
+        });
+    }
+
+    // Memory that all of them use, until the next call with the same WHICH.
+    float* shared(Which which, size_t floats) {
+        if (size == 1) return buffers()[which].get(floats);
+        each(1, [&](long) { steps->memory[which] = steps->buffers[which].get(floats); });
+        return steps->memory[which];
+    }
+};
+
+// Call work(item, team, memory) for every item, with `floats` of memory for an item and `own` for each thread on it: many
+// items one each, or few items with all threads on each.
+template <class Work>
+void share(Team& team, long items, size_t floats, size_t own, Work work) {
+    if (items >= team.size) {
+        team.each(items, [&](long item) {
+            Team alone;
+            work(item, alone, scratch(floats + own));
+        });
+    } else {
+        float* memory = team.shared(ITEM, floats + own * team.size);
+        for (long item = 0; item < items; item++) work(item, team, memory);
+    }
+}
+
+// Call work(team) in every thread.
+template <class Work>
+void together(Work work) {
+    if (omp_get_max_threads() == 1) {
+        Team alone;
+        return work(alone);
+    }
+    Steps steps(buffers());
+#pragma omp parallel
+    {
+        Team team(omp_get_num_threads() == 1 ? nullptr : &steps, omp_get_thread_num(), omp_get_num_threads());
+        work(team);
     }
 }
