@@ -22,10 +22,10 @@ ROUNDS = 3
 @pytest.fixture(scope="module")
 def case():
     bad = [COARSE, WRONG, DIES, MISSING, TRAINS, TORCHVISION]
-    plan = Plan(
-        model="maxvit_micro", ours=[EAGER], theirs=[TIMM, *bad], batches=[3], sizes=[(64, 96)], rounds=ROUNDS, threads=1
-    )
-    (case,) = benchmark(plan).cases
+    what = {"batches": [3], "sizes": [(64, 96)], "rounds": ROUNDS, "threads": 1, "busy": 1}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run, "BUSY_S", 0.01)
+        (case,) = benchmark(Plan(model="maxvit_micro", ours=[EAGER], theirs=[TIMM, *bad], **what)).cases
     return case
 
 
@@ -37,6 +37,11 @@ def why(case):
 def test_who_agrees_is_timed_once_a_round(case):
     assert [(e.contender, len(e.seconds)) for e in case.entries] == [(n, ROUNDS) for n in ("eager", "timm", "coarse")]
     assert all(second > 0 for entry in case.entries for second in entry.seconds)
+
+
+def test_beside_busy_processes_all_are_timed_once_more(case):
+    assert all(len(entry.busy_seconds) == ROUNDS and entry.kept.median > 0 for entry in case.entries)
+    assert all(pair.busy_ratio is not None for pair in case.pairs)
 
 
 def test_ours_is_paired_with_every_peer_that_was_timed(case):
@@ -95,7 +100,7 @@ def test_a_task_that_a_contender_does_not_do_is_told(why):
 
 
 def test_a_process_that_ends_while_it_is_timed_is_told_and_the_others_go_on(why, case):
-    assert why["dies"] == "in round 2: its process ended with exit code 7"
+    assert why["dies"] == "in round 1: its process ended with exit code 7"
     assert len(case.entries) == 3
 
 

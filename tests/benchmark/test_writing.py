@@ -29,6 +29,7 @@ def entry(contender, ours, ms, weights="official", top1=1.0, images=2):
         open_s=3.4,
         export_s=61.0 if contender == "b" else None,
         operators=[Operator(f"aten::op{i}", 3, 0.002, 0.05) for i in range(20)] if contender == "a" else [],
+        busy_seconds=[ms / 5e2, ms / 4e2],
     )
 
 
@@ -41,9 +42,10 @@ def record():
         image_size=(64, 96),
         precision="fp32",
         multiply_adds=1_500_000_000,
+        busy=2,
         matrix_product_flops=(100e9, 110e9),
         entries=[entry("a", True, 10), entry("int8", True, 7, "torchvision", 0.9688, 32), entry("b", False, 20)],
-        pairs=[Pair("a", "b", Spread(2.0, 1.9, 2.25))],
+        pairs=[Pair("a", "b", Spread(2.0, 1.9, 2.25), Spread(3.0, 2.9, 3.25))],
         not_measured=[NotMeasured("c", "official", "c is not installed: pip install c")],
     )
     return Record({"CPU": "a processor, 2 cores, 1 threads used", "command": "maxvit benchmark --x"}, [case])
@@ -59,6 +61,9 @@ def test_the_page_says_what_was_found(record):
     assert "| the int8, torchvision's network | 7.0 (6.0 to 9.0)" in text
     assert "| 1.2e-06, 96.9% of 32 the same |" in text
     assert "| a | b | 2.00 (1.90 to 2.25) |" in text
+    assert "The same beside 2 busy processes" in text
+    assert "| the a | 88.89 | 0.45 (0.42 to 0.48) |" in text
+    assert "| a | b | 3.00 (2.90 to 3.25) |" in text
     assert "- not measured: c: c is not installed: pip install c" in text
     assert "| aten::op14 | 3 | 2.0 | 5.0% |\n| 5 others | 15 | 10.0 | 25.0% |" in text
     assert "- command: `maxvit benchmark --x`" in text
@@ -71,7 +76,8 @@ def test_three_files_are_written(record, tmp_path):
     (case,) = json.loads(paths[0].read_text())["cases"]
     assert case["entries"][0]["seconds"] == [0.01, 0.01]
     assert case["entries"][0]["operators"][0] == {"name": "aten::op0", "calls": 3, "seconds": 0.002, "share": 0.05}
-    assert case["pairs"] == [{"ours": "a", "theirs": "b", "ratio": {"median": 2.0, "p20": 1.9, "p80": 2.25}}]
+    quiet, busy = {"median": 2.0, "p20": 1.9, "p80": 2.25}, {"median": 3.0, "p20": 2.9, "p80": 3.25}
+    assert case["pairs"] == [{"ours": "a", "theirs": "b", "ratio": quiet, "busy_ratio": busy}]
     assert paths[2].read_bytes().startswith(b"\x89PNG")
 
 

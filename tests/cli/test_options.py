@@ -6,7 +6,8 @@ from maxvit.cli import app
 
 OPTIONS = {
     "benchmark": (
-        "--against --batch --device --json --model --ours --out --precision --profile --rounds --size --threads --what"
+        "--against --batch --busy --device --json --model --ours --out --precision --profile --rounds --size --threads "
+        "--what"
     ),
     "check": "--apply --device --image-column --json --label-column --out --task --workers DATA",
     "convert": "--force --image-size --name --raw --to SOURCE TARGET",

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from statistics import median
 
 from maxvit.benchmark.compare import Agreement
 from maxvit.benchmark.record import Case, Entry, Record, Spread
@@ -11,6 +12,7 @@ Row = tuple[str, ...]
 ENTRIES: Row = ("contender", "ms (20th to 80th percentile)", "images/s", "peak MB", "of the machine's peak")
 ENTRIES += ("differs by", "ready in s")
 PAIRS: Row = ("ours", "theirs", "times as fast (20th to 80th percentile)")
+BUSY: Row = ("contender", "images/s", "of its quiet speed (20th to 80th percentile)")
 OPERATORS: Row = ("operator", "calls", "ms", "share")
 SHOWN_OPERATORS = 15
 LEGEND = f"""Each contender runs in a process of its own, which starts again every {ROUNDS_OF_A_PROCESS} rounds; in a \
@@ -65,6 +67,24 @@ def pair_rows(case: Case) -> list[Row]:
     return [(pair.ours, pair.theirs, written(pair.ratio, 2)) for pair in case.pairs]
 
 
+def busy_rows(case: Case) -> list[Row]:
+    """One row a contender, as `BUSY`."""
+    return [
+        (name_of(entry), f"{case.batch / median(entry.busy_seconds):.2f}", written(entry.kept, 2))
+        for entry in case.entries
+    ]
+
+
+def busy_pair_rows(case: Case) -> list[Row]:
+    """One row a pair, as `PAIRS`, beside busy processes."""
+    return [(pair.ours, pair.theirs, written(pair.busy_ratio, 2)) for pair in case.pairs if pair.busy_ratio]
+
+
+def beside(case: Case) -> str:
+    """What the rows of `busy_rows` were measured beside."""
+    return f"beside {case.busy} busy {'process' if case.busy == 1 else 'processes'}"
+
+
 def missing(case: Case) -> list[str]:
     """A sentence for each that has no numbers."""
     return [f"not measured: {n.contender}: {n.why}" for n in case.not_measured]
@@ -100,6 +120,11 @@ def _section(case: Case) -> Iterator[str]:
         yield _table(ENTRIES, entry_rows(case))
     if case.pairs:
         yield _table(PAIRS, pair_rows(case))
+    if case.busy and case.entries:
+        yield f"The same {beside(case)}, right after each round; times are means over about a second:"
+        yield _table(BUSY, busy_rows(case))
+        if case.pairs:
+            yield _table(PAIRS, busy_pair_rows(case))
     if case.not_measured:
         yield "\n".join(f"- {sentence}" for sentence in missing(case))
     for entry in case.entries:

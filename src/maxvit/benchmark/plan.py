@@ -26,6 +26,7 @@ class Plan:
         device: "cpu" or "cuda".
         threads: On the CPU; None: as many as PyTorch would take.
         profile: Whether to see where the time goes, by operator.
+        busy: Other processes that each keep a core busy, beside which all is timed once more; 0: it is not.
     """
 
     model: str
@@ -39,6 +40,7 @@ class Plan:
     device: str = "cpu"
     threads: int | None = None
     profile: bool = False
+    busy: int = 0
 
     def __post_init__(self) -> None:
         """Raises `MaxViTError` where a value cannot be meant."""
@@ -56,6 +58,8 @@ class Plan:
             raise MaxViTError(f"size is {side}; images have {SMALLEST_SIDE} pixels a side at least")
         if self.threads is not None and self.threads < 1:
             raise MaxViTError(f"threads is {self.threads}; give 1 at least, or none to take as many as PyTorch does")
+        if self.busy < 0:
+            raise MaxViTError(f"busy is {self.busy}; give a number of processes, or 0")
         if self.device == "cuda" and not torch.cuda.is_available():
             raise MaxViTError("device is 'cuda', and PyTorch finds no GPU here; choose cpu")
 

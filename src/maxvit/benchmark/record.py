@@ -60,6 +60,7 @@ class Entry:
         open_s: Loading, converting, compiling and the first run, in seconds.
         export_s: Writing the file that it runs, in seconds; None: it needs none.
         operators: Where the time of one run goes; empty unless asked for.
+        busy_seconds: As `seconds`, beside busy processes: means over about a second; empty unless asked for.
     """
 
     contender: str
@@ -76,6 +77,12 @@ class Entry:
     open_s: float
     export_s: float | None
     operators: list[Operator]
+    busy_seconds: list[float]
+
+    @property
+    def kept(self) -> Spread:
+        """The share of its quiet speed that it keeps beside busy processes."""
+        return paired_ratio(self.busy_seconds, self.seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +93,13 @@ class Pair:
         ours: The contender's name.
         theirs: The peer's name.
         ratio: Their seconds over ours in the same round; its spread over the rounds.
+        busy_ratio: The same beside busy processes; None: not measured.
     """
 
     ours: str
     theirs: str
     ratio: Spread
+    busy_ratio: Spread | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +122,7 @@ class Case:
         image_size: (height, width).
         precision: "fp32" or "bf16".
         multiply_adds: In a forward pass of one image.
+        busy: Processes that kept cores busy beside `busy_seconds`.
         matrix_product_flops: The machine's peak in operations a second: the best before and the best after.
         entries: Who was measured, the order of the command line.
         pairs: Each of ours with each peer of the same network.
@@ -125,6 +135,7 @@ class Case:
     image_size: tuple[int, int]
     precision: Precision
     multiply_adds: int
+    busy: int
     matrix_product_flops: tuple[float, float]
     entries: list[Entry]
     pairs: list[Pair]

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from maxvit.benchmark import machine
+from maxvit.benchmark.busy import busy_processes
 from maxvit.benchmark.compare import Agreement, compare, why_refused
 from maxvit.benchmark.job import Contender, Job, Weights, What
 from maxvit.benchmark.ours import OURS
@@ -26,6 +27,7 @@ from maxvit.errors import MaxViTError
 from maxvit.summary import summarize
 
 PAUSE_S = 0.1  # between two runs: threads that wait for work by spinning have gone to sleep then
+BUSY_S = 1.0  # of runs beside busy processes, which take turns with ours every few milliseconds
 INEXACT_IMAGES = 32  # to compare contenders whose answers may differ
 Say = Callable[[str], None]
 
@@ -42,6 +44,8 @@ class _Runner:
     open_s: float
     export_s: float | None
     seconds: list[float]
+    busy_seconds: list[float]
+    failed: bool
     peaks: list[tuple[int | None, str]]  # one of each process, as `Worker` gives them
 
 
@@ -139,6 +143,7 @@ class _Measurement:
             image_size=size,
             precision=plan.precision,
             multiply_adds=self.multiply_adds,
+            busy=plan.busy,
             matrix_product_flops=(before, after),
             entries=entries,
             pairs=_pairs(entries),
@@ -201,7 +206,7 @@ class _Measurement:
             worker.close()
             raise
         ours = contender in self.ours
-        return _Runner(contender, job, ours, worker, agreement, open_s, self.exports.get(job.file), [], [])
+        return _Runner(contender, job, ours, worker, agreement, open_s, self.exports.get(job.file), [], [], False, [])
 
     def _check_possible(self, contender: Contender) -> None:
         packages = [name.split(".")[0] for name in contender.imports]
@@ -224,16 +229,32 @@ class _Measurement:
         """Each runs once a round, in the opposite order every second round."""
         for done in range(self.plan.rounds):
             self.say(f"  round {done + 1} of {self.plan.rounds}")
-            for runner in ready if done % 2 == 0 else reversed(ready):
-                if len(runner.seconds) < done:
-                    continue  # it failed before
-                try:
-                    if done and done % ROUNDS_OF_A_PROCESS == 0:
-                        self._start_anew(runner)
-                    time.sleep(PAUSE_S)
-                    runner.seconds.append(runner.worker.ask("time"))
-                except Failure as error:
-                    self._leave_out([runner.contender], runner.job.weights, f"in round {done + 1}: {error}")
+            turns = ready if done % 2 == 0 else ready[::-1]
+            for runner in turns:
+                self._take_turn(runner, done, self._time)
+            if self.plan.busy:
+                with busy_processes(self.plan.busy):
+                    for runner in turns:
+                        self._take_turn(runner, done, self._time_beside)
+
+    def _take_turn(self, runner: _Runner, done: int, measure: Callable[[_Runner, int], None]) -> None:
+        """In a round, after so many; who fails is left out from then on."""
+        if runner.failed:
+            return
+        try:
+            measure(runner, done)
+        except Failure as error:
+            runner.failed = True
+            self._leave_out([runner.contender], runner.job.weights, f"in round {done + 1}: {error}")
+
+    def _time(self, runner: _Runner, done: int) -> None:
+        if done and done % ROUNDS_OF_A_PROCESS == 0:
+            self._start_anew(runner)
+        time.sleep(PAUSE_S)
+        runner.seconds.append(runner.worker.ask("time"))
+
+    def _time_beside(self, runner: _Runner, _: int) -> None:
+        runner.busy_seconds.append(runner.worker.ask("time", BUSY_S))
 
     def _start_anew(self, runner: _Runner) -> None:
         """The same contender in another process."""
@@ -246,7 +267,7 @@ class _Measurement:
     def _entries(self, ready: Sequence[_Runner], peak_flops: float) -> Iterator[Entry]:
         """Entries of the contenders that ran in every round."""
         for runner in ready:
-            if len(runner.seconds) == self.plan.rounds:
+            if not runner.failed:
                 try:
                     yield self._entry(runner, peak_flops)
                 except Failure as error:
@@ -271,12 +292,18 @@ class _Measurement:
             open_s=runner.open_s,
             export_s=runner.export_s,
             operators=runner.worker.ask("profile") if self.plan.profile else [],
+            busy_seconds=runner.busy_seconds,
         )
 
 
 def _pairs(entries: Sequence[Entry]) -> list[Pair]:
     return [
-        Pair(ours.contender, theirs.contender, paired_ratio(ours.seconds, theirs.seconds))
+        Pair(
+            ours.contender,
+            theirs.contender,
+            paired_ratio(ours.seconds, theirs.seconds),
+            paired_ratio(ours.busy_seconds, theirs.busy_seconds) if ours.busy_seconds else None,
+        )
         for ours in entries
         for theirs in entries
         if ours.ours and not theirs.ours and ours.weights == theirs.weights

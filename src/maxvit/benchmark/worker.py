@@ -187,12 +187,14 @@ class _Bench:
         if self.job.device == "cuda":
             self.torch.cuda.reset_peak_memory_stats()
 
-    def time(self) -> float:
-        """The seconds of one run."""
-        runner = self._ready()
+    def time(self, at_least: float = 0.0) -> float:
+        """The seconds of a run: the mean of as many as take so long together, of one at least."""
+        runner, runs = self._ready(), 0
         start = time.perf_counter()
-        runner.run()
-        return time.perf_counter() - start
+        while not runs or time.perf_counter() - start < at_least:
+            runner.run()
+            runs += 1
+        return (time.perf_counter() - start) / runs
 
     def peak(self) -> tuple[int | None, str]:
         """The most memory it took, in bytes, and what that is."""

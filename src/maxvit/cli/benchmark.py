@@ -53,6 +53,9 @@ def benchmark(
     precision: Annotated[str, typer.Option(help="fp32 or bf16 (autocast).")] = "fp32",
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto: cuda where there is a GPU.")] = "cpu",
     threads: Annotated[int | None, typer.Option(help="On the CPU. Default: as many as PyTorch takes.")] = None,
+    busy: Annotated[
+        int, typer.Option(metavar="N", help="Time all once more beside N processes that keep cores busy.")
+    ] = 0,
     profile: Annotated[bool, typer.Option("--profile", help="Where the time goes, by PyTorch's operators.")] = False,
     out: Annotated[
         Path | None, typer.Option(metavar="PREFIX", help="Write PREFIX.json, PREFIX.md and PREFIX.png.")
@@ -84,6 +87,7 @@ def benchmark(
         device=device,
         threads=threads,
         profile=profile,
+        busy=busy,
     )
     if out is not None:
         check_prefix(out)
@@ -108,6 +112,13 @@ def _print(record: "Record") -> None:
         if case.pairs:
             print_table(page.PAIRS, page.pair_rows(case))
             typer.echo("")
+        if case.busy and case.entries:
+            typer.echo(f"{page.beside(case)}\n")
+            print_table(page.BUSY, page.busy_rows(case))
+            typer.echo("")
+            if case.pairs:
+                print_table(page.PAIRS, page.busy_pair_rows(case))
+                typer.echo("")
         for entry in case.entries:
             if entry.operators:
                 typer.echo(f"where the time goes in {page.name_of(entry)}\n")

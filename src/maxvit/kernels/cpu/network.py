@@ -113,10 +113,10 @@ class NativeNetwork:
 
 def is_seen(model: MaxViT, images: Tensor) -> bool:
     """Whether somebody looks at stem, stages or blocks, or at each operation: a hook, a profiler, a compiler, ..."""
-    if torch.autograd._profiler_enabled() or all_modules._global_forward_hooks or all_modules._global_forward_pre_hooks:
+    if all_modules._global_forward_hooks or all_modules._global_forward_pre_hooks:
         return True
     parts = (model.stem, *model.stages, *chain(*(stage.children() for stage in model.stages)))
-    if any(part._forward_hooks or part._forward_pre_hooks for part in parts):
+    if any(part._forward_hooks or part._forward_pre_hooks for part in parts) or torch._C._autograd._profiler_enabled():
         return True
     is_plain = type(images) is Tensor and not torch._C._functorch.is_functorch_wrapped_tensor(images)
     return not is_plain or torch.compiler.is_compiling() or _get_current_dispatch_mode() is not None
