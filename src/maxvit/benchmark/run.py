@@ -24,6 +24,7 @@ from maxvit.benchmark.worker import ROUNDS_OF_A_PROCESS, Failure, Worker
 from maxvit.config import MaxViTConfig, Size
 from maxvit.create import create_model
 from maxvit.errors import MaxViTError
+from maxvit.kernels.cpu.threads import limit_threads
 from maxvit.summary import summarize
 
 PAUSE_S = 0.1  # between two runs: threads that wait for work by spinning have gone to sleep then
@@ -69,6 +70,7 @@ def benchmark(
     Raises:
         MaxViTError: If the images are too small for the network.
     """
+    limit_threads()
     threads = plan.threads or torch.get_num_threads()
     packages = {name.split(".")[0] for c in (*plan.ours, *plan.theirs) for name in c.imports} | {"torch", "numpy"}
     about = {

@@ -5,6 +5,7 @@ import re
 import torch
 
 from maxvit.errors import MaxViTError
+from maxvit.kernels.cpu.threads import limit_threads
 
 
 def choose_device(text: str = "auto", rank: int = 0, world: int = 1) -> torch.device:
@@ -19,6 +20,7 @@ def choose_device(text: str = "auto", rank: int = 0, world: int = 1) -> torch.de
     Raises:
         MaxViTError: If the word means nothing, there is no such device here, or it cannot be that of several processes.
     """
+    limit_threads()
     found = re.fullmatch(r"(auto|cpu|cuda|mps)(?::(\d+))?", text)
     if found is None or (found[2] and found[1] != "cuda"):
         raise MaxViTError(f"the device is {text!r}; it takes auto, cpu, cuda, cuda:N (a GPU by its number) or mps")

@@ -16,6 +16,7 @@ from maxvit.kernels.cpu.build import KernelsUnavailable
 from maxvit.kernels.cpu.inference import NativeBlock, NativeStem, unsupported, width_for
 from maxvit.kernels.cpu.network import NativeNetwork, is_seen
 from maxvit.kernels.cpu.packing import Packing, Precision
+from maxvit.kernels.cpu.threads import limit_threads
 from maxvit.kernels.folding import fold_for_inference
 from maxvit.kernels.gpu.support import obstacle
 from maxvit.kernels.gradients import refuse_gradients
@@ -63,6 +64,7 @@ def optimize(
         raise MaxViTError(f"precision is {precision!r}; choose {', '.join(get_args(Precision))}")
     if precision == "int8" and backend in ("torch", "triton"):
         raise MaxViTError("int8 is computed by the native kernels alone: choose backend='native', or precision='fp32'")
+    limit_threads()
     folded = fold_for_inference(model)
     with torch.device("meta"):
         fast = OptimizedMaxViT(model.config, model.preprocessing, model.class_names)

@@ -12,6 +12,8 @@ from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+from maxvit.kernels.cpu.threads import usable_cpus
+
 PATIENCE = 300  # seconds for the update under way and the state, after a signal
 
 
@@ -26,7 +28,7 @@ def launch(arguments: Sequence[str], devices: int, on_signal: int) -> int:
     Returns:
         The exit code: of the first process that failed, if one did.
     """
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, _cores() // devices)))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, usable_cpus() // devices)))
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(PATIENCE))
     os.environ["TORCHELASTIC_SIGNALS_TO_HANDLE"] = signals = "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1"
     config = LaunchConfig(
@@ -53,8 +55,3 @@ def launch(arguments: Sequence[str], devices: int, on_signal: int) -> int:
     except SignalException as stop:
         return 130 if stop.sigval == signal.SIGINT else on_signal
     return 0
-
-
-def _cores() -> int:
-    """Those that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
