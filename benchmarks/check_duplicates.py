@@ -32,13 +32,13 @@ from maxvit.checking.check import COMPARED
 from maxvit.checking.crops import with_crops
 from maxvit.checking.duplicates import find_duplicates
 from maxvit.checking.features import FrozenFeatures
-from maxvit.checking.labels import find_suspicious
 from maxvit.checking.looks import look
 from maxvit.checking.neighbours import nearest
 from maxvit.checking.parts import Images
 from maxvit.config import Preprocessing
 from maxvit.data.images import decode
 from maxvit.tasks.classification.linear import reduce
+from maxvit.tasks.classification.suspicious_labels import find_suspicious
 
 Pixels = npt.NDArray[np.uint8]
 SEEDS = (0, 1, 2)

@@ -162,7 +162,7 @@ def test_broken_images_of_a_data_folder_are_counted_and_the_training_goes_on(ima
 def test_too_many_broken_images_end_the_training(refused, images, small, tmp_path):
     data = shutil.copytree(images, tmp_path / "data")
     for i in range(12):
-        (data / "red" / f"text_{i}.png").write_text("hello")
+        (data / "red" / f"text_{i}.png").write_text(f"hello {i}")
     sentence = refused("train", data, *small, "--out", tmp_path / "run")
     assert re.fullmatch(
         r"more than data.max_unreadable_fraction \(10%\) of the images cannot be read; \d of 29, the first: "

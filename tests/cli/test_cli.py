@@ -20,6 +20,7 @@ from maxvit.data.folder import read_classes
 from maxvit.data.images import decode
 from maxvit.inference.device import choose_device
 from maxvit.kernels.optimize import optimize
+from small import write_images
 
 HERE = choose_device()
 ENGINE = f"engine: {optimize(maxvit.create_model('maxvit_micro').to(HERE)).engine}, optimised on {HERE.type}\n"
@@ -34,6 +35,7 @@ def test_train_answers_in_json_with_the_names_of_what_it_wrote(trained):
     assert 0 <= answer["metrics"]["accuracy"] <= 1
     assert (answer["images"], answer["skipped"]) == (5, 0)  # a fifth of 24
     assert 0 <= answer["baseline"]["accuracy"] <= 1
+    assert answer["suspicious_labels"] is None  # there was no first look
     assert all(Path(answer[name]).is_file() for name in ("checkpoint", "report"))
 
 
@@ -52,6 +54,17 @@ def test_train_without_json_says_accuracy_checkpoint_and_report(run, images, sma
     assert f"report:     {tmp_path / 'run' / 'report.html'}\n" in out
     assert "without a network, by a histogram of colours and edges: accuracy " in out
     assert out.endswith(f"next:       maxvit predict {tmp_path / 'run'} IMAGE\n")
+
+
+def test_train_says_which_labels_look_wrong(run, small, tmp_path):
+    data = tmp_path / "colours"
+    for part in ("train", "val"):
+        write_images(data / part, 20)
+    (data / "train" / "red" / "7.png").rename(data / "train" / "blue" / "red.png")
+    options = [*small, "--set", "model.probe=true", "--set", "optimization.epochs=0"]
+    _, out, _ = run("train", data, *options, "--out", tmp_path / "run")
+    how = f"maxvit check {data} --out FOLDER"
+    assert f"\n1 training label looks wrong: the report shows it; to correct it: {how}\n" in out
 
 
 def test_show_recipe_prints_what_would_be_done_and_does_nothing(run, images, tmp_path, monkeypatch):

@@ -81,6 +81,33 @@ def test_a_network_then_says_what_was_fitted(fields):
         torch.testing.assert_close(network(images), found, atol=1e-3, rtol=1e-3)
 
 
+@pytest.mark.parametrize("few", [0, 4])
+def test_wrong_labels_are_found_on_the_way(few):
+    """Also where a class has fewer images than there are folds."""
+    network = backbone(names=NAMES).eval()
+    features, labels = clouds(2, each=40, width=network.head.classifier.in_features)
+    given = torch.cat([labels, torch.full((few,), 2)])
+    given[7] = 1
+    features = torch.cat([features, torch.randn(few, features.shape[1])])
+    probe = make_task({"name": "classification"}).probe(LabelledImages([], given.tolist(), NAMES, []))
+    assert [(one.image, one.given, one.likely) for one in probe(network, features, given)] == [(7, 1, 0)]
+
+
+def test_labels_are_not_judged_where_classes_have_fewer_images_than_there_are_folds():
+    network = backbone(names=NAMES).eval()
+    features, labels = clouds(2, each=4, width=network.head.classifier.in_features)
+    probe = make_task({"name": "classification"}).probe(LabelledImages([], labels.tolist(), NAMES, []))
+    assert probe(network, features, labels) is None
+
+
+def test_several_labels_an_image_are_not_judged():
+    network = backbone(names=NAMES).eval()
+    features, labels = clouds(3, width=network.head.classifier.in_features)
+    targets = torch.nn.functional.one_hot(labels, 3).bool()
+    probe = make_task({"name": "classification"}).probe(LabelledImages([], targets.numpy(), NAMES, []))
+    assert probe(network, features, targets) is None
+
+
 def test_shares_of_classes_have_none():
     data = LabelledImages([], np.full((4, 3), 1 / 3, np.float32), NAMES, [])
     assert make_task({"name": "classification"}).probe(data) is None

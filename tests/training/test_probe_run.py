@@ -11,6 +11,7 @@ from maxvit import load_model
 from maxvit.errors import MaxViTError
 from maxvit.training.files import best_epoch, read_metrics
 from maxvit.training.run import resume, train
+from maxvit.training.suspicious_labels import read_suspicious
 from small import write_images
 
 
@@ -73,6 +74,9 @@ def test_a_run_that_is_stopped_in_it_goes_on_and_is_the_same(small_recipe, tmp_p
     runs = [train(recipe, tmp_path / "whole").run, resume(outcome.run).run]
     one, two = (load_model(run / "last.safetensors").state_dict() for run in runs)
     assert all(torch.equal(one[name], two[name]) for name in one)
+    one, two = (read_suspicious(run) for run in runs)
+    assert one == two
+    assert one is not None
 
 
 def with_broken(folder, number):

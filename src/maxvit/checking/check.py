@@ -13,7 +13,6 @@ import numpy.typing as npt
 from maxvit.checking.crops import with_crops
 from maxvit.checking.duplicates import Pair, find_duplicates
 from maxvit.checking.features import FrozenFeatures
-from maxvit.checking.labels import Suspicion, find_suspicious
 from maxvit.checking.looks import look
 from maxvit.checking.neighbours import nearest
 from maxvit.checking.outliers import NEIGHBOURS, Outlier, find_outliers
@@ -30,6 +29,8 @@ from maxvit.inference.device import choose_device
 from maxvit.inference.progress import track
 from maxvit.tasks import DEFAULT, find_task, make_task, refuse_other_tasks
 from maxvit.tasks.classification.linear import FOLDS, reduce
+from maxvit.tasks.classification.suspicious_labels import find_suspicious
+from maxvit.tasks.suspicion import Suspicion
 from maxvit.tasks.task import Task
 
 COMPARED = 3  # nearest neighbours of an image, of which it may be a crop
@@ -110,16 +111,7 @@ class DataCheck:
                 }
                 for pair in self.pairs
             ],
-            "labels": [
-                {
-                    "image": names[one.image],
-                    "class": images.class_of(one.image),
-                    "probability": one.given_probability,
-                    "likely": images.class_names[one.likely],
-                    "likely_probability": one.likely_probability,
-                }
-                for one in self.suspicions
-            ],
+            "labels": [one.to_json(names, images.class_names) for one in self.suspicions],
             "outliers": [{"image": names[one.image], "distance": round(one.distance, 3)} for one in self.outliers],
             "left_out": list(self.left_out),
         }

@@ -5,7 +5,7 @@ from collections import Counter
 from maxvit.checking.check import DataCheck
 from maxvit.checking.duplicates import KINDS, Pair
 from maxvit.checking.parts import ALL
-from maxvit.data.dataset import describe_images
+from maxvit.data.dataset import describe_images, say_balance
 
 SPLIT = (
     "maxvit train will draw a validation part from the training images by its seed: an image and its duplicate may be "
@@ -32,7 +32,7 @@ def paragraphs(found: DataCheck) -> list[Paragraph]:
     said: list[Paragraph] = [(describe_images(len(images), found.passed_over, what), [])]
     said.append((f"sizes, height x width: {say_sizes(found)}", []))
     if found.counts:
-        said.append((f"classes: {say_balance(found)}", []))
+        said.append((f"classes: {say_balance(found.counts)}", []))
     said.append((_count(len(found.unreadable), "image", "cannot be read"), list(found.unreadable.values())))
     said += say_pairs(found)
     if found.images.classes is not None:
@@ -51,18 +51,6 @@ def paragraphs(found: DataCheck) -> list[Paragraph]:
 def say_sizes(found: DataCheck) -> str:
     """Such as "smallest 28 x 28, median 64 x 48, largest 480 x 640"."""
     return ", ".join(f"{name} {height} x {width}" for name, (height, width) in found.three_sizes().items())
-
-
-def say_balance(found: DataCheck) -> str:
-    """The smallest and the largest class."""
-    counts = found.counts
-    least, most = min(counts, key=counts.__getitem__), max(counts, key=counts.__getitem__)
-    few, many = counts[least], counts[most]
-    if few == many:
-        return f"{few:,} images each"
-    return f"smallest {least!r} with {few:,} images, largest {most!r} with {many:,}" + (
-        f", {many / few:.1f} times as many" if few else ""
-    )
 
 
 def say_pairs(found: DataCheck) -> list[Paragraph]:

@@ -201,11 +201,13 @@ def _finish(outcome: "Outcome", device: str, as_json: bool) -> None:
         written = {"checkpoint": str(checkpoint), "report": str(page)}
         metrics = {name: finite(value) for name, value in report.result.metrics.items()}
         measured = {"metrics": metrics, "intervals_95": report.intervals}
+        labels = {"suspicious_labels": report.suspicious and report.suspicious.found}
         counts = {"images": report.result.images, "skipped": len(outcome.skipped)}
         baseline = report.baseline and {"name": report.baseline.name, report.baseline.metric: report.baseline.value}
-        typer.echo(json.dumps({**written, **measured, "baseline": baseline, **counts}))
+        typer.echo(json.dumps({**written, **measured, "baseline": baseline, **labels, **counts}))
         return
     said = [report.headline, report.summary, report.others, report.first_verdict, report.weakest, report.comparison]
+    said += [report.suspicious.verdict] if report.suspicious else []
     said += [f"checkpoint: {checkpoint}", f"report:     {page}"]
     said += [f"next:       maxvit predict {shlex.quote(str(outcome.run))} IMAGE"]
     typer.echo("\n".join(line for line in said if line))

@@ -242,3 +242,18 @@ def describe(data: Splits | LabelledImages) -> str:
 def describe_images(number: int, passed_over: Iterable[PassedOver], what: str = "") -> str:
     """The same of images of which no more is known, or what is said of them in words."""
     return f"data: {number:,} image{'s' * (number != 1)}{what}{say_passed_over(passed_over)}"
+
+
+def say_balance(counts: Mapping[str, int]) -> str:
+    """The smallest and the largest class.
+
+    Args:
+        counts: Number of images of each class; at least one class.
+    """
+    least, most = min(counts, key=counts.__getitem__), max(counts, key=counts.__getitem__)
+    few, many = counts[least], counts[most]
+    if few == many:
+        return f"{few:,} images each"
+    return f"smallest {least!r} with {few:,} images, largest {most!r} with {many:,}" + (
+        f", {many / few:.1f} times as many" if few else ""
+    )

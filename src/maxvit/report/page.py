@@ -50,6 +50,23 @@ class ShownSample:
 
 
 @dataclass(frozen=True, slots=True)
+class SuspiciousLabels:
+    """Labels of training images that look wrong.
+
+    Attributes:
+        found: What `maxvit.training.suspicious_labels.read_suspicious` gives.
+        verdict: How many there are and what to do, in a line; empty where there is none.
+        panel: The first of them, whose rows are those of `found`.
+        pictures: Their images, by row.
+    """
+
+    found: Sequence[Mapping[str, Any]]
+    verdict: str
+    panel: Mistakes
+    pictures: Mapping[int, Picture]
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """Everything that the page shows."""
 
@@ -68,6 +85,7 @@ class Report:
     baseline: Baseline | None = None  # on the same images
     samples: Sequence[ShownSample] = ()
     pictures: Mapping[int, Picture] = field(default_factory=dict)  # of mistakes and the like, by the sample's row
+    suspicious: SuspiciousLabels | None = None  # None: labels were not judged
 
     @property
     def main(self) -> str:
@@ -177,7 +195,7 @@ def write_report(path: Path, report: Report) -> None:
     )
     environment.filters |= {"percent": percent, "number": number, "uri": _uri}
     environment.tests["small"] = lambda image: max(image.size) < 64  # then its pixels are shown
-    panels, text = report.panels, partial(_as_text, report.result.task.in_percent)
+    panels, labels, text = report.panels, report.suspicious, partial(_as_text, report.result.task.in_percent)
     top, is_clipped = _scale(report.samples)
     page = environment.get_template("report.html.j2").render(
         report=report,
@@ -195,17 +213,19 @@ def write_report(path: Path, report: Report) -> None:
         scatters=[chart for chart in map(scatter_chart, panels.scatters) if chart],
         samples=[(sample, _stages(sample.maps, top)) for sample in report.samples],
         has_rollout=any(m.axis == "rollout" for sample in report.samples for m in sample.maps),
-        mistakes=_with_pictures(report, panels.mistakes),
-        refused=_with_pictures(report, panels.refused),
+        mistakes=_with_pictures(report.pictures, panels.mistakes),
+        refused=_with_pictures(report.pictures, panels.refused),
+        labels=labels.panel if labels and labels.found else None,
+        labelled=_with_pictures(labels.pictures, labels.panel) if labels else [],
         heat={"top": top, "clipped": is_clipped, "colours": HEAT.round().astype(int).tolist()},
     )
     # a file name that is not UTF-8 reaches us with lone surrogates, which no UTF-8 page can hold
     write_text(path, page.encode("utf-8", "replace").decode("utf-8"))
 
 
-def _with_pictures(report: Report, found: Mistakes | None) -> list[tuple[Mistake, Picture]]:
+def _with_pictures(pictures: Mapping[int, Picture], found: Mistakes | None) -> list[tuple[Mistake, Picture]]:
     """Those that there is a picture of."""
-    return [(one, report.pictures[one.row]) for one in (found.worst if found else ()) if one.row in report.pictures]
+    return [(one, pictures[one.row]) for one in (found.worst if found else ()) if one.row in pictures]
 
 
 def _as_text(in_percent: frozenset[str], name: str, value: Cell) -> str:

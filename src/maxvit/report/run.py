@@ -20,6 +20,7 @@ from maxvit.inference.device import choose_device
 from maxvit.inference.engines import say
 from maxvit.inference.evaluate import EvaluationResult, Sample, evaluate
 from maxvit.report.page import Picture, Report, ShownSample, main_metric, say_metric, write_report
+from maxvit.report.suspicious_labels import suspicious_labels
 from maxvit.tasks import load, make_task
 from maxvit.tasks.network import Network
 from maxvit.tasks.task import Task
@@ -98,6 +99,7 @@ def report_run(run: Path, show_progress: bool = False, device: str = "auto") -> 
         evaluated_on=f"{result.images:,} held-out images ({part}{chose})",
         samples=[_sample(network, result, images, result.samples[row]) for row in _spread(rows)],
         pictures={row: _picture(network, images, result.samples[row]) for row in worst},
+        suspicious=suspicious_labels(run, network, data.train, str(recipe.data.path)),
         config=recipe.to_yaml(),
         command=shlex.join(
             ["maxvit", "train", "--recipe", str(run / "config.yaml"), "--out", f"{run}-again", *planned]

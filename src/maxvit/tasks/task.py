@@ -23,6 +23,7 @@ from maxvit.model import MaxViT
 from maxvit.tasks.network import Network, TaskNetwork
 from maxvit.tasks.network import TaskSettings as TaskSettings
 from maxvit.tasks.panels import Panels
+from maxvit.tasks.suspicion import Suspicion
 
 Predicted = Any  # for one image, on the CPU, in the pixels of the image as it was decoded: a task says what it is
 Target = Any  # of one image: a tensor, or a dictionary of tensors
@@ -100,13 +101,16 @@ class Baseline:
 class Probe(Protocol):
     """What fits the last layer of a network that stays as it is otherwise."""
 
-    def __call__(self, network: Network, embeddings: Tensor, targets: Any) -> None:
+    def __call__(self, network: Network, embeddings: Tensor, targets: Any) -> list[Suspicion] | None:
         """Change the last layer.
 
         Args:
             network: On the CPU.
             embeddings: (n, F) float32, of images as evaluation prepares them, see `with_embeddings`.
             targets: Those of these images, collated.
+
+        Returns:
+            Labels that look wrong on the way, the least probable first, by the row of the image; None: not judged.
 
         Raises:
             ImportError: If a library is missing.

@@ -1,6 +1,7 @@
 """A first verdict within seconds: the last layer, fitted to the network as it is."""
 
 import copy
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -17,12 +18,13 @@ from maxvit.tasks.task import Probe, Task
 from maxvit.training.distributed import Engine
 from maxvit.training.progress import ProgressBar
 from maxvit.training.recipe import Recipe
+from maxvit.training.suspicious_labels import write_suspicious
 
 MOST = 20_000  # images that are looked at
 
 
 def begin_with_probe(
-    network: Network, task: Task, images: LabelledImages, recipe: Recipe, engine: Engine, bar: ProgressBar
+    network: Network, task: Task, images: LabelledImages, recipe: Recipe, engine: Engine, bar: ProgressBar, run: Path
 ) -> list[str] | None:
     """Fit the last layer before training, where the recipe says so and it can be done; one process does it for all.
 
@@ -33,6 +35,7 @@ def begin_with_probe(
         recipe: Whether to, and how images are loaded.
         engine: Where to compute.
         bar: Where to say what is missing.
+        run: The run folder, where labels that look wrong are written down.
 
     Returns:
         A sentence for each image that could not be read; None: there is no probe.
@@ -46,7 +49,7 @@ def begin_with_probe(
     def fit() -> None:
         assert probe is not None
         try:
-            skipped.extend(_fit(network, probe, task, images, recipe, engine, bar.show))
+            skipped.extend(_fit(network, probe, task, images, recipe, engine, bar.show, run))
         except ImportError as error:
             missing.append(f"{error.name} is not installed: pip install 'maxvit[train]'")
 
@@ -78,18 +81,20 @@ def _fit(
     recipe: Recipe,
     engine: Engine,
     show_progress: bool,
+    run: Path,
 ) -> list[str]:
     """A sentence for each image that could not be read. Raises `ImportError` if a library is missing."""
     images = at_most(images, MOST, recipe.seed)
     fast = with_backbone(copy.deepcopy(network), optimize(backbone_of(network)))
     embedder = TorchEngine(fast, engine.device, engine.precision, task)
-    embeddings, targets, skipped = list[Tensor](), list[Tensor](), list[str]()
+    embeddings, targets, rows, skipped = list[Tensor](), list[Tensor](), list[int](), list[str]()
     examples, limit = TaskExamples(task, images, network.preprocessing), recipe.data.max_unreadable_fraction
     with counting("first look", len(images), show_progress) as advance:
         for batch in evaluation_batches(examples, recipe.data.batch_size, recipe.data.workers):
             if len(batch.indices):
                 embeddings.append(predict_and_embed(embedder, batch.images, batch.sizes)[1])
                 targets += list(batch.targets)
+                rows += batch.indices.tolist()
             skipped += batch.skipped
             advance(len(targets) + len(skipped))
     if not targets or len(skipped) > limit * len(images):
@@ -97,5 +102,5 @@ def _fit(
             f"more than data.max_unreadable_fraction ({limit:.0%}) of the images cannot be read; {len(skipped):,} of "
             f"{len(images):,}, the first: {skipped[0]}: mend them, or raise the limit"
         )
-    probe(network, torch.cat(embeddings), task.collate(targets))
+    write_suspicious(run, probe(network, torch.cat(embeddings), task.collate(targets)), images.subset(rows))
     return skipped

@@ -32,6 +32,7 @@ from maxvit.training.checkpoints import FOLDER, find_states, newest_state, read_
 from maxvit.training.conclude import conclude, is_done
 from maxvit.training.distributed import Engine
 from maxvit.training.files import LAST, RunFiles, read_metrics
+from maxvit.training.first_check import first_check
 from maxvit.training.learner import Learner
 from maxvit.training.loop import Loop
 from maxvit.training.probe import begin_with_probe
@@ -238,11 +239,12 @@ def _set_up(
     epochs, updates = recipe.optimization.epochs, len(train_batches) // share.accumulate
     bar = ProgressBar(epochs, updates, show_progress and engine.is_first)
     bar.say(describe(data))
-    for sentence in (measured, planned, note, say_start(recipe) if state is None else ""):
+    checked = first_check(data, task, recipe) if bar.show and state is None else []
+    for sentence in (*checked, measured, planned, note, say_start(recipe) if state is None else ""):
         if sentence:
             bar.say(sentence)
     engine.on_first(lambda: _prepare(run, recipe, data, going_on=state is not None))
-    skipped = begin_with_probe(network, task, data.train, recipe, engine, bar) if state is None else None
+    skipped = begin_with_probe(network, task, data.train, recipe, engine, bar, run) if state is None else None
     learner = _learner(network, task, data, recipe, engine, epochs * updates, bar.say, teacher)
     origin = {**provenance(recipe, command), "images": fingerprints(data), "devices": engine.describe()}
     files = RunFiles(run, recipe, origin)

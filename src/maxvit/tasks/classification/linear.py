@@ -72,12 +72,15 @@ class Linear:
         scale: (F,).
         weight: (classes, F).
         bias: (classes,).
+        out_of_fold: (n, classes that occur), probabilities of the images that it was fitted to, each from a regression
+            that did not learn from the image; NaN of those of classes with fewer than `FOLDS` images. None: not known.
     """
 
     mean: Tensor
     scale: Tensor
     weight: Tensor
     bias: Tensor
+    out_of_fold: npt.NDArray[np.float64] | None = None
 
 
 def fit_linear(features: Tensor, targets: Tensor, num_classes: int, balanced: bool = False) -> Linear:
@@ -93,28 +96,29 @@ def fit_linear(features: Tensor, targets: Tensor, num_classes: int, balanced: bo
         ImportError: Without scikit-learn.
     """
     reduction = Reduction.of(features)
-    reduced = reduction(features).numpy()
+    reduced, judged = reduction(features).numpy(), None
     if targets.ndim == 2:
         weight, bias = _each_class(reduced, targets.numpy(), balanced)
     else:
-        weight, bias = _one_class(reduced, targets.numpy(), num_classes, balanced)
+        weight, bias, judged = _one_class(reduced, targets.numpy(), num_classes, balanced)
     inner = torch.from_numpy(weight.astype(np.float32)) @ reduction.directions.T
-    return Linear(reduction.mean, reduction.scale, inner, torch.from_numpy(bias.astype(np.float32)))
+    return Linear(reduction.mean, reduction.scale, inner, torch.from_numpy(bias.astype(np.float32)), judged)
 
 
 def _one_class(
     features: Floats, targets: npt.NDArray[np.int64], num_classes: int, balanced: bool
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Weight (classes, D) and bias (classes,)."""
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64] | None]:
+    """Weight (classes, D), bias (classes,), and what `Linear.out_of_fold` is."""
     classes, given, counts = np.unique(targets, return_inverse=True, return_counts=True)
     weight, bias = np.zeros((num_classes, features.shape[1])), np.full(num_classes, -10.0)
     if len(classes) < 2:
         bias[classes] = 0
-        return weight, bias
-    strength = _USUAL
-    if counts.min() >= FOLDS and len(classes) < _MANY:
-        tried = {s: log_loss(out_of_fold(features, given, s, balanced), given) for s in STRENGTHS}
-        strength = min(tried, key=lambda s: tried[s])
+        return weight, bias, None
+    strength, judged, common = _USUAL, None, counts >= FOLDS
+    if len(classes) < _MANY and common.all():
+        strength, judged = cross_validate(features, given, balanced)
+    elif len(classes) < _MANY and common.sum() > 1:
+        judged = _judge_common(features, given, common, balanced)
     steps = max(_FEWEST_STEPS, min(_LAST_STEPS, _WORK // (len(given) * len(classes))))
     regression = fit_logistic(features, given, strength, balanced, steps)
     if len(classes) == 2:  # scikit-learn has one row of weights for both
@@ -122,7 +126,18 @@ def _one_class(
         bias[classes] = np.concatenate([-regression.intercept_, regression.intercept_]) / 2
     else:
         weight[classes], bias[classes] = regression.coef_, regression.intercept_
-    return weight, bias
+    return weight, bias, judged
+
+
+def _judge_common(
+    features: Floats, labels: npt.NDArray[np.int64], common: npt.NDArray[np.bool_], balanced: bool
+) -> npt.NDArray[np.float64]:
+    """`Linear.out_of_fold`, where only the classes that are `common` have images enough."""
+    asked = common[labels]
+    found = np.where(asked[:, None], np.zeros(len(common)), np.nan)
+    numbers = np.cumsum(common) - 1  # of the common classes alone
+    found[np.ix_(asked, common)] = cross_validate(features[asked], numbers[labels[asked]], balanced)[1]
+    return found
 
 
 def _each_class(
@@ -138,6 +153,15 @@ def _each_class(
             regression = fit_logistic(features, targets[:, c], _USUAL, balanced, _STEPS)
             weight[c], bias[c] = regression.coef_[0], regression.intercept_[0]
     return weight, bias
+
+
+def cross_validate(
+    features: Floats, labels: npt.NDArray[np.int64], balanced: bool = False
+) -> tuple[float, npt.NDArray[np.float64]]:
+    """The strength that judges best, and what it says of each image: see `out_of_fold`."""
+    tried = {strength: out_of_fold(features, labels, strength, balanced) for strength in STRENGTHS}
+    best = min(tried, key=lambda strength: log_loss(tried[strength], labels))
+    return best, tried[best]
 
 
 def out_of_fold(

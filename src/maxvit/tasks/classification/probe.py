@@ -6,10 +6,12 @@ from torch import Tensor, nn
 from maxvit.layers.inner_head import InnerHead
 from maxvit.model import MaxViT
 from maxvit.tasks.classification.linear import Linear, fit_linear
+from maxvit.tasks.classification.suspicious_labels import judge
 from maxvit.tasks.network import Network
+from maxvit.tasks.suspicion import Suspicion
 
 
-def fit_classifier(network: Network, embeddings: Tensor, targets: Tensor, *, balanced: bool) -> None:
+def fit_classifier(network: Network, embeddings: Tensor, targets: Tensor, *, balanced: bool) -> list[Suspicion] | None:
     """Fit the classifier of inner maps, where there is one, and put that of the last map to zero; else fit the latter.
 
     Args:
@@ -17,6 +19,9 @@ def fit_classifier(network: Network, embeddings: Tensor, targets: Tensor, *, bal
         embeddings: (n, F), as `with_embeddings` gives them.
         targets: (n,) int64, or (n, classes) bool.
         balanced: Rare classes count as much as common ones.
+
+    Returns:
+        Labels that look wrong; None: there was no cross-validation to judge them by.
 
     Raises:
         ImportError: Without scikit-learn.
@@ -34,6 +39,7 @@ def fit_classifier(network: Network, embeddings: Tensor, targets: Tensor, *, bal
             _put(found, network.inner_head)
             last.weight.zero_()
             last.bias.zero_()
+    return None if found.out_of_fold is None else judge(found.out_of_fold, targets.numpy())
 
 
 def _put(found: Linear, head: InnerHead) -> None:
