@@ -13,17 +13,10 @@ from pathlib import Path
 import torch
 
 from maxvit.errors import MaxViTError
+from maxvit.kernels.cpu.levels import FLAGS, SOURCES, find_compiled, processor_features
 from maxvit.storage import cache_folder, write_atomically
 
-SOURCES = Path(__file__).parent / "src"
 COMPILERS = ("c++", "g++", "clang++")
-FLAGS = (
-    "-O3",
-    "-std=c++17",
-    "-fPIC",
-    "-shared",
-    *("-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-ffinite-math-only"),
-)
 
 
 class KernelsUnavailable(MaxViTError):
@@ -37,7 +30,7 @@ def widths() -> tuple[int, ...]:
 
 @functools.cache
 def load(width: int) -> ctypes.CDLL:
-    """The kernels, compiled for this processor if they are not in the cache (about ten seconds).
+    """The kernels: those that came with the package, or compiled for this processor if not in the cache (ten seconds).
 
     Args:
         width: One of `widths`.
@@ -45,9 +38,15 @@ def load(width: int) -> ctypes.CDLL:
     Raises:
         KernelsUnavailable: If there is no compiler, it fails, or what it makes cannot be kept or loaded.
     """
+    compiled = find_compiled(platform.machine(), processor_features(), width // 2)
+    if compiled is not None:
+        return _open(compiled)
     compiler = next(filter(None, map(shutil.which, (os.environ.get("CXX") or "", *COMPILERS))), None)
     if compiler is None:
-        raise KernelsUnavailable("no C++ compiler was found (tried $CXX, c++, g++, clang++)")
+        raise KernelsUnavailable(
+            "no C++ compiler was found (tried $CXX, c++, g++, clang++), and no compiled kernels came with the package: "
+            "with either of them it is faster"
+        )
     version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False).stdout
     told = compiler_flags(platform.system(), platform.machine(), version, _openmp_places())
     flags = (*told, f"-DLANES={width // 2}")
@@ -55,10 +54,17 @@ def load(width: int) -> ctypes.CDLL:
         library = cache_folder() / f"kernels-{_fingerprint(version, flags)}.so"
         if not library.exists():
             write_atomically(library, lambda temporary: _compile(compiler, flags, temporary))
-        return ctypes.CDLL(str(library))
     except KernelsUnavailable:
         raise
-    except (MaxViTError, OSError, RuntimeError) as error:  # a home that is missing, full, read-only or runs nothing
+    except (MaxViTError, OSError, RuntimeError) as error:  # a home that is missing, full or read-only
+        raise KernelsUnavailable(f"what was compiled cannot be kept or loaded: {error}") from error
+    return _open(library)
+
+
+def _open(library: Path) -> ctypes.CDLL:
+    try:
+        return ctypes.CDLL(str(library))
+    except OSError as error:  # a place from which nothing may be run
         raise KernelsUnavailable(f"what was compiled cannot be kept or loaded: {error}") from error
 
 
@@ -111,9 +117,6 @@ def _fingerprint(version: str, flags: tuple[str, ...]) -> str:
     digest = hashlib.sha256()
     for source in sorted(SOURCES.iterdir()):
         digest.update(source.read_bytes())
-    processor = Path("/proc/cpuinfo")
-    lines = processor.read_text().splitlines() if processor.exists() else []
-    can = [line for line in lines if line.startswith(("flags", "Features"))][:1]  # on x86, on ARM
-    for fact in (*flags, version, platform.machine(), *can):
+    for fact in (*flags, version, platform.machine(), *sorted(processor_features())):
         digest.update(fact.encode())
     return digest.hexdigest()[:16]

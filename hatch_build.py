@@ -1,0 +1,51 @@
+"""Wheels for Linux bring the native CPU kernels compiled, for every kind of processor that `levels.py` names.
+
+Without a C++ compiler, or with MAXVIT_KERNELS=none, the wheel is for any platform, and the user's compiler makes them.
+"""
+
+import importlib.util
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+PLACE = "maxvit/kernels/cpu"
+
+
+class CompiledKernels(BuildHookInterface):
+    """Compiles them into the wheel."""
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """Add the compiled files to what the wheel holds."""
+        compiler = shutil.which(os.environ.get("CXX") or "c++")
+        wanted = os.environ.get("MAXVIT_KERNELS") != "none"
+        if version == "editable" or not wanted or sys.platform != "linux" or compiler is None:
+            return
+        levels = _load(Path(self.root) / "src" / PLACE / "levels.py")
+        machine = platform.machine()
+        own = [level for level in levels.LEVELS if level.machine == machine]
+        folder = Path(self.directory) / "kernels"
+        folder.mkdir(parents=True, exist_ok=True)
+        for level in own:
+            for lanes in level.lanes:
+                file = folder / level.file(lanes)
+                self.app.display_info(f"compiling {file.name}")
+                subprocess.run(level.command(compiler, lanes, file), check=True)
+                build_data["force_include"][str(file)] = f"{PLACE}/compiled/{file.name}"
+        if own:
+            build_data["pure_python"] = False
+            build_data["tag"] = f"py3-none-linux_{machine}"
+
+
+def _load(path: Path) -> Any:
+    spec = importlib.util.spec_from_file_location("levels", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
