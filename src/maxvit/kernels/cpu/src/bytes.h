@@ -6,6 +6,8 @@
 #include "vector.h"
 #if defined(__AVX2__)
 #include <immintrin.h>
+#elif defined(__ARM_FEATURE_DOTPROD)
+#include <arm_neon.h>
 #endif
 
 typedef uint8_t ByteVec __attribute__((vector_size(LANES)));
@@ -54,6 +56,13 @@ INLINE IntVec dot4(IntVec sums, IntVec a, const int8_t* b) {
     return (IntVec)_mm256_dpbusd_avx_epi32((__m256i)sums, (__m256i)a, (__m256i)weights);
 #elif LANES == 8 && defined(__AVX2__)
     return sums + (IntVec)_mm256_madd_epi16(_mm256_maddubs_epi16((__m256i)a, (__m256i)weights), _mm256_set1_epi16(1));
+#elif LANES == 8 && defined(__ARM_FEATURE_DOTPROD)
+    int32x4_t total[2];
+    int8x16_t left[2], right[2];
+    std::memcpy(total, &sums, sizeof total), std::memcpy(left, &a, sizeof left), std::memcpy(right, &weights, sizeof right);
+    for (int i = 0; i < 2; i++) total[i] = vdotq_s32(total[i], left[i], right[i]);
+    std::memcpy(&sums, total, sizeof sums);
+    return sums;
 #else
     for (int i = 0; i < 4; i++) sums += ((a >> (8 * i)) & 255) * (weights << (24 - 8 * i) >> 24);
     return sums;
