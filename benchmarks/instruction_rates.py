@@ -1,7 +1,7 @@
-"""What products in bfloat16 and in 8 bits can gain on a processor: how many of their instructions a core begins a second.
+"""What products in bfloat16 and in 8 bits can gain: how many of their instructions a core begins in a second.
 
 An instruction for bfloat16 does twice the multiply-adds of one for float32, one for 8 bits four times as many. The loop
-is that of the kernels' products, with numbers that stay in the cache. Needs a C++ compiler and AVX-512 with BF16 and VNNI.
+is that of the kernels' products, with numbers that stay in the cache. It needs AVX-512 with BF16 and VNNI.
 
     python benchmarks/instruction_rates.py --out benchmarks/results/instruction_rates_HARDWARE_YYYY-MM
 """
@@ -28,10 +28,8 @@ def main(arguments: list[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as folder:
         program = Path(folder) / "rates"
         subprocess.run(["c++", "-O3", "-march=native", str(SOURCE), "-o", str(program)], check=True)
-        runs = [
-            subprocess.run([program], check=True, capture_output=True, text=True).stdout.split() for _ in range(RUNS)
-        ]
-    rates = [median(float(run[i]) for run in runs) for i in range(len(KINDS))]
+        printed = [subprocess.run([program], check=True, capture_output=True, text=True).stdout for _ in range(RUNS)]
+    rates = [median(float(line.split()[i]) for line in printed) for i in range(len(KINDS))]
     work = [rate * each for rate, each in zip(rates, KINDS.values(), strict=True)]
     rows = [
         [name, f"{rate:.2f}", f"{done:.0f}", f"{done / work[0]:.2f}"]
