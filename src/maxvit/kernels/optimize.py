@@ -14,6 +14,7 @@ from maxvit.errors import MaxViTError
 from maxvit.kernels.comparison import BLAME, whole_floats
 from maxvit.kernels.cpu.build import KernelsUnavailable
 from maxvit.kernels.cpu.inference import NativeBlock, NativeStem, unsupported, width_for
+from maxvit.kernels.cpu.linear import NativeLinear
 from maxvit.kernels.cpu.network import NativeNetwork, is_seen
 from maxvit.kernels.cpu.packing import Packing, Precision
 from maxvit.kernels.cpu.threads import limit_threads
@@ -178,6 +179,11 @@ def _put_native(fast: MaxViT, precision: Precision) -> str:
         assert isinstance(stage, nn.Sequential)
         for i, block in enumerate(stage):
             stage[i] = NativeBlock(block, packing)  # type: ignore[arg-type]
+    for head in (fast.head, fast.inner_head):
+        for name in ("dense", "classifier"):
+            layer = getattr(head, name, None)
+            if type(layer) is nn.Linear and not (layer._forward_hooks or layer._forward_pre_hooks):
+                setattr(head, name, NativeLinear(layer, packing.width))
     fast.engine = f"native CPU kernels, {precision}"  # type: ignore[assignment]
     return ""
 

@@ -1,6 +1,7 @@
 """A network in one native call: the bits of its parts, whoever computes them and whatever happens to the parts."""
 
 import copy
+import dataclasses
 import pickle
 import threading
 
@@ -12,6 +13,7 @@ import healthy
 from maxvit import MaxViT, MaxViTConfig, optimize
 from maxvit.kernels.cpu import network as network_file
 from maxvit.kernels.optimize import OptimizedMaxViT
+from official import difference
 
 CONFIG = MaxViTConfig(
     stem_channels=16,
@@ -53,14 +55,14 @@ def test_one_call_gives_the_bits_of_its_parts(precision, size):
     assert torch.equal(fast.forward_features(images), expected[4])
 
 
-@pytest.mark.parametrize("number", [1, 4])
-def test_however_many_threads_the_bits_are_the_same(fast, number):
-    images = torch.randn(number, 3, 100, 75)
+def test_however_many_threads_the_bits_are_the_same(fast):
+    """A whole network of as much work as is worth eight threads, and small parts, which all threads share."""
+    large, small = torch.randn(4, 3, 300, 275), torch.randn(1, 3, 100, 75)
     before, found = torch.get_num_threads(), set()
     try:
         for threads in (1, 2, 3, 8):  # some of which come late, as there are fewer cores
             torch.set_num_threads(threads)
-            found |= {fast(images).numpy().tobytes() for _ in range(20)}
+            found |= {(fast(large).numpy().tobytes(), *bits(by_parts(fast, small))) for _ in range(5)}
     finally:
         torch.set_num_threads(before)
     assert len(found) == 1
@@ -126,3 +128,22 @@ def test_plans_for_sizes_are_forgotten_some_time(fast, monkeypatch):
     for side in (32, 40, 48, 56, 64):
         fast(torch.randn(1, 3, side, 32))
     assert len(fast.whole._known) <= 2
+
+
+@pytest.mark.parametrize("classes", [1, 7, 32])
+def test_the_heads_layers_are_the_originals(classes):
+    model = healthy.fill(MaxViT(dataclasses.replace(CONFIG, num_classes=classes)))
+    seen = torch.randn(3, 64)
+    with torch.inference_mode():
+        fast = optimize(model, backend="native").head
+        assert fast.classifier(seen).shape == (3, classes)
+        assert difference(fast.classifier(seen), model.head.classifier(seen)) < 1e-5
+        assert difference(fast.dense(seen), model.head.dense(seen)) < 1e-5
+
+
+def test_a_head_with_a_hook_keeps_its_layer():
+    model = healthy.fill(MaxViT(CONFIG))
+    model.head.classifier.register_forward_hook(lambda layer, given, scores: scores + 1)
+    images = torch.randn(1, 3, 64, 64)
+    with torch.inference_mode():
+        assert difference(optimize(model, backend="native")(images), model(images)) < 1e-5

@@ -124,6 +124,7 @@ def _weights(*names: str) -> str:
     return " ".join(f"{name}_{kind}" for name in names for kind in ("data", "bias", "scale"))
 
 
+CWeights = structure("Weights", pointers="data bias scale")
 CStem = structure(
     "Stem", longs="channels_in hidden channels", ints="activation symmetric", pointers=_weights("first", "second")
 )
@@ -206,6 +207,11 @@ def _native_block(
     for layer, groups in c_layers((block, grid), hw, sizes, activations[1], epsilon):
         call("attention_layer", layer, groups, batch, out, of_width=width)
     return out
+
+
+def c_weights(tensors: Sequence[Tensor]) -> ctypes.Structure:
+    """Struct Weights."""
+    return CWeights(*map(address, tensors))
 
 
 def c_mbconv(weights: Sequence[Tensor], facts: Sequence[int], activation: int) -> ctypes.Structure:

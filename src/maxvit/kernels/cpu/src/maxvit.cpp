@@ -5,16 +5,22 @@
 
 extern "C" {
 void maxvit_stem(const Stem* p, const Images* x, float* y) {
-    together([=](Team& team) { stem(team, *p, *x, y); });
+    together(ALL, [=](Team& team) { stem(team, *p, *x, y); });
 }
 void maxvit_mbconv(const MBConv* p, long images, long height, long width, const float* x, float* y) {
-    together([=](Team& team) { mbconv(team, *p, images, {height, width}, x, y); });
+    together(ALL, [=](Team& team) { mbconv(team, *p, images, {height, width}, x, y); });
 }
 void maxvit_attention_layer(const AttentionLayer* p, const Groups* groups, long images, float* x) {
-    together([=](Team& team) { attention_layer(team, *p, *groups, images, x); });
+    together(ALL, [=](Team& team) { attention_layer(team, *p, *groups, images, x); });
+}
+void maxvit_linear(const Weights* w, long rows, long depth, long columns, const float* x, float* y) {
+    together(double(rows) * depth * columns, [=](Team& team) {
+        product(team, {x, depth}, rows, {*w, depth, columns}, nullptr,
+                [=](long m, long c, Vec low, Vec high) { store2(y + m * columns + c, low, high); });
+    });
 }
 void maxvit_network(const Network* p, const Images* x, float* const* wanted) {
-    together([=](Team& team) { network(team, *p, *x, wanted); });
+    together(multiply_adds(*p, *x), [=](Team& team) { network(team, *p, *x, wanted); });
 }
 
 // Training

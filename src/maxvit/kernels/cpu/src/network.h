@@ -18,6 +18,20 @@ struct Network {
 
 inline MapSize strided(MapSize in, long stride) { return {(in.height + stride - 1) / stride, (in.width + stride - 1) / stride}; }
 
+inline double multiply_adds(const Network& p, const Images& images) {
+    MapSize size = strided(images.size, 2);
+    double sum = double(size.pixels()) * p.stem.hidden * 9 * (p.stem.in + p.stem.channels);
+    for (const Block* block = p.block; block < p.block + p.blocks; block++) {
+        const MBConv& m = block->mbconv;
+        sum += double(size.pixels()) * m.in * m.hidden;
+        size = strided(size, m.stride);
+        sum += double(size.pixels()) * m.out * m.hidden;
+        for (const AttentionLayer& a : block->layers)
+            sum += 2.0 * size.pixels() * a.channels * (2 * a.channels + a.hidden + a.tokens);
+    }
+    return images.number * sum;
+}
+
 // wanted: for the stem and for each stage where to put its map (images, height, width, channels); null: nobody wants it.
 inline void network(Team& team, const Network& p, const Images& images, float* const* wanted) {
     MapSize size = strided(images.size, 2);

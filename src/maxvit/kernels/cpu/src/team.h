@@ -6,6 +6,7 @@
 #pragma once
 #include <algorithm>
 #include <atomic>
+#include <climits>
 #include <condition_variable>
 #include <cstdlib>
 #include <mutex>
@@ -63,19 +64,22 @@ class Steps {
 
     bool is_over(uint64_t step) { return state.load() >> 32 != step; }
 
-    // A step is seldom waited for in vain on a quiet machine, and often on a busy one: so long is it waited for awake.
-    void wait(uint64_t step) {
+    // A step is seldom waited for in vain on a quiet machine, and often on a busy one: so long is it waited for awake. Returns
+    // the seconds asleep.
+    double wait(uint64_t step) {
         static thread_local int patience = MOST;
         for (int i = 0; i < patience; i++, pause())
             if (is_over(step)) {
                 patience = std::min(MOST, 2 * patience);
-                return;
+                return 0;
             }
         patience = std::max(FEWEST, patience / 4);
         std::unique_lock<std::mutex> lock(mutex);
+        const double began = omp_get_wtime();
         asleep++;
         changed.wait(lock, [&] { return is_over(step); });
         asleep--;
+        return omp_get_wtime() - began;
     }
 
     void finish(uint64_t step) {
@@ -93,12 +97,12 @@ class Steps {
     explicit Steps(Buffer* buffers) : buffers(buffers) {}
 
     // Call work(piece) for the pieces of a step that nobody else takes, and return when all are done. A thread that comes
-    // late finds the step over.
+    // late finds the step over. Returns the seconds that it slept.
     template <class Work>
-    void take(uint64_t step, long pieces, Work work) {
+    double take(uint64_t step, long pieces, Work work) {
         for (;;) {
             uint64_t now = state.load();
-            if (now >> 32 != step) return;
+            if (now >> 32 != step) return 0;
             const long piece = now & 0xffffffff;
             if (piece == pieces) return wait(step);
             if (!state.compare_exchange_weak(now, now + 1)) continue;
@@ -115,6 +119,7 @@ class Team {
 
   public:
     int rank = 0, size = 1;
+    double slept = 0;  // seconds
     Team() = default;  // alone
     Team(Steps* steps, int rank, int size) : steps(steps), rank(rank), size(size) {}
 
@@ -123,7 +128,7 @@ class Team {
     void each(long pieces, Work work) {
         if (size == 1)
             for (long piece = 0; piece < pieces; piece++) work(piece);
-        else if (pieces > 0) steps->take(step++, pieces, work);
+        else if (pieces > 0) slept += steps->take(step++, pieces, work);
     }
 
     // The same for rows that are too short to be taken one by one.
@@ -159,17 +164,46 @@ void share(Team& team, long items, size_t floats, size_t own, Work work) {
     }
 }
 
-// Call work(team) in every thread.
+// How many threads of those that there are come in time. One that does not have a core when a short call needs it holds all
+// up for milliseconds, so that fewer are faster; after some calls one more is tried again.
+class Limit {
+    int most = INT_MAX, calls = 0, pause = 4;
+
+  public:
+    int of(int threads) {
+        if (threads <= most) return threads;
+        return --calls > 0 ? most : most + 1;
+    }
+    void note(int threads, double seconds, double waited) {
+        if (waited > 2e-4 && waited > 0.25 * seconds) {
+            most = std::max(1, threads - 1), pause = std::min(256, 2 * pause), calls = pause;
+        } else if (threads > most) {
+            most = threads, pause = std::max(4, pause / 2), calls = 1;
+        }
+    }
+};
+
+constexpr double ALL = 1e18;  // multiply-adds that are enough for any number of threads
+
+// Call work(team) in every thread; in fewer, where there are not multiply-adds enough for all to be worth the waiting.
 template <class Work>
-void together(Work work) {
-    if (omp_get_max_threads() == 1) {
+void together(double multiply_adds, Work work) {
+    constexpr double ENOUGH = 5e7;  // half a millisecond of one thread
+    static thread_local Limit limit;
+    const int threads = limit.of(static_cast<int>(std::min<double>(omp_get_max_threads(), 1 + multiply_adds / ENOUGH)));
+    if (threads == 1) {
         Team alone;
         return work(alone);
     }
     Steps steps(buffers());
-#pragma omp parallel
+    const double began = omp_get_wtime();
+    double done = 0, slept = 0;
+#pragma omp parallel num_threads(threads)
     {
         Team team(omp_get_num_threads() == 1 ? nullptr : &steps, omp_get_thread_num(), omp_get_num_threads());
         work(team);
+        if (team.rank == 0) done = omp_get_wtime(), slept = team.slept;
     }
+    const double ended = omp_get_wtime();
+    limit.note(threads, ended - began, slept + ended - done);
 }
