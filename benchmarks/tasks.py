@@ -32,7 +32,8 @@ from maxvit.data.images import decode, read_size
 from maxvit.inference.evaluate import EvaluationResult, evaluate
 from maxvit.storage import write_atomically, write_text
 from maxvit.tasks.network import TaskNetwork
-from maxvit.tasks.task import Predicted, Task
+from maxvit.tasks.protocols import Predicted
+from maxvit.tasks.task import Task
 from maxvit.training.files import best_epoch, monitor, read_metrics
 from maxvit.training.run import read_recipe
 from maxvit.training.setup import load_data, make_network

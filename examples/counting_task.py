@@ -26,7 +26,8 @@ from maxvit.data.transforms import normalise
 from maxvit.errors import MaxViTError
 from maxvit.layers.initialize import initialize
 from maxvit.model import MaxViT
-from maxvit.tasks.task import Forward, Task, TaskSettings
+from maxvit.tasks.protocols import Forward
+from maxvit.tasks.task import Task, TaskSettings
 
 
 class CountingSettings(TaskSettings):

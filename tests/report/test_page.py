@@ -20,7 +20,7 @@ from maxvit.report import page as module
 from maxvit.report.page import Picture, Report, ShownSample, write_report
 from maxvit.tasks import make_task
 from maxvit.tasks.classification.predictions import judged
-from maxvit.tasks.task import Baseline
+from maxvit.tasks.protocols import Baseline
 
 NASTY = ["<script>alert(1)</script>", "a&b\"'", "{{ 7 * 7 }}</style>"]
 VOID = {"meta", "img", "br", "path", "rect", "link", "input", "hr"}

@@ -18,7 +18,7 @@ from maxvit.layers.sharing import sharing_copy
 from maxvit.model import MaxViT
 from maxvit.tasks import task_for
 from maxvit.tasks.network import Network, backbone_of, with_backbone
-from maxvit.tasks.task import ExportSpec
+from maxvit.tasks.protocols import ExportSpec
 
 
 def graph_of(network: Network, options: ExportOptions) -> ExportSpec:

@@ -19,7 +19,8 @@ from maxvit.kernels.optimize import OptimizedMaxViT, optimize
 from maxvit.layers.modes import evaluating
 from maxvit.tasks import described_task, load, task_for, with_settings
 from maxvit.tasks.network import Network, backbone_of, outputs_of, tensors_of, with_backbone, with_embeddings
-from maxvit.tasks.task import Changed, Forward, Predicted, Task
+from maxvit.tasks.protocols import Changed, Forward, Predicted
+from maxvit.tasks.task import Task
 
 ENGINES = ("auto", "torch", "onnxruntime")
 EXPORTED = {".onnx": "ONNX Runtime", ".xml": "OpenVINO", ".pt2": "PyTorch as it is"}  # files, and where they run

@@ -11,7 +11,8 @@ from torch import Tensor
 from maxvit.config import Size, check_known
 from maxvit.errors import MaxViTError
 from maxvit.inference.engines import TTA, Engine, open_sizes, predict, predict_and_embed
-from maxvit.tasks.task import Predicted, Task
+from maxvit.tasks.protocols import Predicted
+from maxvit.tasks.task import Task
 
 
 class Ensemble:

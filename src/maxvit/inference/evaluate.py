@@ -20,7 +20,8 @@ from maxvit.inference.ensemble import Ensemble, as_several, names_of
 from maxvit.inference.progress import track
 from maxvit.tasks.examples import TaskExamples
 from maxvit.tasks.network import Network
-from maxvit.tasks.task import Cell, Metric, Predicted, Target, Task
+from maxvit.tasks.protocols import Cell, Metric, Predicted, Target
+from maxvit.tasks.task import Task
 
 TOGETHER = "together"
 Model = Network | Engine | str | Path

@@ -18,7 +18,7 @@ from maxvit.data.columns import name_beside
 from maxvit.data.dataset import LabelledImages
 from maxvit.inference.evaluate import TOGETHER, EvaluationResult
 from maxvit.storage import write_text
-from maxvit.tasks.task import Cell
+from maxvit.tasks.protocols import Cell
 
 Results = Mapping[str, EvaluationResult]  # by size, as `evaluate_sizes` gives them
 _PACKAGES = ("maxvit", "torch", "torchvision", "numpy", "pillow", "onnxruntime")

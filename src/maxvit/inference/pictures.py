@@ -8,7 +8,7 @@ from maxvit.data.images import ImageLike, decode
 from maxvit.errors import MaxViTError
 from maxvit.inference.predictor import Predictor
 from maxvit.storage import write_atomically
-from maxvit.tasks.task import Predicted
+from maxvit.tasks.protocols import Predicted
 
 
 class Pictures:

@@ -20,7 +20,8 @@ from maxvit.inference.engines import Engine, open_engine, say
 from maxvit.inference.ensemble import Ensemble, as_several
 from maxvit.model import MaxViT
 from maxvit.tasks.network import Network
-from maxvit.tasks.task import Predicted, Task
+from maxvit.tasks.protocols import Predicted
+from maxvit.tasks.task import Task
 
 LOOK_AHEAD = 8  # batches of images, where they differ in size, of which those of one size are put together
 

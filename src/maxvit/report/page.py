@@ -17,7 +17,7 @@ from maxvit.inference.evaluate import EvaluationResult
 from maxvit.report.charts import NOTHING, Best, Chart, finite, line_chart, number, percent, scatter_chart
 from maxvit.storage import write_text
 from maxvit.tasks.panels import Confusions, Mistake, Mistakes, Panels
-from maxvit.tasks.task import Baseline, Cell
+from maxvit.tasks.protocols import Baseline, Cell
 
 Intervals = Mapping[str, tuple[float, float]]
 

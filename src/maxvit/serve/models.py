@@ -15,7 +15,7 @@ from maxvit.serve.batching import Batcher
 from maxvit.serve.limits import Limits, Refusal
 from maxvit.serve.schemas import Embedded, ModelDetail, Predicted
 from maxvit.serve.uploads import Upload, decode_sent
-from maxvit.tasks.task import Predicted as Value
+from maxvit.tasks.protocols import Predicted as Value
 from maxvit.tasks.task import Task
 
 LONGEST = 1024  # pixels of a picture's longer side; PNG files of photographs would be many times the photographs

@@ -11,7 +11,8 @@ from maxvit.data.dataset import LabelledImages
 from maxvit.data.images import ImageLike, Source, read_size
 from maxvit.data.kept import Kept, Memory, once
 from maxvit.errors import MaxViTError
-from maxvit.tasks.task import Target, Task
+from maxvit.tasks.protocols import Target
+from maxvit.tasks.task import Task
 
 
 class TaskExamples:

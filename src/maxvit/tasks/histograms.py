@@ -14,7 +14,7 @@ from maxvit.config import Preprocessing
 from maxvit.data.dataset import LabelledImages
 from maxvit.data.images import decode
 from maxvit.errors import MaxViTError
-from maxvit.tasks.task import Baseline
+from maxvit.tasks.protocols import Baseline
 
 NAME = "a histogram of colours and edges"
 SIDE, CELL, ANGLES, SHADES = 64, 8, 9, 4  # pixels, pixels of a cell, bins of half a turn, of each of three colours

@@ -7,7 +7,7 @@ from pathlib import Path
 from maxvit.inference.evaluate import EvaluationResult, evaluate
 from maxvit.inference.evaluation_files import prediction_rows, write_table
 from maxvit.tasks import load, make_task
-from maxvit.tasks.task import Cell, Metric
+from maxvit.tasks.protocols import Cell, Metric
 from maxvit.training.recipe import Recipe
 from maxvit.training.run import Outcome, train_or_resume
 from maxvit.training.setup import load_data, name_folds

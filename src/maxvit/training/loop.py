@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 from maxvit.data.loading import Batch
 from maxvit.data.sampling import TrainingBatches
 from maxvit.errors import MaxViTError, is_out_of_memory
-from maxvit.tasks.task import Metric
+from maxvit.tasks.protocols import Metric
 from maxvit.training.checkpoints import newest_state, write_state
 from maxvit.training.distributed import Engine, Flag
 from maxvit.training.exact_mean import Tally, means

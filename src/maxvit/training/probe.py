@@ -14,7 +14,8 @@ from maxvit.inference.progress import counting
 from maxvit.kernels.optimize import optimize
 from maxvit.tasks.examples import TaskExamples
 from maxvit.tasks.network import Network, backbone_of, with_backbone
-from maxvit.tasks.task import Probe, Task
+from maxvit.tasks.protocols import Probe
+from maxvit.tasks.task import Task
 from maxvit.training.distributed import Engine
 from maxvit.training.progress import ProgressBar
 from maxvit.training.recipe import Recipe

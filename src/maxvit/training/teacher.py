@@ -8,7 +8,8 @@ import torch
 from maxvit.errors import MaxViTError
 from maxvit.tasks import load
 from maxvit.tasks.network import Network
-from maxvit.tasks.task import Distil, Task
+from maxvit.tasks.protocols import Distil
+from maxvit.tasks.task import Task
 from maxvit.training.recipe import Recipe
 
 

@@ -27,7 +27,7 @@ from maxvit.inference.predictor import Predictor
 from maxvit.inference.progress import counting
 from maxvit.storage import weight_files
 from maxvit.tasks.examples import TaskExamples
-from maxvit.tasks.task import Predicted
+from maxvit.tasks.protocols import Predicted
 
 if TYPE_CHECKING:
     from maxvit.inference.bulk.tables import Columns, Features, Part

@@ -21,7 +21,8 @@ from maxvit.data.columns import name_beside
 from maxvit.data.inputs import Gathered
 from maxvit.errors import MaxViTError
 from maxvit.storage import write_atomically
-from maxvit.tasks.task import TABLES, Predicted, Task
+from maxvit.tasks.protocols import Predicted
+from maxvit.tasks.task import TABLES, Task
 
 ROWS = 32_768  # of a row group in Parquet
 _ERRORS = b"errors"

@@ -20,7 +20,7 @@ from maxvit.tasks.aesthetics.predictions import draw_scores, plain, short
 from maxvit.tasks.aesthetics.settings import AestheticsSettings
 from maxvit.tasks.image_numbers import ImageNumbers
 from maxvit.tasks.pooled_head import PooledHead
-from maxvit.tasks.task import Cell, Changed, ExportSpec, Forward
+from maxvit.tasks.protocols import Cell, Changed, ExportSpec, Forward
 
 
 class Aesthetics(ImageNumbers):

@@ -41,7 +41,8 @@ from maxvit.tasks.classification.single_label import SingleLabelMetric
 from maxvit.tasks.classification.temperature import SMALLEST, CalibratedMetric
 from maxvit.tasks.network import Network
 from maxvit.tasks.panels import Panels
-from maxvit.tasks.task import Baseline, Cell, Changed, Distil, ExportSpec, Forward, Probe, Task, TaskSettings
+from maxvit.tasks.protocols import Baseline, Cell, Changed, Distil, ExportSpec, Forward, Probe
+from maxvit.tasks.task import Task, TaskSettings
 
 SETTLED = ("threshold", "temperature")  # by validation
 BELOW_1 = 1 - 2**-24  # the largest float32 below 1

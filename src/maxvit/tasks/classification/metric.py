@@ -9,7 +9,7 @@ from torch import Tensor
 from maxvit.tasks.classification.counted import CountedMetric
 from maxvit.tasks.classification.multi_label import MultiLabelMetric
 from maxvit.tasks.classification.single_label import SingleLabelMetric
-from maxvit.tasks.task import Cell
+from maxvit.tasks.protocols import Cell
 
 SHARES = frozenset((
     *("accuracy", "top_5_accuracy", "balanced_accuracy", "calibration_error", "precision", "recall", "f1", "ap"),

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from maxvit.config import THRESHOLD
-from maxvit.tasks.task import Cell
+from maxvit.tasks.protocols import Cell
 
 LIMIT = 1.0  # of novelty; above it an image is none of the classes
 

@@ -21,7 +21,8 @@ from maxvit.tasks.detection.metric import AveragePrecision
 from maxvit.tasks.detection.objects import Objects
 from maxvit.tasks.detection.settings import DetectionSettings
 from maxvit.tasks.network import TaskNetwork
-from maxvit.tasks.task import ExportSpec, Forward, Predicted, Target, Task
+from maxvit.tasks.protocols import ExportSpec, Forward, Predicted, Target
+from maxvit.tasks.task import Task
 
 
 class Detection(Task):

@@ -12,7 +12,7 @@ from torchvision.tv_tensors import BoundingBoxes, BoundingBoxFormat, Mask
 
 from maxvit.config import Preprocessing
 from maxvit.data.transforms import normalise
-from maxvit.tasks.task import Target
+from maxvit.tasks.protocols import Target
 
 _SMALLEST = 1.0  # pixels; what is left of a box below that is no object any more
 

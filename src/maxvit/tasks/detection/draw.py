@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from maxvit.tasks.detection.masks import decode
-from maxvit.tasks.task import Predicted
+from maxvit.tasks.protocols import Predicted
 
 Colour = tuple[int, int, int]
 _TINT = 0.45  # share of the colour where a mask is

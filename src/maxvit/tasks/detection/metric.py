@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from maxvit.tasks.detection.masks import coco_library
-from maxvit.tasks.task import Predicted, Target
+from maxvit.tasks.protocols import Predicted, Target
 
 Entry = dict[str, Any]
 _AREAS = ("all", "small", "medium", "large")
@@ -17,7 +17,7 @@ _AT = {"50": 0, "75": 5}  # of the overlaps 0.50, 0.55, ... 0.95
 
 
 class AveragePrecision:
-    """Counts images; see `maxvit.tasks.task.Metric`.
+    """Counts images; see `maxvit.tasks.protocols.Metric`.
 
     Args:
         class_names: Class names of the labels 1, 2, 3.

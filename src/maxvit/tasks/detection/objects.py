@@ -9,7 +9,7 @@ import torch
 from maxvit.config import Size
 from maxvit.errors import MaxViTError
 from maxvit.tasks.detection.masks import as_coco, decode
-from maxvit.tasks.task import Target
+from maxvit.tasks.protocols import Target
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from maxvit.errors import MaxViTError
 from maxvit.storage import write_atomically
 from maxvit.tasks.detection.masks import as_coco, encode
 from maxvit.tasks.detection.objects import Ids
-from maxvit.tasks.task import Predicted
+from maxvit.tasks.protocols import Predicted
 
 _OFFICIAL = re.compile(r"(?:COCO_\w+_)?([0-9]{12})")  # names of COCO's own files hold the image's id; others may not
 _SURE = 0.5  # the score from which an object is shown and told

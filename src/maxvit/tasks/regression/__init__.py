@@ -15,6 +15,7 @@ from maxvit.model import MaxViT
 from maxvit.tasks.image_numbers import ImageNumbers
 from maxvit.tasks.network import Network, TaskNetwork
 from maxvit.tasks.panels import Panels
+from maxvit.tasks.protocols import Baseline, Cell, Changed, ExportSpec, Forward
 from maxvit.tasks.regression.data import read_numbers
 from maxvit.tasks.regression.loss import standardised_loss
 from maxvit.tasks.regression.metric import RegressionMetric
@@ -22,7 +23,6 @@ from maxvit.tasks.regression.network import RegressionHead
 from maxvit.tasks.regression.panels import regression_panels
 from maxvit.tasks.regression.predictions import plain, short
 from maxvit.tasks.regression.settings import RegressionSettings
-from maxvit.tasks.task import Baseline, Cell, Changed, ExportSpec, Forward
 
 
 class Regression(ImageNumbers):

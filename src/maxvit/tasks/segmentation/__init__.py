@@ -14,6 +14,7 @@ from maxvit.data.images import Source
 from maxvit.errors import MaxViTError
 from maxvit.model import MaxViT
 from maxvit.tasks.panels import Confusions, Panels
+from maxvit.tasks.protocols import Changed, ExportSpec, Forward
 from maxvit.tasks.segmentation import data, draw
 from maxvit.tasks.segmentation.augment import augment
 from maxvit.tasks.segmentation.loss import losses
@@ -22,7 +23,7 @@ from maxvit.tasks.segmentation.metric import SegmentationMetric
 from maxvit.tasks.segmentation.network import SegmentationHead
 from maxvit.tasks.segmentation.predictions import classes_and_loss, classes_at, covering_size, slide
 from maxvit.tasks.segmentation.settings import SegmentationSettings
-from maxvit.tasks.task import Changed, ExportSpec, Forward, Task, TaskSettings
+from maxvit.tasks.task import Task, TaskSettings
 
 MOST_WINDOWS = 16  # pixels of an image for sliding windows, of those of a window: a strip must not fill the memory
 

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from maxvit.config import Size
+from maxvit.tasks.protocols import Forward
 from maxvit.tasks.segmentation.masks import IGNORED
-from maxvit.tasks.task import Forward
 
 _CLASSES_AT_ONCE = 16  # of logits at the size of a photograph, where 150 would fill the memory
 
