@@ -2,7 +2,7 @@
 
 Samples of all threads while the optimised network runs, counted by the function that they fall into; it takes Linux and
 its `perf`. What the compiler has put inside another function counts there: GELU, norms and sums with residuals belong
-to the step that they end, rounding to 8 bits to the step that it begins.
+to the step that they end.
 
     python benchmarks/profile_kernels.py --out benchmarks/results/profile_kernels_HARDWARE_YYYY-MM
 """
@@ -27,13 +27,14 @@ from maxvit import create_model, optimize
 # the first that is found in "library symbol" says what a sample is
 STEPS = {
     "matrix products": r"^kernels\S* (multiply|void multiply)",
+    "rounding to 8 bits": r"^kernels\S* .*quantise",
     "attention: packing keys, position bias, softmax": r"^kernels\S* .*attend",
     "attention layers: norms, GELU, residuals": r"^kernels\S* .*attention_layer",
     "MBConv: depthwise convolution, GELU before and after": r"^kernels\S* .*(widen|depthwise)",
     "MBConv: scaling, pooling, residual": r"^kernels\S* .*(narrow|mbconv|excite|average)",
     "the stem's transforms and GELU": r"^kernels\S* .*(stem|transform)",
+    "waiting for another thread": r"^(libgomp|kernels\S* .*Steps::wait)",
     "the kernels' rest": r"^kernels",
-    "waiting for another thread": r"^libgomp",
     "PyTorch and Python: head, calls": r"^(libtorch|libc10|libpython|python|_)",
 }
 OTHER = "the system and its libraries"
