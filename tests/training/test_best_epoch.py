@@ -30,6 +30,25 @@ def test_the_metric_that_is_asked_for_chooses(metric, best):
     assert best_epoch(recipe(f"optimization.metric={metric}"), ROWS) == best
 
 
+@pytest.mark.parametrize(
+    ("held_out", "loss", "best"), [(25, 0.91, 0), (25, 0.89, 1), (2500, 0.991, 0), (2500, 0.989, 1)]
+)
+def test_an_epoch_must_be_better_than_the_first_verdict_by_more_than_chance(held_out, loss, best):
+    rows = [
+        {"epoch": 0, "held_out": held_out, "val_loss": 1.0},
+        {"epoch": 1, "held_out": float("nan"), "val_loss": loss},
+    ]
+    assert best_epoch(recipe("optimization.metric=loss"), rows) == best
+
+
+def test_epochs_among_themselves_need_no_margin():
+    rows = [
+        {"epoch": 0, "held_out": 25, "val_loss": 1.0},
+        *({"epoch": i, "val_loss": 0.8 - i / 1000} for i in (1, 2, 3)),
+    ]
+    assert best_epoch(recipe("optimization.metric=loss"), rows) == 3
+
+
 def test_a_task_says_of_which_metrics_the_lowest_is_the_best():
     rows = [{"epoch": 1, "val_srcc": 0.5, "val_emd": 0.1}, {"epoch": 2, "val_srcc": 0.6, "val_emd": 0.2}]
     assert best_epoch(recipe("task.name=aesthetics", "optimization.metric=emd"), rows) == 1

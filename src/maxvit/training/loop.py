@@ -17,7 +17,7 @@ from maxvit.tasks.protocols import Metric
 from maxvit.training.checkpoints import newest_state, write_state
 from maxvit.training.distributed import Engine, Flag
 from maxvit.training.exact_mean import Tally, means
-from maxvit.training.files import RunFiles, best_epoch, monitor
+from maxvit.training.files import HELD_OUT, RunFiles, best_epoch, monitor
 from maxvit.training.learner import Learner
 from maxvit.training.progress import ProgressBar
 from maxvit.training.recipe import Recipe
@@ -90,6 +90,7 @@ class Loop:
         self._recent: list[tuple[int, Tensor, Tensor]] = []  # update, loss and norm, indices: not yet looked at
         self._skipped = 0  # updates in a row
         self._sizes: set[tuple[int, ...]] = set()  # of images that were tried out
+        self._validated = 0  # images, the last time
         self._problem = ""  # with the data: it ends the run, of all processes at once
         self._saved_at, self._noted_at = time.monotonic(), 0
         self._counted = time.perf_counter()  # until when the epoch's time is counted
@@ -248,6 +249,7 @@ class Loop:
         if not totals["images"]:
             first = min((s for part in self.engine.gather(sorted(self.skipped)) for s in part), default="")
             raise MaxViTError(f"none of the validation images can be read: {first}")
+        self._validated = totals["images"]
         everything = self.task.val_metric(class_names)
         for state in self.engine.gather(metric.state()):  # in one order, as some metrics depend on it
             everything.merge(state)
@@ -270,7 +272,8 @@ class Loop:
 
     def _end_probe(self, val: dict[str, float], metric: Metric) -> None:
         """Epoch 0 is what training starts from: a checkpoint, which epochs must be better than to take its place."""
-        self._keep({"epoch": 0, **{f"val_{name}": value for name, value in val.items()}}, val, metric, self.at)
+        scores = {f"val_{name}": value for name, value in val.items()}
+        self._keep({"epoch": 0, HELD_OUT: self._validated, **scores}, val, metric, self.at)
         self.bar.end_probe(*next(iter(val.items())))
         self._stop_if_asked()
 
