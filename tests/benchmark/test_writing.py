@@ -1,6 +1,7 @@
 """A record on disk and on the page."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,12 @@ def test_the_page_says_what_was_found(record):
     assert "- not measured: c: c is not installed: pip install c" in text
     assert "| aten::op14 | 3 | 2.0 | 5.0% |\n| 5 others | 15 | 10.0 | 25.0% |" in text
     assert "- command: `maxvit benchmark --x`" in text
+
+
+def test_training_has_no_classes_to_agree_on(record):
+    (case,) = record.cases
+    training = replace(case, entries=[entry("accelerated", True, 7, top1=None, images=32)])
+    assert "| 1.2e-06 | 3 |" in page(Record(record.about, [training]), Path("speed.png"))
 
 
 def test_three_files_are_written(record, tmp_path):

@@ -53,7 +53,8 @@ def name_of(entry: Entry) -> str:
 
 
 def _agreement(agreement: Agreement) -> str:
-    same = f", {agreement.top1:.1%} of {agreement.images} the same" if agreement.images >= 32 else ""
+    told = agreement.images >= 32 and agreement.top1 is not None
+    same = f", {agreement.top1:.1%} of {agreement.images} the same" if told else ""
     return f"{agreement.difference:.1e}{same}"
 
 
