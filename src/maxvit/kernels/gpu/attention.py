@@ -20,7 +20,7 @@ from maxvit.layers.attention import GroupAttention
 from maxvit.layers.partition import padded_size
 
 TILES = {2: 64, 4: 32}  # tokens, by the bytes of a number: what fits into the registers
-PROGRAMS = 512  # that share the groups; fixed, so that sums are the same on every GPU
+PROGRAMS = {"forward": 2048, "backward": 512}  # that share the groups: several waves; and whose sums are kept
 NEVER = tl.constexpr(-1e30)  # a score that softmax makes zero
 
 
@@ -53,9 +53,9 @@ def group_attention(qkv: Tensor, bias: Tensor, size: Sequence[int], axis: str) -
     """
     qkv, bias = qkv.contiguous(), bias.contiguous()
     out, log_sum = _shapes(qkv, bias, size, axis)
-    plan = _Plan.of(qkv, bias, size, axis)
+    plan = _Plan.of(qkv, bias, size, axis, "forward")
     if qkv.numel():
-        _forward[plan.grid(plan.chunks)](
+        _forward[plan.grid](
             qkv,
             bias,
             out,
@@ -75,12 +75,12 @@ def group_attention_gradient(
 ) -> tuple[Tensor, Tensor]:
     """The gradients of `group_attention`'s qkv and bias, from that of its first result."""
     qkv, bias, grad = qkv.contiguous(), bias.contiguous(), grad.contiguous()
-    plan = _Plan.of(qkv, bias, size, axis)
+    plan = _Plan.of(qkv, bias, size, axis, "backward")
     # In a group of several tiles, each pair of tiles writes its own share.
     shares = qkv.new_empty(plan.chunks, *qkv.shape, dtype=qkv.dtype if plan.chunks == 1 else torch.float32)
-    by_program = bias.new_empty(plan.programs, plan.constants["PACK"], *bias.shape, dtype=torch.float32)
+    by_program = bias.new_empty(plan.grid[0], plan.constants["PACK"], *bias.shape, dtype=torch.float32)
     if qkv.numel():
-        _backward[plan.grid(plan.chunks**2)](
+        _backward[plan.grid](
             qkv,
             bias,
             out,
@@ -102,14 +102,13 @@ def group_attention_gradient(
 class _Plan(NamedTuple):
     """How the groups of a map are dealt out to programs."""
 
-    programs: int
-    heads: int
+    grid: tuple[int, int, int]  # programs that share the groups, heads, tiles or pairs of tiles of a group
     chunks: int  # tiles that hold a group
     runtime: tuple[int, ...]  # groups of all images, down, along, height, width, packs of a program
     constants: dict[str, Any]
 
     @classmethod
-    def of(cls, qkv: Tensor, bias: Tensor, size: Sequence[int], axis: str) -> "_Plan":
+    def of(cls, qkv: Tensor, bias: Tensor, size: Sequence[int], axis: str, way: str) -> "_Plan":
         if 2 * qkv.shape[1:].numel() >= 2**31:
             raise MaxViTError(
                 f"a map of {tuple(qkv.shape[1:])} is too large for the Triton kernels: use backend='torch'"
@@ -121,15 +120,14 @@ class _Plan(NamedTuple):
         most = TILES[qkv.element_size()]
         groups, chunks, pack = batch * down * along, -(-tokens // most), max(1, most // tokens)
         packs = -(-groups // pack)
-        each = max(1, -(-packs * heads * chunks**2 // PROGRAMS))
+        tiles = chunks if way == "forward" else chunks**2  # of queries, or of queries and keys
+        each = max(1, -(-packs * heads * tiles // PROGRAMS[way]))
         constants = {"N": heads, "D": dim, "T": tokens, "COLUMNS": q, "GRID": axis == "grid", "PACK": pack}
         constants |= {"PADDED": padded != (height, width)}
         tile = min(most, max(16, triton.next_power_of_2(pack * tokens)))
         constants |= {"CHUNKS": chunks, "TILE": tile, "BLOCK_D": max(16, triton.next_power_of_2(dim))}
-        return cls(-(-packs // each), heads, chunks, (groups, down, along, height, width, each), constants)
-
-    def grid(self, tiles: int) -> tuple[int, int, int]:
-        return self.programs, self.heads, tiles
+        grid = -(-packs // each), heads, tiles
+        return cls(grid, chunks, (groups, down, along, height, width, each), constants)
 
 
 @triton.jit
