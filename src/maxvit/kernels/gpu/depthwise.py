@@ -10,7 +10,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from maxvit.kernels.gpu.activation import gelu
+from maxvit.kernels.gpu.activation import constant, gelu, named
 from maxvit.kernels.gpu.support import operator
 
 COLUMNS, ROWS = 8, 4  # of a tile: nearly square, so that its nine views overlap in the cache
@@ -55,7 +55,7 @@ def filtered(
             ROWS=ROWS,
             COLUMNS=COLUMNS,
             CHANNELS=CHANNELS,
-            ERF=erf,
+            FORMULA=constant(hidden, named(erf)),
         )
     return out, shares.sum(1)
 
@@ -97,7 +97,7 @@ def _filter(
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
     CHANNELS: tl.constexpr,
-    ERF: tl.constexpr,
+    FORMULA: tl.constexpr,
 ):
     image, tile = (tl.program_id(0) // tiles).to(tl.int64), tl.program_id(0) % tiles
     slot = tl.arange(0, ROWS * COLUMNS)
@@ -111,7 +111,7 @@ def _filter(
         at = ((image * height + i) * width + j)[:, None] * C + channel[None, :]
         x = tl.load(hidden + at, mask=inside[:, None] & there[None, :], other=0.0)  # [ROWS * COLUMNS, CHANNELS]
         y += x.to(tl.float32) * tl.load(taps + tap * C + channel, mask=there, other=0.0).to(tl.float32)[None, :]
-    y = gelu(y + tl.load(bias + channel, mask=there, other=0.0).to(tl.float32)[None, :], ERF)
+    y = gelu(y + tl.load(bias + channel, mask=there, other=0.0).to(tl.float32)[None, :], FORMULA)
     real = (row < rows) & (column < columns)
     to = ((image * rows + row) * columns + column)[:, None] * C + channel[None, :]
     tl.store(out + to, y.to(out.dtype.element_ty), mask=real[:, None] & there[None, :])

@@ -13,7 +13,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from maxvit.kernels.gpu.activation import gelu, gelu_slope
+from maxvit.kernels.gpu.activation import constant, gelu, gelu_slope
 from maxvit.kernels.gpu.maps import REGISTERS, by_channel, load, norm_of
 from maxvit.kernels.gpu.normalization import finish
 from maxvit.kernels.gpu.strips import Strips, padding, row_at, strip
@@ -49,7 +49,7 @@ def norm_depthwise(
     plan = Strips.over(x, stride, symmetric, out.shape[1], out.shape[2])
     if x.numel():
         given = (x, found, weight, bias, _taps(kernel), out)
-        _forward[plan.grid](*given, *plan.runtime, act == "erf", *plan.constants, maxnreg=REGISTERS)
+        _forward[plan.grid](*given, *plan.runtime, constant(x, act), *plan.constants, maxnreg=REGISTERS)
     return out
 
 
@@ -75,7 +75,7 @@ def norm_depthwise_gradient(
     of_taps = x.new_empty(plan.grid[0], 9, channels, dtype=torch.float32)
     if x.numel():
         given = (x, grad, found, weight, bias, _taps(kernel), inner, sums, of_taps, *grad.shape[1:3])
-        _backward[plan.grid](*given, *plan.runtime, act == "erf", *plan.constants)
+        _backward[plan.grid](*given, *plan.runtime, act, *plan.constants)
     of_kernel = of_taps.sum(0).t().reshape(kernel.shape).contiguous().to(kernel.dtype)
     return *finish(x, inner, weight, bias, found, sums, inner, "none"), of_kernel
 
@@ -86,7 +86,7 @@ def _taps(kernel: Tensor) -> Tensor:
 
 
 @triton.jit
-def _by_tap_row(x, norm, taps, image, row, column, height, width, channel, channels, ERF: tl.constexpr):
+def _by_tap_row(x, norm, taps, image, row, column, height, width, channel, channels, FORMULA: tl.constexpr):
     """What a row of the input adds to the results whose first, second and third it is: [PIXELS, BLOCK] each."""
     mean, scale, shift = norm
     first = tl.zeros([column.shape[0], channel.shape[0]], tl.float32)
@@ -94,7 +94,7 @@ def _by_tap_row(x, norm, taps, image, row, column, height, width, channel, chann
     for dx in tl.static_range(3):
         at, real = row_at(image, row, column + dx, height, width, channel, channels)
         z = (load(x, at, real) - mean[None, :]) * scale[None, :] + shift[None, :]
-        a = tl.where(real, gelu(z, ERF), 0.0)  # the padding is of zeros behind GELU
+        a = tl.where(real, gelu(z, FORMULA), 0.0)  # the padding is of zeros behind GELU
         first += a * taps[dx][None, :]
         second += a * taps[3 + dx][None, :]
         third += a * taps[6 + dx][None, :]
@@ -137,7 +137,7 @@ def _forward(
     strips,
     high,
     each,
-    ERF: tl.constexpr,
+    FORMULA: tl.constexpr,
     STRIDE: tl.constexpr,
     PIXELS: tl.constexpr,
     BLOCK: tl.constexpr,
@@ -147,17 +147,17 @@ def _forward(
     for unit in range(tl.program_id(0) * each, min((tl.program_id(0) + 1) * each, units)):
         image, begin, end, to = strip(unit, down, bands, strips, high, PIXELS)
         row, column = begin * STRIDE - top, to * STRIDE - left
-        now, _, _ = _by_tap_row(x, norm, k, image, row, column, height, width, channel, channels, ERF)
+        now, _, _ = _by_tap_row(x, norm, k, image, row, column, height, width, channel, channels, FORMULA)
         if STRIDE == 1:
-            later, more, _ = _by_tap_row(x, norm, k, image, row + 1, column, height, width, channel, channels, ERF)
+            later, more, _ = _by_tap_row(x, norm, k, image, row + 1, column, height, width, channel, channels, FORMULA)
             now += more
         for i in range(begin, end):
             row = i * STRIDE - top
             if STRIDE == 2:
-                _, more, _ = _by_tap_row(x, norm, k, image, row + 1, column, height, width, channel, channels, ERF)
+                _, more, _ = _by_tap_row(x, norm, k, image, row + 1, column, height, width, channel, channels, FORMULA)
                 now += more
             first, second, third = _by_tap_row(
-                x, norm, k, image, row + 2, column, height, width, channel, channels, ERF
+                x, norm, k, image, row + 2, column, height, width, channel, channels, FORMULA
             )
             at, real = row_at(image, i, to, down, along, channel, channels)
             tl.store(out + at, (now + third).to(out.dtype.element_ty), mask=real)
@@ -191,7 +191,7 @@ def _backward(
     strips,
     high,
     each,
-    ERF: tl.constexpr,
+    FORMULA: tl.constexpr,
     STRIDE: tl.constexpr,
     PIXELS: tl.constexpr,
     BLOCK: tl.constexpr,
@@ -213,7 +213,7 @@ def _backward(
                     )
                     off = load(x, at, real) - mean[None, :]
                     z = off * scale[None, :] + shift[None, :]
-                    passed = tl.where(real, gelu(z, ERF), 0.0)
+                    passed = tl.where(real, gelu(z, FORMULA), 0.0)
                     h = tl.zeros([PIXELS, BLOCK], tl.float32)
                     for dy in tl.static_range(a, 3, STRIDE):
                         for dx in tl.static_range(b, 3, STRIDE):
@@ -229,7 +229,7 @@ def _backward(
                             g = load(grad, near, there)
                             h += g * k[3 * dy + dx][None, :]
                             of_k = _added(of_k, 3 * dy + dx, g * passed)
-                    h = tl.where(real, h * gelu_slope(z, ERF), 0.0)
+                    h = tl.where(real, h * gelu_slope(z, FORMULA), 0.0)
                     tl.store(inner + at, h.to(inner.dtype.element_ty), mask=real)
                     total += h
                     along_x += h * off

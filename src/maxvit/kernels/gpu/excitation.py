@@ -5,6 +5,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from maxvit.kernels.gpu.activation import constant
 from maxvit.kernels.gpu.maps import COLUMNS, ROWS, Pass, by_channel, channels_of, chunk_of, load, norm_of, tile_of
 from maxvit.kernels.gpu.normalization import activated
 
@@ -25,7 +26,7 @@ def pooled(x: Tensor, weight: Tensor, bias: Tensor, found: Tensor, act: str) -> 
     plan = Pass.over(x, by_image=True)
     sums = x.new_empty(x.shape[0], plan.chunks, x.shape[3], dtype=torch.float32)
     if x.numel():
-        _pool[plan.grid](x, found, weight, bias, sums, *plan.sizes, act, ROWS, COLUMNS)
+        _pool[plan.grid](x, found, weight, bias, sums, *plan.sizes, constant(x, act), ROWS, COLUMNS)
     return sums.sum(1) / x.shape[1:3].numel()
 
 
@@ -49,7 +50,9 @@ def scale_gradient(
     plan, y = Pass.over(x, by_image=True), torch.empty_like(grad)
     sums = x.new_empty(x.shape[0], plan.chunks, x.shape[3], dtype=torch.float32)
     if x.numel():
-        _scale_gradient[plan.grid](x, grad, found, weight, bias, scale, y, sums, *plan.sizes, act, ROWS, COLUMNS)
+        _scale_gradient[plan.grid](
+            x, grad, found, weight, bias, scale, y, sums, *plan.sizes, constant(x, act), ROWS, COLUMNS
+        )
     return y, sums.sum(1)
 
 

@@ -12,7 +12,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from maxvit.kernels.gpu.activation import gelu
+from maxvit.kernels.gpu.activation import constant, gelu, named
 from maxvit.kernels.gpu.depthwise import Sides
 from maxvit.kernels.gpu.support import operator, precision
 
@@ -80,7 +80,7 @@ def expanded_filtered(
             VALID=valid,
             INNER=max(16, triton.next_power_of_2(inner)),
             CHANNELS=tile,
-            ERF=erf,
+            FORMULA=constant(x, named(erf)),
             PRECISION=precision(x),
             num_warps=8,
             num_stages=stages,
@@ -130,7 +130,7 @@ def _expand_filter(
     VALID: tl.constexpr,
     INNER: tl.constexpr,
     CHANNELS: tl.constexpr,
-    ERF: tl.constexpr,
+    FORMULA: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
     blocks = tl.cdiv(C, CHANNELS)  # neighbours read the same rows of x
@@ -151,22 +151,22 @@ def _expand_filter(
     for row in range(first - (3 - STRIDE), min(first + each, rows)):  # begins before, with rows that are not kept
         i = row * STRIDE - above + 2
         if STRIDE == 1:
-            v = _expanded(x, w, b, i, near, inner, height, width, C_IN, ERF, PRECISION)  # [SLOTS, CHANNELS]
+            v = _expanded(x, w, b, i, near, inner, height, width, C_IN, FORMULA, PRECISION)  # [SLOTS, CHANNELS]
             v0, v1, v2 = _shifted(v, 0), _shifted(v, 1), _shifted(v, 2)
             y = _filtered(level, v0, v1, v2, taps + 6 * C + channel, there, C)
             level = _filtered(below, v0, v1, v2, taps + 3 * C + channel, there, C)
             below = _filtered(tl.zeros_like(y), v0, v1, v2, taps + channel, there, C)
         else:
-            even = _expanded(x, w, b, i - 1, near, inner, height, width, C_IN, ERF, PRECISION)
-            odd = _expanded(x, w, b, i - 1, near + 1, inner, height, width, C_IN, ERF, PRECISION)
+            even = _expanded(x, w, b, i - 1, near, inner, height, width, C_IN, FORMULA, PRECISION)
+            odd = _expanded(x, w, b, i - 1, near + 1, inner, height, width, C_IN, FORMULA, PRECISION)
             v0, v1, v2 = _shifted(even, 0), _shifted(odd, 0), _shifted(even, 1)
             level = _filtered(level, v0, v1, v2, taps + 3 * C + channel, there, C)
-            even = _expanded(x, w, b, i, near, inner, height, width, C_IN, ERF, PRECISION)
-            odd = _expanded(x, w, b, i, near + 1, inner, height, width, C_IN, ERF, PRECISION)
+            even = _expanded(x, w, b, i, near, inner, height, width, C_IN, FORMULA, PRECISION)
+            odd = _expanded(x, w, b, i, near + 1, inner, height, width, C_IN, FORMULA, PRECISION)
             v0, v1, v2 = _shifted(even, 0), _shifted(odd, 0), _shifted(even, 1)
             y = _filtered(level, v0, v1, v2, taps + 6 * C + channel, there, C)
             level = _filtered(tl.zeros_like(y), v0, v1, v2, taps + channel, there, C)
-        y = gelu(y + taps_b[None, :], ERF)
+        y = gelu(y + taps_b[None, :], FORMULA)
         kept = real & (row >= first)
         to = ((image * rows + row) * columns + column)[:, None] * C + channel[None, :]
         tl.store(out + to, y.to(out.dtype.element_ty), mask=kept[:, None] & there[None, :])
@@ -176,13 +176,13 @@ def _expand_filter(
 
 @triton.jit
 def _expanded(
-    x, w, b, row, column, inner, height, width, C_IN: tl.constexpr, ERF: tl.constexpr, PRECISION: tl.constexpr
+    x, w, b, row, column, inner, height, width, C_IN: tl.constexpr, FORMULA: tl.constexpr, PRECISION: tl.constexpr
 ):
     """Pixels of a row, expanded and activated, rounded to the map's type; zero outside the map."""
     inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
     at = (row.to(tl.int64) * width + column)[:, None] * C_IN + inner[None, :]
     pixels = tl.load(x + at, mask=inside[:, None] & (inner < C_IN)[None, :], other=0.0)  # [SLOTS, INNER]
-    hidden = gelu(tl.dot(pixels, w, input_precision=PRECISION) + b[None, :], ERF)
+    hidden = gelu(tl.dot(pixels, w, input_precision=PRECISION) + b[None, :], FORMULA)
     return tl.where(inside[:, None], hidden, 0.0).to(pixels.dtype)
 
 

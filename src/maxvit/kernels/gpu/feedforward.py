@@ -12,7 +12,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from maxvit.kernels.gpu.activation import gelu, gelu_slope
+from maxvit.kernels.gpu.activation import constant, gelu, gelu_slope, named
 from maxvit.kernels.gpu.product import activated, projected
 from maxvit.kernels.gpu.rows import WARPS, fit, normed_rows, plain_norm, plain_norm_gradient, tile
 from maxvit.kernels.gpu.support import operator, precision
@@ -77,7 +77,7 @@ def feedforward(
             C=x.shape[3],
             HIDDEN=len(expand),
             SCALED=scale is not None,
-            ERF=erf,
+            FORMULA=constant(x, named(erf)),
             BLOCK_H=128 // x.element_size(),
             PRECISION=precision(x),
             **blocks,
@@ -104,7 +104,7 @@ def _feedforward(
     C: tl.constexpr,
     HIDDEN: tl.constexpr,
     SCALED: tl.constexpr,
-    ERF: tl.constexpr,
+    FORMULA: tl.constexpr,
     BLOCK_M: tl.constexpr,
     BLOCK_C: tl.constexpr,
     BLOCK_H: tl.constexpr,
@@ -120,7 +120,7 @@ def _feedforward(
         w = tl.load(expand + h[None, :] * C + c[:, None], mask=mask, other=0.0)  # [BLOCK_C, BLOCK_H]
         a = tl.dot(normed, w, input_precision=PRECISION)
         a += tl.load(expand_bias + h, mask=h < HIDDEN, other=0.0).to(tl.float32)[None, :]
-        a = gelu(a, ERF).to(x.dtype.element_ty)  # gelu(0) is 0 beyond HIDDEN
+        a = gelu(a, FORMULA).to(x.dtype.element_ty)  # gelu(0) is 0 beyond HIDDEN
         mask = (h < HIDDEN)[:, None] & (c < C)[None, :]
         w = tl.load(project + c[None, :] * HIDDEN + h[:, None], mask=mask, other=0.0)  # [BLOCK_H, BLOCK_C]
         sums = tl.dot(a, w, sums, input_precision=PRECISION)
@@ -138,17 +138,17 @@ def gelu_pair(x: Tensor, grad: Tensor, erf: bool) -> tuple[Tensor, Tensor]:
     x, grad = x.contiguous(), grad.contiguous()
     out, of_x = torch.empty_like(x), torch.empty_like(x)
     if x.numel():
-        _gelu_pair[triton.cdiv(x.numel(), ELEMENTS),](x, grad, out, of_x, x.numel(), ERF=erf, BLOCK=ELEMENTS)
+        _gelu_pair[triton.cdiv(x.numel(), ELEMENTS),](x, grad, out, of_x, x.numel(), FORMULA=named(erf), BLOCK=ELEMENTS)
     return out, of_x
 
 
 @triton.jit
-def _gelu_pair(x, grad, out, of_x, number, ERF: tl.constexpr, BLOCK: tl.constexpr):
+def _gelu_pair(x, grad, out, of_x, number, FORMULA: tl.constexpr, BLOCK: tl.constexpr):
     at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     value = tl.load(x + at, mask=at < number, other=0.0).to(tl.float32)
     pull = tl.load(grad + at, mask=at < number, other=0.0).to(tl.float32)
-    tl.store(out + at, gelu(value, ERF).to(out.dtype.element_ty), mask=at < number)
-    tl.store(of_x + at, (pull * gelu_slope(value, ERF)).to(of_x.dtype.element_ty), mask=at < number)
+    tl.store(out + at, gelu(value, FORMULA).to(out.dtype.element_ty), mask=at < number)
+    tl.store(of_x + at, (pull * gelu_slope(value, FORMULA)).to(of_x.dtype.element_ty), mask=at < number)
 
 
 @feedforward.register_fake

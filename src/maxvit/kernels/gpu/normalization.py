@@ -11,7 +11,7 @@ import triton
 import triton.language as tl
 from torch import Tensor, nn
 
-from maxvit.kernels.gpu.activation import formula, gelu, gelu_slope
+from maxvit.kernels.gpu.activation import constant, formula, gelu, gelu_slope
 from maxvit.kernels.gpu.maps import (
     COLUMNS,
     REGISTERS,
@@ -78,7 +78,7 @@ def apply(
     """
     y, plan = torch.empty_like(x, dtype=dtype), Pass.over(x, by_image=scale is not None)
     if x.numel():
-        _apply[plan.grid](x, found, weight, bias, scale, y, *plan.sizes, act, ROWS, COLUMNS)
+        _apply[plan.grid](x, found, weight, bias, scale, y, *plan.sizes, constant(x, act), ROWS, COLUMNS)
     return y
 
 
@@ -145,7 +145,7 @@ def finish(
 @triton.jit
 def activated(z, ACT: tl.constexpr):
     """act(z)."""
-    return z if ACT == "none" else gelu(z, ACT == "erf")
+    return z if ACT == "none" else gelu(z, ACT)
 
 
 @triton.jit
@@ -155,7 +155,7 @@ def _slope(z, grad, scale, pull, image, column, channels, ACT: tl.constexpr):
         own = image.to(tl.int64) * channels
         grad = grad * by_channel(scale + own, column, channels)[None, :]
         grad += by_channel(pull + own, column, channels)[None, :]
-    return grad if ACT == "none" else grad * gelu_slope(z, ACT == "erf")
+    return grad if ACT == "none" else grad * gelu_slope(z, ACT)
 
 
 @triton.jit

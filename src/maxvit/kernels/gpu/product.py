@@ -4,7 +4,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from maxvit.kernels.gpu.activation import gelu
+from maxvit.kernels.gpu.activation import constant, gelu, named
 from maxvit.kernels.gpu.rows import ELEMENTS, WARPS
 from maxvit.kernels.gpu.support import operator, precision
 
@@ -66,7 +66,7 @@ def _launch(
             C_OUT=columns,
             SCALED=scale is not None,
             ADDED=residual is not None,
-            ERF=erf,
+            FORMULA=constant(x, named(erf)),
             BLOCK_M=block_m,
             BLOCK_N=block_n,
             BLOCK_K=128 // x.element_size(),
@@ -90,7 +90,7 @@ def _product(
     C_OUT: tl.constexpr,
     SCALED: tl.constexpr,
     ADDED: tl.constexpr,
-    ERF: tl.constexpr,
+    FORMULA: tl.constexpr,
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
@@ -114,7 +114,7 @@ def _product(
     if ADDED:
         sums += tl.load(residual + at, mask=mask, other=0.0).to(tl.float32)
     else:
-        sums = gelu(sums, ERF)
+        sums = gelu(sums, FORMULA)
     tl.store(out + at, sums.to(out.dtype.element_ty), mask=mask)
 
 
