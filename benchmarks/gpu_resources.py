@@ -28,13 +28,13 @@ from maxvit import storage
 from maxvit.config import VARIANTS
 
 BYTES_PER_S, FLOPS_PER_S = 3.0e12, 790e12  # assumed: an H100's, as measured on such a card
-MULTIPROCESSORS = {80: 108, 90: 132}
 DTYPE = torch.bfloat16
 
 
 # Multiplications and additions of products and filters in a launch, from its arguments by name; GELU and such are free.
 FLOPS: dict[str, Callable[[dict[str, Any]], int]] = {
     "attention._forward": lambda a: 2 * 2 * a["groups"] * a["T"] ** 2 * a["N"] * a["D"],
+    "attention_inference._attend": lambda a: 2 * 2 * a["groups"] * a["T"] ** 2 * a["N"] * a["D"],
     "attention._backward": lambda a: 5 * 2 * a["groups"] * a["T"] ** 2 * a["N"] * a["D"],  # scores are made again
     "linear._normed_linear": lambda a: 2 * a["rows"] * a["C"] * a["C_OUT"],
     "product._product": lambda a: 2 * a["rows"] * a["C"] * a["C_OUT"],
@@ -88,7 +88,7 @@ def launches(network: str, side: int, stage: int, batch: int) -> Iterator[tuple[
             if kernel.training:
                 assert isinstance(result, Tensor)
                 result.sum().backward()
-        for launch in found:
+        for launch in found.launches:
             yield kernel.name, shape, launch
 
 
@@ -145,7 +145,7 @@ def predictions(found: list[Row]) -> list[str]:
         r = row.resources[newest]
         flops = ["-", "-"] if row.flops is None else [f"{row.flops / 1e9:.2f}", f"{row.flops / row.bytes:.0f}"]
         batch, height, width, channels = row.map
-        waves = row.programs / (MULTIPROCESSORS[newest] * max(1, r.programs))
+        waves = row.programs / (TARGETS[newest].number * max(1, r.programs))
         at = f"{row.network.removeprefix('maxvit_')} {row.side}, stage {row.stage}"
         cells = [f"`{row.kernel}`", at, f"{batch} x {height} x {width} x {channels}"]
         cells += [f"{n}" for n in (r.registers, r.stack, r.shared, r.programs)]

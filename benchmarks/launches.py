@@ -18,12 +18,21 @@ from unittest.mock import patch
 
 import torch
 import triton
+from machine_code import MachineCode, disassembled
 from torch import Tensor
 from torch._library.custom_ops import OPDEFS
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource, make_backend
 from triton.runtime.jit import JITFunction, create_function_from_signature
+
+from maxvit.config import VARIANTS
+from maxvit.kernels.folding import fold_for_inference
+from maxvit.kernels.gpu.inference import TritonBlock
+from maxvit.kernels.optimize import _FixedBias
+from maxvit.layers.attention import GroupAttention
+from maxvit.model import MaxViT
 
 WARP = 32
 
@@ -33,6 +42,7 @@ class Multiprocessor:
     """What the programs on one multiprocessor share (CUDA C++ Programming Guide, "Compute Capabilities").
 
     Attributes:
+        number: How many of them a GPU has.
         shared_bytes: Shared memory; the runtime takes 1 KiB of it for each program.
         program_bytes: What of it one program may have.
         registers: Each of 32 bits, given to a warp in units of 256.
@@ -40,6 +50,7 @@ class Multiprocessor:
         programs: Likewise.
     """
 
+    number: int
     shared_bytes: int
     program_bytes: int
     registers: int = 65536
@@ -54,7 +65,7 @@ class Multiprocessor:
 
 
 KIB = 1024
-TARGETS = {80: Multiprocessor(164 * KIB, 163 * KIB), 90: Multiprocessor(228 * KIB, 227 * KIB)}  # A100, H100
+TARGETS = {80: Multiprocessor(108, 164 * KIB, 163 * KIB), 90: Multiprocessor(132, 228 * KIB, 227 * KIB)}  # A100, H100
 
 
 @dataclass(frozen=True)
@@ -76,6 +87,7 @@ class Resources:
 class Launch:
     """One launch of a kernel."""
 
+    operator: str  # of PyTorch, the outermost that launches it
     kernel: JITFunction[Any]
     grid: tuple[int, ...]
     arguments: dict[str, Any]
@@ -109,8 +121,32 @@ class Launch:
 
     def resources(self, capability: int) -> Resources:
         """Compile for a GPU of such a capability (90 is 9.0), and read what the machine code takes."""
-        source, options = self.source(capability)
-        return _compiled(_Source(source, options), capability)
+        return _compiled(_Source(*self.source(capability)), capability)[0]
+
+    def code(self, capability: int) -> MachineCode:
+        """The machine code itself."""
+        return disassembled(_compiled(_Source(*self.source(capability)), capability)[1])
+
+    def waves(self, capability: int) -> float:
+        """How often all multiprocessors fill with its programs."""
+        at_once = max(1, self.resources(capability).programs)
+        return self.programs / (TARGETS[capability].number * at_once)
+
+    def warps(self, capability: int) -> float:
+        """Warps on a multiprocessor at once, as registers, shared memory and the number of programs allow."""
+        taken, number = self.resources(capability), TARGETS[capability].number
+        return taken.warps * min(taken.programs, self.programs / number)
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One call of PyTorch's own operators, which a vendor's kernel or PyTorch's serves."""
+
+    operator: str  # of ours that calls it; nothing where the network does
+    name: str
+    inputs: tuple[tuple[int, ...], ...]
+    outputs: tuple[tuple[int, ...], ...]
+    bytes: int  # of all tensors that go in and come out
 
 
 class _Source:
@@ -128,7 +164,7 @@ class _Source:
 
 
 @functools.cache
-def _compiled(source: _Source, capability: int) -> Resources:
+def _compiled(source: _Source, capability: int) -> tuple[Resources, bytes]:
     kernel = triton.compile(source.source, target=_target(capability), options=source.options)
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(kernel.asm["cubin"])
@@ -138,7 +174,7 @@ def _compiled(source: _Source, capability: int) -> Resources:
     registers, stack = (int(_found(rf"{what}:(\d+)", usage)) for what in ("REG", "STACK"))
     shared, warps = kernel.metadata.shared, kernel.metadata.num_warps
     programs = TARGETS[capability].resident(registers, shared, warps)
-    return Resources(registers, stack, shared, warps, programs)
+    return Resources(registers, stack, shared, warps, programs), kernel.asm["cubin"]
 
 
 def _found(pattern: str, text: str) -> str:
@@ -152,36 +188,91 @@ def _target(capability: int) -> GPUTarget:
 
 
 class _HostFunctions(TorchDispatchMode):
-    """Runs what launches kernels also where tensors are on the meta device."""
+    """Runs what launches kernels also where tensors are on the meta device, and writes down PyTorch's own operators."""
+
+    def __init__(self, found: "Recording") -> None:
+        super().__init__()
+        self.found = found
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        operator = OPDEFS.get(func._schema.name)
+        name = func._schema.name
+        operator = OPDEFS.get(name)
         if operator is None:
-            return func(*args, **(kwargs or {}))
-        with self:  # one may call another
-            return operator._init_fn(*args, **(kwargs or {}))
+            result = func(*args, **(kwargs or {}))
+            self.found.add_operation(func._schema, (args, kwargs), result)
+            return result
+        outer, self.found.operator = self.found.operator, self.found.operator or name
+        try:
+            with self:  # one may call another
+                return operator._init_fn(*args, **(kwargs or {}))
+        finally:
+            self.found.operator = outer
+
+
+class Recording:
+    """What was launched and called, in order."""
+
+    def __init__(self) -> None:
+        self.everything: list[Launch | Operation] = []
+        self.operator = ""  # the outermost of ours that runs
+
+    @property
+    def launches(self) -> list[Launch]:
+        """Of our kernels."""
+        return [one for one in self.everything if isinstance(one, Launch)]
+
+    def add_operation(self, schema: Any, given: Any, result: Any) -> None:
+        """Write down an operator that computes: no view and no allocation."""
+        tensors, results = ([t for t in tree_leaves(x) if isinstance(t, Tensor)] for x in (given, result))
+        views = any(r.alias_info is not None and not r.alias_info.is_write for r in schema.returns)
+        if tensors and results and not views and not _FREE.fullmatch(schema.name):
+            moved = sum(t.numel() * t.element_size() for t in (*tensors, *results))
+            shapes = (tuple(tuple(t.shape) for t in ts) for ts in (tensors, results))
+            self.everything.append(Operation(self.operator, schema.name, *shapes, moved))
+
+
+# Nothing is computed; and maps are channels_last on a GPU, so that what is cloned for that here is not cloned there.
+_FREE = re.compile(r"aten::(_unsafe_view|\w*empty\w*|detach|is_same_size|clone)")
 
 
 @contextmanager
-def recorded() -> Iterator[list[Launch]]:
-    """Write down what is launched inside, in order, and launch nothing.
+def recorded() -> Iterator[Recording]:
+    """Write down what is launched and called inside, in order, and launch nothing.
 
     Raises:
         RuntimeError: If Triton interprets: kernels are then no kernels.
     """
     if os.environ.get("TRITON_INTERPRET", "0") not in ("", "0"):
         raise RuntimeError("TRITON_INTERPRET is set, and interpreted kernels cannot be compiled: unset it")
-    launches: list[Launch] = []
+    found = Recording()
 
     def run(kernel: JITFunction[Any], /, *args: Any, grid: Any, warmup: bool, **kwargs: Any) -> None:
         given = {name: kwargs.pop(name) for name in kernel.arg_names if name in kwargs}
         bound = kernel.signature.bind(*args, **given)
         bound.apply_defaults()
         grid = grid(bound.arguments) if isinstance(grid, Callable) else tuple(grid)  # type: ignore[arg-type]
-        launches.append(Launch(kernel, grid, dict(bound.arguments), kwargs))
+        found.everything.append(Launch(found.operator, kernel, grid, dict(bound.arguments), kwargs))
 
     never = patch.object(torch, "is_autocast_enabled", lambda *_: False)  # PyTorch refuses to say for this device
-    with patch.object(JITFunction, "run", run), never, _HostFunctions():
-        yield launches
+    with patch.object(JITFunction, "run", run), never, _HostFunctions(found):
+        yield found
+
+
+def of_network(name: str, side: int, batch: int, dtype: torch.dtype = torch.bfloat16) -> list[Launch | Operation]:
+    """All that one inference of a network launches and calls, as `maxvit.optimize` makes it with the Triton kernels."""
+    with torch.device("meta"):
+        network = fold_for_inference(MaxViT(VARIANTS[name].resized(side)).to(dtype).eval())
+        for part in network.modules():
+            if isinstance(part, GroupAttention):
+                part.bias = _FixedBias(part.size, part.bias())  # type: ignore[assignment]
+        for stage in network.stages:
+            assert isinstance(stage, torch.nn.Sequential)
+            for i, block in enumerate(stage):
+                stage[i] = TritonBlock(block)  # type: ignore[arg-type]
+        network = network.to(memory_format=torch.channels_last)
+        images = torch.empty(batch, 3, side, side, dtype=dtype).contiguous(memory_format=torch.channels_last)
+    with recorded() as found, torch.no_grad():
+        network(images)
+    return found.everything

@@ -14,7 +14,9 @@ import healthy
 from maxvit import MaxViT, MaxViTConfig, accelerate, optimize
 from maxvit.config import OFFICIAL, TORCHVISION
 from maxvit.kernels.comparison import step_difference
+from maxvit.kernels.folding import fold_for_inference
 from maxvit.kernels.gpu import support
+from maxvit.kernels.gpu.inference import TritonBlock
 from maxvit.kernels.gpu.training import FORWARDS, serves
 from maxvit.layers.mbconv import MBConv
 from maxvit.layers.multiaxis import AttentionLayer
@@ -61,6 +63,21 @@ def test_every_stage_is_the_originals(device, dtype, dialect):
     for peer, found, exact in zip(plain, ours, truth, strict=True):
         assert found.dtype == dtype
         assert error(found, exact) <= 2 * error(peer, exact) + floor
+
+
+@pytest.mark.parametrize("converted", [False, True])
+def test_a_block_whose_groups_fill_its_map_is_the_originals(device, converted):
+    """It has the biases of both axes beforehand, also where it is converted later."""
+    block = fold_for_inference(make(device, window_size=(6, 6), grid_size=(4, 9))).stages[0][0]
+    for part in (block.block_attention, block.grid_attention):
+        torch.nn.init.normal_(part.attention.bias.table)
+    low = copy.deepcopy(block).to(torch.bfloat16)
+    ours = TritonBlock(copy.deepcopy(block)).to(torch.bfloat16) if converted else TritonBlock(copy.deepcopy(low))
+    x = torch.randn(2, 16, 24, 36, device=device, dtype=torch.bfloat16)
+    with torch.no_grad():
+        truth = copy.deepcopy(low).double()(x.double())
+        peer, found = low(x), ours(x.contiguous(memory_format=torch.channels_last))
+    assert error(found, truth) <= 2 * error(peer, truth) + FLOOR[torch.bfloat16]
 
 
 @pytest.mark.full

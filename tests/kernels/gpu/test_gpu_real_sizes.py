@@ -14,6 +14,7 @@ from maxvit import MaxViT, accelerate, optimize
 from maxvit.config import VARIANTS
 from maxvit.kernels.folding import fold_for_inference
 from maxvit.kernels.gpu.attention import group_attention
+from maxvit.kernels.gpu.attention_inference import group_attention_fixed, padded
 from maxvit.kernels.gpu.feedforward import feedforward
 from maxvit.kernels.gpu.inference import mbconv
 from maxvit.kernels.gpu.linear import normed_linear
@@ -29,14 +30,27 @@ WINDOWS = [*((c, side, 7) for c, side in STAGES), (64, 96, 12), (64, 128, 16), (
 
 @pytest.mark.parametrize("dtype", ALL, ids=str)
 @pytest.mark.parametrize("axis", ["block", "grid"])
-@pytest.mark.parametrize(
-    ("channels", "side", "window"), [*((c, s, 7) for c, s in STAGES), (64, 96, 12), (64, 128, 16), (64, 100, 7)]
-)
+@pytest.mark.parametrize(("channels", "side", "window"), WINDOWS)
 def test_attention(device, dtype, axis, channels, side, window):
     heads, tokens, size = channels // 32, window**2, (window, window)
     inputs = [torch.randn(5, side, side, 3 * channels), torch.randn(heads, tokens, tokens)]
     inputs = [t.to(device) for t in inputs]
     check(lambda x, b: group_attention(x, b, size, axis)[0], lambda x, b: plain(x, b, size, axis), inputs, dtype)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("axis", ["block", "grid"])
+@pytest.mark.parametrize(("channels", "side", "window"), WINDOWS[:-1])
+def test_attention_in_inference(device, dtype, axis, channels, side, window):
+    heads, tokens, size = channels // 32, window**2, (window, window)
+    inputs = [torch.randn(5, side, side, 3 * channels), torch.randn(heads, tokens, tokens)]
+    check(
+        lambda x, b: group_attention_fixed(x, padded(b), size, axis),
+        lambda x, b: plain(x, b, size, axis),
+        [t.to(device) for t in inputs],
+        dtype,
+        gradients=False,
+    )
 
 
 @pytest.mark.parametrize("dtype", ALL, ids=str)

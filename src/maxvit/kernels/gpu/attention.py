@@ -38,6 +38,12 @@ def attend(part: GroupAttention, qkv: Tensor) -> Tensor:
     return out
 
 
+def check_map(qkv: Tensor) -> None:
+    """Refuse a map (B, H, W, 3C) whose images are too large for offsets of 32 bits."""
+    if 2 * qkv.shape[1:].numel() >= 2**31:
+        raise MaxViTError(f"a map of {tuple(qkv.shape[1:])} is too large for the Triton kernels: use backend='torch'")
+
+
 @operator("maxvit::group_attention")
 def group_attention(qkv: Tensor, bias: Tensor, size: Sequence[int], axis: str) -> tuple[Tensor, Tensor]:
     """Attention within the groups of a map.
@@ -109,10 +115,7 @@ class _Plan(NamedTuple):
 
     @classmethod
     def of(cls, qkv: Tensor, bias: Tensor, size: Sequence[int], axis: str, way: str) -> "_Plan":
-        if 2 * qkv.shape[1:].numel() >= 2**31:
-            raise MaxViTError(
-                f"a map of {tuple(qkv.shape[1:])} is too large for the Triton kernels: use backend='torch'"
-            )
+        check_map(qkv)
         (batch, height, width, channels), (heads, tokens, _) = qkv.shape, bias.shape
         dim, (p, q) = channels // 3 // heads, size
         padded = padded_size((height, width), (p, q))

@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from maxvit.kernels.gpu.activation import is_erf
-from maxvit.kernels.gpu.attention import attend
+from maxvit.kernels.gpu.attention_inference import attend_fixed, padded_bias
 from maxvit.kernels.gpu.feedforward import feedforward
 from maxvit.kernels.gpu.linear import normed_linear
 from maxvit.kernels.gpu.mbconv import hidden_map
@@ -17,17 +17,22 @@ from maxvit.model import MaxViTBlock
 class TritonBlock(nn.Module):
     """`maxvit.model.MaxViTBlock` with batch norms folded; shortcuts and the two layers that excite are PyTorch's."""
 
+    block_bias: Tensor | None
+    grid_bias: Tensor | None
+
     def __init__(self, block: MaxViTBlock) -> None:
         super().__init__()
         self.mbconv = block.mbconv
         self.block_attention, self.grid_attention = block.block_attention, block.grid_attention
+        self.register_buffer("block_bias", padded_bias(block.block_attention.attention))
+        self.register_buffer("grid_bias", padded_bias(block.grid_attention.attention))
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C_in, H, W) -> (B, C, H', W'), channels_last."""
         refuse_gradients(x)
         x = mbconv(self.mbconv, x)
-        for layer in (self.block_attention, self.grid_attention):
-            x = attention_layer(layer, x)
+        x = attention_layer(self.block_attention, self.block_bias, x)
+        x = attention_layer(self.grid_attention, self.grid_bias, x)
         return x.permute(0, 3, 1, 2)
 
 
@@ -41,11 +46,11 @@ def mbconv(part: MBConv, x: Tensor) -> Tensor:
     return out
 
 
-def attention_layer(layer: AttentionLayer, x: Tensor) -> Tensor:
-    """(B, H, W, C) -> (B, H, W, C)."""
+def attention_layer(layer: AttentionLayer, bias: Tensor | None, x: Tensor) -> Tensor:
+    """(B, H, W, C) -> (B, H, W, C), with the layer's bias as `padded_bias` gives it."""
     norm, attention, expand, project = layer.norm1, layer.attention, layer.ffn.expand, layer.ffn.project
     qkv = normed_linear(x, norm.weight, norm.bias, attention.qkv.weight, attention.qkv.bias, norm.eps)
-    x = projected(attend(attention, qkv), None, attention.proj.weight, attention.proj.bias, x)
+    x = projected(attend_fixed(attention, bias, qkv), None, attention.proj.weight, attention.proj.bias, x)
     norm = layer.norm2
     weights = norm.weight, norm.bias, expand.weight, expand.bias, project.weight, project.bias
     out: Tensor = feedforward(x, *weights, None, norm.eps, is_erf(layer.ffn.act))

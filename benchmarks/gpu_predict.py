@@ -1,0 +1,280 @@
+"""Predicted time of every launch of a network on an H200, from its machine code, without one.
+
+Every kernel is compiled for compute capability 9.0 as a launch would compile it. Its instructions, times the trips of
+its loops, and its bytes and operations give the least time that each unit of the card needs: memory, tensor cores,
+issue of instructions, special functions (MUFU), and shared memory with the L1 cache. A unit reaches a share of its
+peak that depends on how many warps a multiprocessor holds, counted with registers, shared memory and the grid. The
+slowest unit is the prediction. Operators of PyTorch are taken as bytes and operations at a share of the peak.
+
+The peaks of memory and tensor cores are those measured on an H200 (gpu_h200_2026-11.md). The shares were fitted to that
+run: to four rows of MBConv's hidden map and to three whole networks, with the kernels of that time. So all times are
+**predictions and no measurements**: a network's within about a quarter, a launch's within about a third.
+
+    python benchmarks/gpu_predict.py --out benchmarks/results/gpu_predicted_YYYY-MM [--before OTHER.json]
+"""
+
+import argparse
+import json
+import sys
+from bisect import bisect
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import cache
+from math import ceil, prod
+from pathlib import Path
+from typing import Any
+
+import triton
+from gpu_resources import FLOPS
+from launches import TARGETS, Launch, Operation, of_network
+from machine_code import Instruction
+from note import table, write_note
+
+from maxvit import storage
+
+CAPABILITY = 90
+CLOCK_HZ, BYTES_PER_S, FLOPS_PER_S = 1.85e9, 4.25e12, 766e12
+SCHEDULERS = 4  # of a multiprocessor; each issues an instruction a cycle
+MUFU_CYCLES = 2  # that a warp's special functions take of a multiprocessor
+LAUNCH_S = 2e-6  # until the first program runs, in a graph
+SHARES = (
+    (0.0, 0.0),
+    (4.0, 0.21),
+    (5.2, 0.22),
+    (8.0, 0.37),
+    (16.0, 0.53),
+    (24.0, 0.6),
+    (64.0, 0.65),
+)  # by warps: fitted
+# A unit's share of its peak, over the share of the issue slots, and the most of it.
+UNITS = {
+    "memory": (1.45, 0.8),
+    "tensor": (1.0, 1.0),
+    "issue": (1.0, 1.0),
+    "special": (1.4, 0.8),
+    "shared": (1.2, 0.75),
+}
+NETWORKS = (("maxvit_tiny", 224, 256), ("maxvit_base", 384, 64), ("maxvit_tiny", 512, 64))
+MEASURED_S = {
+    "maxvit_tiny 224": 27.351e-3,
+    "maxvit_base 384": 88.984e-3,
+    "maxvit_tiny 512": 46.471e-3,
+}  # the old kernels
+
+# How often the loops of a kernel run, the outer first.
+TRIPS: dict[str, Callable[[dict[str, Any]], tuple[int, ...]]] = {
+    "attention._forward": lambda a: (a["each"], a["CHUNKS"]),
+    "attention_inference._attend": lambda a: (a["each"],),
+    "depthwise._filter": lambda a: (),
+    "expand._expand_filter": lambda a: (a["each"] + 3 - a["STRIDE"],),
+    "feedforward._feedforward": lambda a: (ceil(a["HIDDEN"] / a["BLOCK_H"]),),
+    "linear._normed_linear": lambda a: (ceil(a["C_OUT"] / a["BLOCK_N"]),),
+    "product._product": lambda a: (ceil(a["C"] / a["BLOCK_K"]),),
+}
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A launch or an operator, and what it will take.
+
+    Attributes:
+        part: Part of the network that it belongs to.
+        name: Name of the kernel or operator.
+        shape: What tells it from others of the name.
+        units_s: Least time of each unit.
+        seconds: The predicted time.
+        facts: What the compiler made of a kernel, and how it fills the card; nothing for PyTorch's operators.
+    """
+
+    part: str
+    name: str
+    shape: str
+    bytes: int
+    units_s: dict[str, float]
+    seconds: float
+    facts: dict[str, float]
+
+
+def share(warps: float) -> float:
+    """Share of the issue slots that so many warps on a multiprocessor fill."""
+    at = min(bisect([w for w, _ in SHARES], warps), len(SHARES) - 1)
+    (w0, s0), (w1, s1) = SHARES[at - 1], SHARES[at]
+    return s0 + (s1 - s0) * (min(warps, w1) - w0) / (w1 - w0)
+
+
+def of_launch(launch: Launch) -> Prediction:
+    """Predict a launch of one of our kernels."""
+    instructions, wavefronts, special, facts = _counted(_Same(launch))
+    number = TARGETS[CAPABILITY].number
+    per_s = facts["warps"] * launch.programs / (number * CLOCK_HZ)
+    units = {
+        "memory": launch.bytes / BYTES_PER_S,
+        "tensor": FLOPS[launch.name](launch.arguments) / FLOPS_PER_S,
+        "issue": instructions * per_s / SCHEDULERS,
+        "special": special * MUFU_CYCLES * per_s,
+        "shared": wavefronts * per_s,
+    }
+    full = share(facts["resident warps"])
+    seconds = max(units[unit] / min(most, factor * full) for unit, (factor, most) in UNITS.items())
+    persistent = launch.name.startswith("attention")  # programs are long: a last wave that is not full costs
+    if persistent and facts["waves"] > 1:
+        seconds *= ceil(facts["waves"]) / facts["waves"]
+    named = {k: v for k, v in launch.arguments.items() if k.isupper() and isinstance(v, int | str)}
+    shape = f"{'x'.join(map(str, launch.grid))} " + " ".join(f"{k}={v}" for k, v in named.items())
+    return Prediction(_part(launch), launch.name, shape, launch.bytes, units, seconds + LAUNCH_S, facts)
+
+
+class _Same:
+    """Launches that are alike but for their tensors' addresses."""
+
+    def __init__(self, launch: Launch) -> None:
+        self.launch = launch
+        plain = sorted((k, str(v)) for k, v in launch.arguments.items() if isinstance(v, int | float | str))
+        self.key = f"{launch.name} {launch.grid} {plain} {launch.options}"
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and self.key == other.key
+
+
+@cache
+def _counted(same: _Same) -> tuple[float, float, float, dict[str, float]]:
+    """Instructions, wavefronts and special functions of a warp; and the facts."""
+    launch = same.launch
+    code, taken = launch.code(CAPABILITY), launch.resources(CAPABILITY)
+    run: Counter[Instruction] = code.run(TRIPS[launch.name](launch.arguments))
+    facts = {
+        "registers": taken.registers,
+        "stack": taken.stack,
+        "shared": taken.shared,
+        "warps": taken.warps,
+        "programs": taken.programs,
+        "resident warps": launch.warps(CAPABILITY),
+        "waves": launch.waves(CAPABILITY),
+        "instructions": run.total(),
+        "calls": code.number("CALL"),
+    }
+    wavefronts = sum(one.wavefronts * times for one, times in run.items())
+    special = sum(times for one, times in run.items() if one.kind == "MUFU")
+    return run.total(), wavefronts, special, facts
+
+
+def of_operation(operation: Operation) -> Prediction:
+    """Predict an operator of PyTorch by rules of thumb."""
+    memory, flops, of_memory, of_flops, start = operation.bytes / BYTES_PER_S, 0, 0.75, 0.7, 3e-6
+    if operation.name == "aten::convolution":
+        _, weight, *_ = operation.inputs
+        flops = 2 * prod(operation.outputs[0]) * prod(weight[1:])
+        of_memory, of_flops, start = (
+            (0.7, 0.45 if weight[1] >= 32 else 0.06, 4e-6) if weight[2] == 3 else (0.6, 0.5, 6e-6)
+        )
+    elif operation.name == "aten::linear":
+        flops, of_memory = 2 * prod(operation.outputs[0]) * operation.inputs[1][1], 0.8
+    elif operation.name == "aten::avg_pool2d":
+        of_memory = 0.4
+    units = {"memory": memory, "tensor": flops / FLOPS_PER_S}
+    seconds = max(memory / of_memory, units["tensor"] / of_flops) + start
+    shape = " ".join("x".join(map(str, s)) for s in (*operation.inputs[:1], *operation.outputs[:1]))
+    return Prediction(_part(operation), operation.name, shape, operation.bytes, units, seconds, {})
+
+
+PARTS = {
+    "maxvit::group_attention": "attention",
+    "maxvit::group_attention_fixed": "attention",
+    "maxvit::normed_linear": "norm, Q K V",
+    "maxvit::feedforward": "feed-forward",
+    "maxvit::expanded_filtered": "MBConv, expand and filter",
+    "maxvit::activated": "MBConv, expand and filter",
+    "maxvit::filtered": "MBConv, expand and filter",
+}
+
+
+def _part(one: Launch | Operation) -> str:
+    if one.operator == "maxvit::projected":
+        scaled = isinstance(one, Launch) and one.arguments["SCALED"]
+        return "MBConv, project" if scaled else "attention, projection"
+    if one.operator:
+        return PARTS[one.operator]
+    assert isinstance(one, Operation)
+    convolves = one.name == "aten::convolution"
+    if (convolves and one.inputs[1][2] == 3) or one.name in ("aten::gelu", "aten::constant_pad_nd"):
+        return "stem"
+    if one.name == "aten::avg_pool2d" or (convolves and one.outputs[0][2] > 1):
+        return "shortcuts"
+    return "squeeze-and-excite, head"
+
+
+def of_inference(network: str, side: int, batch: int) -> list[Prediction]:
+    """All that one inference launches and calls, in order."""
+    found = of_network(network, side, batch)
+    return [of_launch(one) if isinstance(one, Launch) else of_operation(one) for one in found]
+
+
+def by_part(found: dict[str, list[dict[str, Any]]], before: dict[str, list[dict[str, Any]]]) -> list[str]:
+    """Milliseconds of each part of each network."""
+    parts = list(dict.fromkeys(row["part"] for rows in (*before.values(), *found.values()) for row in rows))
+    sums = {key: _sums(rows) for key, rows in [*found.items(), *((f"{k}, before", r) for k, r in before.items())]}
+    order = [name for key in found for name in (f"{key}, before", key) if name in sums]
+    lines = [[part, *(f"{sums[key][part] * 1e3:.2f}" for key in order)] for part in parts]
+    lines.append(["all", *(f"{sum(sums[key].values()) * 1e3:.2f}" for key in order)])
+    lines.append(
+        [
+            "measured",
+            *(f"{MEASURED_S[k] * 1e3:.2f}" if (k := key.removesuffix(", before")) != key else "-" for key in order),
+        ]
+    )
+    return table(["part, ms", *order], lines)
+
+
+def _sums(rows: list[dict[str, Any]]) -> defaultdict[str, float]:
+    sums: defaultdict[str, float] = defaultdict(float)
+    for row in rows:
+        sums[row["part"]] += row["seconds"]
+    return sums
+
+
+def launch_by_launch(rows: list[dict[str, Any]]) -> list[str]:
+    """Each launch of our kernels once, with how often it is made."""
+    alike: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
+    for row in rows:
+        if row["facts"]:
+            alike[row["name"], row["shape"]].append(row)
+    lines = []
+    for (name, shape), same in alike.items():
+        facts, units = same[0]["facts"], same[0]["units_s"]
+        cells = [f"{facts[k]:.0f}" for k in ("registers", "stack", "shared", "warps", "instructions")]
+        cells += [f"{facts['resident warps']:.1f}", f"{facts['waves']:.2f}", f"{same[0]['bytes'] / 1e6:.0f}"]
+        cells += [f"{units[unit] * 1e6:.0f}" for unit in UNITS]
+        lines.append([f"`{name}`", shape, f"{len(same)}", *cells, f"{same[0]['seconds'] * 1e6:.0f}"])
+    head = ["kernel", "grid and constants", "times", "registers", "stack", "shared", "warps", "instructions"]
+    return table([*head, "warps an SM", "waves", "MB", *(f"{u}, us" for u in UNITS), "predicted, us"], lines)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Predict, and write OUT.md and OUT.json."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
+    parser.add_argument("--out", type=Path, required=True, help="where to write, without the ending")
+    parser.add_argument("--before", type=Path, help="a file of this script from other kernels, to show beside")
+    parser.add_argument("--networks", nargs="+", default=[f"{n} {s}" for n, s, _ in NETWORKS], help="name and side")
+    options = parser.parse_args(arguments)
+    found = {}
+    for network, side, batch in NETWORKS:
+        if (key := f"{network} {side}") in options.networks:
+            found[key] = [asdict(one) for one in of_inference(network, side, batch)]
+            print(f"{key}: {sum(r['seconds'] for r in found[key]) * 1e3:.2f} ms predicted", file=sys.stderr, flush=True)
+    before = json.loads(options.before.read_text())["networks"] if options.before else {}
+    content = {"triton": triton.__version__, "networks": found}
+    storage.write_text(options.out.with_name(f"{options.out.name}.json"), json.dumps(content) + "\n")
+    body = ["## By part of the network", "", *by_part(found, {k: before[k] for k in found if k in before}), ""]
+    for key, rows in found.items():
+        for title, some in [(f"{key}, before", before.get(key, [])), (key, rows)]:
+            body += [f"## {title}", "", *launch_by_launch(some), ""] if some else []
+    words = sys.argv[1:] if arguments is None else arguments
+    print(write_note(options.out, __doc__ or "", body, ["benchmarks/gpu_predict.py", *words], ["triton"]))
+
+
+if __name__ == "__main__":
+    main()
