@@ -15,6 +15,7 @@ run: to four rows of MBConv's hidden map and to three whole networks, with the k
 
 import argparse
 import json
+import re
 import sys
 from bisect import bisect
 from collections import Counter, defaultdict
@@ -120,9 +121,12 @@ def of_launch(launch: Launch) -> Prediction:
     persistent = launch.name.startswith("attention")  # programs are long: a last wave that is not full costs
     if persistent and facts["waves"] > 1:
         seconds *= ceil(facts["waves"]) / facts["waves"]
+    return Prediction(_part(launch), launch.name, _shape(launch), launch.bytes, units, seconds + LAUNCH_S, facts)
+
+
+def _shape(launch: Launch) -> str:
     named = {k: v for k, v in launch.arguments.items() if k.isupper() and isinstance(v, int | str)}
-    shape = f"{'x'.join(map(str, launch.grid))} " + " ".join(f"{k}={v}" for k, v in named.items())
-    return Prediction(_part(launch), launch.name, shape, launch.bytes, units, seconds + LAUNCH_S, facts)
+    return f"{'x'.join(map(str, launch.grid))} " + " ".join(f"{k}={v}" for k, v in named.items())
 
 
 class _Same:
@@ -156,6 +160,7 @@ def _counted(same: _Same) -> tuple[float, float, float, dict[str, float]]:
         "waves": launch.waves(CAPABILITY),
         "instructions": run.total(),
         "calls": code.number("CALL"),
+        "floats per GELU": code.floats_per_gelu() or 0.0,
     }
     wavefronts = sum(one.wavefronts * times for one, times in run.items())
     special = sum(times for one, times in run.items() if one.kind == "MUFU")
@@ -207,10 +212,15 @@ def _part(one: Launch | Operation) -> str:
     return "squeeze-and-excite, head"
 
 
-def of_inference(network: str, side: int, batch: int) -> list[Prediction]:
-    """All that one inference launches and calls, in order."""
-    found = of_network(network, side, batch)
-    return [of_launch(one) if isinstance(one, Launch) else of_operation(one) for one in found]
+def of_inference(network: str, side: int, batch: int, only: str = "") -> list[Prediction]:
+    """All that one inference launches and calls, in order; of launches those whose kernel and constants match."""
+    found = []
+    for one in of_network(network, side, batch):
+        if isinstance(one, Operation):
+            found.append(of_operation(one))
+        elif re.search(only, f"{one.name} {_shape(one)}"):
+            found.append(of_launch(one))
+    return found
 
 
 def by_part(found: dict[str, list[dict[str, Any]]], before: dict[str, list[dict[str, Any]]]) -> list[str]:
@@ -259,11 +269,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, help="where to write, without the ending")
     parser.add_argument("--before", type=Path, help="a file of this script from other kernels, to show beside")
     parser.add_argument("--networks", nargs="+", default=[f"{n} {s}" for n, s, _ in NETWORKS], help="name and side")
+    parser.add_argument("--only", default="", help="compile launches alone whose kernel and constants match this")
     options = parser.parse_args(arguments)
     found = {}
     for network, side, batch in NETWORKS:
         if (key := f"{network} {side}") in options.networks:
-            found[key] = [asdict(one) for one in of_inference(network, side, batch)]
+            found[key] = [asdict(one) for one in of_inference(network, side, batch, options.only)]
             print(f"{key}: {sum(r['seconds'] for r in found[key]) * 1e3:.2f} ms predicted", file=sys.stderr, flush=True)
     before = json.loads(options.before.read_text())["networks"] if options.before else {}
     content = {"triton": triton.__version__, "networks": found}

@@ -17,6 +17,7 @@ _LABEL = re.compile(r"^\.(L_x_\d+):")
 
 # Cycles in which the unit of shared memory and the L1 cache is taken by an instruction of a warp, by width in bits.
 _WAVEFRONTS = {"16": 1, "U16": 1, "32": 1, "64": 2, "128": 4}
+_FLOATS = ("FFMA", "FMUL", "FADD", "FSETP", "FSEL", "FMNMX", "FCHK", "MUFU")
 _MEMORY = ("LDG", "STG", "LDGSTS", "LDS", "STS")
 
 
@@ -88,6 +89,20 @@ class MachineCode:
                     times *= trips[depth]
             often[one] = times
         return often
+
+    def floats_per_gelu(self) -> float | None:
+        """Instructions on float32 numbers for each tanh, in the innermost loop that has one, or outside of all.
+
+        With them are a bias that is added and what else an element takes. None: there is no tanh.
+        """
+        for loop in sorted(self.loops, key=lambda loop: -loop.depth):
+            inside = [one for one in self.instructions if loop.first <= one.address <= loop.last]
+            if any(one.name == "MUFU.TANH" for one in inside):
+                break
+        else:
+            inside = list(self.instructions)
+        tanh = sum(one.name == "MUFU.TANH" for one in inside)
+        return sum(one.kind in _FLOATS for one in inside) / tanh if tanh else None
 
     def number(self, *kinds: str) -> int:
         """Instructions of some kinds in the code, however often they run."""

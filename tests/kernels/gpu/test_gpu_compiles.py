@@ -17,11 +17,11 @@ STACK_BYTES = {80: 128, 90: 0}  # of registers that spill: attention's backward 
 SHARED_BYTES = {80: 163 * 1024, 90: 227 * 1024}  # that one program may have
 
 
-def compiled(folder, *words):
+def compiled(folder, script, *words):
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-    command = [sys.executable, str(SCRIPT), "--out", str(folder / "found"), *words]
+    command = [sys.executable, str(script), "--out", str(folder / "found"), *words]
     subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
-    return json.loads((folder / "found.json").read_text())["launches"]
+    return json.loads((folder / "found.json").read_text())
 
 
 def check(launches):
@@ -37,7 +37,7 @@ def check(launches):
 def second_stage(tmp_path_factory):
     """MaxViT-T at 224: two maps of 28 x 28 x 128, four heads, sixteen groups of 49 tokens each."""
     shape = ["--networks", "maxvit_tiny", "--sides", "224", "--stages", "2", "--batch", "2", "--capabilities", "90"]
-    return compiled(tmp_path_factory.mktemp("compiled"), *shape)
+    return compiled(tmp_path_factory.mktemp("compiled"), SCRIPT, *shape)["launches"]
 
 
 @pytest.mark.full
@@ -47,7 +47,7 @@ def test_kernels_compile_and_do_not_spill(second_stage):
 
 @pytest.mark.full
 def test_kernels_compile_and_do_not_spill_at_any_stage_of_tiny_and_base(tmp_path):
-    check(compiled(tmp_path))
+    check(compiled(tmp_path, SCRIPT)["launches"])
 
 
 @pytest.mark.full
@@ -70,3 +70,44 @@ def test_registers_warps_or_shared_memory_bound_the_programs_of_a_multiprocessor
     assert h100.resident(registers=16, shared=0, warps=8) == 8
     assert h100.resident(registers=16, shared=100_000, warps=4) == 2
     assert h100.resident(registers=16, shared=0, warps=1) == 32
+
+
+PREDICT = SCRIPT.with_name("gpu_predict.py")
+# What still is below 12 warps, for too many registers or too much shared memory: docs/gpu.md has what is planned.
+FEWEST_WARPS = {
+    "attention_inference._attend": 8,  # of 256 tokens
+    "expand._expand_filter": 8,
+    "feedforward._feedforward": 8,  # from 96 channels on
+    "linear._normed_linear": 8,  # from 192 channels on
+    "product._product": 8,
+}
+MOST_FLOATS = 8  # instructions on them for a GELU and the bias before it
+
+
+def predicted(folder, *words):
+    return [row for rows in compiled(folder, PREDICT, *words)["networks"].values() for row in rows if row["facts"]]
+
+
+def check_launches(rows):
+    for row in rows:
+        facts, name, where = row["facts"], row["name"], f"{row['name']} {row['shape']}"
+        assert facts["stack"] == 0, where
+        assert facts["calls"] == 0, where
+        assert facts["resident warps"] >= FEWEST_WARPS.get(name, 12), where
+        assert not 1 < facts["waves"] < 1.8, where
+        if name == "feedforward._feedforward" or "ADDED=False" in where:
+            assert 0 < facts["floats per GELU"] <= MOST_FLOATS, where
+
+
+def test_attention_and_feed_forward_of_the_first_stage_fill_an_h100(tmp_path):
+    only = r"attention_inference.* N=2 .*GRID=True|feedforward.* C=64 "
+    rows = predicted(tmp_path, "--networks", "maxvit_tiny 512", "--only", only)
+    assert {row["name"] for row in rows} == {"attention_inference._attend", "feedforward._feedforward"}
+    check_launches(rows)
+
+
+@pytest.mark.full
+def test_every_launch_of_the_networks_fills_an_h100(tmp_path):
+    rows = predicted(tmp_path)
+    assert len(rows) > 300
+    check_launches(rows)

@@ -110,7 +110,8 @@ def _feedforward(
     BLOCK_H: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    row = tl.program_id(0).to(tl.int64) * BLOCK_M + tl.arange(0, BLOCK_M)
+    number = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
+    row = number.to(tl.int64)
     normed = normed_rows(x, gamma, beta, row, rows, epsilon, C, BLOCK_C)  # [BLOCK_M, BLOCK_C]
     c = tl.arange(0, BLOCK_C)
     sums = tl.zeros([BLOCK_M, BLOCK_C], tl.float32)
@@ -126,7 +127,7 @@ def _feedforward(
         sums = tl.dot(a, w, sums, input_precision=PRECISION)
     sums += tl.load(project_bias + c, mask=c < C, other=0.0).to(tl.float32)[None, :]
     if SCALED:
-        sums *= tl.load(scale + row // pixels, mask=row < rows, other=0.0)[:, None]
+        sums *= tl.load(scale + number // pixels, mask=row < rows, other=0.0)[:, None]
     at, there = row[:, None] * C + c[None, :], (row < rows)[:, None] & (c < C)[None, :]
     sums += tl.load(x + at, mask=there, other=0.0).to(tl.float32)
     tl.store(out + at, sums.to(out.dtype.element_ty), mask=there)

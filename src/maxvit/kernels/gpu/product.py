@@ -96,7 +96,8 @@ def _product(
     BLOCK_K: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    row = tl.program_id(0).to(tl.int64) * BLOCK_M + tl.arange(0, BLOCK_M)
+    number = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
+    row, image = number.to(tl.int64), number // pixels  # a division of 64 bits would be a subroutine
     column = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
     sums = tl.zeros([BLOCK_M, BLOCK_N], tl.float32)
     for start in range(0, C, BLOCK_K):
@@ -104,7 +105,7 @@ def _product(
         there = (row < rows)[:, None] & (k < C)[None, :]
         a = tl.load(x + row[:, None] * C + k[None, :], mask=there, other=0.0)  # [BLOCK_M, BLOCK_K]
         if SCALED:
-            s = tl.load(scale + (row // pixels)[:, None] * C + k[None, :], mask=there, other=0.0)
+            s = tl.load(scale + image[:, None] * C + k[None, :], mask=there, other=0.0)
             a = (a.to(tl.float32) * s.to(tl.float32)).to(x.dtype.element_ty)
         mask = (k < C)[:, None] & (column < C_OUT)[None, :]
         w = tl.load(weight + column[None, :] * C + k[:, None], mask=mask, other=0.0)  # [BLOCK_K, BLOCK_N]
