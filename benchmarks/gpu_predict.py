@@ -67,7 +67,7 @@ MEASURED_S = {
 TRIPS: dict[str, Callable[[dict[str, Any]], tuple[int, ...]]] = {
     "attention._forward": lambda a: (a["each"], a["CHUNKS"]),
     "attention_inference._attend": lambda a: (a["each"],),
-    "depthwise._filter": lambda a: (),
+    "depthwise._filter": lambda a: (a["each"],),
     "expand._expand_filter": lambda a: (a["each"] + 3 - a["STRIDE"],),
     "feedforward._feedforward": lambda a: (ceil(a["HIDDEN"] / a["BLOCK_H"]),),
     "linear._normed_linear": lambda a: (ceil(a["C_OUT"] / a["BLOCK_N"]),),

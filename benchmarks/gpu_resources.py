@@ -84,10 +84,11 @@ def launches(network: str, side: int, stage: int, batch: int) -> Iterator[tuple[
         if kernel.autocast:  # which casts for PyTorch's operators, and does not know this device
             layer.shortcut.to(DTYPE)
         with recorded() as found:
-            result = kernel.ours(layer, x.requires_grad_(kernel.training))
-            if kernel.training:
-                assert isinstance(result, Tensor)
-                result.sum().backward()
+            for ours in kernel.ours_at(shape[3]).values():
+                result = ours(layer, x.requires_grad_(kernel.training))
+                if kernel.training:
+                    assert isinstance(result, Tensor)
+                    result.sum().backward()
         for launch in found.launches:
             yield kernel.name, shape, launch
 

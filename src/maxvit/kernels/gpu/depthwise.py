@@ -1,5 +1,8 @@
 """MBConv's depthwise convolution for inference: filter, bias, GELU and squeeze-and-excite's mean in one pass.
 
+A program walks down a strip of the map, a few columns wide. It reads each row once (thrice, shifted, from the cache)
+and adds it to the output rows above, level and below, which stay in registers.
+
 Letters: B batch, H W map sides, H' W' sides after the stride, C channels of the hidden map.
 """
 
@@ -13,8 +16,9 @@ from torch import Tensor
 from maxvit.kernels.gpu.activation import constant, gelu, named
 from maxvit.kernels.gpu.support import operator
 
-COLUMNS, ROWS = 8, 4  # of a tile: nearly square, so that its nine views overlap in the cache
-CHANNELS = 64  # of a tile: a cache line in 16-bit types
+COLUMNS, CHANNELS = 4, 64  # of a tile: few registers; and a cache line of channels in 16-bit types
+PROGRAMS = 4096  # wanted: several for each multiprocessor; fixed, so that sums are the same on every GPU
+FEWEST_ROWS = 7  # of a program, which reads two more
 
 
 @operator("maxvit::filtered")
@@ -37,27 +41,36 @@ def filtered(
     hidden, taps, bias = hidden.contiguous(), taps.contiguous(), bias.contiguous()
     batch, height, width, channels = hidden.shape
     sides = Sides.of(height, width, stride, symmetric)
-    down, along = triton.cdiv(sides.rows, ROWS), triton.cdiv(sides.columns, COLUMNS)
+    strips, blocks = triton.cdiv(sides.columns, COLUMNS), triton.cdiv(channels, CHANNELS)
+    rows = rows_of_program(sides.rows, batch * strips * blocks, PROGRAMS)
+    bands = triton.cdiv(sides.rows, rows)
     out = hidden.new_empty(batch, sides.rows, sides.columns, channels)
-    shares = hidden.new_empty(batch, down * along, channels, dtype=torch.float32)
+    shares = hidden.new_empty(batch, bands * strips, channels, dtype=torch.float32)
     if out.numel():
-        _filter[batch * down * along, triton.cdiv(channels, CHANNELS)](
+        _filter[batch * bands * strips, blocks](
             hidden,
             taps,
             bias,
             out,
             shares,
-            along,
-            down * along,
+            bands,
+            strips,
+            rows,
             *sides,
             C=channels,
             STRIDE=stride,
-            ROWS=ROWS,
             COLUMNS=COLUMNS,
             CHANNELS=CHANNELS,
             FORMULA=constant(hidden, named(erf)),
+            num_warps=2,
         )
     return out, shares.sum(1)
+
+
+def rows_of_program(rows: int, others: int, programs: int) -> int:
+    """Output rows of a program: all, but where that leaves too few programs."""
+    bands = min(-(-programs // max(1, others)), -(-rows // FEWEST_ROWS))
+    return -(-rows // bands)
 
 
 class Sides(NamedTuple):
@@ -84,8 +97,9 @@ def _filter(
     bias,
     out,
     shares,
-    along,
-    tiles,
+    bands,
+    strips,
+    each,
     height,
     width,
     rows,
@@ -94,29 +108,65 @@ def _filter(
     left,
     C: tl.constexpr,
     STRIDE: tl.constexpr,
-    ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
     CHANNELS: tl.constexpr,
     FORMULA: tl.constexpr,
 ):
-    image, tile = (tl.program_id(0) // tiles).to(tl.int64), tl.program_id(0) % tiles
-    slot = tl.arange(0, ROWS * COLUMNS)
-    row, column = tile // along * ROWS + slot // COLUMNS, tile % along * COLUMNS + slot % COLUMNS
-    channel = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
-    there = channel < C
-    y = tl.zeros([ROWS * COLUMNS, CHANNELS], tl.float32)
-    for tap in tl.static_range(9):
-        i, j = row * STRIDE - above + tap // 3, column * STRIDE - left + tap % 3
-        inside = (i >= 0) & (i < height) & (j >= 0) & (j < width)
-        at = ((image * height + i) * width + j)[:, None] * C + channel[None, :]
-        x = tl.load(hidden + at, mask=inside[:, None] & there[None, :], other=0.0)  # [ROWS * COLUMNS, CHANNELS]
-        y += x.to(tl.float32) * tl.load(taps + tap * C + channel, mask=there, other=0.0).to(tl.float32)[None, :]
-    y = gelu(y + tl.load(bias + channel, mask=there, other=0.0).to(tl.float32)[None, :], FORMULA)
-    real = (row < rows) & (column < columns)
-    to = ((image * rows + row) * columns + column)[:, None] * C + channel[None, :]
-    tl.store(out + to, y.to(out.dtype.element_ty), mask=real[:, None] & there[None, :])
-    share = tl.sum(tl.where(real[:, None], y, 0.0), 0) / (rows * columns)
-    tl.store(shares + (image * tiles + tile) * C + channel, share, mask=there)
+    part, channel = tl.program_id(0), tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
+    image, first = (part // (bands * strips)).to(tl.int64), part // strips % bands * each
+    column = part % strips * COLUMNS + tl.arange(0, COLUMNS)
+    near = column * STRIDE - left  # of the three input columns, the first
+    there = (channel < C)[None, :]
+    inside0, inside1 = ((near >= 0) & (near < width))[:, None] & there, (near + 1 < width)[:, None] & there
+    inside2, real = (near + 2 < width)[:, None] & there, (column < columns)[:, None] & there
+    x, top = hidden + (near[:, None] * C + channel[None, :]), image * height
+    y_at = out + (column[:, None] * C + channel[None, :])
+    k = taps + channel[None, :]
+    k0, k1, k2 = _tap(k, there), _tap(k + C, there), _tap(k + 2 * C, there)
+    k3, k4, k5 = _tap(k + 3 * C, there), _tap(k + 4 * C, there), _tap(k + 5 * C, there)
+    k6, k7, k8 = _tap(k + 6 * C, there), _tap(k + 7 * C, there), _tap(k + 8 * C, there)
+    b = _tap(bias + channel[None, :], there)
+    total = tl.zeros([COLUMNS, CHANNELS], tl.float32)
+    i = first * STRIDE - above
+    v0, v1, v2 = _row(x, top, i, height, width, inside0, inside1, inside2, C)
+    level = b + v0 * k0 + v1 * k1 + v2 * k2  # an output row that lacks its last input row
+    below = level  # at stride 1, the one that lacks two
+    if STRIDE == 1:
+        v0, v1, v2 = _row(x, top, i + 1, height, width, inside0, inside1, inside2, C)
+        level += v0 * k3 + v1 * k4 + v2 * k5
+        below = b + v0 * k0 + v1 * k1 + v2 * k2
+    for row in range(first, min(first + each, rows)):
+        i = row * STRIDE - above + 2
+        if STRIDE == 2:
+            v0, v1, v2 = _row(x, top, i - 1, height, width, inside0, inside1, inside2, C)
+            level += v0 * k3 + v1 * k4 + v2 * k5
+        v0, v1, v2 = _row(x, top, i, height, width, inside0, inside1, inside2, C)
+        y = gelu(level + v0 * k6 + v1 * k7 + v2 * k8, FORMULA)  # [COLUMNS, CHANNELS]
+        tl.store(y_at + (image * rows + row) * columns * C, y.to(out.dtype.element_ty), mask=real)
+        total += tl.where(real, y, 0.0)
+        if STRIDE == 1:
+            level = below + v0 * k3 + v1 * k4 + v2 * k5
+            below = b + v0 * k0 + v1 * k1 + v2 * k2
+        else:
+            level = b + v0 * k0 + v1 * k1 + v2 * k2
+    share = tl.sum(total, 0) / (rows * columns)
+    tl.store(shares + part.to(tl.int64) * C + channel, share, mask=channel < C)
+
+
+@triton.jit
+def _tap(at, there):
+    """What stands before a filter's nine products or at one of them, [1, CHANNELS]."""
+    return tl.load(at, mask=there, other=0.0).to(tl.float32)
+
+
+@triton.jit
+def _row(x, top, i, height, width, inside0, inside1, inside2, C: tl.constexpr):
+    """An input row thrice, from three columns on; zero outside the map."""
+    level, x = (i >= 0) & (i < height), x + (top + i) * width * C
+    v0 = tl.load(x, mask=inside0 & level, other=0.0).to(tl.float32)  # [COLUMNS, CHANNELS]
+    v1 = tl.load(x + C, mask=inside1 & level, other=0.0).to(tl.float32)
+    v2 = tl.load(x + 2 * C, mask=inside2 & level, other=0.0).to(tl.float32)
+    return v0, v1, v2
 
 
 @filtered.register_fake

@@ -4,6 +4,9 @@ A program walks down a strip of the map, one output row a step. It expands each 
 channels, and adds it to the output rows above, level and below while it is in registers: the expanded map is never in
 memory. In the nine views of a pixel's neighbourhood, rows thus cost nothing, and columns are shifts within a row.
 
+Networks do not use it: two kernels (`mbconv.py`) are predicted to be faster. Until both are timed on a card it is kept
+beside them in `benchmarks/gpu_kernels.py`; then one of them goes.
+
 Letters: B batch, H W map sides, H' W' sides after the stride, C channels of the hidden map.
 """
 
@@ -13,13 +16,12 @@ import triton.language as tl
 from torch import Tensor
 
 from maxvit.kernels.gpu.activation import constant, gelu, named
-from maxvit.kernels.gpu.depthwise import Sides
+from maxvit.kernels.gpu.depthwise import Sides, rows_of_program
 from maxvit.kernels.gpu.support import operator, precision
 
 WIDEST = 128  # input channels: a block's weights stay on the chip
 SLOTS = (32, 16)  # of a row of the tile: a shift stays within a warp's 32 lanes, and a product takes 16 at least
 PROGRAMS = 512  # wanted: several for each multiprocessor; fixed, so that sums are the same on every GPU
-FEWEST_ROWS = 7  # of a program, which expands two more
 
 
 @operator("maxvit::expanded_filtered")
@@ -56,7 +58,7 @@ def expanded_filtered(
     # Hidden channels of a program, and rows in flight: without tensor cores float32 needs the registers otherwise.
     tile, stages = (64, 2) if x.element_size() == 2 else (16, 1)
     blocks, strips = triton.cdiv(channels, tile), triton.cdiv(sides.columns, valid)
-    rows = rows_of_program(sides.rows, batch * blocks * strips)
+    rows = rows_of_program(sides.rows, batch * blocks * strips, PROGRAMS)
     bands = triton.cdiv(sides.rows, rows)
     out = x.new_empty(batch, sides.rows, sides.columns, channels)
     shares = x.new_empty(batch, bands * strips, channels, dtype=torch.float32)
@@ -97,12 +99,6 @@ def strip(columns: int, stride: int) -> tuple[int, int]:
     valid = {slots: slots - (3 - stride) for slots in SLOTS}
     best = min(SLOTS, key=lambda slots: -(-columns // valid[slots]) * slots)
     return best, valid[best]
-
-
-def rows_of_program(rows: int, others: int) -> int:
-    """Output rows of a program: all, but where that leaves too few programs."""
-    bands = min(-(-PROGRAMS // max(1, others)), -(-rows // FEWEST_ROWS))
-    return -(-rows // bands)
 
 
 @triton.jit

@@ -5,6 +5,7 @@ import triton.language as tl
 from torch import Tensor
 
 from maxvit.kernels.gpu.activation import constant, gelu, named
+from maxvit.kernels.gpu.maps import REGISTERS
 from maxvit.kernels.gpu.rows import ELEMENTS, WARPS
 from maxvit.kernels.gpu.support import operator, precision
 
@@ -50,10 +51,10 @@ def _launch(
     x: Tensor, scale: Tensor | None, weight: Tensor, bias: Tensor, residual: Tensor | None, out: Tensor, erf: bool
 ) -> None:
     x, weight, rows, columns = x.contiguous(), weight.contiguous(), x.shape[:3].numel(), len(weight)
-    block_n = min(256 if x.element_size() == 2 else 128, max(16, triton.next_power_of_2(columns)))
+    block_n = min(128, max(16, triton.next_power_of_2(columns)))
     block_m = max(16, min(128, ELEMENTS[x.element_size()] // block_n))
     if rows:
-        _product[triton.cdiv(rows, block_m), triton.cdiv(columns, block_n)](
+        _product[(triton.cdiv(rows, block_m) * triton.cdiv(columns, block_n),)](
             x,
             x if scale is None else scale.contiguous(),  # what is not there is not read
             weight,
@@ -73,6 +74,7 @@ def _launch(
             PRECISION=precision(x),
             num_warps=WARPS,
             num_stages=3,
+            maxnreg=REGISTERS if x.element_size() == 2 else None,  # two programs on a multiprocessor
         )
 
 
@@ -96,9 +98,14 @@ def _product(
     BLOCK_K: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    number = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
-    row, image = number.to(tl.int64), number // pixels  # a division of 64 bits would be a subroutine
-    column = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
+    blocks = tl.cdiv(C_OUT, BLOCK_N)  # neighbours read the same rows of x
+    first, column = tl.program_id(0) // blocks * BLOCK_M, tl.program_id(0) % blocks * BLOCK_N + tl.arange(0, BLOCK_N)
+    row, rows = tl.arange(0, BLOCK_M), rows - first
+    image = (first + row) // pixels
+    x += first.to(tl.int64) * C
+    out_at = row[:, None] * C_OUT + column[None, :]  # from the tile's first row on: 32 bits do
+    out += first.to(tl.int64) * C_OUT
+    residual += first.to(tl.int64) * C_OUT
     sums = tl.zeros([BLOCK_M, BLOCK_N], tl.float32)
     for start in range(0, C, BLOCK_K):
         k = start + tl.arange(0, BLOCK_K)
@@ -111,12 +118,12 @@ def _product(
         w = tl.load(weight + column[None, :] * C + k[:, None], mask=mask, other=0.0)  # [BLOCK_K, BLOCK_N]
         sums = tl.dot(a, w, sums, input_precision=PRECISION)
     sums += tl.load(bias + column, mask=column < C_OUT, other=0.0).to(tl.float32)[None, :]
-    at, mask = row[:, None] * C_OUT + column[None, :], (row < rows)[:, None] & (column < C_OUT)[None, :]
+    mask = (row < rows)[:, None] & (column < C_OUT)[None, :]
     if ADDED:
-        sums += tl.load(residual + at, mask=mask, other=0.0).to(tl.float32)
+        sums += tl.load(residual + out_at, mask=mask, other=0.0).to(tl.float32)
     else:
         sums = gelu(sums, FORMULA)
-    tl.store(out + at, sums.to(out.dtype.element_ty), mask=mask)
+    tl.store(out + out_at, sums.to(out.dtype.element_ty), mask=mask)
 
 
 @projected.register_fake
