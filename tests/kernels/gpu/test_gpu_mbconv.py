@@ -64,6 +64,7 @@ def facts(stride: int, dialect: Dialect) -> tuple[int, bool, bool]:
         (2, (7, 3), 24),
         (1, (5, 9), 72),  # more channels than a tile holds, and more rows and columns
         (2, (6, 7), 40),  # padding differs by side
+        (2, (17, 3), 8),  # several bands of rows, of which the last is lower
         (3, (1, 1), 16),
         (1, (2, 1), 64),
     ],
