@@ -28,7 +28,7 @@ from typing import Any
 
 import triton
 from gpu_resources import FLOPS
-from launches import TARGETS, Launch, Operation, of_network
+from launches import TARGETS, WARP, Launch, Operation, of_network
 from machine_code import Instruction
 from note import table, write_note
 
@@ -107,6 +107,8 @@ def share(warps: float) -> float:
 def of_launch(launch: Launch) -> Prediction:
     """Predict a launch of one of our kernels."""
     instructions, wavefronts, special, facts = _counted(_Same(launch))
+    every = facts["instructions"] * facts["warps"] * WARP * launch.programs  # of threads
+    facts = {**facts, "instructions an output": every / launch.arguments["out"].numel()}
     number = TARGETS[CAPABILITY].number
     per_s = facts["warps"] * launch.programs / (number * CLOCK_HZ)
     units = {

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from budget import TYPES, check
 from torch import Tensor
 
+from maxvit.kernels.gpu import product
 from maxvit.kernels.gpu.feedforward import feedforward
 from maxvit.kernels.gpu.linear import normed_linear
 from maxvit.kernels.gpu.product import activated, projected
@@ -79,3 +80,11 @@ def test_autocast_changes_nothing_inside_an_operator(device):
     alone = feedforward(*inputs, scale, EPSILON, False)
     with torch.autocast(device.type, torch.bfloat16):
         assert torch.equal(feedforward(*inputs, scale, EPSILON, False), alone)
+
+
+@pytest.mark.parametrize("wide", [1, 10**6])
+def test_tiles_of_either_width_hold_all_columns(device, monkeypatch, wide):
+    monkeypatch.setattr(product, "FEWEST_WIDE", wide)
+    inputs = [t.to(device) for t in (torch.randn(2, 5, 7, 40), torch.randn(256, 40) / 6, torch.randn(256))]
+    check(lambda *t: activated(*t, True), lambda *t: F.gelu(F.linear(*t)), inputs, torch.float32, gradients=False)
+    assert product._tile(70, 256, 4)[1] == (128 if wide == 1 else 64)

@@ -9,6 +9,8 @@ from maxvit.kernels.gpu.maps import REGISTERS
 from maxvit.kernels.gpu.rows import ELEMENTS, WARPS
 from maxvit.kernels.gpu.support import operator, precision
 
+FEWEST_WIDE = 512  # programs of tiles of 128 columns: two waves of an H100
+
 
 @operator("maxvit::projected")
 def projected(x: Tensor, scale: Tensor | None, weight: Tensor, bias: Tensor, residual: Tensor) -> Tensor:
@@ -51,8 +53,7 @@ def _launch(
     x: Tensor, scale: Tensor | None, weight: Tensor, bias: Tensor, residual: Tensor | None, out: Tensor, erf: bool
 ) -> None:
     x, weight, rows, columns = x.contiguous(), weight.contiguous(), x.shape[:3].numel(), len(weight)
-    block_n = min(128, max(16, triton.next_power_of_2(columns)))
-    block_m = max(16, min(128, ELEMENTS[x.element_size()] // block_n))
+    block_m, block_n = _tile(rows, columns, x.element_size())
     if rows:
         _product[(triton.cdiv(rows, block_m) * triton.cdiv(columns, block_n),)](
             x,
@@ -76,6 +77,14 @@ def _launch(
             num_stages=3,
             maxnreg=REGISTERS if x.element_size() == 2 else None,  # two programs on a multiprocessor
         )
+
+
+def _tile(rows: int, columns: int, number_bytes: int) -> tuple[int, int]:
+    """Rows and columns: wide ones read less, narrow ones fit better, and there are more of them."""
+    most = ELEMENTS[number_bytes]
+    wide = columns % 128 == 0 and triton.cdiv(rows, min(128, most // 128)) * (columns // 128) >= FEWEST_WIDE
+    block_n = 128 if wide else min(64, max(16, triton.next_power_of_2(columns)))
+    return min(128, most // block_n), block_n
 
 
 @triton.jit
