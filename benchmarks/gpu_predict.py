@@ -225,6 +225,18 @@ def of_inference(network: str, side: int, batch: int, only: str = "") -> list[Pr
     return found
 
 
+def _alike(found: list[Prediction]) -> list[dict[str, Any]]:
+    """Each once, with how often it comes, and numbers of four digits."""
+    times = Counter((one.part, one.name, one.shape) for one in found)
+    first = {(one.part, one.name, one.shape): one for one in reversed(found)}
+    return [{"times": times[key], **_short(asdict(first[key]))} for key in times]
+
+
+def _short(record: dict[str, Any]) -> dict[str, Any]:
+    cut = {k: float(f"{v:.4g}") if isinstance(v, float) else v for k, v in record.items()}
+    return {k: _short(v) if isinstance(v, dict) else v for k, v in cut.items()}
+
+
 def by_part(found: dict[str, list[dict[str, Any]]], before: dict[str, list[dict[str, Any]]]) -> list[str]:
     """Milliseconds of each part of each network."""
     parts = list(dict.fromkeys(row["part"] for rows in (*before.values(), *found.values()) for row in rows))
@@ -244,23 +256,19 @@ def by_part(found: dict[str, list[dict[str, Any]]], before: dict[str, list[dict[
 def _sums(rows: list[dict[str, Any]]) -> defaultdict[str, float]:
     sums: defaultdict[str, float] = defaultdict(float)
     for row in rows:
-        sums[row["part"]] += row["seconds"]
+        sums[row["part"]] += row["times"] * row["seconds"]
     return sums
 
 
 def launch_by_launch(rows: list[dict[str, Any]]) -> list[str]:
     """Each launch of our kernels once, with how often it is made."""
-    alike: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
-    for row in rows:
-        if row["facts"]:
-            alike[row["name"], row["shape"]].append(row)
     lines = []
-    for (name, shape), same in alike.items():
-        facts, units = same[0]["facts"], same[0]["units_s"]
-        cells = [f"{facts[k]:.0f}" for k in ("registers", "stack", "shared", "warps", "instructions")]
-        cells += [f"{facts['resident warps']:.1f}", f"{facts['waves']:.2f}", f"{same[0]['bytes'] / 1e6:.0f}"]
-        cells += [f"{units[unit] * 1e6:.0f}" for unit in UNITS]
-        lines.append([f"`{name}`", shape, f"{len(same)}", *cells, f"{same[0]['seconds'] * 1e6:.0f}"])
+    for row in rows:
+        if facts := row["facts"]:
+            cells = [f"{facts[k]:.0f}" for k in ("registers", "stack", "shared", "warps", "instructions")]
+            cells += [f"{facts['resident warps']:.1f}", f"{facts['waves']:.2f}", f"{row['bytes'] / 1e6:.0f}"]
+            cells += [f"{row['units_s'][unit] * 1e6:.0f}" for unit in UNITS]
+            lines.append([f"`{row['name']}`", row["shape"], f"{row['times']}", *cells, f"{row['seconds'] * 1e6:.0f}"])
     head = ["kernel", "grid and constants", "times", "registers", "stack", "shared", "warps", "instructions"]
     return table([*head, "warps an SM", "waves", "MB", *(f"{u}, us" for u in UNITS), "predicted, us"], lines)
 
@@ -276,8 +284,8 @@ def main(arguments: list[str] | None = None) -> None:
     found = {}
     for network, side, batch in NETWORKS:
         if (key := f"{network} {side}") in options.networks:
-            found[key] = [asdict(one) for one in of_inference(network, side, batch, options.only)]
-            print(f"{key}: {sum(r['seconds'] for r in found[key]) * 1e3:.2f} ms predicted", file=sys.stderr, flush=True)
+            found[key] = _alike(of_inference(network, side, batch, options.only))
+            print(f"{key}: {sum(_sums(found[key]).values()) * 1e3:.2f} ms predicted", file=sys.stderr, flush=True)
     before = json.loads(options.before.read_text())["networks"] if options.before else {}
     content = {"triton": triton.__version__, "networks": found}
     storage.write_text(options.out.with_name(f"{options.out.name}.json"), json.dumps(content) + "\n")
