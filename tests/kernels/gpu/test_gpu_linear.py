@@ -72,6 +72,19 @@ def test_the_feed_forward_branch(device, dtype, erf, shape, hidden):
     check(lambda *t: feedforward(*t, scale, EPSILON, erf), plain, inputs, dtype)
 
 
+@pytest.mark.parametrize("dtype", TYPES, ids=str)
+@pytest.mark.parametrize("c", [24, 136], ids=["one kernel", "wider"])
+def test_the_feed_forward_branch_where_no_image_is_dropped(device, dtype, c):
+    shapes = [(2, 3, 5, c), (c,), (c,), (40, c), (40,), (c, 40), (c,)]
+    inputs = [torch.randn(shape, device=device) / (shape[-1] ** 0.5 if len(shape) == 2 else 1) for shape in shapes]
+
+    def plain(x: Tensor, gamma: Tensor, beta: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor) -> Tensor:
+        y = F.layer_norm(x, (c,), gamma, beta, EPSILON)
+        return x + F.linear(F.gelu(F.linear(y, w1, b1), approximate="tanh"), w2, b2)
+
+    check(lambda *t: feedforward(*t, None, EPSILON, False), plain, inputs, dtype)
+
+
 def test_autocast_changes_nothing_inside_an_operator(device):
     """Where PyTorch computes a part of it, as for rows that are too wide for one kernel."""
     c = 270

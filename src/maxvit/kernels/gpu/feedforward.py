@@ -17,6 +17,7 @@ from maxvit.kernels.gpu.product import activated, projected
 from maxvit.kernels.gpu.rows import WARPS, fit, normed_rows, plain_norm, plain_norm_gradient, tile
 from maxvit.kernels.gpu.support import operator, precision
 
+FUSED = 128  # channels: of wider rows a norm and two products are predicted to be faster, if no scale follows them
 ELEMENTS = 1024  # of a program of the elementwise kernel
 
 
@@ -36,7 +37,7 @@ def feedforward(
     """x + scale * project(gelu(expand(layer_norm(x)))). Differentiable but for the scale; of the maps it keeps x alone.
 
     Args:
-        x: (B, H, W, C); one kernel where `rows.fit` says so.
+        x: (B, H, W, C); one kernel where `rows.fit` says so, without a scale up to `FUSED` channels.
         gamma: Scale of the norm, (C,).
         beta: Shift of the norm, (C,).
         expand: (hidden, C), of x's type.
@@ -50,7 +51,7 @@ def feedforward(
     Returns:
         (B, H, W, C), of x's type.
     """
-    if not fit(x):
+    if not fit(x) or (scale is None and x.shape[3] > FUSED):
         normed = plain_norm(x, gamma, beta, epsilon)[0]
         hidden = activated(normed, expand, expand_bias, erf)
         if scale is None:
