@@ -57,11 +57,8 @@ UNITS = {
     "shared": (1.2, 0.75),
 }
 NETWORKS = (("maxvit_tiny", 224, 256), ("maxvit_base", 384, 64), ("maxvit_tiny", 512, 64))
-MEASURED_S = {
-    "maxvit_tiny 224": 27.351e-3,
-    "maxvit_base 384": 88.984e-3,
-    "maxvit_tiny 512": 46.471e-3,
-}  # the old kernels
+# By the first version of the kernels (gpu_h200_2026-11.md).
+MEASURED_S = {"maxvit_tiny 224": 27.351e-3, "maxvit_base 384": 88.984e-3, "maxvit_tiny 512": 46.471e-3}
 
 # How often the loops of a kernel run, the outer first.
 TRIPS: dict[str, Callable[[dict[str, Any]], tuple[int, ...]]] = {
@@ -238,19 +235,22 @@ def _short(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def by_part(found: dict[str, list[dict[str, Any]]], before: dict[str, list[dict[str, Any]]]) -> list[str]:
-    """Milliseconds of each part of each network."""
-    parts = list(dict.fromkeys(row["part"] for rows in (*before.values(), *found.values()) for row in rows))
-    sums = {key: _sums(rows) for key, rows in [*found.items(), *((f"{k}, before", r) for k, r in before.items())]}
-    order = [name for key in found for name in (f"{key}, before", key) if name in sums]
-    lines = [[part, *(f"{sums[key][part] * 1e3:.2f}" for key in order)] for part in parts]
-    lines.append(["all", *(f"{sum(sums[key].values()) * 1e3:.2f}" for key in order)])
-    lines.append(
-        [
-            "measured",
-            *(f"{MEASURED_S[k] * 1e3:.2f}" if (k := key.removesuffix(", before")) != key else "-" for key in order),
-        ]
-    )
-    return table(["part, ms", *order], lines)
+    """Milliseconds of each part of each network, and the megabytes that an image moves."""
+    versions = {}
+    for key, rows in found.items():
+        versions |= {f"{key}, before": before[key]} if key in before else {}
+        versions[key] = rows
+    parts = dict.fromkeys(row["part"] for rows in versions.values() for row in rows)
+    sums = [_sums(rows) for rows in versions.values()]
+    lines = [[part, *(f"{of[part] * 1e3:.2f}" for of in sums)] for part in parts]
+    lines.append(["all", *(f"{sum(of.values()) * 1e3:.2f}" for of in sums)])
+    first = (MEASURED_S.get(key.removesuffix(", before")) if key.endswith("before") else None for key in versions)
+    lines.append(["measured", *("-" if seconds is None else f"{seconds * 1e3:.2f}" for seconds in first)])
+    images = {f"{network} {side}": batch for network, side, batch in NETWORKS}
+    moved = {key: sum(row["bytes"] * row["times"] for row in rows) for key, rows in versions.items()}
+    per_image = (total / images[key.removesuffix(", before")] / 1e6 for key, total in moved.items())
+    lines.append(["MB an image", *(f"{megabytes:.0f}" for megabytes in per_image)])
+    return table(["part, ms", *versions], lines)
 
 
 def _sums(rows: list[dict[str, Any]]) -> defaultdict[str, float]:

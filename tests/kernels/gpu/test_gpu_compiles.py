@@ -82,12 +82,15 @@ MOST_FLOATS = 8  # instructions on them for a GELU and the bias before it
 MOST_FILTERING = 65  # instructions an output of the depthwise convolution; on large maps without a stride 30 are enough
 
 
+MOST_MS = {"maxvit_tiny 224": 15.5, "maxvit_base 384": 41, "maxvit_tiny 512": 22.7}  # predicted: 5 % above the record
+
+
 def predicted(folder, *words):
-    return [row for rows in compiled(folder, PREDICT, *words)["networks"].values() for row in rows if row["facts"]]
+    return compiled(folder, PREDICT, *words)["networks"]
 
 
-def check_launches(rows):
-    for row in rows:
+def check_launches(networks):
+    for row in (row for rows in networks.values() for row in rows if row["facts"]):
         facts, name, where = row["facts"], row["name"], f"{row['name']} {row['shape']}"
         assert facts["stack"] == 0, where
         assert facts["calls"] == 0, where
@@ -101,13 +104,16 @@ def check_launches(rows):
 
 def test_attention_and_feed_forward_of_the_first_stage_fill_an_h100(tmp_path):
     only = r"attention_inference.* N=2 .*GRID=True|feedforward.* C=64 "
-    rows = predicted(tmp_path, "--networks", "maxvit_tiny 512", "--only", only)
-    assert {row["name"] for row in rows} == {"attention_inference._attend", "feedforward._feedforward"}
-    check_launches(rows)
+    found = predicted(tmp_path, "--networks", "maxvit_tiny 512", "--only", only)
+    names = {row["name"] for row in found["maxvit_tiny 512"] if row["facts"]}
+    assert names == {"attention_inference._attend", "feedforward._feedforward"}
+    check_launches(found)
 
 
 @pytest.mark.full
-def test_every_launch_of_the_networks_fills_an_h100(tmp_path):
-    rows = predicted(tmp_path)
-    assert len(rows) > 300
-    check_launches(rows)
+def test_every_launch_of_the_networks_fills_an_h100_and_none_is_predicted_slower_than_it_was(tmp_path):
+    found = predicted(tmp_path)
+    check_launches(found)
+    times = {name: 1e3 * sum(row["times"] * row["seconds"] for row in rows) for name, rows in found.items()}
+    assert times.keys() == MOST_MS.keys()
+    assert {name: ms for name, ms in times.items() if ms > MOST_MS[name]} == {}
