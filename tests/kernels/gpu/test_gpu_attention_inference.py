@@ -34,7 +34,7 @@ def compare(device, size, axis, dtype, batch=2, down=1, along=2, heads=2, dim=16
 
 
 @pytest.mark.parametrize("axis", ["block", "grid"])
-@pytest.mark.parametrize("size", [(7, 7), (8, 8), (5, 7), (9, 9), (12, 12), (14, 14), (16, 16)], ids=str)
+@pytest.mark.parametrize("size", [(7, 7), (8, 8), (5, 7), (9, 9), (12, 12), (16, 16)], ids=str)
 def test_it_is_the_attention_of_the_layers(device, size, axis):
     compare(device, size, axis, torch.float32)
 
@@ -94,7 +94,6 @@ def layer(device, size, dim=16):
     [
         (torch.bfloat16, (14, 7), (7, 7), True),
         (torch.bfloat16, (13, 7), (7, 7), False),  # padded
-        (torch.bfloat16, (14, 8), (7, 7), False),
         (torch.float32, (14, 7), (7, 7), False),
         (torch.bfloat16, (6, 6), (3, 3), False),  # several groups in a tile
     ],

@@ -65,7 +65,7 @@ def test_every_stage_is_the_originals(device, dtype, dialect):
         assert error(found, exact) <= 2 * error(peer, exact) + floor
 
 
-@pytest.mark.parametrize("converted", [False, True])
+@pytest.mark.parametrize("converted", [pytest.param(False, marks=pytest.mark.full), True])
 def test_a_block_whose_groups_fill_its_map_is_the_originals(device, converted):
     """It has the biases of both axes beforehand, also where it is converted later."""
     block = fold_for_inference(make(device, window_size=(6, 6), grid_size=(4, 9))).stages[0][0]
