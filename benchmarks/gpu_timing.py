@@ -1,4 +1,8 @@
-"""Times of contenders that take turns, by CUDA's events; what they answer and hold; and what the card can do."""
+"""Times of contenders that take turns, by CUDA's events; what they answer and hold; and what the card can do.
+
+Runs are launched one by one: where Python is slower than the card, its time is measured. A run that is a CUDA graph, as
+an optimised network is, has the card's.
+"""
 
 import signal
 import time
