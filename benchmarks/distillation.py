@@ -40,6 +40,8 @@ def train(data: Path, run: Path, side: int, epochs: int, seed: int, settings: li
         settings=[*SETTINGS, *settings, f"seed={seed}"],
         show_progress=False,
     )
+    if not outcome.finished:
+        raise KeyboardInterrupt
     return outcome.best
 
 
