@@ -56,7 +56,9 @@ print(torch.get_num_threads())
 """
 
 
-@pytest.mark.parametrize(("chosen", "threads"), [({}, "2"), ({"OMP_NUM_THREADS": "4"}, "5")])
+@pytest.mark.parametrize(
+    ("chosen", "threads"), [({}, "2"), pytest.param({"OMP_NUM_THREADS": "4"}, "5", marks=pytest.mark.full)]
+)
 def test_a_container_with_a_share_of_the_cpus_gets_as_many_threads(tmp_path, chosen, threads):
     quota(tmp_path, SECOND, {"jobs/a/cpu.max": "150000 100000\n"})
     environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"} | chosen
