@@ -43,8 +43,8 @@ def best_epoch(recipe: Recipe, rows: Sequence[Mapping[str, float]]) -> int:
     """The epoch with the best `monitor`; of equal ones that with the lowest validation loss.
 
     Epoch 0 is what training started from; without rows, it is said to be the best too. Where a loss chooses, another
-    takes its place only if it is better by more than chance may make it on n validation images: by 0.5 / sqrt(n) of the
-    loss.
+    takes its place only if it is better by more than chance may make it on n validation images: by 1 / sqrt(n) of the
+    loss, its standard error where the losses of images spread as widely as their mean.
 
     Where it is not a number, as nothing can be said yet, an epoch is worse than any other.
     """
@@ -55,7 +55,7 @@ def best_epoch(recipe: Recipe, rows: Sequence[Mapping[str, float]]) -> int:
     found = [((-1 if lowest else 1) * row[f"val_{name}"], -row.get("val_loss", 0.0)) for row in rows]
     if lowest and HELD_OUT in rows[0]:
         value, loss = found[0]
-        found[0] = value * (1 - 0.5 * rows[0][HELD_OUT] ** -0.5), loss
+        found[0] = value * (1 - rows[0][HELD_OUT] ** -0.5), loss
     ranks = [(-inf if isnan(value) else value, loss) for value, loss in found]
     return int(rows[ranks.index(max(ranks))]["epoch"])
 
