@@ -165,20 +165,20 @@ void share(Team& team, long items, size_t floats, size_t own, Work work) {
 }
 
 // How many threads of those that there are come in time. One that does not have a core when a short call needs it holds all
-// up for milliseconds, so that fewer are faster; after some calls one more is tried again.
+// up for milliseconds, so that fewer are faster; after a moment one more is tried again.
 class Limit {
-    int most = INT_MAX, calls = 0, pause = 4;
+    static constexpr double SHORT = 0.02, SOON = 0.005, LATE = 0.5;  // seconds
+    int most = INT_MAX;
+    double pause = SOON, again = 0;
 
   public:
-    int of(int threads) {
-        if (threads <= most) return threads;
-        return --calls > 0 ? most : most + 1;
-    }
-    void note(int threads, double seconds, double waited) {
-        if (waited > 2e-4 && waited > 0.25 * seconds) {
-            most = std::max(1, threads - 1), pause = std::min(256, 2 * pause), calls = pause;
+    int of(int threads, double now) const { return threads <= most ? threads : now < again ? most : most + 1; }
+    void note(int threads, double began, double ended, double waited) {
+        const double seconds = ended - began;
+        if (seconds < SHORT && waited > 2e-4 && waited > 0.25 * seconds) {
+            most = std::max(1, threads - 1), pause = std::min(LATE, 2 * pause), again = ended + pause;
         } else if (threads > most) {
-            most = threads, pause = std::max(4, pause / 2), calls = 1;
+            most = threads, pause = std::max(SOON, pause / 2);
         }
     }
 };
@@ -190,13 +190,14 @@ template <class Work>
 void together(double multiply_adds, Work work) {
     constexpr double ENOUGH = 5e7;  // half a millisecond of one thread
     static thread_local Limit limit;
-    const int threads = limit.of(static_cast<int>(std::min<double>(omp_get_max_threads(), 1 + multiply_adds / ENOUGH)));
+    const double began = omp_get_wtime();
+    const int wanted = static_cast<int>(std::min<double>(omp_get_max_threads(), 1 + multiply_adds / ENOUGH));
+    const int threads = limit.of(wanted, began);
     if (threads == 1) {
         Team alone;
         return work(alone);
     }
     Steps steps(buffers());
-    const double began = omp_get_wtime();
     double done = 0, slept = 0;
 #pragma omp parallel num_threads(threads)
     {
@@ -205,5 +206,5 @@ void together(double multiply_adds, Work work) {
         if (team.rank == 0) done = omp_get_wtime(), slept = team.slept;
     }
     const double ended = omp_get_wtime();
-    limit.note(threads, ended - began, slept + ended - done);
+    limit.note(threads, began, ended, slept + ended - done);
 }
