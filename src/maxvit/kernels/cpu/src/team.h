@@ -56,6 +56,7 @@ inline void pause() {
 // What the threads of a team have in common: the number of the step at work, and how many of its pieces are taken and done.
 class Steps {
     static constexpr int FEWEST = 16, MOST = 4096;  // pauses before a thread sleeps; some 40 ns each
+    static constexpr double SHORT = 2e-4;           // seconds asleep, which had better been spent awake
     std::atomic<uint64_t> state{0};                 // step << 32 | pieces taken
     std::atomic<long> done{0};
     std::atomic<int> asleep{0};
@@ -64,22 +65,20 @@ class Steps {
 
     bool is_over(uint64_t step) { return state.load() >> 32 != step; }
 
-    // A step is seldom waited for in vain on a quiet machine, and often on a busy one: so long is it waited for awake. Returns
+    // A step is seldom waited for long on a quiet machine, and often on a busy one: so long is it waited for awake. Returns
     // the seconds asleep.
     double wait(uint64_t step) {
         static thread_local int patience = MOST;
         for (int i = 0; i < patience; i++, pause())
-            if (is_over(step)) {
-                patience = std::min(MOST, 2 * patience);
-                return 0;
-            }
-        patience = std::max(FEWEST, patience / 4);
+            if (is_over(step)) return 0;
         std::unique_lock<std::mutex> lock(mutex);
         const double began = omp_get_wtime();
         asleep++;
         changed.wait(lock, [&] { return is_over(step); });
         asleep--;
-        return omp_get_wtime() - began;
+        const double slept = omp_get_wtime() - began;
+        patience = slept < SHORT ? std::min(MOST, 4 * patience) : std::max(FEWEST, patience / 4);
+        return slept;
     }
 
     void finish(uint64_t step) {
