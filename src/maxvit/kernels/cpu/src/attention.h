@@ -62,6 +62,11 @@ inline size_t head_memory(long tokens, long dim) { return padded(tokens) * (dim 
 // `stride` apart; bias (n, padded(n)).
 inline void attend(const float* q, const float* k, const float* v, long n, long dim, long hop, const float* bias,
                    float* memory, float* out, long stride) {
+    if (n == 1) {  // a token by itself attends to itself alone
+        for (long d = 0; d < dim; d += WIDTH)
+            store2(out + d, load(v + d / WIDTH * hop), load(v + d / WIDTH * hop + LANES));
+        return;
+    }
     float* keys = memory;  // packed as the columns of a product
     float* scores = keys + padded(n) * dim;
     float shares[QUERIES];
