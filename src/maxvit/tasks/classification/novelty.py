@@ -10,6 +10,7 @@ from torch import Tensor
 
 from maxvit.data.dataset import LabelledImages
 from maxvit.data.loading import evaluation_batches
+from maxvit.errors import MaxViTError
 from maxvit.layers.modes import evaluating
 from maxvit.layers.novelty import Novelty, pooled_maps
 from maxvit.model import MaxViT
@@ -109,7 +110,11 @@ def fit_gaussians(
 def _describe(
     network: MaxViT, task: Task, images: LabelledImages, workers: int, between: Callable[[], None]
 ) -> tuple[Floats, npt.NDArray[np.int64] | None]:
-    """Pooled maps of images (n, D), and their classes (n,); None where they have any number of them."""
+    """Pooled maps of images (n, D), and their classes (n,); None where they have any number of them.
+
+    Raises:
+        MaxViTError: If none can be read.
+    """
     like, found = network.any_weight(), list[Tensor]()
     labels: list[npt.NDArray[np.int64]] | None = []
     examples = TaskExamples(task, images, network.preprocessing)
@@ -123,4 +128,9 @@ def _describe(
                 labels = None
             if labels is not None:
                 labels.append(true_classes(list(batch.targets)))
+    if not found:
+        raise MaxViTError(
+            f"none of {len(images):,} images can be read any more, the first {images.names[0]}: restore them, and go on "
+            "with --resume"
+        )
     return torch.cat(found).numpy(), None if labels is None else np.concatenate(labels)
