@@ -130,7 +130,7 @@ def _describe(
                 labels.append(true_classes(list(batch.targets)))
     if not found:
         raise MaxViTError(
-            f"none of {len(images):,} images can be read any more, the first {images.names[0]}: restore them, and go on "
-            "with --resume"
+            f"none of {len(images):,} images can be read any more, the first is {images.names[0]}: restore them, then "
+            "go on with --resume"
         )
     return torch.cat(found).numpy(), None if labels is None else np.concatenate(labels)
