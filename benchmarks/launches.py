@@ -220,7 +220,7 @@ class Recording:
 
     @property
     def launches(self) -> list[Launch]:
-        """Of our kernels."""
+        """What is known of our kernels."""
         return [one for one in self.everything if isinstance(one, Launch)]
 
     def add_operation(self, schema: Any, given: Any, result: Any) -> None:

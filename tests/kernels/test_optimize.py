@@ -10,7 +10,7 @@ import torch
 
 import healthy
 from combinations import pairwise
-from maxvit import MaxViT, MaxViTConfig, MaxViTError, accelerate, load_model, optimize
+from maxvit import MaxViT, MaxViTError, accelerate, load_model, optimize
 from maxvit.config import DIALECTS, OFFICIAL, TORCHVISION, Dialect
 from maxvit.data.builtin import load_digits
 from maxvit.data.transforms import preprocess
@@ -20,18 +20,9 @@ from maxvit.kernels.cpu import build, inference, packing
 from maxvit.kernels.folding import fold_for_inference
 from maxvit.training.recipe import load_recipe
 from maxvit.training.run import train
+from narrow import SMALL
 from official import CHECKPOINT, difference, golden
 
-SMALL = MaxViTConfig(
-    stem_channels=16,
-    channels=(32, 32, 64, 64),
-    depths=(1, 2, 1, 1),
-    window_size=(3, 4),
-    grid_size=(4, 2),
-    head_dim=16,
-    num_classes=7,
-    image_size=(96, 128),
-)
 TIMM = DIALECTS["timm_rmlp_small"]  # has all that timm's own networks have but parallel attention
 WIDE: dict[str, Any] = {"stem_channels": 32, "head_dim": 32}  # what vectors of 16 floats need
 

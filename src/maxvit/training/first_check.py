@@ -22,7 +22,7 @@ def first_check(data: Splits, task: Task, recipe: Recipe) -> list[str]:
 
 
 def _say_imbalance(data: Splits, task: Task, recipe: Recipe) -> str:
-    """Of the training images, where each has one class."""
+    """A sentence on the training images, where each has one class."""
     classes = task.one_class(data.train)
     if classes is None:
         return ""

@@ -10,27 +10,18 @@ import torch
 from torch import nn
 
 import healthy
-from maxvit import MaxViT, MaxViTConfig, optimize
+from maxvit import MaxViT, optimize
 from maxvit.kernels.cpu import network as network_file
 from maxvit.kernels.optimize import OptimizedMaxViT
+from narrow import SMALL
 from official import difference
 
-CONFIG = MaxViTConfig(
-    stem_channels=16,
-    channels=(32, 32, 64, 64),
-    depths=(1, 2, 1, 1),
-    window_size=(3, 4),
-    grid_size=(4, 2),
-    head_dim=16,
-    num_classes=7,
-    image_size=(96, 128),
-)
 STRIDES = (2, 4, 8, 16, 32)
 
 
 @pytest.fixture
 def fast() -> OptimizedMaxViT:
-    return optimize(healthy.fill(MaxViT(CONFIG)), backend="native")
+    return optimize(healthy.fill(MaxViT(SMALL)), backend="native")
 
 
 def by_parts(fast: OptimizedMaxViT, images: torch.Tensor) -> list[torch.Tensor]:
@@ -47,7 +38,7 @@ def bits(maps: list[torch.Tensor]) -> list[bytes]:
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 @pytest.mark.parametrize("size", [(2, 96, 128), (1, 33, 61), (5, 32, 45)], ids=str)
 def test_one_call_gives_the_bits_of_its_parts(precision, size):
-    fast = optimize(healthy.fill(MaxViT(CONFIG)), precision=precision)
+    fast = optimize(healthy.fill(MaxViT(SMALL)), precision=precision)
     images = torch.randn(size[0], 3, *size[1:])
     expected = by_parts(fast, images)
     assert bits(fast.forward_pyramid(images, STRIDES)) == bits(expected)
@@ -103,7 +94,7 @@ def test_a_part_that_is_replaced_is_called(fast):
 
 @pytest.mark.parametrize("assign", [False, True])
 def test_weights_that_are_loaded_count(fast, assign):
-    other = optimize(healthy.fill(MaxViT(CONFIG)), backend="native")
+    other = optimize(healthy.fill(MaxViT(SMALL)), backend="native")
     images = torch.randn(1, 3, 64, 64)
     before = fast(images)
     fast.load_state_dict(other.state_dict(), assign=assign)
@@ -132,7 +123,7 @@ def test_plans_for_sizes_are_forgotten_some_time(fast, monkeypatch):
 
 @pytest.mark.parametrize("classes", [1, 7, 32])
 def test_the_heads_layers_are_the_originals(classes):
-    model = healthy.fill(MaxViT(dataclasses.replace(CONFIG, num_classes=classes)))
+    model = healthy.fill(MaxViT(dataclasses.replace(SMALL, num_classes=classes)))
     seen = torch.randn(3, 64)
     with torch.inference_mode():
         fast = optimize(model, backend="native").head
@@ -142,7 +133,7 @@ def test_the_heads_layers_are_the_originals(classes):
 
 
 def test_a_head_with_a_hook_keeps_its_layer():
-    model = healthy.fill(MaxViT(CONFIG))
+    model = healthy.fill(MaxViT(SMALL))
     model.head.classifier.register_forward_hook(lambda layer, given, scores: scores + 1)
     images = torch.randn(1, 3, 64, 64)
     with torch.inference_mode():

@@ -16,8 +16,9 @@ def limit_threads() -> None:
 
     Whoever sets OMP_NUM_THREADS, or calls `torch.set_num_threads` later, has the last word.
     """
-    if "OMP_NUM_THREADS" not in os.environ and usable_cpus() < torch.get_num_threads():
-        torch.set_num_threads(usable_cpus())
+    cpus = usable_cpus()
+    if "OMP_NUM_THREADS" not in os.environ and cpus < torch.get_num_threads():
+        torch.set_num_threads(cpus)
 
 
 def usable_cpus() -> int:

@@ -60,7 +60,7 @@ def passing(x, FORMULA: tl.constexpr):
 
 @triton.jit
 def _inner(x):
-    """Of what the tanh formula takes the tanh."""
+    """The number that the tanh formula takes the tanh of."""
     return x * (0.7978845608028654 + 0.035677408136300125 * x * x)
 
 

@@ -22,6 +22,8 @@ struct MapSize {
     long pixels() const { return height * width; }
 };
 
+inline MapSize strided(MapSize in, long stride) { return {(in.height + stride - 1) / stride, (in.width + stride - 1) / stride}; }
+
 // Rows `first` to `last` of WIDTH channels of a depthwise 3 x 3 convolution, then the activation. `from` holds the input's rows
 // from `top` on, WIDTH channels a pixel; `to` has `hidden` floats a pixel. `total` is each channel's sum. `line` is
 // memory for one row of output: caches like it written to the map a whole line at a time.
@@ -172,7 +174,7 @@ inline void narrow(Team& all, const MBConv& p, long images, MapSize in, MapSize 
 
 // x (images, height, width, in) -> y (images, ceil(height / stride), ceil(width / stride), out)
 inline void mbconv(Team& team, const MBConv& p, long images, MapSize in, const float* x, float* y) {
-    const MapSize out{(in.height + p.stride - 1) / p.stride, (in.width + p.stride - 1) / p.stride};
+    const MapSize out = strided(in, p.stride);
     const Tiles tiles(p, images, in, out);
     const size_t map = tiles.together * out.pixels() * p.hidden, sums = tiles.together * tiles.bands * p.hidden;
     const size_t quantised = p.expand.scale ? byte_memory(tiles.together * in.pixels(), p.in) : 0;

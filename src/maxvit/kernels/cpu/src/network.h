@@ -16,8 +16,6 @@ struct Network {
     const Block* block;
 };
 
-inline MapSize strided(MapSize in, long stride) { return {(in.height + stride - 1) / stride, (in.width + stride - 1) / stride}; }
-
 inline double multiply_adds(const Network& p, const Images& images) {
     MapSize size = strided(images.size, 2);
     double sum = double(size.pixels()) * p.stem.hidden * 9 * (p.stem.in + p.stem.channels);

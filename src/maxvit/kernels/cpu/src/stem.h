@@ -61,7 +61,7 @@ inline void transform_back(const float* from, long hop, long C, float* to, long 
 // x (images, in, height, width) -> y (images, ceil(height / 2), ceil(width / 2), channels)
 inline void stem(Team& all, const Stem& p, const Images& x, float* y) {
     const MapSize in = x.size;
-    const MapSize out{(in.height + 1) / 2, (in.width + 1) / 2};
+    const MapSize out = strided(in, 2);
     const long left = p.symmetric ? 1 : in.width % 2, above = p.symmetric ? 1 : in.height % 2;
     const long H = p.hidden, C = p.channels, wide = (2 * out.width + 1) * p.in;
     const long across = (out.width + 1) / 2, line = (2 * across + 2) * H;  // squares of a row; floats of a padded row

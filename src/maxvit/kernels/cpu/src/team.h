@@ -32,13 +32,13 @@ class Buffer {
     }
 };
 
-// Of each thread that works.
+// Memory of each thread that works.
 inline float* scratch(size_t floats) {
     static thread_local Buffer buffer;
     return buffer.get(floats);
 }
 
-// Of the thread that calls, for all: WHICH tells apart what is needed at once.
+// Memory of the thread that calls, for all of them: WHICH tells apart what is needed at once.
 enum Which { MAPS, HIDDEN, ITEM, KINDS };
 inline Buffer* buffers() {
     static thread_local Buffer kept[KINDS];
