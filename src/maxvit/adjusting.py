@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from maxvit.config import Pool, Size
+from maxvit.config import Pool, Sides
 from maxvit.description import checked_names, for_channels
 from maxvit.layers.attention import GroupAttention
 from maxvit.layers.initialize import initialize
@@ -94,7 +94,7 @@ class AdjustableNetwork(SavedNetwork):
         conv.weight, conv.in_channels = nn.Parameter(weight, conv.weight.requires_grad), new
         self.config, self.preprocessing = config, for_channels(self.preprocessing, new)
 
-    def set_image_size(self, image_size: int | Size) -> None:
+    def set_image_size(self, image_size: int | Sides) -> None:
         """Scale windows and grids to an image size: per side ceil(side / 32), as the official fine-tuning does.
 
         The learned bias tables stay as they are and are resized bilinearly on use, so setting a size back is exact.
@@ -103,7 +103,7 @@ class AdjustableNetwork(SavedNetwork):
         for layer in self.modules():
             if isinstance(layer, GroupAttention):
                 layer.bias.size = self.config.window_size if layer.axis == "block" else self.config.grid_size
-        self.preprocessing = dataclasses.replace(self.preprocessing, image_size=self.config.image_size)
+        self.preprocessing = dataclasses.replace(self.preprocessing, image_size=self.config.frame_size)
 
     def set_gradient_checkpointing(self, enabled: bool = True) -> None:
         """While training, keep each block's input only and compute the rest again in backward: less memory."""

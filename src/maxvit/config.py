@@ -15,10 +15,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Size = tuple[int, int]  # (height, width)
+Sides = tuple[int, ...]  # (length,), (height, width) or (time, height, width)
 Pool = Literal["avg", "max", ""]  # of the last map; "": none, the network gives a map
 
 Fit = Literal["crop", "squash", "aspect"]  # how an image gets the shape that is wanted
 SMALLEST_SIDE = 32  # pixels; the network halves the image five times
+SIDE_NAMES = {1: "length,", 2: "height, width", 3: "time, height, width"}  # by the number of sides
+_SIDES_OF_MAPS = "(length,), (height, width) or (time, height, width)"
+PARTS = {"C": "MBConv", "B": "block attention", "G": "grid attention", "P": "both attentions in parallel"}  # of blocks
 THRESHOLD = 0.5  # probability from which yes is likelier
 
 Class = TypeVar("Class", bound=type)
@@ -72,8 +76,11 @@ class Dialect:
     shortcut_pool: Literal["2x2", "3x3"] = "2x2"  # "2x2": padding does not count; "3x3": one pixel of zeros counts
     shortcut_projection: Literal["channels", "stride"] = "channels"  # 1 x 1 where channels change; or also at strides
     layer_norm_eps: float = 1e-5
-    attention: Literal["in turn", "parallel"] = "in turn"  # see `maxvit.layers.parallel`
+    norm: Literal["layer", "batch", "rms"] = "layer"  # before attention and before the feed-forward network
+    attention: Literal["in turn", "parallel"] = "in turn"  # of blocks whose order the configuration leaves open
     position_bias: Literal["table", "mlp"] = "table"  # see `maxvit.layers.position_bias`
+    qk_norm: Literal[True, False] = False  # of each query and key, see `maxvit.layers.norm.QKNorm`
+    feed_forward: Literal["gelu", "gated"] = "gelu"  # "gated": half of twice the hidden channels scales the others
     layer_scale: float = 0.0  # what scales each channel of attention's and feed-forward's branches at first; 0: nothing
     head: Literal["dense", "plain"] = "dense"  # pool, norm, dense, tanh; or norm, pool
 
@@ -118,7 +125,8 @@ DIALECTS: Mapping[str, Dialect] = MappingProxyType(
 class MaxViTConfig:
     """Shape of a MaxViT network (paper, Table 1), and what its outputs mean.
 
-    `channels` and `depths` have one entry per stage.
+    `channels` and `depths` have one entry per stage. Sizes have one for each side of what the network takes:
+    (height, width) of images; (length,) of sequences, (time, height, width) of volumes and video.
 
     Raises:
         MaxViTError: If a value is out of range or two values do not fit together.
@@ -128,9 +136,10 @@ class MaxViTConfig:
     stem_hidden_channels: int | None = None  # between the stem's two convolutions; None: as many as behind them
     channels: tuple[int, ...] = (64, 128, 256, 512)
     depths: tuple[int, ...] = (2, 2, 5, 2)
-    window_size: Size = (7, 7)  # tokens of a block-attention window
-    grid_size: Size = (7, 7)  # tokens of a grid-attention group
-    bias_table_size: Size | None = None  # learned relative offsets; None: as many as the window has, 2 * window - 1
+    order: str | tuple[str, ...] | None = None  # of a block's parts, see `block_orders`; None: the dialect's own
+    window_size: Sides = (7, 7)  # tokens of a block-attention window
+    grid_size: Sides = (7, 7)  # tokens of a grid-attention group
+    bias_table_size: Sides | None = None  # learned relative offsets; None: as many as the window has, 2 * window - 1
     head_dim: int = 32
     expansion: int = 4  # of MBConv and of the feed-forward network
     se_ratio: float = 0.25  # squeezed channels over those that expansion counts from, see `Dialect.widths_from`
@@ -146,20 +155,24 @@ class MaxViTConfig:
     temperature: float = 1.0  # without: logits are divided by it before the softmax, so that confidence can be believed
     set_thresholds: tuple[float, ...] = ()  # without: see `maxvit.tasks.classification.conformal`; (): none are known
     novelty_centres: int = 0  # of its `maxvit.layers.novelty.Novelty`; 0: it has none
-    image_size: Size = (224, 224)  # the size it is made for; any other from 32 pixels up works too
+    image_size: Sides = (224, 224)  # the size it is made for; any other from 32 pixels up works too
     dialect: Dialect = OFFICIAL
 
     def __post_init__(self) -> None:
         if self.bias_table_size is None:
-            object.__setattr__(self, "bias_table_size", (2 * self.window_size[0] - 1, 2 * self.window_size[1] - 1))
+            object.__setattr__(self, "bias_table_size", tuple(2 * side - 1 for side in self.window_size))
         for name in ("image_size", "channels", "depths", "window_size", "grid_size", "bias_table_size"):
             value = getattr(self, name)
             if not isinstance(value, list | tuple) or not all(type(v) is int and v > 0 for v in value):
                 raise MaxViTError(f"{name} is {value!r}; it takes positive whole numbers")
             object.__setattr__(self, name, tuple(value))
-        for name in ("window_size", "grid_size", "bias_table_size", "image_size"):
-            if len(getattr(self, name)) != 2:
-                raise MaxViTError(f"{name} is {getattr(self, name)}; it takes two numbers, (height, width)")
+        if self.dims not in SIDE_NAMES:
+            raise MaxViTError(f"window_size is {self.window_size}; it takes one to three numbers, {_SIDES_OF_MAPS}")
+        for name in ("grid_size", "bias_table_size", "image_size"):
+            if len(getattr(self, name)) != self.dims:
+                sides = SIDE_NAMES[self.dims]
+                raise MaxViTError(f"{name} is {getattr(self, name)}; it takes ({sides}), as window_size has")
+        self._check_order()
         for name in ("stem_channels", "head_dim", "expansion", "in_channels"):
             if type(getattr(self, name)) is not int or getattr(self, name) < 1:
                 raise MaxViTError(f"{name} is {getattr(self, name)!r}; it takes a whole number from 1 up")
@@ -200,8 +213,40 @@ class MaxViTConfig:
             raise MaxViTError(
                 f"{self.num_classes} classes need a pool before them: choose 'avg' or 'max', or 0 classes"
             )
-        if min(self.image_size) < SMALLEST_SIDE:
+        if min(self.image_size[-2:]) < SMALLEST_SIDE:
             raise MaxViTError(f"image_size is {self.image_size}; the smallest side is {SMALLEST_SIDE} pixels")
+        if self.dims != 2 and self.inner_fields:
+            raise MaxViTError(
+                f"inner_fields is {self.inner_fields}, and fields are of images: it is 0 with {self.dims} sides"
+            )
+
+    def _check_order(self) -> None:
+        """Refuse orders that make no blocks. Raises `MaxViTError`."""
+        if self.order is None:
+            return
+        if isinstance(self.order, list):
+            object.__setattr__(self, "order", tuple(self.order))
+        if isinstance(self.order, tuple) and len(self.order) != 4:
+            raise MaxViTError(f"order is {self.order!r}; it takes one for all stages, or one for each of 4 stages")
+        for order in self.order if isinstance(self.order, tuple) else [self.order]:
+            check_order(order)
+
+    @property
+    def dims(self) -> int:
+        """Sides of what the network takes: 2 of images, 1 of sequences, 3 of volumes and video."""
+        return len(self.window_size)
+
+    @property
+    def frame_size(self) -> Size:
+        """(height, width) of an image, or of one of a volume's."""
+        height, width = (*self.image_size, *self.image_size)[-2:]
+        return height, width
+
+    @property
+    def block_orders(self) -> tuple[str, ...]:
+        """The parts of each stage's blocks, in their order, see `maxvit.layers.block.MaxViTBlock`."""
+        order = self.order or ("CBG" if self.dialect.attention == "in turn" else "CCP")
+        return (order,) * 4 if isinstance(order, str) else order
 
     def drop_path_rates(self) -> list[list[float]]:
         """Stochastic depth of each block, stage by stage: from 0, in steps of rate / N (official model)."""
@@ -242,18 +287,17 @@ class MaxViTConfig:
             novelty_centres=0,
         )
 
-    def resized(self, image_size: int | Size) -> "MaxViTConfig":
+    def resized(self, image_size: int | Sides) -> "MaxViTConfig":
         """The configuration for another image size: window = grid = ceil(side / 32), the bias tables stay.
 
         Raises:
             MaxViTError: If it is neither a side in pixels nor (height, width), or below 32.
         """
-        sides = (image_size, image_size) if isinstance(image_size, int) else image_size
-        if not isinstance(sides, list | tuple) or len(sides) != 2 or not all(type(s) is int for s in sides):
-            raise MaxViTError(f"image_size is {image_size!r}; it takes a side in pixels, or (height, width)")
-        height, width = sides
-        window = (ceil(height / 32), ceil(width / 32))
-        return dataclasses.replace(self, image_size=(height, width), window_size=window, grid_size=window)
+        sides = (image_size,) * self.dims if isinstance(image_size, int) else image_size
+        if not isinstance(sides, list | tuple) or len(sides) != self.dims or not all(type(s) is int for s in sides):
+            raise MaxViTError(f"image_size is {image_size!r}; it takes a side in pixels, or ({SIDE_NAMES[self.dims]})")
+        window = tuple(ceil(side / 32) for side in sides)
+        return dataclasses.replace(self, image_size=tuple(sides), window_size=window, grid_size=window)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -374,6 +418,13 @@ def check_mapping(what: str, given: object) -> None:
     """Refuse what is not a dictionary of settings. Raises `MaxViTError`."""
     if not isinstance(given, Mapping):
         raise MaxViTError(f"{what} is {given!r:.80}; it takes a dictionary of settings")
+
+
+def check_order(order: object) -> None:
+    """Refuse what is not an order of a block's parts. Raises `MaxViTError`."""
+    if not isinstance(order, str) or not order or set(order) - set(PARTS):
+        letters = ", ".join(f"{letter} ({part})" for letter, part in PARTS.items())
+        raise MaxViTError(f"order is {order!r}; it takes letters of {letters}, such as 'CBG'")
 
 
 def check_known(what: str, given: Iterable[str], known: Iterable[str]) -> None:

@@ -13,7 +13,7 @@ from maxvit.checkpoints.class_names import imagenet_names
 from maxvit.checkpoints.detect import read_checkpoint
 from maxvit.checkpoints.published import find, find_by_their_name, published, shipped
 from maxvit.checkpoints.sources import Source, find_by_name, locate, published_source
-from maxvit.config import VARIANTS, MaxViTConfig, Pool, Size, variant_name
+from maxvit.config import VARIANTS, MaxViTConfig, Pool, Sides, variant_name
 from maxvit.description import check_dtype
 from maxvit.errors import MaxViTError
 from maxvit.hub.download import look_for
@@ -43,7 +43,7 @@ def create_model(
     name: str,
     num_classes: int | None = None,
     in_channels: int = 3,
-    image_size: int | Size | None = None,
+    image_size: int | Sides | None = None,
     pretrained: bool | str | Path | None = None,
     drop_path_rate: float | None = None,
     global_pool: Pool | None = None,
@@ -103,7 +103,7 @@ def create_model(
 
 def load_model(
     path: str | Path,
-    image_size: int | Size | None = None,
+    image_size: int | Sides | None = None,
     num_classes: int | None = None,
     ema: bool = True,
     dtype: torch.dtype = torch.float32,

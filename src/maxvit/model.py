@@ -2,8 +2,9 @@
 
     image -> stem /2 -> stage /4 -> stage /8 -> stage /16 -> stage /32 -> pool, norm, dense, tanh -> classifier
 
-Every block is MBConv, then block attention, then grid attention. Reference: the official TensorFlow model. Where others
-compute otherwise, layers read it from the configuration's dialect.
+Every block is MBConv, then block attention, then grid attention, see `maxvit.layers.block`. With windows of 1 or 3
+sides it takes sequences (B, C, L), or volumes and video (B, C, T, H, W), instead of images (B, C, H, W). Reference: the
+official TensorFlow model. Where others compute otherwise, layers read it from the configuration's dialect.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,13 +19,12 @@ from maxvit.description import checked_names, for_channels
 from maxvit.errors import MaxViTError
 from maxvit.hub.mixin import HubModel
 from maxvit.layers.activation import conv_activation
+from maxvit.layers.block import MaxViTBlock
 from maxvit.layers.images import check_images, fix_sides
 from maxvit.layers.initialize import initialize
 from maxvit.layers.inner_head import InnerHead, make_inner_head
-from maxvit.layers.mbconv import MBConv, SameConv2d, batch_norm
-from maxvit.layers.multiaxis import BlockAttention, GridAttention
+from maxvit.layers.mbconv import SAME_CONV, batch_norm
 from maxvit.layers.novelty import Novelty, pooled_maps
-from maxvit.layers.parallel import ParallelBlock
 from maxvit.layers.plain_head import PlainHead, pooled
 from maxvit.layers.recompute import recompute
 from maxvit.timm_names import TimmNames
@@ -37,30 +37,15 @@ class Stem(nn.Module):
         super().__init__()
         channels, dialect = config.stem_channels, config.dialect
         hidden = config.stem_hidden_channels or channels
-        self.conv1 = SameConv2d(config.in_channels, hidden, stride=2, bias=dialect.conv_bias, dialect=dialect)
-        self.norm = batch_norm(hidden, dialect)
+        conv = SAME_CONV[config.dims]
+        self.conv1 = conv(config.in_channels, hidden, stride=2, bias=dialect.conv_bias, dialect=dialect)
+        self.norm = batch_norm(hidden, dialect, config.dims)
         self.act = conv_activation(dialect)
-        self.conv2 = SameConv2d(hidden, channels, stride=1, bias=dialect.conv_bias)
+        self.conv2 = conv(hidden, channels, stride=1, bias=dialect.conv_bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C_in, H, W) -> (B, C, ceil(H / 2), ceil(W / 2))."""
         return self.conv2(self.act(self.norm(self.conv1(x))))
-
-
-class MaxViTBlock(nn.Module):
-    """MBConv, block attention, grid attention (paper, Figure 2). The five branches share one drop path rate."""
-
-    def __init__(self, config: MaxViTConfig, in_channels: int, channels: int, stride: int, drop_path: float) -> None:
-        super().__init__()
-        shared = (config.head_dim, config.expansion, drop_path, config.bias_table_size, config.dialect)
-        mbconv = (config.expansion, config.se_ratio, drop_path, config.dialect)
-        self.mbconv = MBConv(in_channels, channels, stride, *mbconv)
-        self.block_attention = BlockAttention(channels, config.window_size, *shared)
-        self.grid_attention = GridAttention(channels, config.grid_size, *shared)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C_in, H, W) -> (B, C, H', W'), sides halved (rounded up) if the block strides."""
-        return self.grid_attention(self.block_attention(self.mbconv(x)))
 
 
 class Stage(nn.Sequential):
@@ -118,21 +103,22 @@ class MaxViT(TimmNames, HubModel):
     ) -> None:
         super().__init__()
         self.config = config
-        preprocessing = preprocessing or official_preprocessing(config.image_size)
+        preprocessing = preprocessing or official_preprocessing(config.frame_size)
         self.preprocessing = for_channels(preprocessing, config.in_channels)
         self.class_names = checked_names(class_names, config.num_classes)
         self.provenance: dict[str, Any] = {}
 
         dialect = config.dialect
-        make_block = MaxViTBlock if dialect.attention == "in turn" else ParallelBlock
         make_head = Head if dialect.head == "dense" else PlainHead
         self.stem = Stem(config)
         self.stages = nn.ModuleList()
         width = config.stem_channels
-        for channels, rates in zip(config.channels, config.drop_path_rates(), strict=True):
+        sizes = (config.window_size, config.grid_size, config.head_dim, config.expansion, config.se_ratio)
+        for channels, order, rates in zip(config.channels, config.block_orders, config.drop_path_rates(), strict=True):
             stage = Stage()
             for i, rate in enumerate(rates):
-                stage.append(make_block(config, width, channels, stride=2 if i == 0 else 1, drop_path=rate))
+                stride = 2 if i == 0 else 1
+                stage.append(MaxViTBlock(width, channels, stride, order, *sizes, rate, config.bias_table_size, dialect))
                 width = channels
             self.stages.append(stage)
         self.head = make_head(width, config.num_classes, config.pool, dialect)
@@ -208,9 +194,9 @@ class MaxViT(TimmNames, HubModel):
 
     def _maps(self, images: Tensor) -> Iterator[Tensor]:
         """The stem's output, then each stage's."""
-        check_images(images, self.config.in_channels, self.any_weight().dtype)
+        check_images(images, self.config.in_channels, self.any_weight().dtype, self.config.dims)
         fix_sides(images)
-        channels_last = images.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)  # in steps that vmap knows
+        channels_last = images.movedim(1, -1).contiguous().movedim(-1, 1)  # in steps that vmap knows
         x = self.stem(channels_last)
         yield x
         for stage in self.stages:
@@ -222,4 +208,5 @@ class MaxViT(TimmNames, HubModel):
         return {name for name, p in self.named_parameters() if p.ndim < 2 or ".bias." in name}
 
 
-torch.fx.wrap("check_images")  # it decides by sides, which symbols of FX have not
+torch.fx.wrap("check_images")  # they decide by sides, which symbols of FX have not
+torch.fx.wrap("pooled")

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from maxvit.config import Size
+from maxvit.config import Sides
 from maxvit.tasks import outline_of, task_for
 from maxvit.tasks.network import Network, backbone_of
 
@@ -48,7 +48,7 @@ class Summary:
         not_counted: What training computes besides, in words; empty: nothing that counts.
     """
 
-    image_size: Size
+    image_size: Sides
     parts: list[Part]
     parameters: int
     multiply_adds: int
@@ -70,7 +70,7 @@ class _Step(nn.Module):
         self.task.rehearse(self.network, images)
 
 
-def summarize(network: Network, image_size: Size | None = None) -> Summary:
+def summarize(network: Network, image_size: Sides | None = None) -> Summary:
     """Count, by running a copy on PyTorch's "meta" device, which computes shapes and no values.
 
     Args:

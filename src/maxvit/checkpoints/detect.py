@@ -8,13 +8,13 @@ from torch import Tensor
 
 from maxvit.checkpoints import plain, tensorflow, timm, torchvision
 from maxvit.checkpoints.files import READABLE, read_weights
-from maxvit.config import MaxViTConfig, Preprocessing, Size, official_preprocessing
+from maxvit.config import MaxViTConfig, Preprocessing, Sides, official_preprocessing
 from maxvit.description import FORMAT, describe
 from maxvit.errors import MaxViTError
 
 
 def read_checkpoint(
-    path: Path, ema: bool = True, image_size: int | Size | None = None
+    path: Path, ema: bool = True, image_size: int | Sides | None = None
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read weights of any format.
 
@@ -39,7 +39,7 @@ def read_checkpoint(
             provenance["assumed"] = f"made for {side} pixels, which official files do not say; image_size sets another"
         else:
             config = config.resized(image_size)
-        preprocessing = official_preprocessing(config.image_size, imagenet_21k=config.num_classes > 1000)
+        preprocessing = official_preprocessing(config.frame_size, imagenet_21k=config.num_classes > 1000)
         return state, describe(config, preprocessing, None, provenance)
     tensors, metadata, averaged = read_weights(path, averaged=ema)
     if metadata.get("format") == FORMAT:
@@ -57,7 +57,7 @@ def read_checkpoint(
 
 
 def _translated(
-    tensors: Mapping[str, Tensor], image_size: int | Size | None
+    tensors: Mapping[str, Tensor], image_size: int | Sides | None
 ) -> tuple[str, MaxViTConfig, Preprocessing, dict[str, Tensor], str | None]:
     """Whose they are, the network, its tensors by our names, and what is assumed of it, if anything."""
     if timm.is_timm(tensors):

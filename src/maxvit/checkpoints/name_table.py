@@ -14,6 +14,7 @@ from maxvit.config import (
     TIMM_RW,
     Dialect,
     MaxViTConfig,
+    Sides,
     Size,
     with_published_drop_path,
 )
@@ -175,7 +176,7 @@ def config_from(
     )
 
 
-def table_of_rows(rows: Tensor, window: Size) -> Tensor:
+def table_of_rows(rows: Tensor, window: Sides) -> Tensor:
     """A bias table as others have it, (offsets, N) by query minus key, to ours by key minus query, (N, 2h - 1, 2w - 1).
 
     Raises:

@@ -11,7 +11,7 @@ from maxvit.config import (
     VARIANTS,
     MaxViTConfig,
     Preprocessing,
-    Size,
+    Sides,
     official_preprocessing,
     variant_name,
 )
@@ -25,7 +25,7 @@ def is_plain(names: Mapping[str, object]) -> bool:
 
 
 def from_plain(
-    state: Mapping[str, Tensor], image_size: int | Size | None = None
+    state: Mapping[str, Tensor], image_size: int | Sides | None = None
 ) -> tuple[MaxViTConfig, Preprocessing, dict[str, Tensor]]:
     """What our own tensors say of their network, and what of it is assumed: see `assumed`.
 
@@ -37,7 +37,7 @@ def from_plain(
         config = dataclasses.replace(config, novelty_centres=len(state["novelty.centres"]))
     if image_size is not None:
         config = config.resized(image_size)
-    return config, official_preprocessing(config.image_size, imagenet_21k=config.num_classes > 1000), dict(state)
+    return config, official_preprocessing(config.frame_size, imagenet_21k=config.num_classes > 1000), dict(state)
 
 
 def assumed(config: MaxViTConfig) -> str:

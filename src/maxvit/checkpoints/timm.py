@@ -24,7 +24,7 @@ from maxvit.checkpoints.name_table import (
     table_of_rows,
 )
 from maxvit.checkpoints.published import of_timm, timm_preprocessing
-from maxvit.config import OFFICIAL, TIMM_RW, Dialect, MaxViTConfig, Preprocessing, Size
+from maxvit.config import OFFICIAL, TIMM_RW, Dialect, MaxViTConfig, Preprocessing, Sides, Size
 from maxvit.errors import MaxViTError
 from maxvit.layers.position_bias import resized_table
 from maxvit.model import MaxViT
@@ -103,7 +103,7 @@ def names_of(dialect: Dialect) -> NameTable:
 
 
 def from_timm(
-    state: Mapping[str, Tensor], image_size: int | Size | None = None
+    state: Mapping[str, Tensor], image_size: int | Sides | None = None
 ) -> tuple[MaxViTConfig, Preprocessing, dict[str, Tensor]]:
     """timm's tensors to ours.
 
@@ -120,7 +120,7 @@ def from_timm(
         ours = {name: _to_ours(name, tensor, config) for name, tensor in ours.items()}
     same = (row.preprocessing for row in of_timm(config) if row.config.image_size == config.image_size)
     found = next(same, None) if config.dialect != OFFICIAL else None
-    return config, found or timm_preprocessing(config.image_size, config.num_classes, config.dialect), ours
+    return config, found or timm_preprocessing(config.frame_size, config.num_classes, config.dialect), ours
 
 
 def assumed(config: MaxViTConfig) -> str | None:
@@ -210,7 +210,7 @@ def _check_timm_computes_the_same(config: MaxViTConfig) -> None:
         raise MaxViTError(f"timm's networks average over the last map, and this one has pool={config.pool!r}")
 
 
-def infer_config(shapes: Shapes, image_size: int | Size | None = None) -> MaxViTConfig:
+def infer_config(shapes: Shapes, image_size: int | Sides | None = None) -> MaxViTConfig:
     """The configuration, from names and shapes alone; bias tables say the resolution, by their sides or offsets.
 
     Args:
@@ -241,7 +241,7 @@ def infer_config(shapes: Shapes, image_size: int | Size | None = None) -> MaxViT
     return replace(config.resized(image_size or (sides or [_SIDE])[0]), bias_table_size=None)
 
 
-def _sides(offsets: int, image_size: int | Size | None) -> Size:
+def _sides(offsets: int, image_size: int | Sides | None) -> Size:
     """The sides of a table of so many offsets: a square one's, or those for images of a size."""
     side = isqrt(offsets)
     if side * side == offsets:

@@ -79,7 +79,7 @@ def from_torchvision(state: Mapping[str, Tensor]) -> tuple[MaxViTConfig, Preproc
             ours[name] = table_of_rows(tensor, config.window_size)
         elif ".qkv." in name:
             ours[name] = _queries(tensor, config.head_dim)
-    return config, torchvision_preprocessing(config.image_size), ours
+    return config, torchvision_preprocessing(config.frame_size), ours
 
 
 def _queries(tensor: Tensor, head_dim: int) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from maxvit.explain.capture import look
 from maxvit.layers.attention import GroupAttention
-from maxvit.layers.partition import padded_size, real_tokens, unpartition
+from maxvit.layers.partition import real_tokens, unpartition
 from maxvit.tasks.network import Network
 
 
@@ -57,9 +57,8 @@ def received(attention: GroupAttention, x: Tensor) -> Tensor:
     """What each token receives: (1, H, W, C) -> (H, W). Padding neither gives nor receives."""
     hw = (x.shape[1], x.shape[2])
     weights = attention.weights(x)[0].float().mean(1)  # (G, T, T): query, key
-    real = real_tokens(hw, attention.size, attention.axis, x.device)
+    real = real_tokens(hw, attention.groups, x.device)
     if real is not None:
         weights = weights * real[:, :, None]  # padding asks nothing
     share = weights.sum(1)[None, :, :, None]  # (1, G, T, 1): the mean over the queries, times as many keys
-    whole = unpartition(share, padded_size(hw, attention.size), attention.size, attention.axis)
-    return whole[0, : hw[0], : hw[1], 0]
+    return unpartition(share, hw, attention.groups)[0, :, :, 0]

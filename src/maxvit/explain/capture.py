@@ -8,12 +8,13 @@ from torch import Tensor, nn
 
 from maxvit.errors import MaxViTError
 from maxvit.layers.attention import GroupAttention
+from maxvit.layers.block import MaxViTBlock
 from maxvit.layers.images import check_images
 from maxvit.layers.modes import evaluating
-from maxvit.layers.parallel import ParallelBlock
+from maxvit.layers.multiaxis import AttentionLayer
+from maxvit.layers.parallel import ParallelAttention
 from maxvit.layers.partition import Axis, Size
 from maxvit.layers.plain_head import PlainHead
-from maxvit.model import MaxViTBlock
 from maxvit.tasks.network import Network, backbone_of, has_own_head, last_stride
 
 
@@ -51,16 +52,21 @@ class Looks:
     """Every attention layer in the order of the network, and the last map that the head pools, with its gradient.
 
     Attributes:
-        layers: Block, then grid attention of every block.
-        parallel: Both are given the same tokens; else grid attention those that come out of block attention.
+        image_size: (H, W) of the image.
+        layers: Those of every block, by default block, then grid attention.
         features: The map, (1, C, H, W).
         gradient: Gradient of the score with respect to it; None where no score was asked for.
     """
 
+    image_size: Size
     layers: list[Look]
-    parallel: bool
     features: Tensor
     gradient: Tensor | None
+
+    def sides(self, stage: int) -> Size:
+        """(H, W) of a stage's maps, which counts from 1."""
+        stride = 2 ** (stage + 1)
+        return tuple(-(-side // stride) for side in self.image_size)
 
 
 def stages_of(network: Network) -> list[nn.Module]:
@@ -92,6 +98,8 @@ def attention_layers(network: Network) -> list[tuple[int, int, GroupAttention]]:
     Raises:
         MaxViTError: If the network is an optimised one, which has none that could be looked at.
     """
+    if (dims := backbone_of(network).config.dims) != 2:
+        raise MaxViTError(f"attention is shown over images, and this network takes maps of {dims} sides")
     found = []
     for s, stage in enumerate(stages_of(network), start=1):
         for b, block in enumerate(stage.children(), start=1):
@@ -99,13 +107,17 @@ def attention_layers(network: Network) -> list[tuple[int, int, GroupAttention]]:
     return found
 
 
-def _attentions(block: nn.Module) -> tuple[GroupAttention, GroupAttention]:
-    """Block and grid attention of a block."""
-    if isinstance(block, MaxViTBlock):
-        return block.block_attention.attention, block.grid_attention.attention
-    if isinstance(block, ParallelBlock):
-        return block.attention.block, block.attention.grid
-    raise MaxViTError("attention cannot be seen in an optimised network: give the original")
+def _attentions(block: nn.Module) -> list[GroupAttention]:
+    """The attention of a block's parts, in their order."""
+    if not isinstance(block, MaxViTBlock):
+        raise MaxViTError("attention cannot be seen in an optimised network: give the original")
+    found = []
+    for part in block:
+        if isinstance(part, AttentionLayer):
+            found.append(part.attention)
+        elif isinstance(part, ParallelAttention):
+            found += [part.block, part.grid]
+    return found
 
 
 def look(network: Network, image: Tensor, score: Callable[[Tensor], Tensor] | None = None) -> Looks:
@@ -146,8 +158,7 @@ def look(network: Network, image: Tensor, score: Callable[[Tensor], Tensor] | No
         Look(stage, block, attention, seen[attention][0].detach(), gradient)
         for (stage, block, attention), gradient in zip(layers, gradients[:-1], strict=True)
     ]
-    parallel = network.config.dialect.attention == "parallel"
-    return Looks(looks, parallel, seen[last][1].detach(), gradients[-1])
+    return Looks(batch.shape[2:], looks, seen[last][1].detach(), gradients[-1])
 
 
 def one_image(network: Network, image: Tensor) -> Tensor:

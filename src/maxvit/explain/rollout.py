@@ -24,11 +24,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from maxvit.config import check_known
-from maxvit.explain.capture import Look, Looks, look
+from maxvit.explain.capture import Look, Looks, look, stages_of
 from maxvit.explain.target import check_target
 from maxvit.layers.attention import GroupAttention
-from maxvit.layers.partition import Size, pad, padded_size, partition, unpartition
-from maxvit.tasks.network import Network
+from maxvit.layers.partition import Size, partition, unpartition
+from maxvit.tasks.network import Network, backbone_of
 
 Mixing = Literal["identity", "spread"]
 RESIDUAL = 0.5  # the share of a token that goes around attention
@@ -66,7 +66,8 @@ def rollout(
         check_target(network, target)
     looks = look(network, image, None if target is None else lambda logits: logits[target])
     with torch.no_grad():
-        return [(r * r.numel()).cpu().numpy() for r in _carry_back(looks, _start(network, looks), mbconv == "spread")]
+        carried = _carry_back(network, looks, _start(network, looks), mbconv == "spread")
+        return [(r * r.numel()).cpu().numpy() for r in carried]
 
 
 def _start(network: Network, looks: Looks) -> Tensor:
@@ -82,24 +83,24 @@ def _start(network: Network, looks: Looks) -> Tensor:
     return relevance / relevance.sum() if relevance.sum() > 0 else torch.full_like(relevance, 1 / relevance.numel())
 
 
-def _carry_back(looks: Looks, relevance: Tensor, spreads: bool) -> Sequence[Tensor]:
+def _carry_back(network: Network, looks: Looks, relevance: Tensor, spreads: bool) -> Sequence[Tensor]:
     """The relevance of each stage's tokens, (H, W), first stage first; each sums to 1."""
-    found: list[Tensor] = []
-    blocks = list(zip(looks.layers[::2], looks.layers[1::2], strict=True))
-    for i, (block, grid) in reversed(list(enumerate(blocks))):
-        if looks.parallel:  # each gives half of the channels
-            relevance = (through_attention(block, relevance) + through_attention(grid, relevance)) / 2
-        else:
-            relevance = through_attention(block, through_attention(grid, relevance))
-        before = blocks[i - 1][1] if i else None
-        first = before is None or before.stage < block.stage
-        if first:
-            found.append(relevance)
-        if looks.parallel and spreads:  # by the second MBConv
-            relevance = spread(relevance)
-        if first and before is not None:
-            relevance = unpool(relevance, before.hw)
-        relevance = spread(relevance) if spreads else relevance
+    config, layers, found = backbone_of(network).config, list(looks.layers), list[Tensor]()
+    for stage in reversed(range(len(stages_of(network)))):
+        order = config.block_orders[stage]
+        first = next((i for i, part in enumerate(order) if part != "C"), 0)  # attention
+        for i, part in reversed(list(enumerate(order * config.depths[stage]))):
+            if part == "P":  # each gives half of the channels
+                grid, block = layers.pop(), layers.pop()
+                relevance = (through_attention(block, relevance) + through_attention(grid, relevance)) / 2
+            elif part != "C":
+                relevance = through_attention(layers.pop(), relevance)
+            if i == first:
+                found.append(relevance)
+            if i == 0 and stage:
+                relevance = unpool(relevance, looks.sides(stage))
+            if part == "C" and spreads:
+                relevance = spread(relevance)
     return found[::-1]
 
 
@@ -116,8 +117,8 @@ def through_attention(seen: Look, relevance: Tensor) -> Tensor:
         weights = torch.where(total > 0, weights / total.clamp(min=torch.finfo(total.dtype).tiny), itself)
     asked = _group(relevance[None, :, :, None], attention)[0]  # (G, T, 1); padding asks nothing
     given = (weights.transpose(1, 2) @ asked)[None]  # (1, G, T, 1)
-    whole = unpartition(given, padded_size(hw, attention.size), attention.size, attention.axis)
-    return RESIDUAL * relevance + (1 - RESIDUAL) * whole[0, : hw[0], : hw[1], 0]
+    received = unpartition(given, hw, attention.groups)[0, :, :, 0]
+    return RESIDUAL * relevance + (1 - RESIDUAL) * received
 
 
 def weight_gradients(attention: GroupAttention, tokens: Tensor, gradient: Tensor) -> Tensor:
@@ -152,4 +153,4 @@ def _sum_3x3(x: Tensor) -> Tensor:
 
 def _group(x: Tensor, attention: GroupAttention) -> Tensor:
     """(1, H, W, C) -> (1, G, T, C)."""
-    return partition(pad(x, attention.size), attention.size, attention.axis)
+    return partition(x, attention.groups)

@@ -30,13 +30,14 @@ from maxvit.export.options import OPSETS, ExportOptions, description
 from maxvit.kernels.folding import fold_for_inference, is_optimized
 from maxvit.kernels.known import network_change
 from maxvit.layers.attention import GroupAttention
+from maxvit.layers.block import MaxViTBlock
 from maxvit.layers.gather import group_indices, place_indices
 from maxvit.layers.inner_head import InnerHead, averaging
 from maxvit.layers.mbconv import MBConv, SameConv2d, Shortcut, SqueezeExcite
 from maxvit.layers.multiaxis import AttentionLayer
 from maxvit.layers.novelty import Novelty
 from maxvit.layers.plain_head import PlainHead
-from maxvit.model import Head, MaxViT, MaxViTBlock
+from maxvit.model import Head, MaxViT
 
 
 def deployed(
@@ -222,7 +223,7 @@ class _Writer:
     def _attention_layer(self, layer: AttentionLayer, x: str, places: Tensor) -> tuple[str, Tensor]:
         """(B, any, C), where `places` says -> (B, G * T, C), in the order of the layer's groups, and the new places."""
         attention, hw, channels = layer.attention, self.hw, layer.norm1.normalized_shape[0]
-        slots, real = group_indices(hw, attention.size, attention.axis, places.device)  # (G, T)
+        slots, real = group_indices(hw, attention.groups, places.device)  # (G, T)
         whole = (-1, slots.numel(), channels)
         x = self._gather(x, places[slots.flatten()])
         images = "" if real.all() else self.graph.add("Shape", x, start=0, end=1)
@@ -237,7 +238,7 @@ class _Writer:
         y = self._linear("ffn.project", self._activation(layer.ffn.act, y), project.weight, project.bias)
         x = self.graph.add("Add", x, self._reshape(y, *added))
         x = self._reshape(x, *whole) if self.standard else x
-        return x, place_indices(hw, attention.size, attention.axis, places.device)
+        return x, place_indices(hw, attention.groups, places.device)
 
     def _attention(self, attention: GroupAttention, x: str, real: Tensor, images: str) -> str:
         """(B, G * T, C) or rows, of which some tokens are `real` (G, T) -> (B * G * T, C); `images` is (B,)."""

@@ -89,7 +89,7 @@ class ExportOptions:
 
     def is_traced(self, network: Network) -> bool:
         """Whether the graph is traced by PyTorch; else it is written layer by layer, from what a MaxViT is."""
-        return self.any_size or not has_own_head(network) or _is_parallel(network)
+        return self.any_size or not has_own_head(network) or _has_own_order(network)
 
     def check(self, network: Network) -> None:
         """Refuse a network that cannot be exported so.
@@ -97,10 +97,12 @@ class ExportOptions:
         Raises:
             MaxViTError: If it is optimised already, or its task has no such graph; if its pixels cannot be normalised;
                 if its head is a task's own and the file would be for any size, in 8 bits or of an opset; if its
-                attention is parallel and the file would be in 8 bits or of an opset; if it is a MaxViT whose images
+                blocks have another order and the file would be in 8 bits or of an opset; if it is a MaxViT whose images
                 keep their shapes, and the file is for one size.
         """
         backbone = backbone_of(network)
+        if backbone.config.dims != 2:
+            raise MaxViTError(f"files are for images, and the network takes maps of {backbone.config.dims} sides")
         if is_optimized(backbone):
             raise MaxViTError("the network is optimised already: export the original")
         if self.from_pixels and backbone.config.in_channels not in (1, 3):
@@ -111,10 +113,11 @@ class ExportOptions:
         if not has_own_head(network):
             for name in (name for name, given in asked.items() if given):
                 raise MaxViTError(f"{name} is for a MaxViT with its own head, and this one has a head of {task.name}")
-        elif _is_parallel(network) and (self.precision == "int8" or self.opset is not None):
+        elif _has_own_order(network) and (self.precision == "int8" or self.opset is not None):
             name = "int8" if self.precision == "int8" else "opset"
             raise MaxViTError(
-                f"{name} is for networks whose grid attention follows block attention; here they are parallel"
+                f"{name} is for networks whose blocks are MBConv, block attention, grid attention (CBG); here they are "
+                f"{', '.join(sorted(set(backbone.config.block_orders)))}"
             )
         elif self.squeezes(network):
             raise MaxViTError(
@@ -123,9 +126,9 @@ class ExportOptions:
             )
 
 
-def _is_parallel(network: Network) -> bool:
-    """Whether block and grid attention are side by side, which the graph for one size does not know."""
-    return backbone_of(network).config.dialect.attention == "parallel"
+def _has_own_order(network: Network) -> bool:
+    """Whether blocks are not MBConv, block and grid attention, which the graph for one size alone knows."""
+    return set(backbone_of(network).config.block_orders) != {"CBG"}
 
 
 def description(network: Network, options: ExportOptions) -> dict[str, str]:

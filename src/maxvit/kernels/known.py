@@ -13,13 +13,14 @@ from torch import Tensor, nn
 
 from maxvit.config import MaxViTConfig
 from maxvit.layers.attention import GroupAttention
+from maxvit.layers.block import MaxViTBlock
 from maxvit.layers.drop_path import DropPath
 from maxvit.layers.feedforward import FeedForward
 from maxvit.layers.layer_scale import LayerScale
 from maxvit.layers.mbconv import MBConv, SameConv2d, Shortcut, SqueezeExcite
 from maxvit.layers.multiaxis import BlockAttention, GridAttention
 from maxvit.layers.position_bias import MLPPositionBias, RelativePositionBias
-from maxvit.model import MaxViT, MaxViTBlock, Stem
+from maxvit.model import MaxViT, Stem
 
 HOOKS = {
     "forward hook": ("_forward_hooks", "_forward_pre_hooks"),
@@ -41,11 +42,17 @@ PARTS: dict[type[nn.Module], dict[str, Kind]] = {
     SqueezeExcite: {"reduce": CONV, "act": nn.SiLU, "expand": CONV},
     BlockAttention: LAYER,
     GridAttention: LAYER,
-    GroupAttention: {"qkv": LINEAR, "bias": (RelativePositionBias, MLPPositionBias), "proj": LINEAR},
+    GroupAttention: {
+        "qkv": LINEAR,
+        "qk_norm": nn.Identity,
+        "bias": (RelativePositionBias, MLPPositionBias),
+        "proj": LINEAR,
+    },
     RelativePositionBias: {},
     FeedForward: {"expand": LINEAR, "act": GELU, "project": LINEAR},
     DropPath: {},
 }
+ORDER = "CBG"  # of a block
 # And the widths that they take for granted, of a part of a network with this configuration.
 WIDTHS: dict[type[nn.Module], Callable[[Any, MaxViTConfig], bool]] = {
     MBConv: lambda m, c: (
@@ -57,8 +64,8 @@ WIDTHS: dict[type[nn.Module], Callable[[Any, MaxViTConfig], bool]] = {
         (m.expand.out_channels, m.expand.in_channels) == (m.reduce.in_channels, m.reduce.out_channels)
     ),
     GroupAttention: lambda m, c: (
-        (m.qkv.out_features, m.proj.in_features, m.proj.out_features * (2 if c.dialect.attention == "parallel" else 1))
-        == (3 * m.qkv.in_features, m.qkv.in_features, m.qkv.in_features)
+        (m.qkv.out_features, m.proj.in_features) == (3 * m.qkv.in_features, m.qkv.in_features)
+        and m.qkv.in_features in (m.proj.out_features, 2 * m.proj.out_features)  # a half, of two in parallel
     ),
     FeedForward: lambda m, c: m.expand.out_features == m.project.in_features == c.expansion * m.expand.in_features,
 }
@@ -78,6 +85,8 @@ def layer_change(model: MaxViT, name: str) -> str:
         model: The network.
         name: Name of a module that its configuration describes.
     """
+    if model.config.dims != 2:
+        return f"they compute images, and this network takes maps of {model.config.dims} sides"
     try:
         part = model.get_submodule(name)
     except AttributeError:
@@ -94,7 +103,10 @@ def _width(part: nn.Module, config: MaxViTConfig, name: str) -> str:
 
 
 def network_change(model: MaxViT, *parts: str) -> str:
-    """The same of a network: of its own forward, and of all that is in the parts that are named."""
+    """The same of a network: its own forward, the order of its blocks, and all that is in the parts that are named."""
+    if set(model.config.block_orders) != {ORDER}:
+        orders = " and ".join(sorted(set(model.config.block_orders)))
+        return f"they compute MBConv, block attention, grid attention, and this network's blocks are {orders}"
     reasons = (_own_change(model, untouched(model.config)[""], "the network"), *(layer_change(model, p) for p in parts))
     return next(filter(None, reasons), "")
 
@@ -104,6 +116,7 @@ def either(
     fast: Callable[[nn.Module, Tensor], Tensor],
     layer: nn.Module,
     x: Tensor,
+    mask: Tensor | None = None,
 ) -> Tensor:
     """The forward that `accelerate` gives a layer: the kernels' while all of it trains, its class's otherwise.
 
@@ -112,7 +125,11 @@ def either(
         fast: Their forward.
         layer: It is unchanged.
         x: What it is called with.
+        mask: Tokens that may be attended to, which the kernels do not know; None: all.
     """
+    if mask is not None:
+        masked: Tensor = type(layer).forward(layer, x, mask)
+        return masked
     trains = torch.is_grad_enabled() and len(x) > 0 and serves(layer, x)
     trains = trains and all(m.training for m in layer.modules()) and all(p.requires_grad for p in layer.parameters())
     result: Tensor = fast(layer, x) if trains else type(layer).forward(layer, x)

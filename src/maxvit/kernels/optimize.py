@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.cuda import is_current_stream_capturing
 
-from maxvit.config import Size
+from maxvit.config import Sides
 from maxvit.errors import MaxViTError
 from maxvit.kernels.comparison import BLAME, whole_floats
 from maxvit.kernels.cpu.build import KernelsUnavailable
@@ -207,7 +207,7 @@ def _put_triton(fast: MaxViT) -> str:
 class _FixedBias(nn.Module):
     """A relative position bias that is not learned any more: the same numbers, gathered once."""
 
-    def __init__(self, size: Size, bias: Tensor) -> None:
+    def __init__(self, size: Sides, bias: Tensor) -> None:
         super().__init__()
         self.size = size
         self.register_buffer("bias", bias)

@@ -1,6 +1,6 @@
-"""Attention within groups of tokens, with position bias: the plain reference.
+"""Attention within groups of tokens, with position bias: the plain reference, on maps of 1, 2 or 3 sides.
 
-Letters: B batch, H W map sides, C channels, G groups per image, T tokens per group, N heads, D head_dim.
+Letters: B batch, C channels, G groups per map, T tokens per group, N heads, D head_dim.
 """
 
 import torch
@@ -9,23 +9,25 @@ from torch import Tensor, nn
 
 from maxvit.config import OFFICIAL, Dialect
 from maxvit.layers.gather import group_indices, place_indices
-from maxvit.layers.partition import Axis, Size, pad, padded_size, partition, real_tokens, unpartition
+from maxvit.layers.norm import qk_norm
+from maxvit.layers.partition import Axis, Groups, Size, partition, real_tokens, unpartition
 from maxvit.layers.position_bias import position_bias
 
 
 class GroupAttention(nn.Module):
     """Multi-head self-attention within the groups of one axis, on maps of any size.
 
-    Where the map does not divide by `size` it is padded at the bottom and right, and no token attends to padding.
+    Where groups reach beyond the map it is padded at the end of its sides, and no token attends to padding.
 
     Args:
         channels: C, a multiple of `head_dim`.
-        axis: "block" or "grid", see `maxvit.layers.partition.partition`.
-        size: Tokens of a group, (height, width).
+        axis: "block" or "grid", see `maxvit.layers.partition.Groups`.
+        size: Tokens of a group along each side, such as (height, width).
         table_size: Table size of the relative position bias, see there.
         head_dim: D.
-        dialect: Kind of position bias.
+        dialect: Kind of position bias, and whether queries and keys are normalised.
         out_channels: Out channels of what comes out; None: C.
+        dilation: Of a grid, see `maxvit.layers.partition.Groups`.
     """
 
     def __init__(
@@ -37,79 +39,114 @@ class GroupAttention(nn.Module):
         head_dim: int = 32,
         dialect: Dialect = OFFICIAL,
         out_channels: int | None = None,
+        dilation: Size | None = None,
     ) -> None:
         super().__init__()
         self.axis: Axis = axis
+        self.dilation = dilation
         self.heads = channels // head_dim
         self.qkv = nn.Linear(channels, 3 * channels)
+        self.qk_norm = qk_norm(head_dim, dialect)
         self.bias = position_bias(self.heads, size, table_size, dialect)
         self.proj = nn.Linear(channels, out_channels or channels)
         self.any_size = False  # compute with one graph for every map size, see MaxViT.set_any_size
 
     @property
     def size(self) -> Size:
-        """Tokens of a group, (height, width)."""
+        """Tokens of a group along each side."""
         return self.bias.size
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, H, W, C) -> (B, H, W, out_channels)."""
-        if self.any_size:
-            return self._any_size(x)
-        return self.proj(attend(self.qkv(x), self.bias(), self.size, self.axis))
+    @property
+    def groups(self) -> Groups:
+        """Which tokens attend together."""
+        return Groups(self.size, self.axis, self.dilation)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """(B, *sides, C) -> (B, *sides, out_channels).
+
+        Args:
+            x: The map.
+            mask: Tokens that may be attended to, (B, *sides) bool; None: all. A token whose group has none gets zeros.
+        """
+        qkv = self.qk_norm(self.qkv(x))
+        mixed = self._any_size(qkv, mask) if self.any_size else attend(qkv, self.bias(), self.groups, mask)
+        out: Tensor = self.proj(mixed)  # (B, *sides, out_channels)
+        return out if mask is None else out * _has_key(mask, self.groups)
 
     def weights(self, x: Tensor) -> Tensor:
-        """How much each token attends to each other of its group: (B, H, W, C) -> (B, G, N, T, T), rows sum to 1."""
-        q, k, _ = _grouped(self.qkv(x), self.heads, self.size, self.axis).unbind(3)
-        bias = _masked(self.bias(), (x.shape[1], x.shape[2]), self.size, self.axis, q)
+        """How much each token attends to each other of its group: (B, *sides, C) -> (B, G, N, T, T), rows sum to 1."""
+        q, k, _ = _grouped(self.qk_norm(self.qkv(x)), self.heads, self.groups).unbind(3)
+        bias = _masked(self.bias().to(q.dtype), _keys(x, None, self.groups))
         return (q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5 + bias).softmax(-1)
 
-    def _any_size(self, x: Tensor) -> Tensor:
-        """`forward` by index: always masked, and no decision depends on the sides."""
-        hw = (x.shape[1], x.shape[2])
-        places, real = group_indices(hw, self.size, self.axis, x.device)  # (G, T)
-        qkv = self.qkv(x).flatten(1, 2).index_select(1, places.flatten())  # (B, G * T, 3C)
+    def _any_size(self, qkv: Tensor, mask: Tensor | None) -> Tensor:
+        """`attend` by index: always masked, and no decision depends on the sides."""
+        sides = qkv.shape[1:-1]
+        places, keys = group_indices(sides, self.groups, qkv.device)  # (G, T)
+        if mask is not None:
+            keys = keys & mask.flatten(1)[:, places]  # (B, G, T)
+        if mask is not None or self.dilation is not None:
+            keys = _never_none(keys)
+        qkv = qkv.flatten(1, -2).index_select(1, places.flatten())  # (B, G * T, 3C)
         qkv = qkv.unflatten(2, (3, self.heads, -1)).unflatten(1, (-1, places.shape[1]))  # (B, G, T, 3, N, D)
         q, k, v = qkv.permute(3, 0, 1, 4, 2, 5).unbind()  # each (B, G, N, T, D)
-        mask = self.bias().to(q.dtype).where(real[:, None, None, :], float("-inf"))  # (G, N, T, T)
-        out = _attend(q, k, v, mask).transpose(2, 3).flatten(3).flatten(1, 2)  # (B, G * T, C)
-        out = out.index_select(1, place_indices(hw, self.size, self.axis, x.device))  # (B, H * W, C)
-        return self.proj(out.unflatten(1, hw))
+        out = _attend(q, k, v, _masked(self.bias().to(q.dtype), keys))
+        out = out.transpose(2, 3).flatten(3).flatten(1, 2)  # (B, G * T, C)
+        out = out.index_select(1, place_indices(sides, self.groups, qkv.device))
+        return out.unflatten(1, sides)  # (B, *sides, C)
 
 
-def attend(qkv: Tensor, bias: Tensor, size: Size, axis: Axis) -> Tensor:
-    """Group, attend, and put back: (B, H, W, 3C), with a bias (N, T, T) -> (B, H, W, C)."""
-    hw = (qkv.shape[1], qkv.shape[2])
-    q, k, v = _grouped(qkv, bias.shape[0], size, axis).unbind(3)  # each (B, G, N, T, D)
-    out = _attend(q, k, v, _masked(bias, hw, size, axis, q))  # (B, G, N, T, D)
+def attend(qkv: Tensor, bias: Tensor, groups: Groups, mask: Tensor | None = None) -> Tensor:
+    """Group, attend, and put back: (B, *sides, 3C), with a bias (N, T, T) -> (B, *sides, C)."""
+    q, k, v = _grouped(qkv, bias.shape[0], groups).unbind(3)  # each (B, G, N, T, D)
+    out = _attend(q, k, v, _masked(bias.to(q.dtype), _keys(qkv, mask, groups)))  # (B, G, N, T, D)
     out = out.transpose(2, 3).flatten(3)  # (B, G, T, C)
-    out = unpartition(out, padded_size(hw, size), size, axis)
-    return out[:, : hw[0], : hw[1]]
+    return unpartition(out, qkv.shape[1:-1], groups)
 
 
 torch.fx.wrap("attend")  # it decides by sides, which symbols of FX have not: there it is one step
 
 
-def _grouped(qkv: Tensor, heads: int, size: Size, axis: Axis) -> Tensor:
-    """(B, H, W, 3C) -> (B, G, N, 3, T, D), so that three maps are gathered in one pass."""
-    qkv = partition(pad(qkv, size), size, axis)  # (B, G, T, 3C)
+def _grouped(qkv: Tensor, heads: int, groups: Groups) -> Tensor:
+    """(B, *sides, 3C) -> (B, G, N, 3, T, D), so that three maps are gathered in one pass."""
+    qkv = partition(qkv, groups)  # (B, G, T, 3C)
     return qkv.unflatten(3, (3, heads, -1)).permute(0, 1, 4, 3, 2, 5)
 
 
-def _masked(bias: Tensor, hw: Size, size: Size, axis: Axis, q: Tensor) -> Tensor:
-    """A bias in q's type, (N, T, T); or (G, N, T, T) with -inf for keys that are padding."""
-    bias, real = bias.to(q.dtype), real_tokens(hw, size, axis, q.device)
-    return bias if real is None else bias.where(real[:, None, None, :], float("-inf"))
+def _keys(x: Tensor, mask: Tensor | None, groups: Groups) -> Tensor | None:
+    """Which tokens of each group may be attended to: of the map, and of the mask. (G, T) or (B, G, T); None: all."""
+    if mask is not None:
+        return _never_none(partition(mask[..., None], groups)[..., 0])  # what is padded is False
+    keys = real_tokens(x.shape[1:-1], groups, x.device)
+    return keys if keys is None or groups.dilation is None else _never_none(keys)
+
+
+def _never_none(keys: Tensor) -> Tensor:
+    """All, in groups without any: a softmax over nothing is NaN. What comes out there is not used, see `_has_key`."""
+    return keys | ~keys.any(-1, keepdim=True)
+
+
+def _masked(bias: Tensor, keys: Tensor | None) -> Tensor:
+    """A bias (N, T, T), or ([B,] G, N, T, T) with -inf for other keys than these."""
+    return bias if keys is None else bias.where(keys[..., None, None, :], float("-inf"))
+
+
+def _has_key(mask: Tensor, groups: Groups) -> Tensor:
+    """Which tokens have a key that they may attend to: (B, *sides) -> (B, *sides, 1)."""
+    keys = partition(mask[..., None], groups)  # (B, G, T, 1)
+    return unpartition(keys.any(2, keepdim=True).expand_as(keys), mask.shape[1:], groups)
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
     """Scaled dot-product attention on (B, G, N, T, D), folded to the four axes that fast kernels take.
 
-    A bias (N, T, T) is the same for all groups, which are then folded into the batch; (G, N, T, T) is not, and the
-    groups are folded into the heads.
+    A bias (N, T, T) is the same for all groups, and (B, G, N, T, T) is one for each: groups are then folded into the
+    batch. (G, N, T, T) is the same for the whole batch, and the groups are folded into the heads.
     """
+    if bias.ndim == 4:
+        q, k, v = (t.flatten(1, 2) for t in (q, k, v))  # (B, G * N, T, D)
+        return F.scaled_dot_product_attention(q, k, v, bias.flatten(0, 1)).unflatten(1, (-1, bias.shape[1]))
     batch_and_groups = q.shape[:2]
-    if bias.ndim == 3:
-        q, k, v = (t.flatten(0, 1) for t in (q, k, v))  # (B * G, N, T, D)
-        return F.scaled_dot_product_attention(q, k, v, bias).unflatten(0, batch_and_groups)
-    q, k, v = (t.flatten(1, 2) for t in (q, k, v))  # (B, G * N, T, D)
-    return F.scaled_dot_product_attention(q, k, v, bias.flatten(0, 1)).unflatten(1, (-1, bias.shape[1]))
+    q, k, v = (t.flatten(0, 1) for t in (q, k, v))  # (B * G, N, T, D)
+    bias = bias.flatten(0, 1) if bias.ndim == 5 else bias
+    return F.scaled_dot_product_attention(q, k, v, bias).unflatten(0, batch_and_groups)

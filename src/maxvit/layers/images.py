@@ -6,31 +6,42 @@ from torch import Tensor
 from maxvit.config import SMALLEST_SIDE
 from maxvit.errors import MaxViTError
 
+TAKES = {1: "(B, {}, L)", 2: "(B, {}, H, W)", 3: "(B, {}, T, H, W)"}  # by the number of sides
+OTHERS = {3: "sequences", 4: "images", 5: "volumes and video"}
 
-def check_images(images: Tensor, in_channels: int, dtype: torch.dtype) -> None:
+
+def check_images(images: Tensor, in_channels: int, dtype: torch.dtype, dims: int = 2) -> None:
     """Check what a user hands to the network, before any work is done.
+
+    Args:
+        images: Of any shape.
+        in_channels: What the network takes.
+        dtype: That of its weights.
+        dims: Sides of what it takes, see `MaxViTConfig.dims`.
 
     Raises:
         MaxViTError: If the layout, the type, the number of channels or a side is wrong.
     """
-    if images.ndim != 4 or images.shape[1] != in_channels:
-        nhwc = images.ndim == 4 and images.shape[3] == in_channels
+    if images.ndim != dims + 2 or images.shape[1] != in_channels:
+        nhwc = images.ndim == dims + 2 == 4 and images.shape[3] == in_channels
         hint = "; it looks like (B, H, W, C): permute(0, 3, 1, 2)" if nhwc else ""
-        hint = hint or ("; add a batch axis: images[None]" if images.ndim == 3 else "")
-        raise MaxViTError(
-            f"images have shape {tuple(images.shape)}, but the network takes (B, {in_channels}, H, W){hint}"
-        )
+        if images.ndim == dims + 1 and images.shape[0] == in_channels:
+            hint = "; add a batch axis: images[None]"
+        elif images.ndim != dims + 2 and images.ndim in OTHERS:
+            hint = f"; for {OTHERS[images.ndim]} make one of another number of dimensions: dims={images.ndim - 2}"
+        takes = TAKES[dims].format(in_channels)
+        raise MaxViTError(f"images have shape {tuple(images.shape)}, but the network takes {takes}{hint}")
     if not images.is_floating_point():
         raise MaxViTError(f"images are {images.dtype}; the network takes normalised floats: see maxvit.preprocess")
     if images.dtype != dtype and not torch.is_autocast_enabled(images.device.type):
         raise MaxViTError(f"images are {images.dtype} and the weights {dtype}: use images.to({dtype}), or autocast")
-    if min(images.shape[2:]) < SMALLEST_SIDE:
-        size = f"{images.shape[2]} x {images.shape[3]}"
+    if min(images.shape[2:][-2:]) < SMALLEST_SIDE:
+        size = " x ".join(map(str, images.shape[2:]))
         raise MaxViTError(f"images are {size} pixels; the smallest side is {SMALLEST_SIDE}: resize them")
 
 
 def fix_sides(images: Tensor) -> None:
-    """Have `torch.compile` take the sides of images (B, C, H, W) as numbers, a graph for each; outside it, do nothing.
+    """Have `torch.compile` take the sides of (B, C, *sides) as numbers, a graph for each; outside it, do nothing.
 
     Left to itself it makes symbols of them at the second size, and solves for an hour what padding and windows make of
     those. `dynamic=True` and `mark_dynamic` ask for symbols, and get them.
@@ -38,7 +49,7 @@ def fix_sides(images: Tensor) -> None:
     if not torch.compiler.is_dynamo_compiling() or torch.compiler.is_exporting():
         return
     if not (_dynamic() or hasattr(images, "_dynamo_dynamic_indices")):
-        for axis in (2, 3):
+        for axis in range(2, images.ndim):
             torch._dynamo.mark_static(images, axis)
 
 

@@ -12,7 +12,7 @@ def initialize(module: nn.Module) -> None:
     """
     if any(p.is_meta for p in module.parameters(recurse=False)):
         return  # there are no numbers to set, and PyTorch would import sympy to set none
-    if isinstance(module, nn.Conv2d | nn.Linear):
+    if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear):
         nn.init.normal_(module.weight, std=0.02)
         if module.bias is not None:
             nn.init.zeros_(module.bias)

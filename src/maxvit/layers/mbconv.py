@@ -1,20 +1,30 @@
-"""MBConv with squeeze-and-excitation, the convolution of every MaxViT block, on NCHW tensors of any size."""
+"""MBConv with squeeze-and-excitation, the convolution of every MaxViT block, on maps (B, C, *sides) of any size.
+
+Sides are (H, W), or with `dims` 1 and 3 (L) and (T, H, W).
+"""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from maxvit.config import OFFICIAL, Dialect
+from maxvit.errors import MaxViTError
 from maxvit.layers.activation import conv_activation
 from maxvit.layers.drop_path import DropPath
 
+# by the sides of a map; typed as those of images, which kernels read
+CONV: dict[int, type[nn.Conv2d]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}  # type: ignore[dict-item]
+BATCH_NORM: dict[int, type[nn.BatchNorm2d]]
+BATCH_NORM = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}  # type: ignore[dict-item]
+AVERAGE_POOL = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
 
-def batch_norm(channels: int, dialect: Dialect = OFFICIAL) -> nn.BatchNorm2d:
+
+def batch_norm(channels: int, dialect: Dialect = OFFICIAL, dims: int = 2) -> nn.BatchNorm2d:
     """Batch norm with a dialect's constants."""
-    return nn.BatchNorm2d(channels, eps=dialect.batch_norm_eps, momentum=dialect.batch_norm_momentum)
+    return BATCH_NORM[dims](channels, eps=dialect.batch_norm_eps, momentum=dialect.batch_norm_momentum)
 
 
-class SameConv2d(nn.Conv2d):
-    """3 x 3 convolution with TensorFlow's 'same' padding: at stride 2 an even side is padded at its end only.
+class _Same(nn.modules.conv._ConvNd):
+    """Convolution of 3 with TensorFlow's 'same' padding: at stride 2 an even side is padded at its end only.
 
     Where the dialect's padding is "symmetric", it is PyTorch's own padding of 1, at odd sides the same.
 
@@ -37,13 +47,30 @@ class SameConv2d(nn.Conv2d):
         dialect: Dialect = OFFICIAL,
     ) -> None:
         padding = 1 if stride == 1 or dialect.padding == "symmetric" else 0
-        super().__init__(in_channels, out_channels, 3, stride, padding, groups=groups, bias=bias)
+        super().__init__(in_channels, out_channels, 3, stride, padding, groups=groups, bias=bias)  # type: ignore
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C_in, H, W) -> (B, C_out, ceil(H / stride), ceil(W / stride))."""
+        """(B, C_in, *sides) -> (B, C_out, *sides), divided by the stride and rounded up."""
         if self.padding[0] == 0:
-            x = F.pad(x, (x.shape[3] % 2, 1, x.shape[2] % 2, 1))
+            last = len(self.padding) + 1
+            x = F.pad(x, [more for side in range(last, 1, -1) for more in (x.shape[side] % 2, 1)])
         return super().forward(x)
+
+
+class SameConv1d(_Same, nn.Conv1d):
+    """Along (L)."""
+
+
+class SameConv2d(_Same, nn.Conv2d):
+    """Along (H, W): 3 x 3."""
+
+
+class SameConv3d(_Same, nn.Conv3d):
+    """Along (T, H, W): 3 x 3 x 3."""
+
+
+SAME_CONV: dict[int, type[SameConv2d]]
+SAME_CONV = {1: SameConv1d, 2: SameConv2d, 3: SameConv3d}  # type: ignore[dict-item]
 
 
 class SqueezeExcite(nn.Module):
@@ -52,17 +79,19 @@ class SqueezeExcite(nn.Module):
     Args:
         channels: Channels of the map.
         squeezed: Channels between the two layers.
+        dims: Sides of the map.
     """
 
-    def __init__(self, channels: int, squeezed: int) -> None:
+    def __init__(self, channels: int, squeezed: int, dims: int = 2) -> None:
         super().__init__()
-        self.reduce = nn.Conv2d(channels, squeezed, 1)
+        self.sides = tuple(range(2, 2 + dims))
+        self.reduce = CONV[dims](channels, squeezed, 1)
         self.act = nn.SiLU()
-        self.expand = nn.Conv2d(squeezed, channels, 1)
+        self.expand = CONV[dims](squeezed, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, C, H, W)."""
-        return x * self.scale(x.mean((2, 3), keepdim=True))
+        """(B, C, *sides) -> (B, C, *sides)."""
+        return x * self.scale(x.mean(self.sides, keepdim=True))
 
     def scale(self, mean: Tensor) -> Tensor:
         """What each channel is scaled by, from its mean over the map: (B, C, 1, 1) -> (B, C, 1, 1)."""
@@ -72,19 +101,23 @@ class SqueezeExcite(nn.Module):
 class Shortcut(nn.Module):
     """What MBConv adds its result to: average pooling where it strides, 1 x 1 where the channels change."""
 
-    def __init__(self, in_channels: int, channels: int, stride: int, dialect: Dialect = OFFICIAL) -> None:
+    def __init__(
+        self, in_channels: int, channels: int, stride: int, dialect: Dialect = OFFICIAL, dims: int = 2
+    ) -> None:
         super().__init__()
         self.stride = stride
         self.wide = dialect.shortcut_pool == "3x3"
+        self.dims = dims
         projects = in_channels != channels or (stride == 2 and dialect.shortcut_projection == "stride")
-        self.conv = nn.Conv2d(in_channels, channels, 1, bias=dialect.conv_bias) if projects else nn.Identity()
+        self.conv = CONV[dims](in_channels, channels, 1, bias=dialect.conv_bias) if projects else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C_in, H, W) -> (B, C, ceil(H / stride), ceil(W / stride))."""
+        """(B, C_in, *sides) -> (B, C, *sides), divided by the stride and rounded up."""
+        pool = AVERAGE_POOL[self.dims]
         if self.stride == 2 and self.wide:
-            x = F.avg_pool2d(x, 3, 2, padding=1)
+            x = pool(x, 3, 2, padding=1)
         elif self.stride == 2:  # at an odd side the padding is left out of the mean
-            x = F.avg_pool2d(x, 2, 2, ceil_mode=True, count_include_pad=False)
+            x = pool(x, 2, 2, ceil_mode=True, count_include_pad=False)
         return self.conv(x)
 
 
@@ -100,6 +133,10 @@ class MBConv(nn.Module):
         se_ratio: Squeezed channels over C; over C_in where the hidden map is counted from that.
         drop_path: Stochastic depth of the branch.
         dialect: Activation, norms, padding, biases, widths and shortcut.
+        dims: Sides of the map: 2 of images, 1 of sequences (B, C, L), 3 of volumes and video (B, C, T, H, W).
+
+    Raises:
+        MaxViTError: If the number of sides is another.
     """
 
     def __init__(
@@ -111,23 +148,26 @@ class MBConv(nn.Module):
         se_ratio: float = 0.25,
         drop_path: float = 0.0,
         dialect: Dialect = OFFICIAL,
+        dims: int = 2,
     ) -> None:
         super().__init__()
+        if dims not in CONV:
+            raise MaxViTError(f"dims is {dims}; choose 1, 2 or 3")
         width = channels if dialect.widths_from == "output" else in_channels
         hidden = width * expansion
-        self.pre_norm = batch_norm(in_channels, dialect)
-        self.expand = nn.Conv2d(in_channels, hidden, 1, bias=False)
-        self.expand_norm = batch_norm(hidden, dialect)
-        self.depthwise = SameConv2d(hidden, hidden, stride, groups=hidden, bias=False, dialect=dialect)
-        self.depthwise_norm = batch_norm(hidden, dialect)
+        self.pre_norm = batch_norm(in_channels, dialect, dims)
+        self.expand = CONV[dims](in_channels, hidden, 1, bias=False)
+        self.expand_norm = batch_norm(hidden, dialect, dims)
+        self.depthwise = SAME_CONV[dims](hidden, hidden, stride, groups=hidden, bias=False, dialect=dialect)
+        self.depthwise_norm = batch_norm(hidden, dialect, dims)
         self.act = conv_activation(dialect)
-        self.se = SqueezeExcite(hidden, max(1, int(width * se_ratio)))
-        self.project = nn.Conv2d(hidden, channels, 1, bias=dialect.conv_bias)
+        self.se = SqueezeExcite(hidden, max(1, int(width * se_ratio)), dims)
+        self.project = CONV[dims](hidden, channels, 1, bias=dialect.conv_bias)
         self.drop_path = DropPath(drop_path)
-        self.shortcut = Shortcut(in_channels, channels, stride, dialect)
+        self.shortcut = Shortcut(in_channels, channels, stride, dialect, dims)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C_in, H, W) -> (B, C, ceil(H / stride), ceil(W / stride))."""
+        """(B, C_in, *sides) -> (B, C, *sides), divided by the stride and rounded up."""
         y = self.act(self.expand_norm(self.expand(self.pre_norm(x))))
         y = self.act(self.depthwise_norm(self.depthwise(y)))
         return self.shortcut(x) + self.drop_path(self.project(self.se(y)))

@@ -1,17 +1,20 @@
 """Multi-axis attention: block attention (local), then grid attention (global).
 
-These modules build the MaxViT blocks, and stand on their own: NCHW in, NCHW out, any map size, at any layer of any
-network, as the paper proposes. In channels_last memory the permutes below are views, and nothing is copied.
+These modules build the MaxViT blocks, and stand on their own: (B, C, *sides) in and out, any map of 1, 2 or 3 sides, at
+any layer of any network, as the paper proposes. In channels_last memory the permutes below are views, and nothing is
+copied.
 """
 
+import torch
 from torch import Tensor, nn
 
 from maxvit.config import OFFICIAL, Dialect
-from maxvit.errors import MaxViTError
 from maxvit.layers.attention import GroupAttention
+from maxvit.layers.checks import check_dim, check_map, sides_of
 from maxvit.layers.drop_path import DropPath
-from maxvit.layers.feedforward import FeedForward
+from maxvit.layers.feedforward import feed_forward
 from maxvit.layers.layer_scale import layer_scale
+from maxvit.layers.norm import token_norm
 from maxvit.layers.partition import Axis, Size
 
 
@@ -31,28 +34,34 @@ class AttentionLayer(nn.Module):
         expansion: int,
         drop_path: float,
         dialect: Dialect,
+        dilation: int | Size | None = None,
     ) -> None:
         super().__init__()
-        height, width = (size, size) if isinstance(size, int) else size
-        if head_dim < 1 or dim % head_dim:
-            raise MaxViTError(f"dim is {dim}, which is not a multiple of head_dim {head_dim}: change one of them")
-        if min(height, width) < 1:
-            raise MaxViTError(f"the {axis} size is {size}; it takes whole numbers from 1 up")
-        table_size = table_size or (2 * height - 1, 2 * width - 1)
-        self.norm1 = nn.LayerNorm(dim, eps=dialect.layer_norm_eps)
-        self.attention = GroupAttention(dim, axis, (height, width), table_size, head_dim, dialect)
+        check_dim(dim, head_dim)
+        size = sides_of(f"{axis} size", size)
+        table_size = table_size or tuple(2 * side - 1 for side in size)
+        apart = None if dilation is None else sides_of("dilation", dilation, len(size))
+        self.norm1 = token_norm(dim, dialect)
+        self.attention = GroupAttention(dim, axis, size, table_size, head_dim, dialect, dilation=apart)
         self.scale1 = layer_scale(dim, dialect)
-        self.norm2 = nn.LayerNorm(dim, eps=dialect.layer_norm_eps)
-        self.ffn = FeedForward(dim, expansion, dialect)
+        self.norm2 = token_norm(dim, dialect)
+        self.ffn = feed_forward(dim, expansion, dialect)
         self.scale2 = layer_scale(dim, dialect)
         self.drop_path = DropPath(drop_path)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, C, H, W). The result is a sum and not a view, as FSDP2's hooks need."""
-        tokens = self.scale1(self.attention(self.norm1(x.permute(0, 2, 3, 1))))  # (B, H, W, C)
-        x = x + self.drop_path(tokens).permute(0, 3, 1, 2)
-        tokens = self.scale2(self.ffn(self.norm2(x.permute(0, 2, 3, 1))))  # (B, H, W, C)
-        return x + self.drop_path(tokens).permute(0, 3, 1, 2)
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """(B, C, *sides) -> (B, C, *sides). The result is a sum and not a view, as FSDP2's hooks need.
+
+        Args:
+            x: The map.
+            mask: Tokens that may be attended to, (B, *sides) bool; None: all. Where a group has none, attention adds
+                nothing.
+        """
+        check_map(x, mask, self.attention.size)
+        tokens = self.scale1(self.attention(self.norm1(x.movedim(1, -1)), mask))  # (B, *sides, C)
+        x = x + self.drop_path(tokens).movedim(-1, 1)
+        tokens = self.scale2(self.ffn(self.norm2(x.movedim(1, -1))))  # (B, *sides, C)
+        return x + self.drop_path(tokens).movedim(-1, 1)
 
 
 class BlockAttention(AttentionLayer):
@@ -60,15 +69,17 @@ class BlockAttention(AttentionLayer):
 
     Args:
         dim: Channels, a multiple of `head_dim`.
-        window_size: Side of the square window in tokens, or (height, width).
+        window_size: Side of the square window in tokens, or (height, width); (length,) for sequences (B, C, L) and
+            (time, height, width) for volumes and video (B, C, T, H, W).
         head_dim: Channels of one head.
         expansion: Expansion of the feed-forward network.
         drop_path: Stochastic depth of both branches.
-        table_size: Learned offsets of the relative position bias, (height, width); None: 2 * window_size - 1.
-        dialect: Norms, GELU, position bias and the branches' scale.
+        table_size: Learned offsets of the relative position bias along each side; None: 2 * window_size - 1.
+        dialect: Norms, GELU, feed-forward network, position bias, norms of queries and keys, the branches' scale.
 
     Raises:
-        MaxViTError: If `dim` is not a multiple of `head_dim`, or `window_size` is below 1.
+        MaxViTError: If `dim` is not a multiple of `head_dim`, or `window_size` is below 1; in a call, if the map or the
+            mask has other sides.
     """
 
     def __init__(
@@ -89,15 +100,17 @@ class GridAttention(AttentionLayer):
 
     Args:
         dim: Channels, a multiple of `head_dim`.
-        grid_size: Tokens per side of the grid, or (height, width).
+        grid_size: Tokens per side of the grid, or one number for each side, as `window_size` of `BlockAttention`.
         head_dim: Channels of one head.
         expansion: Expansion of the feed-forward network.
         drop_path: Stochastic depth of both branches.
-        table_size: Learned offsets of the relative position bias, (height, width); None: 2 * grid_size - 1.
-        dialect: Norms, GELU, position bias and the branches' scale.
+        table_size: Learned offsets of the relative position bias along each side; None: 2 * grid_size - 1.
+        dialect: See `BlockAttention`.
+        dilation: The grid's tokens are so many apart, one number or one for each side, and grids lie side by side;
+            None: one grid spans the map.
 
     Raises:
-        MaxViTError: If `dim` is not a multiple of `head_dim`, or `grid_size` is below 1.
+        MaxViTError: See `BlockAttention`.
     """
 
     def __init__(
@@ -109,14 +122,15 @@ class GridAttention(AttentionLayer):
         drop_path: float = 0.0,
         table_size: Size | None = None,
         dialect: Dialect = OFFICIAL,
+        dilation: int | Size | None = None,
     ) -> None:
-        super().__init__(dim, "grid", grid_size, table_size, head_dim, expansion, drop_path, dialect)
+        super().__init__(dim, "grid", grid_size, table_size, head_dim, expansion, drop_path, dialect, dilation)
 
 
 class MaxSA(nn.Module):
     """Multi-axis self-attention: `BlockAttention`, then `GridAttention` (paper, "Multi-axis Attention").
 
-    Put it after any layer whose output is a map: it sees locally and globally at a cost linear in the pixels.
+    Put it after any layer whose output is a map: it sees locally and globally at a cost linear in the map's size.
 
     Args:
         dim: Channels, a multiple of `head_dim`.
@@ -125,9 +139,10 @@ class MaxSA(nn.Module):
         head_dim: Channels of one head.
         expansion: Expansion of the feed-forward networks.
         drop_path: Stochastic depth of every branch.
+        dialect: See `BlockAttention`.
 
     Raises:
-        MaxViTError: If `dim` is not a multiple of `head_dim`, or a size is below 1.
+        MaxViTError: See `BlockAttention`.
     """
 
     def __init__(
@@ -138,11 +153,15 @@ class MaxSA(nn.Module):
         head_dim: int = 32,
         expansion: int = 4,
         drop_path: float = 0.0,
+        dialect: Dialect = OFFICIAL,
     ) -> None:
         super().__init__()
-        self.block_attention = BlockAttention(dim, window_size, head_dim, expansion, drop_path)
-        self.grid_attention = GridAttention(dim, grid_size, head_dim, expansion, drop_path)
+        self.block_attention = BlockAttention(dim, window_size, head_dim, expansion, drop_path, dialect=dialect)
+        self.grid_attention = GridAttention(dim, grid_size, head_dim, expansion, drop_path, dialect=dialect)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, C, H, W)."""
-        return self.grid_attention(self.block_attention(x))
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """(B, C, *sides) -> (B, C, *sides), with a mask as `AttentionLayer.forward` takes it."""
+        return self.grid_attention(self.block_attention(x, mask), mask)
+
+
+torch.fx.wrap("check_map")  # it decides by sides, which symbols of FX have not

@@ -6,6 +6,8 @@ from contextlib import nullcontext
 import torch
 from torch import Tensor, nn
 
+from maxvit.layers.plain_head import pooled
+
 
 class Novelty(nn.Module):
     """The distance to the nearest class, over the distance from which an image counts as none of them.
@@ -44,5 +46,5 @@ class Novelty(nn.Module):
 
 
 def pooled_maps(maps: Sequence[Tensor]) -> Tensor:
-    """The means of maps (B, C_i, H_i, W_i), side by side: (B, sum of C_i)."""
-    return torch.cat([one.mean((2, 3)) for one in maps], 1)
+    """The means of maps (B, C_i, *sides_i), side by side: (B, sum of C_i)."""
+    return torch.cat([pooled(one, "avg") for one in maps], 1)

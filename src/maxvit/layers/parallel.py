@@ -1,58 +1,68 @@
-"""timm's block of parallel attention: two MBConvs, then block and grid attention side by side."""
+"""Block and grid attention side by side, as timm has them."""
 
 import torch
 from torch import Tensor, nn
 
-from maxvit.config import MaxViTConfig
+from maxvit.config import OFFICIAL, Dialect
 from maxvit.layers.attention import GroupAttention
+from maxvit.layers.checks import check_dim, check_map, sides_of
 from maxvit.layers.drop_path import DropPath
-from maxvit.layers.feedforward import FeedForward
+from maxvit.layers.feedforward import feed_forward
 from maxvit.layers.layer_scale import layer_scale
-from maxvit.layers.mbconv import MBConv
+from maxvit.layers.norm import token_norm
+from maxvit.layers.partition import Size
 
 
 class ParallelAttention(nn.Module):
     """Pre-norm block and grid attention of the same tokens, each to half of the channels; then a feed-forward network.
 
     Args:
-        config: Configuration of the network.
-        dim: Channels, a multiple of the configuration's `head_dim`.
+        dim: Channels, a multiple of `head_dim`.
+        window_size: As `maxvit.BlockAttention` takes it.
+        grid_size: As `maxvit.GridAttention` takes it.
+        head_dim: Channels of one head.
+        expansion: Expansion of the feed-forward network.
         drop_path: Stochastic depth of both branches.
+        table_size: Learned offsets of both relative position biases along each side; None: as many as there are.
+        dialect: See `maxvit.BlockAttention`.
+
+    Raises:
+        MaxViTError: See `maxvit.BlockAttention`.
     """
 
-    def __init__(self, config: MaxViTConfig, dim: int, drop_path: float) -> None:
+    def __init__(
+        self,
+        dim: int,
+        window_size: int | Size = 7,
+        grid_size: int | Size = 7,
+        head_dim: int = 32,
+        expansion: int = 4,
+        drop_path: float = 0.0,
+        table_size: Size | None = None,
+        dialect: Dialect = OFFICIAL,
+    ) -> None:
         super().__init__()
-        dialect = config.dialect
-        assert config.bias_table_size is not None  # the configuration has filled it in
-        shared = (config.bias_table_size, config.head_dim, dialect)
-        self.norm1 = nn.LayerNorm(dim, eps=dialect.layer_norm_eps)
-        self.block = GroupAttention(dim, "block", config.window_size, *shared, out_channels=dim // 2)
-        self.grid = GroupAttention(dim, "grid", config.grid_size, *shared, out_channels=dim - dim // 2)
+        check_dim(dim, head_dim)
+        window, half = sides_of("block size", window_size), dim // 2
+        grid = sides_of("grid size", grid_size, len(window))
+        tables = [table_size or tuple(2 * side - 1 for side in size) for size in (window, grid)]
+        self.norm1 = token_norm(dim, dialect)
+        self.block = GroupAttention(dim, "block", window, tables[0], head_dim, dialect, half)
+        self.grid = GroupAttention(dim, "grid", grid, tables[1], head_dim, dialect, dim - half)
         self.scale1 = layer_scale(dim, dialect)
-        self.norm2 = nn.LayerNorm(dim, eps=dialect.layer_norm_eps)
-        self.ffn = FeedForward(dim, config.expansion, dialect)
+        self.norm2 = token_norm(dim, dialect)
+        self.ffn = feed_forward(dim, expansion, dialect)
         self.scale2 = layer_scale(dim, dialect)
         self.drop_path = DropPath(drop_path)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, C, H, W). The result is a sum and not a view, as FSDP2's hooks need."""
-        tokens = self.norm1(x.permute(0, 2, 3, 1))  # (B, H, W, C)
-        tokens = self.scale1(torch.cat([self.block(tokens), self.grid(tokens)], -1))  # (B, H, W, C)
-        x = x + self.drop_path(tokens).permute(0, 3, 1, 2)
-        tokens = self.scale2(self.ffn(self.norm2(x.permute(0, 2, 3, 1))))  # (B, H, W, C)
-        return x + self.drop_path(tokens).permute(0, 3, 1, 2)
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """(B, C, *sides) -> (B, C, *sides), with a mask as `maxvit.BlockAttention` takes it."""
+        check_map(x, mask, self.block.size)
+        tokens = self.norm1(x.movedim(1, -1))  # (B, *sides, C)
+        tokens = self.scale1(torch.cat([self.block(tokens, mask), self.grid(tokens, mask)], -1))  # (B, *sides, C)
+        x = x + self.drop_path(tokens).movedim(-1, 1)
+        tokens = self.scale2(self.ffn(self.norm2(x.movedim(1, -1))))  # (B, *sides, C)
+        return x + self.drop_path(tokens).movedim(-1, 1)
 
 
-class ParallelBlock(nn.Module):
-    """Two MBConvs, `ParallelAttention` (timm's `ParallelMaxxVitBlock`). The four branches share one drop path rate."""
-
-    def __init__(self, config: MaxViTConfig, in_channels: int, channels: int, stride: int, drop_path: float) -> None:
-        super().__init__()
-        shared = (config.expansion, config.se_ratio, drop_path, config.dialect)
-        self.mbconv1 = MBConv(in_channels, channels, stride, *shared)
-        self.mbconv2 = MBConv(channels, channels, 1, *shared)
-        self.attention = ParallelAttention(config, channels, drop_path)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C_in, H, W) -> (B, C, H', W'), sides halved (rounded up) if the block strides."""
-        return self.attention(self.mbconv2(self.mbconv1(x)))
+torch.fx.wrap("check_map")  # it decides by sides, which symbols of FX have not

@@ -1,75 +1,97 @@
-"""Which tokens attend together: windows of neighbours, or a grid spread over the whole map. Any map size.
+"""Which tokens attend together: windows of neighbours, or a grid spread over the whole map.
 
-The paper's Block and Grid operators (Section 3.2, "Multi-axis Attention"), with padding for sides that do not divide.
+The paper's Block and Grid operators (Section 3.2, "Multi-axis Attention"), on maps of 1, 2 or 3 sides of any length:
+(B, L, C), (B, H, W, C) or (B, T, H, W, C), in what follows (B, *sides, C). Along each side the place of a token is
 
-Letters: B batch, H W map sides, C channels, G groups per image, T tokens per group.
+    (window * tokens + token) * step + offset
+
+Block attention has a step of 1: windows of neighbours. Grid attention has one window, the side, and a step of
+side / tokens. Tokens attend together that share window and offset along every side.
+
+Letters: B batch, C channels, G groups per map, T tokens per group.
 """
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 Axis = Literal["block", "grid"]
-Size = tuple[int, int]
+Size = tuple[int, ...]  # a number for each side of a map
 
 
-def padded_size(hw: Size, size: Size) -> Size:
-    """The smallest multiples of `size` that hold a map of `hw`."""
-    (height, width), (p, q) = hw, size
-    return (height + p - 1) // p * p, (width + q - 1) // q * q  # no negative number: ONNX would round it up
+class Groups(NamedTuple):
+    """Which tokens attend together.
 
-
-def pad(x: Tensor, size: Size) -> Tensor:
-    """Add zeros at the bottom and right until `size` divides the map: (B, H, W, C) -> (B, H', W', C)."""
-    height, width = padded_size((x.shape[1], x.shape[2]), size)
-    if (height, width) == (x.shape[1], x.shape[2]):
-        return x  # F.pad would copy it
-    return F.pad(x, (0, 0, 0, width - x.shape[2], 0, height - x.shape[1]))
-
-
-def partition(x: Tensor, size: Size, axis: Axis) -> Tensor:
-    """Gather the tokens that attend to one another: (B, H, W, C) -> (B, G, T, C), T = size[0] * size[1].
-
-    Groups, and tokens within a group, are in row-major order.
-
-    Args:
-        x: Map whose sides `size` divides.
-        size: Tokens of a group, (height, width).
-        axis: "block": a group is a window of neighbours. "grid": its tokens are H / size[0] and W / size[1] apart.
+    Attributes:
+        size: Tokens of a group along each side.
+        axis: "block": neighbours. "grid": spread evenly over the whole map.
+        dilation: Of a grid: tokens are so many apart along each side; None: as many as spread it over the whole map.
     """
-    (tile_h, tile_w), order = _layout((x.shape[1], x.shape[2]), size, axis)
-    x = x.unflatten(2, (-1, tile_w)).unflatten(1, (-1, tile_h))  # (B, H/th, th, W/tw, tw, C)
-    return x.permute(order).flatten(3, 4).flatten(1, 2)  # (B, G, T, C)
+
+    size: Size
+    axis: Axis
+    dilation: Size | None = None
+
+    def cuts(self, sides: Size) -> list[tuple[int, int, int]]:
+        """(windows, tokens, step) along each side, whose product is the side, padded at its end if need be."""
+        if self.axis == "block":
+            return [(_divided(side, tokens), tokens, 1) for side, tokens in zip(sides, self.size, strict=True)]
+        if self.dilation is None:
+            return [(1, tokens, _divided(side, tokens)) for side, tokens in zip(sides, self.size, strict=True)]
+        each = zip(sides, self.size, self.dilation, strict=True)
+        return [(_divided(side, tokens * step), tokens, step) for side, tokens, step in each]
 
 
-def unpartition(x: Tensor, hw: Size, size: Size, axis: Axis) -> Tensor:
-    """Undo `partition`: (B, G, T, C) -> (B, H, W, C), with `hw` = (H, W)."""
-    _, order = _layout(hw, size, axis)
-    x = x.unflatten(2, size).unflatten(1, (hw[0] // size[0], -1))  # (B, H/p, W/q, p, q, C), (p, q) = size
-    return x.permute([order.index(i) for i in range(6)]).flatten(3, 4).flatten(1, 2)  # (B, H, W, C)
+def partition(x: Tensor, groups: Groups) -> Tensor:
+    """Gather the tokens that attend to one another: (B, *sides, C) -> (B, G, T, C).
+
+    Groups, and tokens within a group, are in row-major order. Where groups reach beyond the map there are zeros.
+    """
+    cuts, n = groups.cuts(x.shape[1:-1]), x.ndim - 2
+    x = _pad(x, cuts).view(x.shape[0], *sum(cuts, ()), x.shape[-1])  # (B, windows, tokens, step, ..., C)
+    names_token = range(2, 3 * n + 1, 3)
+    names_group = (i for i in range(1, 3 * n + 1) if i not in names_token)
+    x = x.permute(0, *names_group, *names_token, 3 * n + 1)
+    return x.flatten(2 * n + 1, 3 * n).flatten(1, 2 * n)  # (B, G, T, C)
 
 
-def real_tokens(hw: Size, size: Size, axis: Axis, device: torch.device | None = None) -> Tensor | None:
+def unpartition(x: Tensor, sides: Size, groups: Groups) -> Tensor:
+    """Undo `partition`: (B, G, T, C) -> (B, *sides, C)."""
+    cuts, n = groups.cuts(sides), len(sides)
+    each = [(windows, step) for windows, _, step in cuts]
+    x = x.view(x.shape[0], *sum(each, ()), *groups.size, x.shape[-1])  # (B, windows, step, ..., tokens, ..., C)
+    order = sum(((1 + 2 * i, 1 + 2 * n + i, 2 + 2 * i) for i in range(n)), ())
+    x = x.permute(0, *order, 3 * n + 1)  # (B, windows, tokens, step, ..., C)
+    for i in range(1, n + 1):
+        x = x.flatten(i, i + 2)
+    return x[(slice(None), *(slice(side) for side in sides))]  # without padding
+
+
+def real_tokens(sides: Size, groups: Groups, device: torch.device | None = None) -> Tensor | None:
     """Which tokens of each group are part of the map, and not padding.
 
     Returns:
-        (G, T), bool; None where the map divides and so nothing is padded. Every group holds a real token.
+        (G, T), bool; None where groups cover the map exactly. Every group of a block or a whole grid has a real token.
     """
-    height, width = padded_size(hw, size)
-    if (height, width) == hw:
+    if all(side == a * b * c for side, (a, b, c) in zip(sides, groups.cuts(sides), strict=True)):
         return None
-    real = (torch.arange(height, device=device) < hw[0])[:, None] & (torch.arange(width, device=device) < hw[1])
-    return partition(real[None, :, :, None], size, axis)[0, :, :, 0]  # (G, T)
+    return partition(torch.ones(1, *sides, 1, dtype=torch.bool, device=device), groups)[0, :, :, 0]
 
 
-def _layout(hw: Size, size: Size, axis: Axis) -> tuple[Size, tuple[int, ...]]:
-    """Tile shape, then the order that puts what names a group before what names a token."""
-    if hw[0] % size[0] or hw[1] % size[1]:
-        raise ValueError(f"{hw[0]} x {hw[1]} map, {axis} size {size}: sides must be multiples of it; pad the map first")
-    if axis == "block":  # a tile is a group; its pixels are the tokens
-        return size, (0, 1, 3, 2, 4, 5)
-    if axis == "grid":  # a tile names the group; which tile it is names the token
-        return (hw[0] // size[0], hw[1] // size[1]), (0, 2, 4, 1, 3, 5)
-    raise ValueError(f"axis is {axis!r}; choose 'block' or 'grid'")
+def padded_size(sides: Size, size: Size) -> Size:
+    """The smallest multiples of `size` that hold a map of these sides."""
+    return tuple(_divided(side, tokens) * tokens for side, tokens in zip(sides, size, strict=True))
+
+
+def _pad(x: Tensor, cuts: list[tuple[int, int, int]]) -> Tensor:
+    """Add zeros at the end of each side."""
+    more = [a * b * c - side for side, (a, b, c) in zip(x.shape[1:-1], cuts, strict=True)]
+    if not any(more):
+        return x  # F.pad would copy it
+    return F.pad(x, (0, 0, *(number for side in reversed(more) for number in (0, side))))
+
+
+def _divided(side: int, by: int) -> int:
+    return (side + by - 1) // by  # rounded up, with no negative number: ONNX would round it up

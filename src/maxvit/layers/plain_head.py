@@ -1,5 +1,6 @@
 """timm's head with no hidden layer, in place of the official one (`maxvit.model.Head`)."""
 
+import torch
 from torch import Tensor, nn
 
 from maxvit.config import OFFICIAL, Dialect
@@ -32,5 +33,9 @@ class MapNorm(nn.LayerNorm):
 
 
 def pooled(x: Tensor, pool: str) -> Tensor:
-    """(B, C, H, W) -> (B, C), by "avg" or "max"."""
-    return x.mean((2, 3)) if pool == "avg" else x.amax((2, 3))
+    """(B, C, *sides) -> (B, C), by "avg" or "max"."""
+    sides = tuple(range(2, x.ndim))
+    return x.mean(sides) if pool == "avg" else x.amax(sides)
+
+
+torch.fx.wrap("pooled")  # it counts sides, which symbols of FX cannot

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from maxvit.config import Dialect
 from maxvit.layers.partition import Size
 
+LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}  # by the sides of a map
 HIDDEN, DROPOUT = 512, 0.125  # of timm's MLP; the dropout is of its hidden layer, in training
 
 
@@ -18,9 +19,9 @@ class RelativePositionBias(nn.Module):
 
     Args:
         heads: N.
-        size: Tokens of a group, (height, width).
-        table_size: Offsets that are learned, (height, width). Where it is not 2 * size - 1, the table is resized
-            bilinearly on every use, so that fine-tuning at another size trains the original table.
+        size: Tokens of a group along each side, such as (height, width).
+        table_size: Offsets that are learned, likewise. Where it is not 2 * size - 1, the table is resized linearly
+            along each side on every use, so that fine-tuning at another size trains the original table.
     """
 
     def __init__(self, heads: int, size: Size, table_size: Size) -> None:
@@ -42,13 +43,13 @@ class MLPPositionBias(nn.Module):
 
     Args:
         heads: N.
-        size: Tokens of a group, (height, width).
+        size: Tokens of a group along each side.
     """
 
     def __init__(self, heads: int, size: Size) -> None:
         super().__init__()
         self.size = size
-        self.expand = nn.Linear(2, HIDDEN)
+        self.expand = nn.Linear(len(size), HIDDEN)
         self.act = nn.ReLU()
         self.dropout = nn.Dropout(DROPOUT)
         self.project = nn.Linear(HIDDEN, heads)
@@ -56,7 +57,7 @@ class MLPPositionBias(nn.Module):
     def forward(self) -> Tensor:
         """The bias of every (query, key) pair, (N, T, T)."""
         offsets = log_offsets(self.size, self.expand.weight)  # (2h - 1, 2w - 1, 2)
-        table = self.project(self.dropout(self.act(self.expand(offsets)))).permute(2, 0, 1)  # (N, 2h - 1, 2w - 1)
+        table = self.project(self.dropout(self.act(self.expand(offsets)))).movedim(-1, 0)  # (N, 2h - 1, 2w - 1)
         return pair_biases(table, self.size)
 
 
@@ -69,26 +70,26 @@ def position_bias(heads: int, size: Size, table_size: Size, dialect: Dialect) ->
 
 def log_offsets(size: Size, like: Tensor) -> Tensor:
     """Query minus key, by logarithm, in the order of a table of key minus query: (2h - 1, 2w - 1, 2), as `like`."""
-    down, along = (torch.arange(side - 1, -side, -1, device=like.device, dtype=torch.float32) for side in size)
-    offsets = torch.stack(torch.meshgrid(down, along, indexing="ij"), -1)
+    along = [torch.arange(side - 1, -side, -1, device=like.device, dtype=torch.float32) for side in size]
+    offsets = torch.stack(torch.meshgrid(*along, indexing="ij"), -1)
     return (offsets.sign() * offsets.abs().log1p()).to(like.dtype)
 
 
 def pair_biases(table: Tensor, size: Size) -> Tensor:
-    """The bias of every (query, key) pair in a group of `size`, from a table of offsets: (N, any, any) -> (N, T, T)."""
-    windows = (
-        resized_table(table, size).unfold(1, size[0], 1).unfold(2, size[1], 1)
-    )  # (N, h, w, h, w): offset of the first key, then key
-    bias = windows.flip(1, 2)  # (N, h, w, h, w): query, then key; the last query's first key is the lowest offset
-    return bias.flatten(3, 4).flatten(1, 2)  # (N, T, T)
+    """The bias of every (query, key) pair in a group of `size`, from a table of offsets: (N, any, ...) -> (N, T, T)."""
+    windows, n = resized_table(table, size), len(size)
+    for i, side in enumerate(size, start=1):
+        windows = windows.unfold(i, side, 1)  # in the end (N, h, w, h, w): offset of the first key, then key
+    bias = windows.flip(*range(1, n + 1))  # query, then key; the last query's first key is the lowest offset
+    return bias.flatten(n + 1).flatten(1, n)  # (N, T, T)
 
 
 def resized_table(table: Tensor, size: Size) -> Tensor:
-    """A table of offsets for groups of `size`, bilinearly: (N, any, any) -> (N, 2h - 1, 2w - 1)."""
-    wanted = (2 * size[0] - 1, 2 * size[1] - 1)
+    """A table of offsets for groups of `size`, linearly along each side: (N, any, any) -> (N, 2h - 1, 2w - 1)."""
+    wanted = tuple(2 * side - 1 for side in size)
     if table.shape[1:] == wanted:
         return table
-    return F.interpolate(table[:, None], wanted, mode="bilinear", align_corners=False)[:, 0]
+    return F.interpolate(table[:, None], wanted, mode=LINEAR[len(size)], align_corners=False)[:, 0]
 
 
 torch.fx.wrap("pair_biases")  # they decide by sides, which symbols of FX have not: there each is one step

@@ -20,8 +20,7 @@ from maxvit.data.sampling import Share
 from maxvit.errors import MaxViTError
 from maxvit.inference.device import choose_device
 from maxvit.inference.precision import autocast, choose_precision
-from maxvit.layers.parallel import ParallelBlock
-from maxvit.model import MaxViTBlock
+from maxvit.layers.block import MaxViTBlock
 from maxvit.training.ranks import processes
 from maxvit.training.recipe import EngineSection
 
@@ -123,7 +122,7 @@ class Engine:
             network = nn.SyncBatchNorm.convert_sync_batchnorm(network, self._norm_group())
         if self.sharded:
             mesh = init_device_mesh(self.device.type, (self.world,))
-            for block in (m for m in network.modules() if isinstance(m, MaxViTBlock | ParallelBlock)):
+            for block in (m for m in network.modules() if isinstance(m, MaxViTBlock)):
                 fully_shard(block, mesh=mesh)
             fully_shard(network, mesh=mesh)
         return network

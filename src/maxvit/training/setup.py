@@ -181,7 +181,7 @@ def _check_fit(recipe: Recipe, task: Task) -> None:
 def _set_preprocessing(backbone: MaxViT, recipe: Recipe, task: Task) -> None:
     """What the recipe says of images; else what the weights expect, where there are some."""
     data = recipe.data
-    size = data.image_size or backbone.config.image_size
+    size = data.image_size or backbone.config.frame_size
     expected = backbone.preprocessing if _weights(recipe) else Preprocessing()
     if task.fits is not None:
         # antialiased as augmentation is, also where published weights were evaluated without

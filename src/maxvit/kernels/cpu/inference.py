@@ -17,9 +17,10 @@ from maxvit.kernels.cpu.build import load, widths
 from maxvit.kernels.cpu.ctypes_calls import activation_code, address, call, structure
 from maxvit.kernels.cpu.packing import Packing, attention_weights, mbconv_weights, pack, rows, transformed
 from maxvit.kernels.gradients import refuse_gradients
+from maxvit.layers.block import MaxViTBlock
 from maxvit.layers.gather import group_indices
-from maxvit.layers.partition import Axis, Size
-from maxvit.model import MaxViT, MaxViTBlock, Stem
+from maxvit.layers.partition import Axis, Groups, Size
+from maxvit.model import MaxViT, Stem
 
 _operators = torch.library.Library("maxvit", "DEF")
 _operators.define("native_stem(Tensor images, Tensor[] weights, int activation, int symmetric, int width) -> Tensor")
@@ -42,8 +43,6 @@ def unsupported(model: MaxViT, width: int | None = None) -> str:
     like = next(model.parameters())
     if like.device.type != "cpu" or like.dtype != torch.float32:
         return f"they compute in float32 on the CPU, and the network is {like.dtype} on {like.device.type}"
-    if model.config.dialect.attention == "parallel":
-        return "they compute block attention and then grid attention, and this network's attend in parallel"
     width = width or width_for(model)
     if odd := _odd(model, width):
         return f"they take channels and head_dim in multiples of {width}, not {odd[0]}"
@@ -81,7 +80,7 @@ class NativeStem(nn.Module):
 
 
 class NativeBlock(nn.Module):
-    """`maxvit.model.MaxViTBlock` with its norms folded."""
+    """`maxvit.layers.block.MaxViTBlock` with its norms folded."""
 
     def __init__(self, block: MaxViTBlock, packing: Packing) -> None:
         super().__init__()
@@ -152,7 +151,7 @@ def real_groups(hw: Size, size: Size, axis: Axis) -> ctypes.Structure:
 
     Those are int32: where each group starts (G + 1), each token's pixel (H * W), its place in a whole group (H * W).
     """
-    pixel, real = group_indices(hw, size, axis, torch.device("cpu"))  # (G, T)
+    pixel, real = group_indices(hw, Groups(size, axis), torch.device("cpu"))  # (G, T)
     start = F.pad(real.sum(1).cumsum(0), (1, 0))
     slot = torch.arange(real.shape[1]).expand_as(real)
     tensors = start.int(), pixel[real].int(), slot[real].int()

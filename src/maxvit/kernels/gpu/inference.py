@@ -9,13 +9,13 @@ from maxvit.kernels.gpu.linear import normed_linear
 from maxvit.kernels.gpu.mbconv import hidden_map
 from maxvit.kernels.gpu.product import projected
 from maxvit.kernels.gradients import refuse_gradients
+from maxvit.layers.block import MaxViTBlock
 from maxvit.layers.mbconv import MBConv
 from maxvit.layers.multiaxis import AttentionLayer
-from maxvit.model import MaxViTBlock
 
 
 class TritonBlock(nn.Module):
-    """`maxvit.model.MaxViTBlock` with batch norms folded; shortcuts and the two layers that excite are PyTorch's."""
+    """`MaxViTBlock` with batch norms folded; shortcuts and the two layers that excite are PyTorch's."""
 
     block_bias: Tensor | None
     grid_bias: Tensor | None

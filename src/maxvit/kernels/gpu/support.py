@@ -34,8 +34,6 @@ def obstacle(model: MaxViT) -> str:
     dialect = model.config.dialect
     if dialect.conv_activation != "gelu" or not dialect.conv_bias or dialect.layer_scale:
         return "they know convolutions with GELU and biases, and branches without a scale, and the network's are others"
-    if dialect.attention == "parallel":
-        return "they compute block attention and then grid attention, and this network's attend in parallel"
     if model.config.head_dim > WIDEST_HEAD:
         return f"they take heads of up to {WIDEST_HEAD} channels, and the network's have {model.config.head_dim}"
     if device.type != "cuda" or torch.version.hip:
