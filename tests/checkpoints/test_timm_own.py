@@ -82,8 +82,11 @@ OTHER = {  # of each value of a dialect one that is wrong
     "shortcut_pool": "3x3",
     "shortcut_projection": "stride",
     "layer_norm_eps": 1e-5,
+    "norm": "rms",
     "attention": "parallel",
     "position_bias": "table",
+    "qk_norm": True,
+    "feed_forward": "gated",
     "layer_scale": 0.0,
     "head": "dense",
 }

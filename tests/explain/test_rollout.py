@@ -70,7 +70,7 @@ def test_rollout_is_the_product_of_all_layers(dialect, mbconv):
 def dense_forward(layer, kept):
     """Attention by its matrix, which is kept for its gradient."""
 
-    def forward(x):
+    def forward(x, mask=None):
         weights = slow_weights(layer, x)
         weights.retain_grad()
         kept[layer] = weights

@@ -1,4 +1,4 @@
-"""Block and grid attention on maps of any size: a property test, and what must hold where the map divides."""
+"""Block and grid attention on maps of any sides: a property test, and what must hold where the map divides."""
 
 import random
 from dataclasses import dataclass
@@ -24,37 +24,45 @@ class Case:
     """A map and an attention for it."""
 
     batch: int
-    hw: Size
+    sides: Size
     axis: Axis
     size: Size
     table_size: Size
     heads: int
     head_dim: int
+    dilation: Size | None
 
     def layer(self) -> GroupAttention:
         """With parameters that make every term of it count."""
         channels = self.heads * self.head_dim
-        layer = GroupAttention(channels, self.axis, self.size, self.table_size, self.head_dim)
+        layer = GroupAttention(channels, self.axis, self.size, self.table_size, self.head_dim, dilation=self.dilation)
         for parameter in layer.parameters():
             torch.nn.init.normal_(parameter, std=0.5)
         return layer
 
     def map(self) -> Tensor:
-        return torch.randn(self.batch, *self.hw, self.heads * self.head_dim)
+        return torch.randn(self.batch, *self.sides, self.heads * self.head_dim)
 
 
-def case(seed: int, axis: Axis, divides: bool = False) -> Case:
-    """Sides 1 to 64, windows and grids 1 to 9, height and width on their own; in a third the table is resized."""
+LONGEST, LARGEST = {1: 400, 2: 64, 3: 12}, {1: 40, 2: 9, 3: 4}  # side of a map and of a window, by the number of sides
+
+
+def case(seed: int, axis: Axis, dims: int | None = None, divides: bool = False) -> Case:
+    """Every side on its own. Half of the maps are images; a third of tables are resized; some grids are dilated."""
     rng = random.Random(f"{axis} {seed}")
+    dims = dims or rng.choice((1, 2, 2, 3))
 
-    def pair(top: int) -> Size:
-        return rng.randint(1, top), rng.randint(1, top)
+    def each(top: int) -> Size:
+        return tuple(rng.randint(1, top) for _ in range(dims))
 
-    size, hw = pair(9), pair(rng.choice((9, 64)))  # small maps more often: there a group can miss whole rows
-    table_size = pair(17) if rng.random() < 1 / 3 else (2 * size[0] - 1, 2 * size[1] - 1)
+    size = each(LARGEST[dims])
+    sides = each(rng.choice((LARGEST[dims], LONGEST[dims])))  # small maps often: there a group can miss whole rows
+    table_size = each(2 * LARGEST[dims] - 1) if rng.random() < 1 / 3 else tuple(2 * side - 1 for side in size)
     if divides:
-        hw = size[0] * rng.randint(1, 64 // size[0]), size[1] * rng.randint(1, 64 // size[1])
-    return Case(rng.randint(1, 3), hw, axis, size, table_size, heads=rng.randint(1, 3), head_dim=rng.choice((2, 3, 5)))
+        sides = tuple(side * rng.randint(1, LONGEST[dims] // side) for side in size)
+    dilation = each(3) if axis == "grid" and not divides and rng.random() < 1 / 4 else None
+    heads, head_dim = rng.randint(1, 3), rng.choice((2, 3, 5))
+    return Case(rng.randint(1, 3), sides, axis, size, table_size, heads, head_dim, dilation)
 
 
 @pytest.mark.parametrize("axis", AXES)
@@ -73,12 +81,13 @@ def test_result_and_gradients_are_those_of_attention_over_real_tokens_alone(seed
 
 
 def test_cases_drawn_are_of_every_kind():
-    kinds = dict.fromkeys(("smaller than the window", "divides", "pads one side", "pads both sides"), 0)
+    kinds = dict.fromkeys(("smaller than the window", "divides", "pads", "1 sides", "2 sides", "3 sides", "dilated"), 0)
     for drawn in (case(seed, axis) for seed in range(NORMAL) for axis in AXES):
-        pads = sum(a != b for a, b in zip(drawn.hw, padded_size(drawn.hw, drawn.size), strict=True))
-        kinds[("divides", "pads one side", "pads both sides")[pads]] += 1
-        kinds["smaller than the window"] += any(a < b for a, b in zip(drawn.hw, drawn.size, strict=True))
-    assert min(kinds.values()) >= 10, kinds
+        kinds["divides" if drawn.sides == padded_size(drawn.sides, drawn.size) else "pads"] += 1
+        kinds[f"{len(drawn.sides)} sides"] += 1
+        kinds["dilated"] += drawn.dilation is not None
+        kinds["smaller than the window"] += any(a < b for a, b in zip(drawn.sides, drawn.size, strict=True))
+    assert min(kinds.values()) >= 8, kinds
 
 
 def unpadded_attention(layer: GroupAttention, x: Tensor) -> Tensor:
@@ -106,7 +115,7 @@ def unpadded_attention(layer: GroupAttention, x: Tensor) -> Tensor:
 def divisible(seed: int, axis: Axis) -> tuple[GroupAttention, Tensor]:
     """A layer whose table is not resized, and a map that it divides."""
     torch.manual_seed(seed)
-    drawn = case(seed, axis, divides=True)
+    drawn = case(seed, axis, dims=2, divides=True)
     layer = drawn.layer()
     height, width = drawn.size
     layer.bias.table = torch.nn.Parameter(torch.randn(drawn.heads, 2 * height - 1, 2 * width - 1))

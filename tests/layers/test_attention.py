@@ -1,48 +1,25 @@
-"""Attention within groups, against a definition that visits one query and one key at a time."""
+"""Attention within groups: what its weights, its position bias and its masks mean. Its result: see test_any_map.py."""
 
 import itertools
 
 import pytest
 import torch
 
+from maxvit.config import Dialect
+from maxvit.errors import MaxViTError
 from maxvit.layers.attention import GroupAttention
-from maxvit.layers.partition import padded_size, partition, unpartition
-from maxvit.layers.position_bias import RelativePositionBias
-
-
-def slow_attention(layer: GroupAttention, x: torch.Tensor) -> torch.Tensor:
-    """Every real pixel looks at the real pixels of its group: nothing is padded, nothing is masked."""
-    batch, height, width, channels = x.shape
-    (p, q), heads, dim = layer.size, layer.heads, channels // layer.heads
-    strides = (padded_size((height, width), layer.size)[0] // p, padded_size((height, width), layer.size)[1] // q)
-    queries, keys, values = (x @ layer.qkv.weight.T + layer.qkv.bias).split(channels, -1)
-    out = torch.full_like(x, float("nan"))
-
-    def place(i: int, j: int) -> tuple[tuple[int, int], tuple[int, int]]:
-        """(group, place in the group)"""
-        if layer.axis == "block":
-            return (i // p, j // q), (i % p, j % q)
-        return (i % strides[0], j % strides[1]), (i // strides[0], j // strides[1])
-
-    pixels = list(itertools.product(range(height), range(width)))
-    for b, h, (i, j) in itertools.product(range(batch), range(heads), pixels):
-        group, (y, z) = place(i, j)
-        own = slice(h * dim, (h + 1) * dim)
-        scores, seen = [], []
-        for k, m in pixels:
-            other, (v, u) = place(k, m)
-            if other == group:
-                bias = layer.bias.table[h, (v - y) + p - 1, (u - z) + q - 1]  # key minus query
-                scores.append(queries[b, i, j, own] @ keys[b, k, m, own] / dim**0.5 + bias)
-                seen.append(values[b, k, m, own])
-        out[b, i, j, own] = torch.stack(scores).softmax(0) @ torch.stack(seen)
-    return out @ layer.proj.weight.T + layer.proj.bias
+from maxvit.layers.multiaxis import BlockAttention, GridAttention, MaxSA
+from maxvit.layers.parallel import ParallelAttention
+from maxvit.layers.partition import Groups, partition, unpartition
+from maxvit.layers.position_bias import MLPPositionBias, RelativePositionBias
+from slow_attention import mlp_table, slow_attention
 
 
 @pytest.fixture
 def make():
-    def make(axis, size):
-        layer = GroupAttention(12, axis, size, (2 * size[0] - 1, 2 * size[1] - 1), head_dim=4).double()
+    def make(axis, size, **options):
+        table = tuple(2 * side - 1 for side in size)
+        layer = GroupAttention(12, axis, size, table, head_dim=4, **options).double()
         for parameter in layer.parameters():
             torch.nn.init.normal_(parameter, std=0.5)
         return layer
@@ -51,37 +28,26 @@ def make():
 
 
 @pytest.mark.parametrize("axis", ["block", "grid"])
-@pytest.mark.parametrize(("hw", "size"), [((4, 9), (2, 3)), ((5, 7), (2, 3)), ((7, 5), (3, 2)), ((2, 3), (5, 2))])
-def test_real_tokens_get_what_the_definition_gives_whether_the_map_divides_or_not(make, axis, hw, size):
-    layer, x = make(axis, size), torch.randn(2, *hw, 12).double()
-    torch.testing.assert_close(layer(x), slow_attention(layer, x))
-
-
-@pytest.mark.parametrize("axis", ["block", "grid"])
-def test_gradients_are_those_of_the_definition_on_a_padded_map(make, axis):
-    layer, x = make(axis, (2, 3)), torch.randn(1, 3, 5, 12).double().requires_grad_()
-    tensors = [x, *layer.parameters()]
-    target = torch.randn(1, 3, 5, 12).double()
-    fast = torch.autograd.grad((layer(x) * target).sum(), tensors)
-    slow = torch.autograd.grad((slow_attention(layer, x) * target).sum(), tensors)
-    torch.testing.assert_close(fast, slow)
-
-
-@pytest.mark.parametrize("axis", ["block", "grid"])
 def test_weights_are_those_that_the_output_is_made_of(make, axis):
     layer, x = make(axis, (2, 3)), torch.randn(1, 4, 6, 12).double()
     weights = layer.weights(x)  # (B, G, N, T, T)
     torch.testing.assert_close(weights.sum(-1), torch.ones_like(weights.sum(-1)))
-    values = partition(layer.qkv(x)[..., 24:], (2, 3), axis).unflatten(3, (3, 4)).transpose(2, 3)  # (B, G, N, T, D)
+    groups = Groups((2, 3), axis)
+    values = partition(layer.qkv(x)[..., 24:], groups).unflatten(3, (3, 4)).transpose(2, 3)  # (B, G, N, T, D)
     mixed = (weights @ values).transpose(2, 3).flatten(3)
-    torch.testing.assert_close(layer.proj(unpartition(mixed, (4, 6), (2, 3), axis)), layer(x))
+    torch.testing.assert_close(layer.proj(unpartition(mixed, (4, 6), groups)), layer(x))
 
 
-def test_bias_reads_key_minus_query_height_first():
-    bias = RelativePositionBias(2, (7, 7), (13, 13))
-    whole = bias().unflatten(2, (7, 7)).unflatten(1, (7, 7))  # (N, y, x, v, u)
-    assert torch.equal(whole[:, 1, 2, 5, 3], bias.table[:, 10, 7])  # the official pair: query (1, 2), key (5, 3)
-    assert torch.equal(whole[:, 0, 0, 6, 6], bias.table[:, 12, 12])
+@pytest.mark.parametrize("size", [(3, 4), (5,), (2, 3, 2)])
+@pytest.mark.parametrize("kind", ["table", "mlp"])
+def test_bias_reads_key_minus_query_the_first_side_first(kind, size):
+    offsets = tuple(2 * side - 1 for side in size)
+    bias = RelativePositionBias(2, size, offsets) if kind == "table" else MLPPositionBias(2, size).eval()
+    table = bias.table if kind == "table" else mlp_table(bias, offsets)
+    pairs, tokens = bias(), list(itertools.product(*map(range, size)))
+    for (q, query), (k, key) in itertools.product(enumerate(tokens), repeat=2):
+        at = [b - a + side - 1 for a, b, side in zip(query, key, size, strict=True)]
+        torch.testing.assert_close(pairs[:, q, k], table[(slice(None), *at)])
 
 
 def test_bias_of_another_size_is_resized_bilinearly_with_half_pixel_centres():
@@ -109,3 +75,77 @@ def test_softmax_and_mask_hold_in_bfloat16_on_padded_maps(make):
     assert low.dtype == torch.bfloat16
     high = layer.float()(x.float())
     assert (low.float() - high).abs().max() < 0.03 * high.abs().max()  # bfloat16 holds 8 bits
+
+
+def masks(layer, sides):
+    """A mask that leaves one group of the first map without a key."""
+    mask = torch.rand(2, *sides) < 0.4
+    x = torch.arange(mask[0].numel()).view(1, *sides, 1)
+    mask[0].view(-1)[partition(x, layer.groups)[0, 0, :, 0]] = False
+    return mask
+
+
+@pytest.mark.parametrize("any_size", [False, True])
+@pytest.mark.parametrize(
+    ("axis", "sides", "size", "dilation"),
+    [
+        ("block", (4, 9), (2, 3), None),
+        ("grid", (5, 7), (2, 3), None),
+        ("grid", (9,), (2,), (2,)),
+        ("block", (3, 2, 5), (2, 2, 2), None),
+    ],
+)
+def test_keys_that_are_masked_are_attended_to_by_nobody(make, axis, sides, size, dilation, any_size):
+    layer, x = make(axis, size, dilation=dilation), torch.randn(2, *sides, 12).double().requires_grad_()
+    layer.any_size = any_size
+    mask = masks(layer, sides)
+    out, wanted = layer(x, mask), slow_attention(layer, x, mask)
+    alone = wanted.isnan().any(-1)
+    assert alone[0].any()  # a group without a single key: its tokens get zeros
+    torch.testing.assert_close(out, wanted.where(~alone[..., None], 0.0))
+    gradients = torch.autograd.grad(out.square().sum(), [x, *layer.parameters()])
+    assert all(gradient.isfinite().all() for gradient in gradients)
+
+
+def test_a_mask_that_allows_all_changes_nothing(make):
+    layer, x = make("grid", (2, 3)), torch.randn(2, 5, 7, 12).double()
+    torch.testing.assert_close(layer(x, torch.ones(2, 5, 7, dtype=torch.bool)), layer(x))
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        BlockAttention(8, (2, 3), head_dim=4),
+        GridAttention(8, (2, 3), head_dim=4),
+        MaxSA(8, (2, 3), (3, 2), head_dim=4),
+        ParallelAttention(8, (2, 3), (3, 2), head_dim=4),
+    ],
+)
+def test_what_is_masked_reaches_no_other_token(layer):
+    mask = torch.rand(2, 7, 6) < 0.5
+    x, other = torch.randn(2, 2, 8, 7, 6)
+    changed = x.where(mask[:, None], other)
+    same = mask[:, None].expand_as(x)
+    torch.testing.assert_close(layer(changed, mask)[same], layer(x, mask)[same])
+    assert not torch.allclose(layer(changed)[same], layer(x)[same])
+
+
+@pytest.mark.parametrize("mask", [torch.ones(2, 7, 6), torch.ones(2, 6, 7, dtype=torch.bool)])
+def test_masks_of_another_type_or_shape_are_refused(mask):
+    with pytest.raises(MaxViTError, match=r"takes torch.bool of shape \(2, 7, 6\), True: may be attended to"):
+        BlockAttention(8, 2, head_dim=4)(torch.randn(2, 8, 7, 6), mask)
+
+
+def test_queries_and_keys_are_normalised_before_they_meet(make):
+    layer, x = make("grid", (2, 3), dialect=Dialect(qk_norm=True)), torch.randn(1, 4, 6, 12).double()
+    q, k, v = layer.qkv(x).unflatten(-1, (3, 3, 4)).unbind(-3)
+
+    def normed(t, norm):
+        return t / (t.square().mean(-1, keepdim=True) + 1e-5).sqrt() * norm.weight
+
+    by_hand = torch.stack([normed(q, layer.qk_norm.query), normed(k, layer.qk_norm.key), v], -3).flatten(-3)
+    torch.testing.assert_close(layer.qk_norm(layer.qkv(x)), by_hand)
+    plain = make("grid", (2, 3))
+    plain.qkv, plain.bias, plain.proj = torch.nn.Identity(), layer.bias, layer.proj
+    torch.testing.assert_close(layer(x), plain(by_hand))  # all that follows is as without
+    assert (layer.weights(x) - plain.weights(by_hand)).abs().max() < 1e-12

@@ -1,56 +1,69 @@
-"""Which tokens attend together, against the definition one pixel at a time."""
+"""Which tokens attend together, against the definition one token at a time, on maps of 1, 2 and 3 sides."""
 
 import itertools
+from math import prod
 
 import pytest
 import torch
 
-from maxvit.layers.partition import pad, padded_size, partition, real_tokens, unpartition
+from maxvit.layers.partition import Groups, padded_size, partition, real_tokens, unpartition
 
-CASES = [((10, 21), (2, 3)), ((7, 7), (7, 7)), ((4, 4), (1, 1)), ((15, 22), (5, 11))]
+CASES = [  # sides, size, dilation of a grid
+    ((10, 21), (2, 3), None),
+    ((7, 7), (7, 7), None),
+    ((4, 4), (1, 1), None),
+    ((11, 13), (3, 7), None),
+    ((1, 1), (7, 7), None),
+    ((2, 3), (5, 2), None),
+    ((11, 13), (2, 3), (3, 2)),
+    ((29,), (7,), None),
+    ((17,), (3,), (2,)),
+    ((4, 6, 10), (2, 3, 5), None),
+    ((3, 7, 5), (2, 3, 4), None),
+    ((5, 9, 4), (2, 2, 2), (1, 3, 2)),
+]
 
 
-def slow_partition(x, size, axis):
-    """The definition: for each pixel its group and its place in it."""
-    batch, height, width, channels = x.shape
-    (p, q), (nh, nw) = size, (height // size[0], width // size[1])
-    out = torch.full((batch, nh * nw, p * q, channels), float("nan"))  # a token nobody writes stays NaN and fails
-    for i, j in itertools.product(range(height), range(width)):
-        (gi, ti), (gj, tj) = divmod(i, p), divmod(j, q)  # block: neighbours share a window
-        if axis == "grid":
-            (ti, gi), (tj, gj) = divmod(i, nh), divmod(j, nw)  # grid: tokens lie nh and nw apart
-        out[:, gi * nw + gj, ti * q + tj] = x[:, i, j]
+def slow_partition(x, size, axis, dilation=None):
+    """The definition: for each token its group and its place in it, along each side; where there is none, zero."""
+    batch, *sides, channels = x.shape
+    spans, homes = [], []  # by side: groups, and (group, place) of each token
+    for i, (side, tokens) in enumerate(zip(sides, size, strict=True)):
+        step = 1 if axis == "block" else -(-side // tokens) if dilation is None else dilation[i]
+        windows = -(-side // (step * tokens))
+        spans.append(windows * step)
+        homes.append([(at // (step * tokens) * step + at % step, at // step % tokens) for at in range(side)])
+    out = torch.zeros(batch, prod(spans), prod(size), channels, dtype=x.dtype)
+    for at in itertools.product(*map(range, sides)):
+        group = token = 0
+        for span, tokens, home, i in zip(spans, size, homes, at, strict=True):
+            group, token = group * span + home[i][0], token * tokens + home[i][1]
+        out[:, group, token] = x[(slice(None), *at)]
     return out
 
 
 @pytest.mark.parametrize("axis", ["block", "grid"])
-@pytest.mark.parametrize(("hw", "size"), CASES)
-def test_each_token_is_where_the_definition_says(hw, size, axis):
-    x = torch.randn(2, *hw, 5)
-    groups = partition(x, size, axis)
-    assert torch.equal(groups, slow_partition(x, size, axis))
-    assert torch.equal(unpartition(groups, hw, size, axis), x)
-
-
-@pytest.mark.parametrize(("hw", "size", "expected"), [((10, 21), (2, 3), (10, 21)), ((11, 13), (3, 7), (12, 14))])
-def test_padding_goes_to_the_bottom_and_right_up_to_the_next_multiple(hw, size, expected):
-    x = torch.randn(2, *hw, 3)
-    padded = pad(x, size)
-    assert padded_size(hw, size) == expected == tuple(padded.shape[1:3])
-    assert torch.equal(padded[:, : hw[0], : hw[1]], x)
-    assert padded.sum() == pytest.approx(float(x.sum()), abs=1e-3)  # all else is zero
-
-
-def test_a_map_that_divides_has_no_mask():
-    assert real_tokens((14, 21), (7, 3), "block") is None
+@pytest.mark.parametrize(("sides", "size", "dilation"), CASES)
+def test_each_token_is_where_the_definition_says(sides, size, dilation, axis):
+    x, groups = torch.randn(2, *sides, 5), Groups(size, axis, dilation)
+    grouped = partition(x, groups)
+    assert torch.equal(grouped, slow_partition(x, *groups))
+    assert torch.equal(unpartition(grouped, sides, groups), x)
 
 
 @pytest.mark.parametrize("axis", ["block", "grid"])
-@pytest.mark.parametrize(("hw", "size"), [((11, 13), (3, 7)), ((1, 1), (7, 7)), ((5, 29), (7, 7)), ((2, 3), (5, 2))])
-def test_real_tokens_are_those_of_the_map_and_every_group_has_one(hw, size, axis):
-    height, width = padded_size(hw, size)
-    inside = torch.zeros(1, height, width, 1)
-    inside[:, : hw[0], : hw[1]] = 1
-    real = real_tokens(hw, size, axis)
-    assert torch.equal(real.float(), slow_partition(inside, size, axis)[0, :, :, 0])
-    assert real.any(1).all()
+@pytest.mark.parametrize(("sides", "size", "dilation"), CASES)
+def test_real_tokens_are_those_of_the_map(sides, size, dilation, axis):
+    groups = Groups(size, axis, dilation)
+    inside = slow_partition(torch.ones(1, *sides, 1, dtype=torch.bool), *groups)[0, :, :, 0]
+    real = real_tokens(sides, groups)
+    assert inside.all() if real is None else torch.equal(real, inside)
+    assert dilation is not None or inside.any(1).all()  # every group has one
+
+
+def test_sides_are_padded_to_the_next_multiple():
+    assert padded_size((11, 14, 1), (3, 7, 4)) == (12, 14, 4)
+
+
+def test_a_map_without_images_has_groups_without_images():
+    assert partition(torch.empty(0, 5, 7, 3), Groups((2, 3), "grid")).shape == (0, 9, 6, 3)

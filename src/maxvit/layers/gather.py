@@ -4,7 +4,7 @@ What `partition`, padding and a slice do with shapes, which a graph fixes, is do
 sides, which may then stay symbols (`torch.export`, ONNX). Places are those of `maxvit.layers.partition`.
 """
 
-from collections.abc import Sequence
+from math import prod
 
 import torch
 from torch import Tensor
@@ -19,10 +19,10 @@ def group_indices(sides: Size, groups: Groups, device: torch.device) -> tuple[Te
         (G, T) int64, positions on the flattened map, those of padding anywhere on it; and (G, T) bool, which are real.
     """
     cuts = groups.cuts(sides)
-    group = torch.arange(_product([windows * step for windows, _, step in cuts]), device=device)[:, None]
-    token = torch.arange(_product(groups.size), device=device)[None, :]
+    group = torch.arange(prod(cuts[::3]) * prod(cuts[2::3]), device=device)[:, None]
+    token = torch.arange(prod(groups.size), device=device)[None, :]
     position, real, stride = torch.zeros_like(token), torch.ones_like(token, dtype=torch.bool), 1
-    for side, (windows, tokens, step) in reversed(list(zip(sides, cuts, strict=True))):
+    for side, windows, tokens, step in reversed(list(zip(sides, cuts[::3], cuts[1::3], cuts[2::3], strict=True))):
         group, of_group = _divmod(group, windows * step)
         token, of_token = _divmod(token, tokens)
         window, offset = _divmod(of_group, step)
@@ -35,10 +35,10 @@ def group_indices(sides: Size, groups: Groups, device: torch.device) -> tuple[Te
 
 def place_indices(sides: Size, groups: Groups, device: torch.device) -> Tensor:
     """The way back: for each position of the flattened map, where it is among all groups' tokens, int64."""
-    position = torch.arange(_product(sides), device=device)
+    position = torch.arange(prod(sides), device=device)
     group, token = torch.zeros_like(position), torch.zeros_like(position)
-    groups_before, tokens_before = 1, 1
-    for side, (windows, tokens, step) in reversed(list(zip(sides, groups.cuts(sides), strict=True))):
+    groups_before, tokens_before, cuts = 1, 1, groups.cuts(sides)
+    for side, windows, tokens, step in reversed(list(zip(sides, cuts[::3], cuts[1::3], cuts[2::3], strict=True))):
         position, at = _divmod(position, side)
         at, offset = _divmod(at, step)
         window, of_token = _divmod(at, tokens)
@@ -52,10 +52,3 @@ def _divmod(numbers: Tensor, divisor: int) -> tuple[Tensor, Tensor]:
     """(quotient, remainder), in operations that ONNX takes with a divisor that is a symbol."""
     quotient = numbers // divisor
     return quotient, numbers - quotient * divisor
-
-
-def _product(numbers: Sequence[int]) -> int:
-    product = 1
-    for number in numbers:  # math.prod refuses symbols
-        product = product * number
-    return product

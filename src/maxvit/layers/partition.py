@@ -11,6 +11,7 @@ side / tokens. Tokens attend together that share window and offset along every s
 Letters: B batch, C channels, G groups per map, T tokens per group.
 """
 
+from math import prod
 from typing import Literal, NamedTuple
 
 import torch
@@ -34,14 +35,22 @@ class Groups(NamedTuple):
     axis: Axis
     dilation: Size | None = None
 
-    def cuts(self, sides: Size) -> list[tuple[int, int, int]]:
-        """(windows, tokens, step) along each side, whose product is the side, padded at its end if need be."""
-        if self.axis == "block":
-            return [(_divided(side, tokens), tokens, 1) for side, tokens in zip(sides, self.size, strict=True)]
-        if self.dilation is None:
-            return [(1, tokens, _divided(side, tokens)) for side, tokens in zip(sides, self.size, strict=True)]
-        each = zip(sides, self.size, self.dilation, strict=True)
-        return [(_divided(side, tokens * step), tokens, step) for side, tokens, step in each]
+    def cuts(self, sides: Size) -> list[int]:
+        """Windows, tokens and step along each side, [w, t, s, w, t, s]; w * t * s is the side with its padding."""
+        cuts = []
+        for i, (side, tokens) in enumerate(zip(sides, self.size, strict=True)):
+            if self.axis == "block":
+                cuts += [_divided(side, tokens), tokens, 1]
+            elif self.dilation is None:
+                cuts += [1, tokens, _divided(side, tokens)]
+            else:
+                cuts += [_divided(side, tokens * self.dilation[i]), tokens, self.dilation[i]]
+        return cuts
+
+
+# The axes of (B, w, t, s, ..., C) in the order of (B, w, s, ..., t, ..., C), and the way back, by the number of sides.
+GROUPED = {1: (0, 1, 3, 2, 4), 2: (0, 1, 3, 4, 6, 2, 5, 7), 3: (0, 1, 3, 4, 6, 7, 9, 2, 5, 8, 10)}
+PUT_BACK = {n: tuple(order.index(i) for i in range(len(order))) for n, order in GROUPED.items()}
 
 
 def partition(x: Tensor, groups: Groups) -> Tensor:
@@ -49,24 +58,19 @@ def partition(x: Tensor, groups: Groups) -> Tensor:
 
     Groups, and tokens within a group, are in row-major order. Where groups reach beyond the map there are zeros.
     """
-    cuts, n = groups.cuts(x.shape[1:-1]), x.ndim - 2
-    x = _pad(x, cuts).view(x.shape[0], *sum(cuts, ()), x.shape[-1])  # (B, windows, tokens, step, ..., C)
-    names_token = range(2, 3 * n + 1, 3)
-    names_group = (i for i in range(1, 3 * n + 1) if i not in names_token)
-    x = x.permute(0, *names_group, *names_token, 3 * n + 1)
-    return x.flatten(2 * n + 1, 3 * n).flatten(1, 2 * n)  # (B, G, T, C)
+    cuts = groups.cuts(x.shape[1:-1])
+    batch, channels, number = x.shape[0], x.shape[-1], prod(cuts[::3]) * prod(cuts[2::3])
+    x = _pad(x, cuts).view(batch, *cuts, channels).permute(GROUPED[x.ndim - 2])  # (B, w, s, ..., t, ..., C)
+    return x.reshape(batch, number, prod(groups.size), channels)
 
 
 def unpartition(x: Tensor, sides: Size, groups: Groups) -> Tensor:
     """Undo `partition`: (B, G, T, C) -> (B, *sides, C)."""
-    cuts, n = groups.cuts(sides), len(sides)
-    each = [(windows, step) for windows, _, step in cuts]
-    x = x.view(x.shape[0], *sum(each, ()), *groups.size, x.shape[-1])  # (B, windows, step, ..., tokens, ..., C)
-    order = sum(((1 + 2 * i, 1 + 2 * n + i, 2 + 2 * i) for i in range(n)), ())
-    x = x.permute(0, *order, 3 * n + 1)  # (B, windows, tokens, step, ..., C)
-    for i in range(1, n + 1):
-        x = x.flatten(i, i + 2)
-    return x[(slice(None), *(slice(side) for side in sides))]  # without padding
+    cuts, batch, channels = groups.cuts(sides), x.shape[0], x.shape[-1]
+    names_group = [cuts[i] for i in range(len(cuts)) if i % 3 != 1]
+    x = x.view(batch, *names_group, *groups.size, channels).permute(PUT_BACK[len(sides)])  # (B, w, t, s, ..., C)
+    padded = [cuts[i] * cuts[i + 1] * cuts[i + 2] for i in range(0, len(cuts), 3)]
+    return x.reshape(batch, *padded, channels)[(slice(None), *map(slice, sides))]
 
 
 def real_tokens(sides: Size, groups: Groups, device: torch.device | None = None) -> Tensor | None:
@@ -75,7 +79,7 @@ def real_tokens(sides: Size, groups: Groups, device: torch.device | None = None)
     Returns:
         (G, T), bool; None where groups cover the map exactly. Every group of a block or a whole grid has a real token.
     """
-    if all(side == a * b * c for side, (a, b, c) in zip(sides, groups.cuts(sides), strict=True)):
+    if not any(_padding(sides, groups.cuts(sides))):
         return None
     return partition(torch.ones(1, *sides, 1, dtype=torch.bool, device=device), groups)[0, :, :, 0]
 
@@ -85,12 +89,16 @@ def padded_size(sides: Size, size: Size) -> Size:
     return tuple(_divided(side, tokens) * tokens for side, tokens in zip(sides, size, strict=True))
 
 
-def _pad(x: Tensor, cuts: list[tuple[int, int, int]]) -> Tensor:
+def _pad(x: Tensor, cuts: list[int]) -> Tensor:
     """Add zeros at the end of each side."""
-    more = [a * b * c - side for side, (a, b, c) in zip(x.shape[1:-1], cuts, strict=True)]
-    if not any(more):
+    padding = _padding(x.shape[1:-1], cuts)
+    if not any(padding):
         return x  # F.pad would copy it
-    return F.pad(x, (0, 0, *(number for side in reversed(more) for number in (0, side))))
+    return F.pad(x, (0, 0, *(number for more in reversed(padding) for number in (0, more))))
+
+
+def _padding(sides: Size, cuts: list[int]) -> list[int]:
+    return [cuts[3 * i] * cuts[3 * i + 1] * cuts[3 * i + 2] - side for i, side in enumerate(sides)]
 
 
 def _divided(side: int, by: int) -> int:

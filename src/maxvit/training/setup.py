@@ -145,7 +145,7 @@ def make_network(recipe: Recipe, class_names: Sequence[str]) -> Network:
         drop_path_rate=settings.drop_path_rate,
     )
     for part in backbone.modules():
-        if isinstance(part, nn.BatchNorm2d):
+        if isinstance(part, nn.modules.batchnorm._BatchNorm):
             part.momentum = settings.batch_norm_momentum
     _set_preprocessing(backbone, recipe, task)
     backbone.set_gradient_checkpointing(settings.gradient_checkpointing)

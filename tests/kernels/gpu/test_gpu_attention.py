@@ -9,17 +9,17 @@ from torch import Tensor
 
 from maxvit.kernels.gpu.attention import _Plan, group_attention
 from maxvit.layers.attention import _attend
-from maxvit.layers.partition import pad, padded_size, partition, real_tokens, unpartition
+from maxvit.layers.partition import Groups, partition, real_tokens, unpartition
 
 
 def plain(qkv: Tensor, bias: Tensor, size: tuple[int, int], axis: str) -> Tensor:
-    hw = qkv.shape[1:3]
-    grouped = partition(pad(qkv, size), size, axis).unflatten(3, (3, bias.shape[0], -1)).permute(0, 1, 4, 3, 2, 5)
-    real = real_tokens(hw, size, axis, qkv.device)
+    groups = Groups(size, axis)
+    grouped = partition(qkv, groups).unflatten(3, (3, bias.shape[0], -1)).permute(0, 1, 4, 3, 2, 5)
+    real = real_tokens(qkv.shape[1:3], groups, qkv.device)
     mask = bias.to(qkv.dtype)
     mask = mask if real is None else mask.where(real[:, None, None, :], float("-inf"))
     out = _attend(*grouped.unbind(3), mask).transpose(2, 3).flatten(3)
-    return unpartition(out, padded_size(hw, size), size, axis)[:, : hw[0], : hw[1]]
+    return unpartition(out, qkv.shape[1:3], groups)
 
 
 @pytest.mark.parametrize("axis", ["block", "grid"])
