@@ -1,5 +1,6 @@
 from .checking.check import DataCheck as DataCheck
 from .checking.check import check as check
+from .config import Dialect as Dialect
 from .config import MaxViTConfig as MaxViTConfig
 from .config import Preprocessing as Preprocessing
 from .create import create_model as create_model
@@ -29,9 +30,12 @@ from .inference.predictor import Predictor as Predictor
 from .inference.predictor import preprocess as preprocess
 from .kernels.accelerate import accelerate as accelerate
 from .kernels.optimize import optimize as optimize
+from .layers.block import MaxViTBlock as MaxViTBlock
+from .layers.mbconv import MBConv as MBConv
 from .layers.multiaxis import BlockAttention as BlockAttention
 from .layers.multiaxis import GridAttention as GridAttention
 from .layers.multiaxis import MaxSA as MaxSA
+from .layers.parallel import ParallelAttention as ParallelAttention
 from .model import MaxViT as MaxViT
 from .serve.client import Client as Client
 from .summary import Summary as Summary

@@ -2,9 +2,10 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
-from torch import nn
+import torch.nn.functional as F
+from torch import Size, Tensor, nn
 
 from maxvit.config import Pool, Sides
 from maxvit.description import checked_names, for_channels
@@ -105,6 +106,29 @@ class AdjustableNetwork(SavedNetwork):
                 layer.bias.size = self.config.window_size if layer.axis == "block" else self.config.grid_size
         self.preprocessing = dataclasses.replace(self.preprocessing, image_size=self.config.frame_size)
 
+    def inflated(self, image_size: int | Sides | None = None, window_size: int | Sides | None = None) -> Self:
+        """A network for volumes and video, (B, in_channels, T, H, W), with the weights of this one for images.
+
+        A volume that repeats an image along T is answered as the image is here: convolutions hold the image's kernel at
+        their middle and zeros before and after it, position biases are the same for all offsets in time.
+
+        Args:
+            image_size: (time, height, width) that it is made for; windows and grids become ceil(side / 32). None: this
+                network's sides, with time as long as the height.
+            window_size: Tokens of windows and grids, (time, height, width); None: see above.
+
+        Raises:
+            MaxViTError: If this is no network for images, a size does not fit, or no such network answers the same.
+        """
+        config = self.config.inflated(image_size, window_size)
+        network = self.outline(config)
+        tensors = self.state_dict()
+        state = {name: _inflated(tensors[name], wanted.shape) for name, wanted in network.state_dict().items()}
+        network.load_state_dict(state, assign=True)
+        network.preprocessing = dataclasses.replace(self.preprocessing, image_size=config.frame_size)
+        network.class_names, network.provenance = self.class_names, dict(self.provenance)
+        return network.requires_grad_().train(self.training)
+
     def set_gradient_checkpointing(self, enabled: bool = True) -> None:
         """While training, keep each block's input only and compute the rest again in backward: less memory."""
         for stage in self.stages:
@@ -115,3 +139,15 @@ class AdjustableNetwork(SavedNetwork):
         for layer in self.modules():
             if isinstance(layer, GroupAttention):
                 layer.any_size = enabled
+
+
+def _inflated(tensor: Tensor, shape: Size) -> Tensor:
+    """A parameter for images as one for volumes of this shape."""
+    if tensor.ndim == 2 and len(shape) == 2:  # of an MLP's position bias, from offsets: it does not look at time
+        return F.pad(tensor, (shape[1] - tensor.shape[1], 0))
+    if tensor.ndim == 3:  # a table of position biases (N, h, w): the same for all offsets in time
+        return tensor[:, None].expand(shape).contiguous()
+    if tensor.ndim == 4:  # a kernel (C_out, C_in, h, w)
+        before = (shape[2] - 1) // 2
+        return F.pad(tensor[:, :, None], (0, 0, 0, 0, before, before))
+    return tensor.clone()

@@ -159,10 +159,10 @@ class MaxViTConfig:
     dialect: Dialect = OFFICIAL
 
     def __post_init__(self) -> None:
-        if self.bias_table_size is None:
-            object.__setattr__(self, "bias_table_size", tuple(2 * side - 1 for side in self.window_size))
         for name in ("image_size", "channels", "depths", "window_size", "grid_size", "bias_table_size"):
             value = getattr(self, name)
+            if name == "bias_table_size" and value is None:
+                value = tuple(2 * side - 1 for side in self.window_size)
             if not isinstance(value, list | tuple) or not all(type(v) is int and v > 0 for v in value):
                 raise MaxViTError(f"{name} is {value!r}; it takes positive whole numbers")
             object.__setattr__(self, name, tuple(value))
@@ -170,9 +170,11 @@ class MaxViTConfig:
             raise MaxViTError(f"window_size is {self.window_size}; it takes one to three numbers, {_SIDES_OF_MAPS}")
         for name in ("grid_size", "bias_table_size", "image_size"):
             if len(getattr(self, name)) != self.dims:
-                sides = SIDE_NAMES[self.dims]
-                raise MaxViTError(f"{name} is {getattr(self, name)}; it takes ({sides}), as window_size has")
-        self._check_order()
+                many = ("one number", "two numbers", "three numbers")[self.dims - 1]
+                raise MaxViTError(f"{name} is {getattr(self, name)}; it takes {many}, ({SIDE_NAMES[self.dims]})")
+        if isinstance(self.order, list):
+            object.__setattr__(self, "order", tuple(self.order))
+        check_orders(self.order)
         for name in ("stem_channels", "head_dim", "expansion", "in_channels"):
             if type(getattr(self, name)) is not int or getattr(self, name) < 1:
                 raise MaxViTError(f"{name} is {getattr(self, name)!r}; it takes a whole number from 1 up")
@@ -219,17 +221,6 @@ class MaxViTConfig:
             raise MaxViTError(
                 f"inner_fields is {self.inner_fields}, and fields are of images: it is 0 with {self.dims} sides"
             )
-
-    def _check_order(self) -> None:
-        """Refuse orders that make no blocks. Raises `MaxViTError`."""
-        if self.order is None:
-            return
-        if isinstance(self.order, list):
-            object.__setattr__(self, "order", tuple(self.order))
-        if isinstance(self.order, tuple) and len(self.order) != 4:
-            raise MaxViTError(f"order is {self.order!r}; it takes one for all stages, or one for each of 4 stages")
-        for order in self.order if isinstance(self.order, tuple) else [self.order]:
-            check_order(order)
 
     @property
     def dims(self) -> int:
@@ -298,6 +289,50 @@ class MaxViTConfig:
             raise MaxViTError(f"image_size is {image_size!r}; it takes a side in pixels, or ({SIDE_NAMES[self.dims]})")
         window = tuple(ceil(side / 32) for side in sides)
         return dataclasses.replace(self, image_size=tuple(sides), window_size=window, grid_size=window)
+
+    def with_dims(self, dims: int, window_size: int | Sides | None = None) -> "MaxViTConfig":
+        """The configuration of a network for maps of another number of sides: the last are as they are.
+
+        Args:
+            dims: 1, 2 or 3. A side that is new is as long as the first that there was.
+            window_size: Tokens of windows and grids, a number or one for each side; None: as they are. Bias tables
+                become as large along sides that are new, or where they were as large as the windows.
+
+        Raises:
+            MaxViTError: If there is no such network.
+        """
+        if dims not in SIDE_NAMES:
+            raise MaxViTError(f"dims is {dims!r}; choose 1 (sequences), 2 (images) or 3 (volumes and video)")
+
+        def sides(of: Sides) -> Sides:
+            return (*(of[:1] * 2), *of)[-dims:]
+
+        whole = self.bias_table_size == tuple(2 * side - 1 for side in self.window_size)
+        window, grid, table = sides(self.window_size), sides(self.grid_size), sides(self.bias_table_size or ())
+        if window_size is not None:
+            window = grid = (window_size,) * dims if isinstance(window_size, int) else tuple(window_size)
+            if len(window) != dims:
+                raise MaxViTError(f"window_size is {window_size}; it takes a number, or ({SIDE_NAMES[dims]})")
+        new = dims if whole else max(dims - self.dims, 0)
+        table = (*(2 * side - 1 for side in window[:new]), *table[new:])
+        return dataclasses.replace(
+            self, window_size=window, grid_size=grid, bias_table_size=table, image_size=sides(self.image_size)
+        )
+
+    def inflated(self, image_size: int | Sides | None, window_size: int | Sides | None) -> "MaxViTConfig":
+        """The configuration of what `MaxViT.inflated` gives. Raises `MaxViTError` as it does."""
+        if self.dims != 2:
+            raise MaxViTError(f"the network takes maps of {self.dims} sides; one for images can be inflated")
+        if self.dialect.shortcut_pool == "3x3":
+            raise MaxViTError(
+                "shortcuts that pool 3 x 3 count zeros around the map (torchvision's dialect), and so would tell the "
+                "first image from those that follow: inflate a network of another dialect"
+            )
+        config = self.with_dims(3)
+        config = config if image_size is None else config.resized(image_size)
+        config = config.with_dims(3, window_size)
+        table = (2 * config.window_size[0] - 1, *(self.bias_table_size or ()))
+        return dataclasses.replace(config, bias_table_size=table)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -425,6 +460,14 @@ def check_order(order: object) -> None:
     if not isinstance(order, str) or not order or set(order) - set(PARTS):
         letters = ", ".join(f"{letter} ({part})" for letter, part in PARTS.items())
         raise MaxViTError(f"order is {order!r}; it takes letters of {letters}, such as 'CBG'")
+
+
+def check_orders(orders: object) -> None:
+    """Refuse what are not orders of a network's blocks. Raises `MaxViTError`."""
+    if isinstance(orders, tuple) and len(orders) != 4:
+        raise MaxViTError(f"order is {orders!r}; it takes one for all stages, or one for each of 4 stages")
+    for order in () if orders is None else orders if isinstance(orders, tuple) else (orders,):
+        check_order(order)
 
 
 def check_known(what: str, given: Iterable[str], known: Iterable[str]) -> None:

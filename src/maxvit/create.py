@@ -48,6 +48,10 @@ def create_model(
     drop_path_rate: float | None = None,
     global_pool: Pool | None = None,
     dtype: torch.dtype = torch.float32,
+    dims: int = 2,
+    window_size: int | Sides | None = None,
+    depths: Sequence[int] | None = None,
+    order: str | Sequence[str] | None = None,
 ) -> MaxViT:
     """Make a network: freshly initialised in training mode, or with published weights in evaluation mode.
 
@@ -69,6 +73,13 @@ def create_model(
             say.
         global_pool: As `MaxViT.set_pool` takes it; None: "avg", or what the weights say.
         dtype: Type of the network, whatever the weights' own.
+        dims: Sides of what it takes: 2 of images, 1 of sequences (B, C, L), 3 of volumes and video (B, C, T, H, W).
+            Weights for images make a network of 3, see `MaxViT.inflated`.
+        window_size: Tokens of windows and grids, a number or one for each side; None: the variant's, or as
+            `image_size` says.
+        depths: Blocks of each of the 4 stages; None: the variant's.
+        order: Parts of a block, for all stages or for each of the 4, see `maxvit.MaxViTBlock`; None: MBConv, block
+            attention, grid attention.
 
     Raises:
         MaxViTError: If the name is unknown, a value out of range, or the weights cannot be had, are damaged or
@@ -80,25 +91,40 @@ def create_model(
         pretrained = theirs.tag
     name, config = (theirs.variant, theirs.config) if theirs else (name, VARIANTS[name])
     given: dict[str, Any] = {"num_classes": num_classes, "drop_path_rate": drop_path_rate, "pool": global_pool}
+    given |= {"depths": depths, "order": order}
     given = {name: value for name, value in given.items() if value is not None}
-    config = dataclasses.replace(config, in_channels=in_channels, **given)
+    config = dataclasses.replace(config, in_channels=in_channels, **given).with_dims(dims, window_size)
     if image_size is not None:
-        config = config.resized(image_size)
+        sized = config.resized(image_size)
+        config = sized if window_size is None else dataclasses.replace(config, image_size=sized.image_size)
     if pretrained is None or pretrained is False:
         return MaxViT(config).to(dtype)
+    _check_weights_allow(dims, {"depths": depths, "order": order, "window_size": None if dims == 3 else window_size})
     source = published_source(find(name)) if pretrained is True else locate(pretrained, name)
     model = _load_variant(name, source, drop_path_rate, dtype)
     _name_classes(model, source)
     model.provenance = {**model.provenance, "pretrained": source.address or source.path.name}
     if in_channels != model.config.in_channels:
         model.set_in_channels(in_channels)
-    if image_size is not None:
+    if dims == 3 and model.config.dims == 2:
+        model = model.inflated(image_size, window_size)
+    elif model.config.dims != dims:
+        raise MaxViTError(f"the weights are for maps of {model.config.dims} sides: ask for dims={model.config.dims}")
+    elif image_size is not None:
         model.set_image_size(image_size)
     if num_classes not in (None, model.config.num_classes):
         model.reset_classifier(config.num_classes)
     if global_pool is not None:
         model.set_pool(global_pool)
     return model
+
+
+def _check_weights_allow(dims: int, given: Mapping[str, object]) -> None:
+    """Refuse, by `MaxViTError`, what only a fresh network can be given."""
+    if dims not in (2, 3):
+        raise MaxViTError(f"dims is {dims}, and weights are for 2 or, inflated, for 3: leave pretrained out")
+    if named := [name for name, value in given.items() if value is not None]:
+        raise MaxViTError(f"{' and '.join(named)} are of the weights where there are some: leave out one of them")
 
 
 def load_model(

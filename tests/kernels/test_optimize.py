@@ -270,7 +270,7 @@ def test_blocks_that_kernels_do_not_know_are_left_to_pytorch_with_the_reason(opt
     model = make(**options).double()  # batch norms with drawn statistics let rounding grow
     fast, sides = optimize(model), (97, 66) if model.config.dims == 2 else (3, 37, 66)
     assert re.search(rf"^PyTorch \(.*{says}", fast.engine)
-    assert worst(fast, model, torch.randn(2, 3, *sides).double()) < 1e-10
+    assert worst(fast, model, torch.randn(2, 3, *sides).double()) < 1e-8
     with pytest.raises(MaxViTError, match=rf"the native kernels cannot be used: .*{says}; choose"):
         optimize(model, precision="int8")
     with pytest.warns(UserWarning, match=rf"computed by plain PyTorch: .*{says}"):

@@ -24,6 +24,7 @@ def written(folder, text):
 
 def test_the_recipes_that_ship():
     assert list_recipes() == [
+        "ablation",
         "ade20k",
         "aesthetics",
         "ava",

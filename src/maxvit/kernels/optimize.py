@@ -163,7 +163,7 @@ class OptimizedMaxViT(MaxViT):
         raise MaxViTError("an optimised network only computes: train, change or save the original, then optimise that")
 
     # windows are built in, weights are packed; a classifier is trained in the original, which is what can be saved
-    set_image_size = set_in_channels = set_pool = reset_classifier = set_novelty = check_savable = _refuse
+    set_image_size = set_in_channels = inflated = set_pool = reset_classifier = set_novelty = check_savable = _refuse
 
 
 def _put_native(fast: MaxViT, precision: Precision) -> str:

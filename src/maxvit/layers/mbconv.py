@@ -117,7 +117,9 @@ class Shortcut(nn.Module):
         if self.stride == 2 and self.wide:
             x = pool(x, 3, 2, padding=1)
         elif self.stride == 2:  # at an odd side the padding is left out of the mean
-            x = pool(x, 2, 2, ceil_mode=True, count_include_pad=False)
+            # avg_pool3d, unlike avg_pool2d, takes no window that is larger than the map
+            window = 2 if self.dims == 2 else [min(side, 2) for side in x.shape[2:]]
+            x = pool(x, window, 2, ceil_mode=True, count_include_pad=False)
         return self.conv(x)
 
 

@@ -62,7 +62,13 @@ def plan_recipe(
     size, task = recipe.data.image_size, make_task(recipe.task)
     names = [str(i) for i in range(images.classes or task.usual_classes)]
     with torch.device("meta"):
-        backbone = create_model(recipe.model.name, image_size=size if recipe.model.scale_windows else None)
+        settings = recipe.model
+        backbone = create_model(
+            settings.name,
+            image_size=size if settings.scale_windows else None,
+            depths=settings.depths,
+            order=settings.order,
+        )
         network = task.make_network(backbone, names, new_head=True)
     schedule = Schedule(
         images=images.number,

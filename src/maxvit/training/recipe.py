@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from maxvit.config import VARIANTS, Fit, Size, check_known
+from maxvit.config import VARIANTS, Fit, Size, check_known, check_orders
 from maxvit.data.columns import ListColumns
 from maxvit.errors import MaxViTError
 from maxvit.tasks import DEFAULT, make_task
@@ -25,6 +25,7 @@ def _several(value: Any) -> Any:
 
 _Names = Annotated[tuple[str, ...], BeforeValidator(_several)]
 _Size = Annotated[Size, BeforeValidator(_pair)]
+Depth = Annotated[int, Field(ge=1)]
 
 
 SHIPPED = "shipped"  # in place of a tag
@@ -47,6 +48,14 @@ class ModelSection(_Section):
     teacher: str | None = Field(
         None,
         description="also learn from the answers of this checkpoint, a path or a published name; null: labels alone",
+    )
+    depths: tuple[Depth, Depth, Depth, Depth] | None = Field(
+        None, description="blocks of each stage, of a network without weights; null: the variant's"
+    )
+    order: str | tuple[str, ...] | None = Field(
+        None,
+        description="parts of a block, of a network without weights, one for all stages or for each: C MBConv, B block "
+        "attention, G grid attention, P both in parallel; null: CBG",
     )
     drop_path_rate: float | None = Field(None, ge=0, lt=1, description="stochastic depth; null: the variant's own")
     scale_windows: bool = Field(False, description="windows of ceil(image size / 32); false: windows as they are")
@@ -294,10 +303,12 @@ def _validate(values: dict[str, Any]) -> Recipe:
             check_known("setting", [f"{name}.{key}" for key in section], known)
     values = {**values, "task": _task(values.get("task", {}))}
     try:
-        return Recipe.model_validate(values)
+        recipe = Recipe.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
         missing = first["type"] == "missing"  # one of a list: every setting has a default
         place = ".".join(str(part) for part in first["loc"][: -1 if missing else None])
         reason = f"it needs at least {int(first['loc'][-1]) + 1} values" if missing else first["msg"].lower()
         raise MaxViTError(f"{place} is {first['input']!r}: {reason}") from error
+    check_orders(recipe.model.order)
+    return recipe

@@ -143,6 +143,8 @@ def make_network(recipe: Recipe, class_names: Sequence[str]) -> Network:
         image_size=(data.image_size or made_for) if settings.scale_windows else None,
         pretrained=pretrained,
         drop_path_rate=settings.drop_path_rate,
+        depths=settings.depths,
+        order=settings.order,
     )
     for part in backbone.modules():
         if isinstance(part, nn.modules.batchnorm._BatchNorm):
