@@ -38,8 +38,8 @@ def test_a_plain_state_dict_is_read_and_says_what_was_assumed(model, tmp_path, w
     assert found.class_names is None
     assert found.provenance["converted_from"] == "maxvit weights"
     assert found.provenance["assumed"] == (
-        "one class of many (softmax), windows as large as the bias tables say, average pooling and the official "
-        "preprocessing, which are not stored"
+        "one class of many (softmax), windows as large as the bias tables say, block and grid attention in this order, "
+        "average pooling and the official preprocessing, which are not stored"
     )
 
 

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from healthy import fill
 from maxvit import MaxViT, MaxViTConfig, MaxViTError, load_model
 from maxvit.checkpoints.timm import from_timm, infer_config, save_for_timm, timm_call, to_timm
-from maxvit.config import TORCHVISION, VARIANTS, Preprocessing
+from maxvit.config import TORCHVISION, VARIANTS, Dialect, Preprocessing
 from official import CHECKPOINT, difference, golden, images
 from timm_micro import micro_of_timm, ours_of, small
 
@@ -180,6 +180,8 @@ def test_network_without_classifier_goes_both_ways():
     [
         ({"dialect": TORCHVISION}, "differs in gelu, padding, shortcut_pool, shortcut_projection$"),
         ({"grid_size": (5, 7)}, r"of one size, and here they are \(7, 7\) and \(5, 7\): set_image_size"),
+        ({"order": "CGB"}, "blocks of MBConv, block and grid attention; this one .* has blocks CGB, CGB"),
+        ({"dialect": Dialect(norm="rms", qk_norm=True)}, "differs in norm, qk_norm$"),
         ({"pool": "max"}, "average over the last map, and this one has pool='max'$"),
     ],
 )

@@ -19,7 +19,7 @@ def opinionated(module):
     return module
 
 
-def tiny(grid_size=(3, 2), pool="avg", dialect="official"):
+def tiny(grid_size=(3, 2), pool="avg", dialect="official", order=None):
     """Two blocks in the second stage, two heads in it and three in the last."""
     config = MaxViTConfig(
         stem_channels=8,
@@ -33,6 +33,7 @@ def tiny(grid_size=(3, 2), pool="avg", dialect="official"):
         drop_path_rate=0.5,
         pool=pool,
         dialect=DIALECTS[dialect],
+        order=order,
     )
     return opinionated(MaxViT(config))
 

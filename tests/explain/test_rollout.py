@@ -10,6 +10,9 @@ from maxvit.errors import MaxViTError
 from maxvit.explain.capture import look
 from maxvit.explain.rollout import rollout, spread, unpool, weight_gradients
 from maxvit.layers.attention import GroupAttention
+from maxvit.layers.mbconv import MBConv
+from maxvit.layers.multiaxis import AttentionLayer
+from maxvit.layers.parallel import ParallelAttention
 from maxvit.layers.plain_head import PlainHead
 from slow_attention import project, slow_weights
 
@@ -38,28 +41,31 @@ def dense_rollout(model, image, spreads, start, matrices):
     for stage in (3, 2, 1, 0):
         depth = len(model.stages[stage])
         for block in reversed(range(depth)):
-            part, parallel = model.stages[stage][block], model.config.dialect.attention == "parallel"
-            if parallel:
-                steps = [(matrices[part.attention.block] + matrices[part.attention.grid]) / 2]
-            else:
-                steps = [matrices[getattr(part, f"{axis}_attention").attention] for axis in ("grid", "block")]
-            for weights in steps:
-                r = r @ (torch.eye(len(weights)) + weights) / 2
+            parts, kept = list(model.stages[stage][block]), []
+            for part in reversed(parts):
+                if isinstance(part, ParallelAttention):
+                    weights = (matrices[part.block] + matrices[part.grid]) / 2
+                elif isinstance(part, AttentionLayer):
+                    weights = matrices[part.attention]
+                if isinstance(part, ParallelAttention | AttentionLayer):
+                    r = r @ (torch.eye(len(weights)) + weights) / 2
+                    kept.append(r)  # before the first attention, in the end
+                if block == 0 and part is parts[0] and stage:  # it strides
+                    r = r @ mean_pooling(SIDES[stage - 1], SIDES[stage])
+                if isinstance(part, MBConv) and spreads:
+                    strides = block == 0 and part is parts[0]
+                    r = r @ neighbours(SIDES[max(stage - 1, 0) if strides else stage])
             if block == 0:
-                found.append(r.view(SIDES[stage]) * r.numel())
-            if parallel and spreads:  # by its second MBConv
-                r = r @ neighbours(SIDES[stage])
-            if block == 0:
-                r = r @ mean_pooling(SIDES[stage - 1], SIDES[stage]) if stage else r
-            hw = SIDES[stage if block else max(stage - 1, 0)]
-            r = r @ neighbours(hw) if spreads else r
+                found.append(kept[-1].view(SIDES[stage]) * kept[-1].numel())
     return found[::-1]
 
 
 @pytest.mark.parametrize("mbconv", ["identity", "spread"])
-@pytest.mark.parametrize("dialect", ["official", "timm_rmlp", "timm_pm"])
-def test_rollout_is_the_product_of_all_layers(dialect, mbconv):
-    model, image = tiny(dialect=dialect), torch.randn(3, 83, 45)
+@pytest.mark.parametrize(
+    "options", [{}, {"dialect": "timm_rmlp"}, {"dialect": "timm_pm"}, {"order": ("CGB", "GBC", "BG", "CBB")}]
+)
+def test_rollout_is_the_product_of_all_layers(options, mbconv):
+    model, image = tiny(**options), torch.randn(3, 83, 45)
     with torch.no_grad():
         matrices = {layer: slow_weights(layer, x).mean(0) for layer, x in given_to(model, image).items()}
         wanted = dense_rollout(model, image, mbconv == "spread", torch.full((6,), 1 / 6), matrices)

@@ -46,7 +46,8 @@ def assumed(config: MaxViTConfig) -> str:
     windows = "as large as the bias tables say"
     if config.dialect.position_bias == "mlp":
         windows = f"for images of {config.image_size[0]} x {config.image_size[1]} pixels"
-    return f"{meaning}, windows {windows}, average pooling and the official preprocessing, which are not stored"
+    parts = "block and grid attention in this order, " if config.block_orders == ("CBG",) * 4 else ""
+    return f"{meaning}, windows {windows}, {parts}average pooling and the official preprocessing, which are not stored"
 
 
 def infer_config(shapes: Shapes) -> MaxViTConfig:

@@ -199,6 +199,11 @@ def _check_timm_computes_the_same(config: MaxViTConfig) -> None:
         raise MaxViTError(
             f"timm's networks compute as the official one or as its own, and this one differs in {', '.join(odd)}"
         )
+    if config.dims != 2 or config.block_orders != replace(config, order=None).block_orders:
+        raise MaxViTError(
+            f"timm's networks are for images, with blocks of MBConv, block and grid attention; this one takes maps of "
+            f"{config.dims} sides, and has blocks {', '.join(config.block_orders)}"
+        )
     if config.window_size != config.grid_size:
         raise MaxViTError(
             f"timm's windows and grids are of one size, and here they are {config.window_size} and {config.grid_size}: "

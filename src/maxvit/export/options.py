@@ -9,6 +9,7 @@ import torch
 from maxvit.config import Preprocessing, Size, check_known
 from maxvit.errors import MaxViTError
 from maxvit.kernels.folding import is_optimized
+from maxvit.kernels.known import other_order
 from maxvit.tasks import task_for
 from maxvit.tasks.network import Network, backbone_of, has_own_head
 
@@ -128,7 +129,7 @@ class ExportOptions:
 
 def _has_own_order(network: Network) -> bool:
     """Whether blocks are not MBConv, block and grid attention, which the graph for one size alone knows."""
-    return set(backbone_of(network).config.block_orders) != {"CBG"}
+    return bool(other_order(backbone_of(network).config))
 
 
 def description(network: Network, options: ExportOptions) -> dict[str, str]:

@@ -94,6 +94,14 @@ def layer_change(model: MaxViT, name: str) -> str:
     return _change(part, untouched(model.config)[name], name, model.any_weight()) or _width(part, model.config, name)
 
 
+def other_order(config: MaxViTConfig) -> str:
+    """Why kernels of whole blocks cannot serve a network, in a few words; nothing where its blocks are as they know."""
+    orders = sorted(set(config.block_orders))
+    if orders == [ORDER]:
+        return ""
+    return f"they compute MBConv, block attention, grid attention, and this network's blocks are {' and '.join(orders)}"
+
+
 def _width(part: nn.Module, config: MaxViTConfig, name: str) -> str:
     """A module that is made with other widths than the kernels know."""
     for inner, module in part.named_modules():
@@ -103,10 +111,7 @@ def _width(part: nn.Module, config: MaxViTConfig, name: str) -> str:
 
 
 def network_change(model: MaxViT, *parts: str) -> str:
-    """The same of a network: its own forward, the order of its blocks, and all that is in the parts that are named."""
-    if set(model.config.block_orders) != {ORDER}:
-        orders = " and ".join(sorted(set(model.config.block_orders)))
-        return f"they compute MBConv, block attention, grid attention, and this network's blocks are {orders}"
+    """The same of a network: of its own forward, and of all that is in the parts that are named."""
     reasons = (_own_change(model, untouched(model.config)[""], "the network"), *(layer_change(model, p) for p in parts))
     return next(filter(None, reasons), "")
 
@@ -163,7 +168,7 @@ def _own_change(part: nn.Module, known: nn.Module, name: str) -> str:
             return f"{name} has a {kind}"
     for kind, place in (("module", "_modules"), ("parameter", "_parameters"), ("buffer", "_buffers")):
         given, wanted = ({n for n, x in getattr(m, place).items() if x is not None} for m in (part, known))
-        if type(known) in PARTS:
+        if type(known) in PARTS and not (isinstance(known, MaxViTBlock) and "attention" in known._modules):  # CCP
             wanted = set(PARTS[type(known)]) if kind == "module" else wanted & {"table"}
         if given != wanted:
             extra = sorted(given - wanted)

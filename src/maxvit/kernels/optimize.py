@@ -21,7 +21,7 @@ from maxvit.kernels.cpu.threads import limit_threads
 from maxvit.kernels.folding import fold_for_inference
 from maxvit.kernels.gpu.support import obstacle
 from maxvit.kernels.gradients import refuse_gradients
-from maxvit.kernels.known import layer_change, network_change, untouched
+from maxvit.kernels.known import layer_change, network_change, other_order, untouched
 from maxvit.layers.attention import GroupAttention
 from maxvit.layers.images import check_images
 from maxvit.layers.modes import evaluating
@@ -72,7 +72,7 @@ def optimize(
     for name in ("stem", "stages", "head", "inner_head", "novelty"):
         setattr(fast, name, getattr(folded, name))
     fast.provenance, fast.engine = folded.provenance, "PyTorch"
-    changed = reason = network_change(model, "stem", "stages")
+    changed = reason = other_order(model.config) or network_change(model, "stem", "stages")
     if backend == "triton":
         if reason := reason or _put_triton(fast):
             warnings.warn(f"the network is computed by plain PyTorch: {reason}", stacklevel=2)
