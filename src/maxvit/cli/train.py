@@ -28,14 +28,16 @@ def train(
     task: Annotated[
         str | None,
         typer.Option(
-            help="classification, segmentation, detection, aesthetics, regression, or a module: docs/tasks.md."
+            help="classification, segmentation, detection, aesthetics, regression, masked, or a module: docs/tasks.md."
         ),
     ] = None,
     recipe: Annotated[
         str | None,
         typer.Option(help="A recipe's name or YAML file. Default: the task's; folder, or digits without DATA."),
     ] = None,
-    model: Annotated[str | None, typer.Option(help="A variant's name: see maxvit list.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="A variant: see maxvit list. Or a run or checkpoint to start from.")
+    ] = None,
     teacher: Annotated[
         str | None, typer.Option(metavar="CHECKPOINT", help="A larger classifier, to learn from its answers too.")
     ] = None,

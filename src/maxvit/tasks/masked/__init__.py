@@ -16,9 +16,10 @@ from maxvit.data.transforms import normalise, preprocess, target_size
 from maxvit.errors import MaxViTError
 from maxvit.model import MaxViT
 from maxvit.tasks.masked.data import read_unlabelled
+from maxvit.tasks.masked.loss import hidden_error
 from maxvit.tasks.masked.metric import ERROR, RELATIVE, MaskedMetric
 from maxvit.tasks.masked.network import MaskedNetwork, Painter
-from maxvit.tasks.masked.predictions import Painting, masked_picture, paintings, side_by_side
+from maxvit.tasks.masked.predictions import Painting, masked_picture, painted_picture, paintings, side_by_side
 from maxvit.tasks.masked.settings import MaskedSettings
 from maxvit.tasks.masked.units import drawn_units, unit_for
 from maxvit.tasks.protocols import Forward
@@ -61,10 +62,8 @@ class Masked(Task):
         """What is hidden."""
         height, width = spec.image_size
         smaller = "" if self.unit(spec) == 32 or self.settings.mask_unit else ", as images are below 192 pixels"
-        return (
-            f"hides {self.settings.mask_ratio:.0%} of each image of {height} x {width}, in squares of {self.unit(spec)} "
-            f"pixels{smaller}"
-        )
+        share, unit = self.settings.mask_ratio, self.unit(spec)
+        return f"hides {share:.0%} of each image of {height} x {width}, in squares of {unit} pixels{smaller}"
 
     def augment(self, spec: Preprocessing, source: Source, label: Any) -> tuple[Tensor, Tensor]:
         """A random piece of the image, perhaps mirrored, and which of its units are hidden."""
@@ -96,8 +95,7 @@ class Masked(Task):
     def losses(self, network: nn.Module, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """The mean absolute error of hidden pixels, in standard deviations of pixels."""
         painted, hidden = network(images, targets)
-        errors = (painted - images.float()).abs() * hidden
-        return {"loss": errors.sum() / (hidden.sum() * images.shape[1])}
+        return {"loss": hidden_error(painted, hidden, images)}
 
     def predict(self, network: Forward, images: Tensor, sizes: Sequence[Size]) -> list[Painting]:
         """With the same units hidden in every image of a size."""
@@ -109,9 +107,8 @@ class Masked(Task):
     ) -> tuple[dict[str, Tensor], list[Painting]]:
         """The loss of the fixed units, and the paintings."""
         painted, hidden = network(images)
-        errors = (painted - images.float()).abs() * hidden
-        loss = errors.sum() / (hidden.sum() * images.shape[1])
-        return {"loss": loss}, paintings(network.preprocessing, images, painted, hidden)
+        found = paintings(network.preprocessing, images, painted, hidden)
+        return {"loss": hidden_error(painted, hidden, images)}, found
 
     def metric(self, class_names: Sequence[str]) -> MaskedMetric:
         """The reconstruction error first."""
@@ -125,15 +122,16 @@ class Masked(Task):
         self, image: Image.Image, prediction: Painting, target: Tensor, class_names: Sequence[str]
     ) -> Mapping[str, Image.Image]:
         """What the network saw, and what it painted."""
-        return {"masked": masked_picture(prediction), "reconstruction": Image.fromarray(prediction.painted)}
+        return {"masked": masked_picture(prediction), "reconstruction": painted_picture(prediction)}
 
     def summary(self, prediction: Painting, class_names: Sequence[str]) -> str:
         """Such as "paints what is hidden to 12.3 of 255 levels"."""
-        return f"paints what is hidden to {prediction.error:.1f} of 255 levels (one colour: {prediction.flat_error:.1f})"
+        error, flat = prediction["error"], prediction["flat_error"]
+        return f"paints what is hidden to {error:.1f} of 255 levels (one colour: {flat:.1f})"
 
     def to_json(self, prediction: Painting, class_names: Sequence[str]) -> dict[str, Any]:
         """The error, and that of one colour."""
-        return {ERROR: prediction.error, "flat_error": prediction.flat_error}
+        return {ERROR: prediction["error"], "flat_error": prediction["flat_error"]}
 
     def row(self, prediction: Painting, class_names: Sequence[str]) -> None:
         """None, so that an evaluation does not keep the pictures of all images."""

@@ -75,6 +75,4 @@ def _images_below(whole: Path, folder: Path, part: str) -> LabelledImages:
         raise MaxViTError(f"{folder} holds no images: fill it or name another{say_passed_over(found.passed_over)}")
     names = [str(path.relative_to(whole)) for path in found.images]
     labels = np.zeros(len(names), np.float32)
-    return LabelledImages(
-        found.images, labels, [], names, part=part, passed_over=found.passed_over, are_classes=False
-    )
+    return LabelledImages(found.images, labels, [], names, part=part, passed_over=found.passed_over, are_classes=False)

@@ -21,7 +21,7 @@ class MaskedMetric:
 
     def add(self, predictions: Sequence[Painting], targets: Sequence[Any]) -> None:
         """Count images; there are no targets."""
-        self._errors += [(one.error, one.flat_error) for one in predictions]
+        self._errors += [(one["error"], one["flat_error"]) for one in predictions]
 
     def state(self) -> list[tuple[float, float]]:
         """The errors."""

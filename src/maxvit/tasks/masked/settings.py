@@ -19,5 +19,7 @@ class MaskedSettings(TaskSettings):
         description="side in pixels of the squares that are hidden; null: 32, or what data.image_size has six of on "
         "its shorter side",
     )
-    crop_area: tuple[Share, Share] = Field((0.67, 1.0), description="share of an image that training shows, from and to")
+    crop_area: tuple[Share, Share] = Field(
+        (0.67, 1.0), description="share of an image that training shows, from and to"
+    )
     flip: bool = Field(True, description="in training, half of the images are mirrored; false where sides matter")
