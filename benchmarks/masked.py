@@ -9,7 +9,6 @@ done is not done again: pre-training that was stopped goes on where it was.
 """
 
 import argparse
-import gzip
 import json
 import sys
 import time
@@ -17,11 +16,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from note import table, write_note
 from PIL import Image
-from transfer import accuracy, gain, learn, spread
-from transfer_sets import fetch
+from transfer import RECIPE, accuracy, gain, learn, spread
+from transfer_sets import CLOTHES, Pixels, read_clothes
 
 import maxvit
 from maxvit.data.dataset import LabelledImages
@@ -29,47 +27,21 @@ from maxvit.training.files import read_metrics
 from maxvit.training.recipe import Recipe, load_recipe
 from maxvit.training.setup import make_network
 
-NAMES = ["T-shirt", "trousers", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot"]
 UPDATES = {10: 300, 100: 1500}  # by labels a class: until random weights gain nothing more
-PRETRAINING = [
-    "data.image_size=32",
-    "data.val_fraction=0.02",
-    "data.mean=[0.5, 0.5, 0.5]",
-    "data.std=[0.5, 0.5, 0.5]",
-]
-RECIPE = [  # of benchmarks/transfer.py, which was chosen for random weights
-    "task.rand_augment=[0, 0]",
-    "task.crop_area=[0.6,1]",
-    "model.drop_path_rate=0",
-    "model.batch_norm_momentum=0.1",
-    "data.crop_pct=1",
-    "data.image_size=32",
-    "data.batch_size=32",
-    "data.mean=[0.5, 0.5, 0.5]",
-    "data.std=[0.5, 0.5, 0.5]",
-    "optimization.learning_rate=1e-3",
-    "optimization.warmup_epochs=10",  # of 100: the epochs count as shares of the updates
-    "optimization.ema_decay=0.99",
-]
+SEEN = ["data.image_size=32", "data.mean=[0.5, 0.5, 0.5]", "data.std=[0.5, 0.5, 0.5]"]
+PRETRAINING = ["data.val_fraction=0.02", *SEEN]
+FINE_TUNING = [*RECIPE, *SEEN]  # chosen for random weights
 RANDOM, MASKED = "random weights", "masked pre-training"
 GOALS = {10: "+5", 100: "+2"}
-Pixels = npt.NDArray[np.uint8]
-
-
-def read_clothes(work: Path, part: str) -> tuple[Pixels, npt.NDArray[np.uint8]]:
-    """Pictures (n, 28, 28) and labels (n,) of "train" or "t10k"."""
-    folder = fetch("dataset-fashion-mnist", work) / "usr/share/datasets/fashion-mnist"
-    pixels = np.frombuffer(gzip.decompress((folder / f"{part}-images-idx3-ubyte.gz").read_bytes()), np.uint8, -1, 16)
-    labels = np.frombuffer(gzip.decompress((folder / f"{part}-labels-idx1-ubyte.gz").read_bytes()), np.uint8, -1, 8)
-    return pixels.reshape(-1, 28, 28), labels
+Clothes = tuple[Pixels, Pixels]  # pictures (n, 28, 28) and labels (n,)
 
 
 def write_pictures(work: Path, limit: int | None) -> Path:
     """A folder of pictures without labels, written once."""
-    folder = work / "pictures"
+    folder = work / f"pictures-{limit or 'all'}"
     if not folder.is_dir():
         pixels, _ = read_clothes(work, "train")
-        partial = work / "pictures.partial"
+        partial = folder.with_suffix(".partial")
         partial.mkdir(exist_ok=True)
         for i, picture in enumerate(pixels[:limit]):
             Image.fromarray(picture).save(partial / f"{i:05}.png")
@@ -88,44 +60,52 @@ def pretrain(work: Path, epochs: int, limit: int | None) -> Path:
     return run
 
 
-def fine_tune(recipe: Recipe, per_class: int, clothes: Sequence[tuple[Pixels, npt.NDArray[np.uint8]]]) -> float:
+def fine_tune(recipe: Recipe, per_class: int, train: Clothes, test: Clothes) -> float:
     """Accuracy on the test pictures after learning so many labelled ones of each class."""
-    (pixels, labels), test = clothes
+    pixels, labels = train
     random = np.random.default_rng(recipe.seed)
-    drawn = np.concatenate([random.permutation(np.flatnonzero(labels == c))[:per_class] for c in range(len(NAMES))])
-    network = make_network(recipe, NAMES)
+    drawn = np.concatenate([random.permutation(np.flatnonzero(labels == c))[:per_class] for c in range(len(CLOTHES))])
+    network = make_network(recipe, CLOTHES)
     learned = learn(recipe, network, _labelled(pixels[drawn], labels[drawn]), UPDATES[per_class])
     return accuracy(learned, _labelled(*test))
 
 
-def _labelled(pixels: Pixels, labels: npt.NDArray[np.uint8]) -> LabelledImages:
-    return LabelledImages(list(pixels), labels.astype(int).tolist(), NAMES, [f"image {i}" for i in range(len(pixels))])
+def _labelled(pixels: Pixels, labels: Pixels) -> LabelledImages:
+    names = [f"image {i}" for i in range(len(pixels))]
+    return LabelledImages(list(pixels), labels.astype(int).tolist(), list(CLOTHES), names)
 
 
-def measure(work: Path, seeds: int, run: Path, tested: int | None) -> dict[int, dict[str, list[float]]]:
-    """Accuracies by labels a class and start, one for each seed; each is measured once, and kept in a file."""
-    path = work / "cells.jsonl"
-    known = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-    clothes = [read_clothes(work, "train"), tuple(part[:tested] for part in read_clothes(work, "t10k"))]
-    found: dict[int, dict[str, list[float]]] = {}
-    for per_class in UPDATES:
-        found[per_class] = {RANDOM: [], MASKED: []}
-        for seed in range(seeds):
-            for start, values in found[per_class].items():
-                weights = run if start == MASKED else None
-                key = {"start": start, "run": weights and run.name, "labels": per_class, "seed": seed, "recipe": RECIPE}
-                key |= {"updates": UPDATES[per_class], "tested": tested}
-                cell = next((cell for cell in known if key.items() <= cell.items()), None)
-                if cell is None:
-                    began = time.perf_counter()
-                    settings = [f"seed={seed}", f"model.pretrained={weights or 'null'}"]
-                    result = fine_tune(load_recipe("folder", [*RECIPE, *settings]), per_class, clothes)
-                    cell = {**key, "accuracy": result, "seconds": round(time.perf_counter() - began, 1)}
-                    print(f"{per_class} labels, {start}, seed {seed}: {result:.1%} in {cell['seconds']} s", flush=True)
-                    with path.open("a") as file:
-                        file.write(json.dumps(cell) + "\n")
-                values.append(cell["accuracy"])
-    return found
+class Cells:
+    """Accuracies, each measured once and kept in a file.
+
+    Args:
+        work: Where the file is, and what is fetched.
+        tested: On how many pictures; None: all.
+    """
+
+    def __init__(self, work: Path, tested: int | None) -> None:
+        self.path, self.tested = work / "cells.jsonl", tested
+        self.train, (pixels, labels) = read_clothes(work, "train"), read_clothes(work, "t10k")
+        self.test = pixels[:tested], labels[:tested]
+
+    def measure(self, per_class: int, weights: Path | None, seed: int) -> float:
+        """The accuracy from weights of a run, or from random ones."""
+        key = {"labels": per_class, "run": weights and weights.name, "seed": seed, "updates": UPDATES[per_class]}
+        key |= {"tested": self.tested, "recipe": FINE_TUNING}
+        lines = self.path.read_text().splitlines() if self.path.exists() else []
+        for cell in map(json.loads, lines):
+            if key.items() <= cell.items():
+                return cell["accuracy"]
+        began = time.perf_counter()
+        recipe = load_recipe("folder", [*FINE_TUNING, f"seed={seed}", f"model.pretrained={weights or 'null'}"])
+        found = fine_tune(recipe, per_class, self.train, self.test)
+        cell = {**key, "accuracy": found, "seconds": round(time.perf_counter() - began, 1)}
+        print(
+            f"{per_class} labels, {key['run'] or RANDOM}, seed {seed}: {found:.1%} in {cell['seconds']} s", flush=True
+        )
+        with self.path.open("a") as file:
+            file.write(json.dumps(cell) + "\n")
+        return found
 
 
 def page(found: Mapping[int, Mapping[str, Sequence[float]]], run: Path) -> list[str]:
@@ -160,12 +140,15 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--pictures", type=int, help="pre-train on so many and test on so many; default: all")
     options = parser.parse_args(arguments)
     options.work.mkdir(parents=True, exist_ok=True)
+    cells, seeds = Cells(options.work, options.pictures), range(options.seeds)
+    plain = {n: [cells.measure(n, None, seed) for seed in seeds] for n in UPDATES}
     run = pretrain(options.work, options.epochs, options.pictures)
-    found = measure(options.work, options.seeds, run, options.pictures)
+    masked = {n: [cells.measure(n, run, seed) for seed in seeds] for n in UPDATES}
+    found = {n: {RANDOM: plain[n], MASKED: masked[n]} for n in UPDATES}
     words = sys.argv[1:] if arguments is None else arguments
     facts = {
         "pre-training": f"`masked` with {options.epochs} epochs, {', '.join(PRETRAINING)}",
-        "fine-tuning": f"`folder` with {', '.join(RECIPE)}; updates by labels a class: {UPDATES}",
+        "fine-tuning": f"`folder` with {', '.join(FINE_TUNING)}; updates by labels a class: {UPDATES}",
     }
     write_note(options.out, __doc__ or "", page(found, run), ["benchmarks/masked.py", *words], facts=facts)
 

@@ -310,7 +310,5 @@ def test_a_task_that_no_checkpoint_is_for_is_told(tmp_path):
 
 
 def test_a_task_that_answers_no_question_is_not_served():
-    with pytest.raises(
-        MaxViTError, match="masked is not served: it paints what is hidden of an image, which is a start"
-    ):
+    with pytest.raises(MaxViTError, match="masked is not served: it paints what is hidden of an image"):
         ServedModel("a", Predictor(network_of("masked")), Limits(), None, None)

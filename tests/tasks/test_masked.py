@@ -1,4 +1,4 @@
-"""Masked pre-training: nothing of what is hidden is seen, the same is hidden when a run is repeated, and what is read."""
+"""Masked pre-training: nothing of what is hidden is seen, a step hides the same again, and what is read."""
 
 import math
 
@@ -68,7 +68,7 @@ def test_visible_pixels_are_seen_also_across_the_border():
 @pytest.mark.parametrize("unit", [4, 32])
 def test_the_token_stands_in_the_stem_s_map_where_pixels_are_hidden(unit):
     network = masked(unit)[1].eval()
-    images, units, hidden = a_step(unit)
+    _, units, hidden = a_step(unit)
     hidden_map = network.head.hide(units, torch.zeros(2, 8, 23, 34))
     for i, j in [(0, 0), (22, 33), (7, 8), (8, 16), (15, 31)]:
         for b in range(2):
