@@ -309,6 +309,6 @@ def test_a_task_that_no_checkpoint_is_for_is_told(tmp_path):
         _open({"a": [tmp_path / "a.safetensors"]}, "auto", "cpu", "fp32", "none", ["segmentation"], False)
 
 
-def test_a_task_that_answers_no_question_is_not_served():
+def test_a_task_that_answers_no_question_is_no_answer():
     with pytest.raises(MaxViTError, match="masked is not served: it paints what is hidden of an image"):
         ServedModel("a", Predictor(network_of("masked")), Limits(), None, None)

@@ -23,7 +23,7 @@ from maxvit.tasks.examples import TaskExamples
 from maxvit.tasks.masked.data import read_unlabelled
 from maxvit.tasks.masked.metric import MaskedMetric
 from maxvit.tasks.masked.predictions import paintings
-from maxvit.tasks.masked.units import drawn_units, enlarged, fixed_units, unit_for
+from maxvit.tasks.masked.units import drawn_cells, enlarged, fixed_cells, unit_for
 from small import write_images
 
 SIZE = (45, 67)  # nothing divides it
@@ -35,8 +35,8 @@ def masked(unit=8, **settings):
 
 
 def a_step(unit=8):
-    images, units = torch.randn(2, 3, *SIZE), torch.stack([drawn_units(SIZE, unit, 0.6) for _ in range(2)])
-    return images, units, enlarged(units, unit, SIZE)
+    images, cells = torch.randn(2, 3, *SIZE), torch.stack([drawn_cells(SIZE, unit, 0.6) for _ in range(2)])
+    return images, cells, enlarged(cells, 4, SIZE)
 
 
 # what is hidden
@@ -46,21 +46,21 @@ def a_step(unit=8):
 @pytest.mark.parametrize("training", [True, False])
 def test_no_value_of_a_hidden_pixel_reaches_anything(unit, training):
     """Neither through the stem's and MBConv's convolutions, nor through the statistics of batch norms."""
-    images, units, hidden = a_step(unit)
+    images, cells, hidden = a_step(unit)
     (_, one), (_, other) = masked(unit), masked(unit)
-    painted, where = one.train(training)(images, units)
+    painted, where = one.train(training)(images, cells)
     changed = torch.where(hidden, 100 * torch.randn(images.shape), images)
     assert not torch.equal(changed, images)
-    assert torch.equal(other.train(training)(changed, units)[0], painted)
+    assert torch.equal(other.train(training)(changed, cells)[0], painted)
     assert torch.equal(where, hidden)
     for ours, theirs in zip(one.buffers(), other.buffers(), strict=True):
         assert torch.equal(ours, theirs)
 
 
 def test_visible_pixels_are_seen_also_across_the_border():
-    images, units, hidden = a_step()
+    images, cells, hidden = a_step()
     images.requires_grad_()
-    masked()[1].eval()(images, units)[0][hidden.expand(-1, 3, -1, -1)].sum().backward()
+    masked()[1].eval()(images, cells)[0][hidden.expand(-1, 3, -1, -1)].sum().backward()
     seen = images.grad.abs().sum(1, keepdim=True)
     assert seen[hidden].max() == 0 < seen[~hidden].min()
 
@@ -68,8 +68,8 @@ def test_visible_pixels_are_seen_also_across_the_border():
 @pytest.mark.parametrize("unit", [4, 32])
 def test_the_token_stands_in_the_stem_s_map_where_pixels_are_hidden(unit):
     network = masked(unit)[1].eval()
-    _, units, hidden = a_step(unit)
-    hidden_map = network.head.hide(units, torch.zeros(2, 8, 23, 34))
+    _, cells, hidden = a_step(unit)
+    hidden_map = network.head.hide(cells, torch.zeros(2, 8, 23, 34))
     for i, j in [(0, 0), (22, 33), (7, 8), (8, 16), (15, 31)]:
         for b in range(2):
             wanted = network.head.mask_token if hidden[b, 0, 2 * i, 2 * j] else torch.zeros(8)
@@ -80,13 +80,15 @@ def test_the_token_stands_in_the_stem_s_map_where_pixels_are_hidden(unit):
 def test_as_many_units_are_hidden_as_the_ratio_says_and_never_all_or_none(size, unit, ratio):
     rows, columns = -(-size[0] // unit), -(-size[1] // unit)
     wanted = min(max(1, round(ratio * rows * columns)), rows * columns - 1)
-    for units in (drawn_units(size, unit, ratio), fixed_units(size, unit, ratio)):
-        assert units.shape == (rows, columns)
-        assert units.sum() == wanted
+    for cells in (drawn_cells(size, unit, ratio), fixed_cells(size, unit, ratio)):
+        assert cells.shape == (-(-size[0] // 4), -(-size[1] // 4))
+        units = {(i * 4 // unit, j * 4 // unit) for i, j in cells.nonzero().tolist()}
+        assert len(units) == wanted
+        assert units.isdisjoint({(i * 4 // unit, j * 4 // unit) for i, j in (~cells).nonzero().tolist()})
 
 
 def test_evaluation_hides_the_same_on_every_machine():
-    assert fixed_units((32, 24), 8, 0.5).int().tolist() == [[0, 0, 1], [0, 1, 0], [1, 0, 1], [0, 1, 1]]
+    assert fixed_cells((16, 12), 4, 0.5).int().tolist() == [[0, 0, 1], [0, 1, 0], [1, 0, 1], [0, 1, 1]]
 
 
 @pytest.mark.parametrize(
@@ -118,23 +120,23 @@ def test_what_a_step_hides_is_a_function_of_seed_and_step():
 
 def test_the_loss_is_the_mean_absolute_error_of_hidden_pixels():
     task, network = masked()
-    images, units, hidden = a_step()
+    images, cells, hidden = a_step()
     with torch.no_grad():
-        painted, _ = network.eval()(images, units)
-        loss = task.losses(network, images, units)["loss"].item()
+        painted, _ = network.eval()(images, cells)
+        loss = task.losses(network, images, cells)["loss"].item()
     errors = [(painted - images)[b, :, i, j].abs() for b, _, i, j in hidden.nonzero().tolist()]
     assert loss == pytest.approx(torch.stack(errors).mean().item(), rel=1e-5)
 
 
 def test_every_weight_learns_and_the_fast_layers_compute_the_same():
     task = make_task({"name": "masked"})
-    images, units, _ = a_step(4)
+    images, cells, _ = a_step(4)
     losses, gradients = [], []
     for fast in (False, True):
         torch.manual_seed(0)
         network = task.make_network(create_model("maxvit_micro", num_classes=0, drop_path_rate=0.0), []).train()
         called = network.with_backbone(accelerate(network.backbone)) if fast else network
-        losses.append(task.losses(called, images, units)["loss"])
+        losses.append(task.losses(called, images, cells)["loss"])
         losses[-1].backward()
         gradients.append(torch.cat([p.grad.flatten() for p in network.parameters()]))  # none is missing
     torch.testing.assert_close(*losses)

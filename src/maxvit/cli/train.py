@@ -211,7 +211,9 @@ def _finish(outcome: "Outcome", device: str, as_json: bool) -> None:
     said = [report.headline, report.summary, report.others, report.first_verdict, report.weakest, report.comparison]
     said += [report.suspicious.verdict] if report.suspicious else []
     said += [f"checkpoint: {checkpoint}", f"report:     {page}"]
-    said += [f"next:       maxvit predict {shlex.quote(str(outcome.run))} IMAGE"]
+    run = shlex.quote(str(outcome.run))
+    is_a_start = bool(report.result.task.no_answer)
+    said += [f"next:       maxvit {f'train DATA --model {run}' if is_a_start else f'predict {run} IMAGE'}"]
     typer.echo("\n".join(line for line in said if line))
 
 

@@ -42,7 +42,7 @@ class Task(ABC):
         usual_classes: How many a plan assumes where no data says it.
         not_counted: What `rehearse` leaves out of a training step, in words; empty: nothing that counts.
         other_layout: What to do with data that is laid out for another task, for whose name "{task}" stands.
-        not_served: Why no server has such a network, in words; empty: it may.
+        no_answer: Why its networks are a start for other tasks and are not served, in words; empty: they answer.
         fits: The values of `data.fit` that it takes; the first is the default. None: any, and what the weights expect.
         evaluated_file: Name of the file that `write_evaluated` writes for `maxvit evaluate --out`; then all predictions
             are kept until the end. None: there is no such file.
@@ -64,7 +64,7 @@ class Task(ABC):
     usual_classes: ClassVar[int] = 100
     not_counted: ClassVar[str] = "the loss"
     other_layout: ClassVar[str] = "add --task {task}"
-    not_served: ClassVar[str] = ""
+    no_answer: ClassVar[str] = ""
     reads_lists: ClassVar[bool] = False
     columns: ListColumns = GUESSED
 

@@ -21,13 +21,13 @@ from maxvit.tasks.masked.metric import ERROR, RELATIVE, MaskedMetric
 from maxvit.tasks.masked.network import MaskedNetwork, Painter
 from maxvit.tasks.masked.predictions import Painting, masked_picture, painted_picture, paintings, side_by_side
 from maxvit.tasks.masked.settings import MaskedSettings
-from maxvit.tasks.masked.units import drawn_units, unit_for
+from maxvit.tasks.masked.units import drawn_cells, unit_for
 from maxvit.tasks.protocols import Forward
 from maxvit.tasks.task import Task, held_out
 
 
 class Masked(Task):
-    """There are no labels. A prediction is a `Painting`; a target of training says which units are hidden."""
+    """There are no labels. A prediction is a `Painting`; a target of training says which cells are hidden."""
 
     name = "masked"
     Settings = MaskedSettings
@@ -39,7 +39,7 @@ class Masked(Task):
     usual_classes = 0
     not_counted = ""
     other_layout = "give a folder that holds images alone, as masks and the like would be learned from too"
-    not_served = "it paints what is hidden of an image, which is a start for other tasks and answers no question"
+    no_answer = "it paints what is hidden of an image, which answers no question"
     settings: MaskedSettings
 
     def parts(self, path: str) -> dict[str, LabelledImages]:
@@ -72,8 +72,8 @@ class Masked(Task):
         piece = crop(source)
         if self.settings.flip and torch.rand(()) < 0.5:
             piece = piece.flip(-1)
-        units = drawn_units(spec.image_size, self.unit(spec), self.settings.mask_ratio)
-        return normalise(spec, piece.permute(1, 2, 0).numpy()), units
+        cells = drawn_cells(spec.image_size, self.unit(spec), self.settings.mask_ratio)
+        return normalise(spec, piece.permute(1, 2, 0).numpy()), cells
 
     def augmented_size(self, spec: Preprocessing, size: Size) -> Size:
         """The size of evaluation."""
@@ -140,7 +140,7 @@ class Masked(Task):
     def export_spec(self, network: nn.Module, from_pixels: bool = False) -> NoReturn:
         """Refused."""
         raise MaxViTError(
-            f"{self.name} is not exported: {self.not_served}; train another task from it (--model RUN), and export that"
+            f"{self.name} is not exported: {self.no_answer}; train another task from it (--model RUN), and export that"
         )
 
 

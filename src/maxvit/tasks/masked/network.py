@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from maxvit.config import Size
 from maxvit.layers.initialize import initialize
 from maxvit.model import MaxViT
-from maxvit.tasks.masked.units import enlarged, fixed_units
+from maxvit.tasks.masked.units import CELL, enlarged, fixed_cells
 from maxvit.tasks.network import TaskNetwork
 
 
@@ -23,7 +23,7 @@ class Painter(nn.Module):
 
     Args:
         backbone: Its maps are decoded.
-        unit: Side of a square that is hidden, in pixels.
+        unit: Side of a square that evaluation hides, in pixels.
         ratio: Share of an image that evaluation hides.
 
     Attributes:
@@ -50,9 +50,9 @@ class Painter(nn.Module):
             painted = painted + F.pixel_shuffle(layer(each), stride)[..., : size[0], : size[1]].float()
         return painted
 
-    def hide(self, units: Tensor, x: Tensor) -> Tensor:
-        """Put the mask token where units (B or 1, rows, columns) are hidden in the stem's map (B, C, H, W)."""
-        hidden = enlarged(units, self.unit // 2, (x.shape[2], x.shape[3]))
+    def hide(self, cells: Tensor, x: Tensor) -> Tensor:
+        """Put the mask token where cells (B or 1, rows, columns) are hidden in the stem's map (B, C, H, W)."""
+        hidden = enlarged(cells, CELL // 2, (x.shape[2], x.shape[3]))
         return torch.where(hidden, self.mask_token[:, None, None].to(x.dtype), x)
 
 
@@ -70,23 +70,23 @@ class MaskedNetwork(TaskNetwork):
 
         Args:
             images: (B, C, H, W), normalised.
-            targets: Which units are hidden, (B, rows, columns) bool; None: those of evaluation.
+            targets: Which cells are hidden, (B, rows, columns) bool; None: those of evaluation.
 
         Returns:
             The images that are painted, (B, C, H, W) float32, and which pixels were hidden, (B, 1, H, W) bool.
         """
         size, head = (images.shape[2], images.shape[3]), cast(Painter, self.head)
-        units = fixed_units(size, head.unit, head.ratio)[None] if targets is None else targets
-        units = units.to(images.device)
-        hidden = enlarged(units, head.unit, size)
+        cells = fixed_cells(size, head.unit, head.ratio)[None] if targets is None else targets
+        cells = cells.to(images.device)
+        hidden = enlarged(cells, CELL, size)
         seen = torch.where(hidden, torch.zeros((), device=images.device, dtype=images.dtype), images)
-        painted: Tensor = head(self.maps(seen, units), size)
+        painted: Tensor = head(self.maps(seen, cells), size)
         return painted, hidden.expand(len(images), -1, -1, -1)
 
-    def maps(self, images: Tensor, units: Tensor | None = None) -> list[Tensor]:
-        """What the head sees of images (B, C, H, W), with tokens for some units; None: with none."""
-        after_stem = None if units is None else partial(cast(Painter, self.head).hide, units)
-        return self.backbone.forward_pyramid(images, Painter.strides, after_stem)
+    def maps(self, images: Tensor, cells: Tensor | None = None) -> list[Tensor]:
+        """What the head sees of images (B, C, H, W), with tokens for some cells; None: with none."""
+        head = cast(Painter, self.head)
+        return self.backbone.forward_pyramid(images, head.strides, None if cells is None else partial(head.hide, cells))
 
     def with_embeddings(self, images: Tensor) -> tuple[Any, Tensor]:
         """What is painted where units are hidden, and the mean of the last map of the whole image."""
