@@ -27,7 +27,7 @@ from maxvit.training.files import read_metrics
 from maxvit.training.recipe import Recipe, load_recipe
 from maxvit.training.setup import make_network
 
-UPDATES = {10: 300, 100: 1500}  # by labels a class: until random weights gain nothing more
+UPDATES = {10: 200, 100: 600}  # by labels a class
 SEEN = ["data.image_size=32", "data.mean=[0.5, 0.5, 0.5]", "data.std=[0.5, 0.5, 0.5]"]
 PRETRAINING = ["data.val_fraction=0.02", *SEEN]
 FINE_TUNING = [*RECIPE, *SEEN]  # chosen for random weights
@@ -135,7 +135,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True, help="folder of what is fetched, trained and measured")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--epochs", type=int, default=20, help="of pre-training")
+    parser.add_argument("--epochs", type=int, default=8, help="of pre-training")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--pictures", type=int, help="pre-train on so many and test on so many; default: all")
     options = parser.parse_args(arguments)

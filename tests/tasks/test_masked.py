@@ -24,6 +24,9 @@ from maxvit.tasks.masked.data import read_unlabelled
 from maxvit.tasks.masked.metric import MaskedMetric
 from maxvit.tasks.masked.predictions import paintings
 from maxvit.tasks.masked.units import drawn_cells, enlarged, fixed_cells, unit_for
+from maxvit.training.learner import Learner
+from maxvit.training.recipe import load_recipe
+from maxvit.training.run import resume, train
 from small import write_images
 
 SIZE = (45, 67)  # nothing divides it
@@ -92,13 +95,13 @@ def test_evaluation_hides_the_same_on_every_machine():
 
 
 @pytest.mark.parametrize(
-    ("size", "unit"), [((224, 224), 32), ((192, 300), 32), ((191, 300), 16), ((64, 64), 8), ((32, 32), 4)]
+    ("size", "unit"), [((224, 224), 32), ((128, 300), 32), ((127, 300), 16), ((64, 64), 16), ((32, 32), 8)]
 )
-def test_a_unit_is_the_largest_of_which_the_shorter_side_has_six(size, unit):
+def test_a_unit_is_the_largest_of_which_the_shorter_side_has_four(size, unit):
     assert unit_for(size) == unit
     said = make_task({"name": "masked"}).says(Preprocessing(image_size=size))
     assert f"in squares of {unit} pixels" in said
-    assert ("as images are below 192 pixels" in said) == (unit < 32)
+    assert ("as images are below 128 pixels" in said) == (unit < 32)
 
 
 def test_what_a_step_hides_is_a_function_of_seed_and_step():
@@ -276,3 +279,24 @@ def test_it_is_not_exported_and_that_is_said():
     task, network = masked()
     with pytest.raises(MaxViTError, match=r"masked is not exported: it paints .* train another task from it \(--model"):
         task.export_spec(network)
+
+
+@pytest.mark.full
+def test_a_run_that_was_killed_goes_on_to_be_the_run_that_was_not(classes, tmp_path, monkeypatch):
+    settings = [f"data.path={classes}", "data.image_size=32", "data.batch_size=4", "data.val_fraction=0.2"]
+    settings += ["optimization.epochs=2", "optimization.warmup_epochs=0", "checkpoints.every_updates=1"]
+    recipe = load_recipe("masked", settings)
+    train(recipe, tmp_path / "whole")
+    update, done = Learner.update, []
+
+    def kill(self):
+        done.append(1)
+        return update(self) if len(done) < 2 else 1 / 0
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Learner, "update", kill)
+        with pytest.raises(ZeroDivisionError):
+            train(recipe, tmp_path / "part")
+    resume(tmp_path / "part")
+    whole, part = (load(tmp_path / run / "last.safetensors").state_dict() for run in ("whole", "part"))
+    assert all(torch.equal(whole[name], part[name]) for name in whole)

@@ -61,7 +61,7 @@ class Masked(Task):
     def says(self, spec: Preprocessing) -> str:
         """What is hidden."""
         height, width = spec.image_size
-        smaller = "" if self.unit(spec) == 32 or self.settings.mask_unit else ", as images are below 192 pixels"
+        smaller = "" if self.unit(spec) == 32 or self.settings.mask_unit else ", as images are below 128 pixels"
         share, unit = self.settings.mask_ratio, self.unit(spec)
         return f"hides {share:.0%} of each image of {height} x {width}, in squares of {unit} pixels{smaller}"
 

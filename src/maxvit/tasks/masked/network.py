@@ -16,10 +16,10 @@ from maxvit.tasks.network import TaskNetwork
 
 
 class Painter(nn.Module):
-    """SimMIM's light decoder: a 1 x 1 convolution and a pixel shuffle, of each stage's map; the sum is the image.
+    """SimMIM's light decoder, a 1 x 1 convolution and a pixel shuffle, of the last three maps; the sum is the image.
 
-    Where an image is small the last map has few positions, or one, so earlier maps take part; where it is large they
-    add what is fine.
+    SimMIM decodes the last map alone. Where an image is small that has few positions, or one, so earlier maps take
+    part; where it is large they add what is fine.
 
     Args:
         backbone: Its maps are decoded.
@@ -30,7 +30,7 @@ class Painter(nn.Module):
         mask_token: What stands in the stem's map for what is hidden, (stem channels,).
     """
 
-    strides = (4, 8, 16, 32)
+    strides = (8, 16, 32)
 
     def __init__(self, backbone: MaxViT, unit: int, ratio: float) -> None:
         super().__init__()

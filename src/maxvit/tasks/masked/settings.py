@@ -16,7 +16,7 @@ class MaskedSettings(TaskSettings):
     mask_ratio: float = Field(0.6, gt=0, lt=1, description="share of an image that is hidden")
     mask_unit: Literal[4, 8, 16, 32] | None = Field(
         None,
-        description="side in pixels of the squares that are hidden; null: 32, or what data.image_size has six of on "
+        description="side in pixels of the squares that are hidden; null: 32, or what data.image_size has four of on "
         "its shorter side",
     )
     crop_area: tuple[Share, Share] = Field(

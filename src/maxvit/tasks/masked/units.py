@@ -10,13 +10,13 @@ from torch import Tensor
 
 from maxvit.config import Size
 
-UNITS = (32, 16, 8, 4)  # pixels of a side
+UNITS = (32, 16, 8, 4)  # pixels of a side; the first is SimMIM's
 CELL = 4
-ENOUGH = 6  # units on the shorter side: 32 pixels from 192 on (SimMIM's)
+ENOUGH = 4  # units on the shorter side
 
 
 def unit_for(size: Size) -> int:
-    """The largest unit of which the shorter side of an image has six; of smaller images, the smallest unit."""
+    """The largest unit of which the shorter side of an image has four; of smaller images, the smallest unit."""
     return next((unit for unit in UNITS if min(size) >= ENOUGH * unit), UNITS[-1])
 
 
