@@ -152,7 +152,7 @@ def test_several_networks_and_mirror_images_answer_as_their_predictor_does():
         assert (refused.status_code, "are of one network" in refused.json()["error"]) == (422, True)
 
 
-def test_networks_that_decode_deep_images_in_different_ways_are_no_answer_together():
+def test_networks_that_decode_deep_images_in_different_ways_are_not_served_together():
     deep = network(seed=1)
     deep.preprocessing = dataclasses.replace(deep.preprocessing, value_range=(0, 4095))
     with pytest.raises(MaxViTError, match="the networks of both see other values as black and white"):

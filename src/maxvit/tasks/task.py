@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from maxvit.config import Fit, MaxViTConfig, Preprocessing, Size, check_known
 from maxvit.data.columns import GUESSED, ListColumns
-from maxvit.data.dataset import LabelledImages, Splits, draw_out
+from maxvit.data.dataset import LabelledImages, Splits, draw_out, part_to_evaluate
 from maxvit.data.finding import say_passed_over
 from maxvit.data.images import ImageLike, Source, decode
 from maxvit.data.transforms import preprocess, target_size
@@ -121,7 +121,7 @@ class Task(ABC):
 
     def load_eval(self, path: str, class_names: Sequence[str] | None) -> LabelledImages:
         """The images to evaluate a network on: the test part, else the validation part, else all. Raises as `read`."""
-        return held_out(self.read(Path(path), class_names))
+        return part_to_evaluate(self.read(Path(path), class_names))
 
     def parts(self, path: str) -> dict[str, LabelledImages]:
         """Every image by part, as `read` gives them, of whatever `load` takes. Raises as `read`."""
@@ -432,12 +432,6 @@ class Task(ABC):
     def from_export(self, outputs: Sequence[Tensor], from_pixels: bool) -> Any:
         """What the network would have given, from what an exported file gives for images, or for pixels."""
         return outputs[0]
-
-
-def held_out(parts: Mapping[str, LabelledImages]) -> LabelledImages:
-    """Of a data set by part, see `Task.read`, the test part, else the validation part, else all."""
-    part = next(name for name in ("test", "val", "train", "all") if name in parts)
-    return dataclasses.replace(parts[part], part="all" if part == "train" else part)
 
 
 def _written(image: Image.Image, text: str) -> Image.Image:

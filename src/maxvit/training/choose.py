@@ -81,7 +81,8 @@ def choose_recipe(
     if isinstance(model, str) and model not in VARIANTS and Path(model).exists():
         if scratch:
             raise MaxViTError(f"--scratch starts from random weights, and --model {model} from its own: leave one out")
-        chosen["model"], started, said = start_from(Path(model))
+        chosen["model"], said = start_from(Path(model))
+        started = [f"model.pretrained={_quoted(model)}"]
     if recipe is None:
         recipe = "digits" if data is None and task in (None, DEFAULT) else find_task(task or DEFAULT).recipe
         if recipe == FOLDER and started:

@@ -1,6 +1,5 @@
-"""Which weights training starts from, where nobody says it: the best that can be had here."""
+"""Which weights training starts from: those of a run; or where nobody says it, the best that can be had here."""
 
-import json
 from pathlib import Path
 
 from maxvit.config import variant_name
@@ -47,11 +46,11 @@ def choose_start(model: str | None, on_gpu: bool) -> tuple[str, list[str], str]:
     return PUBLISHED, settings if on_gpu else [*settings, *SHORT], ""
 
 
-def start_from(checkpoint: Path) -> tuple[str, list[str], str]:
+def start_from(checkpoint: Path) -> tuple[str, str]:
     """The weights of a run or a checkpoint; of another task's network, the backbone alone.
 
     Returns:
-        The variant, settings to override, and a sentence that says so.
+        The variant, and a sentence that says so.
 
     Raises:
         MaxViTError: If it cannot be read, or is of no variant.
@@ -61,8 +60,7 @@ def start_from(checkpoint: Path) -> tuple[str, list[str], str]:
     if name is None:
         raise MaxViTError(f"{checkpoint} holds a network of no variant, which training cannot start from")
     what = "the weights" if has_own_head(network) else "the backbone, without the head,"
-    said = f"starts from {what} of {checkpoint}, which was trained for {task_for(network).name}"
-    return name, [f"model.pretrained={json.dumps(str(checkpoint))}"], said
+    return name, f"starts from {what} of {checkpoint}, which was trained for {task_for(network).name}"
 
 
 def recipe_for(variant: str) -> str:

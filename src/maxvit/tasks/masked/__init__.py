@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from maxvit.config import Fit, Preprocessing, Size
-from maxvit.data.dataset import LabelledImages
+from maxvit.data.dataset import LabelledImages, part_to_evaluate
 from maxvit.data.images import ImageLike, Source
 from maxvit.data.random_crop import RandomPiece
 from maxvit.data.transforms import normalise, preprocess, target_size
@@ -23,7 +23,7 @@ from maxvit.tasks.masked.predictions import Painting, masked_picture, painted_pi
 from maxvit.tasks.masked.settings import MaskedSettings
 from maxvit.tasks.masked.units import drawn_cells, unit_for
 from maxvit.tasks.protocols import Forward
-from maxvit.tasks.task import Task, held_out
+from maxvit.tasks.task import Task
 
 
 class Masked(Task):
@@ -48,7 +48,7 @@ class Masked(Task):
 
     def load_eval(self, path: str, class_names: Sequence[str] | None) -> LabelledImages:
         """The test part, else the validation part, else all."""
-        return held_out(self.parts(path))
+        return part_to_evaluate(self.parts(path))
 
     def reads(self, data: Path, folder: Path) -> bool:
         """Any folder below is data."""
