@@ -67,7 +67,7 @@ def fine_tune(recipe: Recipe, per_class: int, train: Clothes, test: Clothes) -> 
     drawn = np.concatenate([random.permutation(np.flatnonzero(labels == c))[:per_class] for c in range(len(CLOTHES))])
     network = make_network(recipe, CLOTHES)
     learned = learn(recipe, network, _labelled(pixels[drawn], labels[drawn]), UPDATES[per_class])
-    return accuracy(learned, _labelled(*test))
+    return accuracy(maxvit.optimize(learned.eval()), _labelled(*test))
 
 
 def _labelled(pixels: Pixels, labels: Pixels) -> LabelledImages:
@@ -135,7 +135,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True, help="folder of what is fetched, trained and measured")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--epochs", type=int, default=8, help="of pre-training")
+    parser.add_argument("--epochs", type=int, default=6, help="of pre-training")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--pictures", type=int, help="pre-train on so many and test on so many; default: all")
     options = parser.parse_args(arguments)
