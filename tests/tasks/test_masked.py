@@ -9,6 +9,7 @@ from PIL import Image
 
 from every_task import network_of
 from maxvit import accelerate, create_model
+from maxvit.cli import main
 from maxvit.config import Preprocessing
 from maxvit.data.columns import ListColumns
 from maxvit.data.dataset import LabelledImages
@@ -273,6 +274,12 @@ def test_a_checkpoint_comes_back(tmp_path):
     network.save(tmp_path / "a.safetensors")
     images = torch.randn(1, 3, 64, 64)
     assert torch.equal(load(tmp_path / "a.safetensors")(images)[0], network(images)[0])
+
+
+def test_info_says_what_was_hidden(tmp_path, capsys):
+    network_of("masked").save(tmp_path / "a.safetensors")
+    assert main(["info", str(tmp_path / "a.safetensors")]) == 0
+    assert "hides 60% of each image of 64 x 64, in squares of 16 pixels" in capsys.readouterr().out
 
 
 def test_it_is_not_exported_and_that_is_said():
