@@ -29,6 +29,7 @@ from maxvit.tasks.classification.settings import Augmentation
 EXAMPLES = Path(__file__).parent.parent / "examples"
 Pixels = npt.NDArray[np.uint8]
 SIDE = 96  # pixels of a photograph's crop and of clip art, which are learned from at less
+CLOTHES = ("T-shirt", "trousers", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot")
 NEAR = 6  # of the 64 bits of two images' hashes differ at most where they are near copies
 
 
@@ -116,18 +117,20 @@ def digits(work: Path, seed: int) -> Images:
 
 def clothes(work: Path, seed: int) -> Images:
     """Fashion-MNIST, 28 x 28; 150 of each class of its own test part."""
-    folder = fetch("dataset-fashion-mnist", work) / "usr/share/datasets/fashion-mnist"
 
     def read(part: str, limit: int) -> list[Pixels]:
-        labels = np.frombuffer(gzip.decompress((folder / f"{part}-labels-idx1-ubyte.gz").read_bytes()), np.uint8, -1, 8)
-        pixels = np.frombuffer(
-            gzip.decompress((folder / f"{part}-images-idx3-ubyte.gz").read_bytes()), np.uint8, -1, 16
-        )
-        pixels = pixels.reshape(-1, 28, 28)
+        pixels, labels = read_clothes(work, part)
         return [pixels[labels == label][:limit] for label in range(10)]
 
-    names = ["T-shirt", "trousers", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot"]
-    return Images(read("train", 1000), read("t10k", 150), names)
+    return Images(read("train", 1000), read("t10k", 150), CLOTHES)
+
+
+def read_clothes(work: Path, part: str) -> tuple[Pixels, Pixels]:
+    """Pictures (n, 28, 28) and labels (n,) of Fashion-MNIST's "train" or "t10k"."""
+    folder = fetch("dataset-fashion-mnist", work) / "usr/share/datasets/fashion-mnist"
+    labels = np.frombuffer(gzip.decompress((folder / f"{part}-labels-idx1-ubyte.gz").read_bytes()), np.uint8, -1, 8)
+    pixels = np.frombuffer(gzip.decompress((folder / f"{part}-images-idx3-ubyte.gz").read_bytes()), np.uint8, -1, 16)
+    return pixels.reshape(-1, 28, 28), labels
 
 
 def clip_art(work: Path, seed: int) -> Images:

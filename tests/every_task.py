@@ -20,9 +20,11 @@ TASKS = {  # settings, class names, fit
     "detection": ({**SMALL_DETECTOR, "detections": 5}, ["cat", "dog"], "aspect"),
     "aesthetics": ({}, SCORES, "squash"),
     "regression": ({}, ["age", "height"], "squash"),
+    "masked": ({}, [], "crop"),
     COUNTING: ({"stride": 16}, ["object"], "aspect"),
 }
 OTHERS = [name for name in TASKS if name != "classification"]  # whose predictions are no class of the whole image
+SERVED = [name for name in TASKS if name != "masked"]
 
 
 def backbone(size=(64, 64), fit="aspect", names=None, seed=0, crop_pct=1.0):
@@ -37,7 +39,9 @@ def backbone(size=(64, 64), fit="aspect", names=None, seed=0, crop_pct=1.0):
         num_classes=len(names) if names else 5,
         image_size=size,
     )
-    return MaxViT(config, Preprocessing(image_size=size, fit=fit, crop_pct=crop_pct, mean=(0.1, 0.2, 0.3)), names)
+    return MaxViT(
+        config, Preprocessing(image_size=size, fit=fit, crop_pct=crop_pct, mean=(0.1, 0.2, 0.3)), names or None
+    )
 
 
 def network_of(name, settings=None, names=None, fit=None):

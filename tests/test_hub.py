@@ -58,7 +58,7 @@ def test_folder_comes_back_as_it_was(model, tmp_path):
     assert_same(MaxViT.from_pretrained(tmp_path / "trees" / "model.safetensors"), model)
 
 
-@pytest.fixture(params=["classification", "segmentation", "detection", "aesthetics"])
+@pytest.fixture(params=["classification", "segmentation", "detection", "aesthetics", "masked"])
 def network(request, model):
     """A network of each task."""
     task = make_task({"name": request.param})
@@ -72,10 +72,11 @@ def test_networks_of_every_task_come_back_with_their_card(network, tmp_path):
     assert_same(type(network).from_pretrained(tmp_path), network)
     assert_same(maxvit.load(tmp_path), network)
     _, header, text = (tmp_path / "README.md").read_text().split("---\n", 2)
-    tag = {"segmentation": "image-segmentation", "detection": "object-detection", "aesthetics": None}
+    tag = {"segmentation": "image-segmentation", "detection": "object-detection", "aesthetics": None, "masked": None}
     name = network.metadata().get("task", {}).get("name")
     assert yaml.safe_load(header).get("pipeline_tag") == (tag[name] if name else "image-classification")
-    assert f'maxvit.{type(network).__name__}.from_pretrained("owner/name")' in text
+    kind = "MaxViT" if name is None else "TaskNetwork"
+    assert f'maxvit.{kind}.from_pretrained("owner/name")' in text
     assert r"3: ash, b\|ch, \<oak\>" in text
     assert ("## Task" in text, f"| name | {name} |" in text) == (name is not None, name is not None)
 

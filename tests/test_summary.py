@@ -200,6 +200,7 @@ TASKS = {
     "classification": {"name": "classification"},
     "segmentation": {"name": "segmentation", "decoder_channels": 64, "dice_weight": 0.5},
     "aesthetics": {"name": "aesthetics"},
+    "masked": {"name": "masked"},
     "retinanet": {"name": "detection", "detector": "retinanet", "pyramid_channels": 32},
     "mask-rcnn": {"name": "detection", "pyramid_channels": 32, "mask_channels": 16, "head_channels": 24},
     "cascade": {"name": "detection", "detector": "cascade-mask-rcnn", "pyramid_channels": 32, "strides": (8, 16)},
@@ -225,11 +226,12 @@ def test_of_every_task_parts_are_counted_and_add_up(name):
     assert summary.not_counted == task.not_counted
 
 
-@pytest.mark.parametrize("name", ["segmentation", "aesthetics", "retinanet"])
+@pytest.mark.parametrize("name", ["segmentation", "aesthetics", "masked", "retinanet"])
 def test_the_head_of_a_task_is_counted_as_a_real_step_computes_it(name):
     task, network = make(name)
     box = {"boxes": torch.tensor([[2.0, 3, 30, 20]]), "labels": torch.tensor([1])}
     targets = {"segmentation": torch.zeros(2, 37, 83, dtype=torch.uint8), "aesthetics": torch.ones(2, 3) / 3}
+    targets["masked"] = torch.rand(2, 10, 21) < 0.6
     storages = {}
     weights = {tensor.untyped_storage().data_ptr() for tensor in network.state_dict().values()}
 

@@ -189,3 +189,17 @@ def test_a_network_is_trained_for_as_many_updates_as_are_asked_for(sets, transfe
         learned = transfer.learn(recipe, network, of.train, updates=4)
         assert {int(m.num_batches_tracked) for m in learned.modules() if isinstance(m, nn.BatchNorm2d)} == {4}
         assert 0 <= transfer.accuracy(learned, of.test.subset(range(3))) <= 1
+
+
+@pytest.mark.full
+def test_masked_pre_training_is_measured_once(transfer, packages, monkeypatch):
+    masked = script("masked")
+    monkeypatch.setattr(masked, "UPDATES", {1: 2})
+    monkeypatch.setattr(masked, "GOALS", {1: "+5"})
+    sizes = ["--epochs", "1", "--seeds", "2", "--pictures", "40"]
+    for _ in range(2):
+        masked.main(["--work", str(packages), "--out", str(packages / "record"), *sizes])
+        monkeypatch.setattr(masked, "fine_tune", None)
+    assert len((packages / "cells.jsonl").read_text().splitlines()) == 2 * 2
+    rows = [row for row in (packages / "record.md").read_text().splitlines() if row.startswith("| 1 |")]
+    assert len(rows) == 2  # labels a class, and an epoch

@@ -7,7 +7,7 @@ sides it takes sequences (B, C, L), or volumes and video (B, C, T, H, W), instea
 official TensorFlow model. Where others compute otherwise, layers read it from the configuration's dialect.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
@@ -163,19 +163,29 @@ class MaxViT(TimmNames, HubModel):
         scores: Tensor = self.head(maps[32])
         return scores if self.inner_head is None else scores + self.inner_head([maps[8], maps[16]])
 
-    def forward_pyramid(self, images: Tensor, strides: Sequence[int] = (4, 8, 16, 32)) -> list[Tensor]:
+    def forward_pyramid(
+        self,
+        images: Tensor,
+        strides: Sequence[int] = (4, 8, 16, 32),
+        after_stem: Callable[[Tensor], Tensor] | None = None,
+    ) -> list[Tensor]:
         """Maps at several strides, for detection and segmentation.
 
         Args:
             images: As in `forward`.
             strides: Some of 2 (the stem), 4, 8, 16 and 32; in the order wanted.
+            after_stem: Changes the stem's map (B, C, ceil(H / 2), ceil(W / 2)) before the stages see it, as masked
+                pre-training does; None: nothing does.
 
         Returns:
             For each stride s a map (B, pyramid_channels[s], ceil(H / s), ceil(W / s)).
         """
         if unknown := [s for s in strides if s not in self.pyramid_channels]:
             raise MaxViTError(f"strides {unknown} do not exist; choose from {list(self.pyramid_channels)}")
-        maps = self._maps_at(images, strides)
+        if after_stem is None:
+            maps = self._maps_at(images, strides)
+        else:
+            maps = self._at(strides, self._maps(images, after_stem))
         return [maps[s] for s in strides]
 
     @property
@@ -189,15 +199,21 @@ class MaxViT(TimmNames, HubModel):
 
     def _maps_at(self, images: Tensor, strides: Sequence[int]) -> dict[int, Tensor]:
         """The maps at some strides; what is above the last is not computed."""
-        computed = (stride for stride in self.pyramid_channels if stride <= max(strides, default=0))
-        return {stride: x for stride, x in zip(computed, self._maps(images), strict=False) if stride in strides}
+        return self._at(strides, self._maps(images))
 
-    def _maps(self, images: Tensor) -> Iterator[Tensor]:
+    def _at(self, strides: Sequence[int], maps: Iterator[Tensor]) -> dict[int, Tensor]:
+        """Of all maps those at some strides."""
+        computed = (stride for stride in self.pyramid_channels if stride <= max(strides, default=0))
+        return {stride: x for stride, x in zip(computed, maps, strict=False) if stride in strides}
+
+    def _maps(self, images: Tensor, after_stem: Callable[[Tensor], Tensor] | None = None) -> Iterator[Tensor]:
         """The stem's output, then each stage's."""
         check_images(images, self.config.in_channels, self.any_weight().dtype, self.config.dims)
         fix_sides(images)
         channels_last = images.movedim(1, -1).contiguous().movedim(-1, 1)  # in steps that vmap knows
         x = self.stem(channels_last)
+        if after_stem is not None:
+            x = after_stem(x)
         yield x
         for stage in self.stages:
             x = stage(x)

@@ -23,6 +23,7 @@ SECTIONS = {
     "detection": {"classes"},
     "aesthetics": set(),
     "regression": {"mistakes", "scatter"},
+    "masked": set(),
     COUNTING: set(),
 }
 
@@ -39,7 +40,7 @@ def reported(request, tmp_path_factory):
         from examples.scenes import WRITERS
 
         data = folder / "data"
-        kind = "counting" if name == "regression" else name.split(".")[-1].removesuffix("_task")
+        kind = "counting" if name in ("regression", "masked") else name.split(".")[-1].removesuffix("_task")
         WRITERS[kind](data, 12, 64, 0)
         data = data / "counts.csv" if name == "regression" else data
     run = folder / "run"
@@ -85,9 +86,10 @@ def test_the_metric_that_chose_the_best_epoch_has_a_curve(reported):
 def test_samples_show_target_and_prediction_in_pictures_or_in_words(reported):
     name, page, report = reported
     assert 1 < len(report.samples) <= 6
-    drawn = name in ("segmentation", "detection", "aesthetics")
+    both = ["target", "prediction"] if name in ("segmentation", "detection", "aesthetics") else []
+    drawn = ["masked", "reconstruction"] if name == "masked" else both
     for sample in report.samples:
-        assert list(sample.pictures) == (["image", "target", "prediction"] if drawn else ["image"])
+        assert list(sample.pictures) == ["image", *drawn]
         assert {picture.size for picture in sample.pictures.values()} == {sample.pictures["image"].size}
         assert list(sample.words) == (["prediction"] if drawn else ["prediction", "target"])
         assert sample.words["prediction"] in page

@@ -14,7 +14,7 @@ from PIL import Image
 from served import listening
 from starlette.testclient import TestClient
 
-from every_task import COUNTING, OTHERS, TASKS, network_of
+from every_task import COUNTING, OTHERS, SERVED, TASKS, network_of
 from maxvit.cli.serve import _open
 from maxvit.errors import MaxViTError
 from maxvit.explain.methods import METHODS
@@ -22,13 +22,14 @@ from maxvit.inference.predictor import Predictor
 from maxvit.serve.app import create_app
 from maxvit.serve.client import Client
 from maxvit.serve.limits import Limits
+from maxvit.serve.models import ServedModel
 
 PNG = {"Content-Type": "image/png"}
 
 
 @pytest.fixture(scope="module")
 def predictors():
-    return {name: Predictor(network_of(name)) for name in TASKS}
+    return {name: Predictor(network_of(name)) for name in SERVED}
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +67,7 @@ def near(found, wanted):
     return found == (pytest.approx(wanted, rel=1e-4, abs=1e-4) if isinstance(wanted, float) else wanted)
 
 
-@pytest.mark.parametrize("name", list(TASKS))
+@pytest.mark.parametrize("name", SERVED)
 def test_raw_bytes_a_form_and_base64_get_the_prediction_of_the_task(asked, predictors, name):
     data = encoded(3)
     (wanted,) = predictors[name]([data])
@@ -84,7 +85,7 @@ def test_raw_bytes_a_form_and_base64_get_the_prediction_of_the_task(asked, predi
         assert result["summary"] == wanted.summary
 
 
-@pytest.mark.parametrize("name", list(TASKS))
+@pytest.mark.parametrize("name", SERVED)
 def test_a_picture_is_the_task_s_own_prediction_over_the_image(asked, predictors, name):
     data = encoded(1)
     answer = asked.post(f"/v1/models/{name}/predict?picture=true", content=data, headers=PNG)
@@ -96,7 +97,7 @@ def test_a_picture_is_the_task_s_own_prediction_over_the_image(asked, predictors
     assert (found != pixels(1)).any()
 
 
-@pytest.mark.parametrize("name", list(TASKS))
+@pytest.mark.parametrize("name", SERVED)
 def test_an_embedding_is_what_the_network_sees_of_an_image(asked, predictors, name):
     images = [encoded(1), b"bad", encoded(2)]
     results = asked.post(f"/v1/models/{name}/embed", files=forms(images)).json()["results"]
@@ -108,7 +109,7 @@ def test_an_embedding_is_what_the_network_sees_of_an_image(asked, predictors, na
     assert (results[1]["embedding"], bool(results[1]["error"])) == ([], True)
 
 
-@pytest.mark.parametrize("name", list(TASKS))
+@pytest.mark.parametrize("name", SERVED)
 def test_a_client_gets_the_same_of_every_task(asked, predictors, name):
     with listening(create_app({name: predictors[name]})) as port:
         client = Client(f"http://127.0.0.1:{port}")
@@ -120,7 +121,7 @@ def test_a_client_gets_the_same_of_every_task(asked, predictors, name):
     assert embedding.shape == (16 if name == COUNTING else 24,)
 
 
-@pytest.mark.parametrize("name", list(TASKS))
+@pytest.mark.parametrize("name", SERVED)
 def test_models_say_their_task_and_classes(asked, predictors, name):
     found, predictor = asked.get(f"/v1/models/{name}").json(), predictors[name]
     assert (found["task"], found["class_names"]) == (predictor.task.name, TASKS[name][1])
@@ -129,7 +130,7 @@ def test_models_say_their_task_and_classes(asked, predictors, name):
     assert listed == {key: value for key, value in found.items() if key != "class_names"}
 
 
-@pytest.mark.parametrize("name", list(TASKS))
+@pytest.mark.parametrize("name", SERVED)
 def test_a_prediction_is_explained_by_the_maps_of_the_backbone(asked, predictors, name):
     predictor, data = predictors[name], encoded(2)
     found = asked.post(f"/v1/models/{name}/explain?x=20&y=40", content=data, headers=PNG).json()
@@ -146,7 +147,7 @@ def test_a_prediction_is_explained_by_the_maps_of_the_backbone(asked, predictors
     assert (found["explained"] is None) == (name != "classification")
 
 
-@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize("name", [name for name in OTHERS if name in SERVED])
 def test_a_map_that_needs_a_class_is_refused_where_there_is_none(asked, name):
     for query in ("method=gradcam", "of=cat"):
         answer = asked.post(f"/v1/models/{name}/explain?{query}", content=encoded(), headers=PNG)
@@ -154,7 +155,7 @@ def test_a_map_that_needs_a_class_is_refused_where_there_is_none(asked, name):
         assert "no class to explain or score: use attention or rollout, or a point" in answer.json()["error"]
 
 
-@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize("name", [name for name in OTHERS if name in SERVED])
 def test_a_task_without_top_k_says_so(asked, name):
     answer = asked.post(f"/v1/models/{name}/predict?top_k=3", content=encoded(), headers=PNG)
     assert answer.status_code == 422
@@ -288,11 +289,11 @@ def test_what_is_no_number_is_null(brightest, monkeypatch):
 
 
 def test_checkpoints_of_every_task_are_opened_and_kept_as_they_are_for_a_page(tmp_path, predictors):
-    paths = {name: [tmp_path / f"{place}.safetensors"] for place, name in enumerate(TASKS)}
+    paths = {name: [tmp_path / f"{place}.safetensors"] for place, name in enumerate(SERVED)}
     for name, (path,) in paths.items():
         network_of(name).save(path)
     models, originals = _open(paths, "auto", "cpu", "fp32", "none", [COUNTING, "detection"], True)
-    assert list(models) == list(originals) == list(TASKS)
+    assert list(models) == list(originals) == SERVED
     data = encoded(1)
     for name, model in models.items():
         assert near(model([data])[0].to_json(), predictors[name]([data])[0].to_json())
@@ -306,3 +307,8 @@ def test_a_task_that_no_checkpoint_is_for_is_told(tmp_path):
     sentence = "--task segmentation was given, and the checkpoints are for aesthetics"
     with pytest.raises(MaxViTError, match=sentence):
         _open({"a": [tmp_path / "a.safetensors"]}, "auto", "cpu", "fp32", "none", ["segmentation"], False)
+
+
+def test_a_task_that_answers_no_question_is_no_answer():
+    with pytest.raises(MaxViTError, match="masked is not served: it paints what is hidden of an image"):
+        ServedModel("a", Predictor(network_of("masked")), Limits(), None, None)

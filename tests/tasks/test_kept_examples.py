@@ -19,6 +19,7 @@ LABELS = {
     COUNTING: [3, 0, 2],
     "aesthetics": [[0.1] * 10] * 3,
     "regression": [[1.5, 2.0]] * 3,
+    "masked": [0.0] * 3,
 }
 
 

@@ -1,11 +1,17 @@
 """From what a person says to a recipe: presets, and the best start that can be had."""
 
 import pytest
+import torch
 
 import fake_hub
+from every_task import network_of
+from maxvit import create_model
 from maxvit.errors import MaxViTError
+from maxvit.tasks import make_task
+from maxvit.tasks.network import backbone_of
 from maxvit.training.choose import choose_recipe
 from maxvit.training.recipe import load_recipe
+from maxvit.training.setup import make_network
 
 
 def chosen(data="photos", **said):
@@ -78,3 +84,46 @@ def test_the_warm_up_is_as_large_a_share_of_fewer_epochs():
 def test_an_unknown_preset_is_refused():
     with pytest.raises(MaxViTError, match="preset"):
         choose_recipe("photos", preset="slow")
+
+
+@pytest.fixture
+def pretrained(tmp_path):
+    """A run folder with a small network that learned without labels."""
+    backbone = create_model("maxvit_micro", num_classes=0, image_size=64)
+    network = make_task({"name": "masked"}).make_network(backbone, [])
+    network.save(tmp_path / "run" / "best.safetensors")
+    return tmp_path / "run", network
+
+
+@pytest.mark.parametrize("task", ["classification", "regression", "masked"])
+def test_a_run_gives_its_backbone_to_any_task_and_its_head_to_none(task, pretrained):
+    run, network = pretrained
+    choice = choose_recipe("photos", task, choices={"model": str(run)})
+    recipe = load_recipe(choice.recipe, choice.overrides)
+    assert (recipe.model.name, recipe.model.pretrained) == ("maxvit_micro", str(run))
+    assert choice.said == f"starts from the backbone, without the head, of {run}, which was trained for masked"
+    made = make_network(recipe, ["a", "b"])
+    found, wanted = backbone_of(made).state_dict(), network.backbone.state_dict()
+    assert all(torch.equal(found[name], tensor) for name, tensor in wanted.items())
+    assert not any(key in wanted for key in made.head.state_dict())
+    if task == "masked":
+        assert not torch.equal(made.head.mask_token, network.head.mask_token)
+
+
+def test_a_folder_is_classified_at_the_size_of_the_run_unless_another_is_given(pretrained):
+    run, _ = pretrained
+    recipe = chosen(choices={"model": str(run)})
+    assert (recipe.data.image_size, recipe.model.probe) == (None, True)
+    assert make_network(recipe, ["a", "b"]).preprocessing.image_size == (64, 64)
+    assert chosen(choices={"model": str(run), "image_size": 96}).data.image_size == (96, 96)
+
+
+def test_random_weights_and_those_of_a_run_are_not_wanted_together(pretrained):
+    with pytest.raises(MaxViTError, match=r"--scratch starts from random weights, and --model .*run from its own"):
+        choose_recipe("photos", choices={"model": str(pretrained[0])}, scratch=True)
+
+
+def test_a_run_of_no_variant_is_refused(tmp_path):
+    network_of("segmentation").save(tmp_path / "a.safetensors")
+    with pytest.raises(MaxViTError, match=r"a.safetensors holds a network of no variant, which training cannot start"):
+        choose_recipe("photos", choices={"model": str(tmp_path / "a.safetensors")})

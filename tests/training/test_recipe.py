@@ -42,6 +42,7 @@ def test_the_recipes_that_ship():
         "imagenet21k",
         "imagenet21k-finetune-384",
         "imagenet21k-finetune-512",
+        "masked",
         "regression",
         "segmentation",
     ]

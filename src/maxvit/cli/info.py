@@ -59,11 +59,14 @@ def _open(model: str, image_size: int | None) -> "Network":
 
 def _describe(network: "Network") -> dict[str, Any]:
     """What a checkpoint knows besides its shape."""
+    from maxvit.tasks import task_for
     from maxvit.tasks.classification.conformal import COVERAGES
 
     known: dict[str, Any] = {}
     if settings := network.metadata().get("task"):
         known["task"], known["settings"] = settings["name"], {k: v for k, v in settings.items() if k != "name"}
+        if said := task_for(network).says(network.preprocessing):
+            known["training"] = said
     if network.class_names:
         known["classes"] = network.class_names
     config = network.config

@@ -28,14 +28,16 @@ def train(
     task: Annotated[
         str | None,
         typer.Option(
-            help="classification, segmentation, detection, aesthetics, regression, or a module: docs/tasks.md."
+            help="classification, segmentation, detection, aesthetics, regression, masked, or a module: docs/tasks.md."
         ),
     ] = None,
     recipe: Annotated[
         str | None,
         typer.Option(help="A recipe's name or YAML file. Default: the task's; folder, or digits without DATA."),
     ] = None,
-    model: Annotated[str | None, typer.Option(help="A variant's name: see maxvit list.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="A variant: see maxvit list. Or a run or checkpoint to start from.")
+    ] = None,
     teacher: Annotated[
         str | None, typer.Option(metavar="CHECKPOINT", help="A larger classifier, to learn from its answers too.")
     ] = None,
@@ -209,7 +211,9 @@ def _finish(outcome: "Outcome", device: str, as_json: bool) -> None:
     said = [report.headline, report.summary, report.others, report.first_verdict, report.weakest, report.comparison]
     said += [report.suspicious.verdict] if report.suspicious else []
     said += [f"checkpoint: {checkpoint}", f"report:     {page}"]
-    said += [f"next:       maxvit predict {shlex.quote(str(outcome.run))} IMAGE"]
+    run = shlex.quote(str(outcome.run))
+    is_a_start = bool(report.result.task.no_answer)
+    said += [f"next:       maxvit {f'train DATA --model {run}' if is_a_start else f'predict {run} IMAGE'}"]
     typer.echo("\n".join(line for line in said if line))
 
 

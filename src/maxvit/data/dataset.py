@@ -175,6 +175,12 @@ def draw_out(images: LabelledImages, held_out: int | float, seed: int) -> tuple[
     return images.subset(sorted(order[number:])), images.subset(sorted(order[:number]))
 
 
+def part_to_evaluate(parts: Mapping[str, LabelledImages]) -> LabelledImages:
+    """Of a data set by part: test, else val, else train, which are then all; or "all"."""
+    part = next(name for name in ("test", "val", "train", "all") if name in parts)
+    return replace(parts[part], part="all" if part == "train" else part)
+
+
 def refuse_unknown(found: Sequence[str], class_names: Sequence[str], call: Callable[[str], str]) -> None:
     """Check that a model knows all classes of some data.
 

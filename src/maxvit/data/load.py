@@ -1,11 +1,10 @@
 """A data set by its path or URL, whatever kind it is."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 from maxvit.data.columns import GUESSED, ListColumns
-from maxvit.data.dataset import LabelledImages, Splits, in_classes
+from maxvit.data.dataset import LabelledImages, Splits, in_classes, part_to_evaluate
 from maxvit.data.folder import find_parts, load_folder, read_classes, read_held_out
 from maxvit.data.rows import KINDS
 from maxvit.data.shards.index import FILE, is_index
@@ -52,9 +51,7 @@ def load_eval(path: str, class_names: list[str] | None, columns: ListColumns = G
         shards = read_shards(path, class_names)
         return shards.val if shards.test is None else shards.test
     if kind == "list":
-        parts = read_list(Path(path), columns)
-        part = next(part for part in ("test", "val", "train", "all") if part in parts)
-        return in_classes(replace(parts[part], part="all" if part == "train" else part), class_names, path)
+        return in_classes(part_to_evaluate(read_list(Path(path), columns)), class_names, path)
     return read_held_out(Path(path), class_names)
 
 

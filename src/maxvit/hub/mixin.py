@@ -146,7 +146,7 @@ class HubModel(ModelHubMixin):
 
     def generate_model_card(self, repo_id: str = "owner/name") -> ModelCard:
         """The README.md that `save_pretrained` writes where there is none."""
-        return ModelCard(model_card(self.metadata(), type(self).__name__, repo_id))
+        return ModelCard(model_card(self.metadata(), repo_id))
 
     def push_to_hub(  # type: ignore[override]
         self,

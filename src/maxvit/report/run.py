@@ -23,7 +23,6 @@ from maxvit.report.page import Picture, Report, ShownSample, main_metric, say_me
 from maxvit.report.suspicious_labels import suspicious_labels
 from maxvit.tasks import load, make_task
 from maxvit.tasks.network import Network
-from maxvit.tasks.task import Task
 from maxvit.training.files import best_epoch, monitor, read_metrics
 from maxvit.training.run import read_recipe, say_changes
 from maxvit.training.setup import load_data
@@ -126,12 +125,11 @@ def _picture(network: Network, images: LabelledImages, sample: Sample) -> Pictur
 
 def _sample(network: Network, result: EvaluationResult, images: LabelledImages, sample: Sample) -> ShownSample:
     task, names, picture = result.task, result.class_names, _picture(network, images, sample)
-    pictures, words = {"image": picture.image}, {"prediction": task.summary(sample.prediction, names)}
-    if type(task).draw_prediction is Task.draw_prediction:  # which draws these words alone
+    words = {"prediction": task.summary(sample.prediction, names)}
+    drawn = task.sample_pictures(picture.image, sample.prediction, sample.target, names)
+    if not drawn:
         words["target"] = task.target_summary(sample.target, names)
-    else:
-        pictures["target"] = task.draw_target(picture.image, sample.target, names)
-        pictures["prediction"] = task.draw_prediction(picture.image, sample.prediction, names)
+    pictures = {"image": picture.image, **drawn}
     prepared = task.prepare(network.preprocessing, images.sources[sample.index])
     maps = attention_maps(network, prepared)
     if task.image_classes(names, network.config):

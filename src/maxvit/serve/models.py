@@ -33,7 +33,8 @@ class ServedModel:
         done: As for `Batcher`.
 
     Raises:
-        MaxViTError: If its networks want an image of more than 8 bits decoded in several ways.
+        MaxViTError: If its task is not served, or its networks want an image of more than 8 bits decoded in several
+            ways.
 
     Attributes:
         task: What it predicts.
@@ -45,6 +46,11 @@ class ServedModel:
     ) -> None:
         self.name, self.predictor, self.task, self._limits = name, predictor, predictor.task, limits
         self.preprocessing = predictor.preprocessing
+        if self.task.no_answer:
+            raise MaxViTError(
+                f"{self.task.name} is not served: {self.task.no_answer}; train another task from it (--model RUN), and "
+                "serve that"
+            )
         if len({spec.value_range for spec in predictor.ensemble.specs}) > 1:
             raise MaxViTError(f"the networks of {name} see other values as black and white: serve them apart")
         computes = {"predict": self.predict, "embed": self._embed}

@@ -71,6 +71,11 @@ class TaskNetwork(nn.Module, HubModel):
         """What the head sees of images (B, C, H, W)."""
         return self.backbone.forward_pyramid(images, self.head.strides)  # type: ignore[arg-type]
 
+    def with_embeddings(self, images: Tensor) -> tuple[Any, Tensor]:
+        """`forward`, and the mean of the last map that the head sees (B, features)."""
+        maps = self.maps(images)
+        return self.head(maps, (images.shape[2], images.shape[3]), None), maps[-1].mean((2, 3))
+
     @property
     def config(self) -> MaxViTConfig:
         """Configuration of the backbone."""
@@ -193,8 +198,7 @@ def outputs_of(network: Network, images: Tensor) -> Any:
 def with_embeddings(network: Network, images: Tensor) -> tuple[Any, Tensor]:
     """`outputs_of`, and what a network sees of each image (B, features): a classifier's input, else a pooled map."""
     if isinstance(network, TaskNetwork):
-        maps = network.maps(images)
-        return network.head(maps, (images.shape[2], images.shape[3]), None), maps[-1].mean((2, 3))
+        return network.with_embeddings(images)
     maps = network.forward_pyramid(images)
     embeddings = network.forward_head(maps[-1], pre_logits=True)
     logits = network.head.classifier(embeddings)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from maxvit.config import Fit, MaxViTConfig, Preprocessing, Size, check_known
 from maxvit.data.columns import GUESSED, ListColumns
-from maxvit.data.dataset import LabelledImages, Splits, draw_out
+from maxvit.data.dataset import LabelledImages, Splits, draw_out, part_to_evaluate
 from maxvit.data.finding import say_passed_over
 from maxvit.data.images import ImageLike, Source, decode
 from maxvit.data.transforms import preprocess, target_size
@@ -41,6 +41,8 @@ class Task(ABC):
         after_export: Settings that are not part of an exported file, and can still be changed.
         usual_classes: How many a plan assumes where no data says it.
         not_counted: What `rehearse` leaves out of a training step, in words; empty: nothing that counts.
+        other_layout: What to do with data that is laid out for another task, for whose name "{task}" stands.
+        no_answer: Why its networks are a start for other tasks and are not served, in words; empty: they answer.
         fits: The values of `data.fit` that it takes; the first is the default. None: any, and what the weights expect.
         evaluated_file: Name of the file that `write_evaluated` writes for `maxvit evaluate --out`; then all predictions
             are kept until the end. None: there is no such file.
@@ -61,6 +63,8 @@ class Task(ABC):
     after_export: ClassVar[tuple[str, ...]] = ()
     usual_classes: ClassVar[int] = 100
     not_counted: ClassVar[str] = "the loss"
+    other_layout: ClassVar[str] = "add --task {task}"
+    no_answer: ClassVar[str] = ""
     reads_lists: ClassVar[bool] = False
     columns: ListColumns = GUESSED
 
@@ -105,7 +109,7 @@ class Task(ABC):
             val_fraction: Share of the training images that is held out where the data set has no validation part.
             seed: Seed of that draw.
         """
-        parts = self.read(Path(path), None)
+        parts = self.parts(path)
         train, val = parts.get("train", parts.get("all")), parts.get("val")
         if train is None or len(train) < (2 if val is None else 1):
             missing = "" if train is None else say_passed_over(train.passed_over)
@@ -117,9 +121,7 @@ class Task(ABC):
 
     def load_eval(self, path: str, class_names: Sequence[str] | None) -> LabelledImages:
         """The images to evaluate a network on: the test part, else the validation part, else all. Raises as `read`."""
-        parts = self.read(Path(path), class_names)
-        part = next(name for name in ("test", "val", "train", "all") if name in parts)
-        return dataclasses.replace(parts[part], part="all" if part == "train" else part)
+        return part_to_evaluate(self.read(Path(path), class_names))
 
     def parts(self, path: str) -> dict[str, LabelledImages]:
         """Every image by part, as `read` gives them, of whatever `load` takes. Raises as `read`."""
@@ -136,6 +138,14 @@ class Task(ABC):
     def reads(self, data: Path, folder: Path) -> bool:
         """Whether a new folder would be read as data of a data set, such as one that is made among class folders."""
         return False
+
+    def says(self, spec: Preprocessing) -> str:
+        """What a person should know of how a network is trained, in a sentence: here, nothing.
+
+        Args:
+            spec: What the network expects of an image.
+        """
+        return ""
 
     def check(self, images: LabelledImages) -> None:
         """Refuse labels that do not fit the settings, by `MaxViTError`; they are all there, as `read` gives them."""
@@ -328,12 +338,24 @@ class Task(ABC):
     # the prediction as a picture, a line, plain values and a file
 
     def draw_prediction(self, image: Image.Image, prediction: Predicted, class_names: Sequence[str]) -> Image.Image:
-        """The prediction drawn over the image (RGB, as decoded), at the same size: `summary`, if there is no better."""
+        """The prediction drawn over the image (RGB, as decoded), at the same size if it has a place in it: `summary`,
+        if there is no better."""
         return _written(image, self.summary(prediction, class_names))
 
     def draw_target(self, image: Image.Image, target: Target, class_names: Sequence[str]) -> Image.Image:
         """The target drawn in the same way: `target_summary`, if there is no better."""
         return _written(image, self.target_summary(target, class_names))
+
+    def sample_pictures(
+        self, image: Image.Image, prediction: Predicted, target: Target, class_names: Sequence[str]
+    ) -> Mapping[str, Image.Image]:
+        """What a report draws beside an image, by name: target and prediction; none, where words say as much."""
+        if type(self).draw_prediction is Task.draw_prediction:
+            return {}
+        return {
+            "target": self.draw_target(image, target, class_names),
+            "prediction": self.draw_prediction(image, prediction, class_names),
+        }
 
     @abstractmethod
     def summary(self, prediction: Predicted, class_names: Sequence[str]) -> str:

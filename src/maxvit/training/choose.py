@@ -7,10 +7,11 @@ from typing import Literal, NamedTuple, get_args
 
 import yaml
 
-from maxvit.config import check_known
+from maxvit.config import VARIANTS, check_known
+from maxvit.errors import MaxViTError
 from maxvit.tasks import DEFAULT, find_task
 from maxvit.training.recipe import Recipe, load_recipe
-from maxvit.training.start import FOLDER, choose_start
+from maxvit.training.start import FOLDER, choose_start, recipe_for, start_from
 
 CHOICES = {  # what is chosen most often, by its short name: the setting that it is
     "model": "model.name",
@@ -35,7 +36,7 @@ class Choice(NamedTuple):
     Attributes:
         recipe: A name or a file.
         overrides: Settings to override.
-        said: Why training does not start from better weights, in a sentence; empty: it does.
+        said: From which weights training starts, or why not from better ones, in a sentence; empty: the recipe says it.
     """
 
     recipe: str
@@ -60,7 +61,8 @@ def choose_recipe(
         data: Where the images are; None: as the recipe says.
         task: Its name; None: the recipe's, which is to classify where nothing is said.
         recipe: A name or a file; None: the task's, or without data the handwritten digits.
-        choices: Values by the names in `CHOICES`; None: as the recipe says.
+        choices: Values by the names in `CHOICES`; None: as the recipe says. `model` may also be the path of a run or a
+            checkpoint, whose weights training then starts from.
         settings: Each "section.key=value", which has the last word.
         preset: "fast": the probe alone, or a quarter of the epochs where there is none; "best": three times the epochs.
         scratch: From random weights.
@@ -73,15 +75,23 @@ def choose_recipe(
     check_known("preset", [preset], get_args(Preset))
     chosen = {name: value for name, value in (choices or {}).items() if value is not None}
     overrides: list[str] = []
+    started: list[str] = []
     said = ""
+    model = chosen.get("model")
+    if isinstance(model, str) and model not in VARIANTS and Path(model).exists():
+        if scratch:
+            raise MaxViTError(f"--scratch starts from random weights, and --model {model} from its own: leave one out")
+        chosen["model"], said = start_from(Path(model))
+        started = [f"model.pretrained={_quoted(model)}"]
     if recipe is None:
         recipe = "digits" if data is None and task in (None, DEFAULT) else find_task(task or DEFAULT).recipe
-        if recipe == FOLDER and not scratch and not any(s.startswith("model.pretrained") for s in settings):
-            model = chosen.get("model")
+        if recipe == FOLDER and started:
+            recipe, started = recipe_for(str(chosen["model"])), [*started, "data.image_size=null"]  # the weights' own
+        elif recipe == FOLDER and not scratch and not any(s.startswith("model.pretrained") for s in settings):
             recipe, overrides, said = choose_start(None if model is None else str(model), on_gpu)
     given = {"task.name": task, "data.path": data}
     overrides += [f"{key}={_quoted(str(value))}" for key, value in given.items() if value is not None]
-    overrides += ["model.pretrained=null", "model.probe=false"] if scratch else []
+    overrides += ["model.pretrained=null", "model.probe=false"] if scratch else started
     if preset != "good" or "epochs" in chosen:
         overrides += _epochs(load_recipe(str(recipe), overrides), preset, chosen.pop("epochs", None))
     for name, value in chosen.items():

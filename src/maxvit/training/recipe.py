@@ -41,8 +41,8 @@ class ModelSection(_Section):
     name: Literal[tuple(VARIANTS)] = "maxvit_micro"  # type: ignore[valid-type]
     pretrained: bool | str | None = Field(
         None,
-        description="start from these weights: true, a tag of `maxvit list --pretrained`, a path or a hub name; "
-        "shipped: those that come with the package, where the network has some",
+        description="start from these weights: true, a tag of `maxvit list --pretrained`, a path or a hub name, of "
+        "another task the backbone alone; shipped: those that come with the package, where the network has some",
     )
     new_head: bool = Field(False, description="a fresh one, even where the weights have one for this task and classes")
     teacher: str | None = Field(

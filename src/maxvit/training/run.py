@@ -240,7 +240,8 @@ def _set_up(
     bar = ProgressBar(epochs, updates, show_progress and engine.is_first)
     bar.say(describe(data))
     checked = first_check(data, task, recipe) if bar.show and state is None else []
-    for sentence in (*checked, measured, planned, note, say_start(recipe) if state is None else ""):
+    started = [note, say_start(recipe), task.says(network.preprocessing)] if state is None else [note]
+    for sentence in (*checked, measured, planned, *started):
         if sentence:
             bar.say(sentence)
     engine.on_first(lambda: _prepare(run, recipe, data, going_on=state is not None))

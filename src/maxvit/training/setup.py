@@ -35,7 +35,7 @@ def load_data(recipe: Recipe) -> Splits:
     if not is_builtin(place) and "://" not in place:
         if not Path(place).exists():
             raise MaxViTError(f"{place} does not exist: check the path")
-        refuse_other_tasks(Path(place), type(task))
+        refuse_other_tasks(Path(place), type(task), task.other_layout)
     data = limited(_load_splits(task, place, recipe), recipe.data.limit, recipe.seed)
     _check_lost(recipe, data)
     task.check(data.train)

@@ -1,7 +1,12 @@
-"""Which weights training starts from, where nobody says it: the best that can be had here."""
+"""Which weights training starts from: those of a run; or where nobody says it, the best that can be had here."""
 
+from pathlib import Path
+
+from maxvit.config import variant_name
 from maxvit.create import look_for_weights, shipped_weights
 from maxvit.errors import MaxViTError
+from maxvit.tasks import load, task_for
+from maxvit.tasks.network import has_own_head
 
 FOLDER, PUBLISHED = "folder", "finetune-folder"  # recipes: for weights of the package, and for published ones
 ON_GPU, ON_CPU = "maxvit_tiny:in1k-224", "maxvit_pico:rmlp-in1k-256"
@@ -27,7 +32,7 @@ def choose_start(model: str | None, on_gpu: bool) -> tuple[str, list[str], str]:
         MaxViTError: If a variant was asked for whose weights cannot be had.
     """
     wanted = model or (ON_GPU if on_gpu else ON_CPU)
-    if model is not None and shipped_weights(model):
+    if model is not None and recipe_for(model) == FOLDER:
         return FOLDER, [f"model.name={model}"], ""
     try:
         look_for_weights(wanted)
@@ -39,3 +44,25 @@ def choose_start(model: str | None, on_gpu: bool) -> tuple[str, list[str], str]:
     name, _, tag = wanted.partition(":")
     settings = [f"model.name={name}", f"model.pretrained={tag or 'true'}"]
     return PUBLISHED, settings if on_gpu else [*settings, *SHORT], ""
+
+
+def start_from(checkpoint: Path) -> tuple[str, str]:
+    """The weights of a run or a checkpoint; of another task's network, the backbone alone.
+
+    Returns:
+        The variant, and a sentence that says so.
+
+    Raises:
+        MaxViTError: If it cannot be read, or is of no variant.
+    """
+    network = load(checkpoint)
+    name = variant_name(network.config)
+    if name is None:
+        raise MaxViTError(f"{checkpoint} holds a network of no variant, which training cannot start from")
+    what = "the weights" if has_own_head(network) else "the backbone, without the head,"
+    return name, f"starts from {what} of {checkpoint}, which was trained for {task_for(network).name}"
+
+
+def recipe_for(variant: str) -> str:
+    """The recipe that classifies a folder from weights of a variant; that of published ones, unless it is small."""
+    return FOLDER if shipped_weights(variant) else PUBLISHED

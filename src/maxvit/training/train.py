@@ -16,7 +16,7 @@ def train(
     out: str | Path,
     task: str | None = None,
     recipe: str | Path | None = None,
-    model: str | None = None,
+    model: str | Path | None = None,
     teacher: str | Path | None = None,
     minutes: float | None = None,
     preset: str = "good",
@@ -40,7 +40,8 @@ def train(
         out: The run folder. If it holds an unfinished run of the same recipe, that one goes on.
         task: Such as "segmentation", or a module of yours; None: to classify.
         recipe: A name of `maxvit list --recipes`, or a YAML file; None: the task's.
-        model: A variant, such as "maxvit_tiny"; None: the recipe's.
+        model: A variant, such as "maxvit_tiny"; or a run or a checkpoint to start from, of another task the backbone
+            alone; None: the recipe's.
         teacher: A larger classifier of the same classes, to learn from its answers too: what `maxvit.load` takes.
         minutes: For all of it: training is planned so, from measured speed; None: as long as it takes.
         preset: "fast": the first verdict alone, or a quarter of the epochs where a task has none; "good"; or "best":
@@ -65,7 +66,7 @@ def train(
         MaxViTError: If a setting is not allowed, the data cannot be used, the folder is taken, or training diverges.
     """
     choices = {
-        "model": model,
+        "model": None if model is None else str(model),
         "teacher": None if teacher is None else str(teacher),
         "minutes": minutes,
         "epochs": epochs,
