@@ -4,7 +4,7 @@
 #include <chrono>
 #include <cstdio>
 
-enum Kind { FMA, BF16, INT8 };
+enum Kind { FMA, BF16, FP16, INT8 };
 
 template <int KIND>
 double rate() {
@@ -24,6 +24,8 @@ double rate() {
                     __m512& sum = sums[i][h];
                     if (KIND == FMA) sum = _mm512_fmadd_ps(left, right[h], sum);
                     if (KIND == BF16) sum = _mm512_dpbf16_ps(sum, (__m512bh)left, (__m512bh)right[h]);
+                    if (KIND == FP16)
+                        sum = (__m512)_mm512_fmadd_ph((__m512h)left, (__m512h)right[h], (__m512h)sum);
                     if (KIND == INT8) sum = (__m512)_mm512_dpbusd_epi32((__m512i)sum, (__m512i)left, (__m512i)right[h]);
                 }
             }
@@ -34,4 +36,4 @@ double rate() {
     return REPEATS * DEPTH * ROWS * 2 / seconds / 1e9;
 }
 
-int main() { std::printf("%.3f %.3f %.3f\n", rate<FMA>(), rate<BF16>(), rate<INT8>()); }
+int main() { std::printf("%.3f %.3f %.3f %.3f\n", rate<FMA>(), rate<BF16>(), rate<FP16>(), rate<INT8>()); }
