@@ -1,7 +1,7 @@
-"""What products in bfloat16 and in 8 bits can gain: how many of their instructions a core begins in a second.
+"""What products in 16 and in 8 bits can gain: how many of their instructions a core begins in a second.
 
-An instruction for bfloat16 does twice the multiply-adds of one for float32, one for 8 bits four times as many. The loop
-is that of the kernels' products, with numbers that stay in the cache. It needs AVX-512 with BF16 and VNNI.
+An instruction for 16 bits does twice the multiply-adds of one for float32, one for 8 bits four times as many. The loop
+is that of the kernels' products, with numbers that stay in the cache. It needs AVX-512 with BF16, FP16 and VNNI.
 
     python benchmarks/instruction_rates.py --out benchmarks/results/instruction_rates_HARDWARE_YYYY-MM
 """
@@ -16,7 +16,12 @@ from statistics import median
 from note import table, write_note
 
 SOURCE = Path(__file__).with_suffix(".cpp")
-KINDS = {"float32, vfmadd": 16, "bfloat16, vdpbf16ps": 32, "8 bits, vpdpbusd": 64}  # multiply-adds of an instruction
+KINDS = {  # multiply-adds of an instruction
+    "float32, vfmadd": 16,
+    "bfloat16, vdpbf16ps": 32,
+    "float16, vfmaddph": 32,
+    "8 bits, vpdpbusd": 64,
+}
 RUNS = 9
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 import maxvit
+from halves import skip_unless
 from maxvit import MaxViT, MaxViTConfig, MaxViTError, Preprocessing
 from maxvit.data.dataset import LabelledImages
 from maxvit.export import runtimes
@@ -17,6 +18,7 @@ from maxvit.export.options import ExportOptions
 from maxvit.inference.engines import FileEngine, TorchEngine, open_engine, open_sizes
 from maxvit.inference.evaluate import evaluate_sizes
 from maxvit.kernels.optimize import optimize
+from narrow import SMALL
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -153,6 +155,17 @@ def test_a_checkpoint_is_exported_once_and_that_is_said(model, checkpoint, cache
     made = file.stat().st_mtime_ns
     agree(open_engine(checkpoint, "onnxruntime", tell=said.append), model, 2)
     assert (len(said), file.stat().st_mtime_ns) == (1, made)
+
+
+def test_fp16_on_a_cpu_is_computed_by_the_kernels_or_told(tmp_path, monkeypatch, capsys):
+    skip_unless("fp16")
+    checkpoint = tmp_path / "small.safetensors"
+    MaxViT(SMALL).save(checkpoint)
+    assert open_engine(checkpoint, device="cpu", precision="fp16").name == "native CPU kernels, fp16, optimised on cpu"
+    monkeypatch.setattr("maxvit.kernels.optimize.lacking", lambda packing: "this processor has none")
+    engine = open_engine(checkpoint, device="cpu", precision="fp16")
+    assert engine.name == "PyTorch, optimised on cpu, fp16"
+    assert "this processor has none" in capsys.readouterr().err
 
 
 def test_what_is_said_goes_to_standard_error(checkpoint, cache, capsys):

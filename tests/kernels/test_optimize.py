@@ -11,6 +11,7 @@ import torch
 
 import healthy
 from combinations import pairwise
+from halves import skip_unless
 from maxvit import MaxViT, MaxViTError, accelerate, load_model, optimize
 from maxvit.config import DIALECTS, OFFICIAL, TORCHVISION, Dialect
 from maxvit.data.builtin import load_digits
@@ -285,11 +286,57 @@ def int8(dialect: Dialect, wide: bool) -> MaxViT:
 @pytest.mark.parametrize("width", [16, 32])
 def test_int8_weights_are_rounded_to_127_steps_of_each_column(width):
     weight = torch.randn(32, 24)
-    panels, _, scale = packing.pack(weight, torch.zeros(32), packing.Packing(width, "int8"))
+    panels, _, scale, total = packing.pack(weight, torch.zeros(32), packing.Packing(width, "int8"))
     levels = panels.reshape(32 // width, 6, width, 4).transpose(1, 2).reshape(32, 24)
-    torch.testing.assert_close(scale[0], weight.abs().amax(1) / 127)
-    torch.testing.assert_close(levels.float(), (weight / scale[0][:, None]).round())
-    torch.testing.assert_close(scale[1], scale[0] * levels.sum(1))
+    torch.testing.assert_close(scale, weight.abs().amax(1) / 127)
+    torch.testing.assert_close(levels.float(), (weight / scale[:, None]).round())
+    torch.testing.assert_close(total, scale * levels.sum(1))
+
+
+@pytest.mark.parametrize("width", [16, 32])
+def test_fp16_weights_are_divided_by_a_power_of_two_and_rounded(width):
+    weight = torch.randn(32, 24) * torch.logspace(-20, 20, 32)[:, None]
+    panels, _, scale, total = packing.pack(weight, torch.zeros(32), packing.Packing(width, "fp16"))
+    halves = panels.view(torch.float16).reshape(32 // width, 12, width, 2).transpose(1, 2).reshape(32, 24)
+    assert (len(total), (scale.log2() % 1).abs().max()) == (0, 0)
+    assert ((halves.abs().amax(1) >= 1) & (halves.abs().amax(1) <= 2)).all()
+    torch.testing.assert_close(halves.float() * scale[:, None], weight, rtol=2**-11, atol=0)
+
+
+@pytest.mark.parametrize("dialect", [OFFICIAL, TORCHVISION, TIMM], ids=["official", "torchvision", "timm"])
+@pytest.mark.parametrize("size", [(97, 130), (33, 61)], ids=str)
+def test_fp16_is_closer_than_half_the_error_of_pytorchs_bf16(dialect, size, wide):
+    skip_unless("fp16")
+    stem = {"stem_hidden_channels": 12} if dialect == TIMM else {}
+    model = make(dialect=dialect, channels=(32, 32, 64, 96), **stem, **(WIDE if wide else {}))  # sums of 384 products
+    images = torch.randn(2, 3, *size)
+    with torch.inference_mode():
+        exact = copy.deepcopy(model).double().forward_features(images.double())
+        given = optimize(model, precision="fp16").forward_features(images)
+        with torch.autocast("cpu", torch.bfloat16):
+            coarse = model.forward_features(images)
+    error, allowed = ((maps - exact).norm() / exact.norm() for maps in (given, coarse))
+    assert 1e-5 < error < allowed / 2  # below, it would not be fp16
+
+
+def test_fp16_has_the_range_of_fp32():
+    skip_unless("fp16")
+    model = make()
+    model.stem.conv2.weight.data *= 1e7  # what block attention adds is small beside it
+    fast = optimize(model, precision="fp16")
+    images = torch.randn(1, 3, 64, 64)
+    with torch.inference_mode():
+        first = model.stages[0][0](model.stem(images))
+        assert first.abs().max() > 1e6
+        torch.testing.assert_close(
+            fast.stages[0][0](fast.stem(images)), first, rtol=0, atol=5e-3 * float(first.abs().max())
+        )
+
+
+def test_fp16_is_refused_where_the_processor_does_not_multiply_it(monkeypatch):
+    monkeypatch.setattr("maxvit.kernels.optimize.lacking", lambda packing: "this processor has none")
+    with pytest.raises(MaxViTError, match="cannot be used: this processor has none; choose backend='torch' or 'auto'"):
+        optimize(make(), precision="fp16")
 
 
 def test_other_numbers_than_floats_are_refused():
@@ -357,7 +404,7 @@ def test_what_it_refuses(tmp_path):
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(MaxViTError, match="backend is 'cuda'; choose auto, native, triton, torch"):
         optimize(make(), backend="cuda")
-    with pytest.raises(MaxViTError, match="precision is 'int4'; choose fp32, int8"):
+    with pytest.raises(MaxViTError, match="precision is 'int4'; choose fp32, fp16, int8"):
         optimize(make(), precision="int4")
     with pytest.raises(MaxViTError, match="int8 is computed by the native kernels alone"):
         optimize(make(), backend="torch", precision="int8")

@@ -18,7 +18,7 @@ import torch
 from maxvit.kernels.cpu.build import KernelsUnavailable, load, widths
 
 # instruction sets on which the speed of matrix products depends, as /proc/cpuinfo names them
-X86 = ("avx2", "fma", "avx512f", "avx512_bf16", "avx512_vnni", "avx_vnni", "amx_bf16", "amx_int8")
+X86 = ("avx2", "fma", "avx512f", "avx512_bf16", "avx512_fp16", "avx512_vnni", "avx_vnni", "amx_bf16", "amx_int8")
 ARM = ("asimd", "asimddp", "bf16", "i8mm", "sve", "sme")
 ALLOCATOR = ("MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_", "LD_PRELOAD")
 PEAK_SIDE = 2048

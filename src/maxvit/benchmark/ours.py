@@ -38,6 +38,10 @@ def _backend(job: Job) -> Backend:
     return "auto" if job.precision == "fp32" else "torch"
 
 
+def _fp16(job: Job) -> MaxViT:
+    return optimize(plain(job), precision="fp16")
+
+
 def _int8(job: Job) -> MaxViT:
     return optimize(plain(job), precision="int8")
 
@@ -86,6 +90,7 @@ OURS = (
     Contender(
         name="compiled", label="maxvit compiled", open=_compiled, imports=("torch", "torch._inductor.compile_fx")
     ),
+    Contender(name="fp16", label="maxvit fp16", open=_fp16, exact=False, anywhere=False),
     Contender(name="int8", label="maxvit int8", open=_int8, exact=False, anywhere=False),
     _in_onnxruntime(name="onnxruntime", label="maxvit in ONNX Runtime", export=_export),
     _in_onnxruntime(name="onnxruntime-int8", label="maxvit int8 in ONNX Runtime", export=_export_int8, exact=False),

@@ -35,7 +35,7 @@ def benchmark(
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="eager, optimized, compiled, int8, onnxruntime, onnxruntime-int8, accelerated (training), "
+            help="eager, optimized, compiled, fp16, int8, onnxruntime, onnxruntime-int8, accelerated (training), "
             "checkpointing (training); may be repeated. Default: eager, and optimized or accelerated.",
         ),
     ] = None,

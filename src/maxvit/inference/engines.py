@@ -283,9 +283,17 @@ def _open_file(path: Path, settings: Mapping[str, Any]) -> FileEngine:
 
 
 def _optimized(network: Network, precision: str, settings: Mapping[str, Any]) -> TorchEngine:
-    """On the native kernels where they serve, which compute in fp32."""
-    chosen = choose_precision(precision, next(network.parameters()).device)
-    fast = optimize(backbone_of(network), backend="auto" if chosen == "fp32" else "torch")
+    """On the native kernels where they serve, which compute in fp32 or, where the processor can, in fp16."""
+    backbone, device = backbone_of(network), next(network.parameters()).device
+    chosen = choose_precision(precision, device)
+    if chosen == "fp16" and device.type == "cpu":
+        try:
+            fast, chosen = optimize(backbone, precision="fp16"), "fp32"  # of what is left to PyTorch
+        except MaxViTError as error:
+            say(str(error))
+            fast = optimize(backbone, backend="torch")
+    else:
+        fast = optimize(backbone, backend="auto" if chosen == "fp32" else "torch")
     return TorchEngine(with_backbone(network, fast), None, chosen, with_settings(task_for(network), settings))
 
 

@@ -13,7 +13,7 @@ from maxvit.config import Sides
 from maxvit.errors import MaxViTError
 from maxvit.kernels.comparison import BLAME, whole_floats
 from maxvit.kernels.cpu.build import KernelsUnavailable
-from maxvit.kernels.cpu.inference import NativeBlock, NativeStem, unsupported, width_for
+from maxvit.kernels.cpu.inference import NativeBlock, NativeStem, lacking, unsupported, width_for
 from maxvit.kernels.cpu.linear import NativeLinear
 from maxvit.kernels.cpu.network import NativeNetwork, is_seen
 from maxvit.kernels.cpu.packing import Packing, Precision
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
 Backend = Literal["auto", "native", "triton", "torch"]
 CLOSE = 1e-4  # largest difference to the original over its largest answer, in float32
-CLOSE_INT8 = 0.25  # difference of the last map over its size, as root mean squares: 0.02 to 0.05 is usual
+# difference of the last map over its size, as root mean squares: 0.001 is usual in fp16, 0.02 to 0.05 in int8
+CLOSE_MAPS: Mapping[str, float] = {"fp16": 0.02, "int8": 0.25}
 CHECK_SIDE = 256  # pixels; the check needs no larger images
 
 
@@ -49,8 +50,10 @@ def optimize(
             for NVIDIA GPUs, with a CUDA graph for each shape of images, by name alone (docs/gpu.md). Where they
             cannot serve, PyTorch computes, with a warning that says why. Kernels serve networks whose layers nobody
             changed, see `maxvit.kernels.known`.
-        precision: "int8", with the native kernels alone: the products of blocks in 8-bit integers. Rows are scaled
-            as they come, which needs no calibration; answers differ, so measure the agreement on your images.
+        precision: Of the products of blocks, with the native kernels alone. "fp16": 16-bit floats, on processors that
+            multiply them (AVX512-FP16, ARM's FP16); closer to float32 than PyTorch's bfloat16. "int8": 8-bit integers;
+            answers differ, so measure the agreement on your images. Rows are scaled as they come, which needs no
+            calibration.
         compile: Let `torch.compile` have it too: the first call at each size then takes minutes with "torch".
 
     Returns:
@@ -63,8 +66,10 @@ def optimize(
         raise MaxViTError(f"backend is {backend!r}; choose {', '.join(get_args(Backend))}")
     if precision not in get_args(Precision):
         raise MaxViTError(f"precision is {precision!r}; choose {', '.join(get_args(Precision))}")
-    if precision == "int8" and backend in ("torch", "triton"):
-        raise MaxViTError("int8 is computed by the native kernels alone: choose backend='native', or precision='fp32'")
+    if precision != "fp32" and backend in ("torch", "triton"):
+        raise MaxViTError(
+            f"{precision} is computed by the native kernels alone: choose backend='native', or precision='fp32'"
+        )
     limit_threads()
     folded = fold_for_inference(model)
     with torch.device("meta"):
@@ -78,7 +83,7 @@ def optimize(
             warnings.warn(f"the network is computed by plain PyTorch: {reason}", stacklevel=2)
     elif backend != "torch":
         reason = reason or _put_native(fast, precision)
-        if reason and (backend == "native" or precision == "int8"):
+        if reason and (backend == "native" or precision != "fp32"):
             raise MaxViTError(
                 f"the native kernels cannot be used: {reason}; choose backend='torch' or 'auto', and fp32"
             )
@@ -88,7 +93,7 @@ def optimize(
     fast = fast.eval()
     if difference := _difference(model, fast, precision):
         sentence = f"the optimised network differs from the original by {difference}"
-        if backend != "auto" or not fast.engine.startswith("native") or precision == "int8":
+        if backend != "auto" or not fast.engine.startswith("native") or precision != "fp32":
             raise MaxViTError(f"{sentence}: use the original, or backend='torch'; {changed or BLAME}")
         fast = optimize(model, backend="torch", compile=compile)
         fast.engine += f" ({sentence})"
@@ -169,12 +174,12 @@ class OptimizedMaxViT(MaxViT):
 def _put_native(fast: MaxViT, precision: Precision) -> str:
     """Replace stem and blocks by native ones; returns why not, where they cannot serve."""
     try:
-        if reason := unsupported(fast):
+        packing = Packing(width_for(fast), precision)
+        if reason := unsupported(fast) or lacking(packing):
             return reason
     except KernelsUnavailable as error:
         return str(error)
-    packing = Packing(width_for(fast), precision)
-    fast.stem = NativeStem(fast.stem, packing.width)  # type: ignore[assignment]
+    fast.stem = NativeStem(fast.stem, packing)  # type: ignore[assignment]
     for stage in fast.stages:
         assert isinstance(stage, nn.Sequential)
         for i, block in enumerate(stage):
@@ -233,19 +238,19 @@ def _difference(model: MaxViT, fast: MaxViT, precision: Precision) -> str:
     sides = (min(side, CHECK_SIDE) for side in model.config.image_size)
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(1, model.config.in_channels, *sides, generator=generator).to(like.device, like.dtype)
-    allowed, measure = CLOSE, "its largest output"
-    if precision == "int8":
-        allowed, measure = CLOSE_INT8, "its last map (root mean square)"
+    is_coarse = precision in CLOSE_MAPS
     with evaluating(model), whole_floats(), torch.autocast(like.device.type, enabled=False):
-        expected = (model.forward_features(images) if precision == "int8" else model(images)).float()
+        expected = (model.forward_features(images) if is_coarse else model(images)).float()
         try:
-            given = (fast.forward_features(images) if precision == "int8" else fast(images)).float()
+            given = (fast.forward_features(images) if is_coarse else fast(images)).float()
         except RuntimeError as error:
             return f"an error ({str(error).splitlines()[0]})"
     if given.shape != expected.shape:
         return f"its shape, {tuple(given.shape)} instead of {tuple(expected.shape)}"
     off = given - expected
-    difference = float(off.norm() / expected.norm() if precision == "int8" else off.abs().max() / expected.abs().max())
+    difference = float(off.norm() / expected.norm() if is_coarse else off.abs().max() / expected.abs().max())
+    allowed = CLOSE_MAPS.get(precision, CLOSE)
+    measure = "its last map (root mean square)" if is_coarse else "its largest output"
     if difference <= allowed or like.dtype not in (torch.float32, torch.float64) or not expected.abs().max() > 0:
         return ""
     return f"{difference:.1e} of {measure} (allowed are {allowed:g})"

@@ -132,7 +132,7 @@ def _numbers(*values: int) -> bytes:
 
 @contextmanager
 def recorded(path: Path) -> Iterator[Recorder]:
-    """Record all calls of the block into a file, by kernels for vectors of 8 floats, which every processor has."""
+    """Record all calls of the block into a file, by kernels for vectors of 4 floats, as ARM has."""
     recorder, real_load, real_pointer = Recorder(), ctypes_calls.load, torch.Tensor.data_ptr
 
     def data_ptr(tensor: torch.Tensor) -> int:
@@ -142,7 +142,7 @@ def recorded(path: Path) -> Iterator[Recorder]:
         return address
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
+        patch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "DEFAULT")
         patch.setattr(ctypes_calls, "load", lambda width: recorder.library(real_load(width)))
         patch.setattr(torch.Tensor, "data_ptr", data_ptr)
         inference.real_groups.cache_clear()  # so that all addresses are seen

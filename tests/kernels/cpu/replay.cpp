@@ -23,6 +23,7 @@ static const struct {
     Kernel call;
 } kernels[] = {
     KERNEL(maxvit_stem), KERNEL(maxvit_mbconv), KERNEL(maxvit_attention_layer), KERNEL(maxvit_network),
+    KERNEL(maxvit_linear),
     KERNEL(maxvit_blocks), KERNEL(maxvit_moments), KERNEL(maxvit_apply), KERNEL(maxvit_pool),
     KERNEL(maxvit_scale_gradient), KERNEL(maxvit_apply_gradient), KERNEL(maxvit_combine), KERNEL(maxvit_activation),
     KERNEL(maxvit_depthwise), KERNEL(maxvit_depthwise_gradient), KERNEL(maxvit_shares), KERNEL(maxvit_attention),

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from recording import recorded
 
 import healthy
+from halves import can_halve
 from maxvit import MaxViT, MaxViTConfig, accelerate, optimize
 from maxvit.config import OFFICIAL, TORCHVISION
 from maxvit.kernels.cpu import levels
@@ -30,7 +31,7 @@ CONFIG = MaxViTConfig(
 )
 CROSS, EMULATOR = "aarch64-linux-gnu-g++", "qemu-aarch64"
 HERE = Path(__file__).parent
-INFERENCE = {"maxvit_network"}
+INFERENCE = {"maxvit_network", "maxvit_linear"}
 TRAINING = {f"maxvit_{name}" for name in ("moments", "apply", "pool", "scale_gradient", "apply_gradient", "combine")}
 TRAINING |= {f"maxvit_{name}" for name in ("activation", "depthwise", "depthwise_gradient", "attention")}
 TRAINING |= {"maxvit_attention_gradient", "maxvit_blocks", "maxvit_shares"}
@@ -58,25 +59,30 @@ def calls(tmp_path_factory):
     assert infer(folder / "fp32", "fp32", OFFICIAL) == INFERENCE
     infer(folder / "fp32-torchvision", "fp32", TORCHVISION)
     infer(folder / "int8", "int8", OFFICIAL)
+    if can_halve():
+        infer(folder / "fp16", "fp16", OFFICIAL)
     assert learn(folder / "training", OFFICIAL) == TRAINING
     learn(folder / "training-torchvision", TORCHVISION)
     return folder
 
 
 def compile_replay(compiler, level, to):
-    command = level.command(compiler, 8, to)
+    command = level.command(compiler, 4, to)
     command = [word for word in command if word not in ("-shared", "-fPIC") and not word.endswith("maxvit.cpp")]
     subprocess.run([*command, "-static", f"-I{levels.SOURCES}", str(HERE / "replay.cpp")], check=True)
 
 
 def replay(program, calls, name, *before):
-    allowed = "2e-2" if name == "int8" else "2e-5"  # a number that is just rounded the other way is a step of 8 bits
+    allowed = {"int8": "2e-2", "fp16": "2e-3"}.get(name, "2e-5")  # a number may just be rounded the other way
     done = subprocess.run([*before, str(program), str(calls / name), allowed], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
-KINDS = ["fp32", "fp32-torchvision", "int8", "training", "training-torchvision"]
+def kinds(level):
+    """What was recorded and this processor can compute."""
+    halved = ["fp16"] if can_halve() and "fp16" in level.name else []
+    return ["fp32", "fp32-torchvision", "int8", "training", "training-torchvision", *halved]
 
 
 @pytest.mark.full
@@ -84,7 +90,7 @@ KINDS = ["fp32", "fp32-torchvision", "int8", "training", "training-torchvision"]
 def test_a_replay_here_gives_the_same(calls, tmp_path):
     (level,) = [level for level in levels.LEVELS if (level.machine, level.name) == ("x86_64", "avx2")]
     compile_replay("c++", level, tmp_path / "replay")
-    for name in KINDS:
+    for name in kinds(level):
         replay(tmp_path / "replay", calls, name)
 
 
@@ -95,5 +101,5 @@ def test_a_replay_here_gives_the_same(calls, tmp_path):
 )
 def test_arm_gives_the_same(calls, tmp_path, level):
     compile_replay(CROSS, level, tmp_path / "replay")
-    for name in KINDS:
+    for name in kinds(level):
         replay(tmp_path / "replay", calls, name, EMULATOR, "-cpu", "max")

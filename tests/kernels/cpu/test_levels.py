@@ -31,12 +31,14 @@ def compiled(tmp_path):
 @pytest.mark.parametrize(
     ("machine", "without", "lanes", "name"),
     [
-        ("x86_64", set(), 16, "x86_64-avx512-vnni-16.so"),
-        ("x86_64", {"avx512_vnni"}, 16, "x86_64-avx512-16.so"),
+        ("x86_64", set(), 16, "x86_64-avx512-fp16-16.so"),
+        ("x86_64", {"avx512_fp16"}, 16, "x86_64-avx512-vnni-16.so"),
+        ("x86_64", {"avx512_fp16", "avx512_vnni"}, 16, "x86_64-avx512-16.so"),
         ("x86_64", {"avx512f"}, 8, "x86_64-avx2-vnni-8.so"),
         ("x86_64", {"avx512f", "avx_vnni"}, 8, "x86_64-avx2-8.so"),
-        ("aarch64", set(), 8, "aarch64-dotprod-8.so"),
-        ("aarch64", {"asimddp"}, 8, "aarch64-neon-8.so"),
+        ("aarch64", set(), 4, "aarch64-fp16-4.so"),
+        ("aarch64", {"asimdhp"}, 4, "aarch64-dotprod-4.so"),
+        ("aarch64", {"asimdhp", "asimddp"}, 4, "aarch64-neon-4.so"),
     ],
 )
 def test_the_fastest_that_a_processor_can_run_is_taken(compiled, machine, without, lanes, name):
@@ -93,10 +95,12 @@ def test_a_wheel_needs_no_compiler(wheel, tmp_path):
 @pytest.mark.full
 @pytest.mark.skipif(sys.platform != "linux", reason="wheels with kernels are for Linux")
 @pytest.mark.parametrize("level", levels.LEVELS, ids=lambda level: f"{level.machine}-{level.name}")
-@pytest.mark.parametrize("precision", ["fp32", "int8"])
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
 def test_kernels_for_each_kind_of_processor_compute_the_same(wheel, tmp_path, monkeypatch, level, precision):
     if level.machine != platform.machine() or not level.needs <= levels.processor_features():
         pytest.skip("this processor cannot run it")
+    if precision == "fp16" and "fp16" not in level.name:
+        pytest.skip("such processors do not multiply 16-bit floats")
     with zipfile.ZipFile(wheel) as file:
         file.extractall(tmp_path)
     folder = tmp_path / "maxvit" / "kernels" / "cpu" / "compiled"
@@ -107,7 +111,7 @@ def test_kernels_for_each_kind_of_processor_compute_the_same(wheel, tmp_path, mo
         config = MaxViTConfig(stem_channels=32, channels=(32, 32, 64, 64), depths=(1, 1, 1, 1), head_dim=32)
         model = healthy.fill(MaxViT(config))
         images = torch.randn(2, 3, 96, 64)
-        allowed = 2e-5 if precision == "fp32" else 0.2
+        allowed = {"fp32": 2e-5, "fp16": 5e-3, "int8": 0.2}[precision]
         with torch.inference_mode():
             assert difference(optimize(model, backend="native", precision=precision)(images), model(images)) < allowed
         assert Path(build.load(2 * level.lanes[0])._name).parent == folder

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 import healthy
+from halves import skip_unless
 from maxvit import MaxViT, optimize
 from maxvit.kernels.cpu import network as network_file
 from maxvit.kernels.optimize import OptimizedMaxViT
@@ -35,9 +36,10 @@ def bits(maps: list[torch.Tensor]) -> list[bytes]:
     return [each.contiguous().numpy().tobytes() for each in maps]
 
 
-@pytest.mark.parametrize("precision", ["fp32", "int8"])
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
 @pytest.mark.parametrize("size", [(2, 96, 128), (1, 33, 61), (5, 32, 45)], ids=str)
 def test_one_call_gives_the_bits_of_its_parts(precision, size):
+    skip_unless(precision)
     fast = optimize(healthy.fill(MaxViT(SMALL)), precision=precision)
     images = torch.randn(size[0], 3, *size[1:])
     expected = by_parts(fast, images)

@@ -25,7 +25,7 @@ class KernelsUnavailable(MaxViTError):
 
 def widths() -> tuple[int, ...]:
     """In multiples of how many channels kernels for this processor work, the fastest first: two vectors of floats."""
-    return (32, 16) if torch.backends.cpu.get_cpu_capability() == "AVX512" else (16,)
+    return {"AVX512": (32, 16), "AVX2": (16,)}.get(torch.backends.cpu.get_cpu_capability(), (8,))
 
 
 @functools.cache

@@ -50,6 +50,15 @@ def unsupported(model: MaxViT, width: int | None = None) -> str:
     return ""
 
 
+def lacking(packing: Packing) -> str:
+    """Why a precision cannot be had on this processor, in a few words; nothing where it can."""
+    if packing.precision != "fp16" or load(packing.width).maxvit_halves():
+        return ""
+    return (
+        "this processor does not multiply 16-bit floats (AVX512-FP16 or ARM's FP16), or the compiler does not know it"
+    )
+
+
 def width_for(model: MaxViT) -> int:
     """The first width that divides a network's channels; the last, if none does."""
     return next((width for width in widths() if not _odd(model, width)), widths()[-1])
@@ -61,17 +70,17 @@ def _odd(model: MaxViT, width: int) -> list[int]:
 
 
 class NativeStem(nn.Module):
-    """`maxvit.model.Stem` with its norm folded."""
+    """`maxvit.model.Stem` with its norm folded; its second convolution in fp16, if the precision is that."""
 
-    def __init__(self, stem: Stem, width: int) -> None:
+    def __init__(self, stem: Stem, packing: Packing) -> None:
         super().__init__()
-        self.width = width
+        self.width = width = packing.width
         self.activation, self.symmetric = activation_code(stem.act), stem.conv1.padding[0] == 1
         more = -stem.conv1.out_channels % width  # channels of zeros, which stay zero through the activation
         weight, bias = rows(stem.conv1)
         first = pack(F.pad(weight, (0, 0, 0, more)), F.pad(bias, (0, more)), Packing(width))
         _keep(self, "conv1_", first)
-        _keep(self, "conv2_", transformed(stem.conv2, Packing(width), more))
+        _keep(self, "conv2_", transformed(stem.conv2, Packing(width) if packing.precision == "int8" else packing, more))
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, C_in, H, W) -> (B, C, ceil(H / 2), ceil(W / 2))."""
@@ -118,12 +127,15 @@ def _keep(module: nn.Module, name: str, tensors: Sequence[Tensor]) -> None:
         module.register_buffer(f"{name}{i}", tensor.detach().contiguous())
 
 
+WEIGHTS = ("data", "bias", "scale", "sum")
+
+
 def _weights(*names: str) -> str:
     """Fields of each struct Weights."""
-    return " ".join(f"{name}_{kind}" for name in names for kind in ("data", "bias", "scale"))
+    return " ".join(f"{name}_{kind}" for name in names for kind in WEIGHTS)
 
 
-CWeights = structure("Weights", pointers="data bias scale")
+CWeights = structure("Weights", pointers=" ".join(WEIGHTS))
 CStem = structure(
     "Stem", longs="channels_in hidden channels", ints="activation symmetric", pointers=_weights("first", "second")
 )
@@ -162,7 +174,7 @@ def real_groups(hw: Size, size: Size, axis: Axis) -> ctypes.Structure:
 
 def check_floats(x: Tensor, weight: Tensor) -> None:
     """Raises `MaxViTError` where the kernels would take other numbers for floats."""
-    if x.dtype != torch.float32 or weight.dtype not in (torch.float32, torch.int8):
+    if x.dtype != torch.float32 or weight.dtype not in (torch.float32, torch.int16, torch.int8):
         raise MaxViTError(
             f"the native kernels compute in float32, and maps are {x.dtype} here, weights {weight.dtype}: convert the"
             " original, then optimise that; under autocast use backend='torch'"
@@ -178,7 +190,7 @@ def _native_stem(images: Tensor, weights: list[Tensor], activation: int, symmetr
 
 def c_stem(weights: Sequence[Tensor], channels_in: int, activation: int, symmetric: int) -> ctypes.Structure:
     """Struct Stem."""
-    return CStem(channels_in, weights[1].numel(), weights[4].shape[1], activation, symmetric, *map(address, weights))
+    return CStem(channels_in, weights[1].numel(), weights[5].shape[1], activation, symmetric, *map(address, weights))
 
 
 def c_images(images: Tensor) -> ctypes.Structure:
@@ -216,8 +228,8 @@ def c_weights(tensors: Sequence[Tensor]) -> ctypes.Structure:
 def c_mbconv(weights: Sequence[Tensor], facts: Sequence[int], activation: int) -> ctypes.Structure:
     """Struct MBConv."""
     stride, pool, symmetric = facts
-    hidden, channels = weights[1].numel(), weights[10].numel()
-    shape = (weights[0].numel() // hidden, hidden, channels, weights[6].numel(), stride, pool)
+    hidden, channels = weights[1].numel(), weights[11].numel()
+    shape = (weights[0].numel() // hidden, hidden, channels, weights[7].numel(), stride, pool)
     return CMBConv(*shape, activation, symmetric, *map(address, weights))
 
 
@@ -227,18 +239,18 @@ def c_layers(
     """Structs AttentionLayer of block and grid attention over a map, each with its struct Groups."""
     heads, *windows = sizes
     for axis, own, size in (("block", weights[0], windows[:2]), ("grid", weights[1], windows[2:])):
-        tokens, hidden, channels = size[0] * size[1], own[8].numel(), own[5].numel()
+        tokens, hidden, channels = size[0] * size[1], own[10].numel(), own[6].numel()
         layer = CAttentionLayer(channels, heads, tokens, hidden, epsilon, activation, *map(address, own))
         yield layer, real_groups(hw, (size[0], size[1]), axis)
 
 
 def _stem_shape(images: Tensor, weights: list[Tensor], *_: object) -> Tensor:
-    shape = (len(images), weights[4].shape[1], *((side + 1) // 2 for side in images.shape[2:]))
+    shape = (len(images), weights[5].shape[1], *((side + 1) // 2 for side in images.shape[2:]))
     return torch.empty(shape, dtype=images.dtype, device=images.device, memory_format=torch.channels_last)
 
 
 def _block_shape(x: Tensor, mbconv: list[Tensor], facts: list[int], *_: object) -> Tensor:
-    shape = (len(x), mbconv[10].shape[0], *((side + facts[0] - 1) // facts[0] for side in x.shape[2:]))
+    shape = (len(x), mbconv[11].shape[0], *((side + facts[0] - 1) // facts[0] for side in x.shape[2:]))
     return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
 
 

@@ -55,12 +55,20 @@ class Level(NamedTuple):
 
 
 LEVELS = (  # the fastest first
+    Level(
+        "avx512-fp16",
+        "x86_64",
+        AVX512 | {"avx512_vnni", "avx512_fp16"},
+        ("-march=x86-64-v4", "-mavx512vnni", "-mavx512fp16"),
+        (16, 8),
+    ),
     Level("avx512-vnni", "x86_64", AVX512 | {"avx512_vnni"}, ("-march=x86-64-v4", "-mavx512vnni"), (16, 8)),
     Level("avx512", "x86_64", AVX512, ("-march=x86-64-v4",), (16, 8)),
     Level("avx2-vnni", "x86_64", AVX2 | {"avx_vnni"}, ("-march=x86-64-v3", "-mavxvnni"), (8,)),
     Level("avx2", "x86_64", AVX2, ("-march=x86-64-v3",), (8,)),
-    Level("dotprod", "aarch64", frozenset(("asimd", "asimddp")), ("-march=armv8.2-a+dotprod",), (8,)),
-    Level("neon", "aarch64", frozenset(("asimd",)), ("-march=armv8-a",), (8,)),
+    Level("fp16", "aarch64", frozenset(("asimd", "asimddp", "asimdhp")), ("-march=armv8.2-a+dotprod+fp16",), (4,)),
+    Level("dotprod", "aarch64", frozenset(("asimd", "asimddp")), ("-march=armv8.2-a+dotprod",), (4,)),
+    Level("neon", "aarch64", frozenset(("asimd",)), ("-march=armv8-a",), (4,)),
 )
 
 

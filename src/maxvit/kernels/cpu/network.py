@@ -58,7 +58,7 @@ class NativeNetwork:
         self.parts: list[nn.Module] = [stem, *(block for stage in stages for block in stage)]
         self._stem_weights = list(stem.buffers())
         blocks = [stage[-1] for stage in stages]
-        self._channels = [self._stem_weights[4].shape[1], *(block.weights[0][10].numel() for block in blocks)]
+        self._channels = [self._stem_weights[5].shape[1], *(block.weights[0][11].numel() for block in blocks)]
         self._known: dict[tuple[Size, int], ctypes.Structure] = {}
 
     def __call__(self, images: Tensor, strides: Sequence[int]) -> dict[int, Tensor]:

@@ -10,7 +10,7 @@ from maxvit.layers.attention import GroupAttention
 from maxvit.layers.mbconv import MBConv
 from maxvit.layers.multiaxis import AttentionLayer
 
-Precision = Literal["fp32", "int8"]
+Precision = Literal["fp32", "fp16", "int8"]
 NEVER = -1e30  # a score that softmax makes zero, as in native/attention.h
 
 
@@ -18,7 +18,7 @@ class Packing(NamedTuple):
     """How weights are packed.
 
     Attributes:
-        width: Columns of a panel, one of `library.widths`.
+        width: Columns of a panel, one of `build.widths`.
         precision: Precision of the products of blocks.
     """
 
@@ -27,7 +27,7 @@ class Packing(NamedTuple):
 
 
 def packed(layer: nn.Linear | nn.Conv2d, packing: Packing) -> list[Tensor]:
-    """A layer's weight as the kernels read it, its bias, and in int8 each column's scale and sum: struct Weights."""
+    """Struct Weights: a layer's weight as the kernels read it, its bias, each column's scale and sum, where needed."""
     return pack(*rows(layer), packing)
 
 
@@ -42,13 +42,23 @@ def rows(layer: nn.Linear | nn.Conv2d) -> tuple[Tensor, Tensor]:
 def pack(weight: Tensor, bias: Tensor, packing: Packing) -> list[Tensor]:
     """The same for a weight (out, in) and a bias (out) of any type."""
     width, precision = packing
+    nothing = torch.empty(0)
     if precision == "fp32":
-        panels = weight.float().unflatten(0, (-1, width)).transpose(1, 2)  # (out / width, in, width)
-        return [panels.contiguous(), bias.float(), torch.empty(0)]
-    scale = weight.abs().amax(1).clamp(min=1e-30).double() / 127  # (out)
+        return [_panels(weight.float(), width), bias.float(), nothing, nothing]
+    most = weight.abs().amax(1).clamp(min=1e-30).double()  # (out)
+    if precision == "fp16":
+        scale = torch.exp2(most.log2().floor())
+        halves = _panels((weight / scale[:, None]).half(), width, 2)
+        return [halves.view(torch.int16), bias.float(), scale.float(), nothing]  # integers stay as they are in `half`
+    scale = most / 127
     levels = (weight / scale[:, None]).round()
-    panels = levels.to(torch.int8).unflatten(0, (-1, width)).unflatten(2, (-1, 4)).transpose(1, 2)
-    return [panels.contiguous(), bias.float(), torch.stack([scale, scale * levels.sum(1)]).float()]
+    panels = _panels(levels.to(torch.int8), width, 4)
+    return [panels, bias.float(), scale.float(), (scale * levels.sum(1)).float()]
+
+
+def _panels(weight: Tensor, width: int, together: int = 1) -> Tensor:
+    """(out, in) -> (out / width, in / together, width, together)."""
+    return weight.unflatten(0, (-1, width)).unflatten(2, (-1, together)).transpose(1, 2).contiguous()
 
 
 def transformed(conv: nn.Conv2d, packing: Packing, more: int = 0) -> list[Tensor]:

@@ -45,11 +45,10 @@ inline void normalize(const float* x, long n, float epsilon, float* out) {
 inline float softmax(float* x, long n) {
     Vec most = load(x);
     for (long i = LANES; i < n; i += LANES) most = larger(most, load(x + i));
-    float highest = most[0];
-    for (int i = 1; i < LANES; i++) highest = std::max(highest, most[i]);
+    const float peak = highest(most);
     Vec total{};
     for (long i = 0; i < n; i += LANES) {
-        const Vec e = exp(load(x + i) - highest);
+        const Vec e = exp(load(x + i) - peak);
         store(x + i, e);
         total += e;
     }
@@ -95,7 +94,7 @@ inline void attention_layer(Team& all, const AttentionLayer& p, const Groups& gr
     const long C = p.channels, dim = C / p.heads, T = p.tokens;
     const long each = std::max(1L, (TOGETHER * groups.count + groups.pixels / 2) / groups.pixels);
     const long all_groups = images * groups.count, most = std::min(each, all_groups) * T;
-    const size_t own = head_memory(T, dim), shared = most * (2 * C + std::max(3 * C, p.hidden)) + byte_memory(most, p.hidden);
+    const size_t own = head_memory(T, dim), shared = most * (2 * C + std::max(3 * C, p.hidden)) + coarse_memory(p.project, most, p.hidden);
     const Packed qkv{p.qkv, C, 3 * C}, proj{p.proj, C, C}, expand{p.expand, C, p.hidden}, project{p.project, p.hidden, C};
 
     share(all, (all_groups + each - 1) / each, shared, own, [&](long item, Team& team, float* memory) {
@@ -110,10 +109,10 @@ inline void attention_layer(Team& all, const AttentionLayer& p, const Groups& gr
         }
         const long M = row.size();
         float *normed = memory, *sums = normed + most * C, *wide = sums + most * C;
-        float *bytes = wide + most * std::max(3 * C, p.hidden), *mine = memory + shared + own * team.rank;
+        float *coarse = wide + most * std::max(3 * C, p.hidden), *mine = memory + shared + own * team.rank;
 
         team.rows(M, [&](long m) { normalize(row[m], C, p.epsilon, normed + m * C); });
-        product(team, {normed, C}, M, qkv, bytes, [&](long m, long column, Vec low, Vec high) {
+        product(team, {normed, C}, M, qkv, coarse, [&](long m, long column, Vec low, Vec high) {
             store2(wide + column * M + m * WIDTH, low, high);  // panels (M, WIDTH): of q, of k, of v
         });
         float* mixed = normed;
@@ -131,15 +130,15 @@ inline void attention_layer(Team& all, const AttentionLayer& p, const Groups& gr
             const float* q = wide + head * dim * M + begin[g] * WIDTH;
             attend(q, q + C * M, q + 2 * C * M, n, dim, M * WIDTH, bias, mine, mixed + begin[g] * C + head * dim, C);
         });
-        product(team, {mixed, C}, M, proj, bytes, [&](long m, long column, Vec low, Vec high) {
+        product(team, {mixed, C}, M, proj, coarse, [&](long m, long column, Vec low, Vec high) {
             const float* r = row[m] + column;
             store2(sums + m * C + column, low + load(r), high + load(r + LANES));
         });
         team.rows(M, [&](long m) { normalize(sums + m * C, C, p.epsilon, normed + m * C); });
-        product(team, {normed, C}, M, expand, bytes, [&](long m, long column, Vec low, Vec high) {
+        product(team, {normed, C}, M, expand, coarse, [&](long m, long column, Vec low, Vec high) {
             store2(wide + m * p.hidden + column, activate(low, p.activation), activate(high, p.activation));
         });
-        product(team, {wide, p.hidden}, M, project, bytes, [&](long m, long column, Vec low, Vec high) {
+        product(team, {wide, p.hidden}, M, project, coarse, [&](long m, long column, Vec low, Vec high) {
             const float* r = sums + m * C + column;
             store2(row[m] + column, low + load(r), high + load(r + LANES));
         });

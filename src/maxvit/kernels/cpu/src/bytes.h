@@ -13,30 +13,21 @@
 typedef uint8_t ByteVec __attribute__((vector_size(LANES)));
 constexpr float LEVELS = 127;
 
-// Quantised rows: row m is low[m] + step[m] * bytes.
-struct Bytes {
-    uint8_t* data;
+// Rows in fewer bits: row m is low[m] + step[m] * its numbers.
+struct Coarse {
+    void* data;
     float *low, *step;
     long depth;
-    Bytes from(long m) const { return {data + m * depth, low + m, step + m, depth}; }
 };
 
-inline size_t byte_memory(long rows, long depth) { return rows * (depth / sizeof(float) + 2); }  // in floats
-
-inline Bytes bytes_in(float* memory, long rows, long depth) {
-    return {reinterpret_cast<uint8_t*>(memory + 2 * rows), memory, memory + rows, depth};
-}
-
-inline void quantise(const float* x, const Bytes& to, long m) {
+inline void quantise(const float* x, const Coarse& to, long m) {
     Vec low = load(x), high = low;
     for (long k = LANES; k < to.depth; k += LANES) low = smaller(low, load(x + k)), high = larger(high, load(x + k));
-    float least = low[0], most = high[0];
-    for (int i = 1; i < LANES; i++) least = std::min(least, low[i]), most = std::max(most, high[i]);
-    const float step = std::max(most - least, 1e-30f) / LEVELS, inverse = 1 / step;
+    const float least = -highest(-low), step = std::max(highest(high) - least, 1e-30f) / LEVELS, inverse = 1 / step;
     for (long k = 0; k < to.depth; k += LANES) {
         const Vec level = (load(x + k) - least) * inverse + 0.5f;
         const ByteVec bytes = __builtin_convertvector(__builtin_convertvector(level, IntVec), ByteVec);
-        std::memcpy(to.data + m * to.depth + k, &bytes, sizeof bytes);
+        std::memcpy(static_cast<uint8_t*>(to.data) + m * to.depth + k, &bytes, sizeof bytes);
     }
     to.low[m] = least;
     to.step[m] = step;
@@ -56,13 +47,8 @@ INLINE IntVec dot4(IntVec sums, IntVec a, const int8_t* b) {
     return (IntVec)_mm256_dpbusd_avx_epi32((__m256i)sums, (__m256i)a, (__m256i)weights);
 #elif LANES == 8 && defined(__AVX2__)
     return sums + (IntVec)_mm256_madd_epi16(_mm256_maddubs_epi16((__m256i)a, (__m256i)weights), _mm256_set1_epi16(1));
-#elif LANES == 8 && defined(__ARM_FEATURE_DOTPROD)
-    int32x4_t total[2];
-    int8x16_t left[2], right[2];
-    std::memcpy(total, &sums, sizeof total), std::memcpy(left, &a, sizeof left), std::memcpy(right, &weights, sizeof right);
-    for (int i = 0; i < 2; i++) total[i] = vdotq_s32(total[i], left[i], right[i]);
-    std::memcpy(&sums, total, sizeof sums);
-    return sums;
+#elif LANES == 4 && defined(__ARM_FEATURE_DOTPROD)
+    return (IntVec)vdotq_s32((int32x4_t)sums, (int8x16_t)a, (int8x16_t)weights);
 #else
     for (int i = 0; i < 4; i++) sums += ((a >> (8 * i)) & 255) * (weights << (24 - 8 * i) >> 24);
     return sums;

@@ -4,6 +4,13 @@
 #include "network.h"
 
 extern "C" {
+long maxvit_halves() {  // whether these multiply 16-bit floats
+#ifdef HALVES
+    return 1;
+#else
+    return 0;
+#endif
+}
 void maxvit_stem(const Stem* p, const Images* x, float* y) {
     together(ALL, [=](Team& team) { stem(team, *p, *x, y); });
 }

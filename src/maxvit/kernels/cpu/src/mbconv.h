@@ -115,7 +115,7 @@ struct Tiles {
 
 // Expand, activation, depthwise, activation: x (images, in) -> hidden (images, out), and each channel's sum over each band.
 inline void widen(Team& all, const MBConv& p, const Tiles& t, long images, MapSize in, MapSize out, const float* x,
-                  const Bytes& bytes, float* hidden, float* totals) {
+                  const Coarse& coarse, float* hidden, float* totals) {
     const size_t line_floats = WIDTH * out.width;
     const long tiles = (images + t.each - 1) / t.each * t.bands;
     share(all, tiles * t.chunks, t.floats, line_floats, [&](long item, Team& team, float* expanded) {
@@ -125,7 +125,7 @@ inline void widen(Team& all, const MBConv& p, const Tiles& t, long images, MapSi
         const long top = std::max(0L, first * p.stride - 1), bottom = std::min(in.height, last * p.stride + 1);
         const long start = image * in.pixels() + top * in.width, pixels = count * (bottom - top) * in.width;
         const Packed weights{p.expand, p.in, p.hidden};
-        const Left from{Rows{x + start * p.in, p.in}, p.expand.scale ? bytes.from(start) : Bytes{}};
+        const Left from{Rows{x + start * p.in, p.in}, coarse_from(p.expand, coarse, start)};
         float* lines = expanded + t.floats;
 
         team.each(std::min(t.chunk, p.hidden - channel) / WIDTH, [&](long k) {
@@ -146,10 +146,10 @@ inline void narrow(Team& all, const MBConv& p, long images, MapSize in, MapSize 
                    const float* scales, const float* x, float* y) {
     const Packed project{p.project, p.hidden, p.out}, shortcut{p.shortcut, p.in, p.out};
     const long pixels = images * out.pixels();
-    const size_t memory = ROWS * (p.hidden + p.in) + byte_memory(ROWS, p.hidden);
+    const size_t memory = ROWS * (p.hidden + p.in) + coarse_memory(p.project, ROWS, p.hidden);
     share(all, (pixels + ROWS - 1) / ROWS, memory, 0, [&](long item, Team& team, float* scaled) {
         const long first = item * ROWS, rows = std::min(ROWS, pixels - first);
-        float *pooled = scaled + ROWS * p.hidden, *bytes = pooled + ROWS * p.in, *to = y + first * p.out;
+        float *pooled = scaled + ROWS * p.hidden, *coarse = pooled + ROWS * p.in, *to = y + first * p.out;
         team.rows(rows, [&](long m) {
             const long pixel = first + m, image = pixel / out.pixels(), place = pixel % out.pixels();
             const float *h = hidden + pixel * p.hidden, *scale = scales + image * p.hidden;
@@ -159,7 +159,7 @@ inline void narrow(Team& all, const MBConv& p, long images, MapSize in, MapSize 
         });
         const float* kept = p.stride == 2 ? pooled : x + first * p.in;
         const float* residual = p.shortcut.data ? to : kept;
-        const Left from = left(team, Rows{scaled, p.hidden}, rows, project, bytes);
+        const Left from = left(team, Rows{scaled, p.hidden}, rows, project, coarse);
         team.each(p.out / WIDTH, [&](long k) {
             if (p.shortcut.data)
                 panel({Rows{kept, p.in}}, rows, shortcut, k * WIDTH,
@@ -177,19 +177,19 @@ inline void mbconv(Team& team, const MBConv& p, long images, MapSize in, const f
     const MapSize out = strided(in, p.stride);
     const Tiles tiles(p, images, in, out);
     const size_t map = tiles.together * out.pixels() * p.hidden, sums = tiles.together * tiles.bands * p.hidden;
-    const size_t quantised = p.expand.scale ? byte_memory(tiles.together * in.pixels(), p.in) : 0;
-    float* hidden = team.shared(HIDDEN, map + sums + tiles.together * p.hidden + quantised);
+    const size_t rounded = coarse_memory(p.expand, tiles.together * in.pixels(), p.in);
+    float* hidden = team.shared(HIDDEN, map + sums + tiles.together * p.hidden + rounded);
     float *totals = hidden + map, *scales = totals + sums;
     for (long done = 0; done < images; done += tiles.together) {
         const long some = std::min(tiles.together, images - done), pixels = some * in.pixels();
         const float* from = x + done * in.pixels() * p.in;
-        const Bytes bytes = bytes_in(scales + tiles.together * p.hidden, pixels, p.in);
+        const Coarse coarse = coarse_in(scales + tiles.together * p.hidden, pixels, p.in);
         if (p.expand.scale)  // once, as every tile of channels needs it
             team.each((pixels + ROWS - 1) / ROWS, [&](long item) {
                 const long end = std::min(pixels, (item + 1) * ROWS);
-                for (long m = item * ROWS; m < end; m++) quantise(from + m * p.in, bytes, m);
+                for (long m = item * ROWS; m < end; m++) make_coarse(p.expand, from + m * p.in, coarse, m);
             });
-        widen(team, p, tiles, some, in, out, from, bytes, hidden, totals);
+        widen(team, p, tiles, some, in, out, from, coarse, hidden, totals);
         team.each(some, [&](long image) {
             float* total = totals + image * tiles.bands * p.hidden;
             for (long b = 1; b < tiles.bands; b++)

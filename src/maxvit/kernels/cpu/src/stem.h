@@ -68,12 +68,14 @@ inline void stem(Team& all, const Stem& p, const Images& x, float* y) {
     const long fitting = std::max(2L, TILE / line - 2), even = (out.height + fitting - 1) / fitting;
     const long band = ((out.height + even - 1) / even + 1) / 2 * 2, bands = (out.height + band - 1) / band;
     const Packed first{p.first, 9 * p.in, H};
-    const size_t hop = SQUARES * H, leap = SQUARES * C, floats = (2 * band + 5) * wide + (band + 2) * line + 16 * (hop + leap);
+    const size_t hop = SQUARES * H, leap = SQUARES * C, plain = (2 * band + 5) * wide + (band + 2) * line + 16 * (hop + leap);
+    const size_t floats = plain + coarse_memory(p.second, 16 * SQUARES, H);
 
     share(all, x.number * bands, floats, 0, [&](long item, Team& team, float* memory) {
         const long image = item / bands, begin = item % bands * band, end = std::min(out.height, begin + band);
         float *padded_image = memory, *middle = memory + (2 * band + 5) * wide;
         float *turned = middle + (band + 2) * line, *sums = turned + 16 * hop;
+        const Coarse coarse = coarse_in(memory + plain, 16 * SQUARES, H);
         const long top = 2 * (begin - 1) - above;  // of the image, for the first line of `middle`
         team.rows(2 * (end - begin) + 5, [&](long r) {
             float* to = padded_image + r * wide;
@@ -102,11 +104,13 @@ inline void stem(Team& all, const Stem& p, const Images& x, float* y) {
             team.rows(some, [&](long i) {
                 const long row = (done + i) / across * 2, column = (done + i) % across * 2;
                 transform(middle + row * line + column * H, line, H, turned + i * H, hop);
+                if (p.second.scale)
+                    for (long k = 0; k < 16; k++) make_coarse(p.second, turned + k * hop + i * H, coarse, k * SQUARES + i);
             });
             team.each(16 * (C / WIDTH), [&](long piece) {
                 const long k = piece / (C / WIDTH), column = piece % (C / WIDTH) * WIDTH;
-                const float* data = static_cast<const float*>(p.second.data) + k * H * C;
-                panel({Rows{turned + k * hop, H}}, some, Packed{{data, p.second.bias + k * C, nullptr}, H, C}, column,
+                const Left from{Rows{turned + k * hop, H}, coarse_from(p.second, coarse, k * SQUARES)};
+                panel(from, some, Packed{part(p.second, k, H, C), H, C}, column,
                       [&](long m, long c, Vec low, Vec high) { store2(sums + k * leap + m * C + c, low, high); });
             });
             team.rows(some, [&](long i) {

@@ -1,13 +1,18 @@
-// Vectors of LANES floats, in the notation of GCC and Clang: the compiler makes AVX2, AVX-512 or NEON of them. LANES, 8 or
-// 16, is given to the compiler.
+// Vectors of LANES floats, in the notation of GCC and Clang: the compiler makes NEON (4), AVX2 (8) or AVX-512 (16) of them.
+// LANES is given to the compiler; with more than the processor's vectors hold, GCC keeps them in memory.
 #pragma once
 #include <cstdint>
 #include <cstring>
+#if LANES == 16
+#include <immintrin.h>
+#endif
 
 #define INLINE inline __attribute__((always_inline))  // small and hot: a call would cost more than its work
 
 typedef float Vec __attribute__((vector_size(4 * LANES)));
 typedef int32_t IntVec __attribute__((vector_size(4 * LANES)));
+
+constexpr int WIDTH = 2 * LANES;  // columns of a panel of weights
 
 INLINE Vec load(const float* p) { Vec v; std::memcpy(&v, p, sizeof v); return v; }
 INLINE void store(float* p, Vec v) { std::memcpy(p, &v, sizeof v); }
@@ -16,11 +21,21 @@ INLINE Vec all(float x) { return x - Vec{}; }
 INLINE Vec smaller(Vec a, Vec b) { return a < b ? a : b; }
 INLINE Vec larger(Vec a, Vec b) { return a > b ? a : b; }
 
+#if LANES == 16  // by halves: one after the other, each would wait for the last
+INLINE float sum(Vec v) { return _mm512_reduce_add_ps((__m512)v); }
+INLINE float highest(Vec v) { return _mm512_reduce_max_ps((__m512)v); }
+#else
 inline float sum(Vec v) {
     float total = 0;
     for (int i = 0; i < LANES; i++) total += v[i];
     return total;
 }
+inline float highest(Vec v) {
+    float most = v[0];
+    for (int i = 1; i < LANES; i++) most = v[i] > most ? v[i] : most;
+    return most;
+}
+#endif
 
 // 2^x to 1e-7 of itself, for x from -126 to 126; beyond it stays at the ends.
 INLINE Vec exp2(Vec x) {
