@@ -1,4 +1,4 @@
-"""The paper's ablations (arXiv 2204.01697, tables 7 to 10, figure 5), each network trained on small pictures of clothes.
+"""The paper's ablations (arXiv 2204.01697, tables 7 to 10, figure 5), on small pictures of clothes.
 
 What the paper trains on ImageNet for 300 epochs is here `maxvit_micro` on Fashion-MNIST at 32 pixels for a few, by the
 recipe `ablation`: what differs by less than the deviations says nothing. Runs that are finished are not done again, and
@@ -125,7 +125,7 @@ def main(arguments: list[str] | None = None) -> None:
     words: Sequence[str] = sys.argv[1:] if arguments is None else arguments
     facts = {
         "data": f"{options.pictures:,} pictures to learn from, {options.tested:,} others to be tested on",
-        "training": f"recipe `ablation`, {options.epochs} epochs; the accuracy after the last, mean and deviation over seeds",
+        "training": f"recipe `ablation`, {options.epochs} epochs; after the last, mean and deviation over seeds",
     }
     write_note(options.out, __doc__ or "", body, ["benchmarks/paper_ablations.py", *words], facts=facts)
 

@@ -66,6 +66,7 @@ def plan_recipe(
         backbone = create_model(
             settings.name,
             image_size=size if settings.scale_windows else None,
+            window_size=settings.window_size,
             depths=settings.depths,
             order=settings.order,
         )

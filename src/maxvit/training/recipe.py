@@ -57,6 +57,9 @@ class ModelSection(_Section):
         description="parts of a block, of a network without weights, one for all stages or for each: C MBConv, B block "
         "attention, G grid attention, P both in parallel; null: CBG",
     )
+    window_size: _Size | None = Field(
+        None, description="tokens of windows and grids, of a network without weights; null: the variant's"
+    )
     drop_path_rate: float | None = Field(None, ge=0, lt=1, description="stochastic depth; null: the variant's own")
     scale_windows: bool = Field(False, description="windows of ceil(image size / 32); false: windows as they are")
     gradient_checkpointing: bool = Field(False, description="less memory, about a third more time")

@@ -143,6 +143,7 @@ def make_network(recipe: Recipe, class_names: Sequence[str]) -> Network:
         image_size=(data.image_size or made_for) if settings.scale_windows else None,
         pretrained=pretrained,
         drop_path_rate=settings.drop_path_rate,
+        window_size=settings.window_size,
         depths=settings.depths,
         order=settings.order,
     )
