@@ -1,7 +1,6 @@
 """Networks for sequences, and for volumes and video; those made from networks for images."""
 
 import dataclasses
-import re
 
 import pytest
 import torch
@@ -122,14 +121,3 @@ def test_what_is_for_images_alone_refuses_volumes():
         ExportOptions().check(model)
     with pytest.raises(MaxViTError, match="attention is shown over images, and this network takes maps of 3 sides"):
         maxvit.rollout(model, torch.randn(3, 64, 96))
-
-
-def test_an_order_of_its_own_trains_on_the_kernels_layer_by_layer():
-    """No layer is left to PyTorch but those that attend in parallel, which no kernel has."""
-    model = maxvit.create_model("maxvit_micro", order=("GBC", "CBG", "CBB", "CP"))
-    try:
-        with pytest.warns(UserWarning, match="trained by plain PyTorch") as told:
-            maxvit.accelerate(model)
-    except pytest.fail.Exception:
-        return  # all are computed by the kernels
-    assert all(re.search("compiler|AVX", str(warning.message)) for warning in told)
