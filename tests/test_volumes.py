@@ -87,7 +87,10 @@ def test_create_model_inflates_weights(tmp_path):
         ),
         ({"dims": 3, "window_size": (7, 7)}, r"window_size is \(7, 7\); it takes a number, or \(time, height, width\)"),
         ({"dims": 1, "pretrained": "shipped"}, "dims is 1, and weights are for 2 or, inflated, for 3"),
-        ({"order": "GBC", "pretrained": "shipped"}, "order are of the weights where there are some"),
+        (
+            {"order": "GBC", "pretrained": "shipped"},
+            "order: weights have their own; leave them or pretrained out",
+        ),
         ({"order": "GXC"}, "order is 'GXC'; it takes letters of C"),
         ({"order": ["CBG"]}, r"order is \('CBG',\); it takes one for all stages, or one for each of 4"),
     ],
