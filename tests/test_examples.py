@@ -47,6 +47,50 @@ def test_the_loss_of_the_resnet_with_maxsa_falls(monkeypatch, capsys):
     assert capsys.readouterr().out.count("epoch ") == 4
 
 
+def unseen(network, x, *parts):
+    """The parameters that a loss on some outputs does not reach."""
+    network(x)[parts].square().sum().backward()
+    return [name for name, p in network.named_parameters() if p.grad is None or not p.grad.abs().max() > 0]
+
+
+@pytest.mark.parametrize("attention", [True, False])
+def test_one_end_of_a_volume_sees_the_other_where_maxsa_is_in_the_unet_and_not_where_it_is_not(attention):
+    module = example("maxsa_in_unet3d")
+    network = module.UNet3D(attention)
+    x, classes = module.volumes(4, torch.Generator().manual_seed(0))
+    kinds = [of_one.unique().tolist() for of_one in classes[:, -module.SLICES :]]
+    assert all(kind in ([module.IGNORED, 0], [module.IGNORED, 1]) for kind in kinds)
+    assert (classes[:, : -module.SLICES] == module.IGNORED).all()
+    assert unseen(network, x.requires_grad_(), slice(None), slice(None), slice(-module.SLICES, None)) == []
+    assert bool((x.grad[:, :, : module.SLICES] != 0).any()) == attention
+
+
+@pytest.mark.full
+@pytest.mark.timeout(900)
+def test_the_unet_with_maxsa_learns_what_it_cannot_without():
+    module, found = example("maxsa_in_unet3d"), []
+    for attention in (True, False):
+        torch.manual_seed(0)
+        found.append(module.train(module.UNet3D(attention), steps=200, seed=0))
+    assert found[0] >= 0.95
+    assert found[1] < 0.7
+
+
+def test_every_parameter_of_the_recurrent_network_with_maxsa_learns_from_frames_of_any_size():
+    module = example("maxsa_in_convlstm")
+    frames = module.rain(2, torch.Generator().manual_seed(0))
+    assert frames.shape == (2, module.FRAMES, 1, module.SIDE, module.SIDE)
+    assert unseen(module.Forecast(), frames[..., :24, :20], slice(None), -1) == []
+
+
+@pytest.mark.full
+@pytest.mark.timeout(900)
+def test_the_recurrent_network_with_maxsa_foretells_rain_better_than_standing_still():
+    module = example("maxsa_in_convlstm")
+    torch.manual_seed(0)
+    assert module.train(module.Forecast(), steps=150) < 0.75
+
+
 def test_save_digits_writes_ten_held_out_digits_with_their_names(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["save_digits.py", str(tmp_path / "digits")])
     runpy.run_path(str(EXAMPLES / "save_digits.py"), run_name="__main__")

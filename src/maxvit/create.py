@@ -124,7 +124,7 @@ def _check_weights_allow(dims: int, given: Mapping[str, object]) -> None:
     if dims not in (2, 3):
         raise MaxViTError(f"dims is {dims}, and weights are for 2 or, inflated, for 3: leave pretrained out")
     if named := [name for name, value in given.items() if value is not None]:
-        raise MaxViTError(f"{' and '.join(named)} are of the weights where there are some: leave out one of them")
+        raise MaxViTError(f"{', '.join(named)}: weights have their own; leave them or pretrained out")
 
 
 def load_model(

@@ -15,6 +15,7 @@ from maxvit.config import DIALECTS, OFFICIAL, TORCHVISION
 from maxvit.kernels.cpu import build, inference
 from maxvit.kernels.cpu.attention_training import attend
 from maxvit.kernels.cpu.ctypes_calls import call
+from maxvit.kernels.known import either
 from maxvit.layers.attention import GroupAttention
 from one_step import error, saved_bytes, step
 
@@ -48,14 +49,20 @@ def make(**changes: object) -> MaxViT:
 
 
 @pytest.mark.parametrize(
-    ("dialect", "stem"),
-    [(OFFICIAL, 32), (TORCHVISION, 32), (TIMM, 32), (TIMM, 12)],  # a narrow stem is PyTorch's
-    ids=["official", "torchvision", "timm", "timm-narrow-stem"],
+    ("dialect", "stem", "order"),
+    [
+        (OFFICIAL, 32, None),
+        (OFFICIAL, 32, ("GBC", "CBB", "BG", "CGB")),
+        (TORCHVISION, 32, None),
+        (TIMM, 32, None),
+        (TIMM, 12, None),  # a narrow stem is PyTorch's
+    ],
+    ids=["official", "other-orders", "torchvision", "timm", "timm-narrow-stem"],
 )
 @pytest.mark.parametrize("shape", [(3, 32, 45), (2, 96, 128), (2, 131, 75)], ids=str)
-def test_one_step_is_the_plain_networks(dialect, stem, shape):
+def test_one_step_is_the_plain_networks(dialect, stem, order, shape):
     """Against the plain network in float64, not more than three times as far off as the plain one in float32."""
-    model = make(dialect=dialect, stem_hidden_channels=stem)
+    model = make(dialect=dialect, stem_hidden_channels=stem, order=order)
     batch, *hw = shape
     images = torch.randn(batch, 3, *hw)
     truth = step(copy.deepcopy(model).double(), images.double())
@@ -66,6 +73,14 @@ def test_one_step_is_the_plain_networks(dialect, stem, shape):
     off = {name: (error(ours[name], truth[name]), error(plain[name], truth[name])) for name in names}
     floor = 3e-6 if dialect == OFFICIAL else 2e-5  # of float32 sums in another order; erf is computed to 1.5e-7
     assert {name: pair for name, pair in off.items() if not pair[0] <= 3 * pair[1] + floor} == {}
+
+
+def test_a_call_with_a_mask_is_pytorchs():
+    model = make(drop_path_rate=0.0)
+    layer, plain = (m.stages[1][0].block_attention for m in (accelerate(model), model))
+    x, mask = torch.randn(2, 32, 5, 7), torch.rand(2, 5, 7) < 0.5
+    assert layer.forward.func is either  # which the kernels serve without one
+    assert torch.equal(layer(x, mask), plain(x, mask))
 
 
 def test_parameters_and_statistics_are_the_models_own():

@@ -262,7 +262,7 @@ def test_int8_is_near(dialect, size, wide):
         ({"dialect": Dialect(norm="rms")}, r"norm1 is RMSNorm instead of LayerNorm"),
         ({"dialect": Dialect(norm="batch")}, r"norm1 is TokenBatchNorm instead of LayerNorm"),
         ({"dialect": Dialect(feed_forward="gated")}, r"ffn is GatedFeedForward instead of FeedForward"),
-        ({"dialect": Dialect(qk_norm=True)}, r"qk_norm is QKNorm instead of Identity"),
+        ({"dialect": Dialect(qk_norm=True)}, r"attention has an added module 'qk_norm'"),
         (VOLUMES, "takes maps of 3 sides"),
     ],
     ids=str,

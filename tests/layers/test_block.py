@@ -146,3 +146,21 @@ def test_mbconv_with_one_more_side_of_one_token_is_the_same(dims, stride, option
 def test_dims_of_mbconv_that_do_not_exist_are_refused():
     with pytest.raises(MaxViTError, match="dims is 4; choose 1, 2 or 3"):
         MBConv(8, 8, dims=4)
+
+
+@pytest.mark.parametrize(
+    ("layer", "x", "takes"),
+    [
+        (MaxSA(8, 2, 2, head_dim=4), torch.randn(1, 8, 2, 4, 4), "batch, channels, height, width"),
+        (
+            ParallelAttention(8, (2, 2, 2), 2, head_dim=4),
+            torch.randn(1, 8, 4, 4),
+            "batch, channels, time, height, width",
+        ),
+        (MBConv(8, 8, dims=1), torch.randn(1, 8, 4, 4), "batch, channels, length"),
+    ],
+)
+def test_maps_of_another_number_of_sides_are_refused_with_what_is_taken(layer, x, takes):
+    shape = ", ".join(map(str, x.shape))
+    with pytest.raises(MaxViTError, match=rf"the map has shape \({shape}\), and the layer takes \({takes}\)"):
+        layer(x)

@@ -6,7 +6,7 @@ from PIL import Image
 from maxvit.errors import MaxViTError
 from maxvit.training.progress import ProgressBar
 from maxvit.training.recipe import load_recipe
-from maxvit.training.setup import load_data
+from maxvit.training.setup import load_data, make_network
 
 
 @pytest.fixture
@@ -49,3 +49,18 @@ def test_a_single_training_image_is_said_to_be_too_few(tmp_path):
 def test_a_line_above_the_bar_keeps_its_brackets(capsys):
     ProgressBar(1, 1, show=True).say("pip install 'maxvit[heif]'")
     assert capsys.readouterr().err == "pip install 'maxvit[heif]'\n"
+
+
+def test_order_and_depths_of_a_recipe_are_those_of_the_network():
+    recipe = load_recipe("ablation", ["model.order=[BG, CBB, CP, GBC]", "model.depths=[1, 2, 1, 1]"])
+    network = make_network(recipe, ["a", "b"])
+    assert (network.config.order, network.config.depths) == (("BG", "CBB", "CP", "GBC"), (1, 2, 1, 1))
+    assert [list(stage[0]._modules) for stage in network.stages][2:] == [
+        ["mbconv", "attention"],
+        ["downsample", "grid_attention", "block_attention", "mbconv"],
+    ]
+
+
+def test_an_order_that_does_not_exist_is_refused_before_any_data_is_read():
+    with pytest.raises(MaxViTError, match=r"order is 'GXC'; it takes letters of C \(MBConv\), B \(block attention\)"):
+        load_recipe("ablation", ["model.order=GXC"])

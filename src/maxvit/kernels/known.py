@@ -42,12 +42,7 @@ PARTS: dict[type[nn.Module], dict[str, Kind]] = {
     SqueezeExcite: {"reduce": CONV, "act": nn.SiLU, "expand": CONV},
     BlockAttention: LAYER,
     GridAttention: LAYER,
-    GroupAttention: {
-        "qkv": LINEAR,
-        "qk_norm": nn.Identity,
-        "bias": (RelativePositionBias, MLPPositionBias),
-        "proj": LINEAR,
-    },
+    GroupAttention: {"qkv": LINEAR, "bias": (RelativePositionBias, MLPPositionBias), "proj": LINEAR},
     RelativePositionBias: {},
     FeedForward: {"expand": LINEAR, "act": GELU, "project": LINEAR},
     DropPath: {},

@@ -68,16 +68,21 @@ class GroupAttention(nn.Module):
             x: The map.
             mask: Tokens that may be attended to, (B, *sides) bool; None: all. A token whose group has none gets zeros.
         """
-        qkv = self.qk_norm(self.qkv(x))
+        qkv = self._qkv(x)
         mixed = self._any_size(qkv, mask) if self.any_size else attend(qkv, self.bias(), self.groups, mask)
         out: Tensor = self.proj(mixed)  # (B, *sides, out_channels)
         return out if mask is None else out * _has_key(mask, self.groups)
 
     def weights(self, x: Tensor) -> Tensor:
         """How much each token attends to each other of its group: (B, *sides, C) -> (B, G, N, T, T), rows sum to 1."""
-        q, k, _ = _grouped(self.qk_norm(self.qkv(x)), self.heads, self.groups).unbind(3)
+        q, k, _ = _grouped(self._qkv(x), self.heads, self.groups).unbind(3)
         bias = _masked(self.bias().to(q.dtype), _keys(x, None, self.groups))
         return (q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5 + bias).softmax(-1)
+
+    def _qkv(self, x: Tensor) -> Tensor:
+        """(B, *sides, C) -> (B, *sides, 3C)."""
+        qkv: Tensor = self.qkv(x)
+        return qkv if self.qk_norm is None else self.qk_norm(qkv)
 
     def _any_size(self, qkv: Tensor, mask: Tensor | None) -> Tensor:
         """`attend` by index: always masked, and no decision depends on the sides."""

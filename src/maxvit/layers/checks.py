@@ -31,22 +31,22 @@ def sides_of(name: str, given: int | Size, dims: int | None = None) -> Size:
     return sides
 
 
-def check_map(x: Tensor, mask: Tensor | None, size: Size) -> None:
-    """Refuse a map that has not as many sides as its groups, and a mask of other sides.
+def check_map(x: Tensor, dims: int, mask: Tensor | None = None) -> None:
+    """Refuse a map that has another number of sides, and a mask of other sides.
 
     Args:
         x: (B, C, *sides).
+        dims: How many sides there are to be.
         mask: (B, *sides), bool, or None.
-        size: Tokens of a group along each side.
 
     Raises:
         MaxViTError: If they do not fit.
     """
-    if x.ndim != len(size) + 2:
-        wanted = SIDE_NAMES[len(size)].rstrip(",")
+    if x.ndim != dims + 2:
+        sides = SIDE_NAMES[dims].rstrip(",")
         raise MaxViTError(
-            f"the map has shape {tuple(x.shape)}, and groups of {size} take (batch, channels, {wanted}); a size has "
-            "one number for each side of the map, such as (2, 7, 7)"
+            f"the map has shape {tuple(x.shape)}, and the layer takes (batch, channels, {sides}): "
+            "make it for other maps with sizes that have a number for each side, such as (2, 7, 7), MBConv with dims"
         )
     if mask is not None and (mask.dtype != torch.bool or mask.shape != (x.shape[0], *x.shape[2:])):
         raise MaxViTError(

@@ -3,12 +3,14 @@
 Sides are (H, W), or with `dims` 1 and 3 (L) and (T, H, W).
 """
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from maxvit.config import OFFICIAL, Dialect
 from maxvit.errors import MaxViTError
 from maxvit.layers.activation import conv_activation
+from maxvit.layers.checks import check_map
 from maxvit.layers.drop_path import DropPath
 
 # by the sides of a map; typed as those of images, which kernels read
@@ -170,6 +172,10 @@ class MBConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C_in, *sides) -> (B, C, *sides), divided by the stride and rounded up."""
+        check_map(x, self.shortcut.dims)
         y = self.act(self.expand_norm(self.expand(self.pre_norm(x))))
         y = self.act(self.depthwise_norm(self.depthwise(y)))
         return self.shortcut(x) + self.drop_path(self.project(self.se(y)))
+
+
+torch.fx.wrap("check_map")  # it decides by sides, which symbols of FX have not

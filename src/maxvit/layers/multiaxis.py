@@ -57,7 +57,7 @@ class AttentionLayer(nn.Module):
             mask: Tokens that may be attended to, (B, *sides) bool; None: all. Where a group has none, attention adds
                 nothing.
         """
-        check_map(x, mask, self.attention.size)
+        check_map(x, len(self.attention.size), mask)
         tokens = self.scale1(self.attention(self.norm1(x.movedim(1, -1)), mask))  # (B, *sides, C)
         x = x + self.drop_path(tokens).movedim(-1, 1)
         tokens = self.scale2(self.ffn(self.norm2(x.movedim(1, -1))))  # (B, *sides, C)

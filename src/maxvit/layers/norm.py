@@ -41,6 +41,6 @@ class QKNorm(nn.Module):
         return torch.cat([q, k, v], -1)
 
 
-def qk_norm(head_dim: int, dialect: Dialect) -> QKNorm | nn.Identity:
+def qk_norm(head_dim: int, dialect: Dialect) -> QKNorm | None:
     """What queries and keys go through in a dialect: a norm, or nothing."""
-    return QKNorm(head_dim, dialect.layer_norm_eps) if dialect.qk_norm else nn.Identity()
+    return QKNorm(head_dim, dialect.layer_norm_eps) if dialect.qk_norm else None

@@ -57,7 +57,7 @@ class ParallelAttention(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """(B, C, *sides) -> (B, C, *sides), with a mask as `maxvit.BlockAttention` takes it."""
-        check_map(x, mask, self.block.size)
+        check_map(x, len(self.block.size), mask)
         tokens = self.norm1(x.movedim(1, -1))  # (B, *sides, C)
         tokens = self.scale1(torch.cat([self.block(tokens, mask), self.grid(tokens, mask)], -1))  # (B, *sides, C)
         x = x + self.drop_path(tokens).movedim(-1, 1)

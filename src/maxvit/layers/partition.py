@@ -35,17 +35,19 @@ class Groups(NamedTuple):
     axis: Axis
     dilation: Size | None = None
 
+    @property
+    def span(self) -> Size:
+        """Tokens that one window takes of each side, or those that the grid divides: sides are padded to multiples."""
+        if self.dilation is None:
+            return self.size
+        return tuple(tokens * step for tokens, step in zip(self.size, self.dilation, strict=True))
+
     def cuts(self, sides: Size) -> list[int]:
         """Windows, tokens and step along each side, [w, t, s, w, t, s]; w * t * s is the side with its padding."""
-        cuts = []
-        for i, (side, tokens) in enumerate(zip(sides, self.size, strict=True)):
-            if self.axis == "block":
-                cuts += [_divided(side, tokens), tokens, 1]
-            elif self.dilation is None:
-                cuts += [1, tokens, _divided(side, tokens)]
-            else:
-                cuts += [_divided(side, tokens * self.dilation[i]), tokens, self.dilation[i]]
-        return cuts
+        each = zip(sides, self.size, self.span, strict=True)  # rounded up without negative numbers, as ONNX needs it
+        if self.axis == "grid" and self.dilation is None:
+            return [n for side, tokens, _ in each for n in (1, tokens, (side + tokens - 1) // tokens)]
+        return [n for side, t, span in each for n in ((side + span - 1) // span, t, span // t)]
 
 
 # The axes of (B, w, t, s, ..., C) in the order of (B, w, s, ..., t, ..., C), and the way back, by the number of sides.
@@ -58,19 +60,22 @@ def partition(x: Tensor, groups: Groups) -> Tensor:
 
     Groups, and tokens within a group, are in row-major order. Where groups reach beyond the map there are zeros.
     """
-    cuts = groups.cuts(x.shape[1:-1])
-    batch, channels, number = x.shape[0], x.shape[-1], prod(cuts[::3]) * prod(cuts[2::3])
-    x = _pad(x, cuts).view(batch, *cuts, channels).permute(GROUPED[x.ndim - 2])  # (B, w, s, ..., t, ..., C)
-    return x.reshape(batch, number, prod(groups.size), channels)
+    sides = x.shape[1:-1]
+    if any(missing := _missing(sides, groups)):  # F.pad would copy the map in any case
+        x = F.pad(x, (0, 0, *(n for more in reversed(missing) for n in (0, more))))
+    cuts, batch, channels = groups.cuts(sides), x.shape[0], x.shape[-1]
+    x = x.view(batch, *cuts, channels).permute(GROUPED[len(sides)])  # (B, w, s, ..., t, ..., C)
+    return x.reshape(batch, prod(cuts[::3]) * prod(cuts[2::3]), prod(groups.size), channels)
 
 
 def unpartition(x: Tensor, sides: Size, groups: Groups) -> Tensor:
     """Undo `partition`: (B, G, T, C) -> (B, *sides, C)."""
     cuts, batch, channels = groups.cuts(sides), x.shape[0], x.shape[-1]
-    names_group = [cuts[i] for i in range(len(cuts)) if i % 3 != 1]
+    names_group = [n for i, n in enumerate(cuts) if i % 3 != 1]
     x = x.view(batch, *names_group, *groups.size, channels).permute(PUT_BACK[len(sides)])  # (B, w, t, s, ..., C)
-    padded = [cuts[i] * cuts[i + 1] * cuts[i + 2] for i in range(0, len(cuts), 3)]
-    return x.reshape(batch, *padded, channels)[(slice(None), *map(slice, sides))]
+    missing = _missing(sides, groups)
+    x = x.reshape(batch, *(side + more for side, more in zip(sides, missing, strict=True)), channels)
+    return x[(slice(None), *map(slice, sides))] if any(missing) else x
 
 
 def real_tokens(sides: Size, groups: Groups, device: torch.device | None = None) -> Tensor | None:
@@ -79,27 +84,16 @@ def real_tokens(sides: Size, groups: Groups, device: torch.device | None = None)
     Returns:
         (G, T), bool; None where groups cover the map exactly. Every group of a block or a whole grid has a real token.
     """
-    if not any(_padding(sides, groups.cuts(sides))):
+    if not any(_missing(sides, groups)):
         return None
     return partition(torch.ones(1, *sides, 1, dtype=torch.bool, device=device), groups)[0, :, :, 0]
 
 
 def padded_size(sides: Size, size: Size) -> Size:
     """The smallest multiples of `size` that hold a map of these sides."""
-    return tuple(_divided(side, tokens) * tokens for side, tokens in zip(sides, size, strict=True))
+    return tuple((side + tokens - 1) // tokens * tokens for side, tokens in zip(sides, size, strict=True))
 
 
-def _pad(x: Tensor, cuts: list[int]) -> Tensor:
-    """Add zeros at the end of each side."""
-    padding = _padding(x.shape[1:-1], cuts)
-    if not any(padding):
-        return x  # F.pad would copy it
-    return F.pad(x, (0, 0, *(number for more in reversed(padding) for number in (0, more))))
-
-
-def _padding(sides: Size, cuts: list[int]) -> list[int]:
-    return [cuts[3 * i] * cuts[3 * i + 1] * cuts[3 * i + 2] - side for i, side in enumerate(sides)]
-
-
-def _divided(side: int, by: int) -> int:
-    return (side + by - 1) // by  # rounded up, with no negative number: ONNX would round it up
+def _missing(sides: Size, groups: Groups) -> list[int]:
+    """How many tokens each side lacks."""
+    return [-side % span for side, span in zip(sides, groups.span, strict=True)]
