@@ -67,9 +67,12 @@ TRIPS: dict[str, Callable[[dict[str, Any]], tuple[int, ...]]] = {
     "depthwise._filter": lambda a: (a["each"],),
     "expand._expand_filter": lambda a: (a["each"] + 3 - a["STRIDE"],),
     "feedforward._feedforward": lambda a: (ceil(a["HIDDEN"] / a["BLOCK_H"]),),
+    "layer_norm._layer_norm": lambda a: (),
     "linear._normed_linear": lambda a: (ceil(a["C_OUT"] / a["BLOCK_N"]),),
     "product._product": lambda a: (ceil(a["C"] / a["BLOCK_K"]),),
 }
+
+LINEAR = {"aten::linear": 0, "aten::_addmm_activation": 1}  # and which tensor of theirs is multiplied
 
 
 @dataclass(frozen=True)
@@ -175,8 +178,8 @@ def of_operation(operation: Operation) -> Prediction:
         of_memory, of_flops, start = (
             (0.7, 0.45 if weight[1] >= 32 else 0.06, 4e-6) if weight[2] == 3 else (0.6, 0.5, 6e-6)
         )
-    elif operation.name == "aten::linear":
-        flops, of_memory = 2 * prod(operation.outputs[0]) * operation.inputs[1][1], 0.8
+    elif operation.name in LINEAR:
+        flops, of_memory = 2 * prod(operation.outputs[0]) * operation.inputs[LINEAR[operation.name]][-1], 0.8
     elif operation.name == "aten::avg_pool2d":
         of_memory = 0.4
     units = {"memory": memory, "tensor": flops / FLOPS_PER_S}

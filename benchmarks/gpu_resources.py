@@ -36,6 +36,7 @@ FLOPS: dict[str, Callable[[dict[str, Any]], int]] = {
     "attention._forward": lambda a: 2 * 2 * a["groups"] * a["T"] ** 2 * a["N"] * a["D"],
     "attention_inference._attend": lambda a: 2 * 2 * a["groups"] * a["T"] ** 2 * a["N"] * a["D"],
     "attention._backward": lambda a: 5 * 2 * a["groups"] * a["T"] ** 2 * a["N"] * a["D"],  # scores are made again
+    "layer_norm._layer_norm": lambda a: 0,
     "linear._normed_linear": lambda a: 2 * a["rows"] * a["C"] * a["C_OUT"],
     "product._product": lambda a: 2 * a["rows"] * a["C"] * a["C_OUT"],
     "feedforward._feedforward": lambda a: 2 * 2 * a["rows"] * a["C"] * a["HIDDEN"],
