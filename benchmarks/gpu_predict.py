@@ -60,18 +60,20 @@ NETWORKS = (("maxvit_tiny", 224, 256), ("maxvit_base", 384, 64), ("maxvit_tiny",
 # By the first version of the kernels (gpu_h200_2026-11.md).
 MEASURED_S = {"maxvit_tiny 224": 27.351e-3, "maxvit_base 384": 88.984e-3, "maxvit_tiny 512": 46.471e-3}
 
-# How often the loops of a kernel run, the outer first.
-TRIPS: dict[str, Callable[[dict[str, Any]], tuple[int, ...]]] = {
-    "attention._forward": lambda a: (a["each"], a["CHUNKS"]),
-    "attention_inference._attend": lambda a: (a["each"],),
-    "depthwise._filter": lambda a: (a["each"],),
-    "expand._expand_filter": lambda a: (a["each"] + 3 - a["STRIDE"],),
-    "feedforward._feedforward": lambda a: (ceil(a["HIDDEN"] / a["BLOCK_H"]),),
+# How often the loops of a kernel run, those of each depth in order, the outer depth first.
+TRIPS: dict[str, Callable[[dict[str, Any]], tuple[tuple[int, ...], ...]]] = {
+    "attention._forward": lambda a: ((a["each"],), (a["CHUNKS"],)),
+    "attention_inference._attend": lambda a: ((a["each"],),),
+    "depthwise._filter": lambda a: ((a["each"],),),
+    "feedforward._feedforward": lambda a: ((ceil(a["HIDDEN"] / a["BLOCK_H"]),),),
     "layer_norm._layer_norm": lambda a: (),
-    "linear._normed_linear": lambda a: (ceil(a["C_OUT"] / a["BLOCK_N"]),),
-    "product._product": lambda a: (ceil(a["C"] / a["BLOCK_K"]),),
+    "linear._normed_linear": lambda a: ((ceil(a["C_OUT"] / a["BLOCK_N"]),),),
+    "product._product": lambda a: ((ceil(a["C"] / a["BLOCK_K"]),),),
+    "shortcut._project_pooled": lambda a: ((ceil(a["C"] / a["BLOCK_K"]), ceil(a["C_IN"] / a["BLOCK_P"])),),
+    "squeeze._squeeze": lambda a: ((ceil(a["C"] / a["BLOCK_C"]),), (ceil(a["parts"] / a["PARTS"]),)),
+    "squeeze._excite": lambda a: (),
+    "stem._convolve": lambda a: ((ceil(9 * a["INPUTS"] / a["TAPS"]),),),
 }
-
 LINEAR = {"aten::linear": 0, "aten::_addmm_activation": 1}  # and which tensor of theirs is multiplied
 
 
@@ -151,7 +153,7 @@ def _counted(same: _Same) -> tuple[float, float, float, dict[str, float]]:
     """Instructions, wavefronts and special functions of a warp; and the facts."""
     launch = same.launch
     code, taken = launch.code(CAPABILITY), launch.resources(CAPABILITY)
-    run: Counter[Instruction] = code.run(TRIPS[launch.name](launch.arguments))
+    run: Counter[Instruction] = code.run(*TRIPS[launch.name](launch.arguments))
     facts = {
         "registers": taken.registers,
         "stack": taken.stack,
@@ -193,7 +195,9 @@ PARTS = {
     "maxvit::group_attention_fixed": "attention",
     "maxvit::normed_linear": "norm, Q K V",
     "maxvit::feedforward": "feed-forward",
-    "maxvit::expanded_filtered": "MBConv, expand and filter",
+    "maxvit::convolved": "stem",
+    "maxvit::excited": "squeeze-and-excite, head",
+    "maxvit::projected_pooled": "MBConv, project",
     "maxvit::activated": "MBConv, expand and filter",
     "maxvit::filtered": "MBConv, expand and filter",
 }
@@ -202,15 +206,13 @@ PARTS = {
 def _part(one: Launch | Operation) -> str:
     if one.operator == "maxvit::projected":
         scaled = isinstance(one, Launch) and one.arguments["SCALED"]
-        return "MBConv, project" if scaled else "attention, projection"
+        return PARTS["maxvit::projected_pooled"] if scaled else "attention, projection"
     if one.operator:
         return PARTS[one.operator]
     assert isinstance(one, Operation)
     convolves = one.name == "aten::convolution"
     if (convolves and one.inputs[1][2] == 3) or one.name in ("aten::gelu", "aten::constant_pad_nd"):
         return "stem"
-    if one.name == "aten::avg_pool2d" or (convolves and one.outputs[0][2] > 1):
-        return "shortcuts"
     return "squeeze-and-excite, head"
 
 

@@ -71,23 +71,22 @@ class MachineCode:
         spans = sorted(found)
         return tuple(Loop(a, b, sum(c <= a and b <= d and (a, b) != (c, d) for c, d in spans)) for a, b in spans)
 
-    def run(self, trips: tuple[int, ...]) -> "Counter[Instruction]":
-        """How often a warp issues each instruction, where loops of each depth run so many times.
+    def run(self, *trips: tuple[float, ...]) -> "Counter[Instruction]":
+        """How often a warp issues each instruction, where the loops of each depth run so many times, in order.
 
-        Loops beside the longest of their depth are what the compiler splits off; they count once.
+        Loops beside the longest of their depth are what the compiler splits off; they count once. One that runs once is
+        no loop in the code.
         """
-        often: Counter[Instruction] = Counter()
-        main = {}
-        for loop in self.loops:
-            length = loop.last - loop.first
-            if length > main.get(loop.depth, (0, loop))[0]:
-                main[loop.depth] = (length, loop)
-        for one in self.instructions:
-            times = 1
-            for depth, (_, loop) in main.items():
-                if loop.first <= one.address <= loop.last and depth < len(trips):
-                    times *= trips[depth]
-            often[one] = times
+        often: Counter[Instruction] = Counter(self.instructions)
+        for depth, times in enumerate(trips):
+            times = tuple(t for t in times if t != 1)
+            loops = sorted(
+                (loop for loop in self.loops if loop.depth == depth), key=lambda loop: loop.first - loop.last
+            )
+            for loop, number in zip(sorted(loops[: len(times)], key=lambda loop: loop.first), times, strict=False):
+                for one in self.instructions:
+                    if loop.first <= one.address <= loop.last:
+                        often[one] *= number
         return often
 
     def floats_per_gelu(self) -> float | None:

@@ -189,12 +189,14 @@ def _put_native(fast: MaxViT, precision: Precision) -> str:
 
 
 def _put_triton(fast: MaxViT) -> str:
-    """Replace blocks by those of the Triton kernels; returns why not, where they cannot serve."""
+    """Replace stem and blocks by those of the Triton kernels; returns why not, where they cannot serve."""
     if reason := obstacle(fast):
         return reason
     from maxvit.kernels.gpu.graphs import Graphs
     from maxvit.kernels.gpu.inference import TritonBlock
+    from maxvit.kernels.gpu.stem import TritonStem
 
+    fast.stem = TritonStem(fast.stem)  # type: ignore[assignment]
     for stage in fast.stages:
         assert isinstance(stage, nn.Sequential)
         for i, block in enumerate(stage):

@@ -62,7 +62,7 @@ def _launch(
     x: Tensor, scale: Tensor | None, weight: Tensor, bias: Tensor, residual: Tensor | None, out: Tensor, erf: bool
 ) -> None:
     x, weight, rows, columns = x.contiguous(), weight.contiguous(), x.shape[:3].numel(), len(weight)
-    block_m, block_n = _tile(rows, columns, x.element_size())
+    block_m, block_n = tile(rows, columns, x.element_size())
     if rows:
         _product[(triton.cdiv(rows, block_m) * triton.cdiv(columns, block_n),)](
             x,
@@ -88,7 +88,7 @@ def _launch(
         )
 
 
-def _tile(rows: int, columns: int, number_bytes: int) -> tuple[int, int]:
+def tile(rows: int, columns: int, number_bytes: int) -> tuple[int, int]:
     """Rows and columns: wide ones read less, narrow ones fit better, and there are more of them."""
     most = ELEMENTS[number_bytes]
     wide = columns % 128 == 0 and triton.cdiv(rows, min(128, most // 128)) * (columns // 128) >= FEWEST_WIDE
@@ -118,23 +118,12 @@ def _product(
 ):
     blocks = tl.cdiv(C_OUT, BLOCK_N)  # neighbours read the same rows of x
     first, column = tl.program_id(0) // blocks * BLOCK_M, tl.program_id(0) % blocks * BLOCK_N + tl.arange(0, BLOCK_N)
-    row, rows = tl.arange(0, BLOCK_M), rows - first
-    image = (first + row) // pixels
-    x += first.to(tl.int64) * C
+    row = tl.arange(0, BLOCK_M)
+    sums = scaled_product(x, scale, weight, first, row, rows, column, pixels, C, C_OUT, SCALED, BLOCK_K, PRECISION)
+    rows -= first
     out_at = row[:, None] * C_OUT + column[None, :]  # from the tile's first row on: 32 bits do
     out += first.to(tl.int64) * C_OUT
     residual += first.to(tl.int64) * C_OUT
-    sums = tl.zeros([BLOCK_M, BLOCK_N], tl.float32)
-    for start in range(0, C, BLOCK_K):
-        k = start + tl.arange(0, BLOCK_K)
-        there = (row < rows)[:, None] & (k < C)[None, :]
-        a = tl.load(x + row[:, None] * C + k[None, :], mask=there, other=0.0)  # [BLOCK_M, BLOCK_K]
-        if SCALED:
-            s = tl.load(scale + image[:, None] * C + k[None, :], mask=there, other=0.0)
-            a = (a.to(tl.float32) * s.to(tl.float32)).to(x.dtype.element_ty)
-        mask = (k < C)[:, None] & (column < C_OUT)[None, :]
-        w = tl.load(weight + column[None, :] * C + k[:, None], mask=mask, other=0.0)  # [BLOCK_K, BLOCK_N]
-        sums = tl.dot(a, w, sums, input_precision=PRECISION)
     sums += tl.load(bias + column, mask=column < C_OUT, other=0.0).to(tl.float32)[None, :]
     mask = (row < rows)[:, None] & (column < C_OUT)[None, :]
     if ADDED:
@@ -142,6 +131,38 @@ def _product(
     else:
         sums = gelu(sums, FORMULA)
     tl.store(out + out_at, sums.to(out.dtype.element_ty), mask=mask)
+
+
+@triton.jit
+def scaled_product(
+    x,
+    scale,
+    weight,
+    first,
+    row,
+    rows,
+    column,
+    pixels,
+    C: tl.constexpr,
+    C_OUT: tl.constexpr,
+    SCALED: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
+    """Some columns of linear(x * scale) for the rows from `first` on, [BLOCK_M, BLOCK_N] in float32."""
+    x, real, image = x + first.to(tl.int64) * C, row < rows - first, (first + row) // pixels
+    sums = tl.zeros([row.shape[0], column.shape[0]], tl.float32)
+    for start in range(0, C, BLOCK_K):
+        k = start + tl.arange(0, BLOCK_K)
+        there = real[:, None] & (k < C)[None, :]
+        a = tl.load(x + row[:, None] * C + k[None, :], mask=there, other=0.0)  # [BLOCK_M, BLOCK_K]
+        if SCALED:
+            s = tl.load(scale + image[:, None] * C + k[None, :], mask=there, other=0.0)
+            a = (a.to(tl.float32) * s.to(tl.float32)).to(x.dtype.element_ty)
+        mask = (k < C)[:, None] & (column < C_OUT)[None, :]
+        w = tl.load(weight + column[None, :] * C + k[:, None], mask=mask, other=0.0)  # [BLOCK_K, BLOCK_N]
+        sums = tl.dot(a, w, sums, input_precision=PRECISION)
+    return sums
 
 
 @projected.register_fake

@@ -8,8 +8,8 @@ from torch import Tensor
 ELEMENTS = {2: 2**14, 4: 2**12}  # of a tile, by the bytes of a number: what fits into the registers of 8 warps
 WARPS = 8
 
-# Channels up to which a layer is one kernel, as benchmarks/gpu_predict.py predicts, and not as measured. Wider rows take
-# a norm, and products by the vendor's library or by `product.py`.
+# Channels up to which a layer is one kernel, as benchmarks/gpu_predict.py predicts, and not as measured. Wider rows
+# take a norm, and products by the vendor's library or by `product.py`.
 NORMED_LINEAR = 128
 FEED_FORWARD = 128
 VENDOR = 192  # channels from which a linear layer with GELU after it is the vendor's product
