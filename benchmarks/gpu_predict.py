@@ -56,8 +56,16 @@ UNITS = {
     "special": (1.4, 0.8),
     "shared": (1.2, 0.75),
 }
-NETWORKS = (("maxvit_tiny", 224, 256), ("maxvit_base", 384, 64), ("maxvit_tiny", 512, 64))
-# By the first version of the kernels (gpu_h200_2026-11.md).
+# Images of a batch, by network and side.
+NETWORKS = {
+    ("maxvit_tiny", 224): 256,
+    ("maxvit_base", 384): 64,
+    ("maxvit_tiny", 512): 64,
+    ("maxvit_tiny", 384): 64,
+    ("maxvit_base", 224): 128,
+    ("maxvit_base", 512): 32,
+}
+# By the first version of the kernels (gpu_h200_2026-11.md): the networks that a page is about, if none are named.
 MEASURED_S = {"maxvit_tiny 224": 27.351e-3, "maxvit_base 384": 88.984e-3, "maxvit_tiny 512": 46.471e-3}
 
 # How often the loops of a kernel run, those of each depth in order, the outer depth first.
@@ -74,6 +82,7 @@ TRIPS: dict[str, Callable[[dict[str, Any]], tuple[tuple[int, ...], ...]]] = {
     "squeeze._excite": lambda a: (),
     "stem._convolve": lambda a: ((ceil(9 * a["INPUTS"] / a["TAPS"]),),),
 }
+GROUPS = ("floats", "integers", "memory", "tensors")  # of instructions
 LINEAR = {"aten::linear": 0, "aten::_addmm_activation": 1}  # and which tensor of theirs is multiplied
 
 
@@ -163,7 +172,11 @@ def _counted(same: _Same) -> tuple[float, float, float, dict[str, float]]:
         "resident warps": launch.warps(CAPABILITY),
         "waves": launch.waves(CAPABILITY),
         "instructions": run.total(),
+        **{group: float(sum(n for one, n in run.items() if one.group == group)) for group in GROUPS},
         "calls": code.number("CALL"),
+        "narrow in loops": code.narrow_in_loops(),
+        "bytes an access": sum(one.global_bytes * n for one, n in run.items())
+        / max(1, sum(n for one, n in run.items() if one.global_bytes)),
         "floats per GELU": code.floats_per_gelu() or 0.0,
     }
     wavefronts = sum(one.wavefronts * times for one, times in run.items())
@@ -251,7 +264,7 @@ def by_part(found: dict[str, list[dict[str, Any]]], before: dict[str, list[dict[
     lines.append(["all", *(f"{sum(of.values()) * 1e3:.2f}" for of in sums)])
     first = (MEASURED_S.get(key.removesuffix(", before")) if key.endswith("before") else None for key in versions)
     lines.append(["measured", *("-" if seconds is None else f"{seconds * 1e3:.2f}" for seconds in first)])
-    images = {f"{network} {side}": batch for network, side, batch in NETWORKS}
+    images = {f"{network} {side}": batch for (network, side), batch in NETWORKS.items()}
     moved = {key: sum(row["bytes"] * row["times"] for row in rows) for key, rows in versions.items()}
     per_image = (total / images[key.removesuffix(", before")] / 1e6 for key, total in moved.items())
     lines.append(["MB an image", *(f"{megabytes:.0f}" for megabytes in per_image)])
@@ -265,17 +278,20 @@ def _sums(rows: list[dict[str, Any]]) -> defaultdict[str, float]:
     return sums
 
 
+TAKEN = ("registers", "stack", "shared", "warps", "instructions")
+
+
 def launch_by_launch(rows: list[dict[str, Any]]) -> list[str]:
-    """Each launch of our kernels once, with how often it is made."""
+    """Each launch of our kernels and each operator of PyTorch once, with how often it is made."""
     lines = []
     for row in rows:
-        if facts := row["facts"]:
-            cells = [f"{facts[k]:.0f}" for k in ("registers", "stack", "shared", "warps", "instructions")]
-            cells += [f"{facts['resident warps']:.1f}", f"{facts['waves']:.2f}", f"{row['bytes'] / 1e6:.0f}"]
-            cells += [f"{row['units_s'][unit] * 1e6:.0f}" for unit in UNITS]
-            lines.append([f"`{row['name']}`", row["shape"], f"{row['times']}", *cells, f"{row['seconds'] * 1e6:.0f}"])
-    head = ["kernel", "grid and constants", "times", "registers", "stack", "shared", "warps", "instructions"]
-    return table([*head, "warps an SM", "waves", "MB", *(f"{u}, us" for u in UNITS), "predicted, us"], lines)
+        facts = row["facts"]
+        cells = [f"{facts[k]:.0f}" if k in facts else "-" for k in (*TAKEN, *GROUPS)]
+        cells += [f"{facts[k]:.1f}" if facts else "-" for k in ("resident warps", "waves")]
+        cells += [f"{row['bytes'] / 1e6:.0f}", *(f"{row['units_s'].get(unit, 0.0) * 1e6:.0f}" for unit in UNITS)]
+        lines.append([f"`{row['name']}`", row["shape"], f"{row['times']}", *cells, f"{row['seconds'] * 1e6:.0f}"])
+    head = ["kernel or operator", "grid and constants", "times", *TAKEN, *GROUPS, "warps an SM", "waves", "MB"]
+    return table([*head, *(f"{u}, us" for u in UNITS), "predicted, us"], lines)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -283,11 +299,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("--out", type=Path, required=True, help="where to write, without the ending")
     parser.add_argument("--before", type=Path, help="a file of this script from other kernels, to show beside")
-    parser.add_argument("--networks", nargs="+", default=[f"{n} {s}" for n, s, _ in NETWORKS], help="name and side")
+    parser.add_argument("--networks", nargs="+", default=list(MEASURED_S), help="name and side")
     parser.add_argument("--only", default="", help="compile launches alone whose kernel and constants match this")
     options = parser.parse_args(arguments)
     found = {}
-    for network, side, batch in NETWORKS:
+    for (network, side), batch in NETWORKS.items():
         if (key := f"{network} {side}") in options.networks:
             found[key] = _alike(of_inference(network, side, batch, options.only))
             print(f"{key}: {sum(_sums(found[key]).values()) * 1e3:.2f} ms predicted", file=sys.stderr, flush=True)

@@ -18,6 +18,12 @@ _LABEL = re.compile(r"^\.(L_x_\d+):")
 # Cycles in which the unit of shared memory and the L1 cache is taken by an instruction of a warp, by width in bits.
 _WAVEFRONTS = {"16": 1, "U16": 1, "32": 1, "64": 2, "128": 4}
 _FLOATS = ("FFMA", "FMUL", "FADD", "FSETP", "FSEL", "FMNMX", "FCHK", "MUFU")
+_GROUPS = {
+    "tensors": "HGMMA|HMMA",
+    "floats": "F(?!ENCE)|H|MUFU",
+    "memory": "LD(?!C)|ST",
+    "integers": "I|LEA|LOP|SHF|VIADD|PRMT|SEL|U",
+}
 _MEMORY = ("LDG", "STG", "LDGSTS", "LDS", "STS")
 
 
@@ -33,6 +39,18 @@ class Instruction:
     def kind(self) -> str:
         """The name without modifiers."""
         return self.name.split(".")[0]
+
+    @property
+    def group(self) -> str:
+        """What it is about: floats, integers, memory, tensors, or the rest."""
+        return next((group for group, names in _GROUPS.items() if re.match(names, self.kind)), "rest")
+
+    @property
+    def global_bytes(self) -> int:
+        """Bytes that a thread moves from or to global memory."""
+        widths = [word.removeprefix("U") for word in self.name.split(".")]
+        bits = next((int(word) for word in widths if word in ("8", "16", "64", "128")), 32)
+        return bits // 8 if self.kind in ("LDG", "STG", "LDGSTS") else 0
 
     @property
     def wavefronts(self) -> int:
@@ -102,6 +120,11 @@ class MachineCode:
             inside = list(self.instructions)
         tanh = sum(one.name == "MUFU.TANH" for one in inside)
         return sum(one.kind in _FLOATS for one in inside) / tanh if tanh else None
+
+    def narrow_in_loops(self) -> int:
+        """Accesses to global memory of fewer than four bytes a thread, in any loop."""
+        inside = (one for one in self.instructions if any(x.first <= one.address <= x.last for x in self.loops))
+        return sum(one.global_bytes in (1, 2) for one in inside)
 
     def number(self, *kinds: str) -> int:
         """Instructions of some kinds in the code, however often they run."""

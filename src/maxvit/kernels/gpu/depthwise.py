@@ -1,4 +1,4 @@
-"""MBConv's depthwise convolution for inference: filter, bias, GELU and what squeeze-and-excite's mean needs in one pass.
+"""MBConv's depthwise convolution for inference: filter, bias, GELU and shares of the mean in one pass.
 
 A program walks down a strip of the map, a few columns wide. It reads each row once (thrice, shifted, from the cache)
 and adds it to the output rows above, level and below, which stay in registers.

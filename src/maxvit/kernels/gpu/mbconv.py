@@ -27,11 +27,11 @@ class TritonMBConv(nn.Module):
         self.shortcut = part.shortcut if self.stride == 1 else None
         bias, conv = part.project.bias, part.shortcut.conv
         assert bias is not None
-        pooled = None
+        pooled = None  # (C, C_in)
         if self.shortcut is None:
-            known = isinstance(conv, nn.Conv2d)
-            pooled = conv.weight.detach().flatten(1) if known else torch.eye(len(bias)).to(bias)  # (C, C_in)
-            bias = bias + conv.bias if known and conv.bias is not None else bias
+            pooled = torch.eye(len(bias), dtype=bias.dtype, device=bias.device)
+        if self.shortcut is None and isinstance(conv, nn.Conv2d):
+            pooled, bias = conv.weight.detach().flatten(1), bias if conv.bias is None else bias + conv.bias
         self.register_buffer("pooled", pooled)
         self.register_buffer("bias", bias.detach())
 

@@ -39,7 +39,7 @@ class TritonStem(nn.Module):
 
 
 def filters(weight: Tensor) -> Tensor:
-    """A convolution's weight (C, C_in, 3, 3) as the kernel reads it: row by row, channels last, zeros to whole tiles."""
+    """A convolution's weight (C, C_in, 3, 3) as the kernel reads it: row by row, channels last, whole tiles."""
     flat = weight.permute(0, 2, 3, 1).flatten(1)  # (C, 9 C_in)
     return F.pad(flat, (0, -flat.shape[1] % TAPS))
 
