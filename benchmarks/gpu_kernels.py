@@ -19,15 +19,14 @@ from maxvit.config import MaxViTConfig
 from maxvit.kernels.folding import fold_for_inference
 from maxvit.kernels.gpu.attention import attend
 from maxvit.kernels.gpu.attention_inference import attend_fixed, padded_bias
-from maxvit.kernels.gpu.expand import WIDEST, expanded_filtered
 from maxvit.kernels.gpu.feedforward import feedforward
 from maxvit.kernels.gpu.linear import normed_linear
-from maxvit.kernels.gpu.mbconv import hidden_map
+from maxvit.kernels.gpu.mbconv import TritonMBConv
 from maxvit.kernels.gpu.mbconv_training import mbconv
 from maxvit.kernels.gpu.product import projected
 from maxvit.model import MaxViT, MaxViTBlock
 
-OURS, ONE_PASS, THEIRS, COMPILED = "maxvit, Triton", "maxvit, Triton, in one pass", "PyTorch", "PyTorch, compiled"
+OURS, THEIRS, COMPILED = "maxvit, Triton", "PyTorch", "PyTorch, compiled"
 CLOSE, CLOSE_GRADIENTS = 0.02, 0.05  # bfloat16 keeps 8 bits, and the kernels' own tests judge them more strictly
 Layer = Any  # that both take: a module whose parameters count
 Shape = tuple[int, int, int, int]  # (B, H, W, C)
@@ -49,7 +48,6 @@ class Kernel:
         training: Whether it is timed forward and backward. Layers of those that are not have batch norms folded.
         autocast: Whether parameters are float32 where maps are not.
         strided: Whether it is of a stage's first block, whose input is the map of the stage before.
-        one_pass: Another kernel of ours, of up to `WIDEST` channels, which nothing uses: to be timed beside the first.
     """
 
     name: str
@@ -63,12 +61,6 @@ class Kernel:
     training: bool = True
     autocast: bool = False
     strided: bool = False
-    one_pass: Callable[[Layer, Tensor], Answer] | None = None
-
-    def ours_at(self, channels: int) -> dict[str, Callable[[Layer, Tensor], Answer]]:
-        """Our contenders for maps of so many channels."""
-        other = {ONE_PASS: self.one_pass} if self.one_pass and channels <= WIDEST else {}
-        return {OURS: self.ours, **other}
 
     def prepare(self, config: MaxViTConfig, stage: int, batch: int, dtype: torch.dtype) -> tuple[Layer, Shape, Shape]:
         """The layer in a stage, counted from 1, and the shapes of the maps that go in and come out."""
@@ -128,22 +120,17 @@ def _our_feedforward(layer: Layer, x: Tensor) -> Tensor:
     return feedforward(x, norm.weight, norm.bias, *weights, None, norm.eps, False)
 
 
-def _hidden_part(block: MaxViTBlock) -> Layer:
-    """MBConv up to its squeeze."""
-    block.mbconv.se = block.mbconv.project = nn.Identity()  # type: ignore[assignment]
+def _folded_mbconv(block: MaxViTBlock) -> Layer:
+    block.mbconv.ours = TritonMBConv(block.mbconv)
     return block.mbconv
 
 
-def _their_hidden(layer: Layer, x: Tensor) -> Answer:
-    y = layer.act(layer.depthwise(layer.act(layer.expand(x.permute(0, 3, 1, 2)))))
-    return y.permute(0, 2, 3, 1), y.mean((2, 3))
+def _our_folded_mbconv(layer: Layer, x: Tensor) -> Tensor:
+    return layer.ours(x.permute(0, 3, 1, 2))
 
 
-def _hidden_in_one_pass(layer: Layer, x: Tensor) -> Answer:
-    taps = layer.depthwise.weight.flatten(1).t()
-    weights = layer.expand.weight.flatten(1), layer.expand.bias, taps, layer.depthwise.bias
-    out: tuple[Tensor, Tensor] = expanded_filtered(x, *weights, layer.depthwise.stride[0], False, False)
-    return out
+def _their_folded_mbconv(layer: Layer, x: Tensor) -> Tensor:
+    return layer(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
 
 
 def _mbconv(block: MaxViTBlock) -> Layer:
@@ -181,27 +168,25 @@ KERNELS = (
     Kernel("norm and linear", _norm_and_linear, 1, 3, _our_norm_and_linear, lambda a, x: a(x), _linear_flops),
     Kernel("projection", _projection, 1, 1, _our_projection, lambda a, x: a(x) + x, _linear_flops, training=False),
     Kernel(
-        "MBConv's hidden map",
-        _hidden_part,
+        "MBConv",
+        _folded_mbconv,
         1,
-        4,
-        hidden_map,
-        _their_hidden,
+        1,
+        _our_folded_mbconv,
+        _their_folded_mbconv,
         _mbconv_flops,
         training=False,
-        one_pass=_hidden_in_one_pass,
     ),
     Kernel(
-        "MBConv's hidden map, strided",
-        _hidden_part,
+        "MBConv, strided",
+        _folded_mbconv,
         1,
-        4,
-        hidden_map,
-        _their_hidden,
+        1,
+        _our_folded_mbconv,
+        _their_folded_mbconv,
         _mbconv_flops,
         training=False,
         strided=True,
-        one_pass=_hidden_in_one_pass,
     ),
     Kernel("MBConv", _mbconv, 1, 1, _our_mbconv, _their_mbconv, _mbconv_flops, inference=False, autocast=True),
     Kernel(
@@ -265,8 +250,7 @@ def _work(kernel: Kernel, side: int, stage: int, trains: bool, setting: Setting)
 
         return step
 
-    functions = {OURS: kernel.ours, THEIRS: kernel.theirs} | kernel.ours_at(shape[3])
-    contenders = {name: lambda function=function: run(function) for name, function in functions.items()}
+    contenders = {OURS: lambda: run(kernel.ours), THEIRS: lambda: run(kernel.theirs)}
     if setting.compiles and stage == 1:
         contenders[COMPILED] = lambda: run(torch.compile(kernel.theirs))
     inputs, out = x.nbytes + sum(p.nbytes for p in layer.parameters()), prod(out_shape) * x.itemsize

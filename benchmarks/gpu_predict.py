@@ -56,20 +56,34 @@ UNITS = {
     "special": (1.4, 0.8),
     "shared": (1.2, 0.75),
 }
-NETWORKS = (("maxvit_tiny", 224, 256), ("maxvit_base", 384, 64), ("maxvit_tiny", 512, 64))
-# By the first version of the kernels (gpu_h200_2026-11.md).
+# Images of a batch, by network and side.
+NETWORKS = {
+    ("maxvit_tiny", 224): 256,
+    ("maxvit_base", 384): 64,
+    ("maxvit_tiny", 512): 64,
+    ("maxvit_tiny", 384): 128,
+    ("maxvit_base", 224): 256,
+    ("maxvit_base", 512): 64,
+}
+# By the first version of the kernels (gpu_h200_2026-11.md): the networks that a page is about, if none are named.
 MEASURED_S = {"maxvit_tiny 224": 27.351e-3, "maxvit_base 384": 88.984e-3, "maxvit_tiny 512": 46.471e-3}
 
-# How often the loops of a kernel run, the outer first.
-TRIPS: dict[str, Callable[[dict[str, Any]], tuple[int, ...]]] = {
-    "attention._forward": lambda a: (a["each"], a["CHUNKS"]),
-    "attention_inference._attend": lambda a: (a["each"],),
-    "depthwise._filter": lambda a: (a["each"],),
-    "expand._expand_filter": lambda a: (a["each"] + 3 - a["STRIDE"],),
-    "feedforward._feedforward": lambda a: (ceil(a["HIDDEN"] / a["BLOCK_H"]),),
-    "linear._normed_linear": lambda a: (ceil(a["C_OUT"] / a["BLOCK_N"]),),
-    "product._product": lambda a: (ceil(a["C"] / a["BLOCK_K"]),),
+# How often the loops of a kernel run, those of each depth in order, the outer depth first.
+TRIPS: dict[str, Callable[[dict[str, Any]], tuple[tuple[int, ...], ...]]] = {
+    "attention._forward": lambda a: ((a["each"],), (a["CHUNKS"],)),
+    "attention_inference._attend": lambda a: ((a["each"],),),
+    "depthwise._filter": lambda a: ((a["each"],),),
+    "feedforward._feedforward": lambda a: ((ceil(a["HIDDEN"] / a["BLOCK_H"]),),),
+    "layer_norm._layer_norm": lambda a: (),
+    "linear._normed_linear": lambda a: ((ceil(a["C_OUT"] / a["BLOCK_N"]),),),
+    "product._product": lambda a: ((ceil(a["C"] / a["BLOCK_K"]),),),
+    "shortcut._project_pooled": lambda a: ((ceil(a["C"] / a["BLOCK_K"]), ceil(a["C_IN"] / a["BLOCK_P"])),),
+    "squeeze._squeeze": lambda a: ((ceil(a["C"] / a["BLOCK_C"]),), (ceil(a["parts"] / a["PARTS"]),)),
+    "squeeze._excite": lambda a: (),
+    "stem._convolve": lambda a: ((ceil(9 * a["INPUTS"] / a["TAPS"]),),),
 }
+GROUPS = ("floats", "integers", "memory", "tensors")  # of instructions
+LINEAR = {"aten::linear": 0, "aten::_addmm_activation": 1}  # and which tensor of theirs is multiplied
 
 
 @dataclass(frozen=True)
@@ -148,7 +162,7 @@ def _counted(same: _Same) -> tuple[float, float, float, dict[str, float]]:
     """Instructions, wavefronts and special functions of a warp; and the facts."""
     launch = same.launch
     code, taken = launch.code(CAPABILITY), launch.resources(CAPABILITY)
-    run: Counter[Instruction] = code.run(TRIPS[launch.name](launch.arguments))
+    run: Counter[Instruction] = code.run(*TRIPS[launch.name](launch.arguments))
     facts = {
         "registers": taken.registers,
         "stack": taken.stack,
@@ -158,7 +172,11 @@ def _counted(same: _Same) -> tuple[float, float, float, dict[str, float]]:
         "resident warps": launch.warps(CAPABILITY),
         "waves": launch.waves(CAPABILITY),
         "instructions": run.total(),
+        **{group: float(sum(n for one, n in run.items() if one.group == group)) for group in GROUPS},
         "calls": code.number("CALL"),
+        "narrow in loops": code.narrow_in_loops(),
+        "share of wide": sum(16 * n for one, n in run.items() if one.global_bytes == 16)
+        / sum(one.global_bytes * n for one, n in run.items()),  # of the bytes that go to and from memory
         "floats per GELU": code.floats_per_gelu() or 0.0,
     }
     wavefronts = sum(one.wavefronts * times for one, times in run.items())
@@ -175,8 +193,8 @@ def of_operation(operation: Operation) -> Prediction:
         of_memory, of_flops, start = (
             (0.7, 0.45 if weight[1] >= 32 else 0.06, 4e-6) if weight[2] == 3 else (0.6, 0.5, 6e-6)
         )
-    elif operation.name == "aten::linear":
-        flops, of_memory = 2 * prod(operation.outputs[0]) * operation.inputs[1][1], 0.8
+    elif operation.name in LINEAR:
+        flops, of_memory = 2 * prod(operation.outputs[0]) * operation.inputs[LINEAR[operation.name]][-1], 0.8
     elif operation.name == "aten::avg_pool2d":
         of_memory = 0.4
     units = {"memory": memory, "tensor": flops / FLOPS_PER_S}
@@ -190,7 +208,9 @@ PARTS = {
     "maxvit::group_attention_fixed": "attention",
     "maxvit::normed_linear": "norm, Q K V",
     "maxvit::feedforward": "feed-forward",
-    "maxvit::expanded_filtered": "MBConv, expand and filter",
+    "maxvit::convolved": "stem",
+    "maxvit::excited": "squeeze-and-excite, head",
+    "maxvit::projected_pooled": "MBConv, project",
     "maxvit::activated": "MBConv, expand and filter",
     "maxvit::filtered": "MBConv, expand and filter",
 }
@@ -199,15 +219,13 @@ PARTS = {
 def _part(one: Launch | Operation) -> str:
     if one.operator == "maxvit::projected":
         scaled = isinstance(one, Launch) and one.arguments["SCALED"]
-        return "MBConv, project" if scaled else "attention, projection"
+        return PARTS["maxvit::projected_pooled"] if scaled else "attention, projection"
     if one.operator:
         return PARTS[one.operator]
     assert isinstance(one, Operation)
     convolves = one.name == "aten::convolution"
     if (convolves and one.inputs[1][2] == 3) or one.name in ("aten::gelu", "aten::constant_pad_nd"):
         return "stem"
-    if one.name == "aten::avg_pool2d" or (convolves and one.outputs[0][2] > 1):
-        return "shortcuts"
     return "squeeze-and-excite, head"
 
 
@@ -246,7 +264,7 @@ def by_part(found: dict[str, list[dict[str, Any]]], before: dict[str, list[dict[
     lines.append(["all", *(f"{sum(of.values()) * 1e3:.2f}" for of in sums)])
     first = (MEASURED_S.get(key.removesuffix(", before")) if key.endswith("before") else None for key in versions)
     lines.append(["measured", *("-" if seconds is None else f"{seconds * 1e3:.2f}" for seconds in first)])
-    images = {f"{network} {side}": batch for network, side, batch in NETWORKS}
+    images = {f"{network} {side}": batch for (network, side), batch in NETWORKS.items()}
     moved = {key: sum(row["bytes"] * row["times"] for row in rows) for key, rows in versions.items()}
     per_image = (total / images[key.removesuffix(", before")] / 1e6 for key, total in moved.items())
     lines.append(["MB an image", *(f"{megabytes:.0f}" for megabytes in per_image)])
@@ -260,17 +278,20 @@ def _sums(rows: list[dict[str, Any]]) -> defaultdict[str, float]:
     return sums
 
 
+TAKEN = ("registers", "stack", "shared", "warps", "instructions")
+
+
 def launch_by_launch(rows: list[dict[str, Any]]) -> list[str]:
-    """Each launch of our kernels once, with how often it is made."""
+    """Each launch of our kernels and each operator of PyTorch once, with how often it is made."""
     lines = []
     for row in rows:
-        if facts := row["facts"]:
-            cells = [f"{facts[k]:.0f}" for k in ("registers", "stack", "shared", "warps", "instructions")]
-            cells += [f"{facts['resident warps']:.1f}", f"{facts['waves']:.2f}", f"{row['bytes'] / 1e6:.0f}"]
-            cells += [f"{row['units_s'][unit] * 1e6:.0f}" for unit in UNITS]
-            lines.append([f"`{row['name']}`", row["shape"], f"{row['times']}", *cells, f"{row['seconds'] * 1e6:.0f}"])
-    head = ["kernel", "grid and constants", "times", "registers", "stack", "shared", "warps", "instructions"]
-    return table([*head, "warps an SM", "waves", "MB", *(f"{u}, us" for u in UNITS), "predicted, us"], lines)
+        facts = row["facts"]
+        cells = [f"{facts[k]:.0f}" if k in facts else "-" for k in (*TAKEN, *GROUPS)]
+        cells += [f"{facts[k]:.1f}" if facts else "-" for k in ("resident warps", "waves")]
+        cells += [f"{row['bytes'] / 1e6:.0f}", *(f"{row['units_s'].get(unit, 0.0) * 1e6:.0f}" for unit in UNITS)]
+        lines.append([f"`{row['name']}`", row["shape"], f"{row['times']}", *cells, f"{row['seconds'] * 1e6:.0f}"])
+    head = ["kernel or operator", "grid and constants", "times", *TAKEN, *GROUPS, "warps an SM", "waves", "MB"]
+    return table([*head, *(f"{u}, us" for u in UNITS), "predicted, us"], lines)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -278,11 +299,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("--out", type=Path, required=True, help="where to write, without the ending")
     parser.add_argument("--before", type=Path, help="a file of this script from other kernels, to show beside")
-    parser.add_argument("--networks", nargs="+", default=[f"{n} {s}" for n, s, _ in NETWORKS], help="name and side")
+    parser.add_argument("--networks", nargs="+", default=list(MEASURED_S), help="name and side")
     parser.add_argument("--only", default="", help="compile launches alone whose kernel and constants match this")
     options = parser.parse_args(arguments)
     found = {}
-    for network, side, batch in NETWORKS:
+    for (network, side), batch in NETWORKS.items():
         if (key := f"{network} {side}") in options.networks:
             found[key] = _alike(of_inference(network, side, batch, options.only))
             print(f"{key}: {sum(_sums(found[key]).values()) * 1e3:.2f} ms predicted", file=sys.stderr, flush=True)

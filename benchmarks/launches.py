@@ -30,6 +30,7 @@ from triton.runtime.jit import JITFunction, create_function_from_signature
 from maxvit.config import VARIANTS
 from maxvit.kernels.folding import fold_for_inference
 from maxvit.kernels.gpu.inference import TritonBlock
+from maxvit.kernels.gpu.stem import TritonStem
 from maxvit.kernels.optimize import _FixedBias
 from maxvit.layers.attention import GroupAttention
 from maxvit.model import MaxViT
@@ -267,6 +268,7 @@ def of_network(name: str, side: int, batch: int, dtype: torch.dtype = torch.bflo
         for part in network.modules():
             if isinstance(part, GroupAttention):
                 part.bias = _FixedBias(part.size, part.bias())  # type: ignore[assignment]
+        network.stem = TritonStem(network.stem)  # type: ignore[assignment]
         for stage in network.stages:
             assert isinstance(stage, torch.nn.Sequential)
             for i, block in enumerate(stage):

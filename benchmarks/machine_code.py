@@ -18,6 +18,12 @@ _LABEL = re.compile(r"^\.(L_x_\d+):")
 # Cycles in which the unit of shared memory and the L1 cache is taken by an instruction of a warp, by width in bits.
 _WAVEFRONTS = {"16": 1, "U16": 1, "32": 1, "64": 2, "128": 4}
 _FLOATS = ("FFMA", "FMUL", "FADD", "FSETP", "FSEL", "FMNMX", "FCHK", "MUFU")
+_GROUPS = {
+    "tensors": "HGMMA|HMMA",
+    "floats": "F(?!ENCE)|H|MUFU",
+    "memory": "LD(?!C)|ST",
+    "integers": "I|LEA|LOP|SHF|VIADD|PRMT|SEL|U",
+}
 _MEMORY = ("LDG", "STG", "LDGSTS", "LDS", "STS")
 
 
@@ -33,6 +39,18 @@ class Instruction:
     def kind(self) -> str:
         """The name without modifiers."""
         return self.name.split(".")[0]
+
+    @property
+    def group(self) -> str:
+        """What it is about: floats, integers, memory, tensors, or the rest."""
+        return next((group for group, names in _GROUPS.items() if re.match(names, self.kind)), "rest")
+
+    @property
+    def global_bytes(self) -> int:
+        """Bytes that a thread moves from or to global memory."""
+        widths = [word.removeprefix("U") for word in self.name.split(".")]
+        bits = next((int(word) for word in widths if word in ("8", "16", "64", "128")), 32)
+        return bits // 8 if self.kind in ("LDG", "STG", "LDGSTS") else 0
 
     @property
     def wavefronts(self) -> int:
@@ -71,23 +89,22 @@ class MachineCode:
         spans = sorted(found)
         return tuple(Loop(a, b, sum(c <= a and b <= d and (a, b) != (c, d) for c, d in spans)) for a, b in spans)
 
-    def run(self, trips: tuple[int, ...]) -> "Counter[Instruction]":
-        """How often a warp issues each instruction, where loops of each depth run so many times.
+    def run(self, *trips: tuple[float, ...]) -> "Counter[Instruction]":
+        """How often a warp issues each instruction, where the loops of each depth run so many times, in order.
 
-        Loops beside the longest of their depth are what the compiler splits off; they count once.
+        Loops beside the longest of their depth are what the compiler splits off; they count once. One that runs once is
+        no loop in the code.
         """
-        often: Counter[Instruction] = Counter()
-        main = {}
-        for loop in self.loops:
-            length = loop.last - loop.first
-            if length > main.get(loop.depth, (0, loop))[0]:
-                main[loop.depth] = (length, loop)
-        for one in self.instructions:
-            times = 1
-            for depth, (_, loop) in main.items():
-                if loop.first <= one.address <= loop.last and depth < len(trips):
-                    times *= trips[depth]
-            often[one] = times
+        often: Counter[Instruction] = Counter(self.instructions)
+        for depth, times in enumerate(trips):
+            times = tuple(t for t in times if t != 1)
+            loops = sorted(
+                (loop for loop in self.loops if loop.depth == depth), key=lambda loop: loop.first - loop.last
+            )
+            for loop, number in zip(sorted(loops[: len(times)], key=lambda loop: loop.first), times, strict=False):
+                for one in self.instructions:
+                    if loop.first <= one.address <= loop.last:
+                        often[one] *= number
         return often
 
     def floats_per_gelu(self) -> float | None:
@@ -103,6 +120,11 @@ class MachineCode:
             inside = list(self.instructions)
         tanh = sum(one.name == "MUFU.TANH" for one in inside)
         return sum(one.kind in _FLOATS for one in inside) / tanh if tanh else None
+
+    def narrow_in_loops(self) -> int:
+        """Accesses to global memory of fewer than four bytes a thread, in any loop."""
+        inside = (one for one in self.instructions if any(x.first <= one.address <= x.last for x in self.loops))
+        return sum(one.global_bytes in (1, 2) for one in inside)
 
     def number(self, *kinds: str) -> int:
         """Instructions of some kinds in the code, however often they run."""

@@ -73,16 +73,19 @@ def test_registers_warps_or_shared_memory_bound_the_programs_of_a_multiprocessor
 
 
 PREDICT = SCRIPT.with_name("gpu_predict.py")
-# What still is below 12 warps, for too many registers or too much shared memory: docs/gpu.md has what is planned.
-FEWEST_WARPS = {
-    "attention_inference._attend": 8,  # of 256 tokens
-    "feedforward._feedforward": 8,  # from 96 channels on
-}
+NETWORKS = [f"{name} {side}" for name in ("maxvit_tiny", "maxvit_base") for side in (224, 384, 512)]
+FEWEST_WARPS = 12  # of a multiprocessor; see FEW
+SPILLS, SPILLED = "T=256 ", 80  # bytes, where a map is one group: with more registers fewer programs would fit
 MOST_FLOATS = 8  # instructions on them for a GELU and the bias before it
-MOST_FILTERING = 65  # instructions an output of the depthwise convolution; on large maps without a stride 30 are enough
-
-
-MOST_MS = {"maxvit_tiny 224": 15.5, "maxvit_base 384": 41, "maxvit_tiny 512": 22.7}  # predicted: 5 % above the record
+MOST_FILTERING = 30  # instructions an output of the depthwise convolution; see SHORT
+LEAST_WIDE = 0.75  # of the bytes, by accesses of 16 a thread; biases and a norm's vectors are the rest; see NARROW
+FEW = ("squeeze._squeeze", "squeeze._excite")  # which have a row an image, and not a row a pixel
+SHORT = 65  # where it strides, which takes two input rows an output, or a strip is short: fewer would take warps away
+# Columns of a filter are 8 bytes a thread: with 16 it would need twice the registers. Colours of a pixel are 6 bytes.
+NARROW = ("depthwise._filter", "stem._convolve", *FEW)
+BATCH = {"maxvit_tiny 224": 256, "maxvit_base 384": 64, "maxvit_tiny 512": 64}
+MOST_MS = {"maxvit_tiny 224": 14.1, "maxvit_base 384": 39.3, "maxvit_tiny 512": 20.4}  # 5 % above what Triton 3.8 gives
+MOST_MB = {"maxvit_tiny 224": 130, "maxvit_base 384": 1170, "maxvit_tiny 512": 680}  # an image: 5 % above the record
 
 
 def predicted(folder, *words):
@@ -92,14 +95,17 @@ def predicted(folder, *words):
 def check_launches(networks):
     for row in (row for rows in networks.values() for row in rows if row["facts"]):
         facts, name, where = row["facts"], row["name"], f"{row['name']} {row['shape']}"
-        assert facts["stack"] == 0, where
+        assert facts["stack"] <= (SPILLED if SPILLS in where else 0), where
         assert facts["calls"] == 0, where
-        assert facts["resident warps"] >= FEWEST_WARPS.get(name, 12), where
-        assert not 1 < facts["waves"] < 1.8, where
+        assert facts["narrow in loops"] == 0, where
+        assert name in NARROW or facts["share of wide"] >= LEAST_WIDE, where
+        assert name in FEW or facts["resident warps"] >= FEWEST_WARPS, where
+        assert name in FEW or not 1 < facts["waves"] < 1.8, where
         if name == "feedforward._feedforward" or "ADDED=False" in where:
             assert 0 < facts["floats per GELU"] <= MOST_FLOATS, where
         if name == "depthwise._filter":
-            assert facts["instructions an output"] <= MOST_FILTERING, where
+            large = "STRIDE=1" in where and facts["instructions"] > 5000
+            assert facts["instructions an output"] <= (MOST_FILTERING if large else SHORT), where
 
 
 def test_attention_and_feed_forward_of_the_first_stage_fill_an_h100(tmp_path):
@@ -112,8 +118,10 @@ def test_attention_and_feed_forward_of_the_first_stage_fill_an_h100(tmp_path):
 
 @pytest.mark.full
 def test_every_launch_of_the_networks_fills_an_h100_and_none_is_predicted_slower_than_it_was(tmp_path):
-    found = predicted(tmp_path)
+    found = predicted(tmp_path, "--networks", *NETWORKS)
+    assert found.keys() == set(NETWORKS)
     check_launches(found)
-    times = {name: 1e3 * sum(row["times"] * row["seconds"] for row in rows) for name, rows in found.items()}
-    assert times.keys() == MOST_MS.keys()
-    assert {name: ms for name, ms in times.items() if ms > MOST_MS[name]} == {}
+    for what, most in (("seconds", MOST_MS), ("bytes", MOST_MB)):
+        sums = {name: sum(row["times"] * row[what] for row in found[name]) for name in most}
+        per = {name: 1e3 * s if what == "seconds" else s / BATCH[name] / 1e6 for name, s in sums.items()}
+        assert {name: number for name, number in per.items() if number > most[name]} == {}

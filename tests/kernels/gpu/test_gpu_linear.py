@@ -8,6 +8,7 @@ from torch import Tensor
 
 from maxvit.kernels.gpu import product
 from maxvit.kernels.gpu.feedforward import feedforward
+from maxvit.kernels.gpu.layer_norm import layer_norm
 from maxvit.kernels.gpu.linear import normed_linear
 from maxvit.kernels.gpu.product import activated, projected
 
@@ -25,6 +26,21 @@ def test_a_norm_and_the_linear_layer_after_it(device, dtype, shape, out):
         return F.linear(F.layer_norm(x, (c,), gamma, beta, EPSILON), weight, bias)
 
     check(lambda *t: normed_linear(*t, EPSILON), plain, inputs, dtype)
+
+
+@pytest.mark.parametrize("dtype", TYPES, ids=str)
+@pytest.mark.parametrize("shape", [(2, 7, 11, 24), (1, 3, 5, 2050), (3, 1, 1, 512), (0, 2, 2, 8)], ids=str)
+def test_a_norm_by_itself(device, dtype, shape):
+    c = shape[-1]
+    inputs = [t.to(device) for t in (torch.randn(*shape) * 2 + 3, torch.rand(c) + 0.5, torch.randn(c))]
+
+    def plain(x: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
+        return F.layer_norm(x, (c,), gamma, beta, EPSILON)
+
+    if not shape[0]:
+        assert layer_norm(*inputs, EPSILON).shape == shape
+        return
+    check(lambda *t: layer_norm(*t, EPSILON), plain, inputs, dtype, gradients=False)
 
 
 @pytest.mark.parametrize("dtype", TYPES, ids=str)
@@ -83,6 +99,22 @@ def test_the_feed_forward_branch_where_no_image_is_dropped(device, dtype, c):
         return x + F.linear(F.gelu(F.linear(y, w1, b1), approximate="tanh"), w2, b2)
 
     check(lambda *t: feedforward(*t, None, EPSILON, False), plain, inputs, dtype)
+
+
+@pytest.mark.parametrize(
+    ("place", "c", "erf", "vendor"),
+    [("meta", 192, False, True), ("meta", 191, False, False), ("meta", 192, True, False), ("cpu", 192, False, False)],
+)
+def test_the_vendors_product_takes_wide_rows_and_the_tanh_formula_on_a_gpu(place, c, erf, vendor):
+    assert product._by_vendor(torch.empty(1, 2, 2, c, device=place), erf) == vendor
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="on a CPU PyTorch has the erf formula there")
+def test_the_vendors_product_is_given_what_ours_is(monkeypatch):
+    inputs = [torch.randn(2, 3, 5, 24), torch.randn(40, 24) / 5, torch.randn(40)]
+    ours = activated(*inputs, True)
+    monkeypatch.setattr(product, "_by_vendor", lambda *_: True)
+    torch.testing.assert_close(activated(*inputs, False), ours)
 
 
 def test_autocast_changes_nothing_inside_an_operator(device):

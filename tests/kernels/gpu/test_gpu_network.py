@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,10 +14,12 @@ from torch.nn.parallel import DistributedDataParallel
 import healthy
 from maxvit import MaxViT, MaxViTConfig, accelerate, optimize
 from maxvit.config import OFFICIAL, TORCHVISION
+from maxvit.errors import MaxViTError
 from maxvit.kernels.comparison import step_difference
 from maxvit.kernels.folding import fold_for_inference
-from maxvit.kernels.gpu import support
+from maxvit.kernels.gpu import records, support
 from maxvit.kernels.gpu.inference import TritonBlock
+from maxvit.kernels.gpu.stem import TritonStem
 from maxvit.kernels.gpu.training import FORWARDS, serves
 from maxvit.layers.mbconv import MBConv
 from maxvit.layers.multiaxis import AttentionLayer
@@ -92,6 +95,36 @@ def test_graphs_of_weights_that_move_are_forgotten(device):
 def test_its_engine_says_what_computes(device):
     assert optimize(make(device), backend="triton").engine == "Triton kernels"
     assert "Triton" not in optimize(make(device)).engine
+
+
+def test_they_are_chosen_on_cards_that_a_record_shows_them_faster_on(device, monkeypatch):
+    monkeypatch.setattr("maxvit.kernels.optimize.on_record", lambda _: True)
+    model = make(device)
+    assert optimize(model).engine == "Triton kernels"
+    monkeypatch.setattr(TritonBlock, "forward", lambda self, x: 2 * self.mbconv(x).permute(0, 3, 1, 2))
+    assert "differs from the original" in (fast := optimize(model)).engine
+    assert isinstance(fast.stem, Stem)
+
+
+def test_a_record_is_of_a_card_by_name(monkeypatch):
+    monkeypatch.setattr(records, "CARDS", {"NVIDIA H200": "a record"})
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"NVIDIA H{device}")
+    x = SimpleNamespace(is_cuda=True, device=200)
+    assert records.on_record(x)
+    x.device = 100
+    assert not records.on_record(x)
+    assert not records.on_record(torch.empty(1))
+
+
+@pytest.mark.parametrize("right", [pytest.param(True, marks=pytest.mark.full), False])
+def test_answers_in_16_bits_are_compared_too(device, monkeypatch, right):
+    model = make(device).to(torch.bfloat16)
+    if right:
+        assert optimize(model, backend="triton").engine == "Triton kernels"
+        return
+    monkeypatch.setattr(TritonStem, "forward", lambda self, x: 0 * x.repeat(1, 6, 1, 1)[:, :16, ::2, ::2])
+    with pytest.raises(MaxViTError, match="differs from the original"):
+        optimize(model, backend="triton")
 
 
 @pytest.mark.full

@@ -16,8 +16,8 @@ from maxvit.kernels.folding import fold_for_inference
 from maxvit.kernels.gpu.attention import group_attention
 from maxvit.kernels.gpu.attention_inference import group_attention_fixed, padded
 from maxvit.kernels.gpu.feedforward import feedforward
-from maxvit.kernels.gpu.inference import mbconv
 from maxvit.kernels.gpu.linear import normed_linear
+from maxvit.kernels.gpu.mbconv import TritonMBConv
 from maxvit.layers.mbconv import MBConv
 from one_step import step
 
@@ -83,7 +83,7 @@ def test_mbconv_in_inference(device, dtype, stride, c, side):
         layer = copy.deepcopy(part).to(x.dtype)
         return function(layer, x.contiguous(memory_format=torch.channels_last))
 
-    ours = lambda x: run(mbconv, x).permute(0, 3, 1, 2)  # noqa: E731
+    ours = lambda x: run(lambda layer, x: TritonMBConv(layer)(x), x).permute(0, 3, 1, 2)  # noqa: E731
     check(ours, lambda x: run(lambda layer, x: layer(x), x), [x], dtype, gradients=False)
 
 

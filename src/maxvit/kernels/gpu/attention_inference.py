@@ -19,6 +19,7 @@ from maxvit.layers.attention import GroupAttention
 
 FEWEST, MOST = 33, 256  # tokens of a group: of fewer, `attention.py` puts several into a tile
 ROWS = 64  # queries of a tile
+REGISTERS = 168  # of a thread, where it takes two of the widest pieces: three programs then fit on a multiprocessor
 WIDEST_PIECE = 128  # keys at once: what fits into the registers with their scores
 HEADS = (16, 32, 64)  # channels of a head
 PROGRAMS = 8192  # at least, where there are as many groups
@@ -87,8 +88,10 @@ def group_attention_fixed(qkv: Tensor, bias: Tensor, size: Sequence[int], axis: 
     (batch, height, width, channels), heads, (p, q) = qkv.shape, len(bias), size
     down, along = height // p, width // q
     groups, chunks = batch * down * along, bias.shape[1] // ROWS
-    each = max(1, groups * heads * chunks // PROGRAMS)
     first, second = pieces(p * q)
+    # Two wide pieces leave no room for those of the next group, nor for a bias that is kept from group to group.
+    wide = second == WIDEST_PIECE
+    each = 1 if wide else max(1, groups * heads * chunks // PROGRAMS)
     dim = channels // 3 // heads
     if qkv.numel():
         _attend[triton.cdiv(groups, each), heads, chunks](
@@ -112,7 +115,8 @@ def group_attention_fixed(qkv: Tensor, bias: Tensor, size: Sequence[int], axis: 
             SCALE=dim**-0.5 * LOG2_E,
             PRECISION=precision(qkv),
             num_warps=4,
-            num_stages=1 if second == WIDEST_PIECE else 2,  # two such pieces leave no room for those of the next group
+            num_stages=1 if wide else 2,
+            maxnreg=REGISTERS if wide else None,
         )
     return out
 

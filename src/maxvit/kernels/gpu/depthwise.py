@@ -1,4 +1,4 @@
-"""MBConv's depthwise convolution for inference: filter, bias, GELU and squeeze-and-excite's mean in one pass.
+"""MBConv's depthwise convolution for inference: filter, bias, GELU and shares of the mean in one pass.
 
 A program walks down a strip of the map, a few columns wide. It reads each row once (thrice, shifted, from the cache)
 and adds it to the output rows above, level and below, which stay in registers.
@@ -25,7 +25,7 @@ FEWEST_ROWS = 7  # of a program, which reads two more
 def filtered(
     hidden: Tensor, taps: Tensor, bias: Tensor, stride: int, symmetric: bool, erf: bool
 ) -> tuple[Tensor, Tensor]:
-    """GELU of the depthwise 3 x 3 convolution of a map, and its mean. No gradients.
+    """GELU of the depthwise 3 x 3 convolution of a map, and shares of its mean. No gradients.
 
     Args:
         hidden: (B, H, W, C), dense; float32, bfloat16 or float16.
@@ -36,16 +36,14 @@ def filtered(
         erf: GELU's formula, see `maxvit.kernels.gpu.activation.is_erf`.
 
     Returns:
-        (B, H', W', C) of the map's type, and its mean over H' and W', (B, C) in float32, taken before rounding.
+        (B, H', W', C) of the map's type, and (B, P, C) in float32: what P parts of the map give to its mean over H' and
+        W', which is their sum, taken before rounding.
     """
     hidden, taps, bias = hidden.contiguous(), taps.contiguous(), bias.contiguous()
     batch, height, width, channels = hidden.shape
-    sides = Sides.of(height, width, stride, symmetric)
-    strips, blocks = triton.cdiv(sides.columns, COLUMNS), triton.cdiv(channels, CHANNELS)
-    rows = rows_of_program(sides.rows, batch * strips * blocks, PROGRAMS)
-    bands = triton.cdiv(sides.rows, rows)
-    out = hidden.new_empty(batch, sides.rows, sides.columns, channels)
-    shares = hidden.new_empty(batch, bands * strips, channels, dtype=torch.float32)
+    sides, (rows, bands, strips) = Sides.of(height, width, stride, symmetric), parts(hidden, stride)
+    blocks = triton.cdiv(channels, CHANNELS)
+    out, shares = _shapes(hidden, taps, bias, stride, symmetric, erf)
     if out.numel():
         _filter[batch * bands * strips, blocks](
             hidden,
@@ -64,7 +62,15 @@ def filtered(
             FORMULA=constant(hidden, named(erf)),
             num_warps=2,
         )
-    return out, shares.sum(1)
+    return out, shares
+
+
+def parts(hidden: Tensor, stride: int) -> tuple[int, int, int]:
+    """Output rows of a program; and bands of so many rows and strips of columns, that a map is divided into."""
+    batch, height, width, channels = hidden.shape
+    down, strips = -(-height // stride), -(-width // (stride * COLUMNS))
+    rows = rows_of_program(down, batch * strips * -(-channels // CHANNELS), PROGRAMS)
+    return rows, -(-down // rows), strips
 
 
 def rows_of_program(rows: int, others: int, programs: int) -> int:
@@ -175,4 +181,5 @@ def _shapes(
 ) -> tuple[Tensor, Tensor]:
     batch, height, width, channels = hidden.shape
     out = hidden.new_empty(batch, -(-height // stride), -(-width // stride), channels)
-    return out, hidden.new_empty(batch, channels, dtype=torch.float32)
+    _, bands, strips = parts(hidden, stride)
+    return out, hidden.new_empty(batch, bands * strips, channels, dtype=torch.float32)

@@ -12,12 +12,12 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from maxvit.kernels.gpu.activation import constant, gelu, gelu_slope, named
+from maxvit.kernels.gpu.activation import constant, gelu, gelu_slope, named, twice_gelu
+from maxvit.kernels.gpu.layer_norm import layer_norm
 from maxvit.kernels.gpu.product import activated, projected
-from maxvit.kernels.gpu.rows import WARPS, fit, normed_rows, plain_norm, plain_norm_gradient, tile
+from maxvit.kernels.gpu.rows import FEED_FORWARD, WARPS, fit, normed_rows, plain_norm, plain_norm_gradient, tile
 from maxvit.kernels.gpu.support import operator, precision
 
-FUSED = 128  # channels: of wider rows a norm and two products are predicted to be faster, if no scale follows them
 ELEMENTS = 1024  # of a program of the elementwise kernel
 
 
@@ -37,7 +37,7 @@ def feedforward(
     """x + scale * project(gelu(expand(layer_norm(x)))). Differentiable but for the scale; of the maps it keeps x alone.
 
     Args:
-        x: (B, H, W, C); one kernel where `rows.fit` says so, without a scale up to `FUSED` channels.
+        x: (B, H, W, C); one kernel up to `rows.FEED_FORWARD` channels, and with a scale where a tile holds a row.
         gamma: Scale of the norm, (C,).
         beta: Shift of the norm, (C,).
         expand: (hidden, C), of x's type.
@@ -51,16 +51,15 @@ def feedforward(
     Returns:
         (B, H, W, C), of x's type.
     """
-    if not fit(x) or (scale is None and x.shape[3] > FUSED):
-        normed = plain_norm(x, gamma, beta, epsilon)[0]
-        hidden = activated(normed, expand, expand_bias, erf)
+    if not fit(x, FEED_FORWARD if scale is None else x.shape[3]):
+        hidden = activated(layer_norm(x, gamma, beta, epsilon), expand, expand_bias, erf)
         if scale is None:
             added: Tensor = projected(hidden, None, project, project_bias, x)
             return added
         branch = F.linear(hidden, project, project_bias.to(x.dtype))
         return x + branch * scale.view(-1, 1, 1, 1).to(x.dtype)
     x, expand, project = x.contiguous(), expand.contiguous(), project.contiguous()
-    out, rows, blocks = torch.empty_like(x), x.shape[:3].numel(), tile(x)
+    out, rows, (blocks, warps) = torch.empty_like(x), x.shape[:3].numel(), _tile(x)
     if rows:
         _feedforward[triton.cdiv(rows, blocks["BLOCK_M"]),](
             x,
@@ -79,13 +78,20 @@ def feedforward(
             HIDDEN=len(expand),
             SCALED=scale is not None,
             FORMULA=constant(x, named(erf)),
-            BLOCK_H=128 // x.element_size(),
             PRECISION=precision(x),
             **blocks,
-            num_warps=WARPS,
+            num_warps=warps,
             num_stages=2,
         )
     return out
+
+
+def _tile(x: Tensor) -> tuple[dict[str, int], int]:
+    """Sizes of a tile of the map and of the hidden map, and warps."""
+    blocks = tile(x)
+    if x.element_size() == 2 and blocks["BLOCK_C"] == 128:  # so that three programs fit on a multiprocessor
+        return {**blocks, "BLOCK_M": 64, "BLOCK_H": 32}, 4
+    return {**blocks, "BLOCK_H": 128 // x.element_size()}, WARPS
 
 
 @triton.jit
@@ -111,8 +117,9 @@ def _feedforward(
     BLOCK_H: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    number = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
-    row = number.to(tl.int64)
+    first, row = tl.program_id(0) * BLOCK_M, tl.arange(0, BLOCK_M)
+    rows -= first
+    x += first.to(tl.int64) * C  # from the tile's first row on 32 bits do
     normed = normed_rows(x, gamma, beta, row, rows, epsilon, C, BLOCK_C)  # [BLOCK_M, BLOCK_C]
     c = tl.arange(0, BLOCK_C)
     sums = tl.zeros([BLOCK_M, BLOCK_C], tl.float32)
@@ -122,16 +129,16 @@ def _feedforward(
         w = tl.load(expand + h[None, :] * C + c[:, None], mask=mask, other=0.0)  # [BLOCK_C, BLOCK_H]
         a = tl.dot(normed, w, input_precision=PRECISION)
         a += tl.load(expand_bias + h, mask=h < HIDDEN, other=0.0).to(tl.float32)[None, :]
-        a = gelu(a, FORMULA).to(x.dtype.element_ty)  # gelu(0) is 0 beyond HIDDEN
+        a = twice_gelu(a, FORMULA).to(x.dtype.element_ty)  # gelu(0) is 0 beyond HIDDEN
         mask = (h < HIDDEN)[:, None] & (c < C)[None, :]
         w = tl.load(project + c[None, :] * HIDDEN + h[:, None], mask=mask, other=0.0)  # [BLOCK_H, BLOCK_C]
         sums = tl.dot(a, w, sums, input_precision=PRECISION)
-    sums += tl.load(project_bias + c, mask=c < C, other=0.0).to(tl.float32)[None, :]
+    sums = 0.5 * sums + tl.load(project_bias + c, mask=c < C, other=0.0).to(tl.float32)[None, :]
     if SCALED:
-        sums *= tl.load(scale + number // pixels, mask=row < rows, other=0.0)[:, None]
+        sums *= tl.load(scale + (first + row) // pixels, mask=row < rows, other=0.0)[:, None]
     at, there = row[:, None] * C + c[None, :], (row < rows)[:, None] & (c < C)[None, :]
     sums += tl.load(x + at, mask=there, other=0.0).to(tl.float32)
-    tl.store(out + at, sums.to(out.dtype.element_ty), mask=there)
+    tl.store(out + first.to(tl.int64) * C + at, sums.to(out.dtype.element_ty), mask=there)
 
 
 @operator("maxvit::gelu_pair")

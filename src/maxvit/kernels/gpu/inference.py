@@ -6,23 +6,22 @@ from maxvit.kernels.gpu.activation import is_erf
 from maxvit.kernels.gpu.attention_inference import attend_fixed, padded_bias
 from maxvit.kernels.gpu.feedforward import feedforward
 from maxvit.kernels.gpu.linear import normed_linear
-from maxvit.kernels.gpu.mbconv import hidden_map
+from maxvit.kernels.gpu.mbconv import TritonMBConv
 from maxvit.kernels.gpu.product import projected
 from maxvit.kernels.gradients import refuse_gradients
 from maxvit.layers.block import MaxViTBlock
-from maxvit.layers.mbconv import MBConv
 from maxvit.layers.multiaxis import AttentionLayer
 
 
 class TritonBlock(nn.Module):
-    """`MaxViTBlock` with batch norms folded; shortcuts and the two layers that excite are PyTorch's."""
+    """`MaxViTBlock` with batch norms folded."""
 
     block_bias: Tensor | None
     grid_bias: Tensor | None
 
     def __init__(self, block: MaxViTBlock) -> None:
         super().__init__()
-        self.mbconv = block.mbconv
+        self.mbconv = TritonMBConv(block.mbconv)
         self.block_attention, self.grid_attention = block.block_attention, block.grid_attention
         self.register_buffer("block_bias", padded_bias(block.block_attention.attention))
         self.register_buffer("grid_bias", padded_bias(block.grid_attention.attention))
@@ -30,20 +29,10 @@ class TritonBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C_in, H, W) -> (B, C, H', W'), channels_last."""
         refuse_gradients(x)
-        x = mbconv(self.mbconv, x)
+        x = self.mbconv(x)
         x = attention_layer(self.block_attention, self.block_bias, x)
         x = attention_layer(self.grid_attention, self.grid_bias, x)
         return x.permute(0, 3, 1, 2)
-
-
-def mbconv(part: MBConv, x: Tensor) -> Tensor:
-    """(B, C_in, H, W) -> (B, H', W', C)."""
-    shortcut = part.shortcut(x).permute(0, 2, 3, 1)  # (B, H', W', C)
-    hidden, mean = hidden_map(part, x.permute(0, 2, 3, 1).contiguous())  # (B, H', W', 4C), (B, 4C)
-    scale = part.se.scale(mean.to(x.dtype)[:, :, None, None]).flatten(1)  # (B, 4C)
-    assert part.project.bias is not None
-    out: Tensor = projected(hidden, scale, part.project.weight.flatten(1), part.project.bias, shortcut)
-    return out
 
 
 def attention_layer(layer: AttentionLayer, bias: Tensor | None, x: Tensor) -> Tensor:

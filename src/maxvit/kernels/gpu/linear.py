@@ -8,7 +8,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from maxvit.kernels.gpu.rows import WARPS, fit, normed_rows, plain_norm, plain_norm_gradient, tile
+from maxvit.kernels.gpu.layer_norm import layer_norm
+from maxvit.kernels.gpu.rows import NORMED_LINEAR, WARPS, fit, normed_rows, plain_norm, plain_norm_gradient, tile
 from maxvit.kernels.gpu.support import operator, precision
 
 
@@ -17,7 +18,7 @@ def normed_linear(x: Tensor, gamma: Tensor, beta: Tensor, weight: Tensor, bias: 
     """linear(layer_norm(x)); backward computes the norm again. Differentiable.
 
     Args:
-        x: (..., C); one kernel where `rows.fit` says so.
+        x: (..., C); one kernel up to `rows.NORMED_LINEAR` channels.
         gamma: Scale of the norm, (C,).
         beta: Shift of the norm, (C,).
         weight: (C_out, C), of x's type.
@@ -27,8 +28,8 @@ def normed_linear(x: Tensor, gamma: Tensor, beta: Tensor, weight: Tensor, bias: 
     Returns:
         (..., C_out), of x's type.
     """
-    if not fit(x):
-        return F.linear(plain_norm(x, gamma, beta, epsilon)[0], weight, bias.to(x.dtype))
+    if not fit(x, NORMED_LINEAR):
+        return F.linear(layer_norm(x, gamma, beta, epsilon), weight, bias.to(x.dtype))
     x, weight = x.contiguous(), weight.contiguous()
     out = _linear_shape(x, gamma, beta, weight, bias, epsilon)
     rows, blocks = x.shape[:-1].numel(), tile(x)
@@ -70,7 +71,10 @@ def _normed_linear(
     BLOCK_N: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    row = tl.program_id(0).to(tl.int64) * BLOCK_M + tl.arange(0, BLOCK_M)
+    first, row = tl.program_id(0).to(tl.int64) * BLOCK_M, tl.arange(0, BLOCK_M)
+    rows -= first.to(tl.int32)
+    x += first * C  # from the tile's first row on 32 bits do
+    out += first * C_OUT
     normed = normed_rows(x, gamma, beta, row, rows, epsilon, C, BLOCK_C)  # [BLOCK_M, BLOCK_C]
     c = tl.arange(0, BLOCK_C)
     for start in range(0, C_OUT, BLOCK_N):

@@ -1,28 +1,59 @@
-"""MBConv's hidden map for inference, by two kernels: expansion and GELU, then all that follows."""
+"""MBConv for inference, by five kernels: expansion, filter, squeeze, excite, projection with the shortcut."""
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from maxvit.kernels.gpu.activation import is_erf
 from maxvit.kernels.gpu.depthwise import filtered
-from maxvit.kernels.gpu.product import activated
+from maxvit.kernels.gpu.product import activated, projected
+from maxvit.kernels.gpu.shortcut import projected_pooled
+from maxvit.kernels.gpu.squeeze import excited
 from maxvit.layers.mbconv import MBConv
 
 
-def hidden_map(part: MBConv, x: Tensor) -> tuple[Tensor, Tensor]:
-    """What squeeze-and-excite of a layer gets, and its mean.
+class TritonMBConv(nn.Module):
+    """`maxvit.layers.mbconv.MBConv` with its batch norms folded, its weights as the kernels read them."""
 
-    Args:
-        part: Its batch norms are folded into its convolutions, see `maxvit.kernels.folding`.
-        x: (B, H, W, C_in), dense; float32, bfloat16 or float16, as the layer.
+    taps: Tensor
+    bias: Tensor
+    pooled: Tensor | None
 
-    Returns:
-        (B, H', W', C) of the same type, with C hidden channels, and its mean over H' and W', (B, C) in float32.
-    """
-    expand, depthwise = part.expand, part.depthwise
-    assert expand.bias is not None
-    assert depthwise.bias is not None
-    weight, taps = expand.weight.flatten(1), depthwise.weight.flatten(1).t()  # (C, C_in), (9, C)
-    facts = depthwise.stride[0], depthwise.padding[0] == 1, is_erf(part.act)
-    hidden = activated(x, weight, expand.bias, facts[2])  # (B, H, W, C)
-    out: tuple[Tensor, Tensor] = filtered(hidden, taps, depthwise.bias, *facts)
-    return out
+    def __init__(self, part: MBConv) -> None:
+        super().__init__()
+        self.expand, self.se, self.project, self.filter_bias = part.expand, part.se, part.project, part.depthwise.bias
+        self.stride, self.symmetric = part.depthwise.stride[0], part.depthwise.padding[0] == 1
+        self.erf, self.wide = is_erf(part.act), part.shortcut.wide
+        self.register_buffer("taps", part.depthwise.weight.detach().flatten(1).t().contiguous())  # (9, C_hidden)
+        self.shortcut = part.shortcut if self.stride == 1 else None
+        bias, conv = part.project.bias, part.shortcut.conv
+        assert bias is not None
+        pooled = None  # (C, C_in)
+        if self.shortcut is None:
+            pooled = torch.eye(len(bias), dtype=bias.dtype, device=bias.device)
+        if self.shortcut is None and isinstance(conv, nn.Conv2d):
+            pooled, bias = conv.weight.detach().flatten(1), bias if conv.bias is None else bias + conv.bias
+        self.register_buffer("pooled", pooled)
+        self.register_buffer("bias", bias.detach())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C_in, H, W) -> (B, H', W', C)."""
+        tokens = x.permute(0, 2, 3, 1).contiguous()  # (B, H, W, C_in)
+        hidden, shares = self.hidden_map(tokens)
+        reduce, excite = self.se.reduce, self.se.expand
+        scale = excited(shares, reduce.weight.flatten(1), reduce.bias, excite.weight.flatten(1), excite.bias)
+        weight = self.project.weight.flatten(1)
+        if self.pooled is not None:
+            pooled: Tensor = projected_pooled(hidden, scale, weight, self.bias, tokens, self.pooled, self.wide)
+            return pooled
+        assert self.shortcut is not None
+        out: Tensor = projected(hidden, scale, weight, self.bias, self.shortcut(x).permute(0, 2, 3, 1))
+        return out
+
+    def hidden_map(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, H, W, C_in), dense -> what squeeze-and-excite gets, and shares of its mean, see `depthwise.filtered`."""
+        assert self.expand.bias is not None
+        hidden = activated(tokens, self.expand.weight.flatten(1), self.expand.bias, self.erf)
+        out: tuple[Tensor, Tensor] = filtered(
+            hidden, self.taps, self.filter_bias, self.stride, self.symmetric, self.erf
+        )
+        return out

@@ -1,12 +1,13 @@
 """Linear layers of any width with what stands around them, for inference: a scale before, GELU or a residual after."""
 
+import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
 from maxvit.kernels.gpu.activation import constant, gelu, named
 from maxvit.kernels.gpu.maps import REGISTERS
-from maxvit.kernels.gpu.rows import ELEMENTS, WARPS
+from maxvit.kernels.gpu.rows import ELEMENTS, VENDOR, WARPS
 from maxvit.kernels.gpu.support import operator, precision
 
 FEWEST_WIDE = 512  # programs of tiles of 128 columns: two waves of an H100
@@ -33,7 +34,7 @@ def projected(x: Tensor, scale: Tensor | None, weight: Tensor, bias: Tensor, res
 
 @operator("maxvit::activated")
 def activated(x: Tensor, weight: Tensor, bias: Tensor, erf: bool) -> Tensor:
-    """gelu(linear(x)) in one kernel.
+    """gelu(linear(x)) in one kernel: from `rows.VENDOR` channels on the vendor's, where it knows the formula.
 
     Args:
         x: (B, H, W, C).
@@ -44,16 +45,24 @@ def activated(x: Tensor, weight: Tensor, bias: Tensor, erf: bool) -> Tensor:
     Returns:
         (B, H, W, C_out), of x's type.
     """
+    if _by_vendor(x, erf):
+        flat = torch._addmm_activation(bias.to(x.dtype), x.flatten(0, 2), weight.t(), use_gelu=True)
+        return flat.unflatten(0, x.shape[:3])
     out = _activated_shape(x, weight, bias, erf)
     _launch(x, None, weight, bias, None, out, erf)
     return out
+
+
+def _by_vendor(x: Tensor, erf: bool) -> bool:
+    """Whether the vendor's library knows it (on a GPU, by the tanh formula) and is predicted to be faster."""
+    return x.device.type != "cpu" and not erf and x.shape[3] >= VENDOR
 
 
 def _launch(
     x: Tensor, scale: Tensor | None, weight: Tensor, bias: Tensor, residual: Tensor | None, out: Tensor, erf: bool
 ) -> None:
     x, weight, rows, columns = x.contiguous(), weight.contiguous(), x.shape[:3].numel(), len(weight)
-    block_m, block_n = _tile(rows, columns, x.element_size())
+    block_m, block_n = tile(rows, columns, x.element_size())
     if rows:
         _product[(triton.cdiv(rows, block_m) * triton.cdiv(columns, block_n),)](
             x,
@@ -79,7 +88,7 @@ def _launch(
         )
 
 
-def _tile(rows: int, columns: int, number_bytes: int) -> tuple[int, int]:
+def tile(rows: int, columns: int, number_bytes: int) -> tuple[int, int]:
     """Rows and columns: wide ones read less, narrow ones fit better, and there are more of them."""
     most = ELEMENTS[number_bytes]
     wide = columns % 128 == 0 and triton.cdiv(rows, min(128, most // 128)) * (columns // 128) >= FEWEST_WIDE
@@ -109,23 +118,12 @@ def _product(
 ):
     blocks = tl.cdiv(C_OUT, BLOCK_N)  # neighbours read the same rows of x
     first, column = tl.program_id(0) // blocks * BLOCK_M, tl.program_id(0) % blocks * BLOCK_N + tl.arange(0, BLOCK_N)
-    row, rows = tl.arange(0, BLOCK_M), rows - first
-    image = (first + row) // pixels
-    x += first.to(tl.int64) * C
+    row = tl.arange(0, BLOCK_M)
+    sums = scaled_product(x, scale, weight, first, row, rows, column, pixels, C, C_OUT, SCALED, BLOCK_K, PRECISION)
+    rows -= first
     out_at = row[:, None] * C_OUT + column[None, :]  # from the tile's first row on: 32 bits do
     out += first.to(tl.int64) * C_OUT
     residual += first.to(tl.int64) * C_OUT
-    sums = tl.zeros([BLOCK_M, BLOCK_N], tl.float32)
-    for start in range(0, C, BLOCK_K):
-        k = start + tl.arange(0, BLOCK_K)
-        there = (row < rows)[:, None] & (k < C)[None, :]
-        a = tl.load(x + row[:, None] * C + k[None, :], mask=there, other=0.0)  # [BLOCK_M, BLOCK_K]
-        if SCALED:
-            s = tl.load(scale + image[:, None] * C + k[None, :], mask=there, other=0.0)
-            a = (a.to(tl.float32) * s.to(tl.float32)).to(x.dtype.element_ty)
-        mask = (k < C)[:, None] & (column < C_OUT)[None, :]
-        w = tl.load(weight + column[None, :] * C + k[:, None], mask=mask, other=0.0)  # [BLOCK_K, BLOCK_N]
-        sums = tl.dot(a, w, sums, input_precision=PRECISION)
     sums += tl.load(bias + column, mask=column < C_OUT, other=0.0).to(tl.float32)[None, :]
     mask = (row < rows)[:, None] & (column < C_OUT)[None, :]
     if ADDED:
@@ -133,6 +131,38 @@ def _product(
     else:
         sums = gelu(sums, FORMULA)
     tl.store(out + out_at, sums.to(out.dtype.element_ty), mask=mask)
+
+
+@triton.jit
+def scaled_product(
+    x,
+    scale,
+    weight,
+    first,
+    row,
+    rows,
+    column,
+    pixels,
+    C: tl.constexpr,
+    C_OUT: tl.constexpr,
+    SCALED: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
+    """Some columns of linear(x * scale) for the rows from `first` on, [BLOCK_M, BLOCK_N] in float32."""
+    x, real, image = x + first.to(tl.int64) * C, row < rows - first, (first + row) // pixels
+    sums = tl.zeros([row.shape[0], column.shape[0]], tl.float32)
+    for start in range(0, C, BLOCK_K):
+        k = start + tl.arange(0, BLOCK_K)
+        there = real[:, None] & (k < C)[None, :]
+        a = tl.load(x + row[:, None] * C + k[None, :], mask=there, other=0.0)  # [BLOCK_M, BLOCK_K]
+        if SCALED:
+            s = tl.load(scale + image[:, None] * C + k[None, :], mask=there, other=0.0)
+            a = (a.to(tl.float32) * s.to(tl.float32)).to(x.dtype.element_ty)
+        mask = (k < C)[:, None] & (column < C_OUT)[None, :]
+        w = tl.load(weight + column[None, :] * C + k[:, None], mask=mask, other=0.0)  # [BLOCK_K, BLOCK_N]
+        sums = tl.dot(a, w, sums, input_precision=PRECISION)
+    return sums
 
 
 @projected.register_fake

@@ -6,13 +6,19 @@ import triton.language as tl
 from torch import Tensor
 
 ELEMENTS = {2: 2**14, 4: 2**12}  # of a tile, by the bytes of a number: what fits into the registers of 8 warps
-WIDEST_BYTES = 512  # of a row; predicted from the size of the chip's memory, not measured
 WARPS = 8
 
+# Channels up to which a layer is one kernel, as benchmarks/gpu_predict.py predicts, and not as measured. Wider rows
+# take a norm, and products by the vendor's library or by `product.py`.
+NORMED_LINEAR = 128
+FEED_FORWARD = 128
+VENDOR = 192  # channels from which a linear layer with GELU after it is the vendor's product
+WIDEST_BYTES = 512  # of a row in any kernel that holds it whole: the chip's memory has no room for more
 
-def fit(x: Tensor) -> bool:
-    """Whether the rows (..., C) fit into a tile."""
-    return x.shape[-1] * x.element_size() <= WIDEST_BYTES
+
+def fit(x: Tensor, widest: int) -> bool:
+    """Whether the rows (..., C) have so few channels, and fit into a tile."""
+    return x.shape[-1] <= widest and x.shape[-1] * x.element_size() <= WIDEST_BYTES
 
 
 def tile(x: Tensor) -> dict[str, int]:
