@@ -132,4 +132,4 @@ def test_tiles_of_either_width_hold_all_columns(device, monkeypatch, wide):
     monkeypatch.setattr(product, "FEWEST_WIDE", wide)
     inputs = [t.to(device) for t in (torch.randn(2, 5, 7, 40), torch.randn(256, 40) / 6, torch.randn(256))]
     check(lambda *t: activated(*t, True), lambda *t: F.gelu(F.linear(*t)), inputs, torch.float32, gradients=False)
-    assert product._tile(70, 256, 4)[1] == (128 if wide == 1 else 64)
+    assert product.tile(70, 256, 4)[1] == (128 if wide == 1 else 64)

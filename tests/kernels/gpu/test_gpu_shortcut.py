@@ -21,7 +21,7 @@ from maxvit.layers.mbconv import Shortcut
     [
         (2, (7, 12), 24, 5, 40),  # an odd side
         (3, (1, 2), 70, 40, 17),  # several images in a tile; two tiles of inputs
-        (1, (23, 25), 8, 16, 130),  # several tiles of rows and columns
+        (2, (23, 25), 8, 16, 130),  # several tiles of rows and columns, of more than one image
     ],
     ids=str,
 )
