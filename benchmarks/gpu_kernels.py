@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from gpu_setting import Cell, Setting
-from gpu_timing import Answer, Run, Work
+from gpu_timing import Answer, Run, Work, comparison
 from torch import Tensor, nn
 
 from maxvit.config import MaxViTConfig
@@ -234,7 +234,7 @@ def kernel_cells() -> Iterator[Cell]:
 def _cell(kernel: Kernel, side: int, stage: int, trains: bool) -> Cell:
     what = "training" if trains else "inference"
     name = f"{kernel.name}, {what}, tiny {side}, stage {stage}"
-    return Cell(name, lambda setting: _work(kernel, side, stage, trains, setting), budget_s=1.0)
+    return comparison(name, lambda setting: _work(kernel, side, stage, trains, setting), budget_s=0.5, ready_s=1.5)
 
 
 def _work(kernel: Kernel, side: int, stage: int, trains: bool, setting: Setting) -> Work:
