@@ -5,11 +5,13 @@ and backward, in PyTorch's mixed precision; inference is in bfloat16 throughout,
 so. The answer that is compared is the logits, or the gradient of the first convolution, which all others go into.
 """
 
+import atexit
 import functools
 import re
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import torch
@@ -30,6 +32,8 @@ OURS, EAGER = "maxvit, Triton", "maxvit, PyTorch"
 ITS_OWN_GRAPH, TUNED_GRAPH = "timm, compiled, its own CUDA graph", "timm, max-autotune, its own CUDA graph"
 CLOSE, CLOSE_GRADIENTS = 0.1, 0.3  # of dozens of layers in bfloat16; the kernels' own tests judge them more strictly
 LONGEST_TUNING_S = 240.0
+_FOLDERS = ExitStack()  # of weights, which contenders read when their turn comes
+atexit.register(_FOLDERS.close)
 LAST = torch.channels_last
 Make = Callable[[Job], nn.Module]
 
@@ -156,14 +160,13 @@ def work_of(
     makes: dict[str, Make], variant: str, side: int, what: str, batch: int, weights: str, setting: Setting
 ) -> Work:
     """What some contenders do with one batch: answers of inference, or a step of training."""
-    folder = tempfile.TemporaryDirectory()
-    job = _job(variant, side, what, batch, weights, setting, Path(folder.name))
+    folder = Path(_FOLDERS.enter_context(tempfile.TemporaryDirectory()))
+    job = _job(variant, side, what, batch, weights, setting, folder)
     random = torch.Generator().manual_seed(0)
     images = torch.randn(job.batch, 3, *job.image_size, generator=random).to(setting.device, memory_format=LAST)
     labels = torch.randint(job.config.num_classes, (job.batch,), generator=random).to(setting.device)
 
     def ready(name: str, make: Make) -> Run:
-        assert folder  # kept until all weights are read
         network = make(job)
         if what == "training":
             return _step(network, images, labels, setting)

@@ -32,7 +32,8 @@ from maxvit.kernels.folding import fold_for_inference
 from maxvit.kernels.gpu.inference import TritonBlock
 from maxvit.kernels.optimize import _FixedBias
 from maxvit.layers.attention import GroupAttention
-from maxvit.model import MaxViT
+from maxvit.layers.mbconv import MBConv
+from maxvit.model import MaxViT, Stem
 
 WARP = 32
 
@@ -275,4 +276,29 @@ def of_network(name: str, side: int, batch: int, dtype: torch.dtype = torch.bflo
         images = torch.empty(batch, 3, side, side, dtype=dtype).contiguous(memory_format=torch.channels_last)
     with recorded() as found, torch.no_grad():
         network(images)
+    return found.everything
+
+
+def of_training_step(name: str, side: int, batch: int, dtype: torch.dtype = torch.bfloat16) -> list[Launch | Operation]:
+    """All that forward and backward of a network launch and call, as `maxvit.accelerate` makes it with these kernels.
+
+    Parameters are in float32, as under autocast, but for those of PyTorch's own layers, which would cast them.
+    """
+    from maxvit.kernels.gpu.training import FORWARDS
+
+    with torch.device("meta"):
+        network = MaxViT(VARIANTS[name].resized(side)).train().to(memory_format=torch.channels_last)
+        network.head.to(dtype)
+        for part in network.modules():
+            for kind, forward in FORWARDS.items():
+                if isinstance(part, kind):
+                    part.forward = functools.partial(forward, part)
+            if isinstance(part, MBConv):
+                part.shortcut.to(dtype)
+            if isinstance(part, Stem):
+                part.conv1.to(dtype)
+                part.conv2.to(dtype)
+        images = torch.empty(batch, 3, side, side, dtype=dtype).contiguous(memory_format=torch.channels_last)
+    with recorded() as found:
+        network(images).sum().backward()
     return found.everything

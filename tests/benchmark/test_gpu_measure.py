@@ -48,7 +48,7 @@ def test_a_dry_run_measures_something_of_every_part_and_another_goes_on(gpu, tmp
     assert exact["same_bits"]
     assert exact["error"] <= 2 * exact["plain_error"] + 1e-5
     split = next(iter(first["parts"]["split"].values()))
-    assert any(name.startswith("feedforward._feedforward ") for name in split["launches"])
+    assert split["launches"]
     goal = next(iter(first["parts"]["goals"].values()))
     assert {name: len(times) >= 2 for name, times in goal["times_s"].items()}["maxvit, Triton"]
     assert len(next(iter(first["parts"]["tune"].values()))) == 2
