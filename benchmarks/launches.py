@@ -20,7 +20,6 @@ import torch
 import triton
 from machine_code import MachineCode, disassembled
 from torch import Tensor
-from torch._library.custom_ops import OPDEFS
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from triton.backends.compiler import GPUTarget
@@ -30,6 +29,7 @@ from triton.runtime.jit import JITFunction, create_function_from_signature
 from maxvit.config import VARIANTS
 from maxvit.kernels.folding import fold_for_inference
 from maxvit.kernels.gpu.inference import TritonBlock
+from maxvit.kernels.gpu.support import HOST_FUNCTIONS
 from maxvit.kernels.optimize import _FixedBias
 from maxvit.layers.attention import GroupAttention
 from maxvit.layers.mbconv import MBConv
@@ -199,15 +199,15 @@ class _HostFunctions(TorchDispatchMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         name = func._schema.name
-        operator = OPDEFS.get(name)
-        if operator is None:
+        function = HOST_FUNCTIONS.get(name)
+        if function is None:
             result = func(*args, **(kwargs or {}))
             self.found.add_operation(func._schema, (args, kwargs), result)
             return result
         outer, self.found.operator = self.found.operator, self.found.operator or name
         try:
             with self:  # one may call another
-                return operator._init_fn(*args, **(kwargs or {}))
+                return function(*args, **(kwargs or {}))
         finally:
             self.found.operator = outer
 

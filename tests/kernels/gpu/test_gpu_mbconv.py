@@ -148,7 +148,7 @@ def test_compilers_are_told_the_right_shapes(device, stride):
     expansion, filter_ = arguments(part, torch.float16)
     x, hidden = (torch.randn(2, 5, 4, c, device=device).half() for c in (8, 24))
     for op, given in ((filtered, (hidden, *filter_)), (expanded_filtered, (x, *expansion, *filter_))):
-        torch.library.opcheck(op, (*given, stride, False, False))
+        torch.library.opcheck(op.overload, (*given, stride, False, False))
 
 
 @pytest.mark.parametrize("stride", [1, 2])
