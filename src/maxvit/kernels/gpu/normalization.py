@@ -24,7 +24,7 @@ from maxvit.kernels.gpu.maps import (
     norm_of,
     tile_of,
 )
-from maxvit.kernels.gpu.statistics import statistics
+from maxvit.kernels.gpu.statistics import CHANNELS, PARTS, added_up, statistics
 from maxvit.kernels.gpu.support import operator
 
 
@@ -133,13 +133,16 @@ def finish(
         sums: (parts, 2, C) in float32, over parts of the map: of h, the gradient of norm(x), and of h * (x - mean).
         out: What the gradient of x is written to; it may be `grad`.
     """
-    total, along = sums.sum(0)
-    plan = Pass.over(x, by_image=scale is not None)
-    if x.numel():
-        count = x.shape[:3].numel()
-        given = (x, grad, found, weight, bias, scale, pull, total, along, out, count)
-        _input_gradient[plan.grid](*given, *plan.sizes, act, ROWS, COLUMNS)
-    return out, (along * found[1]).to(weight.dtype), total.to(bias.dtype, copy=True)
+    plan, channels = Pass.over(x, by_image=scale is not None), x.shape[3]
+    of_weight, of_bias = torch.empty_like(weight), torch.empty_like(bias)
+    if not x.numel():
+        return out, of_weight.zero_(), of_bias.zero_()
+    totals = x.new_empty(2, channels, dtype=torch.float32)
+    grid = (triton.cdiv(channels, CHANNELS),)
+    _totals[grid](sums, found, totals, of_weight, of_bias, len(sums), channels, PARTS, CHANNELS)
+    given = (x, grad, found, weight, bias, scale, pull, totals, out, x.shape[:3].numel())
+    _input_gradient[plan.grid](*given, *plan.sizes, act, ROWS, COLUMNS)
+    return out, of_weight, of_bias
 
 
 @triton.jit
@@ -220,6 +223,19 @@ def _sums(
 
 
 @triton.jit
+def _totals(sums, found, totals, of_weight, of_bias, parts, channels, PARTS: tl.constexpr, CHANNELS: tl.constexpr):
+    column = tl.program_id(0) * CHANNELS + tl.arange(0, CHANNELS)
+    there = column < channels
+    total = added_up(sums, parts, 2 * channels, column, channels, PARTS, CHANNELS).to(tl.float32)
+    along = added_up(sums + channels, parts, 2 * channels, column, channels, PARTS, CHANNELS).to(tl.float32)
+    tl.store(totals + column, total, mask=there)
+    tl.store(totals + channels + column, along, mask=there)
+    slope = along * by_channel(found + channels, column, channels)
+    tl.store(of_weight + column, slope.to(of_weight.dtype.element_ty), mask=there)
+    tl.store(of_bias + column, total.to(of_bias.dtype.element_ty), mask=there)
+
+
+@triton.jit
 def _input_gradient(
     x,
     grad,
@@ -228,8 +244,7 @@ def _input_gradient(
     bias,
     scale,
     pull,
-    total,
-    along,
+    totals,
     out,
     count,
     pixels,
@@ -244,8 +259,8 @@ def _input_gradient(
     column = channels_of(COLUMNS)
     mean, slope, shift = norm_of(found, weight, bias, column, channels)
     inverse = by_channel(found + channels, column, channels)
-    level = by_channel(total, column, channels) / count
-    tilt = by_channel(along, column, channels) * inverse * inverse / count
+    level = by_channel(totals, column, channels) / count
+    tilt = by_channel(totals + channels, column, channels) * inverse * inverse / count
     for start in range(first, last, ROWS):
         at, real = tile_of(image, start, pixels, column, channels, ROWS)
         off = load(x, at, real) - mean[None, :]
