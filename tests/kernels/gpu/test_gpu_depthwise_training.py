@@ -86,4 +86,6 @@ def test_an_empty_batch_has_an_empty_result(device, stride):
 def test_the_operator_keeps_pytorchs_rules(device):
     norm, x = nn.BatchNorm2d(5, device=device), torch.randn(2, 3, 4, 5, device=device, requires_grad=True)
     kernel = torch.randn(5, 1, 3, 3, device=device, requires_grad=True)
-    torch.library.opcheck(norm_depthwise.overload, (x, norm.weight, norm.bias, statistics(x, norm), kernel, "tanh", 2, False))
+    torch.library.opcheck(
+        norm_depthwise.overload, (x, norm.weight, norm.bias, statistics(x, norm), kernel, "tanh", 2, False)
+    )

@@ -71,7 +71,7 @@ def apply(
         found: `statistics`.
         act: See `normalized`.
         dtype: Type of the result.
-        scale: Scale of each channel of each image, (B, C) in float32.
+        scale: Scale of each channel of each image, (B, C).
 
     Returns:
         (B, H, W, C).
@@ -92,7 +92,7 @@ def input_gradient(
     scale: Tensor | None = None,
     pull: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The gradients of x, weight and bias, where act(norm(x)) has the gradient grad * scale + pull.
+    """The gradients of x, weight and bias, where act(norm(x)) has the gradient grad * scale + pull / (H * W).
 
     Args:
         x: (B, H, W, C), dense.
@@ -101,8 +101,8 @@ def input_gradient(
         bias: (C,).
         found: `statistics`.
         act: See `normalized`.
-        scale: Scale of each channel of each image, (B, C) in float32; None: 1.
-        pull: Pull of each channel of each image, (B, C) in float32; given with scale.
+        scale: Scale of each channel of each image, (B, C); None: 1.
+        pull: Pull of each channel of each image, (B, C); given with scale.
 
     Returns:
         (B, H, W, C) in x's type, (C,) and (C,) in the parameters'.
@@ -111,7 +111,7 @@ def input_gradient(
     sums = x.new_empty(plan.grid[0], 2, x.shape[3], dtype=torch.float32)
     if x.numel():
         given = (x, grad, found, weight, bias, scale, pull, sums)
-        _sums[plan.grid](*given, *plan.sizes, act, ROWS, COLUMNS, maxnreg=REGISTERS)
+        _sums[plan.grid](*given, *plan.sizes, constant(x, act), ROWS, COLUMNS, maxnreg=REGISTERS)
     return finish(x, grad, weight, bias, found, sums, torch.empty_like(x), act, scale, pull)
 
 
@@ -141,7 +141,7 @@ def finish(
     grid = (triton.cdiv(channels, CHANNELS),)
     _totals[grid](sums, found, totals, of_weight, of_bias, len(sums), channels, PARTS, CHANNELS)
     given = (x, grad, found, weight, bias, scale, pull, totals, out, x.shape[:3].numel())
-    _input_gradient[plan.grid](*given, *plan.sizes, act, ROWS, COLUMNS)
+    _input_gradient[plan.grid](*given, *plan.sizes, constant(x, act), ROWS, COLUMNS)
     return out, of_weight, of_bias
 
 
@@ -152,12 +152,12 @@ def activated(z, ACT: tl.constexpr):
 
 
 @triton.jit
-def _slope(z, grad, scale, pull, image, column, channels, ACT: tl.constexpr):
+def _slope(z, grad, scale, pull, image, pixels, column, channels, ACT: tl.constexpr):
     """The gradient of z from that of act(z) * scale, [ROWS, COLUMNS]; pull comes from what else act(z) goes into."""
     if scale is not None:
         own = image.to(tl.int64) * channels
         grad = grad * by_channel(scale + own, column, channels)[None, :]
-        grad += by_channel(pull + own, column, channels)[None, :]
+        grad += (by_channel(pull + own, column, channels) / pixels)[None, :]
     return grad if ACT == "none" else grad * gelu_slope(z, ACT)
 
 
@@ -214,7 +214,7 @@ def _sums(
         at, real = tile_of(image, start, pixels, column, channels, ROWS)
         off = load(x, at, real) - mean[None, :]
         z = off * slope[None, :] + shift[None, :]
-        h = tl.where(real, _slope(z, load(grad, at, real), scale, pull, image, column, channels, ACT), 0.0)
+        h = tl.where(real, _slope(z, load(grad, at, real), scale, pull, image, pixels, column, channels, ACT), 0.0)
         total += h
         along += h * off
     to = sums + tl.program_id(0).to(tl.int64) * 2 * channels + column
@@ -265,7 +265,7 @@ def _input_gradient(
         at, real = tile_of(image, start, pixels, column, channels, ROWS)
         off = load(x, at, real) - mean[None, :]
         z = off * slope[None, :] + shift[None, :]
-        h = _slope(z, load(grad, at, real), scale, pull, image, column, channels, ACT)
+        h = _slope(z, load(grad, at, real), scale, pull, image, pixels, column, channels, ACT)
         h = slope[None, :] * (h - level[None, :] - off * tilt[None, :])
         tl.store(out + at, h.to(out.dtype.element_ty), mask=real)
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from maxvit.kernels.gpu import support
 from maxvit.kernels.gpu.activation import is_erf
 from maxvit.kernels.gpu.attention import attend
+from maxvit.kernels.gpu.casting import cast
 from maxvit.kernels.gpu.feedforward import feedforward
 from maxvit.kernels.gpu.linear import normed_linear
 from maxvit.kernels.gpu.mbconv_training import mbconv
@@ -38,13 +39,13 @@ def attention_layer(layer: AttentionLayer, x: Tensor) -> Tensor:
     """(B, C, H, W) -> (B, C, H, W); of maps it keeps the input, Q K V, what is attended to and the sum."""
     attention, ffn, dtype = layer.attention, layer.ffn, support.compute_type(x)
     tokens = x.permute(0, 2, 3, 1).to(dtype).contiguous()  # (B, H, W, C)
-    norm, project = layer.norm1, attention.proj
-    weight, bias = attention.qkv.weight.to(dtype), attention.qkv.bias
-    mixed = attend(attention, normed_linear(tokens, norm.weight, norm.bias, weight, bias, norm.eps))
-    tokens = tokens + layer.drop_path(F.linear(mixed, project.weight.to(dtype), project.bias.to(dtype)))
-    norm, expand, project = layer.norm2, ffn.expand, ffn.project
-    weights = expand.weight.to(dtype), expand.bias, project.weight.to(dtype), project.bias
-    scale = _kept(layer.drop_path, tokens)
+    layers = attention.qkv, attention.proj, ffn.expand, ffn.project
+    qkv, mix, expand, project, *biases = cast(dtype, *(p.weight for p in layers), *(p.bias for p in layers))
+    norm = layer.norm1
+    mixed = attend(attention, normed_linear(tokens, norm.weight, norm.bias, qkv, biases[0], norm.eps))
+    tokens = tokens + layer.drop_path(F.linear(mixed, mix, biases[1]))
+    norm, scale = layer.norm2, _kept(layer.drop_path, tokens)
+    weights = expand, biases[2], project, biases[3]
     tokens = feedforward(tokens, norm.weight, norm.bias, *weights, scale, norm.eps, is_erf(ffn.act))
     return tokens.permute(0, 3, 1, 2)
 
