@@ -67,8 +67,8 @@ TRIPS: dict[str, Callable[[dict[str, Any]], tuple[int, ...]]] = {
     "attention_inference._attend": lambda a: (a["each"],),
     "attention._backward": lambda a: (a["each"],),
     "depthwise._filter": lambda a: (a["each"],),
-    "depthwise_training._backward": lambda a: (a["each"], a["high"])[a["each"] == 1 :],  # a loop of one is none
-    "depthwise_training._forward": lambda a: (a["each"], a["high"])[a["each"] == 1 :],
+    "depthwise_training._backward": lambda a: (a["each"], a["high"]),
+    "depthwise_training._forward": lambda a: (a["each"], a["high"]),
     "excitation._pool": lambda a: (ceil(a["each"] / a["ROWS"]),),
     "excitation._scale_gradient": lambda a: (ceil(a["each"] / a["ROWS"]),),
     "expand._expand_filter": lambda a: (a["each"] + 3 - a["STRIDE"],),
@@ -77,9 +77,11 @@ TRIPS: dict[str, Callable[[dict[str, Any]], tuple[int, ...]]] = {
     "linear._normed_linear": lambda a: (ceil(a["C_OUT"] / a["BLOCK_N"]),),
     "normalization._apply": lambda a: (ceil(a["each"] / a["ROWS"]),),
     "normalization._input_gradient": lambda a: (ceil(a["each"] / a["ROWS"]),),
+    "normalization._totals": lambda a: (ceil(a["parts"] / a["PARTS"]),),
     "normalization._sums": lambda a: (ceil(a["each"] / a["ROWS"]),),
     "product._product": lambda a: (ceil(a["C"] / a["BLOCK_K"]),),
     "statistics._moments": lambda a: (ceil(a["each"] / a["ROWS"]),),
+    "statistics._statistics": lambda a: (ceil(a["parts"] / a["PARTS"]),),
 }
 
 
@@ -162,7 +164,8 @@ def _counted(same: _Same) -> tuple[float, float, float, dict[str, float]]:
     """Instructions, wavefronts and special functions of a warp; and the facts."""
     launch = same.launch
     code, taken = launch.code(CAPABILITY), launch.resources(CAPABILITY)
-    run: Counter[Instruction] = code.run(TRIPS[launch.name](launch.arguments))
+    depths = 1 + max((loop.depth for loop in code.loops), default=-1)  # a loop that runs once may be gone
+    run: Counter[Instruction] = code.run(TRIPS[launch.name](launch.arguments)[-depths:])
     facts = {
         "registers": taken.registers,
         "stack": taken.stack,
@@ -216,7 +219,7 @@ PARTS = {
     "maxvit::activated": "MBConv, expand and filter",
     "maxvit::filtered": "MBConv, expand and filter",
     # in training
-    "maxvit::moments": "batch norms' statistics",
+    "maxvit::batch_statistics": "batch norms' statistics",
     "maxvit::norm_expand": "MBConv, expand",
     "maxvit::norm_expand_gradient": "MBConv, expand, backward",
     "maxvit::norm_depthwise": "MBConv, filter",

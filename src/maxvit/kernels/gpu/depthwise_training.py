@@ -21,6 +21,8 @@ from maxvit.kernels.gpu.strips import Strips, padding, row_at, strip
 from maxvit.kernels.gpu.support import operator
 from maxvit.layers.mbconv import SameConv2d
 
+MOST_REGISTERS = 168  # of a thread of the backward kernel, so that three programs share a multiprocessor
+
 
 def depthwise(part: SameConv2d, x: Tensor, weight: Tensor, bias: Tensor, found: Tensor, act: str) -> Tensor:
     """part(act(norm(x))), which keeps x only.
@@ -76,7 +78,7 @@ def norm_depthwise_gradient(
     of_taps = x.new_empty(plan.grid[0], channels, 9, dtype=torch.float32)
     if x.numel():
         given = (x, grad, found, weight, bias, kernel.contiguous(), inner, sums, of_taps, *grad.shape[1:3])
-        _backward[plan.grid](*given, *plan.runtime, constant(x, act), *plan.constants)
+        _backward[plan.grid](*given, *plan.runtime, constant(x, act), *plan.constants, maxnreg=MOST_REGISTERS)
     of_kernel = of_taps.sum(0).view(kernel.shape).to(kernel.dtype)
     return *finish(x, inner, weight, bias, found, sums, inner, "none"), of_kernel
 
@@ -219,7 +221,7 @@ def _backward(
                     h = tl.zeros([PIXELS, BLOCK], tl.float32)
                     for dy in tl.static_range(a, 3, STRIDE):
                         for dx in tl.static_range(b, 3, STRIDE):
-                            g = window[(dy // STRIDE) * (4 - STRIDE) + dx // STRIDE].to(tl.float32)
+                            g = window[(dy // STRIDE) * (4 - STRIDE) + dx // STRIDE]
                             h += g * k[3 * dy + dx][None, :]
                             of_k = _added(of_k, 3 * dy + dx, g * passed)
                     h = tl.where(real, h * slope, 0.0)
@@ -238,13 +240,13 @@ def _backward(
 def _gradients(grad, image, height, width, column, channel, channels, row, STRIDE: tl.constexpr):
     """Those of a row of results, at some columns and to their left: a tile for each column that taps reach."""
     at, real = row_at(image, row, column, height, width, channel, channels)
-    first = tl.load(grad + at, mask=real, other=0.0)
+    first = load(grad, at, real)
     at, real = row_at(image, row, column - 1, height, width, channel, channels)
-    second = tl.load(grad + at, mask=real, other=0.0)
+    second = load(grad, at, real)
     if STRIDE == 2:
         return first, second
     at, real = row_at(image, row, column - 2, height, width, channel, channels)
-    return first, second, tl.load(grad + at, mask=real, other=0.0)
+    return first, second, load(grad, at, real)
 
 
 @triton.jit

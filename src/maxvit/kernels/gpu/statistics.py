@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from maxvit.kernels.gpu.maps import COLUMNS, ROWS, Pass, by_channel, channels_of, chunk_of, load, tile_of
 from maxvit.kernels.gpu.support import operator
 
-PARTS, CHANNELS = 32, 32  # of a tile that adds up sums
+PARTS, CHANNELS = 128, 16  # of a tile that adds up sums
 
 
 def statistics(x: Tensor, norm: nn.BatchNorm2d) -> Tensor:
@@ -63,10 +63,10 @@ def batch_statistics(
     if not x.numel():
         return found.zero_()
     sums = x.new_empty(plan.chunks, 2, channels, dtype=torch.float32)
-    _moments[plan.grid](x, sums, *plan.sizes, ROWS, COLUMNS)
+    _moments[plan.grid](x, sums, found, *plan.sizes, ROWS, COLUMNS)
     grid = (triton.cdiv(channels, CHANNELS),)
     running = running_mean, running_var, batches
-    _statistics[grid](x, sums, found, *running, plan.chunks, pixels, channels, momentum, epsilon, PARTS, CHANNELS)
+    _statistics[grid](sums, found, *running, plan.chunks, pixels, channels, momentum, epsilon, PARTS, CHANNELS)
     if batches is not None:
         batches.add_(1)
         torch.autograd.graph.increment_version([running_mean, running_var])
@@ -74,7 +74,7 @@ def batch_statistics(
 
 
 @triton.jit
-def _moments(x, sums, pixels, channels, chunks, each, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
+def _moments(x, sums, found, pixels, channels, chunks, each, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
     image, first, last = chunk_of(pixels, chunks, each)
     column = channels_of(COLUMNS)
     shift = by_channel(x, column, channels)
@@ -87,6 +87,8 @@ def _moments(x, sums, pixels, channels, chunks, each, ROWS: tl.constexpr, COLUMN
     to = sums + tl.program_id(0) * 2 * channels + column
     tl.store(to, tl.sum(total, 0), mask=column < channels)
     tl.store(to + channels, tl.sum(square, 0), mask=column < channels)
+    if tl.program_id(0) == 0:
+        tl.store(found + column, shift, mask=column < channels)  # until the mean is known
 
 
 @triton.jit
@@ -104,7 +106,6 @@ def added_up(sums, parts, stride, column, channels, PARTS: tl.constexpr, CHANNEL
 
 @triton.jit
 def _statistics(
-    x,
     sums,
     found,
     running_mean,
@@ -123,7 +124,7 @@ def _statistics(
     offset = added_up(sums, parts, 2 * channels, column, channels, PARTS, CHANNELS) / pixels
     square = added_up(sums + channels, parts, 2 * channels, column, channels, PARTS, CHANNELS) / pixels
     variance = tl.maximum(square - offset * offset, 0.0)
-    mean = by_channel(x, column, channels).to(tl.float64) + offset
+    mean = by_channel(found, column, channels).to(tl.float64) + offset
     tl.store(found + column, mean.to(tl.float32), mask=there)
     tl.store(found + channels + column, (1.0 / tl.sqrt(variance + epsilon)).to(tl.float32), mask=there)
     if batches is not None:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 PIXELS = (4, 16)  # side by side in a tile, at least and at most
 NUMBERS = 512  # of a tile: 4 a thread, so that nine sums of each and the taps stay in registers
-ROWS = 16  # that a program slides down at once, at most: two more, of the neighbour, are little compared with them
+ROWS = 32  # that a program slides down at once, at most: two more, of the neighbour, are little compared with them
 PROGRAMS = 256  # that share the map; fixed, so that sums are the same on every GPU
 
 
