@@ -34,9 +34,9 @@ def mbconv(part: MBConv, x: Tensor) -> Tensor:
     """
     tokens = x.permute(0, 2, 3, 1).contiguous()  # (B, H, W, C_in), a view of channels_last memory
     first, second, third = part.pre_norm, part.expand_norm, part.depthwise_norm
-    act, se, project = formula(part.act), part.se, part.project
-    weights = part.expand.weight, se.reduce.weight, se.expand.weight, project.weight
-    biases = se.reduce.bias, se.expand.bias, project.bias
+    act, se = formula(part.act), part.se
+    weights = part.expand.weight, se.reduce.weight, se.expand.weight, part.project.weight
+    biases = [bias for bias in (se.reduce.bias, se.expand.bias, part.project.bias) if bias is not None]
     expand, reduce, excite, project, *biases = cast(compute_type(x), *weights, *biases)
     y = norm_expand(tokens, first.weight, first.bias, statistics(tokens, first), expand)  # (B, H, W, 4C)
     y = depthwise(part.depthwise, y, second.weight, second.bias, statistics(y, second), act)  # (B, H', W', 4C)

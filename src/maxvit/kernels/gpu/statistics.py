@@ -67,7 +67,7 @@ def batch_statistics(
     grid = (triton.cdiv(channels, CHANNELS),)
     running = running_mean, running_var, batches
     _statistics[grid](sums, found, *running, plan.chunks, pixels, channels, momentum, epsilon, PARTS, CHANNELS)
-    if batches is not None:
+    if running_mean is not None and running_var is not None and batches is not None:
         batches.add_(1)
         torch.autograd.graph.increment_version([running_mean, running_var])
     return found

@@ -20,11 +20,16 @@ from maxvit.layers.mbconv import MBConv
 from maxvit.layers.multiaxis import AttentionLayer
 from maxvit.model import Stem
 
+# Kinds of layers and channels of their input that PyTorch, or its compiler where the network is compiled, computes
+# faster. Nobody has measured it: `benchmarks/gpu_measure.py --parts kernels` will say what belongs here.
+LEFT_TO_PYTORCH: frozenset[tuple[type[nn.Module], int]] = frozenset()
 INTERPRETED = support.interpreted()  # asked once: a compiler cannot trace the question
 
 
 def serves(layer: nn.Module, x: Tensor) -> bool:
     """Whether a layer takes this input by them; statistics that processes share are PyTorch's."""
+    if any(isinstance(layer, kind) and channels == x.shape[1] for kind, channels in LEFT_TO_PYTORCH):
+        return False
     here = x.device.type == "cuda" or INTERPRETED  # it may have been moved since `obstacle` looked
     return here and x.dtype in support.TYPES and not any(isinstance(m, nn.SyncBatchNorm) for m in layer.modules())
 
