@@ -37,7 +37,7 @@ class Calls(TorchDispatchMode):
     ("make", "forward", "most"),
     [
         (lambda: MBConv(16, 16), mbconv, 112),
-        (lambda: BlockAttention(16, (2, 2), head_dim=16), attention_layer, 116),
+        (lambda: BlockAttention(16, (2, 2), head_dim=16), attention_layer, 104),
     ],
     ids=["MBConv", "attention"],
 )

@@ -44,14 +44,14 @@ def attention_layer(layer: AttentionLayer, x: Tensor) -> Tensor:
     """(B, C, H, W) -> (B, C, H, W); of maps it keeps the input, Q K V, what is attended to and the sum."""
     attention, ffn, dtype = layer.attention, layer.ffn, support.compute_type(x)
     tokens = x.permute(0, 2, 3, 1).to(dtype).contiguous()  # (B, H, W, C)
-    layers = attention.qkv, attention.proj, ffn.expand, ffn.project
-    qkv, mix, expand, project, *biases = cast(dtype, *(p.weight for p in layers), *(p.bias for p in layers))
-    norm = layer.norm1
-    mixed = attend(attention, normed_linear(tokens, norm.weight, norm.bias, qkv, biases[0], norm.eps))
-    tokens = tokens + layer.drop_path(F.linear(mixed, mix, biases[1]))
-    norm, scale = layer.norm2, _kept(layer.drop_path, tokens)
-    weights = expand, biases[2], project, biases[3]
-    tokens = feedforward(tokens, norm.weight, norm.bias, *weights, scale, norm.eps, is_erf(ffn.act))
+    parts = attention.qkv, attention.proj, ffn.expand, ffn.project, layer.norm1, layer.norm2
+    weights, biases = [part.weight for part in parts], [part.bias for part in parts]
+    qkv, mix, expand, project, gamma1, gamma2, *biases = cast(dtype, *weights, *biases)
+    of_qkv, of_mix, of_expand, of_project, beta1, beta2 = biases
+    mixed = attend(attention, normed_linear(tokens, gamma1, beta1, qkv, of_qkv, layer.norm1.eps))
+    tokens = tokens + layer.drop_path(F.linear(mixed, mix, of_mix))
+    scale, epsilon, erf = _kept(layer.drop_path, tokens), layer.norm2.eps, is_erf(ffn.act)
+    tokens = feedforward(tokens, gamma2, beta2, expand, of_expand, project, of_project, scale, epsilon, erf)
     return tokens.permute(0, 3, 1, 2)
 
 
