@@ -15,7 +15,7 @@ import triton.language as tl
 from torch import Tensor
 
 from maxvit.kernels.gpu.activation import constant, gelu, gelu_and_slope
-from maxvit.kernels.gpu.maps import REGISTERS, load, norm_of
+from maxvit.kernels.gpu.maps import REGISTERS, divided, load, norm_of
 from maxvit.kernels.gpu.normalization import finish
 from maxvit.kernels.gpu.strips import Strips, padding, row_at, strip
 from maxvit.kernels.gpu.support import operator
@@ -72,7 +72,7 @@ def norm_depthwise_gradient(
     x, grad, channels = x.contiguous(), grad.contiguous(), x.shape[3]
     top, left = padding(x, symmetric or stride == 1)
     # A step covers `stride` rows and columns of the padded input.
-    steps = (triton.cdiv(x.shape[1] + top, stride), triton.cdiv(x.shape[2] + left, stride))
+    steps = (divided(x.shape[1] + top, stride), divided(x.shape[2] + left, stride))
     plan = Strips.over(x, stride, symmetric, *steps)
     inner, sums = torch.empty_like(x), x.new_empty(plan.grid[0], 2, channels, dtype=torch.float32)
     of_taps = x.new_empty(plan.grid[0], channels, 9, dtype=torch.float32)

@@ -20,6 +20,7 @@ from maxvit.kernels.gpu.maps import (
     by_channel,
     channels_of,
     chunk_of,
+    divided,
     load,
     norm_of,
     tile_of,
@@ -138,7 +139,7 @@ def finish(
     if not x.numel():
         return out, of_weight.zero_(), of_bias.zero_()
     totals = x.new_empty(2, channels, dtype=torch.float32)
-    grid = (triton.cdiv(channels, CHANNELS),)
+    grid = (divided(channels, CHANNELS),)
     _totals[grid](sums, found, totals, of_weight, of_bias, len(sums), channels, PARTS, CHANNELS)
     given = (x, grad, found, weight, bias, scale, pull, totals, out, x.shape[:3].numel())
     _input_gradient[plan.grid](*given, *plan.sizes, constant(x, act), ROWS, COLUMNS)

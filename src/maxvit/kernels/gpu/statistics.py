@@ -9,7 +9,7 @@ import triton
 import triton.language as tl
 from torch import Tensor, nn
 
-from maxvit.kernels.gpu.maps import COLUMNS, ROWS, Pass, by_channel, channels_of, chunk_of, load, tile_of
+from maxvit.kernels.gpu.maps import COLUMNS, ROWS, Pass, by_channel, channels_of, chunk_of, divided, load, tile_of
 from maxvit.kernels.gpu.support import operator
 
 PARTS, CHANNELS = 128, 16  # of a tile that adds up sums
@@ -64,7 +64,7 @@ def batch_statistics(
         return found.zero_()
     sums = x.new_empty(plan.chunks, 2, channels, dtype=torch.float32)
     _moments[plan.grid](x, sums, found, *plan.sizes, ROWS, COLUMNS)
-    grid = (triton.cdiv(channels, CHANNELS),)
+    grid = (divided(channels, CHANNELS),)
     running = running_mean, running_var, batches
     _statistics[grid](sums, found, *running, plan.chunks, pixels, channels, momentum, epsilon, PARTS, CHANNELS)
     if running_mean is not None and running_var is not None and batches is not None:
