@@ -1,20 +1,23 @@
-"""Whole networks and their stages, in inference and in training steps, beside timm's and torchvision's.
+"""Whole networks, in inference and in training steps, beside timm's and torchvision's, in CUDA graphs.
 
 All have the same weights (torchvision's network is another, and has its own). A training step is forward, cross entropy
 and backward, in PyTorch's mixed precision; inference is in bfloat16 throughout, or in mixed precision where a name says
 so. The answer that is compared is the logits, or the gradient of the first convolution, which all others go into.
 """
 
+import atexit
 import functools
+import re
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from gpu_setting import Cell, Setting
-from gpu_timing import Answer, Run, Work
+from gpu_timing import LONGEST_S, Answer, Run, Work, comparison
 from torch import Tensor, nn
 
 import maxvit
@@ -26,7 +29,11 @@ from maxvit.model import MaxViT
 from maxvit.summary import summarize
 
 OURS, EAGER = "maxvit, Triton", "maxvit, PyTorch"
+ITS_OWN_GRAPH, TUNED_GRAPH = "timm, compiled, its own CUDA graph", "timm, max-autotune, its own CUDA graph"
 CLOSE, CLOSE_GRADIENTS = 0.1, 0.3  # of dozens of layers in bfloat16; the kernels' own tests judge them more strictly
+LONGEST_TUNING_S = 240.0
+_FOLDERS = ExitStack()  # of weights, which contenders read when their turn comes
+atexit.register(_FOLDERS.close)
 LAST = torch.channels_last
 Make = Callable[[Job], nn.Module]
 
@@ -66,14 +73,20 @@ CONTENDERS: dict[str, dict[str, Make]] = {
         "timm": TIMM,
         "timm, mixed precision": _peer("timm-channels-last"),
         "timm, compiled": _compiled(TIMM),
-        "timm, compiled, CUDA graph": _compiled(TIMM, "reduce-overhead"),
+        ITS_OWN_GRAPH: _compiled(TIMM, "reduce-overhead"),
     },
     "training": {
         OURS: _fast,
         EAGER: _eager,
         "timm": TIMM,
         "timm, compiled": _compiled(TIMM),
+        ITS_OWN_GRAPH: _compiled(TIMM, "reduce-overhead"),
     },
+}
+AUTOTUNED: dict[str, Make] = {
+    OURS: _fast,
+    EAGER: _eager,
+    TUNED_GRAPH: _compiled(TIMM, "max-autotune"),
 }
 OF_TORCHVISION: dict[str, Make] = {
     OURS: _fast,
@@ -82,32 +95,47 @@ OF_TORCHVISION: dict[str, Make] = {
 }
 
 
+# The goals: variant, side, what, batch.
+GOALS = (
+    ("tiny", 224, "inference", 256),
+    ("tiny", 224, "training", 128),
+    ("base", 384, "inference", 64),
+    ("tiny", 512, "inference", 64),
+)
+
+
+def goal_cells() -> Iterator[Cell]:
+    """T at 224, its training, B at 384, T at 512."""
+    for case in GOALS:
+        yield _cell(*case)
+
+
+def autotuned_cells() -> Iterator[Cell]:
+    """The goals beside timm's networks as the compiler tunes them, which takes minutes."""
+    for case in GOALS:
+        yield _cell(*case, tuned=True)
+
+
 def network_cells() -> Iterator[Cell]:
-    """The goals first: T at 224, B at 384, T at 512, training of T at 224."""
-    goals = [("tiny", 224, "inference", 256), ("base", 384, "inference", 64), ("tiny", 512, "inference", 64)]
-    goals += [("tiny", 224, "training", 128)]
-    others = [("tiny", 224, "inference", 1)]
+    """All other networks, and torchvision's dialect."""
+    yield _cell("tiny", 224, "inference", 1)
     sizes = [(n, s) for s in (224, 384, 512) for n in ("tiny", "small", "base", "large")]
     batches = {224: (128, 64), 384: (64, 32), 512: (32, 16)}
+    known = {goal[:3] for goal in GOALS}
     for what in ("inference", "training"):
-        others += [(name, side, what, batches[side][what == "training"]) for name, side in sizes]
-    known = {goal[:3] for goal in goals}
-    for case in [*goals, *(c for c in others if c[:3] not in known or c[3] == 1)]:
-        yield _cell(*case)
+        for name, side in sizes:
+            if (name, side, what) not in known:
+                yield _cell(name, side, what, batches[side][what == "training"])
     for what, batch in (("inference", 256), ("training", 128)):
         yield _cell("tiny", 224, what, batch, "torchvision")
 
 
-def stage_cells() -> Iterator[Cell]:
-    """Each stage of MaxViT-T at 224, in inference."""
-    for stage in (1, 2, 3, 4):
-        yield Cell(f"stage {stage} of tiny 224, inference", functools.partial(_stage_work, stage), budget_s=2.0)
-
-
-def _cell(variant: str, side: int, what: str, batch: int, weights: str = "official") -> Cell:
+def _cell(variant: str, side: int, what: str, batch: int, weights: str = "official", tuned: bool = False) -> Cell:
     of = "" if weights == "official" else f", {weights}'s"
-    name = f"network {variant} {side}{of}, {what}, batch {batch}"
-    return Cell(name, functools.partial(_work, variant, side, what, batch, weights), budget_s=5.0)
+    name = f"network {variant} {side}{of}, {what}, batch {batch}" + ", autotuned" * tuned
+    makes = AUTOTUNED if tuned else OF_TORCHVISION if weights == "torchvision" else CONTENDERS[what]
+    work = functools.partial(work_of, makes, variant, side, what, batch, weights)
+    return comparison(name, work, budget_s=3.0, ready_s=LONGEST_TUNING_S if tuned else 20.0)
 
 
 def _job(variant: str, side: int, what: str, batch: int, weights: str, setting: Setting, folder: Path) -> Job:
@@ -128,15 +156,17 @@ def _job(variant: str, side: int, what: str, batch: int, weights: str, setting: 
     )
 
 
-def _work(variant: str, side: int, what: str, batch: int, weights: str, setting: Setting) -> Work:
-    folder = tempfile.TemporaryDirectory()
-    job = _job(variant, side, what, batch, weights, setting, Path(folder.name))
+def work_of(
+    makes: dict[str, Make], variant: str, side: int, what: str, batch: int, weights: str, setting: Setting
+) -> Work:
+    """What some contenders do with one batch: answers of inference, or a step of training."""
+    folder = Path(_FOLDERS.enter_context(tempfile.TemporaryDirectory()))
+    job = _job(variant, side, what, batch, weights, setting, folder)
     random = torch.Generator().manual_seed(0)
     images = torch.randn(job.batch, 3, *job.image_size, generator=random).to(setting.device, memory_format=LAST)
     labels = torch.randint(job.config.num_classes, (job.batch,), generator=random).to(setting.device)
 
     def ready(name: str, make: Make) -> Run:
-        assert folder  # kept until all weights are read
         network = make(job)
         if what == "training":
             return _step(network, images, labels, setting)
@@ -150,18 +180,19 @@ def _work(variant: str, side: int, what: str, batch: int, weights: str, setting:
 
         return forward
 
-    made = OF_TORCHVISION if weights == "torchvision" else CONTENDERS[what]
     outline = MaxViT.outline(plain(job).config)
     return Work(
         contenders={
             name: functools.partial(ready, name, make)
-            for name, make in made.items()
-            if setting.compiles or "compiled" not in name
+            for name, make in makes.items()
+            if setting.compiles or not re.search("compiled|autotune", name)
         },
         close=CLOSE_GRADIENTS if what == "training" else CLOSE,
         flops=2.0 * summarize(outline).multiply_adds * job.batch * (3 if what == "training" else 1),
         bytes=None,
         images=job.batch,
+        graphs=frozenset([ITS_OWN_GRAPH, TUNED_GRAPH]),
+        longest_s=LONGEST_TUNING_S if TUNED_GRAPH in makes else LONGEST_S,
     )
 
 
@@ -177,35 +208,3 @@ def _step(network: nn.Module, images: Tensor, labels: Tensor, setting: Setting) 
         return first.grad
 
     return step
-
-
-def _stage_work(number: int, setting: Setting) -> Work:
-    folder = tempfile.TemporaryDirectory()
-    job = _job("tiny", 224, "inference", 256, "official", setting, Path(folder.name))
-    part = summarize(plain(job)).parts[number]
-    before = summarize(plain(job)).parts[number - 1].output
-    sides = [s * 2 for s in part.output[1:]]
-    x = torch.randn(job.batch, before[0], *sides, device=setting.device, dtype=setting.dtype)
-    x = x.contiguous(memory_format=LAST)
-
-    def ready(make: Make) -> Run:
-        assert folder
-        stage = make(job).stages[number - 1]
-
-        @torch.inference_mode()
-        def forward() -> Answer:
-            return stage(x)
-
-        return forward
-
-    makes: dict[str, Make] = {OURS: _fast, EAGER: _eager}
-    contenders: dict[str, Callable[[], Run]] = {n: functools.partial(ready, make) for n, make in makes.items()}
-    if setting.compiles:
-        contenders[f"{EAGER}, compiled"] = lambda: ready(_compiled_stages)
-    return Work(contenders, CLOSE, 2.0 * part.multiply_adds * job.batch, None, job.batch)
-
-
-def _compiled_stages(job: Job) -> nn.Module:
-    network = _eager(job)
-    network.stages = nn.ModuleList([torch.compile(stage) for stage in network.stages])  # type: ignore[assignment]
-    return network

@@ -28,7 +28,7 @@ from typing import Any
 
 import triton
 from gpu_resources import FLOPS
-from launches import TARGETS, WARP, Launch, Operation, of_network
+from launches import TARGETS, WARP, Launch, Operation, of_network, of_training_step
 from machine_code import Instruction
 from note import table, write_note
 
@@ -56,7 +56,7 @@ UNITS = {
     "special": (1.4, 0.8),
     "shared": (1.2, 0.75),
 }
-# Images of a batch, by network and side.
+# Images of a batch, by network and side; of a training step.
 NETWORKS = {
     ("maxvit_tiny", 224): 256,
     ("maxvit_base", 384): 64,
@@ -65,6 +65,7 @@ NETWORKS = {
     ("maxvit_base", 224): 256,
     ("maxvit_base", 512): 64,
 }
+TRAINED = {("maxvit_tiny", 224): 128}
 # By the first version of the kernels (gpu_h200_2026-11.md): the networks that a page is about, if none are named.
 MEASURED_S = {"maxvit_tiny 224": 27.351e-3, "maxvit_base 384": 88.984e-3, "maxvit_tiny 512": 46.471e-3}
 
@@ -72,14 +73,26 @@ MEASURED_S = {"maxvit_tiny 224": 27.351e-3, "maxvit_base 384": 88.984e-3, "maxvi
 TRIPS: dict[str, Callable[[dict[str, Any]], tuple[tuple[int, ...], ...]]] = {
     "attention._forward": lambda a: ((a["each"],), (a["CHUNKS"],)),
     "attention_inference._attend": lambda a: ((a["each"],),),
+    "attention._backward": lambda a: ((a["each"],),),
     "depthwise._filter": lambda a: ((a["each"],),),
+    "depthwise_training._backward": lambda a: ((a["each"],), (a["high"],)),
+    "depthwise_training._forward": lambda a: ((a["each"],), (a["high"],)),
+    "excitation._pool": lambda a: ((ceil(a["each"] / a["ROWS"]),),),
+    "excitation._scale_gradient": lambda a: ((ceil(a["each"] / a["ROWS"]),),),
+    "feedforward._gelu_pair": lambda a: (),
     "feedforward._feedforward": lambda a: ((ceil(a["HIDDEN"] / a["BLOCK_H"]),),),
     "layer_norm._layer_norm": lambda a: (),
     "linear._normed_linear": lambda a: ((ceil(a["C_OUT"] / a["BLOCK_N"]),),),
+    "normalization._apply": lambda a: ((ceil(a["each"] / a["ROWS"]),),),
+    "normalization._input_gradient": lambda a: ((ceil(a["each"] / a["ROWS"]),),),
+    "normalization._totals": lambda a: ((ceil(a["parts"] / a["PARTS"]),),),
+    "normalization._sums": lambda a: ((ceil(a["each"] / a["ROWS"]),),),
     "product._product": lambda a: ((ceil(a["C"] / a["BLOCK_K"]),),),
     "shortcut._project_pooled": lambda a: ((ceil(a["C"] / a["BLOCK_K"]), ceil(a["C_IN"] / a["BLOCK_P"])),),
     "squeeze._squeeze": lambda a: ((ceil(a["C"] / a["BLOCK_C"]),), (ceil(a["parts"] / a["PARTS"]),)),
     "squeeze._excite": lambda a: (),
+    "statistics._moments": lambda a: ((ceil(a["each"] / a["ROWS"]),),),
+    "statistics._statistics": lambda a: ((ceil(a["parts"] / a["PARTS"]),),),
     "stem._convolve": lambda a: ((ceil(9 * a["INPUTS"] / a["TAPS"]),),),
 }
 GROUPS = ("floats", "integers", "memory", "tensors")  # of instructions
@@ -115,11 +128,12 @@ def share(warps: float) -> float:
     return s0 + (s1 - s0) * (min(warps, w1) - w0) / (w1 - w0)
 
 
-def of_launch(launch: Launch) -> Prediction:
+def of_launch(launch: Launch, training: bool = False) -> Prediction:
     """Predict a launch of one of our kernels."""
     instructions, wavefronts, special, facts = _counted(_Same(launch))
     every = facts["instructions"] * facts["warps"] * WARP * launch.programs  # of threads
-    facts = {**facts, "instructions an output": every / launch.arguments["out"].numel()}
+    if "out" in launch.arguments:
+        facts = {**facts, "instructions an output": every / launch.arguments["out"].numel()}
     number = TARGETS[CAPABILITY].number
     per_s = facts["warps"] * launch.programs / (number * CLOCK_HZ)
     units = {
@@ -134,7 +148,9 @@ def of_launch(launch: Launch) -> Prediction:
     persistent = launch.name.startswith("attention")  # programs are long: a last wave that is not full costs
     if persistent and facts["waves"] > 1:
         seconds *= ceil(facts["waves"]) / facts["waves"]
-    return Prediction(_part(launch), launch.name, _shape(launch), launch.bytes, units, seconds + LAUNCH_S, facts)
+    return Prediction(
+        _part(launch, training), launch.name, _shape(launch), launch.bytes, units, seconds + LAUNCH_S, facts
+    )
 
 
 def _shape(launch: Launch) -> str:
@@ -162,7 +178,8 @@ def _counted(same: _Same) -> tuple[float, float, float, dict[str, float]]:
     """Instructions, wavefronts and special functions of a warp; and the facts."""
     launch = same.launch
     code, taken = launch.code(CAPABILITY), launch.resources(CAPABILITY)
-    run: Counter[Instruction] = code.run(*TRIPS[launch.name](launch.arguments))
+    depths = 1 + max((loop.depth for loop in code.loops), default=-1)  # a loop that runs once may be gone
+    run: Counter[Instruction] = code.run(*TRIPS[launch.name](launch.arguments)[-depths:])
     facts = {
         "registers": taken.registers,
         "stack": taken.stack,
@@ -184,7 +201,7 @@ def _counted(same: _Same) -> tuple[float, float, float, dict[str, float]]:
     return run.total(), wavefronts, special, facts
 
 
-def of_operation(operation: Operation) -> Prediction:
+def of_operation(operation: Operation, training: bool = False) -> Prediction:
     """Predict an operator of PyTorch by rules of thumb."""
     memory, flops, of_memory, of_flops, start = operation.bytes / BYTES_PER_S, 0, 0.75, 0.7, 3e-6
     if operation.name == "aten::convolution":
@@ -195,12 +212,20 @@ def of_operation(operation: Operation) -> Prediction:
         )
     elif operation.name in LINEAR:
         flops, of_memory = 2 * prod(operation.outputs[0]) * operation.inputs[LINEAR[operation.name]][-1], 0.8
+    elif operation.name in ("aten::mm", "aten::addmm", "aten::bmm"):
+        flops, of_memory = 2 * prod(operation.outputs[0]) * operation.inputs[-2][-1], 0.8
+    elif operation.name == "aten::convolution_backward":
+        weight = operation.inputs[2]  # after the gradient and the input: two products of the forward's size
+        flops = 4 * prod(operation.inputs[0]) * prod(weight[1:])
+        of_memory, of_flops, start = (
+            (0.7, 0.45 if weight[1] >= 32 else 0.06, 8e-6) if weight[2] == 3 else (0.6, 0.5, 9e-6)
+        )
     elif operation.name == "aten::avg_pool2d":
         of_memory = 0.4
     units = {"memory": memory, "tensor": flops / FLOPS_PER_S}
     seconds = max(memory / of_memory, units["tensor"] / of_flops) + start
     shape = " ".join("x".join(map(str, s)) for s in (*operation.inputs[:1], *operation.outputs[:1]))
-    return Prediction(_part(operation), operation.name, shape, operation.bytes, units, seconds, {})
+    return Prediction(_part(operation, training), operation.name, shape, operation.bytes, units, seconds, {})
 
 
 PARTS = {
@@ -213,30 +238,47 @@ PARTS = {
     "maxvit::projected_pooled": "MBConv, project",
     "maxvit::activated": "MBConv, expand and filter",
     "maxvit::filtered": "MBConv, expand and filter",
+    # in training
+    "maxvit::batch_statistics": "batch norms' statistics",
+    "maxvit::norm_expand": "MBConv, expand",
+    "maxvit::norm_expand_gradient": "MBConv, expand, backward",
+    "maxvit::norm_depthwise": "MBConv, filter",
+    "maxvit::norm_depthwise_gradient": "MBConv, filter, backward",
+    "maxvit::excite_project": "MBConv, excite and project",
+    "maxvit::excite_project_gradient": "MBConv, excite and project, backward",
+    "maxvit::group_attention_gradient": "attention, backward",
+    "maxvit::gelu_pair": "feed-forward, GELU backward",
+    "maxvit::normalized": "stem",
+    "maxvit::normalized_gradient": "stem",
 }
+# Of PyTorch's operators in training, by the ending of their names; the shortcuts' are among them.
+TRAINING_PARTS = {"mm": "products by PyTorch", "addmm": "products by PyTorch", "convolution": "convolutions by PyTorch"}
+TRAINING_PARTS |= {"convolution_backward": "convolutions by PyTorch"}
 
 
-def _part(one: Launch | Operation) -> str:
+def _part(one: Launch | Operation, training: bool) -> str:
     if one.operator == "maxvit::projected":
         scaled = isinstance(one, Launch) and one.arguments["SCALED"]
         return PARTS["maxvit::projected_pooled"] if scaled else "attention, projection"
     if one.operator:
         return PARTS[one.operator]
     assert isinstance(one, Operation)
+    if training:
+        return TRAINING_PARTS.get(one.name.split("::")[1], "sums, casts, norms by PyTorch")
     convolves = one.name == "aten::convolution"
     if (convolves and one.inputs[1][2] == 3) or one.name in ("aten::gelu", "aten::constant_pad_nd"):
         return "stem"
     return "squeeze-and-excite, head"
 
 
-def of_inference(network: str, side: int, batch: int, only: str = "") -> list[Prediction]:
-    """All that one inference launches and calls, in order; of launches those whose kernel and constants match."""
+def predicted(network: str, side: int, batch: int, training: bool, only: str = "") -> list[Prediction]:
+    """All that an inference or a step launches and calls, in order; of launches those that match by their shape."""
     found = []
-    for one in of_network(network, side, batch):
+    for one in (of_training_step if training else of_network)(network, side, batch):
         if isinstance(one, Operation):
-            found.append(of_operation(one))
+            found.append(of_operation(one, training))
         elif re.search(only, f"{one.name} {_shape(one)}"):
-            found.append(of_launch(one))
+            found.append(of_launch(one, training))
     return found
 
 
@@ -264,11 +306,18 @@ def by_part(found: dict[str, list[dict[str, Any]]], before: dict[str, list[dict[
     lines.append(["all", *(f"{sum(of.values()) * 1e3:.2f}" for of in sums)])
     first = (MEASURED_S.get(key.removesuffix(", before")) if key.endswith("before") else None for key in versions)
     lines.append(["measured", *("-" if seconds is None else f"{seconds * 1e3:.2f}" for seconds in first)])
-    images = {f"{network} {side}": batch for (network, side), batch in NETWORKS.items()}
+    images = {_key(*case, trained): batch for case, batch, trained in _CASES}
     moved = {key: sum(row["bytes"] * row["times"] for row in rows) for key, rows in versions.items()}
     per_image = (total / images[key.removesuffix(", before")] / 1e6 for key, total in moved.items())
     lines.append(["MB an image", *(f"{megabytes:.0f}" for megabytes in per_image)])
     return table(["part, ms", *versions], lines)
+
+
+_CASES = [*((*case, False) for case in NETWORKS.items()), *((*case, True) for case in TRAINED.items())]
+
+
+def _key(network: str, side: int, training: bool) -> str:
+    return f"{network} {side}" + ", training" * training
 
 
 def _sums(rows: list[dict[str, Any]]) -> defaultdict[str, float]:
@@ -299,13 +348,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("--out", type=Path, required=True, help="where to write, without the ending")
     parser.add_argument("--before", type=Path, help="a file of this script from other kernels, to show beside")
-    parser.add_argument("--networks", nargs="+", default=list(MEASURED_S), help="name and side")
+    parser.add_argument("--networks", nargs="+", default=list(MEASURED_S), help="such as 'maxvit_tiny 224, training'")
     parser.add_argument("--only", default="", help="compile launches alone whose kernel and constants match this")
     options = parser.parse_args(arguments)
     found = {}
-    for (network, side), batch in NETWORKS.items():
-        if (key := f"{network} {side}") in options.networks:
-            found[key] = _alike(of_inference(network, side, batch, options.only))
+    for (network, side), batch, training in _CASES:
+        if (key := _key(network, side, training)) in options.networks:
+            found[key] = _alike(predicted(network, side, batch, training, options.only))
             print(f"{key}: {sum(_sums(found[key]).values()) * 1e3:.2f} ms predicted", file=sys.stderr, flush=True)
     before = json.loads(options.before.read_text())["networks"] if options.before else {}
     content = {"triton": triton.__version__, "networks": found}

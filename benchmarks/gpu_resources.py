@@ -53,7 +53,9 @@ FLOPS: dict[str, Callable[[dict[str, Any]], int]] = {
     "normalization._apply": lambda a: 0,
     "normalization._sums": lambda a: 0,
     "normalization._input_gradient": lambda a: 0,
+    "normalization._totals": lambda a: 0,
     "statistics._moments": lambda a: 0,
+    "statistics._statistics": lambda a: 0,
 }
 
 

@@ -1,11 +1,11 @@
-"""What a cell is, and where it runs: on a GPU in full, or on a CPU to see that the script works."""
+"""What a cell of the measurement is, and where it runs: on a GPU in full, or on a CPU to see that the script works."""
 
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from gpu_timing import Work
 
 from maxvit.config import VARIANTS, MaxViTConfig
 
@@ -16,8 +16,8 @@ class Setting:
 
     Attributes:
         device: Device of all tensors.
-        dry: Whether only the script is tried: every network is the smallest, in float32, with one image, and nothing
-            is compiled.
+        dry: Whether only the script is tried: every network is the smallest, in float32, with two images, nothing is
+            compiled, and nothing is done more than once.
     """
 
     device: torch.device
@@ -35,29 +35,45 @@ class Setting:
 
     def config(self, name: str, side: int) -> MaxViTConfig:
         """The network that is run, for the images that it is given."""
-        if self.dry:  # each stage has a block that does not stride
-            return dataclasses.replace(VARIANTS["maxvit_micro"], depths=(2, 2, 2, 2)).resized(64)
+        if self.dry:  # its last stage has a block that does not stride
+            small = dataclasses.replace(
+                VARIANTS["maxvit_micro"],
+                stem_channels=16,
+                channels=(16, 16, 16, 32),
+                depths=(1, 1, 1, 2),
+                window_size=(2, 2),
+                grid_size=(2, 2),
+                head_dim=16,
+            )
+            return small.resized(32)
         return VARIANTS[name].resized(side)
 
     def batch(self, wanted: int) -> int:
         """Images that are run."""
         return 2 if self.dry else wanted
 
+    def times(self, wanted: int) -> int:
+        """How often something is repeated."""
+        return 1 if self.dry else wanted
+
     def autocast(self, enabled: bool = True) -> torch.autocast:
         """PyTorch's mixed precision."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled and not self.dry)
 
 
+Result = dict[str, Any]  # of a cell, as JSON takes it
+
+
 @dataclass(frozen=True)
 class Cell:
-    """One comparison.
+    """A row of a part of the measurement.
 
     Attributes:
-        name: What is compared.
-        work: Makes inputs and contenders.
-        budget_s: For the rounds, once all is warm.
+        name: What is measured.
+        measure: Does it, before a deadline of `time.monotonic`.
+        seconds: That it takes on a card, about: it is not begun with less.
     """
 
     name: str
-    work: Callable[[Setting], Work]
-    budget_s: float
+    measure: Callable[[Setting, float], Result]
+    seconds: float

@@ -20,7 +20,6 @@ import torch
 import triton
 from machine_code import MachineCode, disassembled
 from torch import Tensor
-from torch._library.custom_ops import OPDEFS
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from triton.backends.compiler import GPUTarget
@@ -31,9 +30,11 @@ from maxvit.config import VARIANTS
 from maxvit.kernels.folding import fold_for_inference
 from maxvit.kernels.gpu.inference import TritonBlock
 from maxvit.kernels.gpu.stem import TritonStem
+from maxvit.kernels.gpu.support import HOST_FUNCTIONS
 from maxvit.kernels.optimize import _FixedBias
 from maxvit.layers.attention import GroupAttention
-from maxvit.model import MaxViT
+from maxvit.layers.mbconv import MBConv
+from maxvit.model import MaxViT, Stem
 
 WARP = 32
 
@@ -199,15 +200,15 @@ class _HostFunctions(TorchDispatchMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         name = func._schema.name
-        operator = OPDEFS.get(name)
-        if operator is None:
+        function = HOST_FUNCTIONS.get(name)
+        if function is None:
             result = func(*args, **(kwargs or {}))
             self.found.add_operation(func._schema, (args, kwargs), result)
             return result
         outer, self.found.operator = self.found.operator, self.found.operator or name
         try:
             with self:  # one may call another
-                return operator._init_fn(*args, **(kwargs or {}))
+                return function(*args, **(kwargs or {}))
         finally:
             self.found.operator = outer
 
@@ -277,4 +278,29 @@ def of_network(name: str, side: int, batch: int, dtype: torch.dtype = torch.bflo
         images = torch.empty(batch, 3, side, side, dtype=dtype).contiguous(memory_format=torch.channels_last)
     with recorded() as found, torch.no_grad():
         network(images)
+    return found.everything
+
+
+def of_training_step(name: str, side: int, batch: int, dtype: torch.dtype = torch.bfloat16) -> list[Launch | Operation]:
+    """All that forward and backward of a network launch and call, as `maxvit.accelerate` makes it with these kernels.
+
+    Parameters are in float32, as under autocast, but for those of PyTorch's own layers, which would cast them.
+    """
+    from maxvit.kernels.gpu.training import FORWARDS
+
+    with torch.device("meta"):
+        network = MaxViT(VARIANTS[name].resized(side)).train().to(memory_format=torch.channels_last)
+        network.head.to(dtype)
+        for part in network.modules():
+            for kind, forward in FORWARDS.items():
+                if isinstance(part, kind):
+                    part.forward = functools.partial(forward, part)
+            if isinstance(part, MBConv):
+                part.shortcut.to(dtype)
+            if isinstance(part, Stem):
+                part.conv1.to(dtype)
+                part.conv2.to(dtype)
+        images = torch.empty(batch, 3, side, side, dtype=dtype).contiguous(memory_format=torch.channels_last)
+    with recorded() as found:
+        network(images).sum().backward()
     return found.everything

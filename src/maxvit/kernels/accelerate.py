@@ -20,7 +20,7 @@ TrainingBackend = Literal["native", "triton"]
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 
 
-def accelerate(model: MaxViT, *, backend: TrainingBackend = "native") -> MaxViT:
+def accelerate(model: MaxViT, *, backend: TrainingBackend = "native", graphs: bool = False) -> MaxViT:
     """The same network for training, on kernels that compute again in backward what is cheap.
 
     Parameters and running statistics are those of `model`: training one trains the other, until one is moved, converted
@@ -31,13 +31,17 @@ def accelerate(model: MaxViT, *, backend: TrainingBackend = "native") -> MaxViT:
         backend: "native": on the CPU, in float32 without autocast; from this call on the process keeps the memory that
             it frees, for the tensors of the next step. "triton": on an NVIDIA GPU, in float32, bfloat16 or float16 or
             under autocast, also with `DistributedDataParallel` and `torch.compile`.
+        graphs: Run forward and backward of each block as a CUDA graph, for batches of the first one's shape; with
+            "triton". Not tried on a GPU yet.
 
     Returns:
         The network to call in training; what is saved and evaluated is `model`.
 
     Raises:
-        MaxViTError: If the backend is unknown.
+        MaxViTError: If the backend is unknown, or has no graphs.
     """
+    if graphs and backend != "triton":
+        raise MaxViTError(f"graphs is True and backend is {backend!r}: CUDA graphs need backend='triton'")
     if reason := obstacle(model, backend):
         warnings.warn(f"the network is trained by plain PyTorch: {reason}", stacklevel=2)
         return model
@@ -65,7 +69,13 @@ def accelerate(model: MaxViT, *, backend: TrainingBackend = "native") -> MaxViT:
     if left:
         what = "the network is" if len(left) == len(forwards) else f"{len(left)} of {len(forwards)} layers are"
         warnings.warn(f"{what} trained by plain PyTorch: {left[0]}", stacklevel=2)
-    return fast if len(left) < len(forwards) else model
+    if len(left) == len(forwards):
+        return model
+    if graphs:
+        from maxvit.kernels.gpu.step_graphs import StepGraphs
+
+        StepGraphs(fast)
+    return fast
 
 
 def obstacle(model: MaxViT, backend: TrainingBackend = "native") -> str:

@@ -167,6 +167,7 @@ class EngineSection(_Section):
         "auto", description="auto: bf16 on a GPU that has it, fp16 with loss scaling on another, fp32 on a CPU"
     )
     compile: bool = Field(False, description="torch.compile; minutes at the start, faster on a GPU")
+    graphs: bool = Field(False, description="blocks as CUDA graphs, with model.kernels=triton; not tried on a GPU yet")
     sync_batch_norm: bool | Annotated[int, Field(ge=2)] = Field(
         False, description="statistics over all GPUs, or groups of so many; the official code: 8"
     )

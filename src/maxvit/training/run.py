@@ -293,7 +293,9 @@ def _learner(
     tell: Callable[[str], object],
     teacher: Teacher | None,
 ) -> Learner:
-    fast = None if _why_plain(recipe, network, engine) else _accelerated(network, _backend(recipe))
+    if recipe.engine.graphs and recipe.model.kernels != "triton":
+        raise MaxViTError(f"engine.graphs needs model.kernels=triton, and it is {recipe.model.kernels}: set either")
+    fast = None if _why_plain(recipe, network, engine) else _accelerated(network, recipe)
     return Learner(network, task, data.train, recipe, engine, updates, fast, tell, teacher)
 
 
@@ -361,9 +363,10 @@ def say_changes(run: Path, data: Splits) -> str:
     return changes and f"the data is not as it was when {run} began: {changes}. Restore it"
 
 
-def _accelerated(network: Network, backend: TrainingBackend) -> Network:
+def _accelerated(network: Network, recipe: Recipe) -> Network:
     """On faster layers, with the same tensors."""
-    return with_backbone(network, accelerate(backbone_of(network), backend=backend))
+    fast = accelerate(backbone_of(network), backend=_backend(recipe), graphs=recipe.engine.graphs)
+    return with_backbone(network, fast)
 
 
 def _why_plain(recipe: Recipe, network: Network, engine: Engine) -> str:

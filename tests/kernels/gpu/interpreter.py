@@ -1,5 +1,5 @@
 """Mends Triton 3.8's interpreter: it cuts bfloat16 off where a GPU rounds, multiplies matrices of its bits, and takes
-matrices of two types, which the compiler refuses; and teaches it the one instruction of a GPU that kernels name."""
+matrices of two types, which the compiler refuses; and teaches it the instructions of a GPU that kernels name."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +12,7 @@ from triton.runtime.interpreter import InterpreterBuilder, TensorHandle
 
 def mend() -> None:
     InterpreterBuilder.create_dot = _dot
-    InterpreterBuilder.create_inline_asm = _tanh
+    InterpreterBuilder.create_inline_asm = _instruction
     plain = InterpreterBuilder.cast_impl
 
     def cast(self: Any, source: Any, to: Any) -> Any:
@@ -31,12 +31,21 @@ def _dot(self: Any, a: Any, b: Any, sums: Any, precision: Any, imprecise: Any) -
     return TensorHandle(product + sums.data, sums.dtype.scalar)
 
 
-def _tanh(self: Any, asm: str, constraints: str, values: Any, *_: Any) -> Any:
-    """tanh.approx.f32 at its worst: off by 2^-11 of the result, up and down by turns."""
-    assert asm == "tanh.approx.f32 $0, $1;"
-    exact = np.tanh(values[0].data)
+EXACT = {
+    "tanh.approx.f32": np.tanh,
+    "ex2.approx.ftz.f32": np.exp2,
+    "rcp.approx.ftz.f32": np.reciprocal,
+}
+ERRORS = {"tanh.approx.f32": 2.0**-11}  # of the result, at the worst; others: of two units in the last place
+
+
+def _instruction(self: Any, asm: str, constraints: str, values: Any, *_: Any) -> Any:
+    """One at its worst: off up and down by turns."""
+    name = asm.removesuffix(" $0, $1;")
+    exact = EXACT[name](values[0].data)
     up = np.arange(exact.size).reshape(exact.shape) % 2 * 2.0 - 1.0
-    off = (exact * (1 + up * 2.0**-11)).clip(-1, 1).astype(np.float32)
+    off = exact * (1 + up * ERRORS.get(name, 2.0**-22))
+    off = (off.clip(-1, 1) if name.startswith("tanh") else off).astype(np.float32)
     return SimpleNamespace(get_result=lambda _: TensorHandle(off, tl.float32))
 
 

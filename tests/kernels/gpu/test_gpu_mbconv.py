@@ -109,7 +109,7 @@ def test_no_image_gives_no_image(device):
 def test_compilers_are_told_the_right_shapes(device, stride):
     part = folded(8, 12, stride, OFFICIAL).to(device, torch.float16)
     hidden = torch.randn(2, 5, 4, 24, device=device).half()
-    torch.library.opcheck(filtered, (hidden, *arguments(part, torch.float16), stride, False, False))
+    torch.library.opcheck(filtered.overload, (hidden, *arguments(part, torch.float16), stride, False, False))
 
 
 def test_a_program_has_many_rows_where_there_are_enough_programs():

@@ -17,7 +17,7 @@ from maxvit.config import OFFICIAL, TORCHVISION
 from maxvit.errors import MaxViTError
 from maxvit.kernels.comparison import step_difference
 from maxvit.kernels.folding import fold_for_inference
-from maxvit.kernels.gpu import records, support
+from maxvit.kernels.gpu import records, support, training
 from maxvit.kernels.gpu.inference import TritonBlock
 from maxvit.kernels.gpu.stem import TritonStem
 from maxvit.kernels.gpu.training import FORWARDS, serves
@@ -235,6 +235,14 @@ def test_processes_average_its_gradients(device, tmp_path):
 def test_norms_that_processes_share_are_pytorchs(device):
     layer = nn.SyncBatchNorm.convert_sync_batchnorm(make(device).train()).stages[0][0].mbconv
     assert not serves(layer, torch.randn(1, 16, 8, 8, device=device))
+
+
+def test_kinds_of_layers_may_be_left_to_pytorch_by_their_channels(device, monkeypatch):
+    monkeypatch.setattr(training, "LEFT_TO_PYTORCH", frozenset([(MBConv, 16)]))
+    x, block = torch.randn(1, 16, 8, 8, device=device), make(device).train().stages[0][0]
+    assert not serves(block.mbconv, x)
+    assert serves(block.grid_attention, x)
+    assert serves(block.mbconv, torch.randn(1, 32, 8, 8, device=device))
 
 
 def test_what_does_not_train_is_computed_by_the_layers_themselves(device):

@@ -51,4 +51,4 @@ def test_no_image_gives_no_map(device):
 @pytest.mark.full
 def test_compilers_are_told_the_right_shape(device):
     given = torch.randn(2, 3, 5, 4, device=device), torch.randn(8, 32, device=device), torch.randn(8, device=device)
-    torch.library.opcheck(convolved, (*given, False, False))
+    torch.library.opcheck(convolved.overload, (*given, False, False))

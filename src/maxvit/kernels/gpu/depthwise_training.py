@@ -1,7 +1,8 @@
 """The depthwise convolution of MBConv in training with the norm and GELU before it: only the norm's input is kept.
 
 Forward slides down the map, so that GELU is computed three times for a pixel and not nine times. Backward computes it
-once: a pixel's gradient and its part in the gradients of the taps need the same gradients of the result around it.
+once: a pixel's gradient and its part in the gradients of the taps need the same gradients of the result around it. It
+slides too, and keeps the rows of them that the next pixels need.
 
 Letters: B batch, H W sides of the input, H' W' of the result, C channels. Sums are float32 and the same in every run.
 """
@@ -13,12 +14,14 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from maxvit.kernels.gpu.activation import constant, gelu, gelu_slope
-from maxvit.kernels.gpu.maps import REGISTERS, by_channel, load, norm_of
+from maxvit.kernels.gpu.activation import constant, gelu, gelu_and_slope
+from maxvit.kernels.gpu.maps import REGISTERS, divided, load, norm_of
 from maxvit.kernels.gpu.normalization import finish
 from maxvit.kernels.gpu.strips import Strips, padding, row_at, strip
 from maxvit.kernels.gpu.support import operator
 from maxvit.layers.mbconv import SameConv2d
+
+MOST_REGISTERS = 168  # of a thread of the backward kernel, so that three programs share a multiprocessor
 
 
 def depthwise(part: SameConv2d, x: Tensor, weight: Tensor, bias: Tensor, found: Tensor, act: str) -> Tensor:
@@ -48,7 +51,7 @@ def norm_depthwise(
     x, out = x.contiguous(), _shapes(x, weight, bias, found, kernel, act, stride, symmetric)
     plan = Strips.over(x, stride, symmetric, out.shape[1], out.shape[2])
     if x.numel():
-        given = (x, found, weight, bias, _taps(kernel), out)
+        given = (x, found, weight, bias, kernel.contiguous(), out)
         _forward[plan.grid](*given, *plan.runtime, constant(x, act), *plan.constants, maxnreg=REGISTERS)
     return out
 
@@ -69,20 +72,15 @@ def norm_depthwise_gradient(
     x, grad, channels = x.contiguous(), grad.contiguous(), x.shape[3]
     top, left = padding(x, symmetric or stride == 1)
     # A step covers `stride` rows and columns of the padded input.
-    steps = (triton.cdiv(x.shape[1] + top, stride), triton.cdiv(x.shape[2] + left, stride))
+    steps = (divided(x.shape[1] + top, stride), divided(x.shape[2] + left, stride))
     plan = Strips.over(x, stride, symmetric, *steps)
     inner, sums = torch.empty_like(x), x.new_empty(plan.grid[0], 2, channels, dtype=torch.float32)
-    of_taps = x.new_empty(plan.grid[0], 9, channels, dtype=torch.float32)
+    of_taps = x.new_empty(plan.grid[0], channels, 9, dtype=torch.float32)
     if x.numel():
-        given = (x, grad, found, weight, bias, _taps(kernel), inner, sums, of_taps, *grad.shape[1:3])
-        _backward[plan.grid](*given, *plan.runtime, act, *plan.constants)
-    of_kernel = of_taps.sum(0).t().reshape(kernel.shape).contiguous().to(kernel.dtype)
+        given = (x, grad, found, weight, bias, kernel.contiguous(), inner, sums, of_taps, *grad.shape[1:3])
+        _backward[plan.grid](*given, *plan.runtime, constant(x, act), *plan.constants, maxnreg=MOST_REGISTERS)
+    of_kernel = of_taps.sum(0).view(kernel.shape).to(kernel.dtype)
     return *finish(x, inner, weight, bias, found, sums, inner, "none"), of_kernel
-
-
-def _taps(kernel: Tensor) -> Tensor:
-    """(C, 1, 3, 3) -> (9, C), dense."""
-    return kernel.flatten(1).t().contiguous()
 
 
 @triton.jit
@@ -103,17 +101,18 @@ def _by_tap_row(x, norm, taps, image, row, column, height, width, channel, chann
 
 @triton.jit
 def _all_taps(taps, channel, channels):
-    """The nine taps of each channel: [BLOCK] each, row by row."""
+    """The nine taps of each channel, (C, 9): [BLOCK] each, row by row."""
+    place, there = taps + channel * 9, channel < channels
     return (
-        by_channel(taps, channel, channels),
-        by_channel(taps + channels, channel, channels),
-        by_channel(taps + 2 * channels, channel, channels),
-        by_channel(taps + 3 * channels, channel, channels),
-        by_channel(taps + 4 * channels, channel, channels),
-        by_channel(taps + 5 * channels, channel, channels),
-        by_channel(taps + 6 * channels, channel, channels),
-        by_channel(taps + 7 * channels, channel, channels),
-        by_channel(taps + 8 * channels, channel, channels),
+        tl.load(place, mask=there, other=0.0).to(tl.float32),
+        tl.load(place + 1, mask=there, other=0.0).to(tl.float32),
+        tl.load(place + 2, mask=there, other=0.0).to(tl.float32),
+        tl.load(place + 3, mask=there, other=0.0).to(tl.float32),
+        tl.load(place + 4, mask=there, other=0.0).to(tl.float32),
+        tl.load(place + 5, mask=there, other=0.0).to(tl.float32),
+        tl.load(place + 6, mask=there, other=0.0).to(tl.float32),
+        tl.load(place + 7, mask=there, other=0.0).to(tl.float32),
+        tl.load(place + 8, mask=there, other=0.0).to(tl.float32),
     )
 
 
@@ -204,7 +203,12 @@ def _backward(
     of_k = (total, total, total, total, total, total, total, total, total)
     for unit in range(tl.program_id(0) * each, min((tl.program_id(0) + 1) * each, units)):
         image, begin, end, column = strip(unit, down, bands, strips, high, PIXELS)
+        near = grad, image, out_height, out_width, column, channel, channels
+        held = _gradients(*near, begin - 1, STRIDE)
+        if STRIDE == 1:
+            held += _gradients(*near, begin - 2, STRIDE)
         for i in range(begin, end):
+            window = _gradients(*near, i, STRIDE) + held
             # Tap (dy, dx) joins input (i * STRIDE + dy % STRIDE, ...) to result (i - dy // STRIDE, ...).
             for a in tl.static_range(STRIDE):
                 for b in tl.static_range(STRIDE):
@@ -212,33 +216,37 @@ def _backward(
                         image, i * STRIDE + a - top, column * STRIDE + b - left, height, width, channel, channels
                     )
                     off = load(x, at, real) - mean[None, :]
-                    z = off * scale[None, :] + shift[None, :]
-                    passed = tl.where(real, gelu(z, FORMULA), 0.0)
+                    passed, slope = gelu_and_slope(off * scale[None, :] + shift[None, :], FORMULA)
+                    passed = tl.where(real, passed, 0.0)
                     h = tl.zeros([PIXELS, BLOCK], tl.float32)
                     for dy in tl.static_range(a, 3, STRIDE):
                         for dx in tl.static_range(b, 3, STRIDE):
-                            near, there = row_at(
-                                image,
-                                i - dy // STRIDE,
-                                column - dx // STRIDE,
-                                out_height,
-                                out_width,
-                                channel,
-                                channels,
-                            )
-                            g = load(grad, near, there)
+                            g = window[(dy // STRIDE) * (4 - STRIDE) + dx // STRIDE]
                             h += g * k[3 * dy + dx][None, :]
                             of_k = _added(of_k, 3 * dy + dx, g * passed)
-                    h = tl.where(real, h * gelu_slope(z, FORMULA), 0.0)
+                    h = tl.where(real, h * slope, 0.0)
                     tl.store(inner + at, h.to(inner.dtype.element_ty), mask=real)
                     total += h
                     along_x += h * off
+            held = window[: (4 - STRIDE) * (3 - STRIDE)]
     to = tl.program_id(0).to(tl.int64) * channels + channel
     tl.store(sums + 2 * to - channel, tl.sum(total, 0), mask=channel < channels)
     tl.store(sums + 2 * to - channel + channels, tl.sum(along_x, 0), mask=channel < channels)
     for tap in tl.static_range(9):
-        own = of_taps + (tl.program_id(0).to(tl.int64) * 9 + tap) * channels + channel
-        tl.store(own, tl.sum(of_k[tap], 0), mask=channel < channels)
+        tl.store(of_taps + to * 9 + tap, tl.sum(of_k[tap], 0), mask=channel < channels)
+
+
+@triton.jit
+def _gradients(grad, image, height, width, column, channel, channels, row, STRIDE: tl.constexpr):
+    """Those of a row of results, at some columns and to their left: a tile for each column that taps reach."""
+    at, real = row_at(image, row, column, height, width, channel, channels)
+    first = load(grad, at, real)
+    at, real = row_at(image, row, column - 1, height, width, channel, channels)
+    second = load(grad, at, real)
+    if STRIDE == 2:
+        return first, second
+    at, real = row_at(image, row, column - 2, height, width, channel, channels)
+    return first, second, load(grad, at, real)
 
 
 @triton.jit

@@ -21,13 +21,13 @@ def pooled(x: Tensor, weight: Tensor, bias: Tensor, found: Tensor, act: str) -> 
         act: "none", "tanh" or "erf".
 
     Returns:
-        (B, C) in float32.
+        (B, C) in x's type.
     """
     plan = Pass.over(x, by_image=True)
     sums = x.new_empty(x.shape[0], plan.chunks, x.shape[3], dtype=torch.float32)
     if x.numel():
         _pool[plan.grid](x, found, weight, bias, sums, *plan.sizes, constant(x, act), ROWS, COLUMNS)
-    return sums.sum(1) / x.shape[1:3].numel()
+    return sums.sum(1).to(x.dtype)
 
 
 def scale_gradient(
@@ -42,10 +42,10 @@ def scale_gradient(
         bias: Bias of the norm, (C,).
         found: Its `statistics` of x.
         act: See `pooled`.
-        scale: (B, C) in float32.
+        scale: (B, C).
 
     Returns:
-        (B, H, W, C) in grad's type, and (B, C) in float32.
+        (B, H, W, C) and (B, C) in grad's type.
     """
     plan, y = Pass.over(x, by_image=True), torch.empty_like(grad)
     sums = x.new_empty(x.shape[0], plan.chunks, x.shape[3], dtype=torch.float32)
@@ -53,7 +53,7 @@ def scale_gradient(
         _scale_gradient[plan.grid](
             x, grad, found, weight, bias, scale, y, sums, *plan.sizes, constant(x, act), ROWS, COLUMNS
         )
-    return y, sums.sum(1)
+    return y, sums.sum(1).to(grad.dtype)
 
 
 @triton.jit
@@ -80,7 +80,7 @@ def _pool(
         a = activated((load(x, at, real) - mean[None, :]) * slope[None, :] + shift[None, :], ACT)
         total += tl.where(real, a, 0.0)
     to = sums + tl.program_id(0).to(tl.int64) * channels + column
-    tl.store(to, tl.sum(total, 0), mask=column < channels)
+    tl.store(to, tl.sum(total, 0) / pixels, mask=column < channels)
 
 
 @triton.jit

@@ -20,11 +20,12 @@ from maxvit.kernels.gpu.maps import (
     by_channel,
     channels_of,
     chunk_of,
+    divided,
     load,
     norm_of,
     tile_of,
 )
-from maxvit.kernels.gpu.statistics import statistics
+from maxvit.kernels.gpu.statistics import CHANNELS, PARTS, added_up, statistics
 from maxvit.kernels.gpu.support import operator
 
 
@@ -71,7 +72,7 @@ def apply(
         found: `statistics`.
         act: See `normalized`.
         dtype: Type of the result.
-        scale: Scale of each channel of each image, (B, C) in float32.
+        scale: Scale of each channel of each image, (B, C).
 
     Returns:
         (B, H, W, C).
@@ -92,7 +93,7 @@ def input_gradient(
     scale: Tensor | None = None,
     pull: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The gradients of x, weight and bias, where act(norm(x)) has the gradient grad * scale + pull.
+    """The gradients of x, weight and bias, where act(norm(x)) has the gradient grad * scale + pull / (H * W).
 
     Args:
         x: (B, H, W, C), dense.
@@ -101,8 +102,8 @@ def input_gradient(
         bias: (C,).
         found: `statistics`.
         act: See `normalized`.
-        scale: Scale of each channel of each image, (B, C) in float32; None: 1.
-        pull: Pull of each channel of each image, (B, C) in float32; given with scale.
+        scale: Scale of each channel of each image, (B, C); None: 1.
+        pull: Pull of each channel of each image, (B, C); given with scale.
 
     Returns:
         (B, H, W, C) in x's type, (C,) and (C,) in the parameters'.
@@ -111,7 +112,7 @@ def input_gradient(
     sums = x.new_empty(plan.grid[0], 2, x.shape[3], dtype=torch.float32)
     if x.numel():
         given = (x, grad, found, weight, bias, scale, pull, sums)
-        _sums[plan.grid](*given, *plan.sizes, act, ROWS, COLUMNS, maxnreg=REGISTERS)
+        _sums[plan.grid](*given, *plan.sizes, constant(x, act), ROWS, COLUMNS, maxnreg=REGISTERS)
     return finish(x, grad, weight, bias, found, sums, torch.empty_like(x), act, scale, pull)
 
 
@@ -133,13 +134,16 @@ def finish(
         sums: (parts, 2, C) in float32, over parts of the map: of h, the gradient of norm(x), and of h * (x - mean).
         out: What the gradient of x is written to; it may be `grad`.
     """
-    total, along = sums.sum(0)
-    plan = Pass.over(x, by_image=scale is not None)
-    if x.numel():
-        count = x.shape[:3].numel()
-        given = (x, grad, found, weight, bias, scale, pull, total, along, out, count)
-        _input_gradient[plan.grid](*given, *plan.sizes, act, ROWS, COLUMNS)
-    return out, (along * found[1]).to(weight.dtype), total.to(bias.dtype, copy=True)
+    plan, channels = Pass.over(x, by_image=scale is not None), x.shape[3]
+    of_weight, of_bias = torch.empty_like(weight), torch.empty_like(bias)
+    if not x.numel():
+        return out, of_weight.zero_(), of_bias.zero_()
+    totals = x.new_empty(2, channels, dtype=torch.float32)
+    grid = (divided(channels, CHANNELS),)
+    _totals[grid](sums, found, totals, of_weight, of_bias, len(sums), channels, PARTS, CHANNELS)
+    given = (x, grad, found, weight, bias, scale, pull, totals, out, x.shape[:3].numel())
+    _input_gradient[plan.grid](*given, *plan.sizes, constant(x, act), ROWS, COLUMNS)
+    return out, of_weight, of_bias
 
 
 @triton.jit
@@ -149,12 +153,12 @@ def activated(z, ACT: tl.constexpr):
 
 
 @triton.jit
-def _slope(z, grad, scale, pull, image, column, channels, ACT: tl.constexpr):
+def _slope(z, grad, scale, pull, image, pixels, column, channels, ACT: tl.constexpr):
     """The gradient of z from that of act(z) * scale, [ROWS, COLUMNS]; pull comes from what else act(z) goes into."""
     if scale is not None:
         own = image.to(tl.int64) * channels
         grad = grad * by_channel(scale + own, column, channels)[None, :]
-        grad += by_channel(pull + own, column, channels)[None, :]
+        grad += (by_channel(pull + own, column, channels) / pixels)[None, :]
     return grad if ACT == "none" else grad * gelu_slope(z, ACT)
 
 
@@ -211,12 +215,25 @@ def _sums(
         at, real = tile_of(image, start, pixels, column, channels, ROWS)
         off = load(x, at, real) - mean[None, :]
         z = off * slope[None, :] + shift[None, :]
-        h = tl.where(real, _slope(z, load(grad, at, real), scale, pull, image, column, channels, ACT), 0.0)
+        h = tl.where(real, _slope(z, load(grad, at, real), scale, pull, image, pixels, column, channels, ACT), 0.0)
         total += h
         along += h * off
     to = sums + tl.program_id(0).to(tl.int64) * 2 * channels + column
     tl.store(to, tl.sum(total, 0), mask=column < channels)
     tl.store(to + channels, tl.sum(along, 0), mask=column < channels)
+
+
+@triton.jit
+def _totals(sums, found, totals, of_weight, of_bias, parts, channels, PARTS: tl.constexpr, CHANNELS: tl.constexpr):
+    column = tl.program_id(0) * CHANNELS + tl.arange(0, CHANNELS)
+    there = column < channels
+    total = added_up(sums, parts, 2 * channels, column, channels, PARTS, CHANNELS).to(tl.float32)
+    along = added_up(sums + channels, parts, 2 * channels, column, channels, PARTS, CHANNELS).to(tl.float32)
+    tl.store(totals + column, total, mask=there)
+    tl.store(totals + channels + column, along, mask=there)
+    slope = along * by_channel(found + channels, column, channels)
+    tl.store(of_weight + column, slope.to(of_weight.dtype.element_ty), mask=there)
+    tl.store(of_bias + column, total.to(of_bias.dtype.element_ty), mask=there)
 
 
 @triton.jit
@@ -228,8 +245,7 @@ def _input_gradient(
     bias,
     scale,
     pull,
-    total,
-    along,
+    totals,
     out,
     count,
     pixels,
@@ -244,13 +260,13 @@ def _input_gradient(
     column = channels_of(COLUMNS)
     mean, slope, shift = norm_of(found, weight, bias, column, channels)
     inverse = by_channel(found + channels, column, channels)
-    level = by_channel(total, column, channels) / count
-    tilt = by_channel(along, column, channels) * inverse * inverse / count
+    level = by_channel(totals, column, channels) / count
+    tilt = by_channel(totals + channels, column, channels) * inverse * inverse / count
     for start in range(first, last, ROWS):
         at, real = tile_of(image, start, pixels, column, channels, ROWS)
         off = load(x, at, real) - mean[None, :]
         z = off * slope[None, :] + shift[None, :]
-        h = _slope(z, load(grad, at, real), scale, pull, image, column, channels, ACT)
+        h = _slope(z, load(grad, at, real), scale, pull, image, pixels, column, channels, ACT)
         h = slope[None, :] * (h - level[None, :] - off * tilt[None, :])
         tl.store(out + at, h.to(out.dtype.element_ty), mask=real)
 

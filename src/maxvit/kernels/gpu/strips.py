@@ -6,9 +6,11 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from maxvit.kernels.gpu.maps import divided
+
 PIXELS = (4, 16)  # side by side in a tile, at least and at most
 NUMBERS = 512  # of a tile: 4 a thread, so that nine sums of each and the taps stay in registers
-ROWS = 16  # that a program slides down at once, at most: two more, of the neighbour, are little compared with them
+ROWS = 32  # that a program slides down at once, at most: two more, of the neighbour, are little compared with them
 PROGRAMS = 256  # that share the map; fixed, so that sums are the same on every GPU
 
 
@@ -23,14 +25,14 @@ class Strips(NamedTuple):
     def over(cls, x: Tensor, stride: int, symmetric: bool, down: int, along: int) -> "Strips":
         """Strips of `down` rows and `along` columns, as the kernel counts them."""
         batch, height, width, channels = x.shape
-        pixels = max(PIXELS[0], min(PIXELS[1], triton.next_power_of_2(along)))
+        pixels = max(PIXELS[0], min(PIXELS[1], 1 << max(0, along - 1).bit_length()))
         block = NUMBERS // pixels
-        bands, strips = triton.cdiv(down, ROWS), triton.cdiv(along, pixels)
+        bands, strips = divided(down, ROWS), divided(along, pixels)
         units = batch * bands * strips
-        each = max(1, triton.cdiv(units, PROGRAMS))
+        each = max(1, divided(units, PROGRAMS))
         sizes = (height, width, channels, down, along, *padding(x, symmetric or stride == 1))
-        runtime = (*sizes, units, bands, strips, triton.cdiv(down, max(1, bands)), each)
-        return cls((triton.cdiv(units, each), triton.cdiv(channels, block)), runtime, (stride, pixels, block))
+        runtime = (*sizes, units, bands, strips, divided(down, max(1, bands)), each)
+        return cls((divided(units, each), divided(channels, block)), runtime, (stride, pixels, block))
 
 
 def padding(x: Tensor, symmetric: bool) -> tuple[int, int]:

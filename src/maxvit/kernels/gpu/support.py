@@ -1,7 +1,7 @@
 """Where the Triton kernels can run, and how they multiply."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -11,6 +11,8 @@ from maxvit.model import MaxViT
 
 TYPES = (torch.float32, torch.bfloat16, torch.float16)  # that the kernels compute in; sums are always float32
 SHARED_BYTES = 104 * 1024  # that tiles take on an A100, see benchmarks/results/gpu_resources_*
+LIBRARY = torch.library.Library("maxvit", "FRAGMENT")
+HOST_FUNCTIONS: dict[str, Callable[..., Any]] = {}  # that launch kernels, by the operators' names
 WIDEST_HEAD = 128  # channels: tiles of wider ones do not fit on the chip
 
 
@@ -55,22 +57,74 @@ def compute_type(x: Tensor) -> torch.dtype:
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
 
 
-def operator(name: str) -> Callable[[Callable[..., Any]], Any]:
-    """Make a function an operator of PyTorch, whose kernels are launched on the GPU that holds its first tensor.
+class Operator:
+    """A function as an operator of PyTorch, which costs little to call.
 
-    Autocast is off in it: it is given tensors of the types that it computes in.
+    `torch.library.custom_op` does the same at twice the time or more: it looks through all arguments in every call.
+
+    Attributes:
+        overload: The operator itself, as `torch.library` and compilers know it.
     """
 
-    def make(function: Callable[..., Any]) -> Any:
+    def __init__(self, name: str, function: Callable[..., Any], mutated: Sequence[str]) -> None:
+        self.short = name.removeprefix("maxvit::")
+        HOST_FUNCTIONS[name] = function
+
         @functools.wraps(function)
         def launch(*arguments: Any) -> Any:
             x = arguments[0]
-            with torch.cuda.device_of(x), torch.autocast("cuda" if x.is_cuda else "cpu", enabled=False):
-                return function(*arguments)
+            kind = x.device.type
+            with torch.cuda.device_of(x):
+                if not torch.is_autocast_enabled(kind):
+                    return function(*arguments)
+                torch.set_autocast_enabled(kind, False)
+                try:
+                    return function(*arguments)
+                finally:
+                    torch.set_autocast_enabled(kind, True)
 
-        return torch.library.custom_op(name, launch, mutates_args=())
+        LIBRARY.define(self.short + torch.library.infer_schema(function, mutates_args=mutated))
+        for key in ("CPU", "CUDA"):
+            LIBRARY.impl(self.short, launch, key)
+        self.overload = getattr(torch.ops.maxvit, self.short).default
 
-    return make
+    def __call__(self, *arguments: Any) -> Any:
+        return self.overload(*arguments)
+
+    def register_fake(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Say what shapes come out, for compilers."""
+        torch.library.register_fake(f"maxvit::{self.short}", function, lib=LIBRARY)
+        return function
+
+    def register_autograd(self, backward: Callable[..., Any], *, setup_context: Callable[..., Any]) -> None:
+        """Say what the gradients are, as in `torch.library.register_autograd`."""
+        overload = self.overload
+
+        class Differentiable(torch.autograd.Function):
+            @staticmethod
+            def forward(ctx: Any, *arguments: Any) -> Any:
+                with torch._C._AutoDispatchBelowAutograd():
+                    out = overload(*arguments)
+                setup_context(ctx, arguments, out)
+                return out
+
+            @staticmethod
+            def backward(ctx: Any, *gradients: Any) -> Any:
+                return backward(ctx, *gradients)
+
+        LIBRARY.impl(self.short, Differentiable.apply, "Autograd")
+
+
+def operator(name: str, mutated: Sequence[str] = ()) -> Callable[[Callable[..., Any]], Operator]:
+    """Make a function an operator of PyTorch, whose kernels are launched on the GPU that holds its first tensor.
+
+    Autocast is off in it: it is given tensors of the types that it computes in.
+
+    Args:
+        name: Such as "maxvit::moments".
+        mutated: Names of arguments that are written to.
+    """
+    return lambda function: Operator(name, function, mutated)
 
 
 def interpreted() -> bool:

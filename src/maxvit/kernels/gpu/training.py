@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from maxvit.kernels.gpu import support
 from maxvit.kernels.gpu.activation import is_erf
 from maxvit.kernels.gpu.attention import attend
+from maxvit.kernels.gpu.casting import cast
 from maxvit.kernels.gpu.feedforward import feedforward
 from maxvit.kernels.gpu.linear import normed_linear
 from maxvit.kernels.gpu.mbconv_training import mbconv
@@ -19,11 +20,16 @@ from maxvit.layers.mbconv import MBConv
 from maxvit.layers.multiaxis import AttentionLayer
 from maxvit.model import Stem
 
+# Kinds of layers and channels of their input that PyTorch, or its compiler where the network is compiled, computes
+# faster. Nobody has measured it: `benchmarks/gpu_measure.py --parts kernels` will say what belongs here.
+LEFT_TO_PYTORCH: frozenset[tuple[type[nn.Module], int]] = frozenset()
 INTERPRETED = support.interpreted()  # asked once: a compiler cannot trace the question
 
 
 def serves(layer: nn.Module, x: Tensor) -> bool:
     """Whether a layer takes this input by them; statistics that processes share are PyTorch's."""
+    if any(isinstance(layer, kind) and channels == x.shape[1] for kind, channels in LEFT_TO_PYTORCH):
+        return False
     here = x.device.type == "cuda" or INTERPRETED  # it may have been moved since `obstacle` looked
     return here and x.dtype in support.TYPES and not any(isinstance(m, nn.SyncBatchNorm) for m in layer.modules())
 
@@ -38,14 +44,14 @@ def attention_layer(layer: AttentionLayer, x: Tensor) -> Tensor:
     """(B, C, H, W) -> (B, C, H, W); of maps it keeps the input, Q K V, what is attended to and the sum."""
     attention, ffn, dtype = layer.attention, layer.ffn, support.compute_type(x)
     tokens = x.permute(0, 2, 3, 1).to(dtype).contiguous()  # (B, H, W, C)
-    norm, project = layer.norm1, attention.proj
-    weight, bias = attention.qkv.weight.to(dtype), attention.qkv.bias
-    mixed = attend(attention, normed_linear(tokens, norm.weight, norm.bias, weight, bias, norm.eps))
-    tokens = tokens + layer.drop_path(F.linear(mixed, project.weight.to(dtype), project.bias.to(dtype)))
-    norm, expand, project = layer.norm2, ffn.expand, ffn.project
-    weights = expand.weight.to(dtype), expand.bias, project.weight.to(dtype), project.bias
-    scale = _kept(layer.drop_path, tokens)
-    tokens = feedforward(tokens, norm.weight, norm.bias, *weights, scale, norm.eps, is_erf(ffn.act))
+    parts = attention.qkv, attention.proj, ffn.expand, ffn.project, layer.norm1, layer.norm2
+    weights, biases = [part.weight for part in parts], [part.bias for part in parts]
+    qkv, mix, expand, project, gamma1, gamma2, *shifts = cast(dtype, *weights, *biases)
+    of_qkv, of_mix, of_expand, of_project, beta1, beta2 = shifts
+    mixed = attend(attention, normed_linear(tokens, gamma1, beta1, qkv, of_qkv, layer.norm1.eps))
+    tokens = tokens + layer.drop_path(F.linear(mixed, mix, of_mix))
+    scale, epsilon, erf = _kept(layer.drop_path, tokens), layer.norm2.eps, is_erf(ffn.act)
+    tokens = feedforward(tokens, gamma2, beta2, expand, of_expand, project, of_project, scale, epsilon, erf)
     return tokens.permute(0, 3, 1, 2)
 
 
