@@ -87,6 +87,8 @@ BATCH = {"maxvit_tiny 224": 256, "maxvit_base 384": 64, "maxvit_tiny 512": 64}
 MOST_MS = {"maxvit_tiny 224": 14.1, "maxvit_base 384": 39.3, "maxvit_tiny 512": 20.4}  # 5 % above what Triton 3.8 gives
 MOST_MB = {"maxvit_tiny 224": 130, "maxvit_base 384": 1170, "maxvit_tiny 512": 680}  # an image: 5 % above the record
 
+MOST_TRAINING_MS = 48.5  # T at 224, likewise
+
 
 def predicted(folder, *words):
     return compiled(folder, PREDICT, *words)["networks"]
@@ -125,3 +127,10 @@ def test_every_launch_of_the_networks_fills_an_h100_and_none_is_predicted_slower
         sums = {name: sum(row["times"] * row[what] for row in found[name]) for name in most}
         per = {name: 1e3 * s if what == "seconds" else s / BATCH[name] / 1e6 for name, s in sums.items()}
         assert {name: number for name, number in per.items() if number > most[name]} == {}
+
+
+@pytest.mark.full
+def test_a_step_of_training_does_not_spill_and_is_not_predicted_slower_than_it_was(tmp_path):
+    (rows,) = predicted(tmp_path, "--networks", "maxvit_tiny 224, training").values()
+    assert {row["name"] for row in rows if row["facts"] and row["facts"]["stack"]} == set()
+    assert 1e3 * sum(row["times"] * row["seconds"] for row in rows) <= MOST_TRAINING_MS
