@@ -68,9 +68,8 @@ class GroupAttention(nn.Module):
             x: The map.
             mask: Tokens that may be attended to, (B, *sides) bool; None: all. A token whose group has none gets zeros.
         """
-        qkv = self._qkv(x)
-        mixed = self._any_size(qkv, mask) if self.any_size else attend(qkv, self.bias(), self.groups, mask)
-        out: Tensor = self.proj(mixed)  # (B, *sides, out_channels)
+        attended = self._any_size if self.any_size else self._by_shape
+        out: Tensor = self.proj(attended(self._qkv(x), mask))  # Q K V are freed before it
         return out if mask is None else out * _has_key(mask, self.groups)
 
     def weights(self, x: Tensor) -> Tensor:
@@ -83,6 +82,9 @@ class GroupAttention(nn.Module):
         """(B, *sides, C) -> (B, *sides, 3C)."""
         qkv: Tensor = self.qkv(x)
         return qkv if self.qk_norm is None else self.qk_norm(qkv)
+
+    def _by_shape(self, qkv: Tensor, mask: Tensor | None) -> Tensor:
+        return attend(qkv, self.bias(), self.groups, mask)
 
     def _any_size(self, qkv: Tensor, mask: Tensor | None) -> Tensor:
         """`attend` by index: always masked, and no decision depends on the sides."""

@@ -157,6 +157,7 @@ class MBConv(nn.Module):
         super().__init__()
         if dims not in CONV:
             raise MaxViTError(f"dims is {dims}; choose 1, 2 or 3")
+        self.dims = dims
         width = channels if dialect.widths_from == "output" else in_channels
         hidden = width * expansion
         self.pre_norm = batch_norm(in_channels, dialect, dims)
@@ -172,7 +173,7 @@ class MBConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C_in, *sides) -> (B, C, *sides), divided by the stride and rounded up."""
-        check_map(x, self.shortcut.dims)
+        check_map(x, self.dims)
         y = self.act(self.expand_norm(self.expand(self.pre_norm(x))))
         y = self.act(self.depthwise_norm(self.depthwise(y)))
         return self.shortcut(x) + self.drop_path(self.project(self.se(y)))

@@ -41,6 +41,7 @@ class AttentionLayer(nn.Module):
         size = sides_of(f"{axis} size", size)
         table_size = table_size or tuple(2 * side - 1 for side in size)
         apart = None if dilation is None else sides_of("dilation", dilation, len(size))
+        self.dims = len(size)
         self.norm1 = token_norm(dim, dialect)
         self.attention = GroupAttention(dim, axis, size, table_size, head_dim, dialect, dilation=apart)
         self.scale1 = layer_scale(dim, dialect)
@@ -57,7 +58,7 @@ class AttentionLayer(nn.Module):
             mask: Tokens that may be attended to, (B, *sides) bool; None: all. Where a group has none, attention adds
                 nothing.
         """
-        check_map(x, len(self.attention.size), mask)
+        check_map(x, self.dims, mask)
         tokens = self.scale1(self.attention(self.norm1(x.movedim(1, -1)), mask))  # (B, *sides, C)
         x = x + self.drop_path(tokens).movedim(-1, 1)
         tokens = self.scale2(self.ffn(self.norm2(x.movedim(1, -1))))  # (B, *sides, C)

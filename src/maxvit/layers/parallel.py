@@ -46,6 +46,7 @@ class ParallelAttention(nn.Module):
         window, half = sides_of("block size", window_size), dim // 2
         grid = sides_of("grid size", grid_size, len(window))
         tables = [table_size or tuple(2 * side - 1 for side in size) for size in (window, grid)]
+        self.dims = len(window)
         self.norm1 = token_norm(dim, dialect)
         self.block = GroupAttention(dim, "block", window, tables[0], head_dim, dialect, half)
         self.grid = GroupAttention(dim, "grid", grid, tables[1], head_dim, dialect, dim - half)
@@ -57,7 +58,7 @@ class ParallelAttention(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """(B, C, *sides) -> (B, C, *sides), with a mask as `maxvit.BlockAttention` takes it."""
-        check_map(x, len(self.block.size), mask)
+        check_map(x, self.dims, mask)
         tokens = self.norm1(x.movedim(1, -1))  # (B, *sides, C)
         tokens = self.scale1(torch.cat([self.block(tokens, mask), self.grid(tokens, mask)], -1))  # (B, *sides, C)
         x = x + self.drop_path(tokens).movedim(-1, 1)
