@@ -17,7 +17,7 @@ from maxvit.data.dicom import AT, MARK, WITH_DICOM, open_dicom
 from maxvit.data.formats import WITH_HEIF, identify, make_room
 from maxvit.data.kept import Kept, once
 from maxvit.data.raw import NUMPY, Raw, of_array, open_numpy
-from maxvit.data.tiff import MARKS, count_bands, open_tiff
+from maxvit.data.tiff import MARKS, count_bands, hides_bands, open_tiff
 from maxvit.errors import MaxViTError
 
 Box = tuple[int, int, int, int]  # top, left, height, width
@@ -140,9 +140,7 @@ def _open(file: IO[bytes], name: str) -> Stored:
     except UnidentifiedImageError as error:
         return open_tiff(file, f": it is {error}")
     _mend_tiff(image)
-    if image.mode not in ("RGB", "RGBA", "RGBX") and count_bands(image) > 1:  # Pillow reads the first alone
-        return open_tiff(file)
-    return image
+    return open_tiff(file) if hides_bands(image) else image
 
 
 def read_size(source: ImageLike) -> tuple[int, int]:
@@ -273,6 +271,7 @@ def upright(image: Stored, spec: Preprocessing = PLAIN) -> Picture:
 
 def _upright_bands(image: Stored, spec: Preprocessing) -> Bands:
     turn, raw = _TURNS.get(orientation(image)), as_raw(image)
+    check_pixels(raw, spec)
     if raw.bands != spec.channels:
         raise _other_bands(raw.bands, spec)
     bands = raw.read().to_bands(spec.ranges)
@@ -304,11 +303,18 @@ def without_tags(picture: Picture) -> Picture:
     return bare
 
 
+def count_pixels(image: Stored) -> int:
+    """By the memory that they take: of more than three bands a pixel counts as several."""
+    pixels = image.width * image.height
+    return pixels * max(3, image.bands) // 3 if isinstance(image, Raw) else pixels
+
+
 def check_pixels(image: Stored, spec: Preprocessing) -> None:
     """Before it is read: refuse more than `spec.max_pixels`, by `Unfit`, which `opened` puts the name before."""
-    if image.width * image.height > spec.max_pixels:
+    if count_pixels(image) > spec.max_pixels:
+        many = f" of {image.bands} bands" if isinstance(image, Raw) and image.bands > 3 else ""
         raise Unfit(
-            f"has {image.width} x {image.height} pixels, and at most {spec.max_pixels} are read: make it smaller, or "
+            f"has {image.width} x {image.height} pixels{many}, and at most {spec.max_pixels} are read: make it smaller, or "
             "raise data.max_pixels in training, which the network keeps"
         )
     if isinstance(image, Image.Image):

@@ -23,7 +23,12 @@ def count_bands(image: ImageFile.ImageFile) -> int:
     colours, extra = _COLOURS.get(kind, 1), tags.get(_EXTRA, ())
     alpha = sum(what in _ALPHA for what in (extra if isinstance(extra, tuple) else (extra,)))
     found: int = samples - alpha
-    return min(found, 3) if colours == 4 or found <= colours else found
+    return min(found, 3) if found <= colours else found
+
+
+def hides_bands(image: ImageFile.ImageFile) -> bool:
+    """Whether Pillow reads only the first of several bands."""
+    return image.tag_v2.get(_PHOTOMETRIC) in (0, 1) and count_bands(image) > 1  # type: ignore[attr-defined]
 
 
 def open_tiff(file: IO[bytes], why: str = "") -> Raw:

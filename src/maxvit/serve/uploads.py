@@ -12,7 +12,7 @@ from starlette.requests import Request
 from maxvit.config import Preprocessing
 from maxvit.data.bands import Picture
 from maxvit.data.formats import readers
-from maxvit.data.images import opened, upright
+from maxvit.data.images import count_pixels, opened, upright
 from maxvit.errors import MaxViTError
 from maxvit.serve.limits import Limits, Refusal, Room
 from maxvit.serve.schemas import JsonImages
@@ -148,7 +148,7 @@ def decode_sent(data: bytes, max_pixels: int, spec: Preprocessing) -> Picture:
     try:
         with opened(data) as image:
             width, height = image.width, image.height
-            picture = upright(image, spec) if width * height <= max_pixels else None
+            picture = upright(image, spec) if count_pixels(image) <= max_pixels else None
     except MaxViTError as error:
         unknown = isinstance(error.__cause__, UnidentifiedImageError)
         hint = f"; send one of {', '.join(name for name, _, _ in readers())}" if unknown else ""

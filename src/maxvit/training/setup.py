@@ -235,7 +235,8 @@ def say_bands(network: Network, recipe: Recipe, task: Task) -> str:
     if not spec.takes_bands:
         return ""
     found = "" if recipe.model.in_channels else ", as the files say (model.in_channels sets another number)"
-    normalised = "" if recipe.data.mean and recipe.data.std else "; mean and std are 0.5 where they are not given"
+    halves = {*spec.mean, *spec.std} == {0.5}
+    normalised = "; mean and std are 0.5 (data.mean and data.std set others)" if halves else ""
     skipped = task.for_photographs()
     said = f"images of {spec.channels} bands{found}{normalised}"
     said += f"; left out, as it is for photographs: {skipped}" if skipped else ""
