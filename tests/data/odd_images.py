@@ -326,7 +326,10 @@ REFUSED |= {
     "NumPy, missing values": (npy(FLOATS * np.float32("nan")), "is damaged: some pixels are NaN or infinite"),
     "NumPy, cut": (npy(GREY16)[:-3], "is damaged: .* bytes of values are missing 3"),
     "NumPy, cut in its header": (npy(GREY16)[:40], "is damaged"),
-    "TIFF, five bands": (tiff(BANDS, planarconfig="contig"), "has 5 bands, and the network takes 3: give it others, or"),
+    "TIFF, five bands": (
+        tiff(BANDS, planarconfig="contig"),
+        "has 5 bands, and the network takes 3: give it others, or",
+    ),
     "TIFF, five bands of which Pillow reads one": (
         tiff(np.moveaxis(BANDS, 2, 0), planarconfig="separate", compression="zlib"),
         "has 5 bands, and the network takes 3",

@@ -18,7 +18,7 @@ from maxvit.checking.neighbours import nearest
 from maxvit.checking.outliers import NEIGHBOURS, Outlier, find_outliers
 from maxvit.checking.parts import Images, join
 from maxvit.config import Preprocessing
-from maxvit.data.band_count import count_bands
+from maxvit.data.band_count import first_count
 from maxvit.data.bands import say_shown
 from maxvit.data.builtin import is_builtin
 from maxvit.data.columns import ListColumns
@@ -147,7 +147,7 @@ def check(
     images = join(parts, opened, str(data))
     first = next(iter(parts.values()))
     spread = first.shards is None
-    plain = Preprocessing().for_channels(count_bands(first.sources, first.names, spread))
+    plain = Preprocessing().for_channels(first_count(first.sources, spread))
     measured = measure_range(first.sources, plain, spread)
     spec = replace(plain, value_range=measured[0]) if measured else plain
     looks = look(images, FrozenFeatures(choose_device(device)), spec, workers, show_progress)

@@ -1,6 +1,6 @@
 """How many bands the images of a data set have: all of them the same number."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -8,6 +8,8 @@ from maxvit.config import Preprocessing
 from maxvit.data.images import ImageLike, bands_of, opened
 from maxvit.data.value_range import sample
 from maxvit.errors import MaxViTError
+
+PHOTOGRAPH = Preprocessing().channels
 
 
 def count_bands(sources: Sequence[ImageLike], names: Sequence[str], spread: bool = True) -> int:
@@ -22,29 +24,34 @@ def count_bands(sources: Sequence[ImageLike], names: Sequence[str], spread: bool
     Raises:
         MaxViTError: If two have different numbers.
     """
-    first: tuple[int, str] | None = None
-    for index in sample(sources, spread):
-        found = _bands(sources[index])
-        if found is None:
-            continue
-        if first is None:
-            first = found, names[index]
-        if found != first[0]:
+    found = _counted(sources, spread)
+    first, wanted = next(found, (0, PHOTOGRAPH))
+    if wanted == PHOTOGRAPH:
+        return wanted
+    for index, number in found:
+        if number != wanted:
             raise MaxViTError(
-                f"{first[1]} has {first[0]} bands, and {names[index]} has {found}: images of a data set have as many "
-                "each; leave the others out, or make them alike"
+                f"{names[first]} has {wanted} bands, and {names[index]} has {number}: images of a data set have as "
+                "many each; leave the others out, or make them alike"
             )
-        if found == Preprocessing().channels:
-            break
-    return Preprocessing().channels if first is None else first[0]
+    return wanted
 
 
-def _bands(source: ImageLike) -> int | None:
-    """None: it cannot be read."""
-    if isinstance(source, np.ndarray):
-        return source.shape[2] if source.ndim == 3 and source.shape[2] not in (1, 4) else 3
-    try:
-        with opened(source) as image:
-            return bands_of(image)
-    except (MaxViTError, OSError):
-        return None
+def first_count(sources: Sequence[ImageLike], spread: bool = True) -> int:
+    """The same of the first image that can be read. Arguments are those of `count_bands`."""
+    return next(_counted(sources, spread), (0, PHOTOGRAPH))[1]
+
+
+def _counted(sources: Sequence[ImageLike], spread: bool) -> Iterator[tuple[int, int]]:
+    """Indices and numbers of those that can be read."""
+    for index in sample(sources, spread):
+        source = sources[index]
+        if isinstance(source, np.ndarray):
+            yield index, source.shape[2] if source.ndim == 3 and source.shape[2] not in (1, 4) else PHOTOGRAPH
+            continue
+        try:
+            with opened(source) as image:
+                found = bands_of(image)
+        except (MaxViTError, OSError):
+            continue
+        yield index, found

@@ -72,6 +72,12 @@ def to_tensor(picture: Picture) -> Tensor:
     return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
 
 
+def black(spec: Preprocessing) -> Picture:
+    """A picture of the usual size in which there is nothing to see."""
+    image = Image.new("RGB", spec.image_size[::-1])
+    return Bands([image.getchannel(0)] * spec.channels) if spec.takes_bands else image
+
+
 def show(picture: Picture, spec: Preprocessing) -> Image.Image:
     """What people are shown: of bands those that `spec` says, as red, green and blue."""
     if isinstance(picture, Bands):

@@ -314,8 +314,8 @@ def check_pixels(image: Stored, spec: Preprocessing) -> None:
     if count_pixels(image) > spec.max_pixels:
         many = f" of {image.bands} bands" if isinstance(image, Raw) and image.bands > 3 else ""
         raise Unfit(
-            f"has {image.width} x {image.height} pixels{many}, and at most {spec.max_pixels} are read: make it smaller, or "
-            "raise data.max_pixels in training, which the network keeps"
+            f"has {image.width} x {image.height} pixels{many}, and at most {spec.max_pixels} are read: make it "
+            "smaller, or raise data.max_pixels in training, which the network keeps"
         )
     if isinstance(image, Image.Image):
         make_room(image)

@@ -55,6 +55,8 @@ def open_tiff(file: IO[bytes], why: str = "") -> Raw:
         raise Unfit(f"holds values of type {page.dtype} in the order {page.axes}: pixels of numbers are wanted")
     height, width, bands = page.imagelength, page.imagewidth, page.samplesperpixel
     check_bands(bands)
+    if min(width, height, bands) < 1:
+        raise Unfit(f"is damaged: it has {width} x {height} pixels of {bands} bands")
     if width * height > MOST_PIXELS_IN_A_BYTE["TIFF"] * file.seek(0, 2):
         raise Unfit(f"is damaged: {width} x {height} pixels cannot be in a file so small")
     turn = page.tags.valueof(_ORIENTATION, 1)

@@ -45,7 +45,9 @@ def preprocess(model: MaxViT, image: ImageLike) -> Tensor:
 
 def is_one(images: ImageLike | Iterable[ImageLike]) -> bool:
     """Whether it is an image, and not several."""
-    return isinstance(images, str | Path | bytes | Image.Image | Bands) or (isinstance(images, np.ndarray) and images.ndim < 4)
+    if isinstance(images, np.ndarray):
+        return images.ndim < 4
+    return isinstance(images, str | Path | bytes | Image.Image | Bands)
 
 
 @dataclass(frozen=True, slots=True)
