@@ -13,6 +13,7 @@ from PIL import Image
 
 from every_task import COUNTING, TASKS, network_of
 from maxvit.config import Preprocessing
+from maxvit.data import tiff as tiff_files
 from maxvit.data.band_count import count_bands
 from maxvit.data.bands import Bands, say_shown, show
 from maxvit.data.finding import find_images
@@ -150,6 +151,14 @@ def test_without_tifffile_the_package_to_install_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "tifffile", None)
     with pytest.raises(MaxViTError, match=r"is a TIFF that Pillow does not read.*: pip install 'maxvit\[bands\]'"):
         decode(tiff(some(np.uint16), planarconfig="contig"), spec_for(5))
+
+
+def test_without_imagecodecs_the_compression_and_the_package_are_named(monkeypatch):
+    monkeypatch.setattr(tiff_files, "_WITHOUT_CODECS", (1,))
+    monkeypatch.setattr(tiff_files, "find_spec", lambda name: None)
+    data = tiff(some(np.uint16), planarconfig="contig", compression="zlib")
+    with pytest.raises(MaxViTError, match=r"is compressed by ADOBE_DEFLATE, which needs imagecodecs: pip install"):
+        decode(data, spec_for(5))
 
 
 # the numbers of a data set

@@ -1,6 +1,7 @@
 """TIFF files of several bands, doubles and other types that Pillow does not read, or not whole: by tifffile."""
 
 import logging
+from importlib.util import find_spec
 from typing import IO, Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from maxvit.data.raw import Raw, as_deep, check_bands, is_deep
 MARKS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # what a file begins with
 _PHOTOMETRIC, _SAMPLES, _EXTRA, _ORIENTATION = 262, 277, 338, 274  # tags
 _COLOURS = {2: 3, 5: 4, 6: 3, 8: 3}  # RGB, CMYK, YCbCr, Lab; else one
+_WITHOUT_CODECS = (1, 8, 32946, 32773, 34925)  # stored as they are, deflated twice, PackBits, LZMA
 _ALPHA = (1, 2)  # of what the samples beyond the colours are
 
 
@@ -63,6 +65,9 @@ def open_tiff(file: IO[bytes], why: str = "") -> Raw:
     inverted = page.photometric == 0
 
     def read() -> Deep:
+        if page.compression not in _WITHOUT_CODECS and find_spec("imagecodecs") is None:
+            kind = page.compression.name
+            raise Unfit(f"is compressed by {kind}, which needs imagecodecs: pip install 'maxvit[bands]'")
         values = page.asarray()
         values = np.moveaxis(values, 0, -1) if page.axes == "SYX" else values
         return as_deep(values)._replace(inverted=inverted)

@@ -107,9 +107,12 @@ class DataSection(_Section):
     )
     max_unreadable_fraction: float = Field(0.1, ge=0, le=1, description="share of images that may be unreadable")
     mean: tuple[float, ...] | None = Field(
-        None, description="of pixels in 0..1, one a channel; null: what the weights expect, 0.5 of bands"
+        None,
+        min_length=1,
+        max_length=MOST_BANDS,
+        description="of pixels in 0..1, one a channel; null: what the weights expect, 0.5 of bands",
     )
-    std: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = Field(None, min_length=1, max_length=MOST_BANDS)
     value_range: Range | tuple[Range, ...] | None = Field(
         None,
         description="black and white in images of more than 8 bits, or such a pair a channel; null: the weights' own, "
