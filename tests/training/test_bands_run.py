@@ -10,8 +10,10 @@ from starlette.testclient import TestClient
 
 from maxvit import load_model
 from maxvit.cli import main
+from maxvit.errors import MaxViTError
 from maxvit.inference.predictor import Predictor
 from maxvit.serve.app import create_app
+from maxvit.training.setup import make_network
 from small import SETTINGS
 
 
@@ -76,6 +78,13 @@ def test_every_command_takes_five_bands(tmp_path, capsys):
             (answer,) = client.post("/predict?picture=true", files=[("image", ("a", content))]).json()["results"]
             assert answer["error"] is None
             assert answer["picture"].startswith("data:image/png")
+
+
+def test_each_channel_needs_its_mean(small_recipe):
+    made = make_network(small_recipe("model.in_channels=2", "data.mean=[0.1,0.2]", "data.std=[0.3,0.4]"), ["a", "b"])
+    assert (made.preprocessing.mean, made.preprocessing.std) == ((0.1, 0.2), (0.3, 0.4))
+    with pytest.raises(MaxViTError, match=r"data\.mean has 2 values, and the network 5 channels"):
+        make_network(small_recipe("model.in_channels=5", "data.mean=[0.1,0.2]"), ["a", "b"])
 
 
 def test_bands_that_differ_are_refused_before_anything_is_computed(tmp_path, capsys):

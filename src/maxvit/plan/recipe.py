@@ -62,7 +62,11 @@ def plan_recipe(
     size, task = recipe.data.image_size, make_task(recipe.task)
     names = [str(i) for i in range(images.classes or task.usual_classes)]
     with torch.device("meta"):
-        backbone = create_model(recipe.model.name, image_size=size if recipe.model.scale_windows else None)
+        backbone = create_model(
+            recipe.model.name,
+            in_channels=recipe.model.in_channels or 3,
+            image_size=size if recipe.model.scale_windows else None,
+        )
         network = task.make_network(backbone, names, new_head=True)
     schedule = Schedule(
         images=images.number,
