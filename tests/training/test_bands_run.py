@@ -113,10 +113,10 @@ def test_check_says_which_bands_it_judges_by(tmp_path, capsys):
 @pytest.mark.full
 def test_what_is_visible_in_one_dim_band_is_learned(tmp_path, capsys):
     data = write_digits(tmp_path / "data", 600)
-    learned = settings("optimization.epochs=12", "optimization.warmup_epochs=1", "data.batch_size=32")
+    learned = settings("optimization.epochs=8", "optimization.warmup_epochs=1", "data.batch_size=32")
     accuracy = {}
     for name, given in {"own": (), "shared": ("--set", "data.value_range=[0,20000]")}.items():
         out, _ = call(capsys, "train", data, *learned, *given, "--out", tmp_path / name, "--json")
         accuracy[name] = json.loads(out)["metrics"]["accuracy"]
-    assert accuracy["own"] > 0.9
-    assert accuracy["shared"] < 0.6
+    assert accuracy["own"] > 0.85
+    assert accuracy["shared"] < 0.3
