@@ -17,7 +17,7 @@ from maxvit.data.dicom import AT, MARK, WITH_DICOM, open_dicom
 from maxvit.data.formats import WITH_HEIF, identify, make_room
 from maxvit.data.kept import Kept, once
 from maxvit.data.raw import NUMPY, Raw, of_array, open_numpy
-from maxvit.data.tiff import MARKS, count_bands, hides_bands, open_tiff
+from maxvit.data.tiff import MARKS, bands_in, hides_bands, open_tiff
 from maxvit.errors import MaxViTError
 
 Box = tuple[int, int, int, int]  # top, left, height, width
@@ -168,7 +168,7 @@ def bands_of(image: Stored) -> int:
     """How many bands an image has; photographs have 3, grey or transparent ones too."""
     if isinstance(image, Raw):
         return 3 if image.bands == 1 else image.bands
-    return max(3, count_bands(image)) if isinstance(image, TiffImagePlugin.TiffImageFile) else 3
+    return max(3, bands_in(image)) if isinstance(image, TiffImagePlugin.TiffImageFile) else 3
 
 
 def orientation(image: Stored) -> int:

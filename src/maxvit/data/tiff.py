@@ -18,7 +18,7 @@ _WITHOUT_CODECS = (1, 8, 32946, 32773, 34925)  # stored as they are, deflated tw
 _ALPHA = (1, 2)  # of what the samples beyond the colours are
 
 
-def count_bands(image: ImageFile.ImageFile) -> int:
+def bands_in(image: ImageFile.ImageFile) -> int:
     """How many bands a file holds that Pillow has opened; alpha and the four of CMYK do not count."""
     tags: Any = image.tag_v2  # type: ignore[attr-defined]
     kind, samples = tags.get(_PHOTOMETRIC), tags.get(_SAMPLES, 1)
@@ -30,7 +30,7 @@ def count_bands(image: ImageFile.ImageFile) -> int:
 
 def hides_bands(image: ImageFile.ImageFile) -> bool:
     """Whether Pillow reads only the first of several bands."""
-    return image.tag_v2.get(_PHOTOMETRIC) in (0, 1) and count_bands(image) > 1  # type: ignore[attr-defined]
+    return image.tag_v2.get(_PHOTOMETRIC) in (0, 1) and bands_in(image) > 1  # type: ignore[attr-defined]
 
 
 def open_tiff(file: IO[bytes], why: str = "") -> Raw:
