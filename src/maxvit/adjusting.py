@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Size, Tensor, nn
 
 from maxvit.config import Pool, Sides
-from maxvit.description import checked_names, for_channels
+from maxvit.description import checked_names
 from maxvit.layers.attention import GroupAttention
 from maxvit.layers.initialize import initialize
 from maxvit.layers.inner_head import InnerHead, make_inner_head
@@ -81,8 +81,7 @@ class AdjustableNetwork(SavedNetwork):
 
         To 1 channel: their sum, so that a grey image is answered as if it were copied into all of them. To others: the
         channels' weights repeated in turn and scaled by old / new, so that features keep their size. `preprocessing`
-        follows: the mean of `mean` and `std` for 1 channel, and again for 3; for other counts, which no picture has,
-        it is left as it is.
+        follows: the mean of `mean` and `std` for 1 channel, and again for 3; for other counts 0.5 each.
         """
         old, new = self.config.in_channels, in_channels
         config = dataclasses.replace(self.config, in_channels=new)
@@ -93,7 +92,7 @@ class AdjustableNetwork(SavedNetwork):
         elif new != old:
             weight = weight[:, [i % old for i in range(new)]] * (old / new)  # (C, new, 3, 3)
         conv.weight, conv.in_channels = nn.Parameter(weight, conv.weight.requires_grad), new
-        self.config, self.preprocessing = config, for_channels(self.preprocessing, new)
+        self.config, self.preprocessing = config, self.preprocessing.for_channels(new)
 
     def set_image_size(self, image_size: int | Sides) -> None:
         """Scale windows and grids to an image size: per side ceil(side / 32), as the official fine-tuning does.

@@ -1,6 +1,5 @@
 """What a file says of its network, and whether tensors and layers are those of the network that it describes."""
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -80,11 +79,3 @@ def checked_names(class_names: Sequence[str] | None, num_classes: int) -> list[s
     if class_names is not None and len(class_names) != num_classes:
         raise MaxViTError(f"{len(class_names)} class names were given for {num_classes} classes; give one for each")
     return None if class_names is None else [str(name) for name in class_names]
-
-
-def for_channels(preprocessing: Preprocessing, in_channels: int) -> Preprocessing:
-    """The same for grey (1) or colour (3) images; pictures have no other number of channels."""
-    if in_channels not in (1, 3) or len(preprocessing.mean) == in_channels:
-        return preprocessing
-    mean, std = (sum(v) / len(v) for v in (preprocessing.mean, preprocessing.std))
-    return dataclasses.replace(preprocessing, mean=(mean,) * in_channels, std=(std,) * in_channels)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from maxvit.config import OFFICIAL, Dialect, MaxViTConfig, Preprocessing, official_preprocessing
-from maxvit.description import checked_names, for_channels
+from maxvit.description import checked_names
 from maxvit.errors import MaxViTError
 from maxvit.hub.mixin import HubModel
 from maxvit.layers.activation import conv_activation
@@ -104,7 +104,7 @@ class MaxViT(TimmNames, HubModel):
         super().__init__()
         self.config = config
         preprocessing = preprocessing or official_preprocessing(config.frame_size)
-        self.preprocessing = for_channels(preprocessing, config.in_channels)
+        self.preprocessing = preprocessing.for_channels(config.in_channels)
         self.class_names = checked_names(class_names, config.num_classes)
         self.provenance: dict[str, Any] = {}
 

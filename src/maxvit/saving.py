@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from maxvit import storage
 from maxvit.config import MaxViTConfig, Preprocessing
-from maxvit.description import FORMAT, check_dtype, check_same, checked_names, describe, for_channels, misfits
+from maxvit.description import FORMAT, check_dtype, check_same, checked_names, describe, misfits
 from maxvit.errors import MaxViTError
 
 
@@ -125,7 +125,7 @@ class SavedNetwork(nn.Module):
         if sum(config.depths) > len(state):  # before that many are made
             raise MaxViTError(f"{source} describes {sum(config.depths)} blocks and holds {len(state)} tensors")
         model = cls.outline(config)
-        model.preprocessing, model.class_names = for_channels(preprocessing, config.in_channels), class_names
+        model.preprocessing, model.class_names = preprocessing.for_channels(config.in_channels), class_names
         if problems := misfits(state, model.state_dict()):
             more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
             raise MaxViTError(f"{source} does not hold the network that it describes: {'; '.join(problems[:3])}{more}")

@@ -229,6 +229,12 @@ def tiff(values, photometric="minisblack", **options):
     return buffer.getvalue()
 
 
+def npy(values):
+    buffer = io.BytesIO()
+    np.save(buffer, values)
+    return buffer.getvalue()
+
+
 def apart(values):
     return np.ascontiguousarray(values.transpose(2, 0, 1))
 
@@ -261,7 +267,6 @@ REFUSED |= {  # what Pillow reads wrongly, or not at all
         READ.pop("TIFF, RGB of 16 bits in planes, deflated")[0],
         "has 16-bit colours in compressed planes",
     ),
-    "TIFF, 32 bits, big-endian": (READ.pop("TIFF, 32 bits, big-endian")[0], "is not an image that can be read"),
 }
 READ |= {
     "TIFF, signed bytes": (tiff(GREY.view(np.int8)), three(to_8(GREY.view(np.int8), -128, 127))),
@@ -291,9 +296,46 @@ READ |= {
         three((GREY > 127) * np.uint8(255)),
     ),
 }
+BANDS = np.dstack([RGB16, RGB16[..., :2]])
+READ |= {
+    "TIFF, doubles": (tiff(FLOATS.astype(np.float64)), three(to_8(FLOATS, 0, 1))),
+    "TIFF, doubles in colours": (
+        tiff(RGB / 255.0, "rgb", planarconfig="contig"),
+        to_8(RGB / 255.0, 0, 1),
+    ),
+    "TIFF, doubles, turned": (
+        tiff(TURNED[6](FLOATS[..., None])[..., 0].astype(np.float64), extratags=[(274, "H", 1, 6)]),
+        three(to_8(FLOATS, 0, 1)),
+    ),
+    "TIFF, CMYK": (saved(Image.fromarray(RGB).convert("CMYK"), "TIFF"), RGB),
+    "NumPy, grey": (npy(GREY), three(GREY)),
+    "NumPy, RGB": (npy(RGB), RGB),
+    "NumPy, one channel, 16 bits": (npy(GREY16[..., None]), three(to_8(GREY16, 0, 65535))),
+    "NumPy, big-endian, columns first": (npy(np.asfortranarray(GREY16.astype(">u2"))), three(to_8(GREY16, 0, 65535))),
+    "NumPy, floats": (npy(FLOATS), three(to_8(FLOATS, 0, 1))),
+    "NumPy, bools": (npy(GREY > 127), three((GREY > 127) * np.uint8(255))),
+}
 REFUSED |= {
-    "TIFF, doubles": (tiff(FLOATS.astype(np.float64)), r"is not an image that can be read \(TIFF: unknown pixel mode"),
-    "TIFF, five bands": (tiff(np.dstack([RGB16, RGB16[..., :2]]), planarconfig="contig"), "is not an image"),
+    "NumPy, objects": (npy(np.array([[{}, 1]])), "holds Python objects, which could run code"),
+    "NumPy, dates": (npy(np.zeros((3, 5), "M8[s]")), "holds values of type datetime64"),
+    "NumPy, a row": (npy(GREY[0]), r"has the shape \(\d+,\): an image is"),
+    "NumPy, four dimensions": (npy(RGB[None]), "has the shape"),
+    "NumPy, channels first": (npy(np.zeros((5, 64, 64), np.uint8)), r"has the shape \(5, 64, 64\), which looks like"),
+    "NumPy, five bands": (npy(BANDS), "has 5 bands, and the network takes 3"),
+    "NumPy, four bands": (npy(BANDS[..., :4]), "has 4 bands, and the network takes 3"),
+    "NumPy, missing values": (npy(FLOATS * np.float32("nan")), "is damaged: some pixels are NaN or infinite"),
+    "NumPy, cut": (npy(GREY16)[:-3], "is damaged: .* bytes of values are missing 3"),
+    "NumPy, cut in its header": (npy(GREY16)[:40], "is damaged"),
+    "TIFF, five bands": (
+        tiff(BANDS, planarconfig="contig"),
+        "has 5 bands, and the network takes 3: give it others, or",
+    ),
+    "TIFF, five bands of which Pillow reads one": (
+        tiff(np.moveaxis(BANDS, 2, 0), planarconfig="separate", compression="zlib"),
+        "has 5 bands, and the network takes 3",
+    ),
+    "TIFF, 17 bands": (tiff(np.dstack([GREY16] * 17), planarconfig="contig"), "has 17 bands, and at most 16 are read"),
+    "TIFF, complex numbers": (tiff(FLOATS.astype(np.complex64)), "holds values of type complex64"),
     "TIFF, missing values": (
         tiff(np.where(FLOATS > 0.5, np.nan, FLOATS)),
         "is damaged: some pixels are NaN or infinite",

@@ -48,13 +48,15 @@ def test_other_files_are_passed_over_by_their_endings(tmp_path):
     }
 
 
-@pytest.mark.parametrize(("installed", "images"), [(False, 0), (True, 2)])
-def test_heic_is_found_where_its_library_is_installed(tmp_path, monkeypatch, installed, images):
-    known = finding.EXTENSIONS | set(finding.HEIF) if installed else finding.EXTENSIONS - set(finding.HEIF)
+@pytest.mark.parametrize(("installed", "images"), [(False, 0), (True, 3)])
+def test_formats_of_optional_libraries_are_found_where_these_are_installed(tmp_path, monkeypatch, installed, images):
+    known = finding.EXTENSIONS | set(finding.NEEDED) if installed else finding.EXTENSIONS - set(finding.NEEDED)
     monkeypatch.setattr(finding, "EXTENSIONS", known)
-    fill(tmp_path, "a.heic", "b.HEIF")
+    fill(tmp_path, "a.heic", "b.HEIF", "c.dcm")
     assert len(find_images(tmp_path).images) == images
-    assert sum("pip install 'maxvit[heif]'" in why for why in whys(tmp_path).values()) == 2 - images
+    for extra, number in {"heif": 2, "dicom": 1}.items():
+        said = sum(f"pip install 'maxvit[{extra}]'" in why for why in whys(tmp_path).values())
+        assert said == (0 if installed else number)
 
 
 def test_a_file_without_an_ending_is_known_by_its_content(tmp_path):

@@ -18,6 +18,8 @@ from maxvit.checking.neighbours import nearest
 from maxvit.checking.outliers import NEIGHBOURS, Outlier, find_outliers
 from maxvit.checking.parts import Images, join
 from maxvit.config import Preprocessing
+from maxvit.data.band_count import first_count
+from maxvit.data.bands import say_shown
 from maxvit.data.builtin import is_builtin
 from maxvit.data.columns import ListColumns
 from maxvit.data.dataset import LabelledImages
@@ -143,9 +145,11 @@ def check(
     """
     parts, opened = open_parts(str(data), task, ListColumns.of(image_column, label_column))
     images = join(parts, opened, str(data))
-    sources = next(iter(parts.values())).sources
-    measured = measure_range(sources, Preprocessing(), spread=next(iter(parts.values())).shards is None)
-    spec = replace(Preprocessing(), value_range=measured[0]) if measured else Preprocessing()
+    first = next(iter(parts.values()))
+    spread = first.shards is None
+    plain = Preprocessing().for_channels(first_count(first.sources, spread))
+    measured = measure_range(first.sources, plain, spread)
+    spec = replace(plain, value_range=measured[0]) if measured else plain
     looks = look(images, FrozenFeatures(choose_device(device)), spec, workers, show_progress)
     if len(looks.unreadable) == len(images):
         raise MaxViTError(f"none of the {len(images):,} images of {data} can be read: {looks.unreadable[0]}")
@@ -159,6 +163,8 @@ def check(
         pairs = with_crops(pairs, looks, np.array(readable), neighbours[:, :COMPARED])
         outliers = find_outliers(distances)
     suspicions, left_out = _judge_labels(images, features, readable)
+    if shown := say_shown(spec):
+        left_out.append(f"near copies, labels and outliers were judged by {shown}: other bands count in exact copies")
     return DataCheck(
         images,
         looks.sizes,
@@ -169,7 +175,7 @@ def check(
         left_out,
         list(dict.fromkeys(passed for part in parts.values() for passed in part.passed_over)),
         spec,
-        next(iter(parts.values())).columns,
+        first.columns,
     )
 
 

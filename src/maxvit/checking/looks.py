@@ -16,6 +16,7 @@ from maxvit.checking.features import FrozenFeatures
 from maxvit.checking.fingerprints import SIDE, Fingerprints, fingerprints
 from maxvit.checking.parts import Images
 from maxvit.config import Preprocessing, Size
+from maxvit.data.bands import show
 from maxvit.data.images import ImageLike, opened, shrink, shrink_factor, upright, upright_size
 from maxvit.data.loading import evaluation_batches
 from maxvit.inference.progress import counting
@@ -92,9 +93,8 @@ class _Squeezed:
             size = upright_size(stored)
             shrink(stored, shrink_factor((0, 0, *size), (2 * SIDE, 2 * SIDE)))
             small = upright(stored, self.spec).resize((SIDE, SIDE), Image.Resampling.BICUBIC, reducing_gap=4.0)
-        squeezed = np.array(small)
-        seen = _digest([repr(size).encode(), squeezed.tobytes()])
-        return [torch.from_numpy(squeezed)], size, (_digest(_content(source)), seen)
+        seen = _digest([repr(size).encode(), np.array(small).tobytes()])
+        return [torch.from_numpy(np.array(show(small, self.spec)))], size, (_digest(_content(source)), seen)
 
     def training(self, index: int) -> tuple[Tensor, Any]:
         """There is none."""

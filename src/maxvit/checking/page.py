@@ -10,7 +10,7 @@ from PIL import Image
 from maxvit.checking.check import DataCheck
 from maxvit.checking.duplicates import Pair
 from maxvit.checking.words import SPLIT
-from maxvit.data.images import decode
+from maxvit.data.images import decode_shown
 from maxvit.errors import MaxViTError
 from maxvit.explain.draw import data_uri
 from maxvit.storage import write_text
@@ -151,7 +151,7 @@ def _pair(found: DataCheck, pair: Pair) -> Card:
 
 
 def _picture(found: DataCheck, index: int) -> Picture:
-    image = decode(found.images.sources[index], found.spec)
+    image = decode_shown(found.images.sources[index], found.spec)
     is_small = max(image.size) < _SMALL
     image.thumbnail((_SIDE, _SIDE), Image.Resampling.LANCZOS)
     return Picture(found.images.names[index], data_uri(image), is_small)

@@ -63,6 +63,7 @@ def explain(
             "explained_probability": found.explained_probability,
             "height": found.size[0],
             "width": found.size[1],
+            "shown": found.shown,
             "files": [str(path) for path in found.files],
             "scores": {name: {"deletion": s.deletion, "insertion": s.insertion} for name, s in found.scores.items()},
         }
@@ -75,6 +76,8 @@ def explain(
         typer.echo(
             f"{name}: deletion {s.deletion:.3f} (lower is better), insertion {s.insertion:.3f} (higher is better)"
         )
+    if found.shown:
+        typer.echo(f"pictures show {found.shown}")
     for path in found.files:
         typer.echo(f"wrote {path}")
 

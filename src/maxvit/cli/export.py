@@ -123,7 +123,7 @@ def _images(network: "Network", checkpoint: str, folder: Path | None, int8: bool
             raise MaxViTError(f"{checkpoint} knows other classes than digits: give images of its kind with --images")
         found = list(digits.sources)
     else:
-        return list(photographs())
+        return [] if network.preprocessing.takes_bands else list(photographs())
     return found[:: -(-len(found) // MOST)]
 
 

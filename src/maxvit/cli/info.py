@@ -59,6 +59,8 @@ def _open(model: str, image_size: int | None) -> "Network":
 
 def _describe(network: "Network") -> dict[str, Any]:
     """What a checkpoint knows besides its shape."""
+    from maxvit.data.bands import say_shown
+    from maxvit.data.value_range import say_ranges
     from maxvit.tasks import task_for
     from maxvit.tasks.classification.conformal import COVERAGES
 
@@ -78,9 +80,13 @@ def _describe(network: "Network") -> dict[str, Any]:
         known["sets_of_classes"] = f"for a coverage of up to {100 * COVERAGES[len(config.set_thresholds) - 1]:g}%"
     if config.novelty_centres:
         known["none_of_these"] = "it tells images that are unlike those of training"
-    if (value_range := network.preprocessing.value_range) is not None:
-        low, high = value_range
+    if shown := say_shown(network.preprocessing):
+        known["pictures"] = f"show {shown}"
+    if len(ranges := network.preprocessing.ranges) == 1:
+        low, high = ranges[0]
         known["above_8_bits"] = f"{low:.10g} is black and {high:.10g} white"
+    elif ranges:
+        known["above_8_bits"] = f"from black to white, {say_ranges(ranges)}"
     metrics = [key for key in network.provenance if key.startswith("val_")]
     for key in ("epoch", *metrics, "data", "date", "command", "converted_from", "source", "assumed"):
         if network.provenance.get(key) not in (None, ""):

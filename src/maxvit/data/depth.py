@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from maxvit.config import Range
+from maxvit.data.bands import Bands
 from maxvit.data.formats import make_room
-
-Range = tuple[float, float]  # the values that become black and white
 
 _STRIP = 1 << 20  # values converted at a time
 _BITS, _PHOTOMETRIC, _PLANAR, _SAMPLE_FORMAT = 258, 262, 284, 339  # tags of TIFF
@@ -25,38 +25,60 @@ class Unfit(Exception):
 
 
 class Deep(NamedTuple):
-    """What an image of more than 8 bits holds.
+    """What an image holds, mostly of more than 8 bits.
 
     Attributes:
-        values: (H, W) or (H, W, 3), whole numbers or floats.
+        values: (H, W) or (H, W, C), whole numbers or floats.
         alpha: (H, W) uint8; None: it is opaque.
         full: The range of the container: what its type can hold, and 0 to 1 of floats.
         inverted: Whether small values are white.
+        windowed: Whether `full` is what the file itself says is black and white.
     """
 
     values: npt.NDArray[Any]
     alpha: npt.NDArray[np.uint8] | None
     full: Range
     inverted: bool = False
+    windowed: bool = False
 
-    def to_8_bits(self, value_range: Range | None) -> Image.Image:
-        """Grey or RGB, with alpha if there is one; None: the container's range.
+    def to_8_bits(self, ranges: Sequence[Range]) -> Image.Image:
+        """Grey or RGB, with alpha if there is one.
+
+        Args:
+            ranges: Of each channel, or one of all; (): the container's range. Values of 8 bits need none.
 
         Raises:
             ValueError: If some values are NaN or infinite.
             Unfit: If no range is known, and the container's is plainly another: floats beyond 0..1, or values that
                 differ and would all become one.
         """
-        if value_range is None:
-            self._check_full()
-        low, high = value_range or self.full
-        scaled = scale(self.values, (high, low) if self.inverted else (low, high))
-        image = Image.fromarray(scaled)
+        values = self.values
+        if values.ndim == 2 and len(ranges) == 3:  # grey, for each colour
+            values = np.repeat(values[..., None], 3, 2)
+        image = Image.fromarray(self._scaled(values, ranges))
         if self.alpha is not None:
             image.putalpha(Image.fromarray(self.alpha))
         return image
 
+    def to_bands(self, ranges: Sequence[Range]) -> Bands:
+        """All its bands. Arguments and errors are those of `to_8_bits`."""
+        values = self.values if self.values.ndim == 3 else self.values[..., None]
+        return Bands.of(self._scaled(values, ranges))
+
+    def _scaled(self, values: npt.NDArray[Any], ranges: Sequence[Range]) -> npt.NDArray[np.uint8]:
+        if values.dtype == np.uint8:
+            return 255 - values if self.inverted else values
+        if not ranges:
+            self._check_full()
+        pairs = [(high, low) if self.inverted else (low, high) for low, high in ranges or [self.full]]
+        if len(pairs) == 1:
+            return scale(values, pairs[0])
+        channels = [np.ascontiguousarray(values[..., channel]) for channel in range(values.shape[2])]
+        return np.stack([scale(one, pair) for one, pair in zip(channels, pairs, strict=True)], -1)
+
     def _check_full(self) -> None:
+        if self.windowed:
+            return
         low, high = self.full
         least, most = float(self.values.min()), float(self.values.max())
         if self.values.dtype.kind == "f":
@@ -68,6 +90,13 @@ class Deep(NamedTuple):
                 f"holds values from {least:.10g} to {most:.10g}, and by its type black is {low:.10g} and white "
                 f"{high:.10g}: scale them to that, or train on such images, which measures data.value_range"
             )
+
+
+def full_range(dtype: np.dtype[Any]) -> Range:
+    """What a type can hold; 0 to 1 of floats."""
+    if dtype.kind in "iu":
+        return float(np.iinfo(dtype).min), float(np.iinfo(dtype).max)
+    return 0.0, 1.0
 
 
 def scale(values: npt.NDArray[Any], value_range: Range) -> npt.NDArray[np.uint8]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from maxvit.data.images import EXTENSIONS, HEIF, opened
+from maxvit.data.images import EXTENSIONS, NEEDED, opened
 from maxvit.errors import MaxViTError
 
 MISSING, NO_MASK, DAMAGED = "missing", "without a mask", "damaged"
@@ -81,8 +81,8 @@ def _why_not(path: Path, entry: "os.DirEntry[str]") -> str:
     suffix = path.suffix.lower()
     if suffix in EXTENSIONS:
         return ""
-    if suffix in HEIF:
-        return f"{suffix}, which need pillow-heif: pip install 'maxvit[heif]'"
+    if suffix in NEEDED:
+        return f"{suffix}, which need {NEEDED[suffix]}"
     return suffix or ("" if _is_image(path) else "without an ending")
 
 
@@ -181,7 +181,7 @@ def _list_names(folder: Path) -> dict[str, list[Path]]:
         return {}
     found: dict[str, list[Path]] = {}
     for path in files:
-        if path.suffix.lower() in EXTENSIONS or path.suffix.lower() in HEIF:
+        if path.suffix.lower() in EXTENSIONS or path.suffix.lower() in NEEDED:
             found.setdefault(normal(path.stem), []).append(path)
     return found | {normal(path.name): [path] for path in files}
 

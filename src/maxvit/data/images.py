@@ -4,27 +4,37 @@ import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image, ImagePalette, UnidentifiedImageError
+from PIL import ExifTags, Image, ImagePalette, TiffImagePlugin, UnidentifiedImageError
 
 from maxvit.config import Preprocessing, Size
-from maxvit.data.depth import Range, Unfit, is_deep, read_deep, scale
+from maxvit.data.bands import Bands, Picture, show
+from maxvit.data.depth import Deep, Unfit, is_deep, read_deep, scale
+from maxvit.data.dicom import AT, MARK, WITH_DICOM, open_dicom
 from maxvit.data.formats import WITH_HEIF, identify, make_room
 from maxvit.data.kept import Kept, once
+from maxvit.data.raw import NUMPY, Raw, of_array, open_numpy
+from maxvit.data.tiff import MARKS, bands_in, hides_bands, open_tiff
 from maxvit.errors import MaxViTError
 
 Box = tuple[int, int, int, int]  # top, left, height, width
-ImageLike = str | Path | bytes | Image.Image | npt.NDArray[np.generic]
+ImageLike = str | Path | bytes | Image.Image | Bands | npt.NDArray[np.generic]
+Stored = Image.Image | Raw  # of which no pixel has been read yet
 Source = ImageLike | Kept  # of a data set, in training
 
 # what a folder of images is searched for; a single file is opened whatever its name
 _COMMON = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 _RARE = (".jpe", ".jfif", ".avif", ".jp2", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".ico")
-HEIF = (".heic", ".heif", ".hif")
-EXTENSIONS = frozenset((*_COMMON, *_RARE, *(HEIF if WITH_HEIF else ())))
+_NUMBERS = (".npy",)
+HEIF, DICOM = (".heic", ".heif", ".hif"), (".dcm", ".dicom")
+EXTENSIONS = frozenset((*_COMMON, *_RARE, *_NUMBERS, *(HEIF if WITH_HEIF else ()), *(DICOM if WITH_DICOM else ())))
+NEEDED = {  # what is needed for files with other endings
+    **dict.fromkeys(HEIF, "pillow-heif: pip install 'maxvit[heif]'"),
+    **dict.fromkeys(DICOM, "pydicom: pip install 'maxvit[dicom]'"),
+}
 
 PLAIN = Preprocessing()  # without a network
 _COLOUR_MAP = 320  # a tag of TIFF
@@ -39,8 +49,8 @@ _TURNS = {  # what makes an image upright, by its EXIF tag
 }
 
 
-def decode(source: Source, spec: Preprocessing = PLAIN) -> Image.Image:
-    """Read one image.
+def decode(source: Source, spec: Preprocessing = PLAIN) -> Picture:
+    """Read one image, as the weights expect it: of one or three channels in RGB, of others with all its bands.
 
     Rotated by its EXIF tag, transparency laid over white (but what is transparent everywhere is opaque), palette, grey
     and CMYK converted; of an animation the first frame. Values of more than 8 bits are scaled to 8 by
@@ -49,26 +59,34 @@ def decode(source: Source, spec: Preprocessing = PLAIN) -> Image.Image:
 
     Args:
         source: A path, the bytes of a file, a PIL image, or an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4):
-            bool, uint8, uint16, or float in 0..1; with a value range any numbers, which it then scales.
-        spec: Whose `value_range` and `max_pixels` count.
+            bool, uint8, uint16, or float in 0..1; with a value range any numbers, which it then scales. Of bands
+            (H, W, C), of any numbers.
+        spec: Whose channels, `value_range` and `max_pixels` count.
 
     Returns:
-        An RGB image; of one that is `Kept` always the same, which is not to be changed.
+        An RGB image, or the bands; of one that is `Kept` always the same, which is not to be changed.
 
     Raises:
-        MaxViTError: If it is not an image, or damaged, or has more than `spec.max_pixels`.
+        MaxViTError: If it is not an image, or damaged, or has more than `spec.max_pixels`, or other bands.
     """
     if isinstance(source, Kept):
         return once(source, "decoded", lambda stored: without_tags(decode(stored, spec)))
-    if isinstance(source, np.ndarray):
-        return upright(_from_array(source, spec.value_range), spec)
+    if isinstance(source, Bands):
+        return source
+    if isinstance(source, np.ndarray) and not spec.takes_bands:
+        return upright(_from_array(source, spec), spec)
     with opened(source) as image:
         picture = upright(image, spec)
         return picture.copy() if picture is source else picture
 
 
+def decode_shown(source: Source, spec: Preprocessing = PLAIN) -> Image.Image:
+    """The same for people, in RGB: of bands, those that `spec` says. Raises as `decode`."""
+    return show(decode(source, spec), spec)
+
+
 @contextmanager
-def opened(source: Source) -> Iterator[Image.Image]:
+def opened(source: Source) -> Iterator[Stored]:
     """The image as it is stored; of a file no pixel has been read yet.
 
     Raises:
@@ -76,21 +94,20 @@ def opened(source: Source) -> Iterator[Image.Image]:
     """
     if isinstance(source, Kept):
         source = source.read()
-    if isinstance(source, np.ndarray):
-        yield _from_array(source, None)
-        return
-    if not isinstance(source, str | Path | bytes | Image.Image):
+    if isinstance(source, Bands):
+        source = np.asarray(source)
+    if not isinstance(source, str | Path | bytes | Image.Image | np.ndarray):
         raise MaxViTError(f"a {type(source).__name__} is not an image; give a path, bytes, a PIL image or an array")
     name = str(source) if isinstance(source, str | Path) else "the data"
     try:
         if isinstance(source, Image.Image):
             yield source
+        elif isinstance(source, np.ndarray):
+            bands = source.ndim == 3 and source.shape[2] not in (1, 3, 4)
+            yield of_array(source) if bands else _from_array(source, PLAIN)
         else:
             with io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb") as file:
-                image = identify(file, name)
-                if image.format == "TIFF":
-                    _mend_tiff(image)
-                yield image
+                yield _open(file, name)
     except (MaxViTError, MemoryError):
         raise
     except Unfit as error:
@@ -108,6 +125,24 @@ def opened(source: Source) -> Iterator[Image.Image]:
         raise MaxViTError(f"{name} is damaged{reason and f': {reason}'}") from error
 
 
+def _open(file: IO[bytes], name: str) -> Stored:
+    """The image in a file, by what it begins with."""
+    start = file.read(AT + len(MARK))
+    file.seek(0)
+    if start.startswith(NUMPY):
+        return open_numpy(file)
+    if start[AT:] == MARK:
+        return open_dicom(file)
+    if not start.startswith(MARKS):
+        return identify(file, name)
+    try:
+        image = identify(file, name)
+    except UnidentifiedImageError as error:
+        return open_tiff(file, f": it is {error}")
+    _mend_tiff(image)
+    return open_tiff(file) if hides_bands(image) else image
+
+
 def read_size(source: ImageLike) -> tuple[int, int]:
     """(height, width) of an image as a person sees it; of a file only the header is read.
 
@@ -116,19 +151,30 @@ def read_size(source: ImageLike) -> tuple[int, int]:
     """
     if isinstance(source, np.ndarray):
         return source.shape[0], source.shape[1]
+    if isinstance(source, Bands):
+        return source.height, source.width
     with opened(source) as image:
         return upright_size(image)
 
 
-def upright_size(image: Image.Image) -> tuple[int, int]:
+def upright_size(image: Stored) -> tuple[int, int]:
     """(height, width) that `upright` will give."""
     turned = orientation(image) in (5, 6, 7, 8)
-    width, height = _stored_size(image)
+    width, height = (image.width, image.height) if isinstance(image, Raw) else _stored_size(image)
     return (width, height) if turned else (height, width)
 
 
-def orientation(image: Image.Image) -> int:
+def bands_of(image: Stored) -> int:
+    """How many bands an image has; photographs have 3, grey or transparent ones too."""
+    if isinstance(image, Raw):
+        return 3 if image.bands == 1 else image.bands
+    return max(3, bands_in(image)) if isinstance(image, TiffImagePlugin.TiffImageFile) else 3
+
+
+def orientation(image: Stored) -> int:
     """How an image is to be turned, by its EXIF tag: 1 to 8; 1, as it is, where the tags are damaged."""
+    if isinstance(image, Raw):
+        return image.turn
     try:
         tags: Any = image.tag_v2 if _is_unread_tiff(image) else image.getexif()  # type: ignore[attr-defined]
         found = tags.get(ExifTags.Base.Orientation, 1)
@@ -153,22 +199,23 @@ def shrink_factor(box: Box, size: Size) -> int:
     return max(s for s in (1, 2, 4, 8) if s == 1 or (box[2] >= s * size[0] and box[3] >= s * size[1]))
 
 
-def can_shrink(image: Image.Image) -> bool:
+def can_shrink(image: Stored) -> bool:
     """Whether it is a JPEG, which `shrink` decodes at a part of its size."""
     return image.format in ("JPEG", "MPO")
 
 
-def shrink(image: Image.Image, factor: int) -> int:
+def shrink(image: Stored, factor: int) -> int:
     """Have a JPEG that is not yet read decoded at 1 / `factor` of its size, rounded up.
 
     Returns:
         The factor; 1 of an image that is no JPEG, which stays as it is.
     """
-    small = factor > 1 and image.draft(None, (image.width // factor, image.height // factor))
-    return factor if small else 1
+    if factor == 1 or isinstance(image, Raw):
+        return 1
+    return factor if image.draft(None, (image.width // factor, image.height // factor)) else 1
 
 
-def crop(image: Image.Image, box: tuple[int, int, int, int]) -> Image.Image:
+def crop(image: Picture, box: tuple[int, int, int, int]) -> Picture:
     """What is in (left, top, right, bottom), all inside; Pillow's own refuses large pieces."""
     if box == (0, 0, *image.size):
         return image
@@ -176,7 +223,7 @@ def crop(image: Image.Image, box: tuple[int, int, int, int]) -> Image.Image:
     return image.resize(size, Image.Resampling.NEAREST, box)
 
 
-def _from_array(array: npt.NDArray[Any], value_range: Range | None) -> Image.Image:
+def _from_array(array: npt.NDArray[Any], spec: Preprocessing) -> Image.Image:
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)) or array.size == 0:
@@ -184,10 +231,10 @@ def _from_array(array: npt.NDArray[Any], value_range: Range | None) -> Image.Ima
     floats = np.issubdtype(array.dtype, np.floating)
     if array.dtype == np.bool_:
         array = array * np.uint8(255)
-    elif value_range and array.dtype != np.uint8 and (floats or np.issubdtype(array.dtype, np.integer)):
+    elif spec.ranges and array.dtype != np.uint8 and (floats or np.issubdtype(array.dtype, np.integer)):
         if not np.isfinite(array).all():
             raise MaxViTError("an array holds NaN or infinite values: give them a value first")
-        array = scale(array, value_range)
+        return Deep(array, None, (0.0, 1.0)).to_8_bits(spec.ranges)
     elif array.dtype == np.uint16:
         array = scale(array, (0, 65535))  # as of a 16-bit file
     elif floats:
@@ -199,11 +246,17 @@ def _from_array(array: npt.NDArray[Any], value_range: Range | None) -> Image.Ima
     return Image.fromarray(array)
 
 
-def upright(image: Image.Image, spec: Preprocessing = PLAIN) -> Image.Image:
-    """As a person sees it: turned by its EXIF tag, without transparency, in 8-bit RGB; see `decode`."""
+def upright(image: Stored, spec: Preprocessing = PLAIN) -> Picture:
+    """As a person sees it: turned by its EXIF tag, without transparency, in 8-bit RGB; or all bands. See `decode`."""
     check_pixels(image, spec)
-    if is_deep(image):
-        picture = read_deep(image).to_8_bits(spec.value_range)
+    if spec.takes_bands:
+        return _upright_bands(image, spec)
+    if isinstance(image, Raw):
+        if image.bands not in (1, 3):
+            raise _other_bands(image.bands, spec)
+        picture = image.read().to_8_bits(spec.ranges)
+    elif is_deep(image):
+        picture = read_deep(image).to_8_bits(spec.ranges)
     else:
         image.load()
         picture = image
@@ -216,21 +269,56 @@ def upright(image: Image.Image, spec: Preprocessing = PLAIN) -> Image.Image:
     return picture
 
 
-def without_tags(picture: Image.Image) -> Image.Image:
+def _upright_bands(image: Stored, spec: Preprocessing) -> Bands:
+    turn, raw = _TURNS.get(orientation(image)), as_raw(image)
+    check_pixels(raw, spec)
+    if raw.bands != spec.channels:
+        raise _other_bands(raw.bands, spec)
+    bands = raw.read().to_bands(spec.ranges)
+    return bands if turn is None else bands.transpose(turn)
+
+
+def as_raw(image: Stored) -> Raw:
+    """With all bands and bits, as they are stored. Raises `Unfit` where that takes what is not installed."""
+    if isinstance(image, Raw):
+        return image
+    if isinstance(image, TiffImagePlugin.TiffImageFile) and image.fp is not None:
+        return open_tiff(image.fp)
+    return of_array(np.asarray(image.convert("RGB") if image.mode == "P" else image))
+
+
+def _other_bands(found: int, spec: Preprocessing) -> Unfit:
+    return Unfit(
+        f"has {found} band{'s' * (found > 1)}, and the network takes {spec.channels}: give it others, or train one for "
+        f"such images with model.in_channels={found}"
+    )
+
+
+def without_tags(picture: Picture) -> Picture:
     """A copy of the pixels alone, to be kept: the tags of a file may hold another picture, or a profile."""
+    if isinstance(picture, Bands):
+        return picture
     bare = picture.copy()
     bare.info = {}
     return bare
 
 
-def check_pixels(image: Image.Image, spec: Preprocessing) -> None:
+def count_pixels(image: Stored) -> int:
+    """By the memory that they take: of more than three bands a pixel counts as several."""
+    pixels = image.width * image.height
+    return pixels * max(3, image.bands) // 3 if isinstance(image, Raw) else pixels
+
+
+def check_pixels(image: Stored, spec: Preprocessing) -> None:
     """Before it is read: refuse more than `spec.max_pixels`, by `Unfit`, which `opened` puts the name before."""
-    if image.width * image.height > spec.max_pixels:
+    if count_pixels(image) > spec.max_pixels:
+        many = f" of {image.bands} bands" if isinstance(image, Raw) and image.bands > 3 else ""
         raise Unfit(
-            f"has {image.width} x {image.height} pixels, and at most {spec.max_pixels} are read: make it smaller, or "
-            "raise data.max_pixels in training, which the network keeps"
+            f"has {image.width} x {image.height} pixels{many}, and at most {spec.max_pixels} are read: make it "
+            "smaller, or raise data.max_pixels in training, which the network keeps"
         )
-    make_room(image)
+    if isinstance(image, Image.Image):
+        make_room(image)
 
 
 def _opaque(image: Image.Image) -> Image.Image:

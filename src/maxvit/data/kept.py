@@ -6,6 +6,8 @@ from typing import Any, TypeVar
 from PIL import Image
 from torch import Tensor
 
+from maxvit.data.bands import Bands
+
 T = TypeVar("T")
 _OVERHEAD = 500  # bytes of an object and its place, about
 
@@ -81,6 +83,8 @@ def _bytes(item: Any) -> int:
     """The memory that it takes, about."""
     if isinstance(item, Image.Image):
         return item.width * item.height * (4 if item.mode == "RGB" else len(item.getbands())) + _OVERHEAD
+    if isinstance(item, Bands):
+        return sum(map(_bytes, item.images))
     if isinstance(item, Tensor):
         return item.nbytes + _OVERHEAD
     if isinstance(item, bytes):

@@ -10,11 +10,13 @@ from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.v2 import functional as F
 
 from maxvit.config import Preprocessing, Size
+from maxvit.data.bands import Bands, Picture, to_tensor
 from maxvit.data.images import (
     PLAIN,
     Box,
     ImageLike,
     Source,
+    Stored,
     can_shrink,
     crop,
     opened,
@@ -60,7 +62,7 @@ class RandomPiece(nn.Module):
         self.crop = v2.RandomResizedCrop(size, area, aspect, InterpolationMode.BICUBIC, antialias=True)
 
     def forward(self, source: Source) -> Tensor:
-        """(3, H, W) uint8 of the size wanted; draws from PyTorch's random numbers.
+        """(C, H, W) uint8 of the size wanted; draws from PyTorch's random numbers.
 
         Raises:
             MaxViTError: If it is not an image.
@@ -91,12 +93,12 @@ class RandomPiece(nn.Module):
     def _factor(self, header: _Header, box: Box) -> int:
         return shrink_factor(box, self.size) if header.shrinks else 1
 
-    def _decode(self, image: Image.Image, wanted: int) -> tuple[Image.Image, int]:
+    def _decode(self, image: Stored, wanted: int) -> tuple[Picture, int]:
         """The picture, and by how much it has shrunk."""
         factor = shrink(image, wanted)
         return upright(image, self.spec), factor
 
-    def _open(self, stored: ImageLike, wanted: int) -> tuple[Image.Image, int]:
+    def _open(self, stored: ImageLike, wanted: int) -> tuple[Picture, int]:
         with opened(stored) as image:
             picture, factor = self._decode(image, wanted)
         return without_tags(picture), factor
@@ -107,12 +109,16 @@ class RandomPiece(nn.Module):
         return drawn["top"], drawn["left"], drawn["height"], drawn["width"]
 
 
-def _resized(picture: Image.Image, edges: tuple[float, float, float, float], size: Size) -> Tensor:
+def _resized(picture: Picture, edges: tuple[float, float, float, float], size: Size) -> Tensor:
     """What is between the edges; nothing outside it is mixed in, but parts of pixels."""
     left, top, right, bottom = edges
     outer = floor(left), floor(top), ceil(right), ceil(bottom)
     piece = crop(picture, outer)
     if outer == edges:  # whole pixels: PyTorch resizes them faster
-        return F.resize(F.pil_to_tensor(piece), list(size), InterpolationMode.BICUBIC, antialias=True)
+        return F.resize(_pixels(piece), list(size), InterpolationMode.BICUBIC, antialias=True)
     inside = (left - outer[0], top - outer[1], right - outer[0], bottom - outer[1])
-    return F.pil_to_tensor(piece.resize((size[1], size[0]), Image.Resampling.BICUBIC, inside))
+    return _pixels(piece.resize((size[1], size[0]), Image.Resampling.BICUBIC, inside))
+
+
+def _pixels(picture: Picture) -> Tensor:
+    return to_tensor(picture) if isinstance(picture, Bands) else F.pil_to_tensor(picture)

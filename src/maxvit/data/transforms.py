@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from maxvit.config import Preprocessing, Size
+from maxvit.data.bands import Bands, Picture
 from maxvit.data.images import ImageLike, crop, decode, opened, shrink, shrink_factor, upright, upright_size
 
 _LARGE = 50_000_000  # pixels
@@ -41,9 +42,9 @@ def preprocess(spec: Preprocessing, image: ImageLike) -> Tensor:
     return normalise(spec, pixels)
 
 
-def _decode(spec: Preprocessing, image: ImageLike) -> Image.Image:
+def _decode(spec: Preprocessing, image: ImageLike) -> Picture:
     """Whole; but of a file that is larger than cameras but few make, a JPEG is decoded at a part of its size."""
-    if isinstance(image, np.ndarray | Image.Image):
+    if isinstance(image, np.ndarray | Image.Image | Bands):
         return decode(image, spec)
     with opened(image) as stored:
         if stored.width * stored.height > _LARGE:
@@ -68,7 +69,7 @@ def target_size(spec: Preprocessing, size: Size) -> Size:
 
 
 def normalise(spec: Preprocessing, pixels: npt.NDArray[np.generic]) -> Tensor:
-    """(H, W, 3) with values 0..255 -> (C, H, W) float32; one channel if the weights expect grey."""
+    """(H, W, 3) with values 0..255 -> (C, H, W) float32; one channel if the weights expect grey. Or (H, W, C)."""
     chw = torch.from_numpy(np.array(pixels, dtype=np.float32)).permute(2, 0, 1).contiguous().div_(255.0)
     if len(spec.mean) == 1:
         chw = chw.mean(0, keepdim=True)
@@ -87,12 +88,17 @@ def _column_of_numbers(values: tuple[float, ...]) -> npt.NDArray[np.float32]:
 
 
 def denormalise(spec: Preprocessing, images: Tensor) -> Tensor:
-    """Undo `normalise`, to the nearest pixels: (B, C, H, W) -> (B, H, W, 3) uint8, grey in all three."""
+    """Undo `normalise`, to the nearest pixels: (B, C, H, W) -> (B, H, W, 3) uint8, grey in all three.
+
+    Of bands, those that are shown.
+    """
     pixels = ((images.float() * _column(spec.std) + _column(spec.mean)) * 255.0).round().clamp(0, 255).to(torch.uint8)
+    if spec.takes_bands:
+        pixels = pixels[:, list(spec.shown)]
     return pixels.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).contiguous()
 
 
-def centre_crop(image: Image.Image, size: Size, fraction: float) -> Image.Image:
+def centre_crop(image: Picture, size: Size, fraction: float) -> Picture:
     """A centred piece with the aspect ratio of `size`, `fraction` of the largest one (official rounding)."""
     width, height = image.size
     scale = min(height / size[0], width / size[1]) * fraction

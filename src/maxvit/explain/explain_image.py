@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from maxvit.config import check_known
+from maxvit.data.bands import say_shown
 from maxvit.data.images import ImageLike
 from maxvit.errors import MaxViTError
 from maxvit.explain.draw import Panel, panel_of, picture_of, write_png, write_svg
@@ -33,6 +34,7 @@ class Explanation:
         size: (height, width) of the preprocessed image, on which the maps are.
         files: Written, in order.
         scores: Deletion and insertion by method; empty where they were not asked for.
+        shown: Of an image of bands, those that the pictures show, in words; of a photograph nothing.
     """
 
     prediction: Prediction
@@ -41,6 +43,7 @@ class Explanation:
     size: tuple[int, int]
     files: list[Path]
     scores: dict[str, Faithfulness]
+    shown: str = ""
 
 
 def explain_image(
@@ -106,6 +109,7 @@ def explain_image(
         (tensor.shape[1], tensor.shape[2]),
         _write(out, picture_of(network.preprocessing, tensor), panels, arrays),
         scores,
+        say_shown(network.preprocessing),
     )
 
 

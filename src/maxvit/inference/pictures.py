@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from maxvit.data.images import ImageLike, decode
+from maxvit.data.images import ImageLike, decode_shown
 from maxvit.errors import MaxViTError
 from maxvit.inference.predictor import Predictor
 from maxvit.storage import write_atomically
@@ -34,7 +34,7 @@ class Pictures:
 
     def draw(self, index: int, prediction: Predicted) -> None:
         """Draw the prediction for one of the images. Raises `MaxViTError` if the file cannot be written."""
-        image = decode(self.sources[index], self.predictor.preprocessing)
+        image = decode_shown(self.sources[index], self.predictor.preprocessing)
         picture = self.predictor.task.draw_prediction(image, prediction, self.predictor.class_names)
         write_atomically(self.folder / self.names[index], lambda path: picture.save(path, "png"))
 

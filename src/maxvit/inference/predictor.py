@@ -13,6 +13,7 @@ from torch import Tensor
 
 from maxvit.config import Size
 from maxvit.data import transforms
+from maxvit.data.bands import Bands
 from maxvit.data.images import ImageLike, read_size
 from maxvit.data.sampling import EvaluationBatches
 from maxvit.errors import MaxViTError
@@ -31,7 +32,7 @@ def preprocess(model: MaxViT, image: ImageLike) -> Tensor:
 
     Args:
         model: Its `preprocessing` says how.
-        image: A path, the bytes of a file, a PIL image, or an array (H, W) or (H, W, 3).
+        image: A path, the bytes of a file, a PIL image, or an array (H, W) or (H, W, C).
 
     Returns:
         A batch of one, (1, C, H, W) float32, for `model(...)`.
@@ -44,7 +45,9 @@ def preprocess(model: MaxViT, image: ImageLike) -> Tensor:
 
 def is_one(images: ImageLike | Iterable[ImageLike]) -> bool:
     """Whether it is an image, and not several."""
-    return isinstance(images, str | Path | bytes | Image.Image) or (isinstance(images, np.ndarray) and images.ndim < 4)
+    if isinstance(images, np.ndarray):
+        return images.ndim < 4
+    return isinstance(images, str | Path | bytes | Image.Image | Bands)
 
 
 @dataclass(frozen=True, slots=True)

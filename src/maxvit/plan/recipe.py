@@ -65,6 +65,7 @@ def plan_recipe(
         settings = recipe.model
         backbone = create_model(
             settings.name,
+            in_channels=settings.in_channels or 3,
             image_size=size if settings.scale_windows else None,
             window_size=settings.window_size,
             depths=settings.depths,

@@ -9,9 +9,10 @@ import torch
 
 import maxvit
 from maxvit import storage
+from maxvit.data.bands import say_shown
 from maxvit.data.builtin import DIGITS
 from maxvit.data.dataset import LabelledImages, describe
-from maxvit.data.images import decode
+from maxvit.data.images import decode_shown
 from maxvit.errors import MaxViTError
 from maxvit.explain.attention_maps import AttentionMap, attention_maps
 from maxvit.explain.draw import picture_of
@@ -65,6 +66,7 @@ def report_run(run: Path, show_progress: bool = False, device: str = "auto") -> 
         "data": network.provenance["data"] if recipe.data.path == DIGITS else Path(str(recipe.data.path)).name,
         "images": f"{len(data.train):,} train, {len(data.val):,} validation, {len(data.test or ()):,} test",
         "image size": " x ".join(str(side) for side in network.preprocessing.image_size),
+        **({"pictures": f"show {shown}"} if (shown := say_shown(network.preprocessing)) else {}),
         "epochs": f"{done} of {recipe.optimization.epochs}",
         "seed": str(recipe.seed),
     }
@@ -120,7 +122,7 @@ def _spread(rows: Sequence[int]) -> list[int]:
 
 
 def _picture(network: Network, images: LabelledImages, sample: Sample) -> Picture:
-    return Picture(images.names[sample.index], decode(images.sources[sample.index], network.preprocessing))
+    return Picture(images.names[sample.index], decode_shown(images.sources[sample.index], network.preprocessing))
 
 
 def _sample(network: Network, result: EvaluationResult, images: LabelledImages, sample: Sample) -> ShownSample:

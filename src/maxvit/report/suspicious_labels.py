@@ -8,7 +8,7 @@ from typing import Any
 from PIL import Image
 
 from maxvit.data.dataset import LabelledImages
-from maxvit.data.images import decode
+from maxvit.data.images import decode_shown
 from maxvit.errors import MaxViTError
 from maxvit.report.page import Picture, SuspiciousLabels
 from maxvit.tasks.network import Network
@@ -73,7 +73,7 @@ def _pictures(found: Sequence[Mapping[str, Any]], network: Network, images: Labe
     for row, one in enumerate(found):
         if (place := places.get(one["image"])) is not None:
             try:
-                image = decode(images.sources[place], network.preprocessing)
+                image = decode_shown(images.sources[place], network.preprocessing)
             except MaxViTError:  # it could be read then; the report is about more than this image
                 continue
             image.thumbnail((_SIDE, _SIDE), Image.Resampling.LANCZOS)

@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from maxvit.data.bands import Bands
 from maxvit.data.depth import is_deep
-from maxvit.data.images import ImageLike, decode
+from maxvit.data.images import ImageLike, decode_shown
 from maxvit.errors import MaxViTError
 
 
@@ -182,13 +183,18 @@ def _file(image: ImageLike, place: int) -> tuple[str, bytes]:
             return Path(image).name, Path(image).read_bytes()
         except OSError as error:
             raise MaxViTError(f"{image} cannot be read ({error.strerror}): check the path") from error
-    buffer, picture = io.BytesIO(), _picture_of(image)
-    picture.save(buffer, "TIFF" if is_deep(picture) else "PNG")
+    buffer = io.BytesIO()
+    if isinstance(image, Bands) or (isinstance(image, np.ndarray) and image.ndim == 3 and image.shape[2] not in (3, 4)):
+        np.save(buffer, np.asarray(image), allow_pickle=False)
+    else:
+        picture = _picture_of(image)
+        picture.save(buffer, "TIFF" if is_deep(picture) else "PNG")
     return f"image {place}", buffer.getvalue()
 
 
 def _picture_of(image: Image.Image | npt.NDArray[Any]) -> Image.Image:
     """Whole values of more than 8 bits as they are: what is black and white of them, the network knows."""
     if isinstance(image, Image.Image):
-        return image if is_deep(image) else decode(image)
-    return Image.fromarray(image) if image.ndim == 2 and image.dtype in (np.uint16, np.float32) else decode(image)
+        return image if is_deep(image) else decode_shown(image)
+    deep = image.ndim == 2 and image.dtype in (np.uint16, np.float32)
+    return Image.fromarray(image) if deep else decode_shown(image)

@@ -8,6 +8,7 @@ from PIL import Image
 from torch import Tensor
 
 from maxvit.config import variant_name
+from maxvit.data.bands import Picture, show
 from maxvit.errors import MaxViTError
 from maxvit.explain.draw import data_uri
 from maxvit.inference.predictor import Predictor, Prepared
@@ -72,11 +73,11 @@ class ServedModel:
             class_names=names,
         )
 
-    def decode(self, data: bytes) -> Image.Image:
+    def decode(self, data: bytes) -> Picture:
         """A file's content as an image. Raises `Refusal` as `decode_sent`."""
         return decode_sent(data, self._limits.max_pixels, self.preprocessing)
 
-    def prepare(self, image: Image.Image) -> Prepared:
+    def prepare(self, image: Picture) -> Prepared:
         """The image as the network takes it. Raises `Refusal` (422) if it is far too long for its width."""
         usual = self.preprocessing.image_size
         wanted = self.task.prepared_size(self.preprocessing, (image.height, image.width))
@@ -110,7 +111,7 @@ class ServedModel:
         names = self.predictor.class_names
         told = Predicted(image=upload.name, prediction=task.to_json(value, names), summary=task.summary(value, names))
         if picture:
-            drawn = task.draw_prediction(self.decode(upload.data), value, names)
+            drawn = task.draw_prediction(show(self.decode(upload.data), self.preprocessing), value, names)
             drawn.thumbnail((LONGEST, LONGEST), Image.Resampling.LANCZOS)
             told.picture = data_uri(drawn)
         return told

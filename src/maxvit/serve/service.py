@@ -9,9 +9,9 @@ from threading import Barrier
 from typing import Any, TypeVar
 
 import torch
-from PIL import Image
 from starlette.requests import ClientDisconnect, Request
 
+from maxvit.data.bands import black
 from maxvit.errors import MaxViTError, is_out_of_memory
 from maxvit.inference.predictor import Predictor, Prepared
 from maxvit.serve.batching import SMOOTHING
@@ -67,8 +67,7 @@ class Service:
         tasks = [asyncio.create_task(served.batcher.run()) for served in self.models.values()]
         try:
             for served in self.models.values():
-                usual = Image.new("RGB", served.preprocessing.image_size[::-1])
-                await served.batcher.compute("predict", [served.prepare(usual)])
+                await served.batcher.compute("predict", [served.prepare(black(served.preprocessing))])
             self.ready = True
             yield
         finally:

@@ -3,15 +3,16 @@
 from collections.abc import AsyncGenerator
 from typing import NamedTuple
 
-from PIL import Image, UnidentifiedImageError
+from PIL import UnidentifiedImageError
 from pydantic import ValidationError
 from python_multipart.exceptions import FormParserError
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
 from maxvit.config import Preprocessing
+from maxvit.data.bands import Picture
 from maxvit.data.formats import readers
-from maxvit.data.images import opened, upright
+from maxvit.data.images import count_pixels, opened, upright
 from maxvit.errors import MaxViTError
 from maxvit.serve.limits import Limits, Refusal, Room
 from maxvit.serve.schemas import JsonImages
@@ -131,8 +132,8 @@ def _too_many(limits: Limits) -> Refusal:
     return Refusal(413, f"there are more than {limits.max_images} images in one request: send fewer at a time")
 
 
-def decode_sent(data: bytes, max_pixels: int, spec: Preprocessing) -> Image.Image:
-    """One image, RGB and upright.
+def decode_sent(data: bytes, max_pixels: int, spec: Preprocessing) -> Picture:
+    """One image, upright, in RGB or in its bands.
 
     Args:
         data: A file's content, from anybody.
@@ -146,8 +147,8 @@ def decode_sent(data: bytes, max_pixels: int, spec: Preprocessing) -> Image.Imag
         raise Refusal(422, f"the JPEG has more than {MOST_SCANS} scans: save it anew, as baseline")
     try:
         with opened(data) as image:
-            width, height = image.size
-            picture = upright(image, spec) if width * height <= max_pixels else None
+            width, height = image.width, image.height
+            picture = upright(image, spec) if count_pixels(image) <= max_pixels else None
     except MaxViTError as error:
         unknown = isinstance(error.__cause__, UnidentifiedImageError)
         hint = f"; send one of {', '.join(name for name, _, _ in readers())}" if unknown else ""

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from maxvit.config import Preprocessing
+from maxvit.data.bands import Bands, Picture
 from maxvit.data.dataset import LabelledImages
 from maxvit.data.images import decode
 from maxvit.errors import MaxViTError
@@ -78,10 +78,17 @@ def _described(images: LabelledImages, spec: Preprocessing) -> tuple[Floats, Seq
     return np.array(features), labels
 
 
-def describe(picture: Image.Image) -> Floats:
-    """Features (640,) of an image in RGB."""
+def describe(picture: Picture) -> Floats:
+    """Features of an image: (640,) in RGB, (16 x C + 576,) of C bands."""
     pixels = np.asarray(picture.resize((SIDE, SIDE)), np.float32)
-    return np.concatenate([colours(pixels), edges(pixels)])
+    shades = bands(pixels) if isinstance(picture, Bands) else colours(pixels)
+    return np.concatenate([shades, edges(pixels)])
+
+
+def bands(pixels: Floats) -> Floats:
+    """(16 x C,): roots of the shares of 16 shades of each band, of an image (H, W, C) with values up to 255."""
+    each = [np.histogram(band, 16, (0, 256))[0] / band.size for band in np.moveaxis(pixels, 2, 0)]
+    return np.sqrt(np.concatenate(each)).astype(np.float32)
 
 
 def colours(pixels: Floats) -> Floats:

@@ -7,6 +7,7 @@ from PIL import Image
 from pydantic import AfterValidator
 
 from maxvit.config import Preprocessing
+from maxvit.data.bands import Picture
 from maxvit.data.images import Source, decode
 
 
@@ -19,7 +20,7 @@ def _check_area(area: tuple[float, float]) -> tuple[float, float]:
 PieceArea = Annotated[tuple[float, float], AfterValidator(_check_area)]  # of the largest piece: from and to
 
 
-def random_piece(source: Source, spec: Preprocessing, area: tuple[float, float], flip: bool) -> Image.Image:
+def random_piece(source: Source, spec: Preprocessing, area: tuple[float, float], flip: bool) -> Picture:
     """A piece of an image at a random place, of `spec.image_size`, and perhaps mirrored.
 
     With fit "squash" the piece has the shape of the whole image and is squeezed, as evaluation squeezes the whole; it

@@ -159,6 +159,10 @@ class Task(ABC):
         `MaxViTError` where image or label cannot be read.
         """
 
+    def for_photographs(self) -> str:
+        """What `augment` does to photographs, and not to images of other bands, in a few words; here, nothing."""
+        return ""
+
     def augmented_size(self, spec: Preprocessing, size: Size) -> Size:
         """The size that training makes of an image of `size`. It is asked where images keep their shapes."""
         return spec.image_size

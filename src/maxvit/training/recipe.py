@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from maxvit.config import VARIANTS, Fit, Size, check_known, check_orders
+from maxvit.config import MOST_BANDS, VARIANTS, Fit, Range, Size, check_known, check_orders
 from maxvit.data.columns import ListColumns
 from maxvit.errors import MaxViTError
 from maxvit.tasks import DEFAULT, make_task
@@ -43,6 +43,9 @@ class ModelSection(_Section):
         None,
         description="start from these weights: true, a tag of `maxvit list --pretrained`, a path or a hub name, of "
         "another task the backbone alone; shipped: those that come with the package, where the network has some",
+    )
+    in_channels: int | None = Field(
+        None, ge=1, le=MOST_BANDS, description="of the images; null: their bands, where they all have other than 3"
     )
     new_head: bool = Field(False, description="a fresh one, even where the weights have one for this task and classes")
     teacher: str | None = Field(
@@ -115,12 +118,20 @@ class DataSection(_Section):
         1.0, ge=0, description="memory of a machine that decoded images are kept in, for the epochs to come; 0: none"
     )
     max_unreadable_fraction: float = Field(0.1, ge=0, le=1, description="share of images that may be unreadable")
-    mean: tuple[float, float, float] | None = Field(
-        None, description="of pixels in 0..1; null: what the weights expect"
+    mean: tuple[float, ...] | None = Field(
+        None,
+        min_length=1,
+        max_length=MOST_BANDS,
+        description="of pixels in 0..1, one a channel; null: what the weights expect, 0.5 of bands",
     )
-    std: tuple[float, float, float] | None = None
-    value_range: tuple[float, float] | None = Field(
-        None, description="black and white in images of more than 8 bits; null: the weights' own, else measured"
+    std: tuple[float, ...] | None = Field(None, min_length=1, max_length=MOST_BANDS)
+    value_range: Range | tuple[Range, ...] | None = Field(
+        None,
+        description="black and white in images of more than 8 bits, or such a pair a channel; null: the weights' own, "
+        "else measured",
+    )
+    shown_bands: tuple[int, ...] | None = Field(
+        None, description="of images with other than 3 channels, those shown as red, green and blue; null: the first 3"
     )
     max_pixels: int | None = Field(None, ge=1, description="most of one image; null: the weights' own, 210 million")
     crop_pct: float | None = Field(

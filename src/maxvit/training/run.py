@@ -40,11 +40,13 @@ from maxvit.training.progress import ProgressBar
 from maxvit.training.ranks import processes
 from maxvit.training.recipe import Recipe, load_recipe
 from maxvit.training.setup import (
+    channels_of,
     check_metric,
     check_rates,
     limited,
     load_data,
     make_network,
+    say_bands,
     say_start,
     set_value_range,
     settle_value_range,
@@ -210,7 +212,7 @@ def _set_up(
     check_rates(recipe)
     task = make_task(recipe.task)
     data = load_data(recipe)
-    network = make_network(recipe, data.train.class_names)
+    network = make_network(recipe, data.train.class_names, channels_of(recipe, data.train))
     check_metric(recipe, task, data.val)
     engine = Engine(recipe.engine, device)
     state = _first_choice(engine, run) if resuming or engine.world > 1 else None
@@ -241,7 +243,7 @@ def _set_up(
     bar.say(describe(data))
     checked = first_check(data, task, recipe) if bar.show and state is None else []
     started = [note, say_start(recipe), task.says(network.preprocessing)] if state is None else [note]
-    for sentence in (*checked, measured, planned, *started):
+    for sentence in (*checked, say_bands(network, recipe, task), measured, planned, *started):
         if sentence:
             bar.say(sentence)
     engine.on_first(lambda: _prepare(run, recipe, data, going_on=state is not None))

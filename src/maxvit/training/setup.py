@@ -7,11 +7,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from maxvit.config import VARIANTS, Preprocessing
+from maxvit.config import VARIANTS, Preprocessing, Range
 from maxvit.create import create_model, shipped_weights
+from maxvit.data.band_count import count_bands
+from maxvit.data.bands import say_shown
 from maxvit.data.builtin import is_builtin
 from maxvit.data.dataset import LabelledImages, Splits, at_most
-from maxvit.data.depth import Range
 from maxvit.data.finding import LOST
 from maxvit.data.folds import hold_out_fold, hold_out_named, named_folds
 from maxvit.data.images import decode, read_size
@@ -39,9 +40,10 @@ def load_data(recipe: Recipe) -> Splits:
     data = limited(_load_splits(task, place, recipe), recipe.data.limit, recipe.seed)
     _check_lost(recipe, data)
     task.check(data.train)
+    spec = _any_range(recipe, channels_of(recipe, data.train))
     for images, part, at_least in ((data.train, "training", 2), (data.val, "validation", 1), (data.test, "test", 1)):
         if images is not None:  # batch norm needs two values
-            _check_readable(task, images, part, _any_range(recipe), at_least)
+            _check_readable(task, images, part, spec, at_least)
     return data
 
 
@@ -105,9 +107,21 @@ def _check_lost(recipe: Recipe, data: Splits) -> None:
         )
 
 
-def _any_range(recipe: Recipe) -> Preprocessing:
+def channels_of(recipe: Recipe, images: LabelledImages) -> int:
+    """Channels of the network: what the recipe says, else the bands of the images to learn from.
+
+    Raises:
+        MaxViTError: If these have different numbers.
+    """
+    if recipe.model.in_channels in (1, 3):
+        return recipe.model.in_channels
+    found = count_bands(images.sources, images.names, spread=images.shards is None)
+    return recipe.model.in_channels or found
+
+
+def _any_range(recipe: Recipe, channels: int) -> Preprocessing:
     """To see whether an image can be read, which does not depend on its range; that may not be measured yet."""
-    spec = Preprocessing(value_range=(0, 1))
+    spec = Preprocessing(value_range=(0, 1)).for_channels(channels)
     return spec if recipe.data.max_pixels is None else dataclasses.replace(spec, max_pixels=recipe.data.max_pixels)
 
 
@@ -130,8 +144,17 @@ def _check_readable(task: Task, images: LabelledImages, part: str, spec: Preproc
     raise MaxViTError(f"{found}, at least {at_least} must be{first}")
 
 
-def make_network(recipe: Recipe, class_names: Sequence[str]) -> Network:
-    """A network for these classes: freshly initialised, the same for the same seed, or on pretrained weights."""
+def make_network(recipe: Recipe, class_names: Sequence[str], channels: int = 3) -> Network:
+    """A network for these classes: freshly initialised, the same for the same seed, or on pretrained weights.
+
+    Args:
+        recipe: It says which.
+        class_names: What it tells apart.
+        channels: Of its images, where the recipe does not say it.
+
+    Raises:
+        MaxViTError: If the recipe's values do not fit one another, or there are no such weights.
+    """
     task, settings, data = make_task(recipe.task), recipe.model, recipe.data
     _check_fit(recipe, task)
     torch.manual_seed(recipe.seed)
@@ -140,6 +163,7 @@ def make_network(recipe: Recipe, class_names: Sequence[str]) -> Network:
     backbone = create_model(
         settings.name,
         num_classes=len(class_names),
+        in_channels=settings.in_channels or channels,
         image_size=(data.image_size or made_for) if settings.scale_windows else None,
         pretrained=pretrained,
         drop_path_rate=settings.drop_path_rate,
@@ -185,7 +209,12 @@ def _set_preprocessing(backbone: MaxViT, recipe: Recipe, task: Task) -> None:
     """What the recipe says of images; else what the weights expect, where there are some."""
     data = recipe.data
     size = data.image_size or backbone.config.frame_size
-    expected = backbone.preprocessing if _weights(recipe) else Preprocessing()
+    expected = backbone.preprocessing
+    if not _weights(recipe):
+        expected = Preprocessing().for_channels(backbone.config.in_channels)
+    for name, values in (("data.mean", data.mean), ("data.std", data.std)):
+        if values is not None and len(values) != expected.channels:
+            raise MaxViTError(f"{name} has {len(values)} values, and the network {expected.channels} channels")
     if task.fits is not None:
         # antialiased as augmentation is, also where published weights were evaluated without
         expected = dataclasses.replace(expected, fit=task.fits[0], crop_pct=1.0, interpolation="bicubic")
@@ -199,7 +228,22 @@ def _set_preprocessing(backbone: MaxViT, recipe: Recipe, task: Task) -> None:
         std=data.std or expected.std,
         value_range=data.value_range or expected.value_range,
         max_pixels=data.max_pixels or expected.max_pixels,
+        shown_bands=data.shown_bands or expected.shown_bands,
     )
+
+
+def say_bands(network: Network, recipe: Recipe, task: Task) -> str:
+    """For images of bands: how many, and how they are normalised, changed and shown; of photographs nothing."""
+    spec = network.preprocessing
+    if not spec.takes_bands:
+        return ""
+    found = "" if recipe.model.in_channels else ", as the files say (model.in_channels sets another number)"
+    halves = {*spec.mean, *spec.std} == {0.5}
+    normalised = "; mean and std are 0.5 (data.mean and data.std set others)" if halves else ""
+    skipped = task.for_photographs()
+    said = f"images of {spec.channels} bands{found}{normalised}"
+    said += f"; left out, as it is for photographs: {skipped}" if skipped else ""
+    return f"{said}; pictures show {say_shown(spec)}"
 
 
 def settle_value_range(network: Network, images: LabelledImages) -> str:
@@ -221,7 +265,7 @@ def settle_value_range(network: Network, images: LabelledImages) -> str:
     return measured[1]
 
 
-def set_value_range(network: Network, value_range: Range | None) -> None:
+def set_value_range(network: Network, value_range: Range | tuple[Range, ...] | None) -> None:
     """Make these values black and white in images of more than 8 bits; None: what their type can hold."""
     backbone = backbone_of(network)
     backbone.preprocessing = dataclasses.replace(backbone.preprocessing, value_range=value_range)

@@ -14,12 +14,14 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
+from PIL import Image
 
 from maxvit import storage
 from maxvit.config import Preprocessing
 from maxvit.data.dataset import LabelledImages, Splits
 from maxvit.data.depth import is_deep
-from maxvit.data.images import EXTENSIONS, PLAIN, ImageLike, opened, upright
+from maxvit.data.images import EXTENSIONS, PLAIN, ImageLike, bands_of, opened, upright
+from maxvit.data.raw import Raw
 from maxvit.data.shards.index import FILE, SPLITS, Index, Rows, write_index
 from maxvit.data.shards.read import UNFINISHED
 from maxvit.data.shards.scan import CLASSES
@@ -29,7 +31,13 @@ SHARD_BYTES = 256 * 2**20
 _OURS = re.compile(r"(train|val|test)(-\d{6}\.tar|\.npz)|classes\.txt")
 _BLOCK = 512  # of a tar file
 _KEPT = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp"}
-_KEPT_IF_DEEP = {"TIFF": "tif", "PPM": "pgm", "JPEG2000": "jp2"}  # their range is the network's matter
+_KEPT_IF_DEEP = {  # their range and bands are the network's matter
+    "TIFF": "tif",
+    "PPM": "pgm",
+    "JPEG2000": "jp2",
+    "NPY": "npy",
+    "DICOM": "dcm",
+}
 _ANY_RANGE = Preprocessing(value_range=(0, 1))  # to see whether they can be read
 
 
@@ -185,14 +193,16 @@ def _read_all(images: LabelledImages, order: Iterable[int], skipped: list[str]) 
 def _read(source: ImageLike) -> tuple[str, bytes]:
     """Extension and bytes of an image file. Raises `MaxViTError` if it cannot be decoded."""
     with opened(source) as stored:
-        kind, deep = stored.format or "", is_deep(stored)
-        image = upright(stored, _ANY_RANGE if deep else PLAIN)
+        kind, bands = stored.format or "", bands_of(stored)
+        deep = isinstance(stored, Raw) or bands != PLAIN.channels or is_deep(stored)
+        image = upright(stored, (_ANY_RANGE if deep else PLAIN).for_channels(bands))
     if isinstance(source, str | Path | bytes) and (kind in _KEPT or deep):
         try:
             return (_KEPT | _KEPT_IF_DEEP)[kind], source if isinstance(source, bytes) else Path(source).read_bytes()
         except OSError as error:
             raise MaxViTError(f"{source!s} cannot be read: {error.strerror}") from error
     buffer = io.BytesIO()
+    assert isinstance(image, Image.Image)
     image.save(buffer, "PNG")
     return "png", buffer.getvalue()
 

@@ -124,6 +124,11 @@ class Classification(Task):
         change = _transform(spec.image_size, settings.augmentation, settings.rand_augment, settings.crop_area, spec)
         return normalise(spec, change(source).permute(1, 2, 0).numpy()), as_target(label, settings.loss)
 
+    def for_photographs(self) -> str:
+        """RandAugment without its geometry."""
+        used = self.settings.augmentation == "photos" and self.settings.rand_augment[0]
+        return "RandAugment's operations on colours" if used else ""
+
     def augmented_size(self, spec: Preprocessing, size: Size) -> Size:
         """The size of evaluation."""
         return target_size(spec, size)

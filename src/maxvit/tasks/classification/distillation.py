@@ -33,6 +33,9 @@ class Teacher:
         if network.config.multi_label != student.config.multi_label:
             loss = "sigmoid" if network.config.multi_label else "softmax"
             raise MaxViTError(f"the teacher was trained with task.loss={loss}: use that, or another teacher")
+        channels = network.preprocessing.channels, student.preprocessing.channels
+        if channels[0] != channels[1]:
+            raise MaxViTError(f"the teacher takes {channels[0]} channels, and here are {channels[1]}: use another")
         ranges = network.preprocessing.value_range, student.preprocessing.value_range
         if None not in ranges and ranges[0] != ranges[1]:
             raise MaxViTError(

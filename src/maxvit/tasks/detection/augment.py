@@ -6,11 +6,13 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torchvision import tv_tensors
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 from torchvision.tv_tensors import BoundingBoxes, BoundingBoxFormat, Mask
 
 from maxvit.config import Preprocessing
+from maxvit.data.bands import Bands, Picture, to_tensor
 from maxvit.data.transforms import normalise
 from maxvit.tasks.protocols import Target
 
@@ -18,7 +20,7 @@ _SMALLEST = 1.0  # pixels; what is left of a box below that is no object any mor
 
 
 def jitter(
-    spec: Preprocessing, image: Image.Image, truth: Target, scale: tuple[float, float], flip: bool
+    spec: Preprocessing, image: Picture, truth: Target, scale: tuple[float, float], flip: bool
 ) -> tuple[Tensor, Target]:
     """Large-scale jitter: scaled by a draw, then cut or padded to size at a place that is drawn too.
 
@@ -27,7 +29,7 @@ def jitter(
 
     Args:
         spec: Size and normalisation.
-        image: RGB.
+        image: As decoded.
         truth: "boxes" (n, 4), "labels" (n,) and, if there are any, "masks" (n, H, W).
         scale: From and to, of the image that just fits `spec.image_size`.
         flip: Whether half of the images are mirrored.
@@ -44,13 +46,14 @@ def jitter(
     mirrored = flip and float(torch.rand(())) < 0.5
 
     method = InterpolationMode.BILINEAR if spec.interpolation == "bilinear" else InterpolationMode.BICUBIC
-    mean = [round(255 * value) for value in spec.mean] * (3 // len(spec.mean))
+    mean = [round(255 * value) for value in spec.mean] * (3 if spec.channels == 1 else 1)
+    pixels = tv_tensors.Image(to_tensor(image)) if isinstance(image, Bands) else image
 
     def moved(item: Any) -> Any:
         size = [new_height, new_width]
         # it cuts boxes at the border of the piece, so that none reaches into the padding
+        fill = mean if item is pixels else 0
         item = F.resized_crop(item, top, left, piece_height, piece_width, size, interpolation=method)
-        fill = mean if isinstance(item, Image.Image) else 0
         item = F.pad(item, [before, above, after, below], fill=fill)
         return F.horizontal_flip(item) if mirrored else item
 
@@ -60,7 +63,9 @@ def jitter(
     left_over = {"boxes": boxes[kept], "labels": truth["labels"][kept]}
     if "masks" in truth:
         left_over["masks"] = moved(Mask(truth["masks"][kept])).as_subclass(Tensor)
-    return normalise(spec, np.asarray(moved(image))), left_over
+    changed = moved(pixels)
+    seen = np.asarray(changed) if isinstance(changed, Image.Image) else changed.permute(1, 2, 0).numpy()
+    return normalise(spec, seen), left_over
 
 
 def _place(side: int, wanted: int, ratio: float) -> tuple[int, int, int, int]:

@@ -80,6 +80,10 @@ class Segmentation(Task):
         """The decoder and its classifier."""
         return SegmentationHead(backbone.pyramid_channels, num_classes, self.settings)
 
+    def for_photographs(self) -> str:
+        """Its change of colours."""
+        return "photometric distortion" if self.settings.photometric else ""
+
     def losses(self, network: nn.Module, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """Cross-entropy, and the Dice loss if it is set."""
         return losses(network(images), targets, self.settings.dice_weight)

@@ -8,6 +8,7 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from maxvit.config import Preprocessing
+from maxvit.data.bands import Bands, to_tensor
 from maxvit.data.images import Source, decode
 from maxvit.data.kept import once
 from maxvit.data.transforms import normalise
@@ -27,7 +28,8 @@ def augment(
     """
     decoded = decode(source, spec)
     mask = once(source, "mask", lambda _: read_mask(label, (decoded.height, decoded.width)))
-    pixels, classes = _transform(settings, spec)(tv_tensors.Image(decoded), tv_tensors.Mask(mask))
+    image = to_tensor(decoded) if isinstance(decoded, Bands) else decoded
+    pixels, classes = _transform(settings, spec)(tv_tensors.Image(image), tv_tensors.Mask(mask))
     return normalise(spec, pixels.permute(1, 2, 0).numpy()), classes.as_subclass(Tensor).to(torch.uint8)
 
 
@@ -43,7 +45,7 @@ def _transform(settings: SegmentationSettings, spec: Preprocessing) -> v2.Compos
     ]
     if settings.flip:
         steps.append(v2.RandomHorizontalFlip())
-    if settings.photometric:
+    if settings.photometric and not spec.takes_bands:
         steps.append(_Photometric())
     return v2.Compose(steps)
 

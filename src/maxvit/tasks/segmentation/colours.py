@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from maxvit.data.images import opened
+from maxvit.data.raw import Raw
 from maxvit.data.text import read_lines
 from maxvit.errors import MaxViTError
 from maxvit.tasks.segmentation.masks import IGNORED, UNKNOWN, Classes
@@ -89,10 +90,9 @@ def read_colours(path: Path) -> npt.NDArray[np.uint8]:
         MaxViTError: If the file is missing or damaged, or has more than 8 bits.
     """
     with opened(path) as image:
-        if image.mode not in ("RGB", "RGBA", "P", "L", "LA", "1"):
-            raise MaxViTError(
-                f"mask {path} is of mode {image.mode}, and a mask in colours is RGB or palette: save it so"
-            )
+        mode = image.format if isinstance(image, Raw) else image.mode
+        if isinstance(image, Raw) or mode not in ("RGB", "RGBA", "P", "L", "LA", "1"):
+            raise MaxViTError(f"mask {path} is of mode {mode}, and a mask in colours is RGB or palette: save it so")
         return np.asarray(image.convert("RGB"))
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from maxvit.config import Size
 from maxvit.data.images import opened
+from maxvit.data.raw import Raw
 from maxvit.errors import MaxViTError
 
 IGNORED = 255
@@ -115,8 +116,11 @@ def read_values(path: Path) -> npt.NDArray[np.uint8]:
     Grey that is stored as three channels is grey.
     """
     with opened(path) as image:
-        mode, step = image.mode, _step(image)
-        values: npt.NDArray[Any] = np.asarray(image)
+        if isinstance(image, Raw):  # an array of NumPy's
+            values: npt.NDArray[Any] = image.read().values
+            mode, step = "I" if values.ndim == 2 and values.dtype.kind in "iu" else f"{image.bands} x {values.dtype}", 1
+        else:
+            mode, step, values = image.mode, _step(image), np.asarray(image)
     if mode in ("RGB", "RGBA", "LA") and (values == values[..., :1])[..., : 3 if mode != "LA" else 1].all():
         values = values[..., 0]
     elif mode not in ("P", "L", "1") and not mode.startswith("I"):
