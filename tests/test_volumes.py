@@ -1,13 +1,16 @@
 """Networks for sequences, and for volumes and video; those made from networks for images."""
 
 import dataclasses
+from math import prod
 
 import pytest
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
 import healthy
 import maxvit
-from maxvit import MaxViT, MaxViTConfig, MaxViTError
+from maxvit import MaxSA, MaxViT, MaxViTConfig, MaxViTError
 from maxvit.config import DIALECTS
 from maxvit.export.options import ExportOptions
 
@@ -124,3 +127,17 @@ def test_what_is_for_images_alone_refuses_volumes():
         ExportOptions().check(model)
     with pytest.raises(MaxViTError, match="attention is shown over images, and this network takes maps of 3 sides"):
         maxvit.rollout(model, torch.randn(3, 64, 96))
+
+
+@pytest.mark.parametrize(
+    ("sides", "longer"), [((96,), (192,)), ((8, 16, 16), (16, 16, 16)), ((8, 16, 16), (8, 32, 48))]
+)
+def test_the_cost_of_attention_grows_with_the_voxels(sides, longer):
+    layer = MaxSA(32, (2, 4, 4)[-len(sides) :], (2, 4, 4)[-len(sides) :])
+
+    def multiplications(sides):
+        with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counted:
+            layer(torch.randn(1, 32, *sides))
+        return counted.get_total_flops()
+
+    assert multiplications(longer) * prod(sides) == multiplications(sides) * prod(longer)
