@@ -224,5 +224,5 @@ class MaxViT(TimmNames, HubModel):
         return {name for name, p in self.named_parameters() if p.ndim < 2 or ".bias." in name}
 
 
-torch.fx.wrap("check_images")  # they decide by sides, which symbols of FX have not
+torch.fx.wrap("check_images")  # they branch on sizes, which FX proxies cannot
 torch.fx.wrap("pooled")

@@ -157,3 +157,15 @@ def test_queries_and_keys_are_normalised_before_they_meet(make):
     plain.qkv, plain.bias, plain.proj = torch.nn.Identity(), layer.bias, layer.proj
     torch.testing.assert_close(layer(x), plain(by_hand))  # all that follows is as without
     assert (layer.weights(x) - plain.weights(by_hand)).abs().max() < 1e-12
+
+
+def test_a_graph_for_any_size_takes_masks_of_any_size():
+    layer = GroupAttention(8, "grid", (2, 3), (3, 5), head_dim=4).eval()
+    layer.any_size = True
+    height, width = torch.export.Dim("height", min=2, max=64), torch.export.Dim("width", min=2, max=64)
+    shapes = ({1: height, 2: width}, {1: height, 2: width})
+    program = torch.export.export(
+        layer, (torch.randn(2, 6, 8, 8), torch.ones(2, 6, 8, dtype=torch.bool)), dynamic_shapes=shapes
+    )
+    x, mask = torch.randn(2, 7, 5, 8), torch.rand(2, 7, 5) < 0.3
+    torch.testing.assert_close(program.module()(x, mask), layer(x, mask))

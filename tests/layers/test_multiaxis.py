@@ -75,7 +75,7 @@ def test_modules_follow_the_device_and_type_that_they_are_moved_to():
     [
         (lambda: BlockAttention(50), "dim is 50, which is not a multiple of head_dim 32"),
         (lambda: GridAttention(32, 0), "the grid size is 0"),
-        (lambda: MaxSA(32, window_size=(3, 0)), r"the block size is \(3, 0\)"),
+        (lambda: MaxSA(32, window_size=(3, 0)), r"the window size is \(3, 0\)"),
     ],
 )
 def test_what_does_not_fit_is_named(make, says):
@@ -86,3 +86,9 @@ def test_what_does_not_fit_is_named(make, says):
 def test_state_dict_holds_parameters_only():
     assert set(MaxSA(8, 2, 2, head_dim=4).state_dict()) == {n for n, _ in MaxSA(8, 2, 2, head_dim=4).named_parameters()}
     assert isinstance(MaxSA(8, 2, 2, head_dim=4), nn.Module)
+
+
+@pytest.mark.parametrize("sides", [(37,), (9, 10), (3, 9, 10)])
+def test_sizes_that_are_not_given_are_for_maps_of_the_same_sides(sides):
+    x = torch.randn(2, 32, *sides)
+    assert MaxSA(32, window_size=(4,) * len(sides))(x).shape == x.shape

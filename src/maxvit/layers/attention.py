@@ -23,10 +23,10 @@ class GroupAttention(nn.Module):
         channels: C, a multiple of `head_dim`.
         axis: "block" or "grid", see `maxvit.layers.partition.Groups`.
         size: Tokens of a group along each side, such as (height, width).
-        table_size: Table size of the relative position bias, see there.
+        table_size: See `maxvit.layers.position_bias.RelativePositionBias`.
         head_dim: D.
         dialect: Kind of position bias, and whether queries and keys are normalised.
-        out_channels: Out channels of what comes out; None: C.
+        out_channels: Channels of the output; None: C.
         dilation: Of a grid, see `maxvit.layers.partition.Groups`.
     """
 
@@ -68,9 +68,11 @@ class GroupAttention(nn.Module):
             x: The map.
             mask: Tokens that may be attended to, (B, *sides) bool; None: all. A token whose group has none gets zeros.
         """
-        attended = self._any_size if self.any_size else self._by_shape
+        attended = self._by_index if self.any_size else self._by_shape
         out: Tensor = self.proj(attended(self._qkv(x), mask))  # Q K V are freed before it
-        return out if mask is None else out * _has_key(mask, self.groups)
+        if mask is None:
+            return out
+        return out * (_has_key_by_index if self.any_size else _has_key)(mask, self.groups)
 
     def weights(self, x: Tensor) -> Tensor:
         """How much each token attends to each other of its group: (B, *sides, C) -> (B, G, N, T, T), rows sum to 1."""
@@ -86,14 +88,14 @@ class GroupAttention(nn.Module):
     def _by_shape(self, qkv: Tensor, mask: Tensor | None) -> Tensor:
         return attend(qkv, self.bias(), self.groups, mask)
 
-    def _any_size(self, qkv: Tensor, mask: Tensor | None) -> Tensor:
+    def _by_index(self, qkv: Tensor, mask: Tensor | None) -> Tensor:
         """`attend` by index: always masked, and no decision depends on the sides."""
         sides = qkv.shape[1:-1]
         places, keys = group_indices(sides, self.groups, qkv.device)  # (G, T)
         if mask is not None:
             keys = keys & mask.flatten(1)[:, places]  # (B, G, T)
         if mask is not None or self.dilation is not None:
-            keys = _never_none(keys)
+            keys = _open_empty_groups(keys)
         qkv = qkv.flatten(1, -2).index_select(1, places.flatten())  # (B, G * T, 3C)
         qkv = qkv.unflatten(2, (3, self.heads, -1)).unflatten(1, (-1, places.shape[1]))  # (B, G, T, 3, N, D)
         q, k, v = qkv.permute(3, 0, 1, 4, 2, 5).unbind()  # each (B, G, N, T, D)
@@ -111,7 +113,8 @@ def attend(qkv: Tensor, bias: Tensor, groups: Groups, mask: Tensor | None = None
     return unpartition(out, qkv.shape[1:-1], groups)
 
 
-torch.fx.wrap("attend")  # it decides by sides, which symbols of FX have not: there it is one step
+torch.fx.wrap("attend")  # it branches on sizes, which FX proxies cannot: wrapped, it is one node
+torch.fx.wrap("_has_key")
 
 
 def _grouped(qkv: Tensor, heads: int, groups: Groups) -> Tensor:
@@ -123,18 +126,18 @@ def _grouped(qkv: Tensor, heads: int, groups: Groups) -> Tensor:
 def _keys(x: Tensor, mask: Tensor | None, groups: Groups) -> Tensor | None:
     """Which tokens of each group may be attended to: of the map, and of the mask. (G, T) or (B, G, T); None: all."""
     if mask is not None:
-        return _never_none(partition(mask[..., None], groups)[..., 0])  # what is padded is False
+        return _open_empty_groups(partition(mask[..., None], groups)[..., 0])  # what is padded is False
     keys = real_tokens(x.shape[1:-1], groups, x.device)
-    return keys if keys is None or groups.dilation is None else _never_none(keys)
+    return keys if keys is None or groups.dilation is None else _open_empty_groups(keys)
 
 
-def _never_none(keys: Tensor) -> Tensor:
-    """All, in groups without any: a softmax over nothing is NaN. What comes out there is not used, see `_has_key`."""
+def _open_empty_groups(keys: Tensor) -> Tensor:
+    """Allow every key in groups that have none, as a softmax over nothing is NaN; what comes out there is discarded."""
     return keys | ~keys.any(-1, keepdim=True)
 
 
 def _masked(bias: Tensor, keys: Tensor | None) -> Tensor:
-    """A bias (N, T, T), or ([B,] G, N, T, T) with -inf for other keys than these."""
+    """A bias (N, T, T), or ([B,] G, N, T, T) with -inf at every other key."""
     return bias if keys is None else bias.where(keys[..., None, None, :], float("-inf"))
 
 
@@ -142,6 +145,15 @@ def _has_key(mask: Tensor, groups: Groups) -> Tensor:
     """Which tokens have a key that they may attend to: (B, *sides) -> (B, *sides, 1)."""
     keys = partition(mask[..., None], groups)  # (B, G, T, 1)
     return unpartition(keys.any(2, keepdim=True).expand_as(keys), mask.shape[1:], groups)
+
+
+def _has_key_by_index(mask: Tensor, groups: Groups) -> Tensor:
+    """The same, where no decision depends on the sides."""
+    sides = mask.shape[1:]
+    places, real = group_indices(sides, groups, mask.device)
+    keys = real & mask.flatten(1)[:, places]  # (B, G, T)
+    has = keys.any(-1, keepdim=True).expand_as(keys).flatten(1)
+    return has.index_select(1, place_indices(sides, groups, mask.device)).unflatten(1, sides)[..., None]
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:

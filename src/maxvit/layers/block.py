@@ -17,8 +17,8 @@ NAMES = {"C": "mbconv", "B": "block_attention", "G": "grid_attention", "P": "att
 class MaxViTBlock(nn.Sequential):
     """MBConv, block attention, grid attention (paper, Figure 2), one after the other.
 
-    The parts share one drop path rate. Where MBConv comes first it strides and changes the channels; else a pool and a
-    1 x 1 convolution before all parts do, as in MBConv's shortcut.
+    The parts share one drop path rate. Where MBConv comes first it strides and changes the channels; otherwise a pool
+    and a 1 x 1 convolution do so before all parts, as in MBConv's shortcut.
 
     Args:
         in_channels: C_in.
@@ -39,7 +39,7 @@ class MaxViTBlock(nn.Sequential):
         MaxViTError: If the order has another letter, or sizes do not fit together.
     """
 
-    mbconv: MBConv  # by these names in the default order
+    mbconv: MBConv  # these three exist in the default order
     block_attention: BlockAttention
     grid_attention: GridAttention
 
@@ -59,7 +59,7 @@ class MaxViTBlock(nn.Sequential):
         dialect: Dialect = OFFICIAL,
     ) -> None:
         check_order(order)
-        dims = len(sides_of("block size", window_size))
+        dims = len(sides_of("window size", window_size))
         grid_size = sides_of("grid size", grid_size, dims)
         attention = (head_dim, expansion, drop_path, table_size, dialect)
         parts: OrderedDict[str, nn.Module] = OrderedDict()

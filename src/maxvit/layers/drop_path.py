@@ -31,4 +31,4 @@ def _drop(x: Tensor, rate: float) -> Tensor:
     return x * (kept / keep).to(x.dtype)
 
 
-torch.fx.wrap("_drop")  # it counts sides, which symbols of FX cannot: there it is one step, in evaluation too
+torch.fx.wrap("_drop")  # it counts sides, which FX proxies cannot: wrapped, it is one node, in evaluation too

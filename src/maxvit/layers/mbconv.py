@@ -26,9 +26,11 @@ def batch_norm(channels: int, dialect: Dialect = OFFICIAL, dims: int = 2) -> nn.
 
 
 class _Same(nn.modules.conv._ConvNd):
-    """Convolution of 3 with TensorFlow's 'same' padding: at stride 2 an even side is padded at its end only.
+    """Convolution with kernel size 3 and TensorFlow's 'same' padding.
 
-    Where the dialect's padding is "symmetric", it is PyTorch's own padding of 1, at odd sides the same.
+    At stride 2 an even side is padded at its end only.
+
+    Where the dialect's padding is "symmetric", it is PyTorch's own padding of 1, which is the same at odd sides.
 
     Args:
         in_channels: Channels of the input.
@@ -96,7 +98,7 @@ class SqueezeExcite(nn.Module):
         return x * self.scale(x.mean(self.sides, keepdim=True))
 
     def scale(self, mean: Tensor) -> Tensor:
-        """What each channel is scaled by, from its mean over the map: (B, C, 1, 1) -> (B, C, 1, 1)."""
+        """What each channel is scaled by, from its mean over the map: (B, C, 1, ...) -> (B, C, 1, ...)."""
         return self.expand(self.act(self.reduce(mean))).sigmoid()
 
 
@@ -140,7 +142,7 @@ class MBConv(nn.Module):
         dims: Sides of the map: 2 of images, 1 of sequences (B, C, L), 3 of volumes and video (B, C, T, H, W).
 
     Raises:
-        MaxViTError: If the number of sides is another.
+        MaxViTError: If `dims` is not 1, 2 or 3; in a call, if the map has another number of sides.
     """
 
     def __init__(
@@ -179,4 +181,4 @@ class MBConv(nn.Module):
         return self.shortcut(x) + self.drop_path(self.project(self.se(y)))
 
 
-torch.fx.wrap("check_map")  # it decides by sides, which symbols of FX have not
+torch.fx.wrap("check_map")  # it branches on sizes, which FX proxies cannot

@@ -38,7 +38,7 @@ class AttentionLayer(nn.Module):
     ) -> None:
         super().__init__()
         check_dim(dim, head_dim)
-        size = sides_of(f"{axis} size", size)
+        size = sides_of("window size" if axis == "block" else "grid size", size)
         table_size = table_size or tuple(2 * side - 1 for side in size)
         apart = None if dilation is None else sides_of("dilation", dilation, len(size))
         self.dims = len(size)
@@ -107,7 +107,7 @@ class GridAttention(AttentionLayer):
         drop_path: Stochastic depth of both branches.
         table_size: Learned offsets of the relative position bias along each side; None: 2 * grid_size - 1.
         dialect: See `BlockAttention`.
-        dilation: The grid's tokens are so many apart, one number or one for each side, and grids lie side by side;
+        dilation: Distance between the grid's tokens, one number or one for each side; grids then lie side by side.
             None: one grid spans the map.
 
     Raises:
@@ -157,6 +157,7 @@ class MaxSA(nn.Module):
         dialect: Dialect = OFFICIAL,
     ) -> None:
         super().__init__()
+        grid_size = sides_of("grid size", grid_size, len(sides_of("window size", window_size)))
         self.block_attention = BlockAttention(dim, window_size, head_dim, expansion, drop_path, dialect=dialect)
         self.grid_attention = GridAttention(dim, grid_size, head_dim, expansion, drop_path, dialect=dialect)
 
@@ -165,4 +166,4 @@ class MaxSA(nn.Module):
         return self.grid_attention(self.block_attention(x, mask), mask)
 
 
-torch.fx.wrap("check_map")  # it decides by sides, which symbols of FX have not
+torch.fx.wrap("check_map")  # it branches on sizes, which FX proxies cannot

@@ -43,7 +43,7 @@ class ParallelAttention(nn.Module):
     ) -> None:
         super().__init__()
         check_dim(dim, head_dim)
-        window, half = sides_of("block size", window_size), dim // 2
+        window, half = sides_of("window size", window_size), dim // 2
         grid = sides_of("grid size", grid_size, len(window))
         tables = [table_size or tuple(2 * side - 1 for side in size) for size in (window, grid)]
         self.dims = len(window)
@@ -66,4 +66,4 @@ class ParallelAttention(nn.Module):
         return x + self.drop_path(tokens).movedim(-1, 1)
 
 
-torch.fx.wrap("check_map")  # it decides by sides, which symbols of FX have not
+torch.fx.wrap("check_map")  # it branches on sizes, which FX proxies cannot

@@ -6,7 +6,7 @@ The paper's Block and Grid operators (Section 3.2, "Multi-axis Attention"), on m
     (window * tokens + token) * step + offset
 
 Block attention has a step of 1: windows of neighbours. Grid attention has one window, the side, and a step of
-side / tokens. Tokens attend together that share window and offset along every side.
+side / tokens, rounded up. Tokens attend together that share window and offset along every side.
 
 Letters: B batch, C channels, G groups per map, T tokens per group.
 """
@@ -28,7 +28,7 @@ class Groups(NamedTuple):
     Attributes:
         size: Tokens of a group along each side.
         axis: "block": neighbours. "grid": spread evenly over the whole map.
-        dilation: Of a grid: tokens are so many apart along each side; None: as many as spread it over the whole map.
+        dilation: Distance between a grid's tokens along each side; None: what spreads one grid over the whole map.
     """
 
     size: Size
@@ -37,14 +37,14 @@ class Groups(NamedTuple):
 
     @property
     def span(self) -> Size:
-        """Tokens that one window takes of each side, or those that the grid divides: sides are padded to multiples."""
+        """Sides are padded to multiples of it: what one window, or one dilated grid, covers; else a grid's size."""
         if self.dilation is None:
             return self.size
         return tuple(tokens * step for tokens, step in zip(self.size, self.dilation, strict=True))
 
     def cuts(self, sides: Size) -> list[int]:
         """Windows, tokens and step along each side, [w, t, s, w, t, s]; w * t * s is the side with its padding."""
-        each = zip(sides, self.size, self.span, strict=True)  # rounded up without negative numbers, as ONNX needs it
+        each = zip(sides, self.size, self.span, strict=True)  # rounded up by what ONNX has for symbols
         if self.axis == "grid" and self.dilation is None:
             return [n for side, tokens, _ in each for n in (1, tokens, (side + tokens - 1) // tokens)]
         return [n for side, t, span in each for n in ((side + span - 1) // span, t, span // t)]
@@ -71,8 +71,8 @@ def partition(x: Tensor, groups: Groups) -> Tensor:
 def unpartition(x: Tensor, sides: Size, groups: Groups) -> Tensor:
     """Undo `partition`: (B, G, T, C) -> (B, *sides, C)."""
     cuts, batch, channels = groups.cuts(sides), x.shape[0], x.shape[-1]
-    names_group = [n for i, n in enumerate(cuts) if i % 3 != 1]
-    x = x.view(batch, *names_group, *groups.size, channels).permute(PUT_BACK[len(sides)])  # (B, w, t, s, ..., C)
+    windows_and_steps = [n for i, n in enumerate(cuts) if i % 3 != 1]
+    x = x.view(batch, *windows_and_steps, *groups.size, channels).permute(PUT_BACK[len(sides)])  # (B, w, t, s, ..., C)
     missing = _missing(sides, groups)
     x = x.reshape(batch, *(side + more for side, more in zip(sides, missing, strict=True)), channels)
     return x[(slice(None), *map(slice, sides))] if any(missing) else x

@@ -38,4 +38,4 @@ def pooled(x: Tensor, pool: str) -> Tensor:
     return x.mean(sides) if pool == "avg" else x.amax(sides)
 
 
-torch.fx.wrap("pooled")  # it counts sides, which symbols of FX cannot
+torch.fx.wrap("pooled")  # it counts sides, which FX proxies cannot

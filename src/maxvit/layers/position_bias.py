@@ -37,7 +37,7 @@ class RelativePositionBias(nn.Module):
 
 
 class MLPPositionBias(nn.Module):
-    """The same number from a small network of the offset (timm's `RelPosMlp`, after arXiv 2111.09883, "Log-CPB").
+    """The same bias from a small network of the offset (timm's `RelPosMlp`, after arXiv 2111.09883, "Log-CPB").
 
     Offsets enter as sign(d) * log(1 + |d|), counted in tokens, so that groups of any size have their biases at once.
 
@@ -62,14 +62,18 @@ class MLPPositionBias(nn.Module):
 
 
 def position_bias(heads: int, size: Size, table_size: Size, dialect: Dialect) -> RelativePositionBias | MLPPositionBias:
-    """The kind that a dialect has; both have `size`, and give (N, T, T)."""
+    """The position bias that a dialect asks for; both kinds have `size`, and give (N, T, T)."""
     if dialect.position_bias == "mlp":
         return MLPPositionBias(heads, size)
     return RelativePositionBias(heads, size, table_size)
 
 
 def log_offsets(size: Size, like: Tensor) -> Tensor:
-    """Query minus key, by logarithm, in the order of a table of key minus query: (2h - 1, 2w - 1, 2), as `like`."""
+    """Query minus key, as timm has it, by logarithm, in the order of our tables, which hold key minus query.
+
+    Returns:
+        (2h - 1, 2w - 1, 2), as `like`.
+    """
     along = [torch.arange(side - 1, -side, -1, device=like.device, dtype=torch.float32) for side in size]
     offsets = torch.stack(torch.meshgrid(*along, indexing="ij"), -1)
     return (offsets.sign() * offsets.abs().log1p()).to(like.dtype)
@@ -92,5 +96,5 @@ def resized_table(table: Tensor, size: Size) -> Tensor:
     return F.interpolate(table[:, None], wanted, mode=LINEAR[len(size)], align_corners=False)[:, 0]
 
 
-torch.fx.wrap("pair_biases")  # they decide by sides, which symbols of FX have not: there each is one step
+torch.fx.wrap("pair_biases")  # it branches on sizes, which FX proxies cannot: wrapped, it is one node
 torch.fx.wrap("log_offsets")
