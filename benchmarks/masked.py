@@ -3,8 +3,8 @@
 One network, maxvit_micro, is pre-trained on the 60,000 pictures of Fashion-MNIST at 32 pixels by `maxvit train --task
 masked`, which never sees a label. Then 10 and 100 labelled pictures a class, three draws of them, are learned from its
 backbone and from random weights, by one recipe for both, that of `maxvit train --model RUN`, which begins with a first
-verdict. That is of little use to random weights, so these also learn without. The test is of 10,000 other pictures. What
-is done is not done again: pre-training that was stopped goes on where it was.
+verdict. That is of little use to random weights, so these also learn without. The test is of 10,000 other pictures.
+What is done is not done again: pre-training that was stopped goes on where it was.
 
     python benchmarks/masked.py --work runs/masked --out benchmarks/results/masked_HARDWARE_YYYY-MM
 """
@@ -147,8 +147,8 @@ def page(found: Mapping[int, Mapping[str, Sequence[Mapping[str, float]]]], run: 
     return [
         *lines,
         "",
-        "Mean and deviation over the draws of labels; a gain, in points, is of one draw over the same draw. There is one",
-        "pre-trained network, so its own chance is not in the deviations.",
+        "Mean and deviation over the draws of labels; a gain, in points, is of one draw over the same draw. There is",
+        "one pre-trained network, so its own chance is not in the deviations.",
         "",
         *table([key.replace("_", " ") for key in keys], rows),
         "",
