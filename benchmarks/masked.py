@@ -29,6 +29,7 @@ from maxvit.data.dataset import LabelledImages
 from maxvit.data.loading import evaluation_batches
 from maxvit.tasks import make_task
 from maxvit.tasks.examples import TaskExamples
+from maxvit.tasks.masked.predictions import side_by_side
 from maxvit.tasks.network import with_embeddings
 from maxvit.training.files import read_metrics
 from maxvit.training.recipe import Recipe, load_recipe
@@ -156,6 +157,15 @@ def page(found: Mapping[int, Mapping[str, Sequence[Mapping[str, float]]]], run: 
     ]
 
 
+def draw(run: Path, pictures: Pixels, out: Path) -> None:
+    """Pictures that were never seen, what the network is shown of them, and what it paints, in two columns."""
+    rows = [np.asarray(side_by_side(found.value)) for found in maxvit.Predictor(run)(list(pictures))]
+    half = len(rows) // 2
+    gap = np.full((len(rows[0]) * half, 16, 3), 255, np.uint8)
+    whole = np.hstack([np.vstack(rows[:half]), gap, np.vstack(rows[half : 2 * half])])
+    Image.fromarray(whole).resize((3 * whole.shape[1], 3 * whole.shape[0]), Image.Resampling.NEAREST).save(out)
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Do what is not done yet, and write the record."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -173,12 +183,18 @@ def main(arguments: list[str] | None = None) -> None:
         n: {name: [cells.measure(n, start[0], seed, start[1]) for seed in seeds] for name, start in starts.items()}
         for n in UPDATES
     }
+    drawing = options.out.with_name(f"{options.out.name}.png")
+    draw(run, cells.test[0][:8], drawing)
+    picture = ["Pictures of the test, what the network is shown of them, and what it paints:", ""]
+    picture += [f"![pictures, masked, painted]({drawing.name})"]
     words = sys.argv[1:] if arguments is None else arguments
     facts = {
         "pre-training": f"`masked` with {options.epochs} epochs, {', '.join(PRETRAINING)}",
         "fine-tuning": f"`folder` with {', '.join(FINE_TUNING)}; updates by labels a class: {UPDATES}",
     }
-    write_note(options.out, __doc__ or "", page(found, run), ["benchmarks/masked.py", *words], facts=facts)
+    write_note(
+        options.out, __doc__ or "", [*page(found, run), "", *picture], ["benchmarks/masked.py", *words], facts=facts
+    )
 
 
 if __name__ == "__main__":
