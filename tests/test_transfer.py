@@ -194,12 +194,12 @@ def test_a_network_is_trained_for_as_many_updates_as_are_asked_for(sets, transfe
 @pytest.mark.full
 def test_masked_pre_training_is_measured_once(transfer, packages, monkeypatch):
     masked = script("masked")
-    monkeypatch.setattr(masked, "UPDATES", {1: 2})
-    monkeypatch.setattr(masked, "GOALS", {1: "+5"})
+    monkeypatch.setattr(masked, "UPDATES", {2: 2})
+    monkeypatch.setattr(masked, "GOALS", {2: "+5"})
     sizes = ["--epochs", "1", "--seeds", "2", "--pictures", "40"]
     for _ in range(2):
         masked.main(["--work", str(packages), "--out", str(packages / "record"), *sizes])
         monkeypatch.setattr(masked, "fine_tune", None)
-    assert len((packages / "cells.jsonl").read_text().splitlines()) == 2 * 2
-    rows = [row for row in (packages / "record.md").read_text().splitlines() if row.startswith("| 1 |")]
-    assert len(rows) == 2  # labels a class, and an epoch
+    assert len((packages / "cells.jsonl").read_text().splitlines()) == 3 * 2
+    rows = [row for row in (packages / "record.md").read_text().splitlines() if row.startswith("| 2 |")]
+    assert len(rows) == 2  # labels a class, and of the first verdict
