@@ -1,6 +1,7 @@
 """Wheels for Linux bring the native CPU kernels compiled, for every kind of processor that `levels.py` names.
 
 Without a C++ compiler, or with MAXVIT_KERNELS=none, the wheel is for any platform, and the user's compiler makes them.
+A kind that the compiler does not know is left out, and with MAXVIT_KERNELS=all an error.
 """
 
 import importlib.util
@@ -9,6 +10,7 @@ import platform
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,11 @@ class CompiledKernels(BuildHookInterface):
         folder = Path(self.directory) / "kernels"
         folder.mkdir(parents=True, exist_ok=True)
         for level in own:
+            if os.environ.get("MAXVIT_KERNELS") != "all" and not _knows(compiler, level.flags):
+                self.app.display_warning(
+                    f"{compiler} does not know {' '.join(level.flags)}: no kernels for {level.name}"
+                )
+                continue
             for lanes in level.lanes:
                 file = folder / level.file(lanes)
                 self.app.display_info(f"compiling {file.name}")
@@ -40,6 +47,12 @@ class CompiledKernels(BuildHookInterface):
         if own:
             build_data["pure_python"] = False
             build_data["tag"] = f"py3-none-linux_{machine}"
+
+
+def _knows(compiler: str, flags: Sequence[str]) -> bool:
+    """Whether a compiler takes these flags; GCC before 12 has no -mavx512fp16."""
+    command = [compiler, *flags, "-x", "c++", "-fsyntax-only", os.devnull]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 def _load(path: Path) -> Any:

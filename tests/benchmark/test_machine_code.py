@@ -36,7 +36,7 @@ def test_loops_are_found_with_how_deep_they_are(code):
 
 
 def test_instructions_run_as_often_as_the_loops_they_are_in(code):
-    run = {one.address: times for one, times in code.run((3, 5)).items()}
+    run = {one.address: times for one, times in code.run((3,), (5,)).items()}
     assert [run[a] for a in (0x00, 0x10, 0x20, 0x30, 0x50, 0x60, 0x80)] == [1, 1, 3, 15, 15, 3, 1]
 
 

@@ -309,7 +309,10 @@ def test_two_processes_learn_a_task_together_and_agree_on_its_figures(done, tmp_
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--task", "segmentatoin"], "unknown task 'segmentatoin': choose aesthetics, classification, detection, reg"),
+        (
+            ["--task", "segmentatoin"],
+            "unknown task 'segmentatoin': choose aesthetics, classification, detection, masked",
+        ),
         (["--task", "json"], "module json has no TASK"),
         (["--task", "aesthetics", "--set", "task.dropuot=1"], "did you mean 'task.dropout'"),
         (["--task", "aesthetics", "--set", "task.dropout=2"], "task.dropout is 2"),

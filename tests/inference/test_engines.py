@@ -157,15 +157,18 @@ def test_a_checkpoint_is_exported_once_and_that_is_said(model, checkpoint, cache
     assert (len(said), file.stat().st_mtime_ns) == (1, made)
 
 
-def test_fp16_on_a_cpu_is_computed_by_the_kernels_or_told(tmp_path, monkeypatch, capsys):
+def test_fp16_on_a_cpu_is_computed_by_the_kernels_or_is_fp32(tmp_path, monkeypatch, capsys):
     skip_unless("fp16")
     checkpoint = tmp_path / "small.safetensors"
     MaxViT(SMALL).save(checkpoint)
     assert open_engine(checkpoint, device="cpu", precision="fp16").name == "native CPU kernels, fp16, optimised on cpu"
-    monkeypatch.setattr("maxvit.kernels.optimize.lacking", lambda packing: "this processor has none")
+    monkeypatch.setattr(
+        "maxvit.kernels.optimize.lacking",
+        lambda packing: "this processor has none" if packing.precision == "fp16" else "",
+    )
     engine = open_engine(checkpoint, device="cpu", precision="fp16")
-    assert engine.name == "PyTorch, optimised on cpu, fp16"
-    assert "this processor has none" in capsys.readouterr().err
+    assert engine.name == "native CPU kernels, fp32, optimised on cpu"
+    assert "fp16 is not used: this processor has none; it computes in fp32" in capsys.readouterr().err
 
 
 def test_what_is_said_goes_to_standard_error(checkpoint, cache, capsys):

@@ -174,10 +174,10 @@ def test_without_a_compiler_the_network_is_as_it_was(monkeypatch):
     ("model", "reason"),
     [
         (lambda: make().double(), "float64"),
-        (lambda: make(head_dim=8), "multiples of"),
+        (lambda: make(head_dim=4), "multiples of"),
         (lambda: MaxViT.outline(SMALL), "on meta"),
     ],
-    ids=["float64", "heads of 8", "another device"],
+    ids=["float64", "heads of 4", "another device"],
 )
 def test_what_the_kernels_cannot_do_is_said(model, reason):
     network = model()

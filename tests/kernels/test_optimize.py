@@ -199,7 +199,7 @@ def test_other_types_take_pytorch():
 
 
 def test_channels_that_fill_no_vector_take_pytorch():
-    model = make(channels=(24, 40, 56, 72), head_dim=8)
+    model = make(channels=(12, 20, 28, 36), head_dim=4)
     fast = optimize(model)
     assert "multiples of" in fast.engine
     assert worst(fast, model, torch.randn(1, 3, 64, 64)) < 2e-5
@@ -208,7 +208,10 @@ def test_channels_that_fill_no_vector_take_pytorch():
 
 
 def test_channels_choose_the_width_of_the_kernels():
-    assert [inference.width_for(make()), inference.width_for(make(**WIDE))] == [16, build.widths()[0]]
+    assert [inference.width_for(make()), inference.width_for(make(**WIDE))] == [
+        min(16, build.widths()[0]),
+        build.widths()[0],
+    ]
 
 
 def test_without_a_compiler_pytorch_takes_over(monkeypatch, tmp_path):
@@ -283,7 +286,7 @@ def int8(dialect: Dialect, wide: bool) -> MaxViT:
     return optimize(pair("torch", dialect, wide)[1], precision="int8")
 
 
-@pytest.mark.parametrize("width", [16, 32])
+@pytest.mark.parametrize("width", [8, 16, 32])
 def test_int8_weights_are_rounded_to_127_steps_of_each_column(width):
     weight = torch.randn(32, 24)
     panels, _, scale, total = packing.pack(weight, torch.zeros(32), packing.Packing(width, "int8"))
@@ -293,7 +296,7 @@ def test_int8_weights_are_rounded_to_127_steps_of_each_column(width):
     torch.testing.assert_close(total, scale * levels.sum(1))
 
 
-@pytest.mark.parametrize("width", [16, 32])
+@pytest.mark.parametrize("width", [8, 16, 32])
 def test_fp16_weights_are_divided_by_a_power_of_two_and_rounded(width):
     weight = torch.randn(32, 24) * torch.logspace(-20, 20, 32)[:, None]
     panels, _, scale, total = packing.pack(weight, torch.zeros(32), packing.Packing(width, "fp16"))

@@ -15,7 +15,7 @@ from maxvit.errors import MaxViTError
 from maxvit.export.runtimes import open_file
 from maxvit.inference.portions import Portions
 from maxvit.inference.precision import Arithmetic, choose_precision
-from maxvit.kernels.optimize import OptimizedMaxViT, optimize
+from maxvit.kernels.optimize import OptimizedMaxViT, fp16_obstacle, optimize
 from maxvit.layers.modes import evaluating
 from maxvit.tasks import described_task, load, task_for, with_settings
 from maxvit.tasks.network import Network, backbone_of, outputs_of, tensors_of, with_backbone, with_embeddings
@@ -287,11 +287,10 @@ def _optimized(network: Network, precision: str, settings: Mapping[str, Any]) ->
     backbone, device = backbone_of(network), next(network.parameters()).device
     chosen = choose_precision(precision, device)
     if chosen == "fp16" and device.type == "cpu":
-        try:
-            fast, chosen = optimize(backbone, precision="fp16"), "fp32"  # of what is left to PyTorch
-        except MaxViTError as error:
-            say(str(error))
-            fast = optimize(backbone, backend="torch")
+        reason = fp16_obstacle(backbone)
+        if reason:  # PyTorch's would be many times slower than fp32
+            say(f"fp16 is not used: {reason}; it computes in fp32")
+        fast, chosen = optimize(backbone, precision="fp32" if reason else "fp16"), "fp32"  # of what is left to PyTorch
     else:
         fast = optimize(backbone, backend="auto" if chosen == "fp32" else "torch")
     return TorchEngine(with_backbone(network, fast), None, chosen, with_settings(task_for(network), settings))

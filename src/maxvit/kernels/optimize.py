@@ -175,6 +175,15 @@ class OptimizedMaxViT(MaxViT):
     set_image_size = set_in_channels = inflated = set_pool = reset_classifier = set_novelty = check_savable = _refuse
 
 
+def fp16_obstacle(model: MaxViT) -> str:
+    """Why the native kernels cannot compute a network in fp16, in a few words; nothing where they can."""
+    try:
+        reason = other_order(model.config) or network_change(model, "stem", "stages") or unsupported(model)
+        return reason or lacking(Packing(width_for(model), "fp16"))
+    except KernelsUnavailable as error:
+        return str(error)
+
+
 def _put_native(fast: MaxViT, precision: Precision) -> str:
     """Replace stem and blocks by native ones; returns why not, where they cannot serve."""
     try:

@@ -59,7 +59,8 @@ class AttentionLayer(nn.Module):
                 nothing.
         """
         check_map(x, self.dims, mask)
-        tokens = self.scale1(self.attention(self.norm1(x.movedim(1, -1)), mask))  # (B, *sides, C)
+        tokens = self.norm1(x.movedim(1, -1))  # (B, *sides, C)
+        tokens = self.scale1(self.attention(tokens) if mask is None else self.attention(tokens, mask))
         x = x + self.drop_path(tokens).movedim(-1, 1)
         tokens = self.scale2(self.ffn(self.norm2(x.movedim(1, -1))))  # (B, *sides, C)
         return x + self.drop_path(tokens).movedim(-1, 1)

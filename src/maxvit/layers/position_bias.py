@@ -84,7 +84,7 @@ def pair_biases(table: Tensor, size: Size) -> Tensor:
     windows, n = resized_table(table, size), len(size)
     for i, side in enumerate(size, start=1):
         windows = windows.unfold(i, side, 1)  # in the end (N, h, w, h, w): offset of the first key, then key
-    bias = windows.flip(*range(1, n + 1))  # query, then key; the last query's first key is the lowest offset
+    bias = windows.flip(tuple(range(1, n + 1)))  # query, then key; the last query's first key is the lowest offset
     return bias.flatten(n + 1).flatten(1, n)  # (N, T, T)
 
 

@@ -174,7 +174,7 @@ def real_groups(hw: Size, size: Size, axis: Axis) -> ctypes.Structure:
 
 def check_floats(x: Tensor, weight: Tensor) -> None:
     """Raises `MaxViTError` where the kernels would take other numbers for floats."""
-    if x.dtype != torch.float32 or weight.dtype not in (torch.float32, torch.int16, torch.int8):
+    if x.dtype != torch.float32 or weight.dtype != torch.float32:
         raise MaxViTError(
             f"the native kernels compute in float32, and maps are {x.dtype} here, weights {weight.dtype}: convert the"
             " original, then optimise that; under autocast use backend='torch'"
@@ -182,7 +182,7 @@ def check_floats(x: Tensor, weight: Tensor) -> None:
 
 
 def _native_stem(images: Tensor, weights: list[Tensor], activation: int, symmetric: int, width: int) -> Tensor:
-    check_floats(images, weights[0])
+    check_floats(images, weights[1])
     out = _stem_shape(images, weights)
     call("stem", c_stem(weights, images.shape[1], activation, symmetric), c_images(images), out, of_width=width)
     return out
@@ -210,7 +210,7 @@ def _native_block(
     epsilon: float,
     width: int,
 ) -> Tensor:
-    check_floats(x, mbconv[0])
+    check_floats(x, mbconv[1])
     x = x.contiguous(memory_format=torch.channels_last)
     out = _block_shape(x, mbconv, facts)
     (batch, _, *hw_in), hw = x.shape, (out.shape[2], out.shape[3])

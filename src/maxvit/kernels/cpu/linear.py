@@ -32,7 +32,7 @@ class NativeLinear(nn.Module):
 
 
 def _native_linear(x: Tensor, weights: list[Tensor], outputs: int, width: int) -> Tensor:
-    check_floats(x, weights[0])
+    check_floats(x, weights[1])
     x = x.contiguous()
     depth, columns = x.shape[-1], weights[1].numel()
     out = x.new_empty(*x.shape[:-1], columns)

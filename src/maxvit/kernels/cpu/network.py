@@ -72,7 +72,7 @@ class NativeNetwork:
             By stride s, (B, C, ceil(H / s), ceil(W / s)).
         """
         refuse_gradients(images)
-        check_floats(images, self._stem_weights[0])
+        check_floats(images, self._stem_weights[1])
         number, channels_in, *sides = images.shape
         depth = max(strides).bit_length() - 2  # stages
         key = (sides[0], sides[1]), depth

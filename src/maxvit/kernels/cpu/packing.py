@@ -11,7 +11,7 @@ from maxvit.layers.mbconv import MBConv
 from maxvit.layers.multiaxis import AttentionLayer
 
 Precision = Literal["fp32", "fp16", "int8"]
-NEVER = -1e30  # a score that softmax makes zero, as in native/attention.h
+NEVER = -1e30  # a score that softmax makes zero, as in src/attention.h
 
 
 class Packing(NamedTuple):
@@ -19,7 +19,7 @@ class Packing(NamedTuple):
 
     Attributes:
         width: Columns of a panel, one of `build.widths`.
-        precision: Precision of the products of blocks.
+        precision: Of the products of blocks, and in fp16 of the stem's second convolution.
     """
 
     width: int

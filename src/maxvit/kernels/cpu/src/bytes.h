@@ -13,7 +13,7 @@
 typedef uint8_t ByteVec __attribute__((vector_size(LANES)));
 constexpr float LEVELS = 127;
 
-// Rows in fewer bits: row m is low[m] + step[m] * its numbers.
+// Rows in fewer bits: row m is step[m] * its numbers, in int8 with low[m] added.
 struct Coarse {
     void* data;
     float *low, *step;

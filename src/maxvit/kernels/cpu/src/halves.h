@@ -1,16 +1,19 @@
 // Matrix products in 16-bit floats, where the processor multiplies them. A row of the left matrix is rounded when it comes,
 // divided by a power of two so that nothing overflows; weights beforehand, their columns likewise. Up to CHAIN / 2 products
-// are summed in 16 bits, and these sums in float32: closer than products of bfloat16 with all sums in float32.
+// are summed in 16 bits, and these sums in float32: for sums of mixed signs closer than products of bfloat16.
 #pragma once
 #include "bytes.h"
 
 #if defined(__AVX512FP16__) || defined(__ARM_FEATURE_FP16_VECTOR_ARITHMETIC)
 #define HALVES 1
+#if defined(__ARM_FEATURE_FP16_VECTOR_ARITHMETIC)
+#include <arm_neon.h>
+#endif
 
-#if defined(__AVX512FP16__)
+#if defined(__AVX512FP16__) || defined(__clang__)
 typedef _Float16 Half;
 #else
-typedef __fp16 Half;  // GCC 12 has no other on ARM
+typedef __fp16 Half;  // GCC 12 has no other on ARM; clang would round it after each product
 #endif
 typedef Half HalfVec __attribute__((vector_size(2 * LANES)));   // as many as floats in a Vec
 typedef Half Halves __attribute__((vector_size(4 * LANES)));    // as wide as a Vec
@@ -23,6 +26,9 @@ INLINE HalfVec narrowed(Vec v) { return (HalfVec)_mm512_cvtps_ph((__m512)v, _MM_
 #elif defined(__AVX512FP16__) && LANES == 8
 INLINE Vec widened(HalfVec v) { return (Vec)_mm256_cvtph_ps((__m128i)v); }
 INLINE HalfVec narrowed(Vec v) { return (HalfVec)_mm256_cvtps_ph((__m256)v, _MM_FROUND_TO_NEAREST_INT); }
+#elif LANES == 4 && defined(__ARM_FEATURE_FP16_VECTOR_ARITHMETIC)
+INLINE Vec widened(HalfVec v) { return (Vec)vcvt_f32_f16((float16x4_t)v); }
+INLINE HalfVec narrowed(Vec v) { return (HalfVec)vcvt_f16_f32((float32x4_t)v); }
 #else
 INLINE Vec widened(HalfVec v) { return __builtin_convertvector(v, Vec); }
 INLINE HalfVec narrowed(Vec v) { return __builtin_convertvector(v, HalfVec); }

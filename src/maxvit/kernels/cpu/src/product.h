@@ -5,8 +5,13 @@
 #include "team.h"
 #include "vector.h"
 
-// Rows of a tile, whose HEIGHT * 2 sums stay in registers: AVX2 has 16, the others 32, of which GCC uses less on ARM.
-constexpr int HEIGHT = LANES == 16 ? 12 : LANES == 8 ? 6 : 8;
+// Rows of a tile, whose HEIGHT * 2 sums stay in registers: x86 has 16 below AVX-512, else there are 32, of which GCC uses
+// less on ARM.
+#if defined(__aarch64__)
+constexpr int HEIGHT = 8;
+#else
+constexpr int HEIGHT = LANES == 16 ? 12 : 6;
+#endif
 
 INLINE void store2(float* p, Vec low, Vec high) { store(p, low), store(p + LANES, high); }
 
@@ -101,7 +106,7 @@ inline Coarse coarse_from(const Weights& w, const Coarse& all, long m) {
     return {static_cast<char*>(all.data) + m * all.depth * number_bytes(w), all.low + m, all.step + m, all.depth};
 }
 
-inline void make_coarse(const Weights& w, const float* x, const Coarse& to, long m) {
+inline void make_coarse([[maybe_unused]] const Weights& w, const float* x, const Coarse& to, long m) {
 #ifdef HALVES
     if (!w.sum) return halve(x, to, m);
 #endif

@@ -3,7 +3,7 @@
 #pragma once
 #include <cstdint>
 #include <cstring>
-#if LANES == 16
+#if LANES == 16 && defined(__AVX512F__)
 #include <immintrin.h>
 #endif
 
@@ -21,7 +21,7 @@ INLINE Vec all(float x) { return x - Vec{}; }
 INLINE Vec smaller(Vec a, Vec b) { return a < b ? a : b; }
 INLINE Vec larger(Vec a, Vec b) { return a > b ? a : b; }
 
-#if LANES == 16  // by halves: one after the other, each would wait for the last
+#if LANES == 16 && defined(__AVX512F__)  // by halves: one after the other, each would wait for the last
 INLINE float sum(Vec v) { return _mm512_reduce_add_ps((__m512)v); }
 INLINE float highest(Vec v) { return _mm512_reduce_max_ps((__m512)v); }
 #else
