@@ -251,7 +251,7 @@ PARTS = {
     "maxvit::normalized": "stem",
     "maxvit::normalized_gradient": "stem",
 }
-# Of PyTorch's operators in training, by the ending of their names; the shortcuts' are among them.
+# PyTorch's operators in training, by the ending of their names; the shortcuts' are among them.
 TRAINING_PARTS = {"mm": "products by PyTorch", "addmm": "products by PyTorch", "convolution": "convolutions by PyTorch"}
 TRAINING_PARTS |= {"convolution_backward": "convolutions by PyTorch"}
 

@@ -202,7 +202,7 @@ class MaxViT(TimmNames, HubModel):
         return self._at(strides, self._maps(images))
 
     def _at(self, strides: Sequence[int], maps: Iterator[Tensor]) -> dict[int, Tensor]:
-        """Of all maps those at some strides."""
+        """Those of all maps that are at some strides."""
         computed = (stride for stride in self.pyramid_channels if stride <= max(strides, default=0))
         return {stride: x for stride, x in zip(computed, maps, strict=False) if stride in strides}
 

@@ -176,7 +176,7 @@ def draw_out(images: LabelledImages, held_out: int | float, seed: int) -> tuple[
 
 
 def part_to_evaluate(parts: Mapping[str, LabelledImages]) -> LabelledImages:
-    """Of a data set by part: test, else val, else train, which are then all; or "all"."""
+    """The part of a data set to evaluate: test, else val, else train, which are then all; or "all"."""
     part = next(name for name in ("test", "val", "train", "all") if name in parts)
     return replace(parts[part], part="all" if part == "train" else part)
 

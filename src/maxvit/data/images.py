@@ -59,8 +59,8 @@ def decode(source: Source, spec: Preprocessing = PLAIN) -> Picture:
 
     Args:
         source: A path, the bytes of a file, a PIL image, or an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4):
-            bool, uint8, uint16, or float in 0..1; with a value range any numbers, which it then scales. Of bands
-            (H, W, C), of any numbers.
+            bool, uint8, uint16, or float in 0..1; with a value range any numbers, which it then scales; for a
+            network of other channels (H, W, C) of any numbers.
         spec: Whose channels, `value_range` and `max_pixels` count.
 
     Returns:

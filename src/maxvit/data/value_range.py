@@ -24,7 +24,7 @@ def measure_range(
     Args:
         sources: The images to learn from; of more than `SAMPLE` a sample is measured. Arrays are left out, and what a
             file says itself, as a window of DICOM does.
-        spec: Whose channels and `max_pixels` count. Of bands, each is measured.
+        spec: Whose channels and `max_pixels` count. Each band is measured.
         spread: Take the sample evenly from all of them, and not from the first.
 
     Returns:

@@ -28,9 +28,9 @@ def training_transform(
     Args:
         size: (height, width) to produce.
         augmentation: "photos": random crop (aspect 3/4 to 4/3 times that of `size`), flip, RandAugment as in the
-            paper's recipe; JPEGs are decoded no larger than the crop needs. Of bands, its operations on colours are
-            left out. "characters": small shifts, turns and
-            stretches, and never a flip: a mirrored 2 is not a 2. "none": the plain resize of the whole image.
+            paper's recipe, without its operations on colours where an image has bands; JPEGs are decoded no larger than
+            the crop needs. "characters": small shifts, turns and stretches, and never a flip: a mirrored 2 is not a 2.
+            "none": the plain resize of the whole image.
         rand_augment: Operations, and their magnitude from 0 to 30, of "photos"; 0 operations: none.
         crop_area: Smallest and largest share of an image that a crop of "photos" shows.
         spec: As `maxvit.data.images.decode` takes it.

@@ -54,7 +54,7 @@ def paintings(spec: Preprocessing, images: Tensor, painted: Tensor, hidden: Tens
 
 
 def _mean(errors: Tensor, hidden: Tensor) -> Tensor:
-    """Of the hidden pixels of each image: (B, C, H, W) -> (B,)."""
+    """The mean over the hidden pixels of each image: (B, C, H, W) -> (B,)."""
     return (errors.mean(1, keepdim=True) * hidden).sum((1, 2, 3)) / hidden.sum((1, 2, 3))
 
 

@@ -37,7 +37,7 @@ INLINE HalfVec narrowed(Vec v) { return __builtin_convertvector(v, HalfVec); }
 constexpr long CHAIN = 256;
 constexpr int HALF_HEIGHT = LANES == 4 ? 8 : 12;  // rows of a tile, as HEIGHT: these processors have 32 registers
 
-// Of a normal number above 0, by leaving out its fraction.
+// The largest one that is not above x, a normal number above 0: x without its fraction.
 INLINE float power_of_two_below(float x) {
     int32_t bits;
     std::memcpy(&bits, &x, sizeof bits);
