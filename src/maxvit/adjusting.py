@@ -117,7 +117,7 @@ class AdjustableNetwork(SavedNetwork):
             window_size: Tokens of windows and grids, (time, height, width); None: see above.
 
         Raises:
-            MaxViTError: If this is no network for images, a size does not fit, or no such network answers the same.
+            MaxViTError: If this is not a network for images, a size does not fit, or no such network answers the same.
         """
         config = self.config.inflated(image_size, window_size)
         network = self.outline(config)

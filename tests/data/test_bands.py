@@ -6,9 +6,8 @@ import sys
 
 import numpy as np
 import pytest
-import tifffile
 import torch
-from odd_images import TURNED
+from odd_images import TURNED, npy, tiff
 from PIL import Image
 
 from every_task import COUNTING, TASKS, network_of
@@ -34,18 +33,6 @@ RANGES = ((0, 100), (50, 300), (-20, 4000), (0, 65535), (7, 8))
 
 def spec_for(channels, **values):
     return Preprocessing(mean=(0.5,) * channels, std=(0.5,) * channels, **values)
-
-
-def tiff(values, photometric="minisblack", **options):
-    buffer = io.BytesIO()
-    tifffile.imwrite(buffer, values, photometric=photometric, metadata=None, **options)
-    return buffer.getvalue()
-
-
-def npy(values):
-    buffer = io.BytesIO()
-    np.save(buffer, values)
-    return buffer.getvalue()
 
 
 def to_8(values, ranges):

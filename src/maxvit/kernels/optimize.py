@@ -177,21 +177,22 @@ class OptimizedMaxViT(MaxViT):
 
 def fp16_obstacle(model: MaxViT) -> str:
     """Why the native kernels cannot compute a network in fp16, in a few words; nothing where they can."""
+    return other_order(model.config) or network_change(model, "stem", "stages") or _native_obstacle(model, "fp16")
+
+
+def _native_obstacle(model: MaxViT, precision: Precision) -> str:
+    """The same of a network whose layers nobody changed, in any precision."""
     try:
-        reason = other_order(model.config) or network_change(model, "stem", "stages") or unsupported(model)
-        return reason or lacking(Packing(width_for(model), "fp16"))
+        return unsupported(model) or lacking(Packing(width_for(model), precision))
     except KernelsUnavailable as error:
         return str(error)
 
 
 def _put_native(fast: MaxViT, precision: Precision) -> str:
     """Replace stem and blocks by native ones; returns why not, where they cannot serve."""
-    try:
-        packing = Packing(width_for(fast), precision)
-        if reason := unsupported(fast) or lacking(packing):
-            return reason
-    except KernelsUnavailable as error:
-        return str(error)
+    if reason := _native_obstacle(fast, precision):
+        return reason
+    packing = Packing(width_for(fast), precision)
     fast.stem = NativeStem(fast.stem, packing)  # type: ignore[assignment]
     for stage in fast.stages:
         assert isinstance(stage, nn.Sequential)

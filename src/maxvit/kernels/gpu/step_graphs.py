@@ -1,8 +1,8 @@
 """Blocks in training as CUDA graphs: forward and backward of each are a launch, and the card waits for no Python.
 
 Blocks and not the step, so that what is between them stays PyTorch's: gradients are added up, and averaged by
-`DistributedDataParallel`, as ever. Stochastic depth draws anew in each replay. Nothing in a block reads from the card,
-which a test asserts. It has not run on a card yet.
+`DistributedDataParallel`, as without graphs. Stochastic depth draws anew in each replay. Nothing in a block reads from
+the card, which a test asserts. It has not run on a card yet.
 """
 
 import functools

@@ -27,7 +27,7 @@ from maxvit.tasks.task import Task
 
 
 class Masked(Task):
-    """There are no labels. A prediction is a `Painting`; a target of training says which cells are hidden."""
+    """Images have no labels. A prediction is a `Painting`; a target of training says which cells are hidden."""
 
     name = "masked"
     Settings = MaskedSettings
