@@ -76,7 +76,8 @@ class GroupAttention(nn.Module):
 
     def weights(self, x: Tensor) -> Tensor:
         """How much each token attends to each other of its group: (B, *sides, C) -> (B, G, N, T, T), rows sum to 1."""
-        q, k, _ = _grouped(self._qkv(x), self.heads, self.groups).unbind(3)
+        qkv = partition(self._qkv(x), self.groups).unflatten(3, (3, self.heads, -1))  # (B, G, T, 3, N, D)
+        q, k, _ = qkv.permute(3, 0, 1, 4, 2, 5).unbind()  # each (B, G, N, T, D)
         bias = _masked(self.bias().to(q.dtype), _keys(x, None, self.groups))
         return (q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5 + bias).softmax(-1)
 
@@ -97,30 +98,21 @@ class GroupAttention(nn.Module):
         if mask is not None or self.dilation is not None:
             keys = _open_empty_groups(keys)
         qkv = qkv.flatten(1, -2).index_select(1, places.flatten())  # (B, G * T, 3C)
-        qkv = qkv.unflatten(2, (3, self.heads, -1)).unflatten(1, (-1, places.shape[1]))  # (B, G, T, 3, N, D)
-        q, k, v = qkv.permute(3, 0, 1, 4, 2, 5).unbind()  # each (B, G, N, T, D)
-        out = _attend(q, k, v, _masked(self.bias().to(q.dtype), keys))
-        out = out.transpose(2, 3).flatten(3).flatten(1, 2)  # (B, G * T, C)
+        qkv = qkv.unflatten(1, (-1, places.shape[1]))  # (B, G, T, 3C)
+        out = _attend(qkv, _masked(self.bias().to(qkv.dtype), keys)).flatten(1, 2)  # (B, G * T, C)
         out = out.index_select(1, place_indices(sides, self.groups, qkv.device))
         return out.unflatten(1, sides)  # (B, *sides, C)
 
 
 def attend(qkv: Tensor, bias: Tensor, groups: Groups, mask: Tensor | None = None) -> Tensor:
     """Group, attend, and put back: (B, *sides, 3C), with a bias (N, T, T) -> (B, *sides, C)."""
-    q, k, v = _grouped(qkv, bias.shape[0], groups).unbind(3)  # each (B, G, N, T, D)
-    out = _attend(q, k, v, _masked(bias.to(q.dtype), _keys(qkv, mask, groups)))  # (B, G, N, T, D)
-    out = out.transpose(2, 3).flatten(3)  # (B, G, T, C)
+    bias = _masked(bias.to(qkv.dtype), _keys(qkv, mask, groups))
+    out = _attend(partition(qkv, groups), bias)  # (B, G, T, C)
     return unpartition(out, qkv.shape[1:-1], groups)
 
 
 torch.fx.wrap("attend")  # it branches on sizes, which FX proxies cannot: wrapped, it is one node
 torch.fx.wrap("_has_key")
-
-
-def _grouped(qkv: Tensor, heads: int, groups: Groups) -> Tensor:
-    """(B, *sides, 3C) -> (B, G, N, 3, T, D), so that three maps are gathered in one pass."""
-    qkv = partition(qkv, groups)  # (B, G, T, 3C)
-    return qkv.unflatten(3, (3, heads, -1)).permute(0, 1, 4, 3, 2, 5)
 
 
 def _keys(x: Tensor, mask: Tensor | None, groups: Groups) -> Tensor | None:
@@ -156,16 +148,25 @@ def _has_key_by_index(mask: Tensor, groups: Groups) -> Tensor:
     return has.index_select(1, place_indices(sides, groups, mask.device)).unflatten(1, sides)[..., None]
 
 
-def _attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
-    """Scaled dot-product attention on (B, G, N, T, D), folded to the four axes that fast kernels take.
+def _attend(qkv: Tensor, bias: Tensor) -> Tensor:
+    """Scaled dot-product attention within groups, folded to the four axes that fast kernels take.
 
     A bias (N, T, T) is the same for all groups, and (B, G, N, T, T) is one for each: groups are then folded into the
     batch. (G, N, T, T) is the same for the whole batch, and the groups are folded into the heads.
+
+    Args:
+        qkv: (B, G, T, 3C).
+        bias: One of these three.
+
+    Returns:
+        (B, G, T, C).
     """
+    batch, groups = qkv.shape[:2]
+    heads = bias.shape[-3]
     if bias.ndim == 4:
-        q, k, v = (t.flatten(1, 2) for t in (q, k, v))  # (B, G * N, T, D)
-        return F.scaled_dot_product_attention(q, k, v, bias.flatten(0, 1)).unflatten(1, (-1, bias.shape[1]))
-    batch_and_groups = q.shape[:2]
-    q, k, v = (t.flatten(0, 1) for t in (q, k, v))  # (B * G, N, T, D)
-    bias = bias.flatten(0, 1) if bias.ndim == 5 else bias
-    return F.scaled_dot_product_attention(q, k, v, bias).unflatten(0, batch_and_groups)
+        q, k, v = qkv.unflatten(3, (3, heads, -1)).permute(3, 0, 1, 4, 2, 5).flatten(2, 3).unbind()  # (B, G * N, T, D)
+        out = F.scaled_dot_product_attention(q, k, v, bias.flatten(0, 1)).unflatten(1, (-1, heads))
+        return out.transpose(2, 3).flatten(3)
+    q, k, v = qkv.flatten(0, 1).unflatten(2, (3, heads, -1)).permute(2, 0, 3, 1, 4).unbind()  # (B * G, N, T, D)
+    out = F.scaled_dot_product_attention(q, k, v, bias.flatten(0, 1) if bias.ndim == 5 else bias)
+    return out.transpose(1, 2).reshape(batch, groups, -1, heads * out.shape[3])

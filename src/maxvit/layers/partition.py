@@ -84,9 +84,13 @@ def real_tokens(sides: Size, groups: Groups, device: torch.device | None = None)
     Returns:
         (G, T), bool; None where groups cover the map exactly. Every group of a block or a whole grid has a real token.
     """
-    if not any(_missing(sides, groups)):
+    missing = _missing(sides, groups)
+    if not any(missing):
         return None
-    return partition(torch.ones(1, *sides, 1, dtype=torch.bool, device=device), groups)[0, :, :, 0]
+    padded = [side + more for side, more in zip(sides, missing, strict=True)]
+    real = torch.zeros(1, *padded, 1, dtype=torch.bool, device=device)
+    real[(slice(None), *map(slice, sides))] = True
+    return partition(real, groups)[0, :, :, 0]
 
 
 def padded_size(sides: Size, size: Size) -> Size:

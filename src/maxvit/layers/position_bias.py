@@ -11,6 +11,7 @@ from maxvit.config import Dialect
 from maxvit.layers.partition import Size
 
 LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}  # by the sides of a map
+SIDES = (1, 2, 3)  # where they are in a table
 HIDDEN, DROPOUT = 512, 0.125  # of timm's MLP; the dropout is of its hidden layer, in training
 
 
@@ -84,7 +85,7 @@ def pair_biases(table: Tensor, size: Size) -> Tensor:
     windows, n = resized_table(table, size), len(size)
     for i, side in enumerate(size, start=1):
         windows = windows.unfold(i, side, 1)  # in the end (N, h, w, h, w): offset of the first key, then key
-    bias = windows.flip(tuple(range(1, n + 1)))  # query, then key; the last query's first key is the lowest offset
+    bias = windows.flip(*SIDES[:n])  # query, then key; the last query's first key is the lowest offset
     return bias.flatten(n + 1).flatten(1, n)  # (N, T, T)
 
 
