@@ -143,7 +143,7 @@ def published(tmp_path, hub_cache, monkeypatch):
         grid_size=(12, 12),
     )
     other = MaxViTConfig(channels=(32, 64, 64, 96), depths=(1, 1, 1, 1))
-    for module in ("create", "config"):
+    for module in ("create", "config.variants"):
         monkeypatch.setattr(f"maxvit.{module}.VARIANTS", {**VARIANTS, "maxvit_tiny": config, "maxvit_small": other})
     model = MaxViT(config).eval()
     with torch.no_grad():
