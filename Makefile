@@ -37,8 +37,8 @@ test-full: $(VENV)/.installed-dev lint
 	@$(PYTEST) --durations=30 -m ""
 
 lint: $(VENV)/.installed-dev
-	@$(BIN)/ruff check src tests examples benchmarks
-	@$(BIN)/ruff format --check src tests examples benchmarks
+	@$(BIN)/ruff check src tests examples benchmarks docs
+	@$(BIN)/ruff format --check src tests examples benchmarks docs
 	@$(BIN)/mypy
 
 docs: $(VENV)/.installed-docs

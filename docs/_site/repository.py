@@ -1,7 +1,7 @@
-"""The site's pages that lie elsewhere in the repository: records, the changelog, how to contribute, code that pages link to.
+"""Pages of the site that lie elsewhere in the repository: records, the changelog, code that pages link to.
 
-A hook of mkdocs. Pages link to files by their place in the repository, so that the links also work where the repository is
-browsed. Here each file that is linked outside docs/ gets a page, and its links are those of the site.
+A hook of mkdocs. Pages link to files by their place in the repository, so that the links also work where the
+repository is browsed. Here each file that is linked outside docs/ gets a page, and its links are those of the site.
 """
 
 import posixpath
@@ -54,8 +54,8 @@ def as_page(path: str) -> str:
     """The text of a file as a page: Markdown as it is, code in a block."""
     text = (ROOT / path).read_text(encoding="utf-8")
     if path.endswith(".md"):
-        boost = "---\nsearch:\n  boost: 0.3\n---\n\n" if path.startswith(RECORDS) else ""  # guides first
-        return boost + text
+        boost = 1 if path == "CONTRIBUTING.md" else 0.1  # guides before records and the changelog
+        return f"---\nsearch:\n  boost: {boost}\n---\n\n{text}"
     language = LANGUAGES.get(posixpath.splitext(path)[1], "text")
     return f"---\nsearch:\n  exclude: true\n---\n\n# {path}\n\n````{language}\n{text}\n````\n"
 

@@ -50,7 +50,7 @@
   }
 
   function start(box) {
-    const state = { height: 224, width: 224, stage: 1, at: null };
+    const state = { height: 224, width: 224, stage: 2, at: null };
     const photo = new Image();
     const status = element("p", { className: "bg-status" });
     status.setAttribute("role", "status");
@@ -168,6 +168,7 @@
 
     const stages = element("select");
     for (const stage of [1, 2, 3, 4]) stages.append(new Option(`${stage}: one token for ${2 ** (stage + 1)} × ${2 ** (stage + 1)} pixels`, stage));
+    stages.value = state.stage;
     stages.addEventListener("change", () => { state.stage = Number(stages.value); state.at = null; draw(); });
     box.replaceChildren(
       element("div", { className: "bg-controls" },
