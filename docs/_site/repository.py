@@ -4,6 +4,7 @@ A hook of mkdocs. Pages link to files by their place in the repository, so that 
 repository is browsed. Here each file that is linked outside docs/ gets a page, and its links are those of the site.
 """
 
+import json
 import posixpath
 import re
 from pathlib import Path
@@ -54,8 +55,13 @@ def as_page(path: str) -> str:
     """The text of a file as a page: Markdown as it is, code in a block."""
     text = (ROOT / path).read_text(encoding="utf-8")
     if path.endswith(".md"):
-        boost = 1 if path == "CONTRIBUTING.md" else 0.1  # guides before records and the changelog
-        return f"---\nsearch:\n  boost: {boost}\n---\n\n{text}"
+        if path == "CONTRIBUTING.md":
+            return text
+        title, back = text.split("\n", 1)[0].removeprefix("# "), ""
+        if path.startswith(RECORDS):
+            back = "[Records](../../docs/records.md)\n\n"
+        # guides are found before records and the changelog
+        return f"---\ntitle: {json.dumps(title)}\nsearch:\n  boost: 0.1\n---\n\n{back}{text}"
     language = LANGUAGES.get(posixpath.splitext(path)[1], "text")
     return f"---\nsearch:\n  exclude: true\n---\n\n# {path}\n\n````{language}\n{text}\n````\n"
 

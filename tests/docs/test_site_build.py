@@ -13,6 +13,7 @@ from urllib.parse import quote
 import pytest
 
 import maxvit
+from maxvit.cli import app
 
 pytest.importorskip("material", reason="the site needs mkdocs-material: pip install 'maxvit[docs]'")
 
@@ -61,6 +62,14 @@ def test_pages_and_styles_name_no_other_host(site):
         foreign += [(path.name, url) for url in FOREIGN.findall(path.read_text(encoding="utf-8"))]
     assert len(list(site.rglob("*.html"))) > 80
     assert not foreign
+
+
+def test_the_page_of_commands_has_their_options(site):
+    page = (site / "commands.html").read_text(encoding="utf-8")
+    assert all(
+        f'id="maxvit-{command.name or command.callback.__name__}"' in page for command in app.registered_commands
+    )
+    assert page.count("--show-recipe") == 1
 
 
 def opened(page: str, folder: Path) -> tuple[str, list[str]]:
