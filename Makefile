@@ -6,12 +6,13 @@ DEMO   := runs/demo
 # by file: the tests of a file share what its fixtures make
 PYTEST := $(BIN)/python -m pytest -q -n auto --dist loadfile
 
-.PHONY: help demo test test-full lint clean
+.PHONY: help demo test test-full lint docs clean
 help:
 	@echo "make demo       set up, train on real handwritten digits, evaluate, predict, open the report"
 	@echo "make test       set up, run the tests"
 	@echo "make test-full  the same with the heavy ones (large variants, interruptions), and lint"
 	@echo "make lint       style (ruff) and types (mypy)"
+	@echo "make docs       build the documentation into build/site, to be opened as files or served"
 	@echo "make clean      remove the environment and the demo's run folder"
 
 # A stamp per set of extras: a second call installs nothing; a changed pyproject.toml installs again.
@@ -36,9 +37,13 @@ test-full: $(VENV)/.installed-dev lint
 	@$(PYTEST) --durations=30 -m ""
 
 lint: $(VENV)/.installed-dev
-	@$(BIN)/ruff check src tests examples benchmarks
-	@$(BIN)/ruff format --check src tests examples benchmarks
+	@$(BIN)/ruff check src tests examples benchmarks docs
+	@$(BIN)/ruff format --check src tests examples benchmarks docs
 	@$(BIN)/mypy
+
+docs: $(VENV)/.installed-docs
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo "==> open build/site/index.html"
 
 clean:
 	rm -rf $(VENV) $(DEMO)
