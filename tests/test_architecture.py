@@ -72,6 +72,18 @@ ROOMS = {
         "summary",
     },
     "serve": {"config", "data", "errors", "explain", "inference", "layers", "model", "tasks"},
+    "integrations": {
+        "checkpoints",
+        "config",
+        "create",
+        "data",
+        "errors",
+        "inference",
+        "model",
+        "tasks",
+        "timm_names",
+        "training",
+    },
     "cli": {
         "benchmark",
         "checking",
