@@ -30,14 +30,13 @@ FITS: Mapping[str, Any] = {theirs: ours for ours, theirs in CROP_MODES.items()}
 
 def _default_cfgs() -> dict[str, DefaultCfg]:
     """timm's description of each published file of weights."""
-    found: dict[str, PretrainedCfg] = {}
+    found: dict[str, Any] = {}
     for variant in VARIANTS:
         for tag, row in published(variant).items():
             place = {"hf_hub_id": row.place} if row.is_on_hub else {"url": row.address}
             if row.is_shipped:
                 place = {"file": str(fetch(row))}
-            cfg = PretrainedCfg(**timm_cfg(row.config, row.preprocessing), **place)
-            found[f"{registered_name(variant)}.{tag}"] = cfg
+            found[f"{registered_name(variant)}.{tag}"] = timm_cfg(row.config, row.preprocessing) | place
     return dict(generate_default_cfgs(found))
 
 
@@ -49,7 +48,7 @@ def _entrypoint(variant: str) -> Callable[..., nn.Module]:
 
     def create(
         pretrained: bool = False,
-        pretrained_cfg: str | dict[str, Any] | PretrainedCfg | None = None,
+        pretrained_cfg: Any = None,
         pretrained_cfg_overlay: dict[str, Any] | None = None,
         pretrained_model_args: object = None,  # of a folder that timm wrote, given one by one as well
         **words: Any,
@@ -87,7 +86,7 @@ def _place(cfg: PretrainedCfg) -> tuple[Any, ...]:
     return cfg.file, cfg.hf_hub_id, cfg.url
 
 
-def _take_preprocessing(network: MaxViT | FeatureMaps, cfg: PretrainedCfg) -> None:
+def _take_preprocessing(network: MaxViT | FeatureMaps, cfg: Any) -> None:
     """What timm wrote next to weights that do not say it themselves."""
     model = network.backbone if isinstance(network, FeatureMaps) else network
     if "assumed" not in model.provenance:
