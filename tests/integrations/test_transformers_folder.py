@@ -179,5 +179,5 @@ def test_images_in_their_own_shapes_are_refused_as_a_batch(tmp_path, image):
     prepare = AutoImageProcessor.from_pretrained(tmp_path)
     wide = image.resize((200, 40))
     assert prepare(wide)["pixel_values"].shape[2:] == preprocess(model, wide).shape[2:]
-    with pytest.raises(MaxViTError, match="in their own shape, here 2: give them one by one"):
+    with pytest.raises(MaxViTError, match="in their own shapes, and here are 2: give them one by one"):
         prepare([image, wide])

@@ -206,7 +206,7 @@ class MaxViTWrapperImageProcessor(BaseImageProcessor):  # type: ignore[misc]
         ready = [preprocess(spec, image) for image in _arrays(images)]
         if len(sizes := {tuple(image.shape[1:]) for image in ready}) > 1:
             raise MaxViTError(
-                f"these weights see images in their own shape, here of {len(sizes)}: give them one by one"
+                f"these weights see images in their own shapes, and here are {len(sizes)}: give them one by one"
             )
         return BatchFeature({"pixel_values": torch.stack(ready)}, tensor_type=return_tensors)
 
