@@ -2,12 +2,15 @@
 
 import csv
 import io
+import runpy
+import sys
 
 import joblib
 import numpy as np
 import pytest
 from PIL import Image
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
@@ -227,3 +230,16 @@ def test_interrupted_training_is_an_interruption(monkeypatch):
     monkeypatch.setattr(integration, "train", lambda *_, out, **__: Outcome(out, False, [], 2))
     with pytest.raises(KeyboardInterrupt, match="stopped by signal 2"):
         MaxViTClassifier().fit(X, Y)
+
+
+def test_public_name_is_there_without_scikit_learn_and_says_what_it_needs(monkeypatch):
+    for module in [name for name in sys.modules if name.partition(".")[0] == "sklearn"]:
+        monkeypatch.setitem(sys.modules, module, None)
+    without = runpy.run_path(integration.__file__)["MaxViTClassifier"]
+    with pytest.raises(MaxViTError, match=r"needs scikit-learn .*: pip install 'maxvit\[train\]'"):
+        without().fit(X, Y)
+
+
+def test_estimator_that_has_not_learned_says_so():
+    with pytest.raises(NotFittedError, match="is not fitted yet"):
+        MaxViTClassifier().predict(X)

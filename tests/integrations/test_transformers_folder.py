@@ -10,18 +10,21 @@ import torch
 from PIL import Image
 from transformers import AutoImageProcessor, AutoModelForImageClassification, Trainer, TrainingArguments, pipeline
 
+from every_task import network_of
 from healthy import fill
 from maxvit import MaxViTError, Predictor, create_model, load_model, preprocess, save_transformers
 from maxvit.integrations.transformers import CODE, MaxViTWrapperConfig, MaxViTWrapperForImageClassification
+from maxvit.layers.novelty import Novelty
 
 NAMES = ["large cat", "dog", "Igel"]
 
 
 def classifier(**changes):
-    """A network of three classes with weights that all matter."""
-    model = create_model("maxvit_micro", num_classes=len(NAMES), depths=(1, 1, 1, 1))
+    """A network of three classes with weights that all matter, and with all parts that a trained one may have."""
+    model = create_model("maxvit_micro", depths=(1, 1, 1, 1))
+    model.reset_classifier(len(NAMES), class_names=NAMES, inner_fields=2)
+    model.set_novelty(Novelty(sum(model.config.channels), len(NAMES)))
     model.config = replace(model.config, **changes)
-    model.class_names = NAMES
     return fill(model).eval()
 
 
@@ -181,3 +184,15 @@ def test_images_in_their_own_shapes_are_refused_as_a_batch(tmp_path, image):
     assert prepare(wide)["pixel_values"].shape[2:] == preprocess(model, wide).shape[2:]
     with pytest.raises(MaxViTError, match="in their own shapes, and here are 2: give them one by one"):
         prepare([image, wide])
+
+
+def test_network_of_another_task_is_refused(tmp_path):
+    with pytest.raises(MaxViTError, match="the network is for regression, and a classifier is wanted"):
+        save_transformers(network_of("regression"), tmp_path)
+
+
+def test_saving_without_transformers_says_what_it_needs(model, tmp_path, monkeypatch):
+    monkeypatch.delitem(sys.modules, "maxvit.integrations.transformers")
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(MaxViTError, match=r"needs transformers .*: pip install 'maxvit\[transformers\]'"):
+        save_transformers(model, tmp_path)

@@ -19,11 +19,14 @@ from maxvit.training.train import train
 
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin
-    from sklearn.utils import check_random_state
-    from sklearn.utils.multiclass import check_classification_targets
-    from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d
-except ImportError as error:
-    raise MaxViTError(f"the estimator needs scikit-learn ({error}): pip install 'maxvit[train]'") from error
+except ImportError:  # the class is there all the same, for those who look at the public names, and `fit` says it
+
+    class BaseEstimator:  # type: ignore[no-redef]
+        """In place of scikit-learn's."""
+
+    class ClassifierMixin:  # type: ignore[no-redef]
+        """In place of scikit-learn's."""
+
 
 STRICT = ["data.max_unreadable_fraction=0"]  # an estimator answers for every image that it is given
 
@@ -102,6 +105,12 @@ class MaxViTClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             MaxViTError: If X or y cannot be used, an image cannot be read, or a parameter is not allowed.
             KeyboardInterrupt: If training was interrupted.
         """
+        try:
+            from sklearn.utils.multiclass import check_classification_targets
+            from sklearn.utils.validation import check_consistent_length, column_or_1d
+        except ImportError as error:
+            raise MaxViTError(f"the estimator needs scikit-learn ({error}): pip install 'maxvit[train]'") from error
+
         images = images_of(X)
         if y is None:
             raise MaxViTError("this estimator requires y to be passed, but the target y is None")
@@ -147,6 +156,8 @@ class MaxViTClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Raises:
             MaxViTError: If one of them cannot be read.
         """
+        from sklearn.utils.validation import check_is_fitted
+
         check_is_fitted(self)
         images = images_of(X)
         predictor = Predictor(self.network_, device=choose_device(self.device))
@@ -159,7 +170,8 @@ class MaxViTClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def predict(self, X: Any) -> npt.NDArray[Any]:
         """The most probable class of each image, (N,): as of y. Arguments and errors as of `predict_proba`."""
-        return self.classes_[self.predict_proba(X).argmax(1)]
+        best = self.predict_proba(X).argmax(1)
+        return self.classes_[best]
 
     def _settings(self) -> list[str]:
         """All that `maxvit.train` takes as settings."""
@@ -167,6 +179,8 @@ class MaxViTClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             raise MaxViTError(f"settings is {self.settings!r}; it takes a list of section.key=value")
         seed = self.random_state
         if not isinstance(seed, int | np.integer):
+            from sklearn.utils import check_random_state
+
             seed = check_random_state(seed).randint(2**31)
         held_out = [] if self.val_fraction is None else [f"data.val_fraction={self.val_fraction}"]
         return [f"seed={seed}", *STRICT, *held_out, *self.settings]

@@ -20,7 +20,6 @@ from maxvit.inference.predictor import is_one
 from maxvit.layers.initialize import initialize
 from maxvit.model import MaxViT
 from maxvit.tasks.classification import Classification
-from maxvit.tasks.network import Network, TaskNetwork
 
 try:
     from transformers import (
@@ -215,41 +214,6 @@ class MaxViTWrapperImageProcessor(BaseImageProcessor):  # type: ignore[misc]
         said: dict[str, Any] = super().to_dict()
         del said["image_processor_type"]
         return said
-
-
-def save_transformers(model: Network, folder: str | Path) -> None:
-    """Write a classifier as a folder that transformers loads, and `maxvit.load_model` too.
-
-    transformers loads it by `AutoModelForImageClassification.from_pretrained(folder)`, `AutoImageProcessor` and
-    `pipeline("image-classification", folder)`, once `maxvit.integrations.transformers` was imported; or with
-    `trust_remote_code=True` where maxvit is installed.
-
-    Args:
-        model: For images, with two classes or more, or multi-label.
-        folder: It is made if it does not exist; files of these names in it are replaced.
-
-    Raises:
-        MaxViTError: If it is for another task or other classes, transformers is not installed, or the folder cannot be
-            written.
-    """
-    if isinstance(model, TaskNetwork):
-        raise MaxViTError(
-            f"a network for {model.settings.name} cannot be a classifier of transformers: save it with save"
-        )
-    config = model.config
-    if config.dims != 2 or config.num_classes < (1 if config.multi_label else 2):
-        raise MaxViTError(
-            f"the network is for maps of {config.dims} sides and {config.num_classes} classes; transformers takes "
-            "images, and two classes or more"
-        )
-    model.check_savable()
-    storage.check_folder(Path(folder))
-    said = MaxViTWrapperConfig.of(model)
-    with torch.device("meta"):
-        wrapper = MaxViTWrapperForImageClassification(said)
-    wrapper.load_state_dict(model.state_dict(), assign=True)
-    wrapper.save_pretrained(folder)
-    MaxViTWrapperImageProcessor(model.preprocessing.to_dict()).save_pretrained(folder)
 
 
 def _arrays(images: ImageLike | Tensor | Iterable[ImageLike | Tensor]) -> list[ImageLike]:
