@@ -28,6 +28,8 @@ from .inference.evaluate import evaluate as evaluate
 from .inference.predictor import Prediction as Prediction
 from .inference.predictor import Predictor as Predictor
 from .inference.predictor import preprocess as preprocess
+from .integrations.sklearn import MaxViTClassifier as MaxViTClassifier
+from .integrations.transformers_folder import save_transformers as save_transformers
 from .kernels.accelerate import accelerate as accelerate
 from .kernels.optimize import optimize as optimize
 from .layers.block import MaxViTBlock as MaxViTBlock

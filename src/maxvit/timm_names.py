@@ -8,7 +8,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 from torch import Tensor, nn
 
 from maxvit.adjusting import AdjustableNetwork
-from maxvit.config import SMALLEST_SIDE, variant_name
+from maxvit.config import SMALLEST_SIDE, MaxViTConfig, Preprocessing, variant_name
 from maxvit.errors import MaxViTError
 
 P = ParamSpec("P")
@@ -83,22 +83,7 @@ class TimmNames(AdjustableNetwork):
 
         timm has no "bicubic-tf1" and no "aspect"; the nearest it has is said instead. `maxvit.preprocess` is exact.
         """
-        config, images = self.config, self.preprocessing
-        return {
-            "architecture": variant_name(config),
-            "num_classes": config.num_classes,
-            "input_size": (config.in_channels, *images.image_size),
-            "min_input_size": (config.in_channels, SMALLEST_SIDE, SMALLEST_SIDE),
-            "fixed_input_size": False,
-            "pool_size": tuple(ceil(side / 32) for side in images.image_size),
-            "crop_pct": images.crop_pct,
-            "crop_mode": CROP_MODES[images.fit],
-            "interpolation": images.interpolation.removesuffix("-tf1"),
-            "mean": images.mean,
-            "std": images.std,
-            "first_conv": "stem.conv1",
-            "classifier": "head.classifier",
-        }
+        return timm_cfg(self.config, self.preprocessing)
 
     @property
     def default_cfg(self) -> dict[str, Any]:
@@ -188,6 +173,31 @@ class FeatureMaps(nn.Module):
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Turn gradient checkpointing of the backbone on or off."""
         self.backbone.set_gradient_checkpointing(enable)
+
+
+def registered_name(variant: str) -> str:
+    """What a variant is called in timm's registry, see `maxvit.integrations.timm`."""
+    return variant.replace("_", "-")
+
+
+def timm_cfg(config: MaxViTConfig, images: Preprocessing) -> dict[str, Any]:
+    """What weights expect and how parts are called, in timm's words."""
+    variant = variant_name(config)
+    return {
+        "architecture": variant and registered_name(variant),
+        "num_classes": config.num_classes,
+        "input_size": (config.in_channels, *images.image_size),
+        "min_input_size": (config.in_channels, SMALLEST_SIDE, SMALLEST_SIDE),
+        "fixed_input_size": False,
+        "pool_size": tuple(ceil(side / 32) for side in images.image_size),
+        "crop_pct": images.crop_pct,
+        "crop_mode": CROP_MODES[images.fit],
+        "interpolation": images.interpolation.removesuffix("-tf1"),
+        "mean": images.mean,
+        "std": images.std,
+        "first_conv": "stem.conv1",
+        "classifier": "head.classifier",
+    }
 
 
 def _wanted(count: int, indices: int | Iterable[int] | None) -> list[int]:
