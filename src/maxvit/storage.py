@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -194,6 +194,15 @@ def load(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             except (SafetensorError, OSError) as error:
                 raise MaxViTError(f"{part} cannot be read: {error}; it may be damaged, copy it again") from error
     return tensors, _described(path, metadata)
+
+
+def load_some(path: Path, names: Sequence[str]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Some tensors of one file, the others unread, and its metadata. Raises `MaxViTError` as `load`."""
+    with _open(path) as file:
+        try:
+            return {name: file.get_tensor(name) for name in names}, decode(file.metadata())
+        except (SafetensorError, OSError) as error:
+            raise MaxViTError(f"{path} cannot be read: {error}; it may be damaged, copy it again") from error
 
 
 def _is_index(path: Path) -> bool:
