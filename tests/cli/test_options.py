@@ -31,7 +31,7 @@ OPTIONS = {
     "report": "--device --open RUN",
     "search": "--clusters --device --duplicates --json --k --model --out --workers INDEX QUERIES",
     "serve": (
-        "--api-key --decoders --device --drain --engine --host --max-batch --max-bytes --max-delay-ms "
+        "--api-key --decoders --device --drain --engine --host --index --max-batch --max-bytes --max-delay-ms "
         "--max-images --max-pixels --page --port --precision --queue --task --timeout --tta CHECKPOINTS"
     ),
     "shard": "--image-column --json --label-column --seed --shard-size --val-fraction FOLDER OUT",

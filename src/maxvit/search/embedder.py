@@ -1,6 +1,6 @@
 """What makes an embedding of a picture: the network of a checkpoint, or the one that comes with the package."""
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -198,6 +198,22 @@ def reopen(manifest: Manifest, model: str | None, index: Path, device: torch.dev
     embedder = Embedder(given, device, manifest.spec)
     check_same(origin, embedder.origin, index)
     return embedder
+
+
+def maker_among(manifest: Manifest, checkpoints: Mapping[str, Sequence[str]], index: Path) -> str:
+    """The name of the network that made an index, among some that are given by their checkpoints.
+
+    Raises:
+        MaxViTError: If it is none of them.
+    """
+    origin = manifest.origin
+    for name, paths in checkpoints.items():
+        if len(paths) == 1 and origin.features == "embedding" and locate(paths[0]).sha256() == origin.sha256:
+            return name
+    raise MaxViTError(
+        f"{index} was made by {origin.model} ({origin.sha256[:12]}), which is not served: give maxvit index one of "
+        f"{', '.join(path for paths in checkpoints.values() for path in paths)} as --model, and another --out"
+    )
 
 
 def check_same(origin: Origin, other: Origin, index: Path) -> None:

@@ -1,16 +1,17 @@
 """An index of pictures, and what can be asked of it."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from maxvit.checking.duplicates import Kind, find_duplicates
-from maxvit.data.images import ImageLike, decode
+from maxvit.data.images import ImageLike, decode, decode_shown
 from maxvit.errors import MaxViTError
 from maxvit.inference.device import choose_device
 from maxvit.inference.predictor import is_one
@@ -23,6 +24,7 @@ from maxvit.search.nearest import nearest
 from maxvit.search.rows import join_looks, read_looks, read_states
 
 AT_ONCE = 1024  # queries that are compared with a part at once
+THUMBNAIL = 160  # pixels of a side
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,6 +267,23 @@ class ImageIndex:
             Cluster([names[row] for row in rows], cosines)
             for rows, cosines in find_clusters(self.path, self.manifest, number)
         ]
+
+    def thumbnail(self, name: str, max_pixels: int | None = None, side: int = THUMBNAIL) -> Image.Image:
+        """A picture of the index, small.
+
+        Args:
+            name: As in a `Match`.
+            max_pixels: The most that are decoded; None: as many as the network takes.
+            side: Pixels of its longer side, at most.
+
+        Raises:
+            MaxViTError: If it cannot be read, has more pixels, or its name leads out of the folder of the photos.
+        """
+        spec = self.manifest.spec
+        limit = min(max_pixels or spec.max_pixels, spec.max_pixels)
+        image = decode_shown(place_of(self.photos, name), replace(spec, max_pixels=limit))
+        image.thumbnail((side, side), Image.Resampling.LANCZOS)
+        return image
 
     def fresh(self) -> "ImageIndex":
         """This index, opened again where it was brought up to date since."""

@@ -12,6 +12,7 @@ from maxvit.data.bands import Picture, show
 from maxvit.errors import MaxViTError
 from maxvit.explain.draw import data_uri
 from maxvit.inference.predictor import Predictor, Prepared
+from maxvit.search.index import ImageIndex
 from maxvit.serve.batching import Batcher
 from maxvit.serve.limits import Limits, Refusal
 from maxvit.serve.schemas import Embedded, ModelDetail, Predicted
@@ -32,6 +33,7 @@ class ServedModel:
         limits: Limits of the server.
         executor: The thread that computes.
         done: As for `Batcher`.
+        index: Of pictures, made by this network; None: there is none.
 
     Raises:
         MaxViTError: If its task is not served, or its networks want an image of more than 8 bits decoded in several
@@ -43,10 +45,16 @@ class ServedModel:
     """
 
     def __init__(
-        self, name: str, predictor: Predictor, limits: Limits, executor: Executor, done: Callable[..., object]
+        self,
+        name: str,
+        predictor: Predictor,
+        limits: Limits,
+        executor: Executor,
+        done: Callable[..., object],
+        index: ImageIndex | None = None,
     ) -> None:
         self.name, self.predictor, self.task, self._limits = name, predictor, predictor.task, limits
-        self.preprocessing = predictor.preprocessing
+        self.preprocessing, self.index = predictor.preprocessing, index
         if self.task.no_answer:
             raise MaxViTError(
                 f"{self.task.name} is not served: {self.task.no_answer}; train another task from it (--model RUN), and "
@@ -70,6 +78,7 @@ class ServedModel:
             engine=ensemble.name,
             tta=ensemble.tta,
             threshold=getattr(self.task.settings, "threshold", None),
+            searched=None if self.index is None else len(self.index),
             class_names=names,
         )
 
