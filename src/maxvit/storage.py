@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -201,6 +202,16 @@ def load_some(path: Path, names: Sequence[str]) -> tuple[dict[str, Tensor], dict
     with _open(path) as file:
         try:
             return {name: file.get_tensor(name) for name in names}, decode(file.metadata())
+        except (SafetensorError, OSError) as error:
+            raise MaxViTError(f"{path} cannot be read: {error}; it may be damaged, copy it again") from error
+
+
+def load_rows(path: Path, name: str, rows: Sequence[int]) -> Tensor:
+    """Some rows of one tensor of a file, the others unread. Raises `MaxViTError` as `load`."""
+    with _open(path) as file:
+        try:
+            piece = file.get_slice(name)
+            return torch.cat([piece[row : row + 1] for row in rows])
         except (SafetensorError, OSError) as error:
             raise MaxViTError(f"{path} cannot be read: {error}; it may be damaged, copy it again") from error
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from maxvit import storage
 from maxvit.search.approximate import CANDIDATES, candidates
 from maxvit.search.manifest import Manifest
 from maxvit.search.rows import Embeddings, read_embeddings
@@ -57,6 +58,6 @@ def _of(folder: Path, manifest: Manifest, rows: Places) -> Embeddings:
     for part in manifest.parts:
         inside = rows[(rows >= start) & (rows < start + part.images)] - start
         if len(inside):
-            found.append(read_embeddings(folder / part.file)[inside])
+            found.append(storage.load_rows(folder / part.file, "embeddings", inside.tolist()).numpy())
         start += part.images
     return np.concatenate(found) if found else np.zeros((0, manifest.width), np.float16)

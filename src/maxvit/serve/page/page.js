@@ -113,7 +113,8 @@ function similarPicture({ image, similarity, note, thumbnail }) {
     Object.assign(shown, { src: thumbnail, alt: "" });
     shown.addEventListener("load", () => shown.classList.toggle("pixels", Math.max(shown.naturalWidth, shown.naturalHeight) < 64));
   } else shown.className = "none";
-  words.append(Object.assign(document.createElement("b"), { textContent: similarity.toFixed(3) }), ` ${image}`);
+  words.append(Object.assign(document.createElement("b"), { textContent: similarity.toFixed(3) }), " ");
+  for (const [i, part] of image.split("/").entries()) words.append(...(i ? ["/", document.createElement("wbr")] : []), part);
   if (note) words.append(`, ${note} since it was indexed`);
   item.append(shown, words);
   return item;
