@@ -50,7 +50,7 @@ class Built:
 def build_index(
     photos: str | Path,
     out: str | Path,
-    model: str | None = None,
+    model: str | Path | None = None,
     *,
     workers: int = 0,
     batch_size: int | None = None,
@@ -87,7 +87,8 @@ def build_index(
     with _alone(out):
         before = read_manifest(out) if (out / FILE).exists() else None
         place = choose_device(device)
-        embedder = open_embedder(model, found.images, place) if before is None else reopen(before, model, out, place)
+        given = None if model is None else str(model)
+        embedder = open_embedder(given, found.images, place) if before is None else reopen(before, given, out, place)
         update = _Update(photos.absolute(), out, before, embedder)
         listed = {path.relative_to(photos).as_posix(): state for path in found.images if (state := state_of(path))}
         kept = update.keep(listed)

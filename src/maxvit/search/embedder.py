@@ -53,18 +53,19 @@ class Embedder:
 
     def __init__(self, model: str, device: torch.device, spec: Preprocessing | None = None) -> None:
         path = Path(model)
-        given = str(path.absolute()) if path.exists() else model
-        self.origin = Origin(
-            model=given, sha256=locate(model).sha256(), features="fields" if is_shipped(model) else "embedding"
-        )
-        if is_shipped(model):
-            self._engine, self._fields = None, FrozenFeatures(device)
+        self._engine = None if is_shipped(model) else open_engine(model, device=device)
+        if self._engine is None:
+            self._fields = FrozenFeatures(device)
             self.spec, self.width = spec or Preprocessing(), self._fields.width
-            return
-        self._engine = open_engine(model, device=device)
-        self.spec, self._task = self._engine.preprocessing, self._engine.task
-        blank = torch.zeros(1, len(self.spec.mean), *self.spec.image_size)
-        self.width = self._engine.with_embeddings(blank)[1].shape[1]
+        else:
+            self.spec, self._task = self._engine.preprocessing, self._engine.task
+            blank = torch.zeros(1, len(self.spec.mean), *self.spec.image_size)
+            self.width = self._engine.with_embeddings(blank)[1].shape[1]
+        self.origin = Origin(
+            model=str(path.absolute()) if path.exists() else model,
+            sha256=locate(model).sha256(),
+            features="fields" if self._engine is None else "embedding",
+        )
 
     def rows(
         self,

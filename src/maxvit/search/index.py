@@ -135,7 +135,7 @@ class ImageIndex:
         cls,
         photos: str | Path,
         out: str | Path,
-        model: str | None = None,
+        model: str | Path | None = None,
         *,
         workers: int = 0,
         batch_size: int | None = None,
@@ -172,7 +172,7 @@ class ImageIndex:
         images: ImageLike | Iterable[ImageLike],
         k: int = 10,
         *,
-        model: str | None = None,
+        model: str | Path | None = None,
         workers: int = 0,
         device: str = "auto",
     ) -> list[Answer]:
@@ -190,7 +190,8 @@ class ImageIndex:
         """
         check_number("k", k)
         sources: list[ImageLike] = [images] if is_one(images) else list(images)  # type: ignore[list-item, arg-type]
-        embedder = reopen(self.manifest, model, self.path, choose_device(device))
+        given = None if model is None else str(model)
+        embedder = reopen(self.manifest, given, self.path, choose_device(device))
         names = [str(s) if isinstance(s, str | Path) else f"image {i}" for i, s in enumerate(sources)]
         answers: dict[int, Answer] = {}
         places = [str(i) for i in range(len(sources))]  # rows say by them which query they are of
