@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from maxvit.checking.features import MODEL, FrozenFeatures
 from maxvit.checking.fingerprints import SIDE, fingerprints
@@ -22,7 +23,7 @@ from maxvit.data.images import ImageLike
 from maxvit.data.loading import part_batches_of
 from maxvit.data.value_range import measure_range
 from maxvit.errors import MaxViTError
-from maxvit.inference.engines import open_engine, say
+from maxvit.inference.engines import Engine, open_engine, say
 from maxvit.search.manifest import Manifest, Origin
 from maxvit.search.rows import Embeddings, Rows, make_looks
 from maxvit.tasks.examples import TaskExamples
@@ -35,7 +36,7 @@ class Embedder:
     """A network that is ready to embed pictures.
 
     The network that comes with the package has no classifier and its last stage has not learned: of it the fields of
-    its inner maps are taken, as `maxvit check` does. Of any other it is what `maxvit predict --embeddings` writes.
+    its inner maps are taken, as `maxvit check` does. Of any other see `search_features`.
 
     Args:
         model: A checkpoint, the folder of a run, or published weights.
@@ -60,7 +61,7 @@ class Embedder:
         else:
             self.spec, self._task = self._engine.preprocessing, self._engine.task
             blank = torch.zeros(1, len(self.spec.mean), *self.spec.image_size)
-            self.width = self._engine.with_embeddings(blank)[1].shape[1]
+            self.width = search_features(self._engine, blank).shape[1]
         self.origin = Origin(
             model=str(path.absolute()) if path.exists() else model,
             sha256=locate(model).sha256(),
@@ -109,9 +110,34 @@ class Embedder:
     def _embed(self, images: Tensor) -> Embeddings:
         if self._engine is None:
             return normalised(self._fields(images))
-        engine = self._engine
-        parts = engine.portions(lambda part: engine.with_embeddings(images[part])[1], images)
-        return normalised(torch.cat(list(parts)).numpy())
+        return normalised(search_features(self._engine, images).numpy())
+
+
+def search_features(engine: Engine, images: Tensor) -> Tensor:
+    """What pictures are compared by, (B, F) float32: what the network sees, and where it tells classes apart, its say.
+
+    What a classifier sees holds much that it does not go by. Its logits, less their mean where they are for a softmax,
+    say what it goes by, and count as much.
+
+    Args:
+        engine: The network.
+        images: Prepared, (B, C, H, W).
+
+    Raises:
+        MaxViTError: If the engine cannot tell what the network sees.
+    """
+    config = engine.config
+    classifies = config.num_classes > 1 and bool(engine.task.image_classes(engine.class_names, config))
+
+    def compute(part: slice) -> Tensor:
+        outputs, seen = engine.with_embeddings(images[part])
+        if not classifies:
+            return seen
+        logits: Tensor = outputs[0] if isinstance(outputs, tuple) else outputs
+        said = logits.cpu() if config.multi_label else (logits - logits.mean(1, keepdim=True)).cpu()
+        return torch.cat([normalize(seen), normalize(said)], 1)
+
+    return torch.cat(engine.portions(compute, images))
 
 
 class _Photos:

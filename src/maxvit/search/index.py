@@ -203,7 +203,7 @@ class ImageIndex:
         return [answers[i] for i in range(len(sources))]
 
     def nearest(self, embeddings: npt.NDArray[np.float32], k: int) -> list[list[Match]]:
-        """The pictures that are most similar to each of some embeddings (q, F) of the network that made the index.
+        """The pictures that are most similar to each of some embeddings (q, F), made as those of the index were.
 
         Raises:
             MaxViTError: If they have another width.

@@ -24,7 +24,7 @@ class Origin(_Section):
     Attributes:
         model: What was given for it, an absolute path where it is one.
         sha256: Digest of its weights.
-        features: "embedding": what `Engine.with_embeddings` gives; "fields": what `FrozenFeatures` gives.
+        features: "embedding": what `search_features` gives; "fields": what `FrozenFeatures` gives.
     """
 
     model: str

@@ -118,7 +118,7 @@ class Service:
         Args:
             request: Nothing of its body has been read.
             served: The network.
-            kind: "predict" or "embed".
+            kind: "predict", "embed" or "search".
             tell: Called in a thread that decodes, with each image and what the network computed for it.
 
         Raises:

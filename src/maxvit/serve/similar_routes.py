@@ -69,7 +69,7 @@ def similar_routes(service: Service, described: dict[str, Any]) -> APIRouter:
         if served.index is None:
             raise Refusal(404, f"{served.name} has no index: ask {first}")
         tell = partial(_tell, served, k, service.limits.max_pixels if thumbnails else 0)
-        told = await service.answer(request, served, "embed", tell)
+        told = await service.answer(request, served, "search", tell)
         results = [
             Similar(image=called, error=one.sentence) if isinstance(one, Refusal) else one for called, one in told
         ]
