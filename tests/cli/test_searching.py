@@ -1,10 +1,13 @@
 """`maxvit index` and `maxvit search`: what they print, write and refuse."""
 
+import contextlib
+import io
 import json
 import shutil
 
 import pytest
 
+from maxvit.cli import main
 from maxvit.training.example import held_out_examples
 from small import write_images, write_truncated_jpeg
 
@@ -17,13 +20,23 @@ def photos(tmp_path_factory):
     return folder
 
 
-@pytest.fixture
-def index(photos, trained, run, tmp_path):
-    code, out, _ = run("index", photos, "--model", trained.run, "--out", tmp_path / "index", "--json")
-    assert code == 0
+@pytest.fixture(scope="module")
+def index(photos, trained, tmp_path_factory):
+    path = tmp_path_factory.mktemp("index") / "index"
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        assert main(["index", str(photos), "--model", str(trained.run), "--out", str(path)]) == 0
+    assert said.getvalue().startswith(f"{path}: 10 pictures (10 new, 0 changed, 0 removed), by ")
+    return path
+
+
+def test_what_was_done_is_said_as_json_and_what_cannot_be_read_by_exit_code_2(index, photos, run, tmp_path):
+    broken = write_truncated_jpeg(photos / "red" / "broken.jpg")
+    code, out, err = run("index", photos, "--out", index, "--json")
+    broken.unlink()
     said = json.loads(out)
-    assert (said["images"], said["new"], said["changed"], said["removed"]) == (10, 10, 0, 0)
-    return tmp_path / "index"
+    assert (code, said["images"], said["new"], said["changed"], said["removed"]) == (2, 10, 0, 0, 0)
+    assert [str(broken) in sentence for sentence in said["unreadable"]] == [True]
+    assert f"error: {broken} is damaged" in err
 
 
 def test_what_is_found_is_printed_in_words_as_json_and_on_a_page(index, photos, run, tmp_path):

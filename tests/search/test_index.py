@@ -1,13 +1,14 @@
 """What an index answers: compared with the definition, and sentences for what it cannot."""
 
-import json
 import shutil
 
 import numpy as np
 import pytest
+import torch
 from drawn import draw
 from PIL import Image
 
+from copied_index import copy_index, edit
 from every_task import TASKS, network_of
 from maxvit import MaxViTError, Predictor
 from maxvit.checking.fingerprints import Fingerprints
@@ -15,7 +16,7 @@ from maxvit.search import approximate
 from maxvit.search.approximate import make_approximate
 from maxvit.search.build import build_index
 from maxvit.search.index import ImageIndex
-from maxvit.search.manifest import Manifest, Origin, Part
+from maxvit.search.manifest import Manifest, Origin, Part, read_manifest
 from maxvit.search.nearest import exact, nearest
 from maxvit.search.rows import Rows, make_looks
 from maxvit.tasks.network import with_embeddings
@@ -24,20 +25,19 @@ from maxvit.tasks.network import with_embeddings
 @pytest.fixture
 def copied(indexed, tmp_path):
     """An index that may be changed, and its photos."""
-    photos, index = (shutil.copytree(place, tmp_path / place.name) for place in indexed)
-    _edit(index, photos=str(photos))
-    return photos, index
+    return copy_index(*indexed, tmp_path)
 
 
 @pytest.mark.parametrize(
-    "task", [pytest.param(name, marks=[] if name in ("detection", "masked") else pytest.mark.full) for name in TASKS]
+    "task",
+    [pytest.param(name, marks=[] if name in ("classification", "masked") else pytest.mark.full) for name in TASKS],
 )
 def test_similarities_are_cosines_of_what_the_network_of_any_task_sees(task, indexed, tmp_path):
     network = network_of(task)
     network.save(tmp_path / "network.safetensors")
     build_index(indexed[0], tmp_path / "index", str(tmp_path / "network.safetensors"))
     predictor, paths = Predictor(network), sorted(indexed[0].iterdir())
-    seen = [with_embeddings(network, predictor.prepare(path).images[0][None])[1][0].detach().numpy() for path in paths]
+    seen = [_seen(network, predictor.prepare(path).images[0][None], task) for path in paths]
     expected = {
         path.name: float(features @ seen[2] / np.linalg.norm(features) / np.linalg.norm(seen[2]))
         for path, features in zip(paths, seen, strict=True)
@@ -47,6 +47,16 @@ def test_similarities_are_cosines_of_what_the_network_of_any_task_sees(task, ind
     for match in answer.matches:
         assert match.similarity == pytest.approx(expected[match.name], abs=2e-3)
     assert [m.similarity for m in answer.matches] == sorted((m.similarity for m in answer.matches), reverse=True)
+
+
+@torch.no_grad()
+def _seen(network, image, task):
+    """What is compared, of one picture."""
+    outputs, seen = (found[0] for found in with_embeddings(network, image))
+    if task != "classification":
+        return seen.numpy()
+    said = outputs.numpy() - outputs.numpy().mean()
+    return np.concatenate([seen.numpy() / np.linalg.norm(seen), said / np.linalg.norm(said)])
 
 
 def test_each_query_gets_its_own_answer_in_order_whatever_its_size(indexed, tmp_path):
@@ -144,9 +154,7 @@ def test_clusters_hold_each_picture_once_and_what_is_alike_together(tmp_path, ch
 def test_the_network_may_move_and_another_is_refused(copied, checkpoint, tmp_path):
     photos, index = copied
     moved = str(shutil.copy(checkpoint, tmp_path / "moved.safetensors"))
-    described = json.loads((index / "index.json").read_text())
-    described["origin"]["model"] = str(tmp_path / "was_here.safetensors")
-    (index / "index.json").write_text(json.dumps(described))
+    edit(index, origin=read_manifest(index).origin.model_dump() | {"model": str(tmp_path / "was_here.safetensors")})
     opened = ImageIndex(index)
     with pytest.raises(MaxViTError, match=r"was_here.safetensors, which made .* is not there: say where"):
         opened.search(photos / "1.png")
@@ -175,8 +183,8 @@ def test_a_name_that_leads_out_of_the_photos_is_refused(copied):
         (lambda index: (index / "index.json").unlink(), "is not an index"),
         (lambda index: (index / "index.json").write_text("{"), "is damaged or of another version"),
         (lambda index: (index / "index.json").write_text('{"format": 2}'), "is damaged or of another version"),
-        (lambda index: _edit(index, parts=[{"file": "../x.safetensors", "images": 1}]), "is damaged"),
-        (lambda index: _edit(index, parts=[]), "holds no pictures"),
+        (lambda index: edit(index, parts=[{"file": "../x.safetensors", "images": 1}]), "is damaged"),
+        (lambda index: edit(index, parts=[]), "holds no pictures"),
         (lambda index: next(index.glob("part-*")).write_bytes(b"x"), "not a file of weights"),
     ],
 )
@@ -185,11 +193,6 @@ def test_what_is_not_an_index_is_said(copied, change, sentence):
     change(index)
     with pytest.raises(MaxViTError, match=sentence):
         ImageIndex(index).search(photos / "1.png")
-
-
-def _edit(index, **values):
-    path = index / "index.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | values))
 
 
 def test_a_page_is_one_file_and_escapes_names(copied, tmp_path):

@@ -10,6 +10,7 @@ from PIL import Image
 from served import listening, network
 from starlette.testclient import TestClient
 
+from copied_index import copy_index
 from every_task import network_of
 from maxvit.cli import main
 from maxvit.errors import MaxViTError
@@ -23,14 +24,21 @@ from maxvit.serve.limits import Limits
 PNG = {"Content-Type": "image/png"}
 
 
-@pytest.fixture
-def index(tmp_path):
-    network().save(tmp_path / "small.safetensors")
-    (tmp_path / "photos").mkdir()
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """A folder with photos, a network, and the index."""
+    folder = tmp_path_factory.mktemp("similar")
+    network().save(folder / "small.safetensors")
+    (folder / "photos").mkdir()
     for seed in range(4):
-        (tmp_path / "photos" / f"{seed}.png").write_bytes(encoded(seed))
-    build_index(tmp_path / "photos", tmp_path / "index", tmp_path / "small.safetensors")
-    return ImageIndex(tmp_path / "index")
+        (folder / "photos" / f"{seed}.png").write_bytes(encoded(seed))
+    build_index(folder / "photos", folder / "index", folder / "small.safetensors")
+    return folder
+
+
+@pytest.fixture
+def index(built, tmp_path):
+    return ImageIndex(copy_index(built / "photos", built / "index", tmp_path)[1])
 
 
 @pytest.fixture
@@ -54,7 +62,7 @@ def test_what_is_similar_is_what_the_index_finds(app, index):
     assert found["pictures"][0] == {"image": "2.png", "similarity": 1.0, "note": "", "thumbnail": None}
 
 
-def test_thumbnails_are_of_pictures_that_are_as_they_were_and_not_too_large(app, index):
+def test_thumbnails_are_of_pictures_that_are_as_they_were_and_not_too_large(app, index, predictor):
     (index.photos / "1.png").write_bytes(encoded(3))
     (index.photos / "3.png").unlink()
     with TestClient(app) as client:
@@ -64,9 +72,11 @@ def test_thumbnails_are_of_pictures_that_are_as_they_were_and_not_too_large(app,
     assert {name for name, (_, thumbnail) in shown.items() if thumbnail} == {"0.png", "2.png"}
     content = base64.b64decode(shown["2.png"][1].removeprefix("data:image/png;base64,"))
     assert np.array_equal(Image.open(io.BytesIO(content)), Image.open(index.photos / "2.png"))
-    app.state.service.limits = Limits(max_pixels=100)
+    small = io.BytesIO()
+    Image.new("RGB", (9, 9)).save(small, "PNG")
+    app = create_app({"small": predictor}, indexes={"small": index}, limits=Limits(max_pixels=100))
     with TestClient(app) as client:
-        (found,) = client.post("/similar?thumbnails=true", content=encoded(2), headers=PNG).json()["results"]
+        (found,) = client.post("/similar?thumbnails=true", content=small.getvalue(), headers=PNG).json()["results"]
     assert all(picture["thumbnail"] is None for picture in found["pictures"])
 
 
@@ -118,8 +128,8 @@ def test_the_client_asks_for_names_and_similarities(app):
     assert found[1] is None
 
 
-def test_an_index_of_another_network_is_refused(index, tmp_path, capsys):
-    assert maker_among(index.manifest, {"a": [str(tmp_path / "small.safetensors")]}, index.path) == "a"
+def test_an_index_of_another_network_is_refused(index, built, tmp_path, capsys):
+    assert maker_among(index.manifest, {"a": [str(built / "small.safetensors")]}, index.path) == "a"
     network_of("regression").save(tmp_path / "other.safetensors")
     code = main(["serve", str(tmp_path / "other.safetensors"), "--index", str(index.path), "--port", "0"])
     assert code == 2

@@ -127,7 +127,7 @@ def search_features(engine: Engine, images: Tensor) -> Tensor:
         MaxViTError: If the engine cannot tell what the network sees.
     """
     config = engine.config
-    classifies = config.num_classes > 1 and bool(engine.task.image_classes(engine.class_names, config))
+    classifies = len(engine.task.image_classes(engine.class_names, config)) > 1
 
     def compute(part: slice) -> Tensor:
         outputs, seen = engine.with_embeddings(images[part])
