@@ -13,9 +13,12 @@ from maxvit.cli.task_options import read_settings
 from maxvit.errors import MaxViTError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from maxvit.inference.predictor import Predictor
     from maxvit.search.index import ImageIndex
     from maxvit.tasks.network import Network
+    from maxvit.training.example import Example
 
 
 def serve(
@@ -66,7 +69,6 @@ def serve(
     from maxvit.serve.app import create_app
     from maxvit.serve.limits import Limits
     from maxvit.serve.process import bind, run
-    from maxvit.training.example import held_out_examples
 
     limits = Limits(
         max_bytes=max_bytes,
@@ -87,7 +89,7 @@ def serve(
             limits=limits,
             api_key=api_key,
             originals=originals if page else None,
-            examples={name: partial(held_out_examples, path) for name, (path, *_) in paths.items()},
+            examples={name: partial(_examples, path) for name, (path, *_) in paths.items()},
             indexes=indexes,
         )
         if host not in ("127.0.0.1", "::1", "localhost") and not api_key:
@@ -117,6 +119,13 @@ def _open(
         if module not in found:
             raise MaxViTError(f"--task {module} was given, and the checkpoints are for {', '.join(sorted(found))}")
     return models, {name: load(path).to(place) for name, (path, *_) in paths.items() if page}
+
+
+def _examples(path: str) -> "Iterator[Example]":
+    """Pictures for the page to begin with, when it asks for one: training needs libraries that serving does not."""
+    from maxvit.training.example import held_out_examples
+
+    yield from held_out_examples(path)
 
 
 def _open_index(index: Path, paths: dict[str, list[str]]) -> "dict[str, ImageIndex]":
