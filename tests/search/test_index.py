@@ -208,3 +208,7 @@ def test_a_page_is_one_file_and_escapes_names(copied, tmp_path):
     assert page.count('src="data:image/png;base64,') == 3
     assert "&lt;b&gt;.png" in page
     assert "<b>.png" not in page
+    assert "Not shown" not in page
+    (photos / "5.png").unlink()
+    write_answers(tmp_path / "page.html", opened, opened.search([photos / "2.png"], 9))
+    assert "have gone or cannot be read any more: 5.png" in (tmp_path / "page.html").read_text()

@@ -1,5 +1,6 @@
 """Indices of many pictures: FAISS finds candidates, which are compared exactly then."""
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -74,11 +75,18 @@ def candidates(folder: Path, name: str, queries: Floats, number: int) -> npt.NDA
     Raises:
         MaxViTError: If the file is missing or damaged, or faiss is not installed.
     """
-    faiss = load_faiss("searches among so many pictures")
+    path = folder / name
     try:
-        index = faiss.read_index(str(folder / name))
-    except RuntimeError as error:
-        raise MaxViTError(f"{folder / name} cannot be read: remove it, and call maxvit index again") from error
-    faiss.extract_index_ivf(index).nprobe = LOOKED_AT
+        index = _read(str(path), path.stat().st_mtime_ns)
+    except (OSError, RuntimeError) as error:
+        raise MaxViTError(f"{path} cannot be read: build the index anew in another folder") from error
     rows: npt.NDArray[np.int64] = index.search(queries, number)[1]
     return rows
+
+
+@lru_cache(maxsize=1)  # for a server
+def _read(path: str, _: int) -> Any:
+    faiss = load_faiss("searches among so many pictures")
+    index = faiss.read_index(path)
+    faiss.extract_index_ivf(index).nprobe = LOOKED_AT
+    return index

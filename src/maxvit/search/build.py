@@ -163,8 +163,7 @@ class _Update:
     def keep(self, listed: Mapping[str, State]) -> set[str]:
         """Take out what has gone or changed, and give what stays.
 
-        A file stays as it is where all of it does. Those of which too little stays, to which more will come, are put
-        together.
+        A file stays as it is where all of it does. Small ones are put together where more is to come.
         """
         names, whole, loose = set[str](), list[Part](), list[tuple[Part, list[int]]]()
         for part in self.manifest.parts:
@@ -176,7 +175,7 @@ class _Update:
                 whole.append(part)
             else:
                 loose.append((part, stays))
-        if len(loose) > 1 or self.dropped or names < listed.keys():
+        if self.dropped or (len(loose) > 1 and names < listed.keys()):
             pieces = (Rows.read(self.out / part.file).take(np.array(stays, np.int64)) for part, stays in loose if stays)
             self._set([*whole, *(self._write(rows) for rows in _in_parts(pieces))])
         return names
