@@ -39,6 +39,7 @@ from .layers.multiaxis import GridAttention as GridAttention
 from .layers.multiaxis import MaxSA as MaxSA
 from .layers.parallel import ParallelAttention as ParallelAttention
 from .model import MaxViT as MaxViT
+from .search.index import ImageIndex as ImageIndex
 from .serve.client import Client as Client
 from .summary import Summary as Summary
 from .summary import summarize as summarize

@@ -4,10 +4,11 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -194,6 +195,25 @@ def load(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             except (SafetensorError, OSError) as error:
                 raise MaxViTError(f"{part} cannot be read: {error}; it may be damaged, copy it again") from error
     return tensors, _described(path, metadata)
+
+
+def load_some(path: Path, names: Sequence[str]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Some tensors of one file, the others unread, and its metadata. Raises `MaxViTError` as `load`."""
+    with _open(path) as file:
+        try:
+            return {name: file.get_tensor(name) for name in names}, decode(file.metadata())
+        except (SafetensorError, OSError) as error:
+            raise MaxViTError(f"{path} cannot be read: {error}; it may be damaged, copy it again") from error
+
+
+def load_rows(path: Path, name: str, rows: Sequence[int]) -> Tensor:
+    """Some rows of one tensor of a file, the others unread. Raises `MaxViTError` as `load`."""
+    with _open(path) as file:
+        try:
+            piece = file.get_slice(name)
+            return torch.cat([piece[row : row + 1] for row in rows])
+        except (SafetensorError, OSError) as error:
+            raise MaxViTError(f"{path} cannot be read: {error}; it may be damaged, copy it again") from error
 
 
 def _is_index(path: Path) -> bool:

@@ -20,6 +20,7 @@ OPTIONS = {
         "--any-size --batch --force --images --json --opset --out --pixels --precision --scale-windows --set "
         "--size --task --to CHECKPOINT"
     ),
+    "index": "--batch-size --device --json --model --out --workers PHOTOS",
     "info": "--image-size --json MODEL",
     "list": "--json --pretrained --recipes",
     "plan": "--devices --images --images-per-core --json --model --peak --precision --recipe --set",
@@ -28,8 +29,9 @@ OPTIONS = {
         "--pictures --precision --set --task --top-k --tta --workers CHECKPOINT IMAGES"
     ),
     "report": "--device --open RUN",
+    "search": "--clusters --device --duplicates --json --k --model --out --workers INDEX QUERIES",
     "serve": (
-        "--api-key --decoders --device --drain --engine --host --max-batch --max-bytes --max-delay-ms "
+        "--api-key --decoders --device --drain --engine --host --index --max-batch --max-bytes --max-delay-ms "
         "--max-images --max-pixels --page --port --precision --queue --task --timeout --tta CHECKPOINTS"
     ),
     "shard": "--image-column --json --label-column --seed --shard-size --val-fraction FOLDER OUT",

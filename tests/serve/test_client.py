@@ -46,7 +46,7 @@ def test_an_opened_photograph_is_sent_as_a_person_sees_it():
     buffer = io.BytesIO()
     Image.fromarray(np.tile(np.uint8([250, 20, 20]), (20, 40, 1))).convert("CMYK").save(buffer, "JPEG", exif=exif)
     with Image.open(buffer) as photograph:
-        name, content = client._file(photograph, 3)
+        name, content = client.file_of(photograph, 3)
     with Image.open(io.BytesIO(content)) as sent:
         assert (name, sent.mode, sent.size) == ("image 3", "RGB", (20, 40))
 
@@ -55,7 +55,7 @@ def test_an_opened_photograph_is_sent_as_a_person_sees_it():
 def test_values_above_8_bits_are_sent_as_they_are(dtype):
     values = (np.arange(20).reshape(4, 5) * 0.05 if dtype is np.float32 else np.arange(20).reshape(4, 5)).astype(dtype)
     for image in (values, Image.fromarray(values)):
-        with Image.open(io.BytesIO(client._file(image, 0)[1])) as sent:
+        with Image.open(io.BytesIO(client.file_of(image, 0)[1])) as sent:
             assert np.array_equal(np.asarray(sent), values)
 
 

@@ -18,6 +18,7 @@ from every_task import network_of
 from maxvit import MaxViT, Predictor
 from maxvit.config import VARIANTS
 from maxvit.explain.token_attention import attention_at
+from maxvit.search.build import build_index
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs Playwright: pip install playwright")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -43,7 +44,13 @@ def address(model, tmp_path_factory):
     network_of("brightest", fit="squash").save(folder / "stars.safetensors")
     network_of("aesthetics").save(folder / "scores.safetensors")
     paths = [str(folder / f"{name}.safetensors") for name in ("micro", "stars", "scores")]
+    photos = folder / "photos"
+    photos.mkdir()
+    for seed in range(3):
+        (photos / f"{seed}.png").write_bytes(picture(seed))
+    build_index(photos, folder / "index", paths[0])
     command = [sys.executable, "-m", "maxvit", "serve", *paths, "--task", "brightest", "--page", "--port", "0"]
+    command += ["--index", str(folder / "index")]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}  # where the task is
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
     try:
@@ -73,15 +80,21 @@ def page(browser, address):
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.on("request", lambda request: hosts.add(request.url.partition("//")[2].partition("/")[0]))
     page.goto(address)
+    settle(page)
     yield page
     context.close()
     assert errors == []
     assert {host for host in hosts if "." in host or ":" in host} == {address.partition("//")[2]}
 
 
-def picture() -> bytes:
+def settle(page) -> None:
+    """Wait until all of an answer is shown."""
+    page.wait_for_function("document.querySelector('.layer') && !document.querySelector('#status').textContent")
+
+
+def picture(seed=0) -> bytes:
     file = io.BytesIO()
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)).save(file, "PNG")
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (32, 32, 3), np.uint8)).save(file, "PNG")
     return file.getvalue()
 
 
@@ -89,6 +102,25 @@ def upload(page) -> None:
     with page.expect_response("**/explain?**"):
         page.locator("#file").set_input_files({"name": "a.png", "mimeType": "image/png", "buffer": picture()})
     page.locator("#classes li").first.wait_for()
+
+
+def test_the_page_opens_with_an_example_that_is_answered_and_explained(page):
+    assert page.locator("#example").text_content().startswith("An example, drawn here. The cross marks where")
+    assert page.locator("#classes li").count() == 5
+    assert page.locator(".layer canvas").count() > 0
+    assert page.locator("#pictures li").count() == 3
+    page.locator("#model").select_option("stars")
+    settle(page)
+    assert page.locator("#summary").text_content()
+    assert not page.locator("#similar").is_visible()
+
+
+def test_similar_pictures_are_shown_with_the_most_similar_first(page):
+    upload(page)
+    page.locator("#pictures b", has_text="1.000").wait_for()
+    assert not page.locator("#example").is_visible()
+    assert page.locator("#pictures p").first.text_content() == "1.000 0.png"
+    assert page.locator("#pictures img").count() == 3
 
 
 def test_an_upload_and_a_click_show_what_the_functions_find(page, model):
@@ -153,6 +185,7 @@ def dark_with_a_star() -> bytes:
 def ask_of_task(page, name, by=lambda page, name: page.locator("#model").select_option(name)):
     page.locator(f"#model option[value={name}]").wait_for(state="attached")
     by(page, name)
+    settle(page)
     with page.expect_response("**/predict?picture=true"):
         page.locator("#file").set_input_files({"name": "a.png", "mimeType": "image/png", "buffer": dark_with_a_star()})
     page.locator("#summary", has_text=re.compile(".")).wait_for()

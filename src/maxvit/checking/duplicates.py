@@ -33,6 +33,12 @@ _BLOCK = 1024  # images that are compared with all others at once
 _PAIRS = 16_384  # pairs that are judged at once
 
 
+RULE = (
+    f"near copies: grey pictures that correlate by {_ALIKE} in the detail that both have and by {_ALIKE_ROUGH} without "
+    f"what is smooth, or differ by at most {_NOISE:g} grey levels; colours differ by at most {_COLOUR:g} of 255"
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Pair:
     """An image that an earlier one repeats.

@@ -9,7 +9,7 @@ from maxvit.create import create_model
 from maxvit.kernels.optimize import optimize
 from maxvit.layers.inner_head import InnerHead, field_means
 
-_MODEL = "maxvit_micro"
+MODEL = "maxvit_micro"
 _FIELDS = 4  # a side
 
 
@@ -24,7 +24,7 @@ class FrozenFeatures:
     """
 
     def __init__(self, device: torch.device) -> None:
-        self.network = optimize(create_model(_MODEL, pretrained=True).to(device))
+        self.network = optimize(create_model(MODEL, pretrained=True).to(device))
         self.device = device
         self.width = _FIELDS**2 * sum(self.network.config.channels[1:3])
 

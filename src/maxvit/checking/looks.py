@@ -75,6 +75,33 @@ def look(images: Images, network: FrozenFeatures, spec: Preprocessing, workers: 
     return Looks(sizes, files, pixels, prints, features, unreadable)
 
 
+@dataclass(frozen=True, slots=True)
+class Squeezed:
+    """What a fingerprint is made of.
+
+    Attributes:
+        pixels: (SIDE, SIDE, 3) uint8, as a person sees the image.
+        size: (height, width) of the image.
+        file: Digest of what it is stored as, 32 hexadecimal digits.
+        seen: Digest of its size and of what it is squeezed to, the same.
+    """
+
+    pixels: npt.NDArray[np.uint8]
+    size: Size
+    file: str
+    seen: str
+
+
+def squeeze(source: ImageLike, spec: Preprocessing) -> Squeezed:
+    """Read an image small. Raises `MaxViTError` if it cannot be read."""
+    with opened(source) as stored:
+        size = upright_size(stored)
+        shrink(stored, shrink_factor((0, 0, *size), (2 * SIDE, 2 * SIDE)))
+        small = upright(stored, spec).resize((SIDE, SIDE), Image.Resampling.BICUBIC, reducing_gap=4.0)
+    seen = _digest([repr(size).encode(), np.array(small).tobytes()])
+    return Squeezed(np.array(show(small, spec)), size, _digest(_content(source)), seen)
+
+
 class _Squeezed:
     """See `maxvit.data.loading.Examples`: an image is (SIDE, SIDE, 3) uint8, its target two digests."""
 
@@ -88,13 +115,8 @@ class _Squeezed:
 
     def evaluation(self, index: int) -> tuple[list[Tensor], Size, tuple[str, str]]:
         """The image, its size, and the digests of its file and of its pixels."""
-        source = self.sources[index]
-        with opened(source) as stored:
-            size = upright_size(stored)
-            shrink(stored, shrink_factor((0, 0, *size), (2 * SIDE, 2 * SIDE)))
-            small = upright(stored, self.spec).resize((SIDE, SIDE), Image.Resampling.BICUBIC, reducing_gap=4.0)
-        seen = _digest([repr(size).encode(), np.array(small).tobytes()])
-        return [torch.from_numpy(np.array(show(small, self.spec)))], size, (_digest(_content(source)), seen)
+        squeezed = squeeze(self.sources[index], self.spec)
+        return [torch.from_numpy(squeezed.pixels)], squeezed.size, (squeezed.file, squeezed.seen)
 
     def training(self, index: int) -> tuple[Tensor, Any]:
         """There is none."""

@@ -1,67 +1,11 @@
 """One self-contained HTML page that shows what was found, pictures side by side."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from PIL import Image
-
+from maxvit.checking.cards import SHOWN, Card, Picture, Section, picture_of, write_cards
 from maxvit.checking.check import DataCheck
 from maxvit.checking.duplicates import Pair
 from maxvit.checking.words import SPLIT
-from maxvit.data.images import decode_shown
-from maxvit.errors import MaxViTError
-from maxvit.explain.draw import data_uri
-from maxvit.storage import write_text
-
-SHOWN = 60  # cards of a section
-_SIDE = 160  # pixels of a picture
-_SMALL = 64  # below, pixels are shown as they are
-
-
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """An image as text, what it is called, and whether its pixels are shown as they are."""
-
-    name: str
-    uri: str
-    is_small: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Card:
-    """One picture or two, and what is said of them; what is wrong is marked."""
-
-    pictures: Sequence[Picture]
-    facts: Sequence[tuple[str, str, bool]]
-
-
-@dataclass(frozen=True, slots=True)
-class Section:
-    """Cards under a heading; of `number` that there are."""
-
-    id: str
-    title: str
-    sentence: str
-    cards: Sequence[Card]
-    number: int
-
-
-def load_template() -> Any:
-    """What the page is made with. Raises `MaxViTError` where jinja2 (an optional dependency) is missing."""
-    try:
-        import jinja2
-    except ImportError as error:
-        raise MaxViTError(f"the page needs jinja2 ({error}): pip install 'maxvit[train]'") from error
-    environment = jinja2.Environment(
-        loader=jinja2.ChoiceLoader([jinja2.PackageLoader("maxvit", room) for room in ("checking", "report")]),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    return environment.get_template("check.html.j2")
 
 
 def write_page(path: Path, found: DataCheck, data: str) -> None:
@@ -75,15 +19,15 @@ def write_page(path: Path, found: DataCheck, data: str) -> None:
     Raises:
         MaxViTError: If the file cannot be written, or jinja2 (an optional dependency) is missing.
     """
-    page = load_template().render(
-        title=f"Images of {Path(data).name or data}",
-        tiles=_tiles(found),
-        sections=_sections(found),
-        unreadable=list(found.unreadable.values()),
-        left_out=found.left_out,
+    left_out = [f"{sentence[0].upper()}{sentence[1:]}." for sentence in found.left_out]
+    write_cards(
+        path,
+        f"Images of {Path(data).name or data}",
+        _tiles(found),
+        _sections(found),
+        list(found.unreadable.values()),
+        left_out,
     )
-    # a file name that is not UTF-8 reaches us with lone surrogates, which no UTF-8 page can hold
-    write_text(path, page.encode("utf-8", "replace").decode("utf-8"))
 
 
 def _tiles(found: DataCheck) -> dict[str, str]:
@@ -151,7 +95,4 @@ def _pair(found: DataCheck, pair: Pair) -> Card:
 
 
 def _picture(found: DataCheck, index: int) -> Picture:
-    image = decode_shown(found.images.sources[index], found.spec)
-    is_small = max(image.size) < _SMALL
-    image.thumbnail((_SIDE, _SIDE), Image.Resampling.LANCZOS)
-    return Picture(found.images.names[index], data_uri(image), is_small)
+    return picture_of(found.images.names[index], found.images.sources[index], found.spec)

@@ -11,7 +11,7 @@ SPLIT = (
     "maxvit train will draw a validation part from the training images by its seed: an image and its duplicate may be "
     "in two parts then"
 )
-_SAID = {
+SAID = {
     "same file": "the same file as",
     "same pixels": "the same pixels as",
     "near copy": "a near copy of",
@@ -77,7 +77,7 @@ def say_pair(found: DataCheck, pair: Pair) -> str:
     names, images = found.images.names, found.images
     classes = [images.class_of(i) for i in (pair.second, pair.first)]
     said = f" ({classes[0]}, and {classes[1]})" if classes[0] != classes[1] else ""
-    return f"{names[pair.second]}: {_SAID[pair.kind]} {names[pair.first]}{said}"
+    return f"{names[pair.second]}: {SAID[pair.kind]} {names[pair.first]}{said}"
 
 
 def _count(number: int, thing: str, one: str, several: str = "") -> str:

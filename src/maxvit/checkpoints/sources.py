@@ -1,5 +1,6 @@
 """What stands for a checkpoint: a path, published weights by name, or a repository of the hub."""
 
+import hashlib
 import re
 from difflib import get_close_matches
 from pathlib import Path
@@ -9,8 +10,8 @@ from maxvit.checkpoints.published import PUBLISHED, PublishedWeights, fetch, fin
 from maxvit.checkpoints.tensorflow import is_checkpoint
 from maxvit.config import VARIANTS
 from maxvit.errors import MaxViTError
-from maxvit.hub.download import download
-from maxvit.storage import WEIGHTS, weights_of
+from maxvit.hub.download import download, sha256
+from maxvit.storage import WEIGHTS, weight_files, weights_of
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".tar", ".index")  # of files, not of names on the hub
 _REPOSITORY = re.compile(r"(hf[-_]hub:)?(\w[\w.-]*/\w[\w.-]*)")
@@ -33,6 +34,14 @@ class Source(NamedTuple):
     def side(self) -> int | None:
         """Side of the images that published weights were made for, which a file may not say; else None."""
         return self.published.resolution if self.published else None
+
+    def sha256(self) -> str:
+        """Digest of the content, whether it is one file, a folder, or several files with a common beginning."""
+        files = weight_files(self.path)
+        if not files[0].is_file():
+            files = sorted(p for p in self.path.rglob("*") if p.is_file())
+        files = files or sorted(p for p in self.path.parent.glob(f"{self.path.name}*") if p.is_file())
+        return sha256(files[0]) if len(files) == 1 else hashlib.sha256("".join(map(sha256, files)).encode()).hexdigest()
 
     def default_name(self, ending: str) -> Path:
         """Where to write what is made of the weights: next to a file of one's own, else into this folder."""

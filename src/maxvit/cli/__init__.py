@@ -17,11 +17,13 @@ from maxvit.cli.errors import exit_code
 from maxvit.cli.evaluate import evaluate
 from maxvit.cli.explain import explain
 from maxvit.cli.export import export
+from maxvit.cli.index import index
 from maxvit.cli.info import info
 from maxvit.cli.list import list_models
 from maxvit.cli.plan import plan
 from maxvit.cli.predict import predict
 from maxvit.cli.report import report
+from maxvit.cli.search import search
 from maxvit.cli.serve import serve
 from maxvit.cli.shard import shard
 from maxvit.cli.train import train
@@ -43,6 +45,8 @@ app.command()(evaluate)
 app.command()(predict)
 app.command()(explain)
 app.command()(report)
+app.command()(index)
+app.command()(search)
 app.command()(info)
 app.command("list")(list_models)
 app.command()(convert)

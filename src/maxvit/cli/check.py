@@ -52,9 +52,10 @@ def check(
         kept, dropped, path = apply_decisions(apply, data, task, ListColumns.of(image_column, label_column))
         typer.echo(f"{kept:,} images stay, {dropped:,} do not: maxvit train {shlex.quote(str(path))}")
         return
+    from maxvit.checking.cards import load_template
     from maxvit.checking.check import check as check_data
     from maxvit.checking.decisions import write_decisions
-    from maxvit.checking.page import load_template, write_page
+    from maxvit.checking.page import write_page
     from maxvit.storage import check_folder
 
     if out is not None:

@@ -16,6 +16,7 @@ REQUEUE = 75  # the system's "temporary failure": start the same command again
 _REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _EXTRAS = {"onnx": "export", "onnxruntime": "export", "onnxscript": "export"}  # what is in which; others: train
 _EXTRAS |= dict.fromkeys(("fastapi", "fastapi_offline", "prometheus_client", "python_multipart", "uvicorn"), "serve")
+_EXTRAS["faiss"] = "search"
 _ROOM = (
     "memory may be full; use fewer workers (data.workers, --workers), or give a container more shared memory, such as "
     "docker run --shm-size=8g"

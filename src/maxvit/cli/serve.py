@@ -1,6 +1,7 @@
 """maxvit serve: predictions over HTTP."""
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,8 +13,12 @@ from maxvit.cli.task_options import read_settings
 from maxvit.errors import MaxViTError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from maxvit.inference.predictor import Predictor
+    from maxvit.search.index import ImageIndex
     from maxvit.tasks.network import Network
+    from maxvit.training.example import Example
 
 
 def serve(
@@ -49,6 +54,10 @@ def serve(
         list[str] | None, typer.Option(metavar="MODULE", help="Needed for checkpoints of a task of yours; repeatable.")
     ] = None,
     page: Annotated[bool, typer.Option("--page", help="Serve a demo page at / and the explain endpoint.")] = False,
+    index: Annotated[
+        Path | None,
+        typer.Option(metavar="INDEX", help="What maxvit index made with one of the checkpoints: serve /similar."),
+    ] = None,
     drain: Annotated[float, typer.Option(min=0, help="Seconds to keep serving after SIGTERM; /ready answers 503.")] = 0,
 ) -> None:
     """Predict over HTTP: curl --data-binary @cat.jpg -H 'Content-Type: image/jpeg' localhost:8000/predict.
@@ -73,8 +82,16 @@ def serve(
     )
     paths = _named(checkpoints)
     with bind(host, port) as listening:
+        indexes = {} if index is None else _open_index(index, paths)
         models, originals = _open(paths, engine, device, precision, tta, task or [], page)
-        app = create_app(models, limits=limits, api_key=api_key, originals=originals if page else None)
+        app = create_app(
+            models,
+            limits=limits,
+            api_key=api_key,
+            originals=originals if page else None,
+            examples={name: partial(_examples, path) for name, (path, *_) in paths.items()},
+            indexes=indexes,
+        )
         if host not in ("127.0.0.1", "::1", "localhost") and not api_key:
             complain("no API key is set, and other machines may reach this one: anybody who does gets predictions")
         run(app, listening, drain, complain)
@@ -102,6 +119,22 @@ def _open(
         if module not in found:
             raise MaxViTError(f"--task {module} was given, and the checkpoints are for {', '.join(sorted(found))}")
     return models, {name: load(path).to(place) for name, (path, *_) in paths.items() if page}
+
+
+def _examples(path: str) -> "Iterator[Example]":
+    """Pictures for the page to begin with, when it asks for one: training needs libraries that serving does not."""
+    from maxvit.training.example import held_out_examples
+
+    yield from held_out_examples(path)
+
+
+def _open_index(index: Path, paths: dict[str, list[str]]) -> "dict[str, ImageIndex]":
+    """The index, by the name of the network that made it."""
+    from maxvit.search.embedder import maker_among
+    from maxvit.search.index import ImageIndex
+
+    opened = ImageIndex.open(index)
+    return {maker_among(opened.manifest, paths, index): opened}
 
 
 def _named(checkpoints: list[str]) -> dict[str, list[str]]:

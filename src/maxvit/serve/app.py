@@ -19,6 +19,8 @@ from starlette.exceptions import HTTPException
 import maxvit
 from maxvit.errors import MaxViTError
 from maxvit.inference.predictor import Predictor
+from maxvit.search.index import ImageIndex
+from maxvit.serve.example_routes import Examples, example_routes
 from maxvit.serve.explain_routes import explaining_routes
 from maxvit.serve.limits import Limits, Refusal
 from maxvit.serve.metrics import Metrics
@@ -37,6 +39,7 @@ from maxvit.serve.schemas import (
     body_description,
 )
 from maxvit.serve.service import Service, Told
+from maxvit.serve.similar_routes import similar_routes
 from maxvit.tasks import with_settings
 from maxvit.tasks.network import Network
 
@@ -70,6 +73,8 @@ def create_app(
     limits: Limits | None = None,
     api_key: str | None = None,
     originals: Mapping[str, Network] | None = None,
+    examples: Mapping[str, Examples] | None = None,
+    indexes: Mapping[str, ImageIndex] | None = None,
 ) -> FastAPI:
     """An ASGI application that predicts with some networks.
 
@@ -80,17 +85,21 @@ def create_app(
             readiness and the documentation; None: nothing.
         originals: The same networks, not optimised, by the same names: then there are a page at `/` and an endpoint
             that explains. None: neither.
+        examples: Pictures that the page begins with, for each network that has some, by the same names.
+        indexes: Of pictures, each made by the network of its name: then there is an endpoint that searches them.
 
     Returns:
         The application; `app.state.service` holds the networks, and `service.ready` says whether it wants requests.
 
     Raises:
-        MaxViTError: If there is no network, or one of `originals` is missing.
+        MaxViTError: If there is no network, one of `originals` is missing, or an index is of none.
     """
     if originals is not None and (missing := models.keys() - originals.keys()):
         raise MaxViTError(f"the originals of {', '.join(sorted(missing))} are missing: give one for each model")
+    if indexes and (unknown := indexes.keys() - models.keys()):
+        raise MaxViTError(f"there are indexes of {', '.join(sorted(unknown))}, and no such models: name them alike")
     metrics = Metrics()
-    service = Service(models, limits or Limits(), metrics)
+    service = Service(models, limits or Limits(), metrics, indexes)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -110,9 +119,12 @@ def create_app(
     guards = [Depends(_key_guard(api_key))] if api_key else []
     app.include_router(_open_routes(service))
     app.include_router(_guarded_routes(service, bool(api_key)), dependencies=guards)
+    said = problems(*_PROBLEMS, *([401] if api_key else []))
+    if indexes:
+        app.include_router(similar_routes(service, _takes_images(service, said)), dependencies=guards)
     if originals is not None:
-        said = problems(*_PROBLEMS, *([401] if api_key else []))
         app.include_router(explaining_routes(service, originals, said), dependencies=guards)
+        app.include_router(example_routes(service, examples or {}, said), dependencies=guards)
         app.mount("/page", StaticFiles(packages=[("maxvit.serve", "page")]), name="page")
         app.add_route("/", _page, include_in_schema=False)
     app.add_exception_handler(Refusal, _refused)
@@ -120,6 +132,11 @@ def create_app(
     app.add_exception_handler(HTTPException, _no_such_route)
     app.add_middleware(Watch, metrics=metrics)
     return app
+
+
+def _takes_images(service: Service, said: dict[int | str, dict[str, Any]]) -> dict[str, Any]:
+    """OpenAPI's words for an endpoint that takes images, and the ways in which it may fail."""
+    return {"responses": said, "openapi_extra": body_description(service.limits.max_images), "tags": ["images"]}
 
 
 def _open_routes(service: Service) -> APIRouter:
@@ -145,11 +162,7 @@ def _guarded_routes(service: Service, keyed: bool) -> APIRouter:
     """What needs the key, if there is one."""
     always = problems(401) if keyed else {}
     router = APIRouter(responses=always)
-    takes_images: dict[str, Any] = {
-        "responses": problems(*_PROBLEMS),
-        "openapi_extra": body_description(service.limits.max_images),
-        "tags": ["images"],
-    }
+    takes_images = _takes_images(service, problems(*_PROBLEMS))
 
     @router.post("/predict", response_model=Predictions, **takes_images)
     @router.post("/v1/models/{name}/predict", response_model=Predictions, **takes_images)

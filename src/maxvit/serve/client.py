@@ -106,6 +106,25 @@ class Client:
         answer = self._send(images, "embed", model, {})
         return [None if r["error"] else np.array(r["embedding"], np.float32) for r in answer["results"]]
 
+    def similar(
+        self, images: ImageLike | Sequence[ImageLike], k: int = 10, model: str | None = None
+    ) -> list[list[tuple[str, float]] | None]:
+        """Names and similarities of the pictures in the server's index that are most like each image.
+
+        Args:
+            images: As for `predict`.
+            k: How many for each.
+            model: One of `models` that has an index; None: the first that has one.
+
+        Returns:
+            For each image; None where it could not be read. Raises as `predict`.
+        """
+        answer = self._send(images, "similar", model, {"k": k})
+        return [
+            None if r["error"] else [(found["image"], found["similarity"]) for found in r["pictures"]]
+            for r in answer["results"]
+        ]
+
     def models(self) -> list[dict[str, Any]]:
         """What is served there: name, task, variant, classes, image_size, engine. Raises as `predict`."""
         found: list[dict[str, Any]] = self._ask("GET", "/v1/models")["models"]
@@ -125,7 +144,7 @@ class Client:
         several = images if isinstance(images, list | tuple) else [images]
         if not several:
             raise MaxViTError("there are no images: give one or more")
-        files = [("image", (*_file(image, i), "application/octet-stream")) for i, image in enumerate(several)]
+        files = [("image", (*file_of(image, i), "application/octet-stream")) for i, image in enumerate(several)]
         where = f"/v1/models/{quote(model, safe='')}/{what}" if model else f"/{what}"
         return self._ask("POST", where, files=files, params=asked)
 
@@ -174,7 +193,7 @@ def _picture(uri: str | None) -> Image.Image | None:
     return None if uri is None else Image.open(io.BytesIO(b64decode(uri.partition(",")[2])))
 
 
-def _file(image: ImageLike, place: int) -> tuple[str, bytes]:
+def file_of(image: ImageLike, place: int) -> tuple[str, bytes]:
     """Its name, and the content of a file of it."""
     if isinstance(image, bytes):
         return f"image {place}", image

@@ -12,6 +12,8 @@ from maxvit.data.bands import Picture, show
 from maxvit.errors import MaxViTError
 from maxvit.explain.draw import data_uri
 from maxvit.inference.predictor import Predictor, Prepared
+from maxvit.search.embedder import search_features
+from maxvit.search.index import ImageIndex
 from maxvit.serve.batching import Batcher
 from maxvit.serve.limits import Limits, Refusal
 from maxvit.serve.schemas import Embedded, ModelDetail, Predicted
@@ -32,6 +34,7 @@ class ServedModel:
         limits: Limits of the server.
         executor: The thread that computes.
         done: As for `Batcher`.
+        index: Of pictures, made by this network; None: there is none.
 
     Raises:
         MaxViTError: If its task is not served, or its networks want an image of more than 8 bits decoded in several
@@ -39,14 +42,20 @@ class ServedModel:
 
     Attributes:
         task: What it predicts.
-        batcher: Computes what is asked for: "predict", or "embed".
+        batcher: Computes what is asked for: "predict", "embed" or "search".
     """
 
     def __init__(
-        self, name: str, predictor: Predictor, limits: Limits, executor: Executor, done: Callable[..., object]
+        self,
+        name: str,
+        predictor: Predictor,
+        limits: Limits,
+        executor: Executor,
+        done: Callable[..., object],
+        index: ImageIndex | None = None,
     ) -> None:
         self.name, self.predictor, self.task, self._limits = name, predictor, predictor.task, limits
-        self.preprocessing = predictor.preprocessing
+        self.preprocessing, self.index = predictor.preprocessing, index
         if self.task.no_answer:
             raise MaxViTError(
                 f"{self.task.name} is not served: {self.task.no_answer}; train another task from it (--model RUN), and "
@@ -54,7 +63,7 @@ class ServedModel:
             )
         if len({spec.value_range for spec in predictor.ensemble.specs}) > 1:
             raise MaxViTError(f"the networks of {name} see other values as black and white: serve them apart")
-        computes = {"predict": self.predict, "embed": self._embed}
+        computes = {"predict": self.predict, "embed": self._embed, "search": self._search_features}
         self.batcher = Batcher(computes, executor, limits.max_batch, limits.max_delay_ms / 1000, done)
 
     def describe(self) -> ModelDetail:
@@ -70,6 +79,7 @@ class ServedModel:
             engine=ensemble.name,
             tta=ensemble.tta,
             threshold=getattr(self.task.settings, "threshold", None),
+            searched=None if self.index is None else len(self.index),
             class_names=names,
         )
 
@@ -97,6 +107,9 @@ class ServedModel:
         engine, images = self.predictor.engine, torch.stack([item.images[0] for item in items])
         parts = engine.portions(lambda part: engine.with_embeddings(images[part])[1], images)
         return list(torch.cat(list(parts)))
+
+    def _search_features(self, items: list[Prepared]) -> list[Tensor]:
+        return list(search_features(self.predictor.engine, torch.stack([item.images[0] for item in items])))
 
     def tell(self, task: Task, picture: bool, upload: Upload, value: Value) -> Predicted:
         """A prediction as it goes over the wire.

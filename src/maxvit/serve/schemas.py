@@ -90,6 +90,9 @@ class ModelSummary(BaseModel):
     threshold: Annotated[
         float | None, Field(description="Of a multi-label classifier: the probability from which a class is predicted.")
     ] = None
+    searched: Annotated[
+        int | None, Field(description="Pictures in its index, which /similar searches; null: it has none.")
+    ] = None
 
 
 class ModelList(BaseModel):

@@ -14,6 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 from maxvit.data.bands import black
 from maxvit.errors import MaxViTError, is_out_of_memory
 from maxvit.inference.predictor import Predictor, Prepared
+from maxvit.search.index import ImageIndex
 from maxvit.serve.batching import SMOOTHING
 from maxvit.serve.limits import Limits, Refusal, Room
 from maxvit.serve.metrics import Metrics
@@ -33,12 +34,19 @@ class Service:
         models: By name; the first answers where none is given.
         limits: See there.
         metrics: Where it counts.
+        indexes: Of pictures, each made by the network of its name.
 
     Raises:
         MaxViTError: If there is no network.
     """
 
-    def __init__(self, models: Mapping[str, Predictor], limits: Limits, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        models: Mapping[str, Predictor],
+        limits: Limits,
+        metrics: Metrics,
+        indexes: Mapping[str, ImageIndex] | None = None,
+    ) -> None:
         if not models:
             raise MaxViTError("there is no network to serve: give one or more")
         self.limits, self.metrics = limits, metrics
@@ -49,16 +57,17 @@ class Service:
         metrics.body_bytes.set_function(lambda: self.memory.taken)
         self._decoders = ThreadPoolExecutor(limits.decoders, "decode")
         self._computer = ThreadPoolExecutor(1, "compute")
-        self.models = {name: self._served(name, predictor) for name, predictor in models.items()}
+        of = indexes or {}
+        self.models = {name: self._served(name, predictor, of.get(name)) for name, predictor in models.items()}
 
-    def _served(self, name: str, predictor: Predictor) -> ServedModel:
+    def _served(self, name: str, predictor: Predictor, index: ImageIndex | None) -> ServedModel:
         def done(images: int, waited_s: float, seconds: float) -> None:
             self.images.seconds_each += SMOOTHING * (seconds / images - self.images.seconds_each)
             self.metrics.batch_images.labels(name).observe(images)
             self.metrics.batch_wait_seconds.labels(name).observe(waited_s)
             self.metrics.batch_seconds.labels(name).observe(seconds)
 
-        return ServedModel(name, predictor, self.limits, self._computer, done)
+        return ServedModel(name, predictor, self.limits, self._computer, done, index)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -109,7 +118,7 @@ class Service:
         Args:
             request: Nothing of its body has been read.
             served: The network.
-            kind: "predict" or "embed".
+            kind: "predict", "embed" or "search".
             tell: Called in a thread that decodes, with each image and what the network computed for it.
 
         Raises:
@@ -162,6 +171,10 @@ class Service:
                 if not is_out_of_memory(error):
                     raise
                 raise Refusal(422, "the image is too much for the server's memory: send a smaller one") from error
+
+    async def beside(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Call it in a thread that decodes, while networks compute."""
+        return await asyncio.get_running_loop().run_in_executor(self._decoders, function, *arguments)
 
     async def _read(self, request: Request, deadline: float) -> bytes:
         try:

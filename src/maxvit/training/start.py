@@ -34,16 +34,22 @@ def choose_start(model: str | None, on_gpu: bool) -> tuple[str, list[str], str]:
     wanted = model or (ON_GPU if on_gpu else ON_CPU)
     if model is not None and recipe_for(model) == FOLDER:
         return FOLDER, [f"model.name={model}"], ""
-    try:
-        look_for_weights(wanted)
-    except MaxViTError as error:
-        reason = f"the published weights {wanted} cannot be had: {str(error).partition(', and ')[0]}"
+    if reason := why_not(wanted):
         if model is not None:
-            raise MaxViTError(f"{reason}; --scratch starts from random weights") from error
+            raise MaxViTError(f"{reason}; --scratch starts from random weights")
         return FOLDER, [], reason
     name, _, tag = wanted.partition(":")
     settings = [f"model.name={name}", f"model.pretrained={tag or 'true'}"]
     return PUBLISHED, settings if on_gpu else [*settings, *SHORT], ""
+
+
+def why_not(wanted: str) -> str:
+    """Why published weights cannot be had, in a sentence; empty: they can."""
+    try:
+        look_for_weights(wanted)
+    except MaxViTError as error:
+        return f"the published weights {wanted} cannot be had: {str(error).partition(', and ')[0]}"
+    return ""
 
 
 def start_from(checkpoint: Path) -> tuple[str, str]:

@@ -17,7 +17,6 @@ from maxvit.data.dataset import describe_images
 from maxvit.data.inputs import Gathered, gather
 from maxvit.data.loading import Batch, part_batches_of
 from maxvit.errors import MaxViTError
-from maxvit.hub.download import sha256
 from maxvit.inference.bulk.part_files import Parts, plan_file
 from maxvit.inference.engines import say
 from maxvit.inference.ensemble import Ensemble, as_several
@@ -25,7 +24,6 @@ from maxvit.inference.evaluation_files import versions
 from maxvit.inference.pictures import Pictures
 from maxvit.inference.predictor import Predictor
 from maxvit.inference.progress import counting
-from maxvit.storage import weight_files
 from maxvit.tasks.examples import TaskExamples
 from maxvit.tasks.protocols import Predicted
 
@@ -137,7 +135,7 @@ def write_predictions(
         if out.resolve() == Path(pictures).resolve():
             raise MaxViTError(f"out and pictures are both {out}: give each a place of its own")
         drawn = Pictures(Path(pictures), found.sources, found.names, predictor)
-    digests = [_digest(locate(path).path) for path in checkpoints]
+    digests = [locate(path).sha256() for path in checkpoints]
     plan = {
         "checkpoint (sha256)": digests[0] if len(digests) == 1 else digests,
         "number of images": len(found),
@@ -244,15 +242,6 @@ def _check(out: Path, workers: int, embeddings: bool, part_size: int | None) -> 
         raise MaxViTError(
             "the parts of a file are Parquet, which needs pyarrow: pip install 'maxvit[lists]'"
         ) from error
-
-
-def _digest(checkpoint: Path) -> str:
-    """Digest of its content, whether it is one file, a folder, or several files with a common beginning."""
-    files = weight_files(checkpoint)
-    if not files[0].is_file():
-        files = sorted(p for p in checkpoint.rglob("*") if p.is_file())
-    files = files or sorted(p for p in checkpoint.parent.glob(f"{checkpoint.name}*") if p.is_file())
-    return sha256(files[0]) if len(files) == 1 else hashlib.sha256("".join(map(sha256, files)).encode()).hexdigest()
 
 
 def _digest_names(images: Gathered) -> str:

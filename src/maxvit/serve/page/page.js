@@ -4,7 +4,9 @@ import { samples } from "./samples.js";
 import { tables } from "./tables.js";
 
 const byId = (id) => document.getElementById(id);
-const state = { file: null, point: null, class: null, answer: null, drawn: false, asked: 0 };
+// example: the image is ours; models: all that are served, by name.
+const state = { file: null, point: null, class: null, answer: null, drawn: false, found: false, example: false, asked: 0, models: {} };
+const SIMILAR = 12;
 
 // A number from 0 to 1 as a colour from dark blue over red to yellow, in even steps of lightness.
 function colour(share) {
@@ -38,13 +40,14 @@ async function call(path, options = {}) {
 
 async function listModels() {
   const { models } = await call("/v1/models");
+  state.models = Object.fromEntries(models.map((model) => [model.name, model]));
   byId("model").replaceChildren(...models.map(({ name }) => new Option(name, name)));
 }
 
 // Forget what was asked of another image or another network.
 function forget() {
-  Object.assign(state, { point: null, class: null, answer: null, drawn: false });
-  for (const id of ["classes", "summary", "tables", "map-title", "timings", "layers"]) byId(id).replaceChildren();
+  Object.assign(state, { point: null, class: null, answer: null, drawn: false, found: false });
+  for (const id of ["classes", "summary", "tables", "map-title", "timings", "layers", "pictures"]) byId(id).replaceChildren();
 }
 
 const path = () => `/v1/models/${encodeURIComponent(byId("model").value)}`;
@@ -65,7 +68,11 @@ async function ask() {
   const begin = performance.now();
   try {
     if (!byId("model").value) await listModels();
-    const answer = await send(explaining());
+    let answer = await send(explaining());
+    if (state.example && !state.point && asked === state.asked) {
+      state.point = strongest(answer);
+      answer = await send(explaining());
+    }
     if (asked !== state.asked) return;
     await draw(answer, performance.now() - begin);
     if (answer.explained === null && !state.drawn) {
@@ -73,10 +80,44 @@ async function ask() {
       if (asked !== state.asked) return;
       await drawPrediction(results[0]);
     }
-    say("");
+    await findSimilar(asked);
+    if (asked === state.asked) say("");
   } catch (error) {
     if (asked === state.asked) say(error.message, true);
   }
+}
+
+// The middle of the part of the picture that the map is strongest in.
+function strongest({ map, width, height }) {
+  const flat = map.flat(), at = flat.indexOf(Math.max(...flat)), columns = map[0].length;
+  const [sideX, sideY] = cellSide({ width, height }, map.length, columns);
+  const [x, y] = [(at % columns + 0.5) * sideX, (Math.floor(at / columns) + 0.5) * sideY];
+  return [Math.min(Math.floor(x), width - 1), Math.min(Math.floor(y), height - 1)];
+}
+
+// Of a network with an index, once for each image.
+async function findSimilar(asked) {
+  const has = state.models[byId("model").value].searched !== null;
+  byId("similar").hidden = !has;
+  if (!has || state.found) return;
+  const { results } = await send(`${path()}/similar?k=${SIMILAR}&thumbnails=true`);
+  if (asked !== state.asked) return;
+  state.found = true;
+  byId("pictures").replaceChildren(...results[0].pictures.map(similarPicture));
+}
+
+function similarPicture({ image, similarity, note, thumbnail }) {
+  const item = document.createElement("li"), words = document.createElement("p");
+  const shown = document.createElement(thumbnail ? "img" : "div");
+  if (thumbnail) {
+    Object.assign(shown, { src: thumbnail, alt: "" });
+    shown.addEventListener("load", () => shown.classList.toggle("pixels", Math.max(shown.naturalWidth, shown.naturalHeight) < 64));
+  } else shown.className = "none";
+  words.append(Object.assign(document.createElement("b"), { textContent: similarity.toFixed(3) }), " ");
+  for (const [i, part] of image.split("/").entries()) words.append(...(i ? ["/", document.createElement("wbr")] : []), part);
+  if (note) words.append(`, ${note} since it was indexed`);
+  item.append(shown, words);
+  return item;
 }
 
 async function load(uri) {
@@ -217,20 +258,48 @@ function layerFigure(answer, picture, layer) {
   return figure;
 }
 
+const POINTED = "The cross marks where the map is strongest; further down is what that point attends to.";
+
+// To begin with: a picture that the network has not learned from, where the server has one, else a drawing.
+async function begin() {
+  const asked = ++state.asked;
+  forget();
+  try {
+    if (!byId("model").value) await listModels();
+    const [{ image, name, truth, part }, { class_names: names }] = await Promise.all([call(`${path()}/example`), call(path())]);
+    if (asked !== state.asked) return;
+    if (image) {
+      const bytes = Uint8Array.from(atob(image), (letter) => letter.charCodeAt(0));
+      show(new File([bytes], name, { type: "image/png" }), `An example: ${name}, of the ${part} images. Its label: ${truth}. ${POINTED}`);
+    } else {
+      const ofDigits = names.length > 0 && names.every((label) => /(^|\D)\d$/.test(label));
+      drawn(ofDigits ? "three" : "shapes", `An example, drawn here. ${POINTED} Give it an image of your own.`);
+    }
+  } catch (error) {
+    if (asked === state.asked) say(error.message, true);
+  }
+}
+
+function show(file, note) {
+  forget();
+  Object.assign(state, { file, example: Boolean(note) });
+  byId("example").hidden = !note;
+  byId("example").textContent = note;
+  ask();
+}
+
 function take(file) {
   if (!file || !file.type.startsWith("image/")) {
     say("That is not an image: give a JPEG, PNG, WebP, GIF or BMP.", true);
     return;
   }
-  forget();
-  state.file = file;
-  ask();
+  show(file, "");
 }
 
-function drawn(name) {
+function drawn(name, note = "") {
   const canvas = Object.assign(document.createElement("canvas"), { width: 224, height: 224 });
   samples[name](canvas.getContext("2d"));
-  canvas.toBlob((blob) => take(new File([blob], `${name}.png`, { type: "image/png" })));
+  canvas.toBlob((blob) => show(new File([blob], `${name}.png`, { type: "image/png" }), note));
 }
 
 function pointAt(x, y) {
@@ -242,8 +311,12 @@ function pointAt(x, y) {
 byId("file").addEventListener("change", (event) => take(event.target.files[0]));
 for (const button of document.querySelectorAll("[data-sample]")) button.addEventListener("click", () => drawn(button.dataset.sample));
 byId("method").addEventListener("change", ask);
-byId("model").addEventListener("change", () => { byId("method").value = "rollout"; forget(); ask(); });
-byId("key").addEventListener("change", ask);
+byId("model").addEventListener("change", () => {
+  byId("method").value = "rollout";
+  if (state.example) begin();
+  else { forget(); ask(); }
+});
+byId("key").addEventListener("change", () => { if (state.file) ask(); else begin(); });
 byId("picture").addEventListener("click", (event) => {
   if (!state.answer) return;
   const box = byId("picture").getBoundingClientRect();
@@ -268,4 +341,4 @@ document.addEventListener("paste", (event) => {
   const file = [...event.clipboardData.files][0];
   if (file) take(file);
 });
-listModels().catch((error) => say(error.message, true));
+begin();
