@@ -1,0 +1,189 @@
+"""Every block of code in the pages: Python and commands run, settings are settings, and what is not run says why.
+
+A page's blocks run one after another in one folder and one namespace, with networks, data sets and files that are small
+(samples.py). In `make test` a training reads its data, makes its network and stops there, and what takes longer than a
+moment is read by the command line alone; `make test-full` runs all.
+"""
+
+import ast
+import json
+import re
+import shutil
+import subprocess
+import sys
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import huggingface_hub.constants
+import pytest
+import torch
+import yaml
+
+import maxvit
+from command_lines import Command, check_another, commands, ours, parse
+from fences import BLOCKS, ROOT, Block, read_blocks
+from maxvit import storage
+from maxvit.cli import main
+from maxvit.data.dataset import Splits
+from maxvit.inference.predictor import Predictor
+from maxvit.serve.app import create_app
+from maxvit.tasks import list_tasks
+from maxvit.training import run as runs
+from maxvit.training.recipe import Recipe, apply_override, list_recipes, load_recipe
+from maxvit.training.setup import channels_of, load_data, make_network
+from samples import Samples, fill_hub, narrow_variants, shrink, variants
+
+COUNTING = "examples.counting_task"
+LANGUAGES = {
+    "python": "runs",
+    "sh": "runs",
+    "console": "the lines behind $ run",
+    "yaml": "is a recipe, or sections of one",
+    "json": "is read",
+    "text": "is not run: what a command prints, or a list of files",
+}
+# page and first line of blocks that are not run, and why
+NOT_RUN = {
+    ("docs/ecosystem.md", "import torch.nn.functional as F"): "needs transformers, which is not installed for tests",
+    ("docs/predicting.md", "import ray"): "needs Ray and a bucket; tests/test_examples.py runs examples/ray_predict.py",
+    ("docs/gpu.md", "fast = maxvit.optimize(model.cuda().bfloat16(), backend=\"triton\")  # inference; any image size"): (
+        "needs a GPU; tests/kernels/gpu calls the same there"
+    ),
+}
+# commands that are read by the command line and go no further, and why
+ONLY_READ = {
+    "benchmark": "takes minutes; tests/cli/test_benchmark.py runs a small one",
+}
+LATER = ("check", "export", "report", "serve")  # commands that take longer than a moment: in the full suite
+EXPORTED = (".onnx", ".xml", ".pt2")  # files that those write
+GIVEN = ("model", "images", "torch", "maxvit")  # what blocks of Python may take for granted
+
+
+def task_of(words: list[str], page: str) -> str:
+    """The task of a command: as it says, as its recipe says, or that which the page is about."""
+    if "--task" in words:
+        name = words[words.index("--task") + 1]
+        return name if name in list_tasks() or name == COUNTING else "classification"
+    if "--recipe" in words and (name := words[words.index("--recipe") + 1]) in list_recipes():
+        return str(load_recipe(name).task["name"])
+    return Path(page).stem if Path(page).stem in list_tasks() else "classification"
+
+
+def begin(recipe: Recipe, run: Path, *_: object, **__: object) -> runs.Outcome:
+    """All of a training but the training: its data are read, its network is made and kept."""
+    small = shrink(recipe)
+    data = load_data(small)
+    network = make_network(small, data.train.class_names, channels_of(small, data.train)).eval()
+    run.mkdir(parents=True, exist_ok=True)
+    (run / storage.RUN_CONFIG).write_text(small.to_yaml())
+    network.save(run / storage.BEST)
+    return runs.Outcome(run, True, [], None)
+
+
+@pytest.fixture(scope="module", params=["begun", pytest.param("trained", marks=pytest.mark.full)])
+def samples(request, tmp_path_factory, no_hub) -> Iterator[Samples]:
+    """Small variants, a hub that has their weights, trainings that are short, and what the pages name."""
+    real, folder = runs._fit, tmp_path_factory.mktemp("pages")
+
+    def train(recipe: Recipe, run: Path, *rest: Any, **named: Any) -> runs.Outcome:
+        return real(shrink(recipe), run, *rest, **named)
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name, config in narrow_variants().items():
+            patch.setitem(variants(), name, config)
+        patch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(folder / "hub"))
+        patch.setattr("huggingface_hub.hub_mixin.HfApi", Nobody)
+        patch.setattr("maxvit.serve.process.run", lambda *_: None)
+        patch.syspath_prepend(ROOT)  # for `--task examples.counting_task`
+        fill_hub(folder / "hub", folder / "weights")
+        whole = request.param == "trained"
+        patch.setattr(runs, "_fit", train if whole else begin)
+        if not whole:
+            patch.setattr(sys.modules["maxvit.cli.train"], "_finish", lambda *_: None)
+        found = Samples(folder / "samples", lambda recipe, run: runs.train(recipe, run))
+        found.whole = whole
+        yield found
+
+
+class Nobody:
+    """The hub's service: what is sent there is looked at by tests/test_hub.py."""
+
+    def __init__(self, **_: object) -> None: ...
+
+    def create_repo(self, repo_id: str, **_: object) -> SimpleNamespace:
+        return SimpleNamespace(repo_id=repo_id)
+
+    def upload_folder(self, **_: object) -> str:
+        return "done"
+
+
+@pytest.mark.parametrize("page", [page for page, blocks in BLOCKS.items() if {b.language for b in blocks} - {"text"}])
+def test_blocks_of_a_page_run(page, samples, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    for block in BLOCKS[page]:
+        if block.key in NOT_RUN:
+            if block.language == "python":
+                compile(block.text, block.page, "exec")
+        elif block.language == "python":
+            run_python(block, names, samples, tmp_path)
+        elif block.language in ("sh", "bash", "console"):
+            for command in commands(block):
+                run_command(command, page, samples, tmp_path, capsys)
+        elif block.language == "yaml":
+            check_yaml(block)
+        elif block.language == "json":
+            for text in re.split(r"(?<=\})\n(?=\{)", block.text):
+                json.loads(text)
+
+
+def run_command(command: Command, page: str, samples: Samples, here: Path, capsys: Any) -> None:
+    """Read a command as the command line does; run it, if it is ours, and for a moment only unless all are run."""
+    words = ours(command.words)
+    if words is None:
+        check_another(command.words)
+        return
+    task = task_of(words, page)
+    (here / "maxvit_tiny.onnx").touch()
+    for before, word in zip(["", *words], words, strict=False):
+        for part in [] if before == "--out" else re.split(r"[,=]", word):
+            samples.provide(part, "detection" if "coco" in part else task, here)
+    try:
+        parse(words)
+    except Exception as error:
+        raise AssertionError(f"{command}\n{error}") from error
+    if words[0] in ONLY_READ:
+        return
+    if not samples.whole and (words[0] in LATER or any(word.endswith(EXPORTED) for word in words)):
+        return
+    given = [name for word in words if word != "..." for name in (map(str, Path().glob(word)) if "*" in word else [word])]
+    code = main(given)
+    said = capsys.readouterr()
+    assert code == 0, f"{command}\n{said.err[-2000:]}"
+
+
+def run_python(block: Block, names: dict[str, Any], samples: Samples, here: Path) -> None:
+    """Run a block in the namespace of its page, with the files that its strings name."""
+    for node in ast.walk(ast.parse(block.text, block.place)):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and "\n" not in node.value:
+            samples.provide(node.value, task_of([], block.page), here)
+    if not names:
+        names |= {"maxvit": maxvit, "torch": torch, "images": torch.randn(2, 3, 64, 64)}
+        names["model"] = maxvit.load(samples.checkpoint())
+    try:
+        exec(compile("\n" * (block.line - 1) + block.text, str(ROOT / block.page), "exec"), names)
+    except Exception as error:
+        last = traceback.extract_tb(error.__traceback__)
+        line = next((frame.lineno for frame in last if frame.filename == str(ROOT / block.page)), block.line)
+        raise AssertionError(f"{block.page}:{line}: {type(error).__name__}: {error}") from error
+
+
+def check_yaml(block: Block) -> None:
+    """A recipe, or sections of one."""
+    values = yaml.safe_load(block.text)
+    assert isinstance(values, dict), block.place
+    Path("block.yaml").write_text(block.text)
+    load_recipe("block.yaml")
