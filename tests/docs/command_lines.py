@@ -12,8 +12,8 @@ from unittest import mock
 
 import click
 import typer
-
 from fences import ROOT, Block
+
 from maxvit.cli import app
 
 EXTRAS = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"])
@@ -22,13 +22,14 @@ OURS = typer.main.get_command(app)
 
 
 class Command(NamedTuple):
-    """One command of a block: where it is, and its words."""
+    """One command of a block: where it is, its words, and the line as it stands there."""
 
     place: str
     words: list[str]
+    line: str
 
     def __str__(self) -> str:
-        return f"{self.place}: {shlex.join(self.words)}"
+        return f"{self.place}: {self.line}"
 
 
 def commands(block: Block) -> list[Command]:
@@ -44,7 +45,7 @@ def commands(block: Block) -> list[Command]:
         if begun.endswith("\\"):
             begun = begun[:-1] + " "
             continue
-        found += [Command(f"{block.page}:{start}", words) for words in _split(begun)]
+        found += [Command(f"{block.page}:{start}", words, begun) for words in _split(begun)]
         begun = ""
     return found
 
@@ -155,7 +156,6 @@ _OTHERS = {
     "pre-commit": _pre_commit,
     "python": _python,
     "cd": _nothing,
-    "curl": _nothing,  # `served` in test_code_blocks.py asks a server the same
     "docker": _nothing,
     "git": _nothing,
     "source": _nothing,

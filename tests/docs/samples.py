@@ -13,10 +13,10 @@ from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
+from fences import ROOT
 from PIL import Image
 
 from fake_hub import put
-from fences import ROOT
 from maxvit import MaxViT, config, storage
 from maxvit.checkpoints.published import PUBLISHED
 from maxvit.checkpoints.timm import to_timm
@@ -28,16 +28,17 @@ from maxvit.training.recipe import Recipe, load_recipe, recipe_text
 CLASSES = {"ant": (200, 50, 40), "bee": (220, 200, 40), "cat": (40, 180, 60), "dog": (40, 60, 200)}
 PICTURES = (".jpg", ".jpeg", ".png")
 SIDE = 128  # pixels: pages point at places such as 80,120
+ON_HUB = ("maxvit_pico:rmlp-in1k-256", "maxvit_tiny:in1k-224", "maxvit_tiny:in1k-384", "maxvit_tiny:in1k-512")
+ON_HUB += ("maxvit_small:in1k-224", "maxvit_base:in1k-224")
 NARROW = [name for name in config.VARIANTS if name != "maxvit_micro"]  # whose weights come with the package
 
 
 def narrow_variants() -> dict[str, config.MaxViTConfig]:
     """The variants with few channels and blocks, none like another."""
     assert isinstance(config.VARIANTS, MappingProxyType)
+    shape = {"stem_channels": 32, "depths": (1, 1, 1, 1)}
     return {
-        name: dataclasses.replace(
-            config.VARIANTS[name], stem_channels=8, channels=(8, 8, 8, 8 * (i + 1)), depths=(1, 1, 1, 1), head_dim=8
-        )
+        name: dataclasses.replace(config.VARIANTS[name], channels=(32, 32, 32, 32 * (i + 1)), **shape)
         for i, name in enumerate(NARROW)
     }
 
@@ -52,7 +53,7 @@ def variants() -> dict[str, config.MaxViTConfig]:
 def shrink(recipe: Recipe) -> Recipe:
     """A recipe that trains in a moment, whatever else it says."""
     values = recipe.model_dump()
-    values["data"] |= {"image_size": (64, 64), "batch_size": 8, "workers": 0, "limit": 8}
+    values["data"] |= {"image_size": (SIDE, SIDE), "batch_size": 8, "workers": 0, "limit": 40}
     values["data"] |= {"max_unreadable_fraction": 1.0}  # of data sets of which a page has a few files only
     values["optimization"] |= {"epochs": min(1, recipe.optimization.epochs), "warmup_epochs": 0.0}
     values["engine"] |= {"precision": "fp32", "sync_batch_norm": False}
@@ -66,21 +67,25 @@ class Samples:
     Args:
         folder: Where to make it.
         train: Trains a network by a recipe into a folder: what the runs are.
+        whole: Whether trainings are whole, and all runs.
     """
 
-    def __init__(self, folder: Path, train: Callable[[Recipe, Path], object]) -> None:
-        self.folder, self.train = folder, train
+    def __init__(self, folder: Path, train: Callable[[Recipe, Path], object], whole: bool) -> None:
+        self.folder, self.train, self.whole = folder, train, whole
         self.makers: dict[str, Callable[[str], Path]] = {
             **dict.fromkeys(("photos", "imagenet", "labelled", "more"), lambda task: self.photos()),
-            **dict.fromkeys(("DATA", "FOLDER", "LIST", "coco", "scenes"), self.data),
-            "ADEChallengeData2016": lambda task: self.masks("training", "images/{}", "annotations/{}"),
-            "coco-stuff": lambda task: self.masks("train2017", "images/{}", "annotations/{}"),
+            **dict.fromkeys(("DATA", "FOLDER", "coco", "scenes"), self.data),
+            "ADEChallengeData2016": lambda task: self.masks("training", "validation"),
+            "coco-stuff": lambda task: self.masks("train2017", "val2017"),
             "AVA": lambda task: self.ava(),
             "fields": lambda task: self.bands(),
             "shards": lambda task: self.shards(),
             "list.csv": lambda task: self.list_of_numbers(),
+            "LIST.csv": lambda task: self.list_of_numbers("age"),
             "new.csv": lambda task: self.list_of_numbers(),
             **dict.fromkeys(("CHECKPOINT", "SRC", "best.safetensors"), lambda task: self.checkpoint()),
+            "checked": lambda task: self.checked(),
+            "OFFICIAL": lambda task: ROOT / "tests" / "golden" / "tf_checkpoint_micro",
             "imagenet.yaml": lambda task: self.recipe(),
         }
 
@@ -95,10 +100,9 @@ class Samples:
             copy(self.run(task), here / Path(*run))
         elif (first := Path(name).parts[0]) in self.makers:
             source = "coco-stuff" if (first, task) == ("coco", "segmentation") else first
-            if not (here / first).exists():
-                copy(self.makers[source](task), here / first)
-        elif name.lower().endswith(PICTURES) and "*" not in name:
-            copy(self.picture(Path(name).suffix), place)
+            copy(self.makers[source](task), here / first)
+        elif name.lower().endswith(PICTURES):
+            copy(self.picture(Path(name).suffix), here / name.replace("*", "holiday"))
 
     def once(self, name: str, make: Callable[[Path], object]) -> Path:
         """A file or folder that is made when it is first wanted."""
@@ -115,7 +119,7 @@ class Samples:
         """PHOTOS/{train,val,test}/CLASS/*.jpg, each class of another colour."""
 
         def write(folder: Path) -> None:
-            for part, number in {"train": 4, "val": 2, "test": 2}.items():
+            for part, number in {"train": 4, "val": 3, "test": 1}.items():
                 for name, colour in CLASSES.items():
                     (folder / part / name).mkdir(parents=True)
                     for i in range(number):
@@ -132,14 +136,16 @@ class Samples:
         name = "counting" if task.endswith("counting_task") else task
         return self.once(f"scenes/{name}", lambda path: scenes().WRITERS[name](path, 8, 48, 0))
 
-    def masks(self, train: str, images: str, masks: str) -> Path:
+    def masks(self, train: str, val: str) -> Path:
         """The scenes of segmentation in folders that others use."""
 
         def write(folder: Path) -> None:
             source = self.data("segmentation")
-            for part, theirs in {"train": train, "val": train.replace("train", "val").replace("ing", "idation")}.items():
-                copy(source / part / "images", folder / images.format(theirs))
-                copy(source / part / "masks", folder / masks.format(theirs))
+            folder.mkdir(parents=True)
+            (folder / "classes.txt").write_text("\n".join(scenes().CLASSES))
+            for part, theirs in {"train": train, "val": val}.items():
+                copy(source / part / "images", folder / "images" / theirs)
+                copy(source / part / "masks", folder / "annotations" / theirs)
 
         return self.once(f"masks/{train}", write)
 
@@ -171,15 +177,29 @@ class Samples:
         splits = load_images(str(self.photos()), 0.2, 0)
         return self.once("shards", lambda path: write_shards(splits, path))
 
-    def list_of_numbers(self) -> Path:
+    def checked(self) -> Path:
+        """What `maxvit check` leaves."""
+
+        def write(folder: Path) -> None:
+            folder.mkdir()
+            rows = [f"{photo},{photo.parent.name}\n" for photo in sorted(self.photos().rglob("*.jpg"))]
+            (folder / "kept.csv").write_text("path,label\n" + "".join(rows))
+            (folder / "decisions.csv").write_text("path,label,decision\n")
+
+        return self.once("checked", write)
+
+    def list_of_numbers(self, columns: str = "age,width,height") -> Path:
         """A list that lies where its images are found from anywhere."""
 
         def write(path: Path) -> None:
             photos = sorted(self.photos().rglob("*.jpg"))
-            rows = [f"{photo},{i},{i % 5 + 1},{7 - i % 3}\n" for i, photo in enumerate(photos)]
-            path.write_text("path,age,width,height\n" + "".join(rows))
+            number = columns.count(",") + 1
+            rows = [
+                ",".join([str(photo), *map(str, (i, i % 5 + 1, 7 - i % 3)[:number])]) for i, photo in enumerate(photos)
+            ]
+            path.write_text("\n".join([f"path,{columns}", *rows]) + "\n")
 
-        return self.once("list.csv", write)
+        return self.once(f"{columns}.csv", write)
 
     def recipe(self) -> Path:
         return self.once("imagenet.yaml", lambda path: path.write_text(recipe_text("imagenet1k")))
@@ -195,10 +215,9 @@ class Samples:
             settings = ["model.name=maxvit_tiny", "model.pretrained=null", "model.probe=false"]
             settings += [f"task.name={name}", f"data.path={self.data(task)}"]
             settings += ["data.label_column=[age]"] if task == "regression" else []
-            recipe = shrink(load_recipe("folder" if task == "classification" else find_task(name).recipe, settings))
-            values = recipe.model_dump()
-            values["data"] |= {"image_size": (SIDE, SIDE)}
-            self.train(Recipe.model_validate(values), folder)
+            self.train(
+                load_recipe("finetune-folder" if task == "classification" else find_task(name).recipe, settings), folder
+            )
 
         return self.once(f"trained/{task}", train)
 
@@ -232,7 +251,7 @@ def fill_hub(cache: Path, folder: Path) -> None:
     folder.mkdir(parents=True)
     file = folder / "model.safetensors"
     for row in PUBLISHED:
-        if row.is_on_hub and row.variant in ("maxvit_tiny", "maxvit_pico", "maxvit_small"):
+        if row.is_on_hub and f"{row.variant}:{row.tag}" in ON_HUB:
             network = MaxViT(row.config)
             storage.save(file, to_timm(network.state_dict(), row.config), {})
             put(cache, row.place, file)

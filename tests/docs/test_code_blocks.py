@@ -6,35 +6,40 @@ moment is read by the command line alone; `make test-full` runs all.
 """
 
 import ast
+import dataclasses
 import json
 import re
 import shutil
 import subprocess
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import huggingface_hub.constants
+import numpy as np
 import pytest
 import torch
 import yaml
+from command_lines import Command, check_another, commands, ours, parse
+from fences import BLOCKS, ROOT, Block
+from samples import Samples, fill_hub, narrow_variants, shrink, variants
 
 import maxvit
-from command_lines import Command, check_another, commands, ours, parse
-from fences import BLOCKS, ROOT, Block, read_blocks
+from listening import listening
 from maxvit import storage
 from maxvit.cli import main
-from maxvit.data.dataset import Splits
 from maxvit.inference.predictor import Predictor
 from maxvit.serve.app import create_app
 from maxvit.tasks import list_tasks
+from maxvit.tasks.classification.conformal import COVERAGES
 from maxvit.training import run as runs
-from maxvit.training.recipe import Recipe, apply_override, list_recipes, load_recipe
+from maxvit.training.recipe import Recipe, list_recipes, load_recipe
 from maxvit.training.setup import channels_of, load_data, make_network
-from samples import Samples, fill_hub, narrow_variants, shrink, variants
 
 COUNTING = "examples.counting_task"
 LANGUAGES = {
@@ -49,17 +54,20 @@ LANGUAGES = {
 NOT_RUN = {
     ("docs/ecosystem.md", "import torch.nn.functional as F"): "needs transformers, which is not installed for tests",
     ("docs/predicting.md", "import ray"): "needs Ray and a bucket; tests/test_examples.py runs examples/ray_predict.py",
-    ("docs/gpu.md", "fast = maxvit.optimize(model.cuda().bfloat16(), backend=\"triton\")  # inference; any image size"): (
-        "needs a GPU; tests/kernels/gpu calls the same there"
-    ),
+    ("docs/gpu.md", "model = model.cuda()"): "needs a GPU; tests/kernels/gpu calls the same there",
 }
 # commands that are read by the command line and go no further, and why
 ONLY_READ = {
     "benchmark": "takes minutes; tests/cli/test_benchmark.py runs a small one",
 }
-LATER = ("check", "export", "report", "serve")  # commands that take longer than a moment: in the full suite
+LATER = ("check", "explain", "export", "report", "serve")  # commands that take longer than a moment: in the full suite
+WRITING = ("convert", "shard")  # commands whose second argument is what they write
+PLACEHOLDERS = ("DATA", "FOLDER")  # what they stand for depends on the task
+SPELLED = {"LIST": "LIST.csv"}  # words that stand for names of a kind
+LATER_PYTHON = re.compile(r"export_model\(|\"[^\"]+\.(onnx|xml|pt2)\"")
 EXPORTED = (".onnx", ".xml", ".pt2")  # files that those write
-GIVEN = ("model", "images", "torch", "maxvit")  # what blocks of Python may take for granted
+SERVER = "localhost:8000"  # of the pages
+SERVED = {"cats": "classification", "objects": "detection"}
 
 
 def task_of(words: list[str], page: str) -> str:
@@ -72,11 +80,21 @@ def task_of(words: list[str], page: str) -> str:
     return Path(page).stem if Path(page).stem in list_tasks() else "classification"
 
 
+def shortened(train: Callable[..., runs.Outcome]) -> Callable[..., runs.Outcome]:
+    """The same of a recipe that takes a moment."""
+    return lambda recipe, *rest, **named: train(shrink(recipe), *rest, **named)
+
+
 def begin(recipe: Recipe, run: Path, *_: object, **__: object) -> runs.Outcome:
     """All of a training but the training: its data are read, its network is made and kept."""
     small = shrink(recipe)
     data = load_data(small)
     network = make_network(small, data.train.class_names, channels_of(small, data.train)).eval()
+    network.provenance = runs.provenance(small, "maxvit train")
+    if isinstance(network, maxvit.MaxViT):  # what validation finds: from where a class is in a set, of each coverage
+        network.config = dataclasses.replace(
+            network.config, set_thresholds=tuple(np.linspace(0.9, 0.1, len(COVERAGES)).tolist())
+        )
     run.mkdir(parents=True, exist_ok=True)
     (run / storage.RUN_CONFIG).write_text(small.to_yaml())
     network.save(run / storage.BEST)
@@ -86,11 +104,7 @@ def begin(recipe: Recipe, run: Path, *_: object, **__: object) -> runs.Outcome:
 @pytest.fixture(scope="module", params=["begun", pytest.param("trained", marks=pytest.mark.full)])
 def samples(request, tmp_path_factory, no_hub) -> Iterator[Samples]:
     """Small variants, a hub that has their weights, trainings that are short, and what the pages name."""
-    real, folder = runs._fit, tmp_path_factory.mktemp("pages")
-
-    def train(recipe: Recipe, run: Path, *rest: Any, **named: Any) -> runs.Outcome:
-        return real(shrink(recipe), run, *rest, **named)
-
+    whole, folder = request.param == "trained", tmp_path_factory.mktemp("pages")
     with pytest.MonkeyPatch.context() as patch:
         for name, config in narrow_variants().items():
             patch.setitem(variants(), name, config)
@@ -99,13 +113,24 @@ def samples(request, tmp_path_factory, no_hub) -> Iterator[Samples]:
         patch.setattr("maxvit.serve.process.run", lambda *_: None)
         patch.syspath_prepend(ROOT)  # for `--task examples.counting_task`
         fill_hub(folder / "hub", folder / "weights")
-        whole = request.param == "trained"
-        patch.setattr(runs, "_fit", train if whole else begin)
+        for name in ("train", "train_or_resume"):
+            patch.setattr(runs, name, shortened(getattr(runs, name)) if whole else begin)
         if not whole:
             patch.setattr(sys.modules["maxvit.cli.train"], "_finish", lambda *_: None)
-        found = Samples(folder / "samples", lambda recipe, run: runs.train(recipe, run))
-        found.whole = whole
-        yield found
+        yield Samples(folder / "samples", lambda recipe, run: runs.train(recipe, run), whole)
+
+
+@pytest.fixture(scope="module")
+def server(samples) -> Iterator[Callable[[], str]]:
+    """The address of a server of two networks, which begins when it is first asked for."""
+    with ExitStack() as open_until_the_end:
+
+        @cache
+        def address() -> str:
+            models = {name: Predictor(samples.run(task) / storage.BEST) for name, task in SERVED.items()}
+            return f"localhost:{open_until_the_end.enter_context(listening(create_app(models)))}"
+
+        yield address
 
 
 class Nobody:
@@ -121,13 +146,17 @@ class Nobody:
 
 
 @pytest.mark.parametrize("page", [page for page, blocks in BLOCKS.items() if {b.language for b in blocks} - {"text"}])
-def test_blocks_of_a_page_run(page, samples, tmp_path, monkeypatch, capsys):
+def test_blocks_of_a_page_run(page, samples, server, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
     for block in BLOCKS[page]:
+        if SERVER in block.text and block.language in ("python", "sh"):
+            block = block._replace(text=block.text.replace(SERVER, server()))
         if block.key in NOT_RUN:
             if block.language == "python":
-                compile(block.text, block.page, "exec")
+                compile(block.text, block.place, "exec")
+        elif block.language == "python" and LATER_PYTHON.search(block.text) and not samples.whole:
+            compile(block.text, block.place, "exec")
         elif block.language == "python":
             run_python(block, names, samples, tmp_path)
         elif block.language in ("sh", "bash", "console"):
@@ -142,15 +171,19 @@ def test_blocks_of_a_page_run(page, samples, tmp_path, monkeypatch, capsys):
 
 def run_command(command: Command, page: str, samples: Samples, here: Path, capsys: Any) -> None:
     """Read a command as the command line does; run it, if it is ours, and for a moment only unless all are run."""
-    words = ours(command.words)
+    words = ours([SPELLED.get(word, word) for word in command.words])
     if words is None:
-        check_another(command.words)
+        if command.words[0] == "curl":
+            ask_by_curl(command, samples, here)
+        else:
+            check_another(command.words)
         return
     task = task_of(words, page)
-    (here / "maxvit_tiny.onnx").touch()
-    for before, word in zip(["", *words], words, strict=False):
+    for name in PLACEHOLDERS:  # another task's
+        shutil.rmtree(here / name, ignore_errors=True)
+    for before, word in zip(["", *words], words[:2] if words[0] in WRITING else words, strict=False):
         for part in [] if before == "--out" else re.split(r"[,=]", word):
-            samples.provide(part, "detection" if "coco" in part else task, here)
+            samples.provide(part, "detection" if "coco" in part and task == "classification" else task, here)
     try:
         parse(words)
     except Exception as error:
@@ -159,10 +192,21 @@ def run_command(command: Command, page: str, samples: Samples, here: Path, capsy
         return
     if not samples.whole and (words[0] in LATER or any(word.endswith(EXPORTED) for word in words)):
         return
-    given = [name for word in words if word != "..." for name in (map(str, Path().glob(word)) if "*" in word else [word])]
+    given = [
+        name for word in words if word != "..." for name in (map(str, Path().glob(word)) if "*" in word else [word])
+    ]
     code = main(given)
     said = capsys.readouterr()
     assert code == 0, f"{command}\n{said.err[-2000:]}"
+
+
+def ask_by_curl(command: Command, samples: Samples, here: Path) -> None:
+    """Ask the server as the page does; its answer is JSON, and no mistake."""
+    for name in re.findall(r"@?([\w./-]+\.(?:jpg|png))", command.line):
+        samples.provide(name, "classification", here)
+    asked = subprocess.run(["bash", "-c", command.line], cwd=here, capture_output=True, text=True, timeout=60)
+    assert asked.returncode == 0, f"{command}\n{asked.stderr}"
+    assert "detail" not in json.loads(asked.stdout), f"{command}\n{asked.stdout}"
 
 
 def run_python(block: Block, names: dict[str, Any], samples: Samples, here: Path) -> None:
