@@ -35,6 +35,7 @@ from maxvit import storage
 from maxvit.cli import main
 from maxvit.inference.predictor import Predictor
 from maxvit.serve.app import create_app
+from maxvit.serve.process import bind
 from maxvit.tasks import list_tasks
 from maxvit.tasks.classification.conformal import COVERAGES
 from maxvit.training import run as runs
@@ -50,6 +51,7 @@ LANGUAGES = {
     "json": "is read",
     "text": "is not run: what a command prints, or a list of files",
 }
+SHELL = ("sh", "console")
 # page and first line of blocks that are not run, and why
 NOT_RUN = {
     ("docs/ecosystem.md", "import torch.nn.functional as F"): "needs transformers, which is not installed for tests",
@@ -111,6 +113,7 @@ def samples(request, tmp_path_factory, no_hub) -> Iterator[Samples]:
         patch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(folder / "hub"))
         patch.setattr("huggingface_hub.hub_mixin.HfApi", Nobody)
         patch.setattr("maxvit.serve.process.run", lambda *_: None)
+        patch.setattr("maxvit.serve.process.bind", lambda host, port: bind(host, 0))  # another may listen at the page's
         patch.syspath_prepend(ROOT)  # for `--task examples.counting_task`
         fill_hub(folder / "hub", folder / "weights")
         for name in ("train", "train_or_resume"):
@@ -150,7 +153,7 @@ def test_blocks_of_a_page_run(page, samples, server, tmp_path, monkeypatch, caps
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
     for block in BLOCKS[page]:
-        if SERVER in block.text and block.language in ("python", "sh"):
+        if SERVER in block.text:
             block = block._replace(text=block.text.replace(SERVER, server()))
         if block.key in NOT_RUN:
             if block.language == "python":
@@ -159,7 +162,7 @@ def test_blocks_of_a_page_run(page, samples, server, tmp_path, monkeypatch, caps
             compile(block.text, block.place, "exec")
         elif block.language == "python":
             run_python(block, names, samples, tmp_path)
-        elif block.language in ("sh", "bash", "console"):
+        elif block.language in SHELL:
             for command in commands(block):
                 run_command(command, page, samples, tmp_path, capsys)
         elif block.language == "yaml":
@@ -167,6 +170,21 @@ def test_blocks_of_a_page_run(page, samples, server, tmp_path, monkeypatch, caps
         elif block.language == "json":
             for text in re.split(r"(?<=\})\n(?=\{)", block.text):
                 json.loads(text)
+
+
+@pytest.mark.parametrize("block", [b for blocks in BLOCKS.values() for b in blocks], ids=lambda block: block.place)
+def test_a_block_says_in_which_language_it_is(block):
+    assert block.language in LANGUAGES, f"{block.place}: choose {', '.join(LANGUAGES)}"
+
+
+def test_what_is_not_run_is_there():
+    keys = {block.key for blocks in BLOCKS.values() for block in blocks}
+    assert set(NOT_RUN) - keys == set()
+    written = [
+        words for blocks in BLOCKS.values() for b in blocks if b.language in SHELL for _, words, _ in commands(b)
+    ]
+    named = {parsed[0] for words in written if (parsed := ours(words))}
+    assert set(ONLY_READ) - named == set()
 
 
 def run_command(command: Command, page: str, samples: Samples, here: Path, capsys: Any) -> None:
