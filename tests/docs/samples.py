@@ -53,7 +53,7 @@ def variants() -> dict[str, config.MaxViTConfig]:
 def shrink(recipe: Recipe) -> Recipe:
     """A recipe that trains in a moment, whatever else it says."""
     values = recipe.model_dump()
-    values["data"] |= {"image_size": (SIDE, SIDE), "batch_size": 8, "workers": 0, "limit": 40}
+    values["data"] |= {"image_size": (SIDE, SIDE), "batch_size": 4, "workers": 0, "limit": 40}
     values["data"] |= {"max_unreadable_fraction": 1.0}  # of data sets of which a page has a few files only
     values["optimization"] |= {"epochs": min(1, recipe.optimization.epochs), "warmup_epochs": 0.0}
     values["engine"] |= {"precision": "fp32", "sync_batch_norm": False}
@@ -83,7 +83,7 @@ class Samples:
             "list.csv": lambda task: self.list_of_numbers(),
             "LIST.csv": lambda task: self.list_of_numbers("age"),
             "new.csv": lambda task: self.list_of_numbers(),
-            **dict.fromkeys(("CHECKPOINT", "SRC", "best.safetensors"), lambda task: self.checkpoint()),
+            **dict.fromkeys(("CHECKPOINT", "SRC", "anything", "best.safetensors"), lambda task: self.checkpoint()),
             "checked": lambda task: self.checked(),
             "OFFICIAL": lambda task: ROOT / "tests" / "golden" / "tf_checkpoint_micro",
             "imagenet.yaml": lambda task: self.recipe(),

@@ -210,12 +210,22 @@ def run_command(command: Command, page: str, samples: Samples, here: Path, capsy
         return
     if not samples.whole and (words[0] in LATER or any(word.endswith(EXPORTED) for word in words)):
         return
-    given = [
-        name for word in words if word != "..." for name in (map(str, Path().glob(word)) if "*" in word else [word])
-    ]
-    code = main(given)
+    code = main(as_run_here(words))
     said = capsys.readouterr()
     assert code == 0, f"{command}\n{said.err[-2000:]}"
+
+
+def as_run_here(words: list[str]) -> list[str]:
+    """The words of a command in this process and folder: patterns of files filled in, nothing written elsewhere."""
+    found = list[str]()
+    for before, word in zip(["", *words], words, strict=False):
+        if "*" in word:
+            found += sorted(map(str, Path().glob(word)))
+        elif before == "--devices" and word.isdigit():
+            found.append("1")
+        elif word != "...":
+            found.append(word.removeprefix("/"))
+    return found
 
 
 def ask_by_curl(command: Command, samples: Samples, here: Path) -> None:
