@@ -1,8 +1,9 @@
 """Every block of code in the pages: Python and commands run, settings are settings, and what is not run says why.
 
 A page's blocks run one after another in one folder and one namespace, with networks, data sets and files that are small
-(samples.py). In `make test` a training reads its data, makes its network and stops there, and what takes longer than a
-moment is read by the command line alone; `make test-full` runs all.
+(samples.py). In `make test` a training reads its recipe and stops there, and what takes longer than a moment is read by
+the command line alone; `make test-full` runs all. A new page is found by itself. Where it names a file or a run that is
+not known, add it to `Samples.makers`; where a block cannot run, add it to `NOT_RUN` with the reason.
 """
 
 import ast
@@ -66,8 +67,9 @@ LATER = ("check", "explain", "export", "report", "serve")  # commands that take 
 WRITING = ("convert", "shard")  # commands whose second argument is what they write
 PLACEHOLDERS = ("DATA", "FOLDER")  # what they stand for depends on the task
 SPELLED = {"LIST": "LIST.csv", "my_module": COUNTING}  # words that stand for names of a kind
-LATER_PYTHON = re.compile(r"export_model\(|\"[^\"]+\.(onnx|xml|pt2)\"")
+LATER_PYTHON = re.compile(r"export_model\(|integrated_gradients\(|\"[^\"]+\.(onnx|xml|pt2)\"")
 EXPORTED = (".onnx", ".xml", ".pt2")  # files that those write
+ALONE = {"--devices": "1", "--workers": "0"}  # commands run in this process
 SERVER = "localhost:8000"  # of the pages
 SERVED = {"cats": "classification", "objects": "detection"}
 
@@ -87,7 +89,12 @@ def shortened(train: Callable[..., runs.Outcome]) -> Callable[..., runs.Outcome]
     return lambda recipe, *rest, **named: train(shrink(recipe), *rest, **named)
 
 
-def begin(recipe: Recipe, run: Path, *_: object, **__: object) -> runs.Outcome:
+def skip(recipe: Recipe, run: Path, *_: object, **__: object) -> runs.Outcome:
+    """A training whose recipe is read, and no more: what a page does with its run is done with a sample."""
+    return runs.Outcome(run, True, [], None)
+
+
+def begin(recipe: Recipe, run: Path) -> runs.Outcome:
     """All of a training but the training: its data are read, its network is made and kept."""
     small = shrink(recipe)
     data = load_data(small)
@@ -117,10 +124,10 @@ def samples(request, tmp_path_factory, no_hub) -> Iterator[Samples]:
         patch.syspath_prepend(ROOT)  # for `--task examples.counting_task`
         fill_hub(folder / "hub", folder / "weights")
         for name in ("train", "train_or_resume"):
-            patch.setattr(runs, name, shortened(getattr(runs, name)) if whole else begin)
+            patch.setattr(runs, name, shortened(getattr(runs, name)) if whole else skip)
         if not whole:
             patch.setattr(sys.modules["maxvit.cli.train"], "_finish", lambda *_: None)
-        yield Samples(folder / "samples", lambda recipe, run: runs.train(recipe, run), whole)
+        yield Samples(folder / "samples", runs.train if whole else begin, whole)
 
 
 @pytest.fixture(scope="module")
@@ -221,8 +228,8 @@ def as_run_here(words: list[str]) -> list[str]:
     for before, word in zip(["", *words], words, strict=False):
         if "*" in word:
             found += sorted(map(str, Path().glob(word)))
-        elif before == "--devices" and word.isdigit():
-            found.append("1")
+        elif before in ALONE and word.isdigit():
+            found.append(ALONE[before])
         elif word != "...":
             found.append(word.removeprefix("/"))
     return found
