@@ -167,6 +167,8 @@ def _wordings(node: ast.expr, known: Mapping[str, ast.expr]) -> list[str]:
         return _joined([_wordings(node.left, known), _wordings(node.right, known)])
     if isinstance(node, ast.IfExp):
         return list(dict.fromkeys(_wordings(node.body, known) + _wordings(node.orelse, known)))[:MOST]
+    if isinstance(node, ast.BoolOp) and isinstance(node.op, ast.Or) and _is_text(node.values[-1]):
+        return list(dict.fromkeys(text for value in node.values for text in _wordings(value, known)))[:MOST]
     if isinstance(node, ast.Name) and node.id in known and _is_text(known[node.id]):
         return _wordings(known[node.id], {name: value for name, value in known.items() if name != node.id})
     return [_word(node)]
