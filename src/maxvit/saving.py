@@ -70,7 +70,9 @@ class SavedNetwork(nn.Module):
             with torch.device("meta"):
                 return cls(config)
         except (RuntimeError, OverflowError, TypeError) as error:
-            raise MaxViTError(f"the network is too large to exist ({str(error).splitlines()[0]})") from error
+            raise MaxViTError(
+                f"PyTorch cannot make so large a network ({str(error).splitlines()[0]}): lower channels or depths"
+            ) from error
 
     def metadata(self) -> dict[str, Any]:
         """What a checkpoint says besides its tensors.
@@ -123,7 +125,9 @@ class SavedNetwork(nn.Module):
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise MaxViTError(f"the description in {source} cannot be used: {error}") from error
         if sum(config.depths) > len(state):  # before that many are made
-            raise MaxViTError(f"{source} describes {sum(config.depths)} blocks and holds {len(state)} tensors")
+            raise MaxViTError(
+                f"{source} describes {sum(config.depths)} blocks and holds {len(state)} tensors: copy it again"
+            )
         model = cls.outline(config)
         model.preprocessing, model.class_names = preprocessing.for_channels(config.in_channels), class_names
         if problems := misfits(state, model.state_dict()):

@@ -233,7 +233,7 @@ def timm_words(create: Callable[P, R]) -> Callable[P, R]:
             if words.pop(word, None):
                 raise MaxViTError(f"{word} is an argument of timm's, and not here: {todo}")
         if out_indices is not None and not features_only:
-            raise MaxViTError("out_indices chooses the maps of features_only=True, which is not given")
+            raise MaxViTError("out_indices chooses maps: add features_only=True, or leave out_indices out")
         network = create(*args, **words)
         return FeatureMaps(network, out_indices) if features_only else network
 

@@ -97,7 +97,7 @@ def test_a_description_of_more_blocks_than_tensors_is_refused_before_they_are_ma
     model = MaxViT(CONFIG)
     metadata = model.metadata()
     storage.save(tmp_path / "f", model.state_dict(), {**metadata, "config": {**metadata["config"], **config}})
-    with pytest.raises(MaxViTError, match=r"describes \d+ blocks and holds \d+ tensors$"):
+    with pytest.raises(MaxViTError, match=r"describes \d+ blocks and holds \d+ tensors: copy it again$"):
         load_model(tmp_path / "f")
 
 
@@ -115,7 +115,9 @@ def test_a_description_of_an_enormous_network_takes_no_memory(tmp_path, config):
     model = MaxViT(CONFIG)
     metadata = model.metadata()
     storage.save(tmp_path / "f", model.state_dict(), {**metadata, "config": {**metadata["config"], **config}})
-    with pytest.raises(MaxViTError, match=r"too large to exist|does not hold the network that it describes"):
+    with pytest.raises(
+        MaxViTError, match=r"cannot make so large a network|does not hold the network that it describes"
+    ):
         load_model(tmp_path / "f")
 
 

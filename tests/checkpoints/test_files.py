@@ -142,7 +142,7 @@ def test_a_pickle_that_would_run_code_is_never_run(tmp_path, call, write, name):
 def test_a_pickle_in_the_clothes_of_safetensors_is_not_opened(tmp_path, content):
     torch.save(content, tmp_path / "model.pth")
     (tmp_path / "model.pth").rename(tmp_path / "model.safetensors")
-    with pytest.raises(MaxViTError, match=r"is a pickle, and no safetensors file: rename it to model\.pth$"):
+    with pytest.raises(MaxViTError, match=r"is a pickle, not a safetensors file: rename it to model\.pth$"):
         load_model(tmp_path / "model.safetensors")
 
 

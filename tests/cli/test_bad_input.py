@@ -67,7 +67,7 @@ def test_a_data_folder_that_is_missing(refused_training, tmp_path):
 
 
 def test_a_data_folder_that_is_a_file(refused_training, images):
-    assert "is a file, and a folder with one folder of images per class is wanted" in refused_training(
+    assert "is a file: give a folder that holds a folder of images for each class" in refused_training(
         images / "red" / "0.png"
     )
 
@@ -459,7 +459,9 @@ def test_a_run_folder_that_exists_is_left_as_it_is(refused, trained, images, sma
 
 def test_a_finished_run_is_not_resumed(refused, trained):
     before = contents(trained.run)
-    assert refused("train", "--resume", trained.run).startswith(f"{trained.run} is finished: all its 1 epochs are done")
+    assert refused("train", "--resume", trained.run).startswith(
+        f"{trained.run} is finished: it has done all of its epochs (1)"
+    )
     assert contents(trained.run) == before
 
 

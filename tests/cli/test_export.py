@@ -145,7 +145,7 @@ def test_windows_are_scaled_to_a_size_where_that_is_asked_for(run, trained, tmp_
     ("options", "sentence"),
     [
         (["--task", "detection"], "best.safetensors is for classification, and --task detection was given"),
-        (["--set", "top_k=3"], "top_k is no part of an exported file: give --set to the command that runs it"),
+        (["--set", "top_k=3"], "top_k is not part of an exported file: give --set to the command that runs it"),
         (["--scale-windows"], "--scale-windows is for --size, which was not given"),
         (["--size", "big"], "size 'big' cannot be read"),
         (["--opset", "9"], "opset is 9; it takes 17 to 23"),

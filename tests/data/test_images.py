@@ -282,7 +282,7 @@ def test_a_missing_file_is_named(tmp_path):
 
 
 def test_a_folder_is_named(tmp_path):
-    with pytest.raises(MaxViTError, match="is a folder, and an image file is wanted"):
+    with pytest.raises(MaxViTError, match="is a folder: give an image file"):
         decode(tmp_path)
 
 

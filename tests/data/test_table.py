@@ -336,7 +336,7 @@ def test_tar_files_beside_class_folders_are_leftovers_and_the_fraction_and_seed_
     [
         ("gone", "gone does not exist: check the path"),
         ("gone.csv", "gone.csv does not exist: give a list"),
-        ("notes.txt", "notes.txt is a file, and a folder with one folder of images per class is wanted"),
+        ("notes.txt", "notes.txt is a file: give a folder that holds a folder of images for each class"),
         ("empty", "empty must hold a folder of images for each class"),
         ("half", "half is unfinished: call maxvit shard again"),
         ("damaged", "index.json is damaged"),

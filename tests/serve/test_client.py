@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from pictures import encoded, pixels
 from PIL import Image
-from served import listening
 
+from listening import listening
 from maxvit.errors import MaxViTError
 from maxvit.serve import client
 from maxvit.serve.app import create_app

@@ -12,8 +12,8 @@ from random import Random
 import pytest
 from hostile import exchange
 from pictures import encoded
-from served import listening
 
+from listening import listening
 from maxvit.serve.app import create_app
 from maxvit.serve.limits import Limits
 

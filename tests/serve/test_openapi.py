@@ -1,8 +1,8 @@
 """The server keeps to its own description, whatever fits or does not fit into it."""
 
 import pytest
-from served import listening
 
+from listening import listening
 from maxvit.serve.app import create_app
 from maxvit.serve.limits import Limits
 

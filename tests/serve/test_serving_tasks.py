@@ -11,10 +11,10 @@ import pytest
 import torch
 from pictures import encoded, pixels
 from PIL import Image
-from served import listening
 from starlette.testclient import TestClient
 
 from every_task import COUNTING, OTHERS, SERVED, TASKS, network_of
+from listening import listening
 from maxvit.cli.serve import _open
 from maxvit.errors import MaxViTError
 from maxvit.explain.methods import METHODS

@@ -147,7 +147,9 @@ def test_results_are_written_as_coco_has_them(tmp_path):
     assert results[0]["segmentation"]["size"] == [53, 41]
     task("retinanet").write(iter([("a.png", (5, 5), sample_answer(0))]), out, NAMES)
     assert json.loads(out.read_text()) == []
-    with pytest.raises(MaxViTError, match=r"is no .json file: COCO's results are one, such as results.json"):
+    with pytest.raises(
+        MaxViTError, match=r"is not a .json file, which COCO's results are: give one, such as results.json"
+    ):
         task().write(iter(answers), tmp_path / "results.csv", NAMES)
 
 

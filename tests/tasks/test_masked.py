@@ -261,7 +261,7 @@ def test_what_cannot_be_read_is_refused(classes, tmp_path):
     (tmp_path / "empty").mkdir()
     for place, columns, said in (
         (tmp_path / "empty", {}, "empty holds no images: fill it or name another"),
-        (classes / "red" / "0.png", {}, "is a file, and a folder of images, a list or shards are wanted"),
+        (classes / "red" / "0.png", {}, "is a file: give a folder of images, a list or shards"),
         (classes, {"labels": ("a",)}, r"masked learns from images alone: leave --label-column"),
         (classes, {"image": "a"}, "is not a list, whose columns could be named"),
     ):

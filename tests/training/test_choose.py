@@ -125,5 +125,5 @@ def test_random_weights_and_those_of_a_run_are_not_wanted_together(pretrained):
 
 def test_a_run_of_no_variant_is_refused(tmp_path):
     network_of("segmentation").save(tmp_path / "a.safetensors")
-    with pytest.raises(MaxViTError, match=r"a.safetensors holds a network of no variant, which training cannot start"):
+    with pytest.raises(MaxViTError, match=r"a.safetensors holds a network that is not one of maxvit list"):
         choose_recipe("photos", choices={"model": str(tmp_path / "a.safetensors")})

@@ -76,6 +76,6 @@ def test_a_folder_without_a_run_has_no_report(tmp_path):
 
 def test_a_run_without_a_finished_epoch_has_no_report(finished, tmp_path):
     shutil.copy(finished.run / "config.yaml", tmp_path)
-    with pytest.raises(MaxViTError, match="has no finished epoch yet: nothing to report"):
+    with pytest.raises(MaxViTError, match="has no finished epoch yet, so there is nothing to report"):
         report_run(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]

@@ -302,7 +302,7 @@ def test_a_crash_between_state_and_metrics_loses_no_row(finished, copy):
 
 
 def test_a_finished_run_cannot_be_resumed(finished):
-    with pytest.raises(MaxViTError, match="is finished: all its 2 epochs are done"):
+    with pytest.raises(MaxViTError, match=r"is finished: it has done all of its epochs \(2\)"):
         resume(finished.run)
 
 

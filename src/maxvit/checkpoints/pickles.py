@@ -43,7 +43,7 @@ def load_pickle(path: Path) -> Any:
         MaxViTError: If it is damaged or holds anything else; nothing of it has been run then.
     """
     if path.suffix == ".safetensors":  # PyTorch goes by the name, and so may others who are given this file
-        raise MaxViTError(f"{path} is a pickle, and no safetensors file: rename it to {path.with_suffix('.pth').name}")
+        raise MaxViTError(f"{path} is a pickle, not a safetensors file: rename it to {path.with_suffix('.pth').name}")
     try:
         in_archive = zipfile.is_zipfile(path)
         if in_archive:

@@ -62,7 +62,10 @@ class TensorBundle:
         """
         entry = self.entries[name]
         if entry.dtype not in _DTYPES:
-            raise MaxViTError(f"{name} in {self.prefix} has TensorFlow type {entry.dtype}, which is not supported")
+            raise MaxViTError(
+                f"{name} in {self.prefix} has TensorFlow type {entry.dtype}, which is not a plain number: save it as "
+                "float32"
+            )
         dtype = np.dtype(_DTYPES[entry.dtype])
         count = math.prod(entry.shape)
         path = self.prefix.with_name(f"{self.prefix.name}.data-{entry.shard:05d}-of-{self.shards:05d}")
@@ -82,7 +85,9 @@ class TensorBundle:
         try:
             return np.frombuffer(raw, dtype).reshape(entry.shape)
         except ValueError as error:  # one side is 0, and another beyond what arrays have
-            raise MaxViTError(f"{name} in {self.prefix} has shape {entry.shape}, which cannot be") from error
+            raise MaxViTError(
+                f"{name} in {self.prefix} has the impossible shape {entry.shape}: copy it again"
+            ) from error
 
 
 def _read_table(data: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -156,7 +161,7 @@ def _entry(message: bytes) -> Entry:
     shape: tuple[int, ...] = ()
     for number, value in _fields(message):
         if number == 7:
-            raise ValueError("a tensor is stored in slices, which is not supported")
+            raise ValueError("a tensor is stored in slices, which is not a plain number: save it as float32")
         if number == 2 and isinstance(value, bytes):
             dims = [dict(_fields(dim)) for n, dim in _fields(value) if n == 2 and isinstance(dim, bytes)]
             shape = tuple(int(dim.get(1, 0)) for dim in dims)

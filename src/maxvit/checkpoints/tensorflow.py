@@ -115,7 +115,7 @@ def from_official(arrays: Mapping[str, Array], config: MaxViTConfig) -> dict[str
     for entry in name_table(config):
         missing = [name for name in entry.theirs if name not in arrays]
         if missing:
-            raise MaxViTError(f"the checkpoint lacks {missing[0]}: it is not a complete MaxViT")
+            raise MaxViTError(f"the checkpoint lacks {missing[0]}: it is not a complete MaxViT; copy all of it again")
         parts = [arrays[name] for name in entry.theirs]
         try:
             ours = TO_OURS[entry.layout](parts)

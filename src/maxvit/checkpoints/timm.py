@@ -152,7 +152,10 @@ def _to_ours(name: str, tensor: Tensor, config: MaxViTConfig) -> Tensor:
     if ".qkv." not in name:
         return tensor
     if not tensor.ndim or len(tensor) % (3 * config.head_dim):
-        raise MaxViTError(f"a projection to queries, keys and values has shape {tuple(tensor.shape)}")
+        raise MaxViTError(
+            f"a projection to queries, keys and values has shape {tuple(tensor.shape)}, whose rows are "
+            f"not a multiple of {3 * config.head_dim}: copy the file again"
+        )
     by_head = tensor.unflatten(0, (-1, 3, config.head_dim))  # (N, 3, D, ...)
     return by_head.transpose(0, 1).flatten(0, 2).contiguous()
 

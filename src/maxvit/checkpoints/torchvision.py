@@ -85,7 +85,10 @@ def from_torchvision(state: Mapping[str, Tensor]) -> tuple[MaxViTConfig, Preproc
 def _queries(tensor: Tensor, head_dim: int) -> Tensor:
     """It scales by width ** -0.5, we by head_dim ** -0.5: the ratio goes into the queries' rows."""
     if tensor.ndim == 0 or len(tensor) < 3:
-        raise MaxViTError(f"a projection to queries, keys and values has shape {tuple(tensor.shape)}")
+        raise MaxViTError(
+            f"a projection to queries, keys and values has shape {tuple(tensor.shape)}, and at least 3 "
+            "rows are needed: copy the file again"
+        )
     width = len(tensor) // 3
     return torch.cat([tensor[:width] * (head_dim / width) ** 0.5, tensor[width:]])
 

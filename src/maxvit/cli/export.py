@@ -89,7 +89,9 @@ def export(
     found = task_for(network)
     check_task(found, task, checkpoint)
     if make_task({**found.settings.model_dump(), **values}, imports=False).settings != found.settings:
-        raise MaxViTError(f"{', '.join(values)} is no part of an exported file: give --set to the command that runs it")
+        raise MaxViTError(
+            f"{', '.join(values)} is not part of an exported file: give --set to the command that runs it"
+        )
     if scale_windows and options.image_size:
         backbone_of(network).set_image_size(options.image_size)
     chosen = _images(network, checkpoint, images, options.precision == "int8")

@@ -151,5 +151,5 @@ def _check_folder(folder: Path) -> Path:
     if not folder.exists():
         raise MaxViTError(f"{folder} does not exist: check the path")
     if not folder.is_dir():
-        raise MaxViTError(f"{folder} is a file, and a folder with one folder of images per class is wanted")
+        raise MaxViTError(f"{folder} is a file: give a folder that holds a folder of images for each class")
     return folder

@@ -115,7 +115,7 @@ def opened(source: Source) -> Iterator[Stored]:
     except FileNotFoundError as error:
         raise MaxViTError(f"{name} does not exist: check the path") from error
     except IsADirectoryError as error:
-        raise MaxViTError(f"{name} is a folder, and an image file is wanted") from error
+        raise MaxViTError(f"{name} is a folder: give an image file") from error
     except UnidentifiedImageError as error:
         raise MaxViTError(f"{name} is {error}") from error
     except (PermissionError, NotADirectoryError) as error:

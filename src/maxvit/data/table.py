@@ -82,7 +82,7 @@ def load_list(file: Path, val_fraction: float = 0.2, seed: int = 0, columns: Lis
     if "all" in parts:
         return Splits(*split(parts["all"], val_fraction, seed))
     if "train" not in parts:
-        raise MaxViTError(f"no row of {file} is of the split train: training needs some")
+        raise MaxViTError(f"no row of {file} has the split train: give some rows that, to learn from")
     if "val" in parts:
         return Splits(parts["train"], parts["val"], parts.get("test"))
     return Splits(*split(parts["train"], val_fraction, seed), parts.get("test"))

@@ -64,7 +64,9 @@ def integrated_gradients(
     if min(steps, batch_size) < 1:
         raise MaxViTError(f"steps is {steps} and batch_size {batch_size}; both take whole numbers from 1 up")
     if baseline is not None and baseline.shape != image.shape:
-        raise MaxViTError(f"the baseline has shape {tuple(baseline.shape)} and the image {tuple(image.shape)}")
+        raise MaxViTError(
+            f"the baseline has shape {tuple(baseline.shape)} and the image {tuple(image.shape)}: give one of that shape"
+        )
     batch = one_image(network, image)
     start = torch.zeros_like(batch) if baseline is None else baseline[None].to(batch)
     with evaluating(network), torch.enable_grad():

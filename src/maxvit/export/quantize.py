@@ -113,7 +113,9 @@ def _check_whole(found: Tensor, images: Tensor, network: MaxViT, options: Export
         expected = network(images)
     expected = network.config.probabilities(expected) if options.from_pixels else expected
     if found.shape != expected.shape or not (found - expected).abs().max() <= ALLOWED * expected.abs().max():
-        raise MaxViTError("the graph gives other numbers than the network, in fp32 too: nothing was written")
+        raise MaxViTError(
+            "the graph gives other numbers than the network, in fp32 too; nothing was written: please report this"
+        )
 
 
 def _batches(spec: Preprocessing, images: Sequence[ImageLike]) -> list[Tensor]:

@@ -81,7 +81,9 @@ def verify(network: Network, path: Path, options: ExportOptions, images: Sequenc
             f"{file.name} cannot run the file ({reason}); nothing was written: please report this"
         ) from error
     if shapes := [f.shape for f, e in zip(found, expected, strict=True) if f.shape != e.shape]:
-        raise MaxViTError(f"the file gives the shape {tuple(shapes[0])}, unlike the network; nothing was written")
+        raise MaxViTError(
+            f"the file gives the shape {tuple(shapes[0])}, unlike the network; nothing was written: please report this"
+        )
     largest = max(float((f - e).abs().max()) for f, e in zip(found, expected, strict=True))
     relative = measure(found, expected)
     if not all(f.isfinite().all() for f in found) or (allowed is not None and not relative <= allowed):

@@ -293,5 +293,5 @@ def _check_classes(engine: Engine, images: LabelledImages) -> list[str]:
             f"{', '.join(images.class_names[:5])}, ...: evaluate on the classes that it was trained for"
         )
     if not len(images):
-        raise MaxViTError("there are no images to evaluate on")
+        raise MaxViTError("there are no images to evaluate on: give one or more")
     return list(images.class_names)

@@ -47,7 +47,9 @@ def report_run(run: Path, show_progress: bool = False, device: str = "auto") -> 
     """
     recipe, history = read_recipe(run), read_metrics(run)
     if not history:
-        raise MaxViTError(f"{run} has no finished epoch yet: nothing to report")
+        raise MaxViTError(
+            f"{run} has no finished epoch yet, so there is nothing to report: go on with maxvit train --resume {run}"
+        )
     task = make_task(recipe.task)
     data, network = load_data(recipe), load(run / storage.BEST).to(choose_device(device))
     if show_progress:

@@ -115,7 +115,11 @@ def resume(run: Path, show_progress: bool = False, command: str = "", device: st
     recipe = read_recipe(run)
     if is_done(recipe, run):
         done, epochs = read_epochs(run), recipe.optimization.epochs
-        how = f"all its {done} epochs are done" if done >= epochs else f"it ended early after {done} of {epochs} epochs"
+        how = (
+            f"it has done all of its epochs ({done})"
+            if done >= epochs
+            else f"it ended early after {done} of {epochs} epochs"
+        )
         raise MaxViTError(f"{run} is finished: {how}; see its report with maxvit report {run}")
     if read_metrics(run) and not find_states(run):
         raise MaxViTError(f"{run} has metrics but none of the {FOLDER}/ that it could go on from: copy them again")
@@ -158,7 +162,7 @@ def _check_same(recipe: Recipe, begun: Recipe, run: Path) -> None:
 def read_recipe(run: Path) -> Recipe:
     """The recipe of a run. Raises `MaxViTError` if the folder holds none."""
     if not (run / CONFIG).is_file():
-        raise MaxViTError(f"{run} is not a run folder: it has no {CONFIG}")
+        raise MaxViTError(f"{run} is not a run folder: it has no {CONFIG}; give one that maxvit train made")
     return load_recipe(str(run / CONFIG))
 
 

@@ -57,11 +57,13 @@ def _load_splits(task: Task, place: str, recipe: Recipe) -> Splits:
     if isinstance(settings.folds, str):
         names = named_folds(images, settings.folds)
         if settings.fold >= len(names):
-            raise MaxViTError(f"data.fold is {settings.fold}, and there are {len(names)} folds: it counts from 0")
+            raise MaxViTError(
+                f"data.fold is {settings.fold}; it takes 0 to {len(names) - 1}, as there are {len(names)} folds"
+            )
         train, val = hold_out_named(images, settings.folds, names[settings.fold])
     else:
         if settings.fold >= settings.folds:
-            raise MaxViTError(f"data.fold is {settings.fold}, and data.folds {settings.folds}: it counts from 0")
+            raise MaxViTError(f"data.fold is {settings.fold}; it takes 0 to {settings.folds - 1}, as data.folds says")
         train, val = hold_out_fold(images, task.one_class(images), settings.folds, settings.fold, recipe.seed)
     return Splits(train, val, parts.get("test"))
 
@@ -82,7 +84,7 @@ def _images_to_fold(parts: Mapping[str, LabelledImages], place: str) -> Labelled
         raise MaxViTError(f"{place} has a validation part of its own, which folds would not use: leave data.folds out")
     images = parts.get("train", parts.get("all"))
     if images is None:
-        raise MaxViTError(f"{place} has no images to learn from, whose folds could be taken")
+        raise MaxViTError(f"{place} has no images to learn from: add a part train")
     return images
 
 
@@ -214,7 +216,9 @@ def _set_preprocessing(backbone: MaxViT, recipe: Recipe, task: Task) -> None:
         expected = Preprocessing().for_channels(backbone.config.in_channels)
     for name, values in (("data.mean", data.mean), ("data.std", data.std)):
         if values is not None and len(values) != expected.channels:
-            raise MaxViTError(f"{name} has {len(values)} values, and the network {expected.channels} channels")
+            raise MaxViTError(
+                f"{name} has {len(values)} values, and the network {expected.channels} channels: give a value for each"
+            )
     if task.fits is not None:
         # antialiased as augmentation is, also where published weights were evaluated without
         expected = dataclasses.replace(expected, fit=task.fits[0], crop_pct=1.0, interpolation="bicubic")

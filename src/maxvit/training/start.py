@@ -64,7 +64,9 @@ def start_from(checkpoint: Path) -> tuple[str, str]:
     network = load(checkpoint)
     name = variant_name(network.config)
     if name is None:
-        raise MaxViTError(f"{checkpoint} holds a network of no variant, which training cannot start from")
+        raise MaxViTError(
+            f"{checkpoint} holds a network that is not one of maxvit list, and training starts from those alone"
+        )
     what = "the weights" if has_own_head(network) else "the backbone, without the head,"
     return name, f"starts from {what} of {checkpoint}, which was trained for {task_for(network).name}"
 

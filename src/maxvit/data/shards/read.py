@@ -125,7 +125,10 @@ def _classes(index: Index, wanted: list[str] | None, where: str) -> tuple[list[s
         if count > _MOST_UNNAMED:
             raise MaxViTError(f"{where} has labels up to {count - 1}: number the classes from 0 on, and {REMAKE}")
         if wanted is not None and count > len(wanted):
-            raise MaxViTError(f"{where} has labels up to {count - 1}, and the model's {len(wanted)} classes end before")
+            raise MaxViTError(
+                f"{where} has labels up to {count - 1}, and the model {len(wanted)} classes: evaluate on the classes "
+                "that it was trained for"
+            )
         return wanted or [str(i) for i in range(count)], np.arange(count)
     if wanted is None:
         return index.class_names, np.arange(len(index.class_names))

@@ -110,7 +110,7 @@ def _members(file: OpenFile, where: str) -> Iterator[_Member]:
                     yield _Member(path, extension, member.offset_data, member.size)
     except (tarfile.TarError, OSError, ValueError) as error:
         raise MaxViTError(
-            f"{where} is truncated or no plain tar file ({error}; after byte {end}): copy it again"
+            f"{where} is truncated, or not a plain tar file ({error}; after byte {end}): copy it again"
         ) from error
     if file.read(end, _BLOCK) != bytes(_BLOCK):  # tarfile takes what it cannot read for the end
         raise MaxViTError(f"{where} is truncated or damaged at byte {end}, where its end should stand: copy it again")

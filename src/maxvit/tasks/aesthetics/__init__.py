@@ -45,7 +45,10 @@ class Aesthetics(ImageNumbers):
         """A CSV file, AVA.txt or the folder of one: see `read_scores`."""
         parts = read_scores(path)
         if class_names is not None and list(class_names) != SCORES:
-            raise MaxViTError(f"the network tells {', '.join(class_names)} apart, and {path} holds scores from 1 to 10")
+            raise MaxViTError(
+                f"the network tells {', '.join(class_names)} apart, and {path} holds scores from 1 to 10: give a "
+                "network that was trained with --task aesthetics"
+            )
         return parts
 
     def make_head(self, backbone: MaxViT, num_classes: int) -> nn.Module:

@@ -152,5 +152,5 @@ def _shares(places: Sequence[str], counts: npt.NDArray[np.float64]) -> npt.NDArr
     right = (counts >= 0).all(1) & (sums[:, 0] > 0) & np.isfinite(sums[:, 0])
     if not right.all():
         place, row = places[right.argmin()], ", ".join(f"{count:g}" for count in counts[right.argmin()])
-        raise MaxViTError(f"{place}: the scores {row} are no counts: give numbers from 0 up, not all 0")
+        raise MaxViTError(f"{place}: the scores {row} are not counts: give numbers from 0 up, not all 0")
     return (counts / sums).astype(np.float32)

@@ -186,7 +186,9 @@ class Classification(Task):
     def distil(self, teacher: Network, student: Network) -> Distil:
         """By the answers to the images of training, as they are augmented and mixed."""
         if not isinstance(teacher, MaxViT):
-            raise MaxViTError(f"the teacher is for {teacher.settings.name}, and the task here is {self.name}")
+            raise MaxViTError(
+                f"the teacher is for {teacher.settings.name}, and the task here is {self.name}: give a classifier"
+            )
         assert isinstance(student, MaxViT)
         settings, answers = self.settings, Teacher(teacher, student)
         weight, temperature = settings.distillation_weight, settings.distillation_temperature

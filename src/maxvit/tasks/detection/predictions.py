@@ -86,7 +86,9 @@ def _as_text(mask: dict[str, Any]) -> dict[str, Any]:
 def check_out(out: Path) -> None:
     """Refuse, by `MaxViTError`, a file that is not named .json."""
     if out.suffix.lower() != ".json":
-        raise MaxViTError(f"{out} is no .json file: COCO's results are one, such as {out.with_suffix('.json').name}")
+        raise MaxViTError(
+            f"{out} is not a .json file, which COCO's results are: give one, such as {out.with_suffix('.json').name}"
+        )
 
 
 def write_results(

@@ -54,7 +54,7 @@ def _plain(images: LabelledImages) -> LabelledImages:
 
 def _read_folder(folder: Path) -> dict[str, LabelledImages]:
     if not folder.is_dir():
-        raise MaxViTError(f"{folder} is a file, and a folder of images, a list or shards are wanted")
+        raise MaxViTError(f"{folder} is a file: give a folder of images, a list or shards")
     parts = part_folders(folder)
     if "train" not in parts:
         return {"all": _images_below(folder, folder, "all")}

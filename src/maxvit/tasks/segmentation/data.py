@@ -106,7 +106,8 @@ def find_layout(path: Path) -> tuple[Layout, Parts]:
         MaxViTError: If it is laid out in no known way, in two, or without masks.
     """
     if not path.is_dir():
-        raise MaxViTError(f"{path} is a file, and a folder is wanted" if path.exists() else f"{path} does not exist")
+        what = "is a file: give the folder of images and masks" if path.exists() else "does not exist: check the path"
+        raise MaxViTError(f"{path} {what}")
     found = [(layout, parts) for layout in LAYOUTS if (parts := layout.find_parts(path))]
     complete = [(layout, parts) for layout, parts in found if _is_complete(parts)]
     if len(complete) > 1:

@@ -65,7 +65,7 @@ def find_pairs(part: Part) -> Pairs:
             two masks have one name but for the ending.
     """
     if not part.masks.is_dir():
-        raise MaxViTError(f"{part.images} has no masks: the folder {part.masks} does not exist")
+        raise MaxViTError(f"{part.images} has no masks: the folder {part.masks} does not exist: put them there")
     found = find_images(part.images)
     masks = _by_stem(find_images(part.masks).images, part.masks)
     if not masks:
