@@ -155,6 +155,7 @@ _OTHERS = {
     "make": _make,
     "pre-commit": _pre_commit,
     "python": _python,
+    "python3": _python,
     "cd": _nothing,
     "docker": _nothing,
     "git": _nothing,

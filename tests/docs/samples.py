@@ -86,7 +86,7 @@ class Samples:
             **dict.fromkeys(("CHECKPOINT", "SRC", "anything", "best.safetensors"), lambda task: self.checkpoint()),
             "checked": lambda task: self.checked(),
             "OFFICIAL": lambda task: ROOT / "tests" / "golden" / "tf_checkpoint_micro",
-            "imagenet.yaml": lambda task: self.recipe(),
+            **dict.fromkeys(("imagenet.yaml", "mine.yaml"), lambda task: self.recipe()),
         }
 
     def provide(self, word: str, task: str, here: Path) -> None:
