@@ -98,7 +98,9 @@ class Samples:
         run = Path(name).parts[:2] if name.startswith("runs/") else ()
         if len(run) == 2:
             copy(self.run(task), here / Path(*run))
-        elif (first := Path(name).parts[0]) in self.makers:
+        elif (first := Path(name).parts[0]) in self.makers and (here / first).exists():
+            copy(self.picture(), place if place.suffix else place / "0.jpg")  # more of it
+        elif first in self.makers:
             source = "coco-stuff" if (first, task) == ("coco", "segmentation") else first
             copy(self.makers[source](task), here / first)
         elif name.lower().endswith(PICTURES):
