@@ -34,7 +34,7 @@ def test_every_place_names_the_same_version():
 
 
 def test_every_place_names_the_same_repository():
-    files = [ROOT / name for name in ("pyproject.toml", "CITATION.cff", "CONTRIBUTING.md")]
+    files = [ROOT / name for name in ("pyproject.toml", "CITATION.cff", "SECURITY.md", "CONTRIBUTING.md")]
     files += sorted((ROOT / ".github").rglob("*.*"))
     found = {
         (file.name, link)
