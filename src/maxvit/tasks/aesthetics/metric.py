@@ -22,6 +22,7 @@ class AestheticsMetric:
     """Keeps the shares of every image: ranks are known at the end only."""
 
     def __init__(self) -> None:
+        require("the correlation of scores", "scipy")  # before images are looked at
         self._answers: list[Tensor] = []
         self._truths: list[Tensor] = []
 
