@@ -10,6 +10,7 @@ import platform
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ PLACE = "maxvit/kernels/cpu"
 class CompiledKernels(BuildHookInterface):
     """Compiles them into the wheel."""
 
+    made: tempfile.TemporaryDirectory[str] | None = None  # not in dist/: only what is published is there
+
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Add the compiled files to what the wheel holds."""
         compiler = shutil.which(os.environ.get("CXX") or "c++")
@@ -31,8 +34,8 @@ class CompiledKernels(BuildHookInterface):
         levels = _load(Path(self.root) / "src" / PLACE / "levels.py")
         machine = platform.machine()
         own = [level for level in levels.LEVELS if level.machine == machine]
-        folder = Path(self.directory) / "kernels"
-        folder.mkdir(parents=True, exist_ok=True)
+        self.made = tempfile.TemporaryDirectory()
+        folder = Path(self.made.name)
         for level in own:
             if os.environ.get("MAXVIT_KERNELS") != "all" and not _knows(compiler, level.flags):
                 self.app.display_warning(
@@ -47,6 +50,11 @@ class CompiledKernels(BuildHookInterface):
         if own:
             build_data["pure_python"] = False
             build_data["tag"] = f"py3-none-linux_{machine}"
+
+    def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
+        """The wheel has them: remove what was compiled."""
+        if self.made is not None:
+            self.made.cleanup()
 
 
 def _knows(compiler: str, flags: Sequence[str]) -> bool:

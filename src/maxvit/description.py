@@ -1,6 +1,7 @@
 """What a file says of its network, and whether tensors and layers are those of the network that it describes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 
 from maxvit.config import MaxViTConfig, Preprocessing
 from maxvit.errors import MaxViTError
+from maxvit.versions import FORMAT_VERSION, check_version, why_unknown
 
 FORMAT = "maxvit"  # how our own files call themselves
 FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)  # types that weights may have
@@ -28,11 +30,32 @@ def describe(
     """The metadata of our own files, as plain values."""
     return {
         "format": FORMAT,
+        "format_version": FORMAT_VERSION,
         "config": config.to_dict(),
         "preprocessing": preprocessing.to_dict(),
         "class_names": class_names,
         "provenance": provenance,
     }
+
+
+@contextmanager
+def reading(metadata: Mapping[str, Any], source: str) -> Iterator[None]:
+    """Within it, what `describe` gave is read.
+
+    Args:
+        metadata: Of a file of ours.
+        source: The file, for messages.
+
+    Raises:
+        MaxViTError: If it is of a later format, or an entry is missing, unknown or not allowed.
+    """
+    version = metadata.get("format_version")
+    check_version(version, source)
+    try:
+        yield
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        more = why_unknown(version, source)
+        raise MaxViTError(f"the description in {source} cannot be used: {error}{more}") from error
 
 
 def check_same(network: nn.Module, wanted: nn.Module) -> None:

@@ -1,4 +1,9 @@
-"""The one exception that means: what was given cannot be used, and here is what to do. And memory that is full."""
+"""The one exception that means: what was given cannot be used, and here is what to do.
+
+And what else ends a command that is no bug: libraries that are not installed, and memory that is full.
+"""
+
+from importlib.util import find_spec
 
 
 class MaxViTError(ValueError):
@@ -6,6 +11,46 @@ class MaxViTError(ValueError):
 
     The command line prints the message as one sentence and exits with code 2.
     """
+
+
+# the libraries of each extra of pyproject.toml, by the names that they are imported by
+EXTRAS = {
+    "bands": ("imagecodecs", "tifffile"),
+    "detection": ("pycocotools",),
+    "dicom": ("pydicom",),
+    "explain": ("captum",),
+    "export": ("onnx", "onnxruntime", "onnxscript"),
+    "heif": ("pillow_heif",),
+    "lists": ("pyarrow",),
+    "openvino": ("openvino",),
+    "search": ("faiss",),
+    "segmentation": ("segmentation_models_pytorch", "torchmetrics"),
+    "serve": ("fastapi", "fastapi_offline", "prometheus_client", "python_multipart", "uvicorn"),
+    "train": ("jinja2", "scipy", "sklearn", "tensorboard"),
+    "transformers": ("transformers",),
+}
+
+
+def require(what: str, *libraries: str) -> None:
+    """Refuse what needs libraries that are not installed, before any work.
+
+    Args:
+        what: It begins the sentence, such as "the report".
+        libraries: The names that they are imported by.
+
+    Raises:
+        MaxViTError: If one is missing, with the extras that bring them.
+    """
+    if missing := [name for name in libraries if find_spec(name) is None]:
+        raise MaxViTError(f"{what} needs {say_missing(*missing)}")
+
+
+def say_missing(*libraries: str) -> str:
+    """Libraries that are not installed, and what to do; modules inside them are their libraries."""
+    names = list(dict.fromkeys(name.partition(".")[0] for name in libraries))
+    extras = sorted({extra for extra, brings in EXTRAS.items() if any(name in brings for name in names)})
+    wanted = f"'maxvit[{','.join(extras)}]'" if extras else " ".join(names)
+    return f"{', '.join(names)}, which {'is' if len(names) == 1 else 'are'} not installed: pip install {wanted}"
 
 
 _OUT_OF_MEMORY = (

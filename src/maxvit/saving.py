@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from maxvit import storage
 from maxvit.config import MaxViTConfig, Preprocessing
-from maxvit.description import FORMAT, check_dtype, check_same, checked_names, describe, misfits
+from maxvit.description import FORMAT, check_dtype, check_same, checked_names, describe, misfits, reading
 from maxvit.errors import MaxViTError
 
 
@@ -118,12 +118,10 @@ class SavedNetwork(nn.Module):
             raise MaxViTError(f"{source} holds a network for {name} (see maxvit.load): a classifier is wanted")
         if metadata.get("format") != FORMAT:
             raise MaxViTError(f"{source} was not written by maxvit; maxvit.load_model reads files of other programs")
-        try:
+        with reading(metadata, source):
             config = MaxViTConfig.from_dict(metadata["config"])
             preprocessing = Preprocessing.from_dict(metadata["preprocessing"])
             class_names = checked_names(metadata.get("class_names"), config.num_classes)
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise MaxViTError(f"the description in {source} cannot be used: {error}") from error
         if sum(config.depths) > len(state):  # before that many are made
             raise MaxViTError(
                 f"{source} describes {sum(config.depths)} blocks and holds {len(state)} tensors: copy it again"

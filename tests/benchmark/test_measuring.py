@@ -118,7 +118,8 @@ def test_a_process_that_is_killed_is_told():
 
 
 def test_a_package_that_is_missing_is_named(why):
-    assert why["missing"] == "a_package_that_nobody_has is not installed: pip install a_package_that_nobody_has"
+    name = "a_package_that_nobody_has"
+    assert why["missing"] == f"it needs {name}, which is not installed: pip install {name}"
 
 
 def test_a_contender_that_does_not_answer_is_given_up(case, monkeypatch):

@@ -110,5 +110,7 @@ def test_what_is_no_single_picture_is_refused_in_a_sentence(tmp_path, tags, said
 
 def test_without_pydicom_the_package_to_install_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr("maxvit.data.dicom.WITH_DICOM", False)
-    with pytest.raises(MaxViTError, match=r"is DICOM, which needs pydicom: pip install 'maxvit\[dicom\]'"):
+    with pytest.raises(
+        MaxViTError, match=r"is DICOM, which needs pydicom, which is not installed: pip install 'maxvit\[dicom\]'"
+    ):
         decode(write(tmp_path / "a.dcm"))

@@ -220,7 +220,9 @@ def test_a_damaged_parquet_file_is_named(tmp_path, damage):
 def test_without_pyarrow_the_user_is_told_what_to_install(tmp_path, monkeypatch):
     (tmp_path / "list.parquet").touch()
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(MaxViTError, match=r"Parquet needs pyarrow: pip install 'maxvit\[lists\]', or save a CSV file"):
+    with pytest.raises(
+        MaxViTError, match=r"a Parquet file, needs pyarrow, which is not installed: pip install 'maxvit\[lists\]'"
+    ):
         load_list(tmp_path / "list.parquet")
 
 

@@ -193,7 +193,7 @@ def test_networks_that_do_not_fit_a_form_are_refused(model, tmp_path):
 @pytest.mark.parametrize(("package", "extra"), [("onnx", "export"), ("openvino", "openvino")])
 def test_a_package_that_is_missing_is_named(model, tmp_path, monkeypatch, package, extra):
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(MaxViTError, match=rf"needs {package}: pip install 'maxvit\[{extra}\]'"):
+    with pytest.raises(MaxViTError, match=rf"needs {package}, which is not installed: pip install 'maxvit\[{extra}\]'"):
         export_model(model, tmp_path / f"model{ENDINGS[package]}", package)
 
 

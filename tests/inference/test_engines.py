@@ -241,7 +241,7 @@ def test_images_that_keep_their_shapes_are_refused_by_a_file_for_one(model, cach
 
 def test_without_onnxruntime_the_package_is_named(onnx_file, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(MaxViTError, match=r"runs in onnxruntime: pip install 'maxvit\[export\]'"):
+    with pytest.raises(MaxViTError, match=r"needs onnxruntime, which is not installed: pip install 'maxvit\[export\]'"):
         open_engine(onnx_file)
 
 

@@ -49,7 +49,7 @@ def test_without_scikit_learn_training_begins_without(small_recipe, tmp_path, mo
     outcome = train(recipe, tmp_path / "run", show_progress=True)
     assert [row["epoch"] for row in read_metrics(outcome.run)] == [1]
     assert (
-        "no first verdict: sklearn.linear_model is not installed: pip install 'maxvit[train]'"
+        "no first verdict: it needs sklearn, which is not installed: pip install 'maxvit[train]'"
         in capsys.readouterr().err
     )
 

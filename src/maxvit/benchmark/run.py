@@ -23,7 +23,7 @@ from maxvit.benchmark.weights import write_images, write_weights
 from maxvit.benchmark.worker import ROUNDS_OF_A_PROCESS, Failure, Worker
 from maxvit.config import MaxViTConfig, Size
 from maxvit.create import create_model
-from maxvit.errors import MaxViTError
+from maxvit.errors import MaxViTError, say_missing
 from maxvit.kernels.cpu.threads import limit_threads
 from maxvit.summary import summarize
 
@@ -214,7 +214,7 @@ class _Measurement:
         packages = [name.split(".")[0] for name in contender.imports]
         missing = [name for name in packages if find_spec(name) is None]
         if missing:
-            raise Failure(f"{missing[0]} is not installed: pip install {missing[0]}")
+            raise Failure(f"it needs {say_missing(*missing)}")
         if self.what not in contender.what:
             raise Failure(f"it does {contender.what[0]} alone")
         if not contender.anywhere and (self.job.device != "cpu" or self.job.precision != "fp32"):

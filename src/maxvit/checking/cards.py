@@ -9,7 +9,7 @@ from PIL import Image
 
 from maxvit.config import Preprocessing
 from maxvit.data.images import Source, decode_shown
-from maxvit.errors import MaxViTError
+from maxvit.errors import require
 from maxvit.explain.draw import data_uri
 from maxvit.storage import write_text
 
@@ -48,10 +48,9 @@ class Section:
 
 def load_template() -> Any:
     """What the page is made with. Raises `MaxViTError` where jinja2 (an optional dependency) is missing."""
-    try:
-        import jinja2
-    except ImportError as error:
-        raise MaxViTError(f"the page needs jinja2 ({error}): pip install 'maxvit[train]'") from error
+    require("the page", "jinja2")
+    import jinja2
+
     environment = jinja2.Environment(
         loader=jinja2.ChoiceLoader([jinja2.PackageLoader("maxvit", room) for room in ("checking", "report")]),
         autoescape=True,

@@ -26,7 +26,7 @@ from maxvit.data.dataset import LabelledImages
 from maxvit.data.finding import PassedOver
 from maxvit.data.images import decode
 from maxvit.data.value_range import measure_range
-from maxvit.errors import MaxViTError
+from maxvit.errors import MaxViTError, say_missing
 from maxvit.inference.device import choose_device
 from maxvit.inference.progress import track
 from maxvit.tasks import DEFAULT, find_task, make_task, refuse_other_tasks
@@ -205,7 +205,7 @@ def _judge_labels(
     try:
         found = find_suspicious(features[judged], labels)
     except ModuleNotFoundError as error:
-        return [], [f"labels were not judged: {error.name} is not installed: pip install 'maxvit[train]'"]
+        return [], [f"labels were not judged: that needs {say_missing(str(error.name))}"]
     return [replace(one, image=readable[judged[one.image]]) for one in found], [said] if said else []
 
 

@@ -8,15 +8,12 @@ from typing import Any
 
 import typer
 
-from maxvit.errors import MaxViTError, is_out_of_memory
+from maxvit.errors import MaxViTError, is_out_of_memory, say_missing
 
 OK, OUR_MISTAKE, USER_MISTAKE, INTERRUPTED = 0, 1, 2, 130
 REQUEUE = 75  # the system's "temporary failure": start the same command again
 # what the machine refuses, whatever we do
 _REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_EXTRAS = {"onnx": "export", "onnxruntime": "export", "onnxscript": "export"}  # what is in which; others: train
-_EXTRAS |= dict.fromkeys(("fastapi", "fastapi_offline", "prometheus_client", "python_multipart", "uvicorn"), "serve")
-_EXTRAS["faiss"] = "search"
 _ROOM = (
     "memory may be full; use fewer workers (data.workers, --workers), or give a container more shared memory, such as "
     "docker run --shm-size=8g"
@@ -42,8 +39,7 @@ def exit_code(command: Callable[[], object]) -> int:
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("maxvit"):
             raise
-        extra = _EXTRAS.get((error.name or "").split(".")[0], "train")
-        complain(f"error: this command needs {error.name}, which is not installed: pip install 'maxvit[{extra}]'")
+        complain(f"error: this command needs {say_missing(str(error.name))}")
         return USER_MISTAKE
     except KeyboardInterrupt:
         _kill_workers()

@@ -7,6 +7,7 @@ import numpy as np
 
 from maxvit.data.depth import Deep, Unfit
 from maxvit.data.raw import Raw
+from maxvit.errors import say_missing
 
 WITH_DICOM = find_spec("pydicom") is not None  # the extra `dicom`
 MARK, AT = b"DICM", 128  # of a file, and where it stands
@@ -19,7 +20,7 @@ def open_dicom(file: IO[bytes]) -> Raw:
         Unfit: If pydicom (an optional dependency) is missing, or the file holds no pixels, or several pictures.
     """
     if not WITH_DICOM:
-        raise Unfit("is DICOM, which needs pydicom: pip install 'maxvit[dicom]'")
+        raise Unfit(f"is DICOM, which needs {say_missing('pydicom')}")
     import pydicom
 
     file.seek(0)

@@ -12,10 +12,13 @@ from typing import IO, Any
 
 from PIL import Image, ImageFile, UnidentifiedImageError
 
+from maxvit.errors import say_missing
+
 # Pillow has more readers, and they are not for files of anybody: one of them runs Ghostscript. TGA files have no mark
 # that they begin with, so that its reader is the last to be asked.
 FORMATS = ("AVIF", "BMP", "GIF", "HEIF", "ICO", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP", "TGA")
 WITH_HEIF = find_spec("pillow_heif") is not None  # the extra `heif`: what iPhones write
+_HEIF = (b"ftypheic", b"ftypheix", b"ftypheim", b"ftypheis", b"ftypmif1")  # what it begins with, after 4 bytes
 
 # More pixels than a byte of these holds: a header that says so is damaged, and it would take long to find out, or much
 # memory. No TIFF or WebP picture has more, though a single colour might; fax, which leaves whole rows out, has no
@@ -57,6 +60,8 @@ def identify(file: IO[bytes], name: str) -> ImageFile.ImageFile:
             continue
         _check_declared(image, file)
         return image
+    if not WITH_HEIF and prefix[4:12] in _HEIF:
+        raise UnidentifiedImageError(f"HEIF, which needs {say_missing('pillow_heif')}")
     raise UnidentifiedImageError(f"not an image that can be read{reason}")
 
 

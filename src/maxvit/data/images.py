@@ -18,7 +18,7 @@ from maxvit.data.formats import WITH_HEIF, identify, make_room
 from maxvit.data.kept import Kept, once
 from maxvit.data.raw import NUMPY, Raw, of_array, open_numpy
 from maxvit.data.tiff import MARKS, bands_in, hides_bands, open_tiff
-from maxvit.errors import MaxViTError
+from maxvit.errors import MaxViTError, say_missing
 
 Box = tuple[int, int, int, int]  # top, left, height, width
 ImageLike = str | Path | bytes | Image.Image | Bands | npt.NDArray[np.generic]
@@ -32,8 +32,8 @@ _NUMBERS = (".npy",)
 HEIF, DICOM = (".heic", ".heif", ".hif"), (".dcm", ".dicom")
 EXTENSIONS = frozenset((*_COMMON, *_RARE, *_NUMBERS, *(HEIF if WITH_HEIF else ()), *(DICOM if WITH_DICOM else ())))
 NEEDED = {  # what is needed for files with other endings
-    **dict.fromkeys(HEIF, "pillow-heif: pip install 'maxvit[heif]'"),
-    **dict.fromkeys(DICOM, "pydicom: pip install 'maxvit[dicom]'"),
+    **dict.fromkeys(HEIF, say_missing("pillow_heif")),
+    **dict.fromkeys(DICOM, say_missing("pydicom")),
 }
 
 PLAIN = Preprocessing()  # without a network

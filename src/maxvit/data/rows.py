@@ -7,7 +7,7 @@ from math import isfinite
 from pathlib import Path
 
 from maxvit.data.finding import normal
-from maxvit.errors import MaxViTError
+from maxvit.errors import MaxViTError, require
 
 KINDS = (".csv", ".tsv", ".parquet")
 _SEPARATORS = ",;\t"
@@ -111,11 +111,10 @@ def _separator(header: str, usual: str) -> str:
 
 
 def _read_parquet(file: Path) -> Rows:
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ModuleNotFoundError as error:
-        raise MaxViTError(f"{file}: Parquet needs pyarrow: pip install 'maxvit[lists]', or save a CSV file") from error
+    require(f"{file}, a Parquet file,", "pyarrow")
+    import pyarrow
+    import pyarrow.parquet
+
     try:
         table = pyarrow.parquet.read_table(file)
     except (pyarrow.ArrowException, OSError, ValueError) as error:

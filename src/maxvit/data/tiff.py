@@ -10,6 +10,7 @@ from PIL import ImageFile
 from maxvit.data.depth import Deep, Unfit
 from maxvit.data.formats import MOST_PIXELS_IN_A_BYTE
 from maxvit.data.raw import Raw, as_deep, check_bands, is_deep
+from maxvit.errors import say_missing
 
 MARKS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # what a file begins with
 _PHOTOMETRIC, _SAMPLES, _EXTRA, _ORIENTATION = 262, 277, 338, 274  # tags
@@ -43,10 +44,10 @@ def open_tiff(file: IO[bytes], why: str = "") -> Raw:
     Raises:
         Unfit: If tifffile (an optional dependency) is missing, or the file has too many bands or no numbers.
     """
-    try:
-        import tifffile
-    except ImportError as error:
-        raise Unfit(f"is a TIFF that Pillow does not read{why}: pip install 'maxvit[bands]' reads more") from error
+    if find_spec("tifffile") is None:
+        raise Unfit(f"is a TIFF that Pillow does not read{why}; to read more needs {say_missing('tifffile')}")
+    import tifffile
+
     quiet = logging.getLogger("tifffile")
     if not quiet.handlers:  # the exception that comes with it is enough
         quiet.addHandler(logging.NullHandler())
@@ -67,7 +68,7 @@ def open_tiff(file: IO[bytes], why: str = "") -> Raw:
     def read() -> Deep:
         if page.compression not in _WITHOUT_CODECS and find_spec("imagecodecs") is None:
             kind = page.compression.name
-            raise Unfit(f"is compressed by {kind}, which needs imagecodecs: pip install 'maxvit[bands]'")
+            raise Unfit(f"is compressed by {kind}, and to read it needs {say_missing('imagecodecs')}")
         values = page.asarray()
         values = np.moveaxis(values, 0, -1) if page.axes == "SYX" else values
         return as_deep(values)._replace(inverted=inverted)

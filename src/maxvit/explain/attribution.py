@@ -7,7 +7,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from maxvit.errors import MaxViTError
+from maxvit.errors import MaxViTError, require
 from maxvit.explain.capture import one_image, pooled_map, stages_of
 from maxvit.explain.target import check_stage, check_target
 from maxvit.layers.modes import evaluating
@@ -76,8 +76,7 @@ def integrated_gradients(
 
 
 def _captum() -> ModuleType:
-    try:
-        import captum.attr
-    except ImportError as error:
-        raise MaxViTError(f"gradients by captum need it installed ({error}): pip install 'maxvit[explain]'") from error
+    require("an explanation by gradients", "captum")
+    import captum.attr
+
     return captum.attr

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 import torch
 
-from maxvit.errors import MaxViTError
+from maxvit.errors import MaxViTError, require
 from maxvit.export.options import DTYPES, ExportOptions, description
 from maxvit.export.torch_export import trace
 from maxvit.model import MaxViT
@@ -23,11 +23,7 @@ TRACED_OPSET = 20  # the first that has Gelu with the tanh formula
 
 def check_packages() -> None:
     """Raises `MaxViTError` where a package that writes ONNX is missing."""
-    try:
-        import onnx  # noqa: F401
-        import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise MaxViTError(f"export to ONNX needs {error.name}: pip install 'maxvit[export]'") from error
+    require("export to ONNX", "onnx", "onnxscript")
 
 
 def check_options(network: Network, options: ExportOptions) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from maxvit.errors import MaxViTError
+from maxvit.errors import MaxViTError, require
 from maxvit.export.options import ExportOptions
 
 SECTION = "maxvit"  # of the file's rt_info, where its metadata are
@@ -11,10 +11,7 @@ SECTION = "maxvit"  # of the file's rt_info, where its metadata are
 
 def check_openvino(options: ExportOptions) -> None:
     """Raises `MaxViTError` where the package is missing, or OpenVINO's files cannot be so."""
-    try:
-        import openvino  # noqa: F401
-    except ImportError as error:
-        raise MaxViTError("export to OpenVINO needs openvino: pip install 'maxvit[openvino]'") from error
+    require("export to OpenVINO", "openvino")
     if options.precision == "bf16":
         raise MaxViTError("OpenVINO chooses bf16 when it runs (INFERENCE_PRECISION_HINT): export in fp32 or fp16")
     if options.opset is not None:

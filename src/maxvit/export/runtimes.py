@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from maxvit.description import FORMAT
-from maxvit.errors import MaxViTError
+from maxvit.errors import MaxViTError, require
 from maxvit.signatures import ONNX, OPENVINO, other_kind
 from maxvit.storage import decode
 
@@ -181,11 +181,10 @@ def in_openvino(file: bytes) -> Callable[[Tensor], Tensor]:
 
 
 def _onnx_session(source: Path | bytes, name: object, threads: int) -> Any:
-    try:
-        import onnxruntime
-        from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as NoKernel
-    except ImportError as error:
-        raise MaxViTError(f"{name} runs in onnxruntime: pip install 'maxvit[export]'") from error
+    require(str(name), "onnxruntime")
+    import onnxruntime
+    from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as NoKernel
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = threads, 3
     try:
@@ -200,10 +199,9 @@ def _onnx_session(source: Path | bytes, name: object, threads: int) -> Any:
 
 def _compile(source: Path | bytes, name: object) -> tuple[Any, Any]:
     """OpenVINO's model, and the same compiled for the CPU."""
-    try:
-        import openvino
-    except ImportError as error:
-        raise MaxViTError(f"{name} runs in openvino: pip install 'maxvit[openvino]'") from error
+    require(str(name), "openvino")
+    import openvino
+
     settings = {
         "INFERENCE_PRECISION_HINT": "f32",
         "PERFORMANCE_HINT": "LATENCY",

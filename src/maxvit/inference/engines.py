@@ -11,6 +11,7 @@ from torch import Tensor
 
 from maxvit.config import MaxViTConfig, Preprocessing, Size, check_known
 from maxvit.data.transforms import denormalise
+from maxvit.description import reading
 from maxvit.errors import MaxViTError
 from maxvit.export.runtimes import open_file
 from maxvit.inference.portions import Portions
@@ -173,14 +174,12 @@ class FileEngine:
         self.path, self.file = Path(path), open_file(Path(path))
         self.portions = Portions(torch.device("cpu"), say)
         metadata = self.file.metadata
-        try:
+        with reading(metadata, str(path)):
             self.config = MaxViTConfig.from_dict(metadata["config"])
             self.preprocessing = Preprocessing.from_dict(metadata["preprocessing"])
             self.class_names: list[str] | None = metadata["class_names"]
             self.provenance: Mapping[str, Any] = metadata.get("provenance") or {}
             precision = metadata["precision"]
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise MaxViTError(f"the description in {path} cannot be used: {error}") from error
         self.task = described_task(metadata, self.config)
         self.name = self.file.name if precision == "fp32" else f"{self.file.name}, {precision}"
 

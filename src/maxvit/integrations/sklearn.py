@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from maxvit.config import Size
-from maxvit.errors import MaxViTError
+from maxvit.errors import MaxViTError, require
 from maxvit.inference.device import choose_device
 from maxvit.inference.predictor import Predictor
 from maxvit.integrations.sklearn_inputs import class_names, images_of, write_list
@@ -105,11 +105,9 @@ class MaxViTClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             MaxViTError: If X or y cannot be used, an image cannot be read, or a parameter is not allowed.
             KeyboardInterrupt: If training was interrupted.
         """
-        try:
-            from sklearn.utils.multiclass import check_classification_targets
-            from sklearn.utils.validation import check_consistent_length, column_or_1d
-        except ImportError as error:
-            raise MaxViTError(f"the estimator needs scikit-learn ({error}): pip install 'maxvit[train]'") from error
+        require("the estimator", "sklearn")
+        from sklearn.utils.multiclass import check_classification_targets
+        from sklearn.utils.validation import check_consistent_length, column_or_1d
 
         images = images_of(X)
         if y is None:

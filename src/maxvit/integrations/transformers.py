@@ -15,7 +15,7 @@ from maxvit import storage
 from maxvit.config import MaxViTConfig, Preprocessing
 from maxvit.data.images import ImageLike
 from maxvit.data.transforms import preprocess
-from maxvit.errors import MaxViTError
+from maxvit.errors import MaxViTError, say_missing
 from maxvit.inference.predictor import is_one
 from maxvit.layers.initialize import initialize
 from maxvit.model import MaxViT
@@ -33,7 +33,7 @@ try:
     )
     from transformers.modeling_outputs import ImageClassifierOutput
 except ImportError as error:
-    raise MaxViTError(f"this needs transformers ({error}): pip install 'maxvit[transformers]'") from error
+    raise MaxViTError(f"this needs {say_missing('transformers')}") from error
 
 PROBLEMS = ("single_label_classification", "multi_label_classification")  # the latter: `config.multi_label`
 PREFIX = "network."  # of tensors in memory, not in files

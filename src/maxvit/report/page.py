@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from maxvit.errors import MaxViTError
+from maxvit.errors import require
 from maxvit.explain.attention_maps import AttentionMap
 from maxvit.explain.draw import HEAT, data_uri, heat
 from maxvit.inference.evaluate import EvaluationResult
@@ -182,10 +182,9 @@ def write_report(path: Path, report: Report) -> None:
     Raises:
         MaxViTError: If the file cannot be written, or jinja2 (an optional dependency) is missing.
     """
-    try:
-        import jinja2
-    except ImportError as error:
-        raise MaxViTError(f"the report needs jinja2 ({error}): pip install 'maxvit[train]'") from error
+    require("the report", "jinja2")
+    import jinja2
+
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("maxvit", "report"),
         autoescape=True,

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from maxvit.errors import MaxViTError
+from maxvit.errors import MaxViTError, require
 from maxvit.inference.engines import say
 from maxvit.search.manifest import Manifest
 from maxvit.search.rows import read_embeddings
@@ -24,10 +24,9 @@ Floats = npt.NDArray[np.float32]
 
 def load_faiss(what: str) -> Any:
     """The library. Raises `MaxViTError` where faiss (an optional dependency) is missing."""
-    try:
-        import faiss
-    except ImportError as error:
-        raise MaxViTError(f"{what} need faiss ({error}): pip install 'maxvit[search]'") from error
+    require(what, "faiss")
+    import faiss
+
     return faiss
 
 
@@ -40,7 +39,7 @@ def make_approximate(folder: Path, manifest: Manifest) -> str | None:
     if total < LARGE or manifest.approximate is not None:
         return manifest.approximate
     try:
-        faiss = load_faiss(f"fast searches among {total:,} pictures")
+        faiss = load_faiss(f"fast search among {total:,} pictures")
     except MaxViTError as error:
         say(f"{error}; until then each is compared")
         return None
@@ -86,7 +85,7 @@ def candidates(folder: Path, name: str, queries: Floats, number: int) -> npt.NDA
 
 @lru_cache(maxsize=1)  # for a server
 def _read(path: str, _: int) -> Any:
-    faiss = load_faiss("searches among so many pictures")
+    faiss = load_faiss("search among so many pictures")
     index = faiss.read_index(path)
     faiss.extract_index_ivf(index).nprobe = LOOKED_AT
     return index

@@ -20,7 +20,7 @@ def find_clusters(folder: Path, manifest: Manifest, number: int) -> list[tuple[l
     Raises:
         MaxViTError: If faiss (an optional dependency) is missing.
     """
-    faiss = load_faiss("clusters")
+    faiss = load_faiss("clustering")
     sample = spread(folder, manifest, _OF_EACH * number)
     means = faiss.Kmeans(
         manifest.width, number, niter=_STEPS, spherical=True, seed=SEED, min_points_per_centroid=1, nredo=3

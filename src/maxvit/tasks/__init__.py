@@ -16,6 +16,7 @@ from maxvit import storage
 from maxvit.checkpoints.sources import locate
 from maxvit.config import MaxViTConfig, Preprocessing, check_known
 from maxvit.create import load_model
+from maxvit.description import reading
 from maxvit.errors import MaxViTError
 from maxvit.model import MaxViT
 from maxvit.tasks.network import Network, TaskNetwork
@@ -51,8 +52,7 @@ def find_task(name: str, imports: bool = True) -> type[Task]:
     try:
         imported = importlib.import_module(module)
     except ImportError as error:
-        hint = f"pip install 'maxvit[{name}]'" if name in known else "fix the module"
-        raise MaxViTError(f"task {name} cannot be imported ({error}): {hint}") from error
+        raise MaxViTError(f"task {name} cannot be imported ({error}): fix the module") from error
     if not hasattr(imported, "TASK"):
         raise MaxViTError(f"module {name} has no TASK: bind it to the class of your task, see docs/tasks.md")
     found = imported.TASK
@@ -177,12 +177,10 @@ def load(path: str | Path, settings: Mapping[str, Any] | None = None, dtype: tor
     if task_of(place) == DEFAULT:
         return load_model(path, dtype=dtype)
     state, metadata = storage.load(place)
-    try:
+    with reading(metadata, str(path)):
         config = MaxViTConfig.from_dict(metadata["config"])
         preprocessing = Preprocessing.from_dict(metadata["preprocessing"])
         class_names = [str(name) for name in metadata["class_names"]]
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise MaxViTError(f"the description in {path} cannot be used: {error}") from error
     network = outline(make_task({**metadata["task"], **(settings or {})}, imports=False), config, class_names)
     network.backbone.preprocessing = preprocessing
     network.provenance = metadata.get("provenance") or {}

@@ -9,8 +9,10 @@ import torch
 
 from maxvit import storage
 from maxvit.errors import MaxViTError
+from maxvit.versions import FORMAT_VERSION, check_version
 
 FOLDER, SUFFIX = "states", ".state"
+FORMAT = "format"
 
 
 def write_state(run: Path, update: int, state: dict[str, Any], keep: int) -> None:
@@ -66,12 +68,13 @@ def read_state(path: Path) -> dict[str, Any]:
         raise MaxViTError(f"{path} is damaged: copy it again, or delete it to go on from an earlier one") from error
     if not isinstance(state, dict) or "learner" not in state:
         raise MaxViTError(f"{path} is not a state of a run: delete it to go on from an earlier one")
+    check_version(state.pop(FORMAT, None), str(path))
     return state
 
 
 def _write(path: Path, state: dict[str, Any]) -> None:
     try:
         with path.open("wb") as file:
-            torch.save(state, file)
+            torch.save({FORMAT: FORMAT_VERSION, **state}, file)
     except RuntimeError as error:  # PyTorch's, around what the disk said
         raise OSError(f"no space left, or a file too large ({str(error).splitlines()[0]})") from error

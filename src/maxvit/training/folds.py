@@ -10,7 +10,7 @@ from maxvit.tasks import load, make_task
 from maxvit.tasks.protocols import Cell, Metric
 from maxvit.training.recipe import Recipe
 from maxvit.training.run import Outcome, train_or_resume
-from maxvit.training.setup import load_data, name_folds
+from maxvit.training.setup import check_libraries, load_data, name_folds
 
 PREDICTIONS = "out_of_fold.csv"
 
@@ -59,6 +59,7 @@ def train_folds(
     Raises:
         MaxViTError: As `train_or_resume`, or if the images cannot be put into so many folds.
     """
+    check_libraries(recipe)
     runs, results, rows = [], [], list[dict[str, Cell]]()
 
     def own_recipe(number: int) -> Recipe:

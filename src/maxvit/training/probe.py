@@ -8,7 +8,7 @@ from torch import Tensor
 
 from maxvit.data.dataset import LabelledImages, at_most
 from maxvit.data.loading import evaluation_batches
-from maxvit.errors import MaxViTError
+from maxvit.errors import MaxViTError, say_missing
 from maxvit.inference.engines import TorchEngine, predict_and_embed
 from maxvit.inference.progress import counting
 from maxvit.kernels.optimize import optimize
@@ -52,7 +52,7 @@ def begin_with_probe(
         try:
             skipped.extend(_fit(network, probe, task, images, recipe, engine, bar.show, run))
         except ImportError as error:
-            missing.append(f"{error.name} is not installed: pip install 'maxvit[train]'")
+            missing.append(f"it needs {say_missing(str(error.name))}")
 
     if probe is not None:
         engine.on_first(fit)

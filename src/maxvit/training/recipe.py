@@ -13,6 +13,7 @@ from maxvit.data.columns import ListColumns
 from maxvit.errors import MaxViTError
 from maxvit.tasks import DEFAULT, make_task
 from maxvit.training.optim import Schedule
+from maxvit.versions import FORMAT_VERSION, check_version, why_unknown
 
 
 def _pair(value: Any) -> Any:
@@ -29,6 +30,7 @@ Depth = Annotated[int, Field(ge=1)]
 
 
 SHIPPED = "shipped"  # in place of a tag
+FORMAT = "format"  # key of a recipe's file, beside its sections
 
 
 class _Section(BaseModel):
@@ -207,7 +209,7 @@ class Recipe(_Section):
 
     def to_yaml(self) -> str:
         """Every value, in a form that `load_recipe` reads back."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+        return yaml.safe_dump({FORMAT: FORMAT_VERSION, **self.model_dump(mode="json")}, sort_keys=False)
 
 
 def list_recipes() -> list[str]:
@@ -248,11 +250,16 @@ def load_recipe(name_or_file: str, overrides: Sequence[str] = ()) -> Recipe:
         raise MaxViTError(f"recipe {name_or_file} is not YAML: {_one_line(error)}") from error
     if not isinstance(values, dict):
         raise MaxViTError(f"recipe {name_or_file} holds no sections; see the recipe 'digits' for an example")
+    source, version = f"recipe {name_or_file}", values.pop(FORMAT, None)
+    check_version(version, source)
     values = {name: value for name, value in values.items() if value is not None}  # a section that is empty
     _drop_settings_of_another_task(values, overrides)
     for override in overrides:
         apply_override(values, override)
-    return _validate(values)
+    try:
+        return _validate(values)
+    except MaxViTError as error:
+        raise MaxViTError(f"{error}{why_unknown(version, source)}") from error
 
 
 def _drop_settings_of_another_task(values: dict[str, Any], overrides: Sequence[str]) -> None:

@@ -41,6 +41,7 @@ from maxvit.training.ranks import processes
 from maxvit.training.recipe import Recipe, load_recipe
 from maxvit.training.setup import (
     channels_of,
+    check_libraries,
     check_metric,
     check_rates,
     limited,
@@ -213,6 +214,7 @@ def _set_up(
 ) -> tuple[Loop, Splits, dict[str, Any] | None]:
     """All before the first update, which begins anew if the run is stopped in it: what trains, on what, from where."""
     began = time.monotonic()
+    check_libraries(recipe)
     check_rates(recipe)
     task = make_task(recipe.task)
     data = load_data(recipe)

@@ -17,12 +17,17 @@ from maxvit.data.finding import LOST
 from maxvit.data.folds import hold_out_fold, hold_out_named, named_folds
 from maxvit.data.images import decode, read_size
 from maxvit.data.value_range import measure_range
-from maxvit.errors import MaxViTError
+from maxvit.errors import EXTRAS, MaxViTError, require
 from maxvit.model import MaxViT
 from maxvit.tasks import make_task, refuse_other_tasks
 from maxvit.tasks.network import Network, backbone_of
 from maxvit.tasks.task import Task
 from maxvit.training.recipe import SHIPPED, Recipe
+
+
+def check_libraries(recipe: Recipe) -> None:
+    """Refuse to train without the libraries that training and its task need. Raises `MaxViTError`."""
+    require("training", *EXTRAS["train"], *EXTRAS.get(recipe.task["name"], ()))
 
 
 def load_data(recipe: Recipe) -> Splits:

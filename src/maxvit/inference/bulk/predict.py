@@ -16,7 +16,7 @@ from maxvit.data.columns import ListColumns
 from maxvit.data.dataset import describe_images
 from maxvit.data.inputs import Gathered, gather
 from maxvit.data.loading import Batch, part_batches_of
-from maxvit.errors import MaxViTError
+from maxvit.errors import MaxViTError, require
 from maxvit.inference.bulk.part_files import Parts, plan_file
 from maxvit.inference.engines import say
 from maxvit.inference.ensemble import Ensemble, as_several
@@ -236,12 +236,7 @@ def _check(out: Path, workers: int, embeddings: bool, part_size: int | None) -> 
         raise MaxViTError(f"workers is {workers} and part_size {part_size}; they take numbers from 0 and from 1 up")
     if embeddings and out.suffix == ".csv":
         raise MaxViTError(f"{out}: a CSV file has no room for embeddings: write .parquet or .jsonl")
-    try:
-        import pyarrow  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise MaxViTError(
-            "the parts of a file are Parquet, which needs pyarrow: pip install 'maxvit[lists]'"
-        ) from error
+    require("a file of predictions, whose parts are Parquet,", "pyarrow")
 
 
 def _digest_names(images: Gathered) -> str:

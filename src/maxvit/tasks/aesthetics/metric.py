@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from maxvit.errors import MaxViTError
+from maxvit.errors import require
 from maxvit.tasks.aesthetics.loss import earth_movers_distance
 from maxvit.tasks.aesthetics.predictions import deviations, means
 from maxvit.tasks.bootstrap import bootstrap_intervals
@@ -22,6 +22,7 @@ class AestheticsMetric:
     """Keeps the shares of every image: ranks are known at the end only."""
 
     def __init__(self) -> None:
+        require("the correlation of scores", "scipy")  # before images are looked at
         self._answers: list[Tensor] = []
         self._truths: list[Tensor] = []
 
@@ -95,10 +96,9 @@ def correlation(x: Values, y: Values, by_rank: bool) -> float:
     Raises:
         MaxViTError: If SciPy is missing.
     """
-    try:
-        from scipy import stats
-    except ModuleNotFoundError as error:
-        raise MaxViTError("correlations need SciPy: pip install 'maxvit[train]'") from error
+    require("the correlation of scores", "scipy")
+    from scipy import stats
+
     if any(len(v) < 2 or not np.isfinite(v).all() or np.ptp(v) <= 1e-9 * np.abs(v).max() for v in (x, y)):
         return math.nan
     x, y = (stats.rankdata(v) for v in (x, y)) if by_rank else (x, y)

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from maxvit.config import Size
-from maxvit.errors import MaxViTError
+from maxvit.errors import MaxViTError, require
 
 Pixels = npt.NDArray[np.uint8]
 _FAR = 1e6  # pixels; a polygon is drawn edge by edge, and one that reaches further is a mistake
@@ -15,11 +15,10 @@ _FAR = 1e6  # pixels; a polygon is drawn edge by edge, and one that reaches furt
 
 def coco_library() -> Any:
     """pycocotools, imported when it is wanted. Raises `MaxViTError` if it is not installed."""
-    try:
-        import pycocotools.cocoeval
-        import pycocotools.mask
-    except ImportError as error:
-        raise MaxViTError(f"detection needs pycocotools ({error}): pip install 'maxvit[detection]'") from error
+    require("detection", "pycocotools")
+    import pycocotools.cocoeval
+    import pycocotools.mask
+
     return pycocotools
 
 

@@ -8,14 +8,12 @@ Importing this module imports that library.
 
 from torch import Tensor, nn
 
-from maxvit.errors import MaxViTError
+from maxvit.errors import MaxViTError, require
 from maxvit.model import MaxViT
 
-try:
-    from segmentation_models_pytorch.encoders import encoders
-    from segmentation_models_pytorch.encoders._base import EncoderMixin
-except ImportError as error:
-    raise MaxViTError(f"the encoder needs {error.name}: pip install 'maxvit[segmentation]'") from error
+require("the encoder", "segmentation_models_pytorch")
+from segmentation_models_pytorch.encoders import encoders  # noqa: E402
+from segmentation_models_pytorch.encoders._base import EncoderMixin  # noqa: E402
 
 
 class MaxViTEncoder(nn.Module, EncoderMixin):  # type: ignore[misc]

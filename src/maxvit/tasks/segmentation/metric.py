@@ -7,7 +7,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from maxvit.errors import MaxViTError
+from maxvit.errors import require
 from maxvit.tasks.bootstrap import bootstrap_intervals
 from maxvit.tasks.segmentation.masks import IGNORED
 
@@ -23,10 +23,9 @@ class SegmentationMetric:
     """
 
     def __init__(self, class_names: Sequence[str]) -> None:
-        try:
-            from torchmetrics.functional.classification import multiclass_confusion_matrix
-        except ImportError as error:
-            raise MaxViTError(f"segmentation needs {error.name}: pip install 'maxvit[segmentation]'") from error
+        require("segmentation", "torchmetrics")
+        from torchmetrics.functional.classification import multiclass_confusion_matrix
+
         self._count = multiclass_confusion_matrix
         self.class_names = list(class_names)
         self.counts = torch.zeros(len(class_names), len(class_names), dtype=torch.int64)

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from maxvit.config import Size
-from maxvit.errors import MaxViTError
+from maxvit.errors import EXTRAS, MaxViTError, require
 from maxvit.tasks.segmentation.settings import SegmentationSettings
 
 COARSEST = 32  # stride of the last map
@@ -75,13 +75,12 @@ def _pad(x: Tensor, height: int, width: int) -> Tensor:
 
 def _make_decoder(levels: list[int], num_classes: int, settings: SegmentationSettings) -> tuple[nn.Module, nn.Module]:
     """The decoder of maps with these channels, and what makes logits of its channels."""
-    try:
-        from segmentation_models_pytorch.base import initialization
-        from segmentation_models_pytorch.decoders.fpn.decoder import FPNDecoder
-        from segmentation_models_pytorch.decoders.unet.decoder import UnetDecoder
-        from segmentation_models_pytorch.decoders.upernet.decoder import UPerNetDecoder
-    except ImportError as error:
-        raise MaxViTError(f"segmentation needs {error.name}: pip install 'maxvit[segmentation]'") from error
+    require("segmentation", *EXTRAS["segmentation"])
+    from segmentation_models_pytorch.base import initialization
+    from segmentation_models_pytorch.decoders.fpn.decoder import FPNDecoder
+    from segmentation_models_pytorch.decoders.unet.decoder import UnetDecoder
+    from segmentation_models_pytorch.decoders.upernet.decoder import UPerNetDecoder
+
     wide = settings.decoder_channels
     decoder: nn.Module
     if settings.decoder == "upernet":
