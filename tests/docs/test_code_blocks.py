@@ -68,7 +68,9 @@ LATER = ("check", "explain", "export", "report", "serve")  # commands that take 
 WRITING = ("convert", "shard")  # commands whose second argument is what they write
 PLACEHOLDERS = ("DATA", "FOLDER")  # what they stand for depends on the task
 SPELLED = {"LIST": "LIST.csv", "my_module": COUNTING}  # words that stand for names of a kind
-LATER_PYTHON = re.compile(r"MaxViTClassifier\(|GridSearchCV\(|export_model\(|integrated_gradients\(|\"[^\"]+\.(onnx|xml|pt2)\"")
+LATER_PYTHON = re.compile(
+    r"MaxViTClassifier\(|GridSearchCV\(|export_model\(|integrated_gradients\(|\"[^\"]+\.(onnx|xml|pt2)\""
+)
 EXPORTED = (".onnx", ".xml", ".pt2")  # files that those write
 ALONE = {"--devices": "1", "--workers": "0"}  # commands run in this process
 SERVER = "localhost:8000"  # of the pages
