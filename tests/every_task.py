@@ -9,6 +9,7 @@ from healthy import fill
 from maxvit.config import MaxViTConfig, Preprocessing
 from maxvit.model import MaxViT
 from maxvit.tasks import make_task
+from small import write_images
 
 ROOT = str(Path(__file__).parent.parent)
 COUNTING = "examples.counting_task"
@@ -42,6 +43,19 @@ def backbone(size=(64, 64), fit="aspect", names=None, seed=0, crop_pct=1.0):
     return MaxViT(
         config, Preprocessing(image_size=size, fit=fit, crop_pct=crop_pct, mean=(0.1, 0.2, 0.3)), names or None
     )
+
+
+def write_data(name, folder):
+    """A few images that the task learns from, in FOLDER/data; where they are."""
+    if name == "classification":
+        return write_images(folder / "data")
+    if ROOT not in sys.path:
+        sys.path.append(ROOT)
+    from examples.scenes import WRITERS
+
+    kind = "counting" if name in ("regression", "masked") else name.split(".")[-1].removesuffix("_task")
+    WRITERS[kind](folder / "data", 12, 64, 0)
+    return folder / "data" / "counts.csv" if name == "regression" else folder / "data"
 
 
 def network_of(name, settings=None, names=None, fit=None):

@@ -5,16 +5,20 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from starlette.testclient import TestClient
 
 import maxvit
+from every_task import network_of
 from maxvit.cli import main
 from maxvit.data.builtin import load_digits
 from maxvit.data.dataset import Splits
+from small import CLASSES, write_images
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
@@ -89,6 +93,86 @@ def test_the_recurrent_network_with_maxsa_foretells_rain_better_than_standing_st
     module = example("maxsa_in_convlstm")
     torch.manual_seed(0)
     assert module.train(module.Forecast(), steps=150) < 0.75
+
+
+@pytest.mark.full  # lightning takes seconds to import
+@pytest.mark.skipif(importlib.util.find_spec("lightning") is None, reason="needs lightning: pip install lightning")
+@pytest.mark.filterwarnings("ignore")  # Lightning's own, about a logger, workers and so few batches
+def test_lightning_changes_every_parameter_and_leaves_a_checkpoint_that_predicts(tmp_path):
+    data = write_images(tmp_path / "colours", 4)
+    few = {"max_epochs": 1, "logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    network = example("lightning_module").train(str(data), accelerator="cpu", enable_model_summary=False, **few)
+    before = maxvit.create_model("maxvit_micro", num_classes=3, pretrained="formulas-32").state_dict()
+    kept = [name for name, p in network.named_parameters() if torch.equal(p, before[name])]
+    assert [name for name in kept if "stages.3." not in name or ".bias." not in name] == []  # a map of one token there
+    network.save(tmp_path / "trained.safetensors")
+    (found,) = maxvit.Predictor(tmp_path / "trained.safetensors")(data / "red" / "0.png")
+    assert {one["class"] for one in found.to_json()["classes"]} == set(CLASSES)
+
+
+CHOICES = """<View><Image name="photo" value="$picture"/><Choices name="kind" toName="photo">
+<Choice value="cat"/></Choices></View>"""
+BOXES = CHOICES.replace("Choices", "RectangleLabels").replace("Choice ", "Label ")
+
+
+@pytest.fixture
+def studio(tmp_path, monkeypatch):
+    """Ask the backend with a network of a task about a picture of 40 x 20 pixels; it has no other place to ask."""
+    monkeypatch.setenv("LABEL_STUDIO_URL", "http://studio:8080")
+    monkeypatch.setenv("LABEL_STUDIO_API_KEY", "secret")
+    picture = tmp_path / "picture.png"
+    Image.new("RGB", (40, 20), "red").save(picture)
+    asked = []
+
+    def get(url, headers, timeout):
+        asked.append((url, headers.get("Authorization")))
+        return httpx.Response(200, content=picture.read_bytes(), request=httpx.Request("GET", url))
+
+    def ask(task, label_config, place="/data/upload/1/picture.png"):
+        module, path = example("label_studio_backend"), tmp_path / f"{task}.safetensors"
+        monkeypatch.setattr(module.httpx, "get", get)
+        network_of(task).save(path)
+        with TestClient(module.make_app(str(path))) as client:
+            assert client.get("/health").json() == {"status": "UP", "model_class": task}
+            assert client.post("/setup", json={"project": "1.2"}).json() == {"model_version": str(path)}
+            tasks = [{"id": 7, "data": {"picture": place}}]
+            answer = client.post("/predict", json={"tasks": tasks, "label_config": label_config, "project": "1.2"})
+        return answer, maxvit.Predictor(path)(picture)[0].to_json(), asked
+
+    return ask
+
+
+def test_label_studio_gets_the_most_probable_class_as_a_choice(studio):
+    answer, said, asked = studio("classification", CHOICES)
+    ((mark,),) = [one["result"] for one in answer.json()["results"]]
+    best = said["classes"][0]
+    assert mark == {
+        "from_name": "kind",
+        "to_name": "photo",
+        "type": "choices",
+        "value": {"choices": [best["class"]]},
+        "score": pytest.approx(best["probability"]),
+    }
+    assert asked == [("http://studio:8080/data/upload/1/picture.png", "Token secret")]
+
+
+def test_label_studio_gets_boxes_in_percent_of_the_image(studio):
+    answer, said, asked = studio("detection", BOXES, "https://elsewhere/picture.png")
+    (result,) = answer.json()["results"]
+    assert len(result["result"]) == len(said["objects"]) > 0
+    for mark, one in zip(result["result"], said["objects"], strict=True):
+        value, (left, top, right, bottom) = mark["value"], one["box"]
+        assert (mark["type"], mark["original_width"], mark["original_height"]) == ("rectanglelabels", 40, 20)
+        assert value["rectanglelabels"] == [one["class"]]
+        ends = [value["x"], value["y"], value["x"] + value["width"], value["y"] + value["height"]]
+        assert ends == pytest.approx([left / 0.4, top / 0.2, right / 0.4, bottom / 0.2])
+    assert result["score"] == pytest.approx(max(one["score"] for one in said["objects"]))
+    assert asked == [("https://elsewhere/picture.png", None)]  # the key is for Label Studio alone
+
+
+def test_label_studio_is_told_which_labels_the_network_fills_in(studio):
+    answer, _, _ = studio("detection", CHOICES)
+    assert (answer.status_code, "RectangleLabels" in answer.json()["detail"]) == (422, True)
 
 
 def test_save_digits_writes_ten_held_out_digits_with_their_names(tmp_path, monkeypatch):

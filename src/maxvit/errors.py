@@ -22,12 +22,14 @@ EXTRAS = {
     "export": ("onnx", "onnxruntime", "onnxscript"),
     "heif": ("pillow_heif",),
     "lists": ("pyarrow",),
+    "mlflow": ("mlflow",),
     "openvino": ("openvino",),
     "search": ("faiss",),
     "segmentation": ("segmentation_models_pytorch", "torchmetrics"),
     "serve": ("fastapi", "fastapi_offline", "prometheus_client", "python_multipart", "uvicorn"),
     "train": ("jinja2", "scipy", "sklearn", "tensorboard"),
     "transformers": ("transformers",),
+    "wandb": ("wandb",),
 }
 
 
@@ -41,8 +43,13 @@ def require(what: str, *libraries: str) -> None:
     Raises:
         MaxViTError: If one is missing, with the extras that bring them.
     """
-    if missing := [name for name in libraries if find_spec(name) is None]:
+    if missing := [name for name in libraries if not _is_installed(name)]:
         raise MaxViTError(f"{what} needs {say_missing(*missing)}")
+
+
+def _is_installed(library: str) -> bool:
+    found = find_spec(library)
+    return found is not None and found.origin is not None  # a folder of that name is found too, and is not the library
 
 
 def say_missing(*libraries: str) -> str:

@@ -37,7 +37,7 @@ OPTIONS = {
     "shard": "--image-column --json --label-column --seed --shard-size --val-fraction FOLDER OUT",
     "train": (
         "--batch --continue --device --devices --epochs --folds --image-column --json --label-column --lr --metric "
-        "--model --out --preset --recipe --resume --scratch --set --show-recipe --size --task --teacher --time "
+        "--model --out --preset --recipe --resume --scratch --set --show-recipe --size --task --teacher --time --track "
         "--workers DATA"
     ),
 }

@@ -1,15 +1,13 @@
 """The report of a run of each task, of a user's too: one page, with the sections that the task has something for."""
 
 import re
-import sys
 
 import pytest
 
-from every_task import COUNTING, OTHERS, ROOT, TASKS, network_of
+from every_task import COUNTING, OTHERS, TASKS, network_of, write_data
 from maxvit.report.run import report_run
 from maxvit.tasks import make_task
 from maxvit.training.recipe import load_recipe
-from small import write_images
 
 pytest.importorskip("segmentation_models_pytorch")
 pytest.importorskip("pycocotools")
@@ -32,17 +30,7 @@ SECTIONS = {
 def reported(request, tmp_path_factory):
     """The task's name, its page, and what it shows: of a run folder that holds a network as it was made."""
     folder, name = tmp_path_factory.mktemp("task"), request.param
-    if name == "classification":
-        data = write_images(folder / "data")
-    else:
-        if ROOT not in sys.path:
-            sys.path.append(ROOT)
-        from examples.scenes import WRITERS
-
-        data = folder / "data"
-        kind = "counting" if name in ("regression", "masked") else name.split(".")[-1].removesuffix("_task")
-        WRITERS[kind](data, 12, 64, 0)
-        data = data / "counts.csv" if name == "regression" else data
+    data = write_data(name, folder)
     run = folder / "run"
     run.mkdir()
     overrides = [f"data.path={data}", "optimization.epochs=2", "optimization.metric=null", f"task.name={name}"]

@@ -12,6 +12,7 @@ from maxvit.tasks import make_task
 from maxvit.training.files import METRICS, RunFiles, best_epoch, monitor, read_metrics
 from maxvit.training.recipe import load_recipe
 from maxvit.training.setup import check_metric
+from maxvit.training.trackers.several import Trackers
 
 ROWS = [
     {"epoch": 1, "val_accuracy": 0.9, "val_f1_macro": 0.3, "val_auc": float("nan"), "val_loss": 1.0},
@@ -79,7 +80,7 @@ def test_training_from_python_takes_the_metric_too(images, tmp_path):
 
 
 def test_rows_of_an_older_version_may_lack_a_metric(tmp_path):
-    files = RunFiles(tmp_path, recipe(), {})
+    files = RunFiles(tmp_path, recipe(), {}, Trackers())
     files.set_state({"rows": [{"epoch": 1, "val_accuracy": 0.5}, {"epoch": 2, "val_accuracy": 0.6, "val_auc": 0.7}]})
     with (tmp_path / METRICS).open() as file:
         assert list(csv.reader(file)) == [

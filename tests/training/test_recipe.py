@@ -76,7 +76,7 @@ def test_a_recipe_survives_the_way_to_yaml_and_back(name, tmp_path):
 @pytest.mark.parametrize("name", list_recipes())
 def test_to_yaml_says_every_value(name):
     said = yaml.safe_load(load_recipe(name).to_yaml())
-    assert set(said) == {"format", "task", "seed", "model", "data", "optimization", "engine", "checkpoints"}
+    assert set(said) == {"format", "task", "seed", "model", "data", "optimization", "engine", "checkpoints", "logging"}
     assert said["optimization"].keys() >= {"grad_clip_norm", "min_learning_rate"}  # which no recipe sets
 
 

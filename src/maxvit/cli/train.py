@@ -59,6 +59,10 @@ def train(
     ] = None,
     image_column: ImageColumn = None,
     label_column: LabelColumn = None,
+    track: Annotated[
+        list[str] | None,
+        typer.Option(help="Where metrics go, in place of tensorboard: wandb, mlflow. Give it once for each."),
+    ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Any setting of the recipe: task.mixup=0.8."),
@@ -105,12 +109,19 @@ def train(
         "metric": metric,
         "image_column": image_column,
         "label_column": label_column or None,
+        "track": track or None,
     }
     if resume is not None:
         given: dict[str, object] = {"DATA": data, "--task": task, "--recipe": recipe, "--out": out, "--set": settings}
         given |= {"--model": model, "--epochs": epochs, "--batch": batch_size, "--lr": learning_rate, "--size": size}
         given |= {"--workers": workers, "--image-column": image_column, "--label-column": label_column}
-        given |= {"--teacher": teacher, "--metric": metric, "--show-recipe": show_recipe or None, "--time": time}
+        given |= {
+            "--teacher": teacher,
+            "--metric": metric,
+            "--track": track,
+            "--show-recipe": show_recipe or None,
+            "--time": time,
+        }
         given |= {"--folds": folds, "--preset": None if preset == "good" else preset, "--scratch": scratch or None}
         if extra := [name for name, value in given.items() if value not in (None, [])]:
             raise MaxViTError(f"--resume continues a run with its own recipe; {extra[0]} was given too: leave it out")

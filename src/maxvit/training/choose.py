@@ -25,6 +25,7 @@ CHOICES = {  # what is chosen most often, by its short name: the setting that it
     "metric": "optimization.metric",
     "image_column": "data.image_column",
     "label_column": "data.label_column",
+    "track": "logging.trackers",
 }
 Preset = Literal["fast", "good", "best"]
 FEWER, MORE = 0.25, 3.0  # times the recipe's epochs, for the presets fast and best

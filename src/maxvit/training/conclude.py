@@ -1,4 +1,4 @@
-"""After the last epoch: what a task adds to the best network of a run."""
+"""After the last epoch: what a task adds to the best network of a run, and what trackers are told of it."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -10,10 +10,11 @@ from maxvit.tasks import find_task, load, make_task
 from maxvit.tasks.task import Task
 from maxvit.training.checkpoints import find_states
 from maxvit.training.distributed import Engine
-from maxvit.training.files import read_metrics
+from maxvit.training.files import RunFiles, best_epoch, read_metrics
 from maxvit.training.loop import is_finished
 from maxvit.training.recipe import Recipe
 from maxvit.training.signals import Stopped, StopRequest
+from maxvit.training.trackers.pictures import show_predictions
 
 
 def is_done(recipe: Recipe, run: Path) -> bool:
@@ -63,3 +64,15 @@ def conclude(
         engine.on_first(add)
     for number in engine.gather(stopped)[0]:
         raise Stopped(number)
+
+
+def tell_trackers(files: RunFiles, data: Splits, engine: Engine) -> None:
+    """What trackers get at the end: the metrics of the best epoch, and what else the recipe sends."""
+    recipe, settings, best = files.recipe, files.recipe.logging, files.run / storage.BEST
+    if not settings.trackers or not files.rows:
+        return
+    network = load(best).to(engine.device) if settings.pictures else None
+    shown = [] if network is None else show_predictions(network, data.val, settings.pictures)
+    epoch = best_epoch(recipe, files.rows)
+    row = next(row for row in files.rows if row["epoch"] == epoch)
+    files.trackers.finish(row, shown, best if settings.checkpoint else None)

@@ -239,3 +239,8 @@ class Engine:
             raise MaxViTError(f"engine.sync_batch_norm is {size}, which does not divide {self.world} devices")
         groups = [dist.new_group(list(range(start, start + size))) for start in range(0, self.world, size)]
         return groups[self.rank // size]
+
+
+def is_lost_peer(error: RuntimeError) -> bool:
+    """Whether another process has ended in the middle of an exchange."""
+    return any(words in str(error) for words in ("closed by peer", "reset by peer", "NCCL", "gloo"))

@@ -1,4 +1,4 @@
-"""The files of a run: metrics, TensorBoard events, the best and the last checkpoint."""
+"""The files of a run: metrics, the best and the last checkpoint; and trackers, which are told the metrics too."""
 
 import csv
 import io
@@ -12,6 +12,7 @@ from maxvit.errors import MaxViTError
 from maxvit.tasks import find_task
 from maxvit.tasks.network import Network
 from maxvit.training.recipe import Recipe
+from maxvit.training.trackers.several import Trackers
 
 METRICS = "metrics.csv"
 HELD_OUT = "held_out"  # column of epoch 0: validation images
@@ -67,15 +68,16 @@ class RunFiles:
         run: The run folder.
         recipe: Recipe of the run.
         provenance: What a checkpoint says of its origin, besides epoch and scores.
+        trackers: Where the metrics go besides.
 
     Attributes:
         rows: Rows of the metrics, one for each finished epoch.
     """
 
-    def __init__(self, run: Path, recipe: Recipe, provenance: dict[str, Any]) -> None:
+    def __init__(self, run: Path, recipe: Recipe, provenance: dict[str, Any], trackers: Trackers) -> None:
         self.run, self.recipe, self.provenance = run, recipe, provenance
         self.rows: list[dict[str, float]] = []
-        self._events: Any = None
+        self.trackers = trackers
 
     def state(self) -> dict[str, Any]:
         """What `set_state` takes."""
@@ -84,7 +86,7 @@ class RunFiles:
     def set_state(self, state: dict[str, Any]) -> None:
         """Go on from there; metrics that came later are forgotten, those that a crash has lost are written."""
         self.rows = state["rows"]
-        self.close()
+        self.trackers.rewind()
         if self.rows:
             self._write_metrics()
         else:
@@ -102,23 +104,7 @@ class RunFiles:
     def finish_epoch(self, update: int) -> None:
         """Write the metrics, after so many updates: what they count as finished can be resumed from."""
         self._write_metrics()
-        self.note(update, dict(self.rows[-1]))
-
-    def note(self, update: int, values: dict[str, float]) -> None:
-        """Points in TensorBoard's charts, after so many updates."""
-        if self._events is None:
-            from torch.utils.tensorboard import SummaryWriter
-
-            self._events = SummaryWriter(str(self.run), purge_step=update)
-        for name, value in values.items():
-            self._events.add_scalar(name, value, update)
-        self._events.flush()
-
-    def close(self) -> None:
-        """Close TensorBoard's file."""
-        if self._events is not None:
-            self._events.close()
-            self._events = None
+        self.trackers.log(self.rows[-1], update)
 
     def _write_metrics(self) -> None:
         text = io.StringIO()

@@ -24,7 +24,7 @@ from maxvit.training.recipe import Recipe
 from maxvit.training.signals import Stopped, StopRequest
 
 LOWER = 0.5  # times the learning rate, after a divergence
-NOTE_EVERY = 50  # updates between points in TensorBoard's charts
+NOTE_EVERY = 50  # updates between points in trackers' charts
 MOST_SKIPPED = 30  # updates in a row without a finite gradient in fp16: the scale has become 1e-9 times what it was
 LOOK_EVERY = 16  # updates between looks at a GPU's numbers, which wait for it
 
@@ -112,7 +112,6 @@ class Loop:
                 self._restore(str(problem))
             finally:
                 self.bar.stop()
-                self.files.close()
 
     def _epochs(self) -> None:
         if self.probed and not self.files.rows:
@@ -381,7 +380,8 @@ class Loop:
         values |= {"waiting": self.at.waited / self.at.seconds}
         self.bar.update(self.at.epoch, self.at.update, values)
         if self.engine.is_first and self.learner.updates - self._noted_at >= NOTE_EVERY:
-            self.files.note(self.learner.updates, {f"update/{name}": value for name, value in values.items()})
+            noted = {f"update/{name}": value for name, value in values.items()}
+            self.files.trackers.log(noted, self.learner.updates)
             self._noted_at = self.learner.updates
 
     def _is_last(self) -> bool:

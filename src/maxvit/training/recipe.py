@@ -25,6 +25,7 @@ def _several(value: Any) -> Any:
 
 
 _Names = Annotated[tuple[str, ...], BeforeValidator(_several)]
+_Trackers = Annotated[tuple[Literal["tensorboard", "wandb", "mlflow"], ...], BeforeValidator(_several)]
 _Size = Annotated[Size, BeforeValidator(_pair)]
 Depth = Annotated[int, Field(ge=1)]
 
@@ -194,6 +195,17 @@ class CheckpointsSection(_Section):
     keep: int = Field(2, ge=1, description="how many of the last states")
 
 
+class LoggingSection(_Section):
+    """Where metrics go besides the run folder."""
+
+    trackers: _Trackers = Field(("tensorboard",), description="tensorboard, wandb (Weights & Biases), mlflow; none: []")
+    project: str | None = Field(
+        None, description="of wandb, experiment of mlflow; null: what their environment variables say, else maxvit"
+    )
+    pictures: int = Field(0, ge=0, description="validation images that trackers get at the end, with their predictions")
+    checkpoint: bool = Field(False, description="wandb and mlflow get best.safetensors at the end")
+
+
 class Recipe(_Section):
     """A complete description of a run."""
 
@@ -206,6 +218,7 @@ class Recipe(_Section):
     optimization: OptimizationSection = OptimizationSection()
     engine: EngineSection = EngineSection()
     checkpoints: CheckpointsSection = CheckpointsSection()
+    logging: LoggingSection = LoggingSection()
 
     def to_yaml(self) -> str:
         """Every value, in a form that `load_recipe` reads back."""

@@ -29,8 +29,8 @@ from maxvit.tasks.examples import TaskExamples
 from maxvit.tasks.network import Network, backbone_of, with_backbone
 from maxvit.tasks.task import Task
 from maxvit.training.checkpoints import FOLDER, find_states, newest_state, read_state
-from maxvit.training.conclude import conclude, is_done
-from maxvit.training.distributed import Engine
+from maxvit.training.conclude import conclude, is_done, tell_trackers
+from maxvit.training.distributed import Engine, is_lost_peer
 from maxvit.training.files import LAST, RunFiles, read_metrics
 from maxvit.training.first_check import first_check
 from maxvit.training.learner import Learner
@@ -55,6 +55,7 @@ from maxvit.training.setup import (
 from maxvit.training.signals import Stopped, StopRequest, stop_request
 from maxvit.training.teacher import Teacher, find_teacher
 from maxvit.training.time_plan import measure_speed, plan_for
+from maxvit.training.trackers.several import Trackers, check_trackers
 
 CONFIG, IMAGES = storage.RUN_CONFIG, "images.csv.gz"
 KERNELS = {"native": "the native CPU kernels", "triton": "the Triton kernels"}
@@ -176,10 +177,10 @@ def read_epochs(run: Path) -> int:
 def _fit(
     recipe: Recipe, run: Path, show_progress: bool, command: str, device: str, note: str, resuming: bool
 ) -> Outcome:
-    with stop_request() as stop:
+    with stop_request() as stop, Trackers() as trackers:
         try:
             with stop.at_once():
-                loop, data, state = _set_up(recipe, run, show_progress, command, device, note, resuming, stop)
+                loop, data, state = _set_up(recipe, run, show_progress, command, device, note, resuming, stop, trackers)
         except Stopped as stopped:
             return Outcome(run, False, [], stopped.signal)
         engine, recipe, say = loop.engine, loop.recipe, loop.bar.say
@@ -191,11 +192,12 @@ def _fit(
                 loop.set_state(state)
             loop.run()
             conclude(run, recipe, data, engine, stop, say)
+            engine.on_first(lambda: tell_trackers(loop.files, data, engine))
         except Stopped as stopped:
             engine.close()
             return Outcome(run, False, sorted(loop.skipped), stopped.signal)
         except RuntimeError as error:
-            if engine.world > 1 and _is_lost_peer(error):
+            if engine.world > 1 and is_lost_peer(error):
                 raise MaxViTError("another process has ended; its own message says why") from error
             raise
     engine.close()
@@ -211,11 +213,13 @@ def _set_up(
     note: str,
     resuming: bool,
     stop: StopRequest,
+    trackers: Trackers,
 ) -> tuple[Loop, Splits, dict[str, Any] | None]:
     """All before the first update, which begins anew if the run is stopped in it: what trains, on what, from where."""
     began = time.monotonic()
     check_libraries(recipe)
     check_rates(recipe)
+    check_trackers(recipe)
     task = make_task(recipe.task)
     data = load_data(recipe)
     network = make_network(recipe, data.train.class_names, channels_of(recipe, data.train))
@@ -253,10 +257,11 @@ def _set_up(
         if sentence:
             bar.say(sentence)
     engine.on_first(lambda: _prepare(run, recipe, data, going_on=state is not None))
+    origin = {**provenance(recipe, command), "images": fingerprints(data), "devices": engine.describe()}
+    engine.on_first(lambda: trackers.open(recipe, run, origin, bar.say, going_on=state is not None))
     skipped = begin_with_probe(network, task, data.train, recipe, engine, bar, run) if state is None else None
     learner = _learner(network, task, data, recipe, engine, epochs * updates, bar.say, teacher)
-    origin = {**provenance(recipe, command), "images": fingerprints(data), "devices": engine.describe()}
-    files = RunFiles(run, recipe, origin)
+    files = RunFiles(run, recipe, origin, trackers)
     reason = _why_plain(recipe, network, engine)
     how = "" if engine.precision == "fp32" or engine.precision in reason else f", in {engine.precision}"
     if epochs:
@@ -334,10 +339,6 @@ def _first_choice(engine: Engine, run: Path) -> dict[str, Any] | None:
     if found is not None:
         return found[1]  # on the first process, which has read it
     return None if path is None else read_state(path)
-
-
-def _is_lost_peer(error: RuntimeError) -> bool:
-    return any(words in str(error) for words in ("closed by peer", "reset by peer", "NCCL", "gloo"))
 
 
 def _check_state(state: dict[str, Any], network: Network, run: Path) -> None:

@@ -29,6 +29,7 @@ def train(
     metric: str | None = None,
     image_column: str | None = None,
     label_column: str | Sequence[str] | None = None,
+    track: str | Sequence[str] | None = None,
     settings: Sequence[str] = (),
     device: str = "auto",
     show_progress: bool = True,
@@ -55,6 +56,8 @@ def train(
         metric: What chooses the best epoch, such as "f1_macro" or "loss".
         image_column: Column of a list that names the images; None: as for `maxvit.data.columns.find_image_column`.
         label_column: Columns of a list with the labels, one or several; None: as for `find_label_columns` there.
+        track: Where metrics go besides the run folder: "tensorboard", "wandb", "mlflow", one or several; None: the
+            recipe's, which is TensorBoard.
         settings: Each "section.key=value", as of `maxvit train --set`, which has the last word.
         device: As for `maxvit.inference.device.choose_device`.
         show_progress: Draw a bar on standard error.
@@ -77,6 +80,7 @@ def train(
         "metric": metric,
         "image_column": image_column,
         "label_column": label_column,
+        "track": track,
     }
     on_gpu = choose_device(device).type != "cpu"
     name, overrides, said = choose_recipe(
