@@ -16,6 +16,7 @@ from maxvit.training.trackers.tracker import About, Shown, Tracker
 from maxvit.training.trackers.wandb import WeightsAndBiases
 
 IDENTITIES = "trackers.json"  # by which the trackers' own runs go on
+LONGEST = 160  # letters of what a library says
 
 
 class Kind(NamedTuple):
@@ -149,5 +150,6 @@ def _identities(folder: Path) -> dict[str, Any]:
 
 
 def _in_a_line(error: Exception) -> str:
-    """Its first line, of which the end, where libraries say how to set them, is left out."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".")[:300]
+    """The beginning of what it says: how libraries go on is for who calls them."""
+    said = next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".")
+    return said if len(said) <= LONGEST else f"{said[:LONGEST]} ..."
