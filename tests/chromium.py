@@ -16,8 +16,18 @@ from typing import Any
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 # it reads commands from file descriptor 3 and writes answers to 4
-_START = "import os, sys; [os.dup2(int(n), i) for i, n in enumerate(sys.argv[1:3], 3)]; os.execv(sys.argv[3], sys.argv[3:])"
-_SETTINGS = ("--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-pipe", "--no-first-run", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
+_START = (
+    "import os, sys; [os.dup2(int(n), i) for i, n in enumerate(sys.argv[1:3], 3)]; os.execv(sys.argv[3], sys.argv[3:])"  # noqa: E501
+)
+_SETTINGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--remote-debugging-pipe",
+    "--use-fake-device-for-media-stream",
+    "--use-fake-ui-for-media-stream",
+)
 
 
 class Page:

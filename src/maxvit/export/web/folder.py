@@ -1,4 +1,4 @@
-"""A network as a folder with one page, which runs it in the browser: nothing is sent anywhere, and nothing is fetched."""
+"""A network as a folder with one page, which runs it in the browser and asks no other host for anything."""
 
 import base64
 import dataclasses
@@ -96,10 +96,9 @@ def _check(network: Network, folder: Path, options: ExportOptions) -> None:
 
 def _about(network: Network, options: ExportOptions, size: int) -> dict[str, Any]:
     """What the page knows of the network."""
-    said = {key: json.loads(text) for key, text in description(network, options).items()}
-    known = {key: said[key] for key in ("config", "preprocessing", "class_names", "precision", "task") if key in said}
+    said = description(network, options)
     return {
-        **known,
+        **{key: json.loads(said[key]) for key in ("config", "preprocessing", "class_names")},
         "version": maxvit.__version__,
         "runtime": runtime.VERSION,
         "novelty_limit": LIMIT,

@@ -35,9 +35,10 @@ def runtime_files(folder: Path | None, tell: Callable[[str], object]) -> dict[st
         return _in_folder(folder)
     cache = cache_folder() / f"{PACKAGE}-{VERSION}"
     found = _content(cache)
-    if set(_others(found)):
+    if _others(found):
+        npm = _find_npm()
         tell(f"npm downloads {PACKAGE} {VERSION} to {cache}: 33 MB, once")
-        found = _from_npm()
+        found = _from_npm(npm)
         for name in SHA256:
             write_bytes(cache / name, found[name])
     return found
@@ -62,14 +63,18 @@ def _in_folder(folder: Path) -> dict[str, bytes]:
     return found
 
 
-def _from_npm() -> dict[str, bytes]:
-    """Downloaded from the registry that npm is set to, and compared."""
+def _find_npm() -> str:
     npm = shutil.which("npm")
     if npm is None:
         raise MaxViTError(
-            f"npm, which downloads {PACKAGE}, was not found: install Node.js, or copy the package from another machine "
-            "and give its folder with --runtime"
+            f"npm, which downloads {PACKAGE} {VERSION}, was not found: install Node.js, or copy the package from "
+            "another machine and give its folder with --runtime"
         )
+    return npm
+
+
+def _from_npm(npm: str) -> dict[str, bytes]:
+    """Downloaded from the registry that npm is set to, and compared."""
     with tempfile.TemporaryDirectory() as temporary:
         command = [npm, "pack", f"{PACKAGE}@{VERSION}", "--pack-destination", temporary, "--json", "--ignore-scripts"]
         done = subprocess.run(command, capture_output=True, text=True, cwd=temporary, check=False)

@@ -1,6 +1,6 @@
 // The page: files are loaded, a worker computes, and its answers are shown. No library, nothing from elsewhere.
 
-const LONGEST = 640; // pixels of the picture that is shown
+const LONGEST = 640, SHORTEST = 320; // pixels of the longer side of the picture that is shown
 const byId = (id) => document.getElementById(id);
 const waiting = new Map(); // by number: what is to be called with the worker's answer
 let worker, asked = 0, received = null, stream = null;
@@ -79,7 +79,8 @@ async function load() {
 
 // The picture on its canvas, as large as it is shown.
 function show(picture) {
-  const canvas = byId("picture"), scale = Math.min(1, LONGEST / Math.max(picture.width, picture.height));
+  const canvas = byId("picture"), longer = Math.max(picture.width, picture.height);
+  const scale = longer < SHORTEST ? Math.ceil(SHORTEST / longer) : Math.min(1, LONGEST / longer);
   canvas.width = Math.max(1, Math.round(picture.width * scale));
   canvas.height = Math.max(1, Math.round(picture.height * scale));
   canvas.hidden = false;
