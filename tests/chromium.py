@@ -17,7 +17,7 @@ from typing import Any
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 # it reads commands from file descriptor 3 and writes answers to 4
 _START = (
-    "import os, sys; [os.dup2(int(n), i) for i, n in enumerate(sys.argv[1:3], 3)]; os.execv(sys.argv[3], sys.argv[3:])"  # noqa: E501
+    "import os, sys; [os.dup2(int(n), i) for i, n in enumerate(sys.argv[1:3], 3)]; os.execv(sys.argv[3], sys.argv[3:])"
 )
 _SETTINGS = (
     "--headless",

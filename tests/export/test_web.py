@@ -127,7 +127,7 @@ def test_npm_that_is_missing_fails_or_gives_something_else_is_said(script, sente
 
 
 def test_a_runtime_of_another_version_is_refused(small_runtime):
-    with pytest.raises(MaxViTError, match="does not hold ort.wasm.bundle.min.mjs and"):
+    with pytest.raises(MaxViTError, match="does not hold ort"):
         runtime.runtime_files(small_runtime / "node_modules", print)
     (small_runtime / "node_modules" / "onnxruntime-web" / "dist" / runtime.WASM).write_bytes(b"other")
     with pytest.raises(MaxViTError, match=r"threaded.wasm in .* is not that of onnxruntime-web 1.30.0"):
@@ -146,7 +146,9 @@ def node(files, code, **inputs):
 PIXELS = """
 const picture = { height: pixels.length, width: pixels[0].length };
 const flat = (rows) => Uint8Array.from(rows.flat(2));
-function piece(_, [top, left, h, w]) { return flat(pixels.slice(top, top + h).map((row) => row.slice(left, left + w))); }
+function piece(_, [top, left, h, w]) {
+  return flat(pixels.slice(top, top + h).map((row) => row.slice(left, left + w)));
+}
 function exact() { return flat(pixels); }
 const { values, shape } = prepare(preprocessing, picture);
 console.log(JSON.stringify([shape, Array.from(values)]));
