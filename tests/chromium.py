@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -59,6 +59,10 @@ class Page:
         self._call("Emulation.setEmulatedMedia", features=[scheme])
         self._call("Page.navigate", url=address)
         self.wait("document.readyState === 'complete' && location.href !== 'about:blank'")
+
+    def prepend(self, script: str) -> None:
+        """Run this in every page that is opened, before its own scripts."""
+        self._call("Page.addScriptToEvaluateOnNewDocument", source=script)
 
     def run(self, script: str) -> Any:
         """The value of an expression, awaited if it is a promise."""
@@ -130,13 +134,13 @@ class Page:
 
 
 @contextmanager
-def browse(settings: Sequence[str] = ()) -> Iterator[Page]:
+def browse() -> Iterator[Page]:
     """A browser with an empty profile, which ends with the block."""
     assert BROWSER
     given, taken = os.pipe(), os.pipe()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         pair = [str(given[0]), str(taken[1])]
-        command = [sys.executable, "-c", _START, *pair, BROWSER, *_SETTINGS, f"--user-data-dir={profile}", *settings]
+        command = [sys.executable, "-c", _START, *pair, BROWSER, *_SETTINGS, f"--user-data-dir={profile}"]
         process = subprocess.Popen(command, pass_fds=[given[0], taken[1]], stderr=subprocess.DEVNULL)
         os.close(given[0])
         os.close(taken[1])

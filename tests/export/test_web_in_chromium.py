@@ -202,7 +202,8 @@ def test_what_is_not_a_picture_is_said(name, sentence, folder, pictures):
 
 
 def test_a_browser_without_webassembly_is_told(folder):
-    with chromium.browse(["--js-flags=--noexpose_wasm"]) as page:
+    with chromium.browse() as page:
+        page.prepend("delete self.WebAssembly")
         open_page(page, (folder / "index.html").as_uri())
         assert page.run(f"{STATUS}.textContent").startswith("This browser lacks WebAssembly")
 
