@@ -9,6 +9,7 @@ The difference is the largest of the five best probabilities that the page shows
 """
 
 import argparse
+import os
 import statistics
 import sys
 import tempfile
@@ -83,7 +84,8 @@ def main() -> None:
             rows.append(one(job, Path(folder), options.rounds))
             print(rows[-1], file=sys.stderr, flush=True)
     head = ["network", "precision", "folder, MB", "first load, s", "prepare, ms", "compute, ms", "largest difference"]
-    facts = {"browser": f"Chromium {browser}, {PACKAGE} {VERSION}"}
+    load = f"{os.getloadavg()[2]:.1f} processes at once on average, in the last quarter of an hour"
+    facts = {"browser": f"Chromium {browser}, {PACKAGE} {VERSION}", "load": load}
     command = ["benchmarks/web.py", *sys.argv[1:]]
     print(write_note(options.out, __doc__ or "", table(head, rows), command, ["onnx"], facts).read_text())
 
