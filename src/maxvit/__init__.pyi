@@ -22,6 +22,7 @@ from .explain.token_attention import attention_at as attention_at
 from .export.export import Exported as Exported
 from .export.export import export_model as export_model
 from .export.options import ExportOptions as ExportOptions
+from .export.web.folder import export_web as export_web
 from .inference.bulk.predict import predict_to_file as predict_to_file
 from .inference.evaluate import EvaluationResult as EvaluationResult
 from .inference.evaluate import evaluate as evaluate

@@ -17,8 +17,8 @@ OPTIONS = {
     ),
     "explain": "--class --device --json --method --out --point --score --set --task CHECKPOINT IMAGE",
     "export": (
-        "--any-size --batch --force --images --json --opset --out --pixels --precision --scale-windows --set "
-        "--size --task --to CHECKPOINT"
+        "--any-size --batch --force --images --json --opset --out --pixels --precision --runtime --scale-windows "
+        "--set --size --task --to CHECKPOINT"
     ),
     "index": "--batch-size --device --json --model --out --workers PHOTOS",
     "info": "--image-size --json MODEL",

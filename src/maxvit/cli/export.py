@@ -1,4 +1,4 @@
-"""maxvit export: a checkpoint for ONNX Runtime, TensorRT, OpenVINO or PyTorch without this package."""
+"""maxvit export: a checkpoint for ONNX Runtime, TensorRT, OpenVINO, PyTorch without this package, or a browser."""
 
 import dataclasses
 import json
@@ -13,19 +13,22 @@ from maxvit.cli.options import Checkpoint
 from maxvit.cli.task_options import Settings, TaskName, check_task, read_settings
 
 if TYPE_CHECKING:
+    from maxvit.checkpoints.sources import Source
     from maxvit.data.images import ImageLike
     from maxvit.export.export import Exported
     from maxvit.tasks.network import Network
 
+WEB = "web"  # of all formats the one that is a folder
 MOST = 512  # images to calibrate and to compare on
 
 
 def export(
     checkpoint: Checkpoint,
     out: Annotated[
-        Path | None, typer.Option(help="The file to write. Default: the checkpoint's name with .onnx, .pt2 or .xml.")
+        Path | None,
+        typer.Option(help="File or folder to write. Default: the checkpoint's name with .onnx, .pt2, .xml or -web."),
     ] = None,
-    to: Annotated[str, typer.Option(help="The format: onnx, torch (torch.export) or openvino.")] = "onnx",
+    to: Annotated[str, typer.Option(help="The format: onnx, torch (torch.export), openvino or web (a page).")] = "onnx",
     precision: Annotated[str, typer.Option(help="fp32, fp16, bf16 or int8 (classifiers).")] = "fp32",
     images: Annotated[
         Path | None,
@@ -49,24 +52,32 @@ def export(
     opset: Annotated[
         int | None, typer.Option(help="ONNX operators of this set, 17 to 23, as TensorRT takes them (classifiers).")
     ] = None,
+    runtime: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="For web: where onnxruntime-web is. Default: npm downloads it once."),
+    ] = None,
     task: TaskName = None,
     settings: Settings = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace what exists.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
     """Write a network as a file for other programs, compared with PyTorch before it is put in place.
 
-    The file brings task, classes and preprocessing, and is run by maxvit predict FILE IMAGE.
+    The file brings task, classes and preprocessing, and is run by maxvit predict FILE IMAGE. --to web writes a folder
+    with a page that runs the network in the browser, offline.
     """
     from maxvit.checkpoints.sources import locate
     from maxvit.config import check_known
     from maxvit.errors import MaxViTError
     from maxvit.export.export import ENDINGS, Format, export_model
     from maxvit.export.options import ExportOptions, Precision
+    from maxvit.export.web.folder import export_web
     from maxvit.tasks import load, make_task, task_for
     from maxvit.tasks.network import backbone_of
 
-    check_known("format", [to], ENDINGS)
+    check_known("format", [to], [*ENDINGS, WEB])
+    if runtime is not None and to != WEB:
+        raise MaxViTError("--runtime is for --to web, which was not given: add it, or leave --runtime out")
     if scale_windows and size is None:
         raise MaxViTError("--scale-windows is for --size, which was not given: add it, or leave --scale-windows out")
     options = ExportOptions(
@@ -78,7 +89,7 @@ def export(
         opset=opset,
     )
     source = locate(checkpoint)
-    path = out or source.default_name(ENDINGS[to])
+    path = out or _default_path(source, to)
     for target in (path, path.with_suffix(".bin")) if to == "openvino" else (path,):
         if target.exists() and source.path.exists() and target.samefile(source.path):
             raise MaxViTError(f"{target} is the checkpoint, and would be written over: choose another name with --out")
@@ -95,11 +106,22 @@ def export(
     if scale_windows and options.image_size:
         backbone_of(network).set_image_size(options.image_size)
     chosen = _images(network, checkpoint, images, options.precision == "int8")
-    done = export_model(network, path, cast("Format", to), options, chosen)
+    if to == WEB:
+        done = export_web(network, path, options, chosen, runtime_folder=runtime, tell=complain)
+    else:
+        done = export_model(network, path, cast("Format", to), options, chosen)
     if as_json:
         typer.echo(json.dumps(_as_dict(done)))
     else:
         _print(done)
+
+
+def _default_path(source: "Source", to: str) -> Path:
+    """Where to write, where nothing is said."""
+    from maxvit.export.export import ENDINGS
+
+    plain = source.default_name(ENDINGS.get(to, ""))
+    return plain.with_name(f"{plain.name}-web") if to == WEB else plain
 
 
 def _images(network: "Network", checkpoint: str, folder: Path | None, int8: bool) -> "list[ImageLike]":
