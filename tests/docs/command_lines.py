@@ -115,8 +115,8 @@ class _Parsed(BaseException):
 
 def _python(words: list[str]) -> None:
     if words[0] == "-m":
-        assert words[1] in ("pytest", "venv"), words
-        assert words[1] == "venv" or all((ROOT / word).exists() for word in words[2:] if not word.startswith("-"))
+        assert words[1] in ("http.server", "pytest", "venv"), words
+        assert words[1] != "pytest" or all((ROOT / word).exists() for word in words[2:] if not word.startswith("-"))
         return
     script = ROOT / words[0]
     assert script.is_file(), f"{words[0]} does not exist"
