@@ -216,7 +216,7 @@ def test_words_of_timm_are_understood():
         ({"drop_rate": 0.1}, "drop_path_rate is the stochastic depth"),
         ({"scriptable": True}, "TorchScript is not supported; maxvit.export_model"),
         ({"feature_cls": "fx", "features_only": True}, "features_only gives a list of maps"),
-        ({"out_indices": (1, 2)}, "out_indices chooses the maps of features_only=True"),
+        ({"out_indices": (1, 2)}, "out_indices chooses maps: add features_only=True"),
         ({"out_indices": (1, 5), "features_only": True}, r"maps \[1, 5\] are wanted; choose some of 0 .* to 4"),
         ({"out_indices": 6, "features_only": True}, "the last 6 maps are wanted, and there are 1 to 5"),
         ({"global_pool": ""}, "10 classes need a pool before them: choose 'avg' or 'max', or 0 classes"),

@@ -60,7 +60,7 @@ def test_a_missing_folder_is_named(tmp_path):
 def test_a_file_in_place_of_the_folder_is_named(tmp_path):
     (tmp_path / "photos.zip").touch()
     for read in (read_classes, load_folder):
-        with pytest.raises(MaxViTError, match=r"photos\.zip is a file, and a folder with one folder of images per"):
+        with pytest.raises(MaxViTError, match=r"photos\.zip is a file: give a folder that holds a folder"):
             read(tmp_path / "photos.zip")
 
 

@@ -247,7 +247,7 @@ def test_without_pyarrow_the_user_is_told_what_to_install(tmp_path, monkeypatch)
         (["path,label", "1.jpg,a", "2.jpg,b", "./1.jpg,a"], "line 4 of {}: ./1.jpg was on line"),
         (["path,label", '1.jpg,"a'], "line 2 of {} cannot be read: unexpected end of data"),
         (["path,label,split", "1.jpg,a,train", "2.jpg,b,fold"], "line 3 of {}: split is 'fold': give train, va"),
-        (["path,label,split", "1.jpg,a,val", "2.jpg,b,test"], "no row of {} is of the split train"),
+        (["path,label,split", "1.jpg,a,val", "2.jpg,b,test"], "no row of {} has the split train: give some"),
         (["path,label", "1.jpg,a", "2.jpg,b"], "class 'a' has a single image"),
         (["path,labels", "1.jpg,a||b", "2.jpg,b"], "line 2 of {}: labels 'a||b' hold an empty class"),
         (["path,labels", "1.jpg,", "2.jpg,"], "no image of {} has a class"),

@@ -194,5 +194,5 @@ def test_network_of_another_task_is_refused(tmp_path):
 def test_saving_without_transformers_says_what_it_needs(model, tmp_path, monkeypatch):
     monkeypatch.delitem(sys.modules, "maxvit.integrations.transformers")
     monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(MaxViTError, match=r"needs transformers .*: pip install 'maxvit\[transformers\]'"):
+    with pytest.raises(MaxViTError, match=r"needs transformers, .*: pip install 'maxvit\[transformers\]'"):
         save_transformers(model, tmp_path)

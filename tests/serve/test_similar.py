@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 from pictures import bomb, encoded
 from PIL import Image
-from served import listening, network
+from served import network
 from starlette.testclient import TestClient
 
 from copied_index import copy_index
 from every_task import network_of
+from listening import listening
 from maxvit.cli import main
 from maxvit.errors import MaxViTError
 from maxvit.search.build import build_index

@@ -161,7 +161,7 @@ def _attend(qkv: Tensor, bias: Tensor) -> Tensor:
     Returns:
         (B, G, T, C).
     """
-    batch, groups = qkv.shape[:2]
+    batch, groups, tokens = qkv.shape[:3]
     heads = bias.shape[-3]
     if bias.ndim == 4:
         q, k, v = qkv.unflatten(3, (3, heads, -1)).permute(3, 0, 1, 4, 2, 5).flatten(2, 3).unbind()  # (B, G * N, T, D)
@@ -169,4 +169,4 @@ def _attend(qkv: Tensor, bias: Tensor) -> Tensor:
         return out.transpose(2, 3).flatten(3)
     q, k, v = qkv.flatten(0, 1).unflatten(2, (3, heads, -1)).permute(2, 0, 3, 1, 4).unbind()  # (B * G, N, T, D)
     out = F.scaled_dot_product_attention(q, k, v, bias.flatten(0, 1) if bias.ndim == 5 else bias)
-    return out.transpose(1, 2).reshape(batch, groups, -1, heads * out.shape[3])
+    return out.transpose(1, 2).reshape(batch, groups, tokens, heads * out.shape[3])

@@ -162,7 +162,7 @@ def test_a_folder_is_taken_if_it_is_empty(checkpoints, images, tmp_path):
     ("name", "out", "settings", "sentence"),
     [
         ("segmentation", "a.csv", {}, r"a\.csv is a file, and masks are written to a folder"),
-        ("detection", "a.csv", {}, r"a\.csv is no \.json file"),
+        ("detection", "a.csv", {}, r"a\.csv is not a \.json file"),
         ("segmentation", "masks", {"embeddings": True}, r"masks has no room for embeddings: write \.jsonl"),
         ("aesthetics", "a.csv", {"settings": {"top_k": 3}}, r"unknown setting 'task\.top_k'"),
     ],

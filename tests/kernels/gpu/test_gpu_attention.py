@@ -8,18 +8,12 @@ from budget import TYPES, check
 from torch import Tensor
 
 from maxvit.kernels.gpu.attention import _Plan, group_attention
-from maxvit.layers.attention import _attend
-from maxvit.layers.partition import Groups, partition, real_tokens, unpartition
+from maxvit.layers.attention import attend
+from maxvit.layers.partition import Groups
 
 
 def plain(qkv: Tensor, bias: Tensor, size: tuple[int, int], axis: str) -> Tensor:
-    groups = Groups(size, axis)
-    grouped = partition(qkv, groups).unflatten(3, (3, bias.shape[0], -1)).permute(0, 1, 4, 3, 2, 5)
-    real = real_tokens(qkv.shape[1:3], groups, qkv.device)
-    mask = bias.to(qkv.dtype)
-    mask = mask if real is None else mask.where(real[:, None, None, :], float("-inf"))
-    out = _attend(*grouped.unbind(3), mask).transpose(2, 3).flatten(3)
-    return unpartition(out, qkv.shape[1:3], groups)
+    return attend(qkv, bias, Groups(size, axis))
 
 
 @pytest.mark.parametrize("axis", ["block", "grid"])
