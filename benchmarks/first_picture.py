@@ -77,9 +77,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     cat = Image.fromarray(data.chelsea()).crop((80, 0, 380, 300)).resize((224, 224), Image.Resampling.LANCZOS)
     panels = [
         ("block attention: a window\nof neighbours", attended(cat, "block")),
-        ("grid attention: tokens spread\nover the whole picture", attended(cat, "grid")),
+        ("grid attention: points spread\nover the whole picture", attended(cat, "grid")),
         ("what the answer “nine”\nrests on", explained()),
-        ("objects with masks,\nfrom the same backbone", objects(options.run, options.seed)),
+        ("objects with masks,\nby a network of this kind", objects(options.run, options.seed)),
     ]
     sheet = Image.new("RGB", (len(panels) * (PANEL + GAP) - GAP, PANEL + WORDS), "white")
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=26)
