@@ -1,6 +1,6 @@
 """The one exception that means: what was given cannot be used, and here is what to do.
 
-And what else ends a command that is no bug: libraries that are not installed, and memory that is full.
+And what else ends a command and is not a bug: libraries that are not installed, and memory that is full.
 """
 
 from importlib.util import find_spec

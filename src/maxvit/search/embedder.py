@@ -35,8 +35,8 @@ BATCH = 64  # pictures at once, of the network that comes with the package
 class Embedder:
     """A network that is ready to embed pictures.
 
-    The network that comes with the package has no classifier and its last stage has not learned: of it the fields of
-    its inner maps are taken, as `maxvit check` does. Of any other see `search_features`.
+    The network that comes with the package has no classifier and its last stage has not learned: the fields
+    of its inner maps are taken, as `maxvit check` does. For any other see `search_features`.
 
     Args:
         model: A checkpoint, the folder of a run, or published weights.
