@@ -69,8 +69,10 @@ def check(
     if out is not None:
         page, decisions = out / "check.html", out / "decisions.csv"
         write_page(page, found, data)
-        write_decisions(decisions, found)
+        before = write_decisions(decisions, found)
         complain(f"wrote {page} and {decisions}")
+        if before is not None:
+            complain(f"{decisions} was there and held something else: it is kept as {before}, which --apply takes too")
 
 
 def _in_words(found: "DataCheck") -> list[str]:
