@@ -28,8 +28,8 @@ def write_decisions(path: Path, found: DataCheck) -> Path | None:
     is right. Suspicious labels and images unlike others stay.
 
     Returns:
-        Where the file that was there before is kept; None: there was none, or it held the same. A person may have edited
-        it, and what was proposed then is not known, as the images may have changed since.
+        Where the file that was there before is kept; None: there was none, or it held the same. A person may have
+        edited it, and what was proposed then is not known, as the images may have changed since.
 
     Raises:
         MaxViTError: If the file cannot be written.
@@ -101,7 +101,7 @@ def apply_decisions(decisions: Path, data: str, task: str, columns: ListColumns 
     images = join(parts, opened, data)
     if images.classes is None:
         raise MaxViTError(f"{data} has no images with exactly one class each, which --apply takes: edit it by hand")
-    if not all(isinstance(source, str | Path) for source in images.sources):
+    if not images.are_files:
         raise MaxViTError(
             f"{data} does not consist of image files, which --apply takes: check the folder it stems from"
         )
