@@ -160,6 +160,20 @@ def test_of_duplicates_in_one_part_the_largest_stays(tmp_path):
     assert [row["path"] for row in read(tmp_path / "d.csv") if row["keep"] == "no"] == [str(tmp_path / "a" / "0.png")]
 
 
+def test_edited_decisions_are_kept_when_the_data_is_checked_again(decisions, found, folder):
+    assert write_decisions(decisions, found) is None  # the same once more
+    proposed = decisions.read_bytes()
+    all_stay, none_stays = proposed.replace(b",no,", b",yes,"), proposed.replace(b",yes,", b",no,")
+    for edited, name in ((all_stay, "decisions.csv.old"), (none_stays, "decisions.csv.old.2")):
+        decisions.write_bytes(edited)
+        assert write_decisions(decisions, found) == decisions.with_name(name)
+        assert decisions.read_bytes() == proposed
+    assert decisions.with_name("decisions.csv.old").read_bytes() == all_stay
+    assert decisions.with_name("decisions.csv.old.2").read_bytes() == none_stays
+    kept, dropped, _ = apply_decisions(decisions.with_name("decisions.csv.old"), str(folder), "classification")
+    assert (kept, dropped) == (19, 0)
+
+
 def test_what_stays_is_a_list_that_training_reads(decisions, folder):
     text = decisions.read_text()
     edited = str(folder / "train" / "dog" / "small_cat.png")

@@ -1,8 +1,10 @@
 """`maxvit check`: what it says, writes and refuses."""
 
 import contextlib
+import html
 import io
 import json
+import re
 import shlex
 import sys
 
@@ -25,8 +27,10 @@ def photos(tmp_path_factory):
 def outcome(photos, tmp_path_factory):
     """Standard output, and the folder that was written."""
     out = tmp_path_factory.mktemp("checked") / "out"
-    with contextlib.redirect_stdout(io.StringIO()) as said:
+    said, progress = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(progress):
         assert main(["check", str(photos), "--out", str(out)]) == 0
+    assert progress.getvalue().startswith(f"reading 17 images of {photos}\n")
     return said.getvalue(), out
 
 
@@ -38,7 +42,7 @@ def test_problems_are_named_and_the_exit_code_is_0(outcome, photos):
         "1 image cannot be read",
         f"{photos / 'green' / 'broken.jpg'} is damaged",
         "red/9.png: the same file as blue/2.png (red, and blue)",
-        "maxvit train will draw a validation part",
+        "training sets some photographs aside as a test",
         "1 image repeats one of another class",
     ):
         assert line in said
@@ -51,6 +55,14 @@ def test_the_page_loads_nothing_and_shows_pairs_side_by_side(outcome):
     assert "&lt;photos&gt;" in page
     assert "<photos>" not in page
     assert 'id="classes"' in page
+
+
+def test_the_page_ends_with_the_command_that_applies_the_decisions(outcome, photos):
+    (command,) = re.findall(r'<pre class="wrap">(maxvit .*)</pre>', (outcome[1] / "check.html").read_text())
+    assert shlex.split(html.unescape(command)) == [
+        *("maxvit", "check", str(photos)),
+        *("--apply", str(outcome[1] / "decisions.csv")),
+    ]
 
 
 def test_what_stays_is_written_next_to_the_decisions(outcome, photos, capsys):

@@ -68,6 +68,7 @@ def write_cards(
     sections: Sequence[Section],
     unreadable: Sequence[str] = (),
     notes: Sequence[str] = (),
+    next_step: tuple[str, str] | None = None,
 ) -> None:
     """Write the page: one HTML file that loads nothing from anywhere.
 
@@ -78,11 +79,14 @@ def write_cards(
         sections: What is shown. Names may hold any characters: all are escaped.
         unreadable: A sentence for each image that cannot be read.
         notes: Sentences below the numbers.
+        next_step: What to do after the last section, in a sentence, and the command for it.
 
     Raises:
         MaxViTError: If the file cannot be written, or jinja2 (an optional dependency) is missing.
     """
-    page = load_template().render(title=title, tiles=tiles, sections=sections, unreadable=unreadable, notes=notes)
+    page = load_template().render(
+        title=title, tiles=tiles, sections=sections, unreadable=unreadable, notes=notes, next_step=next_step
+    )
     # a file name that is not UTF-8 reaches us with lone surrogates, which no UTF-8 page can hold
     write_text(path, page.encode("utf-8", "replace").decode("utf-8"))
 

@@ -1,5 +1,6 @@
 """One call that says what state somebody's images are in."""
 
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -138,13 +139,15 @@ def check(
         label_column: As for `maxvit.train`.
         workers: Processes that decode images; 0: none.
         device: As for `maxvit.inference.device.choose_device`.
-        show_progress: Draw a bar on standard error.
+        show_progress: Say on standard error how many images are read, and draw a bar.
 
     Raises:
         MaxViTError: If the data is not what the task takes, or none of its images can be read.
     """
     parts, opened = open_parts(str(data), task, ListColumns.of(image_column, label_column))
     images = join(parts, opened, str(data))
+    if show_progress:  # at once: before a bar moves, and where none is drawn
+        print(f"reading {len(images):,} images of {data}", file=sys.stderr)
     first = next(iter(parts.values()))
     spread = first.shards is None
     plain = Preprocessing().for_channels(first_count(first.sources, spread))

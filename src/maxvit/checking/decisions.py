@@ -3,6 +3,7 @@
 import csv
 import io
 from collections.abc import Mapping, Sequence
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +20,16 @@ _ANSWERS = {"yes": True, "no": False}
 _LEARNED = ("train", ALL)  # parts that lose an image where another part has it too
 
 
-def write_decisions(path: Path, found: DataCheck) -> None:
+def write_decisions(path: Path, found: DataCheck) -> Path | None:
     """Write a row for each image of which something was found, with a proposal in the column keep.
 
     An image that cannot be read goes. Duplicates in one class go from training where another part has one too, else all
     but the largest go; no other part loses one. Where duplicates have two classes, all stay: a person knows which
     is right. Suspicious labels and images unlike others stay.
+
+    Returns:
+        Where the file that was there before is kept; None: there was none, or it held the same. A person may have
+        edited it, and what was proposed then is not known, as the images may have changed since.
 
     Raises:
         MaxViTError: If the file cannot be written.
@@ -49,7 +54,13 @@ def write_decisions(path: Path, found: DataCheck) -> None:
         )
         keep = "no" if i in gone else "yes"
         rows.append((str(place_of(images, i)), images.parts[i], images.class_of(i), keep, what, others, likely))
-    _write(path, [COLUMNS, *rows])
+    content = _as_csv([COLUMNS, *rows])
+    before = path.read_bytes() if path.is_file() else content
+    kept = None if before == content else _unused(path.with_name(f"{path.name}.old"))
+    if kept is not None:
+        write_bytes(kept, before)
+    write_bytes(path, content)
+    return kept
 
 
 def propose(found: DataCheck) -> set[int]:
@@ -90,7 +101,7 @@ def apply_decisions(decisions: Path, data: str, task: str, columns: ListColumns 
     images = join(parts, opened, data)
     if images.classes is None:
         raise MaxViTError(f"{data} has no images with exactly one class each, which --apply takes: edit it by hand")
-    if not all(isinstance(source, str | Path) for source in images.sources):
+    if not images.are_files:
         raise MaxViTError(
             f"{data} does not consist of image files, which --apply takes: check the folder it stems from"
         )
@@ -106,7 +117,7 @@ def apply_decisions(decisions: Path, data: str, task: str, columns: ListColumns 
         if keep:
             kept.append((str(Path(place).absolute()), label, images.parts[i])[: 3 if has_parts else 2])
     path = decisions.with_name(KEPT)
-    _write(path, kept)
+    write_bytes(path, _as_csv(kept))
     return len(kept) - 1, len(images) - len(kept) + 1, path
 
 
@@ -138,7 +149,13 @@ def _read(decisions: Path) -> Mapping[str, tuple[bool, str]]:
     return found
 
 
-def _write(path: Path, rows: Sequence[Sequence[str]]) -> None:
+def _as_csv(rows: Sequence[Sequence[str]]) -> bytes:
     text = io.StringIO(newline="")
     csv.writer(text, lineterminator="\n").writerows(rows)
-    write_bytes(path, text.getvalue().encode("utf-8", "surrogateescape"))
+    return text.getvalue().encode("utf-8", "surrogateescape")
+
+
+def _unused(path: Path) -> Path:
+    """The path; where a file has it, the first that is free of PATH.2, PATH.3, ..."""
+    names = (path.with_name(f"{path.name}.{number}") for number in count(2))
+    return path if not path.exists() else next(name for name in names if not name.exists())

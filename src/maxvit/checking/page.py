@@ -8,13 +8,14 @@ from maxvit.checking.duplicates import Pair
 from maxvit.checking.words import SPLIT
 
 
-def write_page(path: Path, found: DataCheck, data: str) -> None:
+def write_page(path: Path, found: DataCheck, data: str, apply: str) -> None:
     """Write the page: one HTML file that loads nothing from anywhere.
 
     Args:
         path: Where to; a file that is there is replaced in one step.
         found: What it shows. Names may hold any characters: all are escaped.
         data: What to call the data.
+        apply: The command that applies the decisions, which lie beside the page.
 
     Raises:
         MaxViTError: If the file cannot be written, or jinja2 (an optional dependency) is missing.
@@ -27,7 +28,15 @@ def write_page(path: Path, found: DataCheck, data: str) -> None:
         _sections(found),
         list(found.unreadable.values()),
         left_out,
+        _next_step(found, apply),
     )
+
+
+def _next_step(found: DataCheck, apply: str) -> tuple[str, str] | None:
+    """What to do and with which command; None where nothing was found, or --apply does not take the data."""
+    is_taken = found.images.classes is not None and found.images.are_files
+    is_any = found.unreadable or found.pairs or found.suspicions or found.outliers
+    return ("Decide in decisions.csv beside this page, then:", apply) if is_taken and is_any else None
 
 
 def _tiles(found: DataCheck) -> dict[str, str]:
@@ -59,7 +68,7 @@ def _sections(found: DataCheck) -> list[Section]:
             between,
         ),
         "classes": ("Duplicates under two classes", "One of both labels is wrong, or both classes are right.", two),
-        "duplicates": ("Other duplicates", f"They count twice.{split}", rest),
+        "duplicates": ("Other duplicates" if told else "Duplicates", f"They count twice.{split}", rest),
     }
     sections = [
         Section(id, title, sentence, [_pair(found, pair) for pair in pairs[:SHOWN]], len(pairs))
@@ -75,7 +84,10 @@ def _sections(found: DataCheck) -> list[Section]:
         )
         for one in found.suspicions[:SHOWN]
     ]
-    words = "A regression on the other images takes them for another class. Some are right: look at each."
+    words = (
+        "Judged by the other photographs, these look like another class. Often the label is right all the same: "
+        "look at each."
+    )
     sections.append(Section("labels", "Labels that look wrong", words, suspicious, len(found.suspicions)))
     far = [
         Card([_picture(found, one.image)], [("distance", f"{one.distance:.1f} times the usual", False)])

@@ -35,6 +35,11 @@ class Images:
     def __len__(self) -> int:
         return len(self.parts)
 
+    @property
+    def are_files(self) -> bool:
+        """Whether each image is a file of its own."""
+        return all(isinstance(source, str | Path) for source in self.sources)
+
     def class_of(self, index: int) -> str:
         """Name of an image's class; nothing, where it has not exactly one."""
         return "" if self.classes is None else self.class_names[self.classes[index]]

@@ -7,10 +7,7 @@ from maxvit.checking.duplicates import KINDS, Pair
 from maxvit.checking.parts import ALL
 from maxvit.data.dataset import describe_images, say_balance
 
-SPLIT = (
-    "maxvit train will draw a validation part from the training images by its seed: an image and its duplicate may be "
-    "in two parts then"
-)
+SPLIT = "training sets some photographs aside as a test, and one of a pair may land there"
 SAID = {
     "same file": "the same file as",
     "same pixels": "the same pixels as",

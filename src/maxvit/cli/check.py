@@ -68,9 +68,15 @@ def check(
         typer.echo("\n".join(_in_words(found)))
     if out is not None:
         page, decisions = out / "check.html", out / "decisions.csv"
-        write_page(page, found, data)
-        write_decisions(decisions, found)
+        chosen = [] if task == "classification" else ["--task", task]
+        chosen += ["--image-column", image_column] if image_column is not None else []
+        for column in label_column or ():
+            chosen += ["--label-column", column]
+        write_page(page, found, data, shlex.join(["maxvit", "check", data, *chosen, "--apply", str(decisions)]))
+        before = write_decisions(decisions, found)
         complain(f"wrote {page} and {decisions}")
+        if before is not None:
+            complain(f"{decisions} was there and held something else: it is kept as {before}, which --apply takes too")
 
 
 def _in_words(found: "DataCheck") -> list[str]:
