@@ -233,6 +233,5 @@ def check_network(network: object) -> None:
     if not isinstance(getattr(network, "config", None), MaxViTConfig):
         raise MaxViTError(
             f"a {type(network).__name__} was given; only a whole network that maxvit made is taken, such as "
-            "create_model and load return: a network of your own runs in PyTorch as it is, and torch.compile can make it "
-            "faster"
+            "create_model and load return: a network of your own runs in PyTorch, and torch.compile can make it faster"
         )
