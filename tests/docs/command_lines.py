@@ -105,7 +105,8 @@ def _make(words: list[str]) -> None:
 
 
 def _wandb(words: list[str]) -> None:
-    assert words[0] == "sync" and len(words) == 2
+    assert words[0] == "sync"
+    assert len(words) == 2
 
 
 def _pre_commit(words: list[str]) -> None:
