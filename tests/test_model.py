@@ -10,7 +10,19 @@ import torch.distributed as dist
 from torch import nn
 from torch.distributed.fsdp import fully_shard
 
-from maxvit import MaxViT, MaxViTConfig, MaxViTError, create_model, load_model, preprocess
+from maxvit import (
+    MaxSA,
+    MaxViT,
+    MaxViTConfig,
+    MaxViTError,
+    Predictor,
+    accelerate,
+    create_model,
+    export_model,
+    load_model,
+    optimize,
+    preprocess,
+)
 from maxvit.config import OFFICIAL, TORCHVISION, VARIANTS
 from maxvit.layers.attention import GroupAttention
 from maxvit.layers.drop_path import DropPath
@@ -314,3 +326,9 @@ def test_preprocessing_gives_as_many_channels_as_the_network_takes():
     model = create_model("maxvit_micro", in_channels=1).eval()
     assert len(model.preprocessing.mean) == len(model.preprocessing.std) == 1
     assert model(preprocess(model, np.zeros((37, 41, 3), np.uint8))).shape == (1, 10)
+
+
+@pytest.mark.parametrize("take", [optimize, accelerate, Predictor, lambda own: export_model(own, "own.onnx")])
+def test_network_of_ones_own_is_refused_in_words(take):
+    with pytest.raises(MaxViTError, match=r"a MaxSA was given; only a whole network .* torch.compile"):
+        take(MaxSA(32))

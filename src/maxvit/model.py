@@ -226,3 +226,12 @@ class MaxViT(TimmNames, HubModel):
 
 torch.fx.wrap("check_images")  # they branch on sizes, which FX proxies cannot
 torch.fx.wrap("pooled")
+
+
+def check_network(network: object) -> None:
+    """Refuse what is not a whole network of this package. Raises `MaxViTError`."""
+    if not isinstance(getattr(network, "config", None), MaxViTConfig):
+        raise MaxViTError(
+            f"a {type(network).__name__} was given; only a whole network that maxvit made is taken, such as "
+            "create_model and load return: a network of your own runs in PyTorch, and torch.compile can make it faster"
+        )

@@ -104,6 +104,11 @@ def _make(words: list[str]) -> None:
     assert set(targets) <= TARGETS, f"{targets}: targets are {sorted(TARGETS)}"
 
 
+def _wandb(words: list[str]) -> None:
+    assert words[0] == "sync"
+    assert len(words) == 2
+
+
 def _pre_commit(words: list[str]) -> None:
     assert words == ["install"]
     assert (ROOT / ".pre-commit-config.yaml").is_file()
@@ -160,4 +165,5 @@ _OTHERS = {
     "docker": _nothing,
     "git": _nothing,
     "source": _nothing,
+    "wandb": _wandb,
 }

@@ -242,3 +242,9 @@ def test_one_class_of_many_names_the_most_probable_ones(model):
     (answer,) = Predictor(model, settings={"top_k": 2})(arrays(1))
     assert "predicted" not in answer.to_json()["classes"][0]
     assert answer.summary == ", ".join(f"{name} {p:.1%}" for name, p in classes(answer))
+
+
+@pytest.mark.parametrize("images", ["p.png", ["p.png"]])
+def test_predict_says_what_takes_paths(images):
+    with pytest.raises(MaxViTError, match="a str was given; predict takes a list of what prepare gives: call"):
+        Predictor(tiny()).predict(images)

@@ -20,6 +20,7 @@ from maxvit.explain.attention_maps import attention_maps
 from maxvit.export.export import export_model
 from maxvit.kernels.cpu import build, inference, packing
 from maxvit.kernels.folding import fold_for_inference
+from maxvit.tasks import make_task
 from maxvit.training.recipe import load_recipe
 from maxvit.training.run import train
 from narrow import SMALL
@@ -437,3 +438,12 @@ def test_native_compiles_without_a_graph_break():
     images = torch.randn(2, 3, 64, 64)
     program = torch.export.export(fast, (images,))
     assert difference(program.module()(images), fast(images)) < 1e-6
+
+
+def test_network_of_a_task_is_named_with_what_to_optimise() -> None:
+    network = make_task({"name": "regression"}).make_network(make(num_classes=0), ["age"], new_head=True)
+    with pytest.raises(
+        MaxViTError, match=r"TaskNetwork .* network.with_backbone\(maxvit.optimize\(network.backbone\)\)"
+    ):
+        optimize(network)
+    network.with_backbone(optimize(network.backbone))

@@ -10,6 +10,7 @@ from maxvit.config import Preprocessing, Size, check_known
 from maxvit.errors import MaxViTError
 from maxvit.kernels.folding import is_optimized
 from maxvit.kernels.known import other_order
+from maxvit.model import check_network
 from maxvit.tasks import task_for
 from maxvit.tasks.network import Network, backbone_of, has_own_head
 
@@ -96,11 +97,12 @@ class ExportOptions:
         """Refuse a network that cannot be exported so.
 
         Raises:
-            MaxViTError: If it is optimised already, or its task has no such graph; if its pixels cannot be normalised;
-                if its head is a task's own and the file would be for any size, in 8 bits or of an opset; if its
-                blocks have another order and the file would be in 8 bits or of an opset; if it is a MaxViT whose images
-                keep their shapes, and the file is for one size.
+            MaxViTError: If it is none of this package or optimised already, or its task has no such graph; if its
+                pixels cannot be normalised; if its head is a task's own and the file would be for any size, in 8 bits
+                or of an opset; if its blocks have another order and the file would be in 8 bits or of an opset; if it
+                is a MaxViT whose images keep their shapes, and the file is for one size.
         """
+        check_network(network)
         backbone = backbone_of(network)
         if backbone.config.dims != 2:
             raise MaxViTError(f"files are for images, and the network takes maps of {backbone.config.dims} sides")

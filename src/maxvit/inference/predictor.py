@@ -166,7 +166,13 @@ class Predictor:
         return Prepared(tuple(self.task.prepare(spec, image) for spec in self.ensemble.specs), read_size(image))
 
     def predict(self, images: Sequence[Prepared]) -> list[Predicted]:
-        """For prepared images of one shape."""
+        """For prepared images of one shape. Raises `MaxViTError` if one is not what `prepare` gives."""
+        for one in [images] if is_one(images) else images:
+            if not isinstance(one, Prepared):
+                raise MaxViTError(
+                    f"a {type(one).__name__} was given; predict takes a list of what prepare gives: call the predictor "
+                    "itself with images or paths"
+                )
         together = [torch.stack(tensors) for tensors in zip(*(one.images for one in images), strict=True)]
         return self.ensemble.predict(together, [one.size for one in images])
 

@@ -14,7 +14,7 @@ from maxvit.kernels.folding import is_optimized
 from maxvit.kernels.gpu import support
 from maxvit.kernels.known import either, layer_change, untouched
 from maxvit.layers.sharing import made_by_hooks
-from maxvit.model import MaxViT
+from maxvit.model import MaxViT, check_network
 
 TrainingBackend = Literal["native", "triton"]
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
@@ -38,8 +38,9 @@ def accelerate(model: MaxViT, *, backend: TrainingBackend = "native", graphs: bo
         The network to call in training; what is saved and evaluated is `model`.
 
     Raises:
-        MaxViTError: If the backend is unknown, or has no graphs.
+        MaxViTError: If it is not a network of this package, or the backend is unknown or has no graphs.
     """
+    check_network(model)
     if graphs and backend != "triton":
         raise MaxViTError(f"graphs is True and backend is {backend!r}: CUDA graphs need backend='triton'")
     if reason := obstacle(model, backend):

@@ -28,7 +28,7 @@ from maxvit.layers.attention import GroupAttention
 from maxvit.layers.images import check_images
 from maxvit.layers.modes import evaluating
 from maxvit.layers.sharing import made_by_hooks
-from maxvit.model import MaxViT
+from maxvit.model import MaxViT, check_network
 
 if TYPE_CHECKING:
     from maxvit.kernels.gpu.graphs import Graphs
@@ -64,7 +64,7 @@ def optimize(
         A network in evaluation mode on the same device that takes images of any size; its `engine` says what computes.
 
     Raises:
-        MaxViTError: If the backend is unknown or cannot be used here, or the answers differ.
+        MaxViTError: If it is not a `MaxViT`, the backend is unknown or cannot be used here, or the answers differ.
     """
     if backend not in get_args(Backend):
         raise MaxViTError(f"backend is {backend!r}; choose {', '.join(get_args(Backend))}")
@@ -73,6 +73,12 @@ def optimize(
     if precision != "fp32" and backend in ("torch", "triton"):
         raise MaxViTError(
             f"{precision} is computed by the native kernels alone: choose backend='native', or precision='fp32'"
+        )
+    check_network(model)
+    if hasattr(model, "with_backbone"):
+        raise MaxViTError(
+            f"a {type(model).__name__} of a task was given; optimise its backbone: "
+            "network.with_backbone(maxvit.optimize(network.backbone))"
         )
     limit_threads()
     folded = fold_for_inference(model)

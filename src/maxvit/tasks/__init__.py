@@ -18,7 +18,7 @@ from maxvit.config import MaxViTConfig, Preprocessing, check_known
 from maxvit.create import load_model
 from maxvit.description import reading
 from maxvit.errors import MaxViTError
-from maxvit.model import MaxViT
+from maxvit.model import MaxViT, check_network
 from maxvit.tasks.network import Network, TaskNetwork
 from maxvit.tasks.task import Task
 
@@ -93,7 +93,8 @@ def refuse_other_tasks(path: Path, task: type[Task], advice: str = "add --task {
 
 
 def task_for(network: Network) -> Task:
-    """The task that a network was made for."""
+    """The task that a network was made for. Raises `MaxViTError` if it is none of this package."""
+    check_network(network)
     if isinstance(network, TaskNetwork):
         return find_task(network.settings.name)(network.settings)
     from maxvit.tasks.classification import Classification
