@@ -167,7 +167,7 @@ class Predictor:
 
     def predict(self, images: Sequence[Prepared]) -> list[Predicted]:
         """For prepared images of one shape. Raises `MaxViTError` if one is not what `prepare` gives."""
-        for one in [images] if is_one(images) else images:
+        for one in images if isinstance(images, Sequence) else [images]:
             if not isinstance(one, Prepared):
                 raise MaxViTError(
                     f"a {type(one).__name__} was given; predict takes a list of what prepare gives: call the predictor "
