@@ -34,22 +34,26 @@ def why(case):
     return {n.contender: n.why for n in case.not_measured}
 
 
+@pytest.mark.full
 def test_who_agrees_is_timed_once_a_round(case):
     assert [(e.contender, len(e.seconds)) for e in case.entries] == [(n, ROUNDS) for n in ("eager", "timm", "coarse")]
     assert all(second > 0 for entry in case.entries for second in entry.seconds)
 
 
+@pytest.mark.full
 def test_beside_busy_processes_all_are_timed_once_more(case):
     assert all(len(entry.busy_seconds) == ROUNDS and entry.kept.median > 0 for entry in case.entries)
     assert all(pair.busy_ratio is not None for pair in case.pairs)
 
 
+@pytest.mark.full
 def test_ours_is_paired_with_every_peer_that_was_timed(case):
     assert [(p.ours, p.theirs) for p in case.pairs] == [("eager", "timm"), ("eager", "coarse")]
     ours, theirs, _ = (e.seconds for e in case.entries)
     assert case.pairs[0].ratio.median == sorted(b / a for a, b in zip(ours, theirs, strict=True))[ROUNDS // 2]
 
 
+@pytest.mark.full
 def test_rates_follow_from_the_times(case):
     entry = case.entries[1]
     second = sorted(entry.seconds)[ROUNDS // 2]
@@ -58,12 +62,14 @@ def test_rates_follow_from_the_times(case):
     assert entry.share_of_peak == pytest.approx(flops / max(case.matrix_product_flops))
 
 
+@pytest.mark.full
 def test_timm_with_our_weights_gives_our_answers(case):
     timm = case.entries[1].agreement
     assert 0 < timm.difference < 1e-5
     assert timm.top1 == 1.0
 
 
+@pytest.mark.full
 def test_memory_is_counted_from_before_the_network_is_made(case):
     weights = sum(t.numel() for t in torch.nn.Module.state_dict(timm_micro()).values()) * 4
     assert all(weights < entry.peak_bytes < 20 * weights for entry in case.entries)
@@ -73,11 +79,13 @@ def timm_micro():
     return timm_network(VARIANTS["maxvit_micro"].resized((64, 96)), (64, 96), 0.0)
 
 
+@pytest.mark.full
 def test_who_disagrees_is_not_timed(why):
     assert why["wrong"].startswith("its answers differ by ")
     assert why["wrong"].endswith(" of their deviation, and 0.0001 is allowed")
 
 
+@pytest.mark.full
 def test_of_who_may_differ_agreement_is_reported_over_more_images(case):
     coarse = case.entries[2].agreement
     assert coarse.images == 33  # eleven batches of three: 32 at least
@@ -91,14 +99,17 @@ def test_an_exception_is_told_in_one_sentence():
     assert worker._sentence(MaxViTError("what, and why")) == "what, and why"
 
 
+@pytest.mark.full
 def test_a_network_that_a_peer_cannot_make_is_told(why):
     assert why["torchvision"] == "torchvision's windows are square, and images of 64 x 96 want others"
 
 
+@pytest.mark.full
 def test_a_task_that_a_contender_does_not_do_is_told(why):
     assert why["trains"] == "it does training alone"
 
 
+@pytest.mark.full
 def test_a_process_that_ends_while_it_is_timed_is_told_and_the_others_go_on(why, case):
     assert why["dies"] == "in round 1: its process ended with exit code 7"
     assert len(case.entries) == 3
@@ -117,11 +128,13 @@ def test_a_process_that_is_killed_is_told():
     assert worker._how_it_ended(-9) == "its process was ended by SIGKILL, as the system does when memory runs out"
 
 
+@pytest.mark.full
 def test_a_package_that_is_missing_is_named(why):
     name = "a_package_that_nobody_has"
     assert why["missing"] == f"it needs {name}, which is not installed: pip install {name}"
 
 
+@pytest.mark.full
 def test_a_contender_that_does_not_answer_is_given_up(case, monkeypatch):
     monkeypatch.setattr(worker, "LONGEST_S", 0)
     monkeypatch.setattr(worker, "TIDY_UP_S", 0)

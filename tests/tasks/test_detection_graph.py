@@ -215,6 +215,7 @@ def written(tmp_path_factory):
     return network, path
 
 
+@pytest.mark.full
 def test_an_onnx_file_gives_the_objects_of_the_network_under_their_names(written):
     import onnxruntime
 
@@ -227,6 +228,7 @@ def test_an_onnx_file_gives_the_objects_of_the_network_under_their_names(written
     assert names == ["boxes", "labels", "scores", "masks"]
 
 
+@pytest.mark.full
 def test_a_file_of_another_network_is_noticed(written):
     _, path = written
     torch.manual_seed(1)
