@@ -122,6 +122,9 @@ def samples(request, tmp_path_factory, no_hub) -> Iterator[Samples]:
             patch.setitem(variants(), name, config)
         patch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(folder / "hub"))
         patch.setattr("huggingface_hub.hub_mixin.HfApi", Nobody)
+        patch.setenv("WANDB_MODE", "offline")
+        patch.setenv("MLFLOW_TRACKING_URI", (folder / "mlflow").as_uri())
+        patch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
         patch.setattr("maxvit.serve.process.run", lambda *_: None)
         patch.setattr("maxvit.serve.process.bind", lambda host, port: bind(host, 0))  # another may listen at the page's
         patch.syspath_prepend(ROOT)  # for `--task examples.counting_task`
