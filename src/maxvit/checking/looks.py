@@ -1,10 +1,9 @@
 """Each image is read once: its size, digests of what it holds, a fingerprint, and features of a network."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -103,11 +102,10 @@ def squeeze(source: ImageLike, spec: Preprocessing) -> Squeezed:
 
 
 class _Squeezed:
-    """See `maxvit.data.loading.Examples`: an image is (SIDE, SIDE, 3) uint8, its target two digests."""
+    """See `maxvit.data.loading.EvaluationExamples`: an image is (SIDE, SIDE, 3) uint8, its target two digests."""
 
     def __init__(self, images: Images, spec: Preprocessing) -> None:
         self.sources, self.names, self.spec = images.sources, images.names, spec
-        self.shards: Sequence[int] | None = None
 
     def sizes(self, training: bool) -> list[Size]:
         """All alike."""
@@ -117,14 +115,6 @@ class _Squeezed:
         """The image, its size, and the digests of its file and of its pixels."""
         squeezed = squeeze(self.sources[index], self.spec)
         return [torch.from_numpy(squeezed.pixels)], squeezed.size, (squeezed.file, squeezed.seen)
-
-    def training(self, index: int) -> tuple[Tensor, Any]:
-        """There is none."""
-        raise NotImplementedError
-
-    def collate(self, targets: Sequence[Any]) -> Any:
-        """There is none."""
-        raise NotImplementedError
 
 
 def _content(source: ImageLike) -> Iterator[bytes]:

@@ -16,33 +16,41 @@ from maxvit.errors import MaxViTError
 ATTEMPTS = 10  # to find an image in place of one that cannot be read
 
 
-class Examples(Protocol):
-    """A data set as a loader wants it. `maxvit.tasks.examples.TaskExamples` is one.
+class EvaluationExamples(Protocol):
+    """A data set as a loader wants it that only evaluates.
 
     Attributes:
         names: What to call each image in messages.
-        shards: The file that holds each image; None: each is a file of its own.
     """
 
     names: Sequence[str]
-    shards: Sequence[int] | None
 
     def sizes(self, training: bool) -> Sequence[Hashable]:
         """The size that each image will have, or its sizes; a batch holds images of which they are the same."""
-        ...
-
-    def training(self, index: int) -> tuple[Tensor, Any]:
-        """An augmented image (C, H, W) and its target, by PyTorch's random numbers.
-
-        Raises:
-            MaxViTError: If it cannot be read.
-        """
         ...
 
     def evaluation(self, index: int) -> tuple[Sequence[Tensor], Size, Any]:
         """An image prepared for evaluation, its size as decoded, and its target.
 
         It is one tensor, or one for each way in which networks that predict together want it.
+
+        Raises:
+            MaxViTError: If it cannot be read.
+        """
+        ...
+
+
+class Examples(EvaluationExamples, Protocol):
+    """A data set that is also trained on. `maxvit.tasks.examples.TaskExamples` is one.
+
+    Attributes:
+        shards: The file that holds each image; None: each is a file of its own.
+    """
+
+    shards: Sequence[int] | None
+
+    def training(self, index: int) -> tuple[Tensor, Any]:
+        """An augmented image (C, H, W) and its target, by PyTorch's random numbers.
 
         Raises:
             MaxViTError: If it cannot be read.
@@ -66,7 +74,8 @@ class Batch(NamedTuple):
         weight: Weight of the mean over these images in the mean over a training batch, see `Step`.
         skipped_indices: Index of each image in `skipped`, in its data set.
         sizes: In evaluation, of each image as it was decoded.
-        others: In evaluation, the same images prepared in other ways, (B, C, H, W) each: see `Examples.evaluation`.
+        others: In evaluation, the same images prepared in other ways, (B, C, H, W) each: see
+            `EvaluationExamples.evaluation`.
     """
 
     images: Tensor
@@ -82,7 +91,7 @@ class Batch(NamedTuple):
 class _Images(Dataset[Batch]):
     """What both kinds of batches share: item `keys` is a batch, all of one size."""
 
-    def __init__(self, examples: Examples) -> None:
+    def __init__(self, examples: EvaluationExamples) -> None:
         self.examples = examples
 
     def _sentence(self, index: int, error: MaxViTError) -> str:
@@ -112,6 +121,8 @@ class _EvaluationImages(_Images):
 
 class _TrainingImages(_Images):
     """An image that cannot be read gives its place to another of its size, so that batches keep their sizes."""
+
+    examples: Examples
 
     def __init__(self, examples: Examples, sizes: Sequence[Hashable]) -> None:
         super().__init__(examples)
@@ -170,7 +181,7 @@ def training_batches(
 
 
 def evaluation_batches(
-    examples: Examples, batch_size: int, workers: int = 0, rank: int = 0, world: int = 1
+    examples: EvaluationExamples, batch_size: int, workers: int = 0, rank: int = 0, world: int = 1
 ) -> DataLoader[Batch]:
     """Every image once over all processes, in batches of one size; `Batch.indices` says which is where."""
     sampler = EvaluationBatches(examples.sizes(training=False), batch_size, rank, world)
@@ -178,7 +189,7 @@ def evaluation_batches(
 
 
 def part_batches_of(
-    examples: Examples,
+    examples: EvaluationExamples,
     sizes: Callable[[range], Sequence[Hashable]],
     batch_size: int,
     workers: int,

@@ -141,11 +141,10 @@ def search_features(engine: Engine, images: Tensor) -> Tensor:
 
 
 class _Photos:
-    """See `maxvit.data.loading.Examples`: a picture as the network takes it, and small; its target is the latter."""
+    """`maxvit.data.loading.EvaluationExamples`: a picture as the network takes it, and small, which is its target."""
 
     def __init__(self, images: LabelledImages, spec: Preprocessing, task: Any) -> None:
         self.names, self.spec, self.sources = images.names, spec, images.sources
-        self.shards: Sequence[int] | None = None
         self.prepared = None if task is None else TaskExamples(task, images, spec, labelled=False)
 
     def prepared_sizes(self, indices: range) -> Sequence[Hashable]:
@@ -161,14 +160,6 @@ class _Photos:
         seen = squeeze(self.sources[index], self.spec)
         tensors = [torch.from_numpy(seen.pixels)] if self.prepared is None else self.prepared.evaluation(index)[0]
         return tensors, seen.size, seen
-
-    def training(self, index: int) -> tuple[Tensor, Any]:
-        """There is none."""
-        raise NotImplementedError
-
-    def collate(self, targets: Sequence[Any]) -> Any:
-        """There is none."""
-        raise NotImplementedError
 
 
 def normalised(features: npt.NDArray[Any]) -> Embeddings:
