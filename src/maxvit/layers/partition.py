@@ -73,9 +73,9 @@ def unpartition(x: Tensor, sides: Size, groups: Groups) -> Tensor:
     cuts, batch, channels = groups.cuts(sides), x.shape[0], x.shape[-1]
     windows_and_steps = [n for i, n in enumerate(cuts) if i % 3 != 1]
     x = x.view(batch, *windows_and_steps, *groups.size, channels).permute(PUT_BACK[len(sides)])  # (B, w, t, s, ..., C)
-    missing = _missing(sides, groups)
-    x = x.reshape(batch, *(side + more for side, more in zip(sides, missing, strict=True)), channels)
-    return x[(slice(None), *map(slice, sides))] if any(missing) else x
+    padded = padded_size(sides, groups.span)
+    x = x.reshape(batch, *padded, channels)
+    return x if padded == sides else x[(slice(None), *map(slice, sides))]
 
 
 def real_tokens(sides: Size, groups: Groups, device: torch.device | None = None) -> Tensor | None:
@@ -84,10 +84,9 @@ def real_tokens(sides: Size, groups: Groups, device: torch.device | None = None)
     Returns:
         (G, T), bool; None where groups cover the map exactly. Every group of a block or a whole grid has a real token.
     """
-    missing = _missing(sides, groups)
-    if not any(missing):
+    padded = padded_size(sides, groups.span)
+    if padded == sides:
         return None
-    padded = [side + more for side, more in zip(sides, missing, strict=True)]
     real = torch.zeros(1, *padded, 1, dtype=torch.bool, device=device)
     real[(slice(None), *map(slice, sides))] = True
     return partition(real, groups)[0, :, :, 0]
