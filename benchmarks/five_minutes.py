@@ -24,7 +24,7 @@ from transfer_sets import SETS, draw
 from maxvit import evaluate
 from maxvit.data.dataset import LabelledImages
 from maxvit.storage import BEST
-from maxvit.training.run import read_epochs
+from maxvit.training.files import read_epochs
 
 SET, SIDE, IMAGES = "clip art, 100", 64, 500
 

@@ -22,8 +22,7 @@ from transfer import spread
 from transfer_sets import SETS, draw
 
 from maxvit.data.dataset import LabelledImages
-from maxvit.training.files import best_epoch, read_metrics
-from maxvit.training.run import read_recipe
+from maxvit.training.files import best_epoch, read_metrics, read_recipe
 
 HISTOGRAM, PROBE, JOURNEY = "histogram", "first verdict", "maxvit train"
 WAYS = (PROBE, JOURNEY)

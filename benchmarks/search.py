@@ -31,7 +31,7 @@ from maxvit.search.index import ImageIndex
 from maxvit.search.manifest import Manifest
 from maxvit.search.nearest import exact, nearest
 from maxvit.search.rows import read_embeddings, read_states
-from maxvit.training.run import read_recipe
+from maxvit.training.files import read_recipe
 
 K, SIDE, SHIPPED = 10, 32, "maxvit_micro"
 Floats = npt.NDArray[np.float32]

@@ -34,8 +34,7 @@ from maxvit.storage import write_atomically, write_text
 from maxvit.tasks.network import TaskNetwork
 from maxvit.tasks.protocols import Predicted
 from maxvit.tasks.task import Task
-from maxvit.training.files import best_epoch, monitor, read_metrics
-from maxvit.training.run import read_recipe
+from maxvit.training.files import best_epoch, monitor, read_metrics, read_recipe
 from maxvit.training.setup import load_data, make_network
 
 SHOWN = 3  # pictures of a run

@@ -34,7 +34,7 @@ from maxvit.tasks.classification import calibration
 from maxvit.tasks.classification.conformal import threshold_for
 from maxvit.tasks.classification.novelty import fit_gaussians
 from maxvit.tasks.examples import TaskExamples
-from maxvit.training.run import read_recipe
+from maxvit.training.files import read_recipe
 from maxvit.training.setup import load_data
 
 NAMES = ["T-shirt", "trousers", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot"]

@@ -22,11 +22,11 @@ from maxvit.layers.recompute import recompute
 from maxvit.report.run import report_run
 from maxvit.tasks.classification.conformal import find_thresholds
 from maxvit.training.checkpoints import find_states, read_state
-from maxvit.training.files import RunFiles, read_metrics
+from maxvit.training.files import CONFIG, RunFiles, read_epochs, read_metrics
 from maxvit.training.learner import Learner
 from maxvit.training.loop import Loop
 from maxvit.training.recipe import load_recipe
-from maxvit.training.run import CONFIG, IMAGES, _memory_of, read_epochs, resume, train
+from maxvit.training.run import IMAGES, _memory_of, resume, train
 from maxvit.training.setup import load_data, make_network
 from small import CLASSES, SETTINGS, write_images, write_truncated_jpeg
 

@@ -9,9 +9,9 @@ import torch
 
 from maxvit import storage
 from maxvit.data.dataset import LabelledImages, Splits
-from maxvit.training.files import read_metrics
+from maxvit.training.files import read_metrics, read_recipe
 from maxvit.training.recipe import load_recipe
-from maxvit.training.run import IMAGES, read_recipe, resume, train, train_or_resume
+from maxvit.training.run import IMAGES, resume, train, train_or_resume
 from maxvit.training.setup import limited
 from maxvit.training.time_plan import Plan, Speed, plan_for
 

@@ -24,8 +24,8 @@ from maxvit.report.page import Picture, Report, ShownSample, main_metric, say_me
 from maxvit.report.suspicious_labels import suspicious_labels
 from maxvit.tasks import load, make_task
 from maxvit.tasks.network import Network
-from maxvit.training.files import best_epoch, monitor, read_metrics
-from maxvit.training.run import read_recipe, say_changes
+from maxvit.training.files import best_epoch, monitor, read_metrics, read_recipe
+from maxvit.training.run import say_changes
 from maxvit.training.setup import load_data
 
 SHOWN = 6  # samples

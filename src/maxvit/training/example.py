@@ -10,7 +10,7 @@ from maxvit.data.images import ImageLike, read_size
 from maxvit.errors import MaxViTError
 from maxvit.storage import RUN_CONFIG
 from maxvit.tasks import make_task
-from maxvit.training.run import read_recipe
+from maxvit.training.files import read_recipe
 from maxvit.training.setup import load_data
 
 _TRIED = 8  # pictures, spread over all

@@ -11,9 +11,10 @@ from maxvit import storage
 from maxvit.errors import MaxViTError
 from maxvit.tasks import find_task
 from maxvit.tasks.network import Network
-from maxvit.training.recipe import Recipe
+from maxvit.training.recipe import Recipe, load_recipe
 from maxvit.training.trackers.several import Trackers
 
+CONFIG = storage.RUN_CONFIG
 METRICS = "metrics.csv"
 HELD_OUT = "held_out"  # column of epoch 0: validation images
 LAST = "last.safetensors"
@@ -32,6 +33,19 @@ def read_metrics(run: Path) -> list[dict[str, float]]:
     if any("epoch" not in row for row in rows):
         raise MaxViTError(f"{path} is damaged: it has no column 'epoch'; the checkpoints next to it may still be good")
     return rows
+
+
+def read_recipe(run: Path) -> Recipe:
+    """The recipe of a run. Raises `MaxViTError` if the folder holds none."""
+    if not (run / CONFIG).is_file():
+        raise MaxViTError(f"{run} is not a run folder: it has no {CONFIG}; give one that maxvit train made")
+    return load_recipe(str(run / CONFIG))
+
+
+def read_epochs(run: Path) -> int:
+    """How many epochs of a run are finished."""
+    rows = read_metrics(run)
+    return int(rows[-1]["epoch"]) if rows else 0
 
 
 def monitor(recipe: Recipe, rows: Sequence[Mapping[str, float]]) -> str:

@@ -31,14 +31,14 @@ from maxvit.tasks.task import Task
 from maxvit.training.checkpoints import FOLDER, find_states, newest_state, read_state
 from maxvit.training.conclude import conclude, is_done, tell_trackers
 from maxvit.training.distributed import Engine, is_lost_peer
-from maxvit.training.files import LAST, RunFiles, read_metrics
+from maxvit.training.files import CONFIG, LAST, RunFiles, read_epochs, read_metrics, read_recipe
 from maxvit.training.first_check import first_check
 from maxvit.training.learner import Learner
 from maxvit.training.loop import Loop
 from maxvit.training.probe import begin_with_probe
 from maxvit.training.progress import ProgressBar
 from maxvit.training.ranks import processes
-from maxvit.training.recipe import Recipe, load_recipe
+from maxvit.training.recipe import Recipe
 from maxvit.training.setup import (
     channels_of,
     check_libraries,
@@ -57,7 +57,7 @@ from maxvit.training.teacher import Teacher, find_teacher
 from maxvit.training.time_plan import measure_speed, plan_for
 from maxvit.training.trackers.several import Trackers, check_trackers
 
-CONFIG, IMAGES = storage.RUN_CONFIG, "images.csv.gz"
+IMAGES = "images.csv.gz"
 KERNELS = {"native": "the native CPU kernels", "triton": "the Triton kernels"}
 
 
@@ -159,19 +159,6 @@ def _check_same(recipe: Recipe, begun: Recipe, run: Path) -> None:
             if before != value:
                 name = section if key is None else f"{section}.{key}"
                 raise MaxViTError(f"{run} began with {name} {before!r}, and now it is {value!r}: choose another --out")
-
-
-def read_recipe(run: Path) -> Recipe:
-    """The recipe of a run. Raises `MaxViTError` if the folder holds none."""
-    if not (run / CONFIG).is_file():
-        raise MaxViTError(f"{run} is not a run folder: it has no {CONFIG}; give one that maxvit train made")
-    return load_recipe(str(run / CONFIG))
-
-
-def read_epochs(run: Path) -> int:
-    """How many epochs of a run are finished."""
-    rows = read_metrics(run)
-    return int(rows[-1]["epoch"]) if rows else 0
 
 
 def _fit(
