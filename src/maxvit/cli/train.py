@@ -92,6 +92,7 @@ def train(
     from maxvit.cli.folds import cross_validate
     from maxvit.data.builtin import is_builtin
     from maxvit.inference.device import choose_device, how_many
+    from maxvit.storage import RUN_CONFIG
     from maxvit.training import run as runs
     from maxvit.training.choose import choose_recipe
     from maxvit.training.ranks import processes
@@ -127,7 +128,7 @@ def train(
             raise MaxViTError(f"--resume continues a run with its own recipe; {extra[0]} was given too: leave it out")
         words = ["--resume", str(resume)]
     else:
-        if data and is_builtin(data) and Path(data).is_dir() and not (Path(data) / runs.CONFIG).exists():
+        if data and is_builtin(data) and Path(data).is_dir() and not (Path(data) / RUN_CONFIG).exists():
             raise MaxViTError(
                 f"{data} is a data set that needs no folder, and there is one named so: write ./{data} for the folder"
             )
