@@ -1,6 +1,10 @@
 """Random weights with which every part of a network matters: nothing is zero, one, or too small to be seen."""
 
+import torch
 from torch import nn
+
+from maxvit import MaxViT
+from maxvit.config import VARIANTS
 
 
 def fill(model: nn.Module) -> nn.Module:
@@ -15,3 +19,11 @@ def fill(model: nn.Module) -> nn.Module:
         elif name.endswith("weight"):
             tensor.normal_(std=tensor[0].numel() ** -0.5)
     return model.eval()
+
+
+def digits() -> MaxViT:
+    """`maxvit_micro` with names for its ten classes."""
+    torch.manual_seed(0)
+    model = fill(MaxViT(VARIANTS["maxvit_micro"], class_names=[f"digit {i}" for i in range(10)]))
+    assert isinstance(model, MaxViT)
+    return model

@@ -7,7 +7,6 @@ import threading
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 import chromium
@@ -15,7 +14,6 @@ import healthy
 import maxvit
 from every_task import network_of
 from maxvit import MaxViT, Predictor, export_web
-from maxvit.config import VARIANTS
 from maxvit.layers.novelty import Novelty
 
 skimage = pytest.importorskip("skimage", reason="needs scikit-image")
@@ -50,10 +48,7 @@ def pictures(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def model() -> MaxViT:
-    torch.manual_seed(0)
-    model = healthy.fill(MaxViT(VARIANTS["maxvit_micro"], class_names=[f"digit {i}" for i in range(10)]))
-    assert isinstance(model, MaxViT)
-    return model
+    return healthy.digits()
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,6 @@ from PIL import Image
 import healthy
 import maxvit
 from maxvit import MaxViT, Predictor
-from maxvit.config import VARIANTS
 from maxvit.explain.methods import METHODS
 from maxvit.explain.token_attention import attention_at
 from maxvit.serve.app import create_app
@@ -26,10 +25,7 @@ PNG = {"Content-Type": "image/png"}
 
 @pytest.fixture(scope="module")
 def model() -> MaxViT:
-    torch.manual_seed(0)
-    model = healthy.fill(MaxViT(VARIANTS["maxvit_micro"], class_names=[f"digit {i}" for i in range(10)]))
-    assert isinstance(model, MaxViT)
-    return model
+    return healthy.digits()
 
 
 @pytest.fixture(scope="module")

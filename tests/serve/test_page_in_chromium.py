@@ -10,13 +10,11 @@ import sys
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 import healthy
 from every_task import network_of
 from maxvit import MaxViT, Predictor
-from maxvit.config import VARIANTS
 from maxvit.explain.token_attention import attention_at
 from maxvit.search.build import build_index
 
@@ -31,10 +29,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def model() -> MaxViT:
-    torch.manual_seed(0)
-    model = healthy.fill(MaxViT(VARIANTS["maxvit_micro"], class_names=[f"digit {i}" for i in range(10)]))
-    assert isinstance(model, MaxViT)
-    return model
+    return healthy.digits()
 
 
 @pytest.fixture(scope="module")
