@@ -222,6 +222,13 @@ def test_evaluate_says_shares_in_percent_with_their_intervals_and_other_metrics_
     assert f"loss {answer['metrics']['loss']:.4f}" in out.splitlines()
 
 
+def test_evaluate_names_the_weakest_class(run, trained, images, tmp_path):
+    shutil.copytree(images, tmp_path / "images")
+    shutil.copy(next((images / "red").iterdir()), tmp_path / "images" / "blue" / "not blue.png")
+    out = run("evaluate", trained.checkpoint, tmp_path / "images", "--all")[1]
+    assert "weakest class: blue, recognised in 88.89% of its 9 images" in out.splitlines()
+
+
 def test_evaluate_without_data_takes_that_of_the_training(run, trained, images, monkeypatch):
     assert run("evaluate", trained.checkpoint, "--json") == run("evaluate", trained.checkpoint, images, "--json")
     monkeypatch.setattr(Path, "exists", lambda path: path != images)

@@ -154,7 +154,7 @@ def test_the_class_that_is_recognised_least_is_named(tmp_path):
 
 
 def test_of_two_classes_none_is_the_weakest():
-    assert report(result=result(("ant", "bee"), (0, 1, 1), (0, 1, 0))).weakest == ""
+    assert result(("ant", "bee"), (0, 1, 1), (0, 1, 0)).weakest == ""
 
 
 def test_the_page_shows_what_it_was_given(tmp_path):

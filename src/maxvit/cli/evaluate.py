@@ -16,6 +16,7 @@ from maxvit.errors import MaxViTError
 
 if TYPE_CHECKING:
     from maxvit.config import Preprocessing
+    from maxvit.inference.evaluate import EvaluationResult
     from maxvit.tasks.task import Task
 
 
@@ -108,7 +109,7 @@ def evaluate(
     if as_json:
         typer.echo(json.dumps(known))
     else:
-        _print(known, len(images), result.task)
+        _print(known, len(images), result)
 
 
 def _without_sizes(specs: "Sequence[Preprocessing]") -> dict[str, Any] | list[dict[str, Any]]:
@@ -135,32 +136,34 @@ def _find(data: str | None, provenances: Sequence[Mapping[str, Any]], checkpoint
     raise MaxViTError(f"{place} does not exist: check the path")
 
 
-def _print(known: Mapping[str, Any], number: int, task: "Task") -> None:
-    """What `as_dict` gives, for people; there were `number` images."""
+def _print(known: Mapping[str, Any], number: int, result: "EvaluationResult") -> None:
+    """What `as_dict` gives, for people; there were `number` images, and `result` has the metrics that come first."""
     metrics, intervals, sizes = known["metrics"], known["intervals_95"], known["sizes"]
     if several := len(sizes) > 1:
         rows = sizes if known["size"] in [one["size"] for one in sizes] else [*sizes, known]
         first, *others = metrics
         header = ["size", first, *["95 % interval"] * (first in intervals), *others]
-        print_table([_words(name) for name in header], [_row(row, first, others, task) for row in rows])
+        print_table([_words(name) for name in header], [_row(row, first, others, result) for row in rows])
         typer.echo("")
     for name, value in metrics.items():
-        interval = f" (95 % interval {_interval(name, intervals, task)})" if name in intervals else ""
-        typer.echo(f"{_words(name)} {_value(name, value, task)}{interval}")
+        interval = f" (95 % interval {_interval(name, intervals, result)})" if name in intervals else ""
+        typer.echo(f"{_words(name)} {result.say(name, value)}{interval}")
     part = "all there are: those of training may be among them" if known["part"] == "all" else known["part"]
     where = (", all sizes together" if rows[-1] is known else f", at {known['size']}") if several else ""
     typer.echo(f"on {known['images']} of {number} images ({part}){where}")
+    if result.weakest:
+        typer.echo(result.weakest)
     if classes := known["classes"]:
         typer.echo("")
-        cells = [[_cell(name, value, task) for name, value in row.items()] for row in classes]
+        cells = [[_cell(name, value, result.task) for name, value in row.items()] for row in classes]
         print_table([_words(name) for name in classes[0]], cells)
 
 
-def _row(measured: Mapping[str, Any], first: str, others: list[str], task: "Task") -> list[str]:
+def _row(measured: Mapping[str, Any], first: str, others: list[str], result: "EvaluationResult") -> list[str]:
     """A size of several: the first metric, its interval if there is one, and the other metrics."""
     metrics, intervals = measured["metrics"], measured["intervals_95"]
-    interval = [_interval(first, intervals, task)] if first in intervals else []
-    values = [_value(name, metrics[name], task) for name in [first, *others]]
+    interval = [_interval(first, intervals, result)] if first in intervals else []
+    values = [result.say(name, metrics[name]) for name in [first, *others]]
     return [measured["size"], values[0], *interval, *values[1:]]
 
 
@@ -168,12 +171,8 @@ def _words(name: str) -> str:
     return name.replace("_", " ")
 
 
-def _value(name: str, value: float | None, task: "Task") -> str:
-    return as_text(value, ".2%" if name in task.in_percent else ".4f")
-
-
-def _interval(name: str, intervals: Mapping[str, list[float | None]], task: "Task") -> str:
-    return " to ".join(_value(name, end, task) for end in intervals[name])
+def _interval(name: str, intervals: Mapping[str, list[float | None]], result: "EvaluationResult") -> str:
+    return " to ".join(result.say(name, end) for end in intervals[name])
 
 
 def _cell(name: str, value: str | int | float | None, task: "Task") -> str:

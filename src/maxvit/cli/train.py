@@ -220,7 +220,8 @@ def _finish(outcome: "Outcome", device: str, as_json: bool) -> None:
         baseline = report.baseline and {"name": report.baseline.name, report.baseline.metric: report.baseline.value}
         typer.echo(json.dumps({**written, **measured, "baseline": baseline, **labels, **counts}))
         return
-    said = [report.headline, report.summary, report.others, report.first_verdict, report.weakest, report.comparison]
+    said = [report.headline, report.summary, report.others]
+    said += [report.first_verdict, report.result.weakest, report.comparison]
     said += [report.suspicious.verdict] if report.suspicious else []
     said += [f"checkpoint: {checkpoint}", f"report:     {page}"]
     run = shlex.quote(str(outcome.run))

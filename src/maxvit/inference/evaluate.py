@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from math import isnan
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +79,23 @@ class EvaluationResult:
         """95 % confidence intervals of some of the metrics, where the task has them; it may take a second."""
         found: dict[str, tuple[float, float]] = getattr(self.metric, "intervals", dict)()
         return found
+
+    @property
+    def weakest(self) -> str:
+        """The class whose images are recognised least, in a line, which is empty where all are alike."""
+        rows = [row for row in self.rows if row.get("images") and isinstance(row.get("recall"), float)]
+        recalls = [(float(row["recall"]), str(row["class"]), row["images"]) for row in rows]
+        if len(recalls) < 3 or min(recalls)[0] == max(recalls)[0]:
+            return ""
+        recall, name, images = min(recalls)
+        number = f"{images:,} images" if images != 1 else "one image"
+        return f"weakest class: {name}, recognised in {self.say('recall', recall)} of its {number}"
+
+    def say(self, name: str, value: float | None) -> str:
+        """A value of a metric as a person reads it, such as "98.61%"; "-" in place of none, or of NaN."""
+        if value is None or isnan(value):
+            return "-"
+        return f"{value:{'.2%' if name in self.task.in_percent else '.4f'}}"
 
 
 def evaluate(

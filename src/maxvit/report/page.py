@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +101,7 @@ class Report:
     def others(self) -> str:
         """The other metrics in a line, which is empty where there are none."""
         named = [item for item in self.result.metrics.items() if item[0] != self.main]
-        return ", ".join(f"{_in_words(name)} {_exact(self.result, name, value)}" for name, value in named)
+        return ", ".join(f"{_in_words(name)} {self.result.say(name, value)}" for name, value in named)
 
     @property
     def comparison(self) -> str:
@@ -111,7 +110,7 @@ class Report:
             return ""
         value = self.result.metrics[plain.metric]
         low, _ = self.intervals.get(plain.metric, (value, value))
-        reached = _exact(self.result, plain.metric, plain.value)
+        reached = self.result.say(plain.metric, plain.value)
         said = f"without a network, by {plain.name}: {_in_words(plain.metric)} {reached}"
         if low > plain.value or value == plain.value == 1:
             return said
@@ -128,23 +127,12 @@ class Report:
             return ""
         if len(self.history) == 1:
             return "this is the first verdict: only the last layer has been trained"
-        figure = f"{_in_words(self.main)} {_exact(self.result, self.main, probe[name])}"
+        figure = f"{_in_words(self.main)} {self.result.say(self.main, probe[name])}"
         said = f"first verdict, before training: {figure} in validation"
         best = next(row for row in self.history if row.get("epoch") == self.best)
         if self.best == 0:
             return f"{said}; no epoch was better, so this is its result"
-        return f"{said}; epoch {self.best}, the best: {_exact(self.result, self.main, best[name])}"
-
-    @property
-    def weakest(self) -> str:
-        """The class whose images are recognised least, in a line, which is empty where all are alike."""
-        rows = [row for row in self.result.rows if row.get("images") and isinstance(row.get("recall"), float)]
-        recalls = [(float(row["recall"]), str(row["class"]), row["images"]) for row in rows]
-        if len(recalls) < 3 or min(recalls)[0] == max(recalls)[0]:
-            return ""
-        recall, name, images = min(recalls)
-        number = f"{images:,} images" if images != 1 else "one image"
-        return f"weakest class: {name}, recognised in {_exact(self.result, 'recall', recall)} of its {number}"
+        return f"{said}; epoch {self.best}, the best: {self.result.say(self.main, best[name])}"
 
 
 def main_metric(result: EvaluationResult, monitor: str) -> str:
@@ -155,13 +143,8 @@ def main_metric(result: EvaluationResult, monitor: str) -> str:
 def say_metric(result: EvaluationResult, name: str, intervals: Intervals) -> tuple[str, str]:
     """A metric, such as "accuracy 98.61%", and "95 % interval 96.80% to 99.41%" or nothing."""
     value = result.metrics[name]
-    ends = [_exact(result, name, end) for end in intervals.get(name, ())]
-    return f"{_in_words(name)} {_exact(result, name, value)}", f"95 % interval {' to '.join(ends)}" if ends else ""
-
-
-def _exact(result: EvaluationResult, name: str, value: float) -> str:
-    """A metric as `maxvit evaluate` prints it."""
-    return "-" if isnan(value) else f"{value:{'.2%' if name in result.task.in_percent else '.4f'}}"
+    ends = [result.say(name, end) for end in intervals.get(name, ())]
+    return f"{_in_words(name)} {result.say(name, value)}", f"95 % interval {' to '.join(ends)}" if ends else ""
 
 
 def _in_words(name: str) -> str:
