@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from odd_images import TURNED, npy, tiff
 from PIL import Image
@@ -13,7 +14,7 @@ from PIL import Image
 from every_task import COUNTING, TASKS, network_of
 from maxvit.config import Preprocessing
 from maxvit.data import tiff as tiff_files
-from maxvit.data.band_count import count_bands
+from maxvit.data.band_count import count_bands, say_pages
 from maxvit.data.bands import Bands, say_shown, show
 from maxvit.data.finding import find_images
 from maxvit.data.images import decode, read_size
@@ -73,6 +74,38 @@ def test_any_number_of_bands_up_to_16_is_read(channels):
     values = some(np.uint8, channels)
     for source in (tiff(values, planarconfig="contig"), npy(values)):
         assert np.array_equal(np.asarray(decode(source, spec_for(channels))), values)
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.float64])  # that Pillow reads, and that it does not
+def test_pages_are_bands_for_a_network_that_takes_as_many(dtype):
+    values = some(dtype)
+    pages = tiff(np.moveaxis(values, 2, 0))
+    assert np.array_equal(np.asarray(decode(pages, spec_for(5, value_range=RANGES))), to_8(values, RANGES))
+    measured = measure_range([pages], spec_for(5))
+    assert np.allclose(measured[0], np.stack([values.min((0, 1)), values.max((0, 1))], 1))
+    with pytest.raises(MaxViTError, match=r"has 1 band on each of 5 pages, and the network takes 4: .*in_channels=5$"):
+        decode(pages, spec_for(4))
+
+
+def test_of_a_photograph_the_first_page_is_read_and_that_is_said():
+    values = some(np.uint8)
+    pages = tiff(np.moveaxis(values, 2, 0))
+    assert np.array_equal(np.asarray(decode(pages))[..., 0], values[..., 0])
+    said = "the first image is a TIFF of 5 pages: of such files the first page is read; if they are bands, take all "
+    assert say_pages(pages) == f"{said}of them with model.in_channels=5"
+    assert say_pages(tiff(np.zeros((40, H, W), np.uint8))).endswith(
+        "a TIFF of 40 pages: of such files the first page is read"
+    )
+    assert say_pages(tiff(values[..., 0])) == say_pages(tiff(values, planarconfig="contig")) == ""
+
+
+def test_pages_of_different_sizes_are_not_bands():
+    buffer = io.BytesIO()
+    with tifffile.TiffWriter(buffer) as writer:
+        for side in (40, 20):
+            writer.write(np.zeros((side, side), np.uint8), photometric="minisblack")
+    with pytest.raises(MaxViTError, match="has 1 band, and the network takes 2"):
+        decode(buffer.getvalue(), spec_for(2))
 
 
 def test_four_bands_of_a_png_are_not_taken_for_transparency():

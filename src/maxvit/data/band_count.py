@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from maxvit.config import Preprocessing
-from maxvit.data.images import ImageLike, bands_of, opened
+from maxvit.config import MOST_BANDS, Preprocessing
+from maxvit.data.images import ImageLike, bands_of, opened, pages_of
 from maxvit.data.value_range import sample
 from maxvit.errors import MaxViTError
 
@@ -40,6 +40,21 @@ def count_bands(sources: Sequence[ImageLike], names: Sequence[str], spread: bool
 def first_count(sources: Sequence[ImageLike], spread: bool = True) -> int:
     """The same of the first image that can be read. Arguments are those of `count_bands`."""
     return next(_counted(sources, spread), (0, PHOTOGRAPH))[1]
+
+
+def say_pages(source: ImageLike) -> str:
+    """That the first page alone is read of a photograph, and how others can be; empty where there are none."""
+    if isinstance(source, np.ndarray):
+        return ""
+    try:
+        with opened(source) as image:
+            pages = pages_of(image)
+    except (MaxViTError, OSError):
+        return ""
+    if pages == 1:
+        return ""
+    bands = f"; if they are bands, take all of them with model.in_channels={pages}" if pages <= MOST_BANDS else ""
+    return f"the first image is a TIFF of {pages} pages: of such files the first page is read{bands}"
 
 
 def _counted(sources: Sequence[ImageLike], spread: bool) -> Iterator[tuple[int, int]]:

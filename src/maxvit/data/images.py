@@ -270,27 +270,39 @@ def upright(image: Stored, spec: Preprocessing = PLAIN) -> Picture:
 
 
 def _upright_bands(image: Stored, spec: Preprocessing) -> Bands:
-    turn, raw = _TURNS.get(orientation(image)), as_raw(image)
+    turn, raw = _TURNS.get(orientation(image)), as_raw(image, spec.channels)
     check_pixels(raw, spec)
     if raw.bands != spec.channels:
-        raise _other_bands(raw.bands, spec)
+        raise _other_bands(raw.bands, spec, 1 if raw.stacked is None else raw.stacked.bands)
     bands = raw.read().to_bands(spec.ranges)
     return bands if turn is None else bands.transpose(turn)
 
 
-def as_raw(image: Stored) -> Raw:
-    """With all bands and bits, as they are stored. Raises `Unfit` where that takes what is not installed."""
-    if isinstance(image, Raw):
-        return image
+def as_raw(image: Stored, channels: int) -> Raw:
+    """With all bands and bits, as they are stored; the pages of a TIFF are its bands, where there are `channels` pages.
+
+    Raises:
+        Unfit: Where that takes what is not installed.
+    """
     if isinstance(image, TiffImagePlugin.TiffImageFile) and image.fp is not None:
-        return open_tiff(image.fp)
-    return of_array(np.asarray(image.convert("RGB") if image.mode == "P" else image))
+        image = open_tiff(image.fp)
+    if not isinstance(image, Raw):
+        return of_array(np.asarray(image.convert("RGB") if image.mode == "P" else image))
+    return image.stacked if image.stacked is not None and image.stacked.bands == channels else image
 
 
-def _other_bands(found: int, spec: Preprocessing) -> Unfit:
+def pages_of(image: Stored) -> int:
+    """How many pages a TIFF has, all of which are read only where each is a band; 1 of other files."""
+    if isinstance(image, Raw):
+        return 1 if image.stacked is None else image.stacked.bands
+    return image.n_frames if isinstance(image, TiffImagePlugin.TiffImageFile) else 1
+
+
+def _other_bands(found: int, spec: Preprocessing, pages: int = 1) -> Unfit:
+    on = f" on each of {pages} pages" if pages > 1 else ""
     return Unfit(
-        f"has {found} band{'s' * (found > 1)}, and the network takes {spec.channels}: give it others, or train one for "
-        f"such images with model.in_channels={found}"
+        f"has {found} band{'s' * (found > 1)}{on}, and the network takes {spec.channels}: give it others, or train one "
+        f"for such images with model.in_channels={found if pages == 1 else pages}"
     )
 
 

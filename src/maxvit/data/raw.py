@@ -26,6 +26,7 @@ class Raw:
         is_deep: Whether they have more than 8 bits.
         read: Reads the values.
         turn: How the image is to be turned, 1 to 8, as EXIF's tag has it.
+        stacked: The same file with a band for each page, where it has several pages of one band, all alike.
     """
 
     format: str
@@ -35,6 +36,7 @@ class Raw:
     is_deep: bool
     read: Callable[[], Deep]
     turn: int = 1
+    stacked: "Raw | None" = None
 
 
 def of_array(array: npt.NDArray[Any]) -> Raw:

@@ -1,12 +1,16 @@
 """TIFF files of several bands, doubles and other types that Pillow does not read, or not whole: by tifffile."""
 
+import dataclasses
 import logging
+from collections.abc import Sequence
+from functools import partial
 from importlib.util import find_spec
 from typing import IO, Any
 
 import numpy as np
 from PIL import ImageFile
 
+from maxvit.config import MOST_BANDS
 from maxvit.data.depth import Deep, Unfit
 from maxvit.data.formats import MOST_PIXELS_IN_A_BYTE
 from maxvit.data.raw import Raw, as_deep, check_bands, is_deep
@@ -35,7 +39,7 @@ def hides_bands(image: ImageFile.ImageFile) -> bool:
 
 
 def open_tiff(file: IO[bytes], why: str = "") -> Raw:
-    """The first page of a file, with all its bands.
+    """The first page of a file, with all its bands; and all pages together, where each is a band.
 
     Args:
         file: At any place.
@@ -53,7 +57,8 @@ def open_tiff(file: IO[bytes], why: str = "") -> Raw:
         quiet.addHandler(logging.NullHandler())
         quiet.propagate = False
     file.seek(0)
-    page: Any = tifffile.TiffFile(file).pages[0]
+    pages: Any = tifffile.TiffFile(file).pages
+    page = pages[0]
     if page.axes not in ("YX", "YXS", "SYX") or page.dtype is None or page.dtype.kind not in "biuf":
         raise Unfit(f"holds values of type {page.dtype} in the order {page.axes}: pixels of numbers are wanted")
     height, width, bands = page.imagelength, page.imagewidth, page.samplesperpixel
@@ -65,12 +70,22 @@ def open_tiff(file: IO[bytes], why: str = "") -> Raw:
     turn = page.tags.valueof(_ORIENTATION, 1)
     inverted = page.photometric == 0
 
-    def read() -> Deep:
+    def read(pages: Sequence[Any]) -> Deep:
         if page.compression not in _WITHOUT_CODECS and find_spec("imagecodecs") is None:
             kind = page.compression.name
             raise Unfit(f"is compressed by {kind}, and to read it needs {say_missing('imagecodecs')}")
-        values = page.asarray()
+        values = np.stack([each.asarray() for each in pages], -1) if len(pages) > 1 else page.asarray()
         values = np.moveaxis(values, 0, -1) if page.axes == "SYX" else values
         return as_deep(values)._replace(inverted=inverted)
 
-    return Raw("TIFF", width, height, bands, is_deep(page.dtype), read, turn if turn in range(1, 9) else 1)
+    turn = turn if turn in range(1, 9) else 1
+    first = Raw("TIFF", width, height, bands, is_deep(page.dtype), partial(read, [page]), turn)
+    if bands > 1 or not 1 < len(pages) <= MOST_BANDS or any(_kind(one) != _kind(page) for one in pages):
+        return first
+    stacked = dataclasses.replace(first, bands=len(pages), read=partial(read, list(pages)))
+    return dataclasses.replace(first, stacked=stacked)
+
+
+def _kind(page: Any) -> tuple[Any, ...]:
+    """What pages must have in common to be bands of one image."""
+    return page.shape, page.dtype, page.samplesperpixel

@@ -80,7 +80,7 @@ def _extremes(source: ImageLike, spec: Preprocessing) -> tuple[_Ends, bool] | No
     try:
         with opened(source) as image:
             check_pixels(image, spec)
-            stored = as_raw(image) if spec.takes_bands else image
+            stored = as_raw(image, spec.channels) if spec.takes_bands else image
             if not (stored.is_deep if isinstance(stored, Raw) else is_deep(stored)):
                 return None
             if isinstance(stored, Raw) and spec.takes_bands and stored.bands != spec.channels:

@@ -240,7 +240,7 @@ def _set_up(
     bar.say(describe(data))
     checked = first_check(data, task, recipe) if bar.show and state is None else []
     started = [note, say_start(recipe), task.says(network.preprocessing)] if state is None else [note]
-    for sentence in (*checked, say_bands(network, recipe, task), measured, planned, *started):
+    for sentence in (*checked, say_bands(network, recipe, task, data.train), measured, planned, *started):
         if sentence:
             bar.say(sentence)
     engine.on_first(lambda: _prepare(run, recipe, data, going_on=state is not None))

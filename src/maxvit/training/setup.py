@@ -9,7 +9,7 @@ from torch import nn
 
 from maxvit.config import VARIANTS, Preprocessing, Range
 from maxvit.create import create_model, shipped_weights
-from maxvit.data.band_count import count_bands
+from maxvit.data.band_count import count_bands, say_pages
 from maxvit.data.bands import say_shown
 from maxvit.data.builtin import is_builtin
 from maxvit.data.dataset import LabelledImages, Splits, at_most
@@ -241,11 +241,12 @@ def _set_preprocessing(backbone: MaxViT, recipe: Recipe, task: Task) -> None:
     )
 
 
-def say_bands(network: Network, recipe: Recipe, task: Task) -> str:
-    """For images of bands: how many, and how they are normalised, changed and shown; of photographs nothing."""
+def say_bands(network: Network, recipe: Recipe, task: Task, images: LabelledImages) -> str:
+    """For images of bands: how many, and how they are normalised, changed and shown; for photographs: if files have
+    pages that are not read. Else nothing."""
     spec = network.preprocessing
     if not spec.takes_bands:
-        return ""
+        return say_pages(images.sources[0])
     found = "" if recipe.model.in_channels else ", as the files say (model.in_channels sets another number)"
     halves = {*spec.mean, *spec.std} == {0.5}
     normalised = "; mean and std are 0.5 (data.mean and data.std set others)" if halves else ""
