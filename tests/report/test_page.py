@@ -295,7 +295,7 @@ def test_attention_that_is_not_finite_is_still_drawn(tmp_path):
 
 def test_zero_mistakes_are_praised(tmp_path):
     page = write(tmp_path, result=result(labels=(0, 1, 2), predictions=(0, 1, 2)))
-    assert "0 of 3 predictions are wrong" in page.text
+    assert "None of 3 predictions is wrong." in page.text
     assert "are shown" not in page.text
     assert "No class was taken for another." in page.text
     assert page.by_id["accuracy"] == "100.0\u00a0%"

@@ -16,6 +16,7 @@ MOST_REFUSED = 12
 def single_label_panels(metric: SingleLabelMetric) -> Panels:
     """Panels for images with one label each; the samples are one of each class."""
     images, wrong = len(metric.labels), metric.mistakes()
+    found = f"{len(wrong):,} of {images:,} predictions are wrong, the most confident first."
     return Panels(
         facts={"right": f"{images - len(wrong):,} of {images:,}"},
         weakest_by="f1",
@@ -24,7 +25,7 @@ def single_label_panels(metric: SingleLabelMetric) -> Panels:
         reliability=metric.calibration_bins(),
         mistakes=Mistakes(
             len(wrong),
-            f"{len(wrong):,} of {images:,} predictions are wrong, the most confident first.",
+            found if len(wrong) else f"None of {images:,} predictions is wrong.",
             [_wrong_class(metric, row) for row in wrong[:MOST_MISTAKES]],
         ),
     )
@@ -33,6 +34,7 @@ def single_label_panels(metric: SingleLabelMetric) -> Panels:
 def multi_label_panels(metric: MultiLabelMetric) -> Panels:
     """Panels for images with any number of labels each."""
     images, wrong = len(metric.labels), metric.mistakes()
+    found = f"{len(wrong):,} of {images:,} images have a label too many or too few, the largest loss first."
     return Panels(
         facts={
             "all labels right": f"{images - len(wrong):,} of {images:,}",
@@ -41,7 +43,7 @@ def multi_label_panels(metric: MultiLabelMetric) -> Panels:
         weakest_by="ap",
         mistakes=Mistakes(
             len(wrong),
-            f"{len(wrong):,} of {images:,} images have a label too many or too few, the largest loss first.",
+            found if len(wrong) else f"None of {images:,} images has a label too many or too few.",
             [_wrong_labels(metric, row) for row in wrong[:MOST_MISTAKES]],
         ),
     )
