@@ -56,19 +56,19 @@ def fold_for_inference(model: MaxViT, share_weights: bool = False) -> MaxViT:
             _fold_after(part.depthwise, part.depthwise_norm)
             part.pre_norm = part.expand_norm = part.depthwise_norm = nn.Identity()  # type: ignore[assignment]
         elif isinstance(part, AttentionLayer):
-            part.scale1 = _fold_scale(part.attention.proj, part.scale1)
-            part.scale2 = _fold_scale(part.ffn.project, part.scale2)
+            _fold_scale(part.attention.proj, part.scale1)
+            _fold_scale(part.ffn.project, part.scale2)
+            part.scale1 = part.scale2 = None
     folded.norms_are_folded = True  # type: ignore[assignment]
     return folded
 
 
-def _fold_scale(linear: nn.Linear, scale: nn.Module) -> nn.Identity:
-    """scale(linear(x)) as one layer; what is left of the scale."""
-    if isinstance(scale, LayerScale):
+def _fold_scale(linear: nn.Linear, scale: LayerScale | None) -> None:
+    """scale(linear(x)) as one layer."""
+    if scale is not None:
         factor, dtype = widest(scale.scale), linear.weight.dtype
         linear.weight = nn.Parameter((widest(linear.weight) * factor[:, None]).to(dtype), requires_grad=False)
         linear.bias = nn.Parameter((widest(linear.bias) * factor).to(dtype), requires_grad=False)
-    return nn.Identity()
 
 
 def _fold_after(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:

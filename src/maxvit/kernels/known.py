@@ -28,9 +28,9 @@ HOOKS = {
 }
 Kind = type[nn.Module] | tuple[type[nn.Module], ...]  # several: as the dialect has it
 CONV, LINEAR, GELU, NORM = nn.Conv2d, nn.Linear, nn.GELU, nn.BatchNorm2d
-ACTIVATION, SCALE = (nn.GELU, nn.SiLU), (nn.Identity, LayerScale)
-LAYER: dict[str, Kind] = {"norm1": nn.LayerNorm, "attention": GroupAttention, "scale1": SCALE}
-LAYER |= {"norm2": nn.LayerNorm, "ffn": FeedForward, "scale2": SCALE, "drop_path": DropPath}
+ACTIVATION = (nn.GELU, nn.SiLU)
+LAYER: dict[str, Kind] = {"norm1": nn.LayerNorm, "attention": GroupAttention, "scale1": LayerScale}
+LAYER |= {"norm2": nn.LayerNorm, "ffn": FeedForward, "scale2": LayerScale, "drop_path": DropPath}
 MBCONV: dict[str, Kind] = {"pre_norm": NORM, "expand": CONV, "expand_norm": NORM, "depthwise": SameConv2d}
 MBCONV |= {"depthwise_norm": NORM, "act": ACTIVATION, "se": SqueezeExcite, "project": CONV}
 MBCONV |= {"drop_path": DropPath, "shortcut": Shortcut}
@@ -164,7 +164,8 @@ def _own_change(part: nn.Module, known: nn.Module, name: str) -> str:
     for kind, place in (("module", "_modules"), ("parameter", "_parameters"), ("buffer", "_buffers")):
         given, wanted = ({n for n, x in getattr(m, place).items() if x is not None} for m in (part, known))
         if type(known) in PARTS and not (isinstance(known, MaxViTBlock) and "attention" in known._modules):  # CCP
-            wanted = set(PARTS[type(known)]) if kind == "module" else wanted & {"table"}
+            absent = {"scale1", "scale2"} - wanted  # as the dialect has it
+            wanted = set(PARTS[type(known)]) - absent if kind == "module" else wanted & {"table"}
         if given != wanted:
             extra = sorted(given - wanted)
             return f"{name} has an added {kind} {extra[0]!r}" if extra else f"{name} has no {min(wanted - given)!r}"

@@ -23,6 +23,11 @@ class LayerScale(nn.Module):
         return x * self.scale
 
 
-def layer_scale(channels: int, dialect: Dialect) -> LayerScale | nn.Identity:
+def layer_scale(channels: int, dialect: Dialect) -> LayerScale | None:
     """What scales a branch in a dialect: a `LayerScale`, or nothing."""
-    return LayerScale(channels, dialect.layer_scale) if dialect.layer_scale else nn.Identity()
+    return LayerScale(channels, dialect.layer_scale) if dialect.layer_scale else None
+
+
+def scaled(scale: LayerScale | None, x: Tensor) -> Tensor:
+    """A branch, by its scale if it has one."""
+    return x if scale is None else scale(x)

@@ -13,7 +13,7 @@ from maxvit.layers.attention import GroupAttention
 from maxvit.layers.checks import check_dim, check_map, sides_of
 from maxvit.layers.drop_path import DropPath
 from maxvit.layers.feedforward import feed_forward
-from maxvit.layers.layer_scale import layer_scale
+from maxvit.layers.layer_scale import layer_scale, scaled
 from maxvit.layers.norm import token_norm
 from maxvit.layers.partition import Axis, Size
 
@@ -60,9 +60,9 @@ class AttentionLayer(nn.Module):
         """
         check_map(x, self.dims, mask)
         tokens = self.norm1(x.movedim(1, -1))  # (B, *sides, C)
-        tokens = self.scale1(self.attention(tokens) if mask is None else self.attention(tokens, mask))
+        tokens = scaled(self.scale1, self.attention(tokens) if mask is None else self.attention(tokens, mask))
         x = x + self.drop_path(tokens).movedim(-1, 1)
-        tokens = self.scale2(self.ffn(self.norm2(x.movedim(1, -1))))  # (B, *sides, C)
+        tokens = scaled(self.scale2, self.ffn(self.norm2(x.movedim(1, -1))))  # (B, *sides, C)
         return x + self.drop_path(tokens).movedim(-1, 1)
 
 

@@ -15,6 +15,7 @@ from maxvit.kernels.cpu.inference import unsupported
 from maxvit.kernels.cpu.linear_training import linear_of, linear_of_gelu
 from maxvit.kernels.cpu.mbconv_training import mbconv
 from maxvit.kernels.cpu.norm_training import normalize
+from maxvit.layers.layer_scale import scaled
 from maxvit.layers.mbconv import MBConv
 from maxvit.layers.multiaxis import AttentionLayer
 from maxvit.model import MaxViT, Stem
@@ -45,9 +46,9 @@ def _attention_layer(part: AttentionLayer, x: Tensor) -> Tensor:
     """(B, C, H, W) -> (B, C, H, W)."""
     tokens = x.permute(0, 2, 3, 1).contiguous()  # (B, H, W, C)
     qkv = _linear_of_norm(part.norm1, part.attention.qkv, tokens)  # (B, H, W, 3C)
-    tokens = tokens + part.drop_path(part.scale1(part.attention.proj(attend(part.attention, qkv))))
+    tokens = tokens + part.drop_path(scaled(part.scale1, part.attention.proj(attend(part.attention, qkv))))
     hidden = _linear_of_norm(part.norm2, part.ffn.expand, tokens)  # (B, H, W, 4C)
-    tokens = tokens + part.drop_path(part.scale2(linear_of_gelu(part.ffn.project, part.ffn.act, hidden)))
+    tokens = tokens + part.drop_path(scaled(part.scale2, linear_of_gelu(part.ffn.project, part.ffn.act, hidden)))
     return tokens.permute(0, 3, 1, 2)
 
 
