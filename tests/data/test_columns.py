@@ -218,6 +218,23 @@ def test_parts_have_their_usual_names(write):
     assert (splits.train.names, splits.val.names, splits.test.names) == (["1.png", "2.png"], ["3.png"], ["4.png"])
 
 
+@pytest.mark.parametrize(("header", "told"), [("split", ""), ("Split", "; parts by column 'Split'"), ("set", "'set'")])
+def test_the_column_of_the_parts_is_known_in_any_case_and_by_what_it_holds(write, header, told):
+    lines = ["1.png,train,a", "2.png,Train,b", "3.png,test,a", "4.png,TEST,b"]
+    parts = read_list(write(f"path,{header},kind", *lines, images=[f"{i}.png" for i in range(1, 5)]))
+    assert {part: images.names for part, images in parts.items()} == {
+        "train": ["1.png", "2.png"],
+        "test": ["3.png", "4.png"],
+    }
+    assert parts["train"].class_names == ["a", "b"]
+    assert told in parts["train"].columns
+
+
+def test_classes_that_are_called_as_parts_are_classes(write):
+    file = write("path,kind", "1.png,train", "2.png,test", images=["1.png", "2.png"])
+    assert labels_of(file) == {"1.png": "train", "2.png": "test"}
+
+
 def test_columns_reach_every_way_to_read_a_list(write):
     lines = [f"{i}.png,{'ab'[i % 2]},{i}" for i in range(8)]
     file, columns = (

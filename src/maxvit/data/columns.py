@@ -53,7 +53,7 @@ def find_image_column(rows: Rows, columns: ListColumns, names: Names) -> str:
     if IMAGE in rows.columns:
         return IMAGE
     tried = range(0, len(rows), max(1, len(rows) // _TRIED))
-    asked = {name: cells for name, cells in rows.columns.items() if name not in (SPLIT, *columns.labels)}
+    asked = {name: cells for name, cells in rows.columns.items() if name not in (find_split(rows), *columns.labels)}
     fitting = [name for name, cells in asked.items() if any(_exists(names, cells[i]) for i in tried)]
     if len(fitting) > 1:  # a number may be the name of an image too: a class, which comes several times, or a count
         fitting = [name for name in fitting if len(set(rows.columns[name])) == len(rows)] or fitting
@@ -102,7 +102,8 @@ def find_label_columns(
             raise MaxViTError(f"--label-column (data.label_column) names {twice[0]!r} twice: name it once")
         return found
     possible = rows.columns if fits is None else fits
-    rest = [name for name in rows.columns if name in possible and name not in (image, SPLIT)]
+    rest = [name for name in rows.columns if name in possible and name != image and name.lower() != SPLIT]
+    rest = [name for name in rest if name != find_split(rows, [image])] or rest
     usual = [name for name in rest if name.lower() in _USUAL_LABELS]
     for choice in (rest, usual):
         if len(choice) == 1:
@@ -122,25 +123,46 @@ def _known(rows: Rows, name: str) -> str:
     return found
 
 
-def find_members(rows: Rows) -> Mapping[str, Sequence[int]]:
+def find_split(rows: Rows, used: Collection[str] = ()) -> str | None:
+    """The column of the parts: `split` in any case, else the only one in which each cell is a part, some of them train.
+
+    Args:
+        rows: The list.
+        used: Columns that hold something else.
+    """
+    free = [name for name in rows.columns if name not in used]
+    if called := [name for name in free if name.lower() == SPLIT]:
+        return SPLIT if SPLIT in called else called[0]
+    parts = {name: set(map(part_of, rows.columns[name])) for name in free}
+    fitting = [name for name, found in parts.items() if None not in found and found > {"train"}]
+    return fitting[0] if len(fitting) == 1 else None
+
+
+def find_members(rows: Rows, split: str | None) -> Mapping[str, Sequence[int]]:
     """The rows of each part that the column `split` names; of "all", where there is none. Raises `MaxViTError`."""
-    if SPLIT not in rows.columns:
+    if split is None:
         return {"all": range(len(rows))}
     members: dict[str, list[int]] = {"train": [], "val": [], "test": []}
-    for i, name in enumerate(rows.columns[SPLIT]):
+    for i, name in enumerate(rows.columns[split]):
         if (part := part_of(name)) is None:
-            raise rows.wrong(i, f"split is {name!r}: give train, val or test")
+            raise rows.wrong(i, f"{split} is {name!r}: give train, val or test")
         members[part].append(i)
     return members
 
 
-def other_columns(rows: Rows, used: Collection[str]) -> dict[str, Sequence[str]]:
+def other_columns(rows: Rows, used: Collection[str | None]) -> dict[str, Sequence[str]]:
     """The columns that are not used, and are kept."""
     return {name: cells for name, cells in rows.columns.items() if name not in used}
 
 
 def say_columns(
-    columns: ListColumns, image: str, labels: Sequence[str], others: Collection[str], names: Names, what: str
+    columns: ListColumns,
+    image: str,
+    labels: Sequence[str],
+    split: str | None,
+    others: Collection[str],
+    names: Names,
+    what: str,
 ) -> str:
     """Which columns were read, as a clause of a sentence; nothing, where they have the names that are documented.
 
@@ -148,6 +170,7 @@ def say_columns(
         columns: What a person said.
         image: Column of the images.
         labels: Columns of the labels; none: they were not looked for.
+        split: Column of the parts.
         others: Columns that are not used.
         names: What found the images.
         what: What a label is.
@@ -165,7 +188,12 @@ def say_columns(
         said.append(f"images found in {', '.join(sorted(f'{path.name}/' for path in names.folders))}")
     if others:
         said.append(f"other columns: {name_columns(list(others))}")
-    return "".join(f"; {clause}" for clause in said)
+    return "".join(f"; {clause}" for clause in said) + say_split(split)
+
+
+def say_split(split: str | None) -> str:
+    """Which column the parts are of, as a clause of a sentence; nothing, where it has the name that is documented."""
+    return f"; parts by column {split!r}" if split not in (None, SPLIT) else ""
 
 
 def name_beside(others: Collection[str], taken: Collection[str]) -> dict[str, str]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from maxvit.data.columns import SPLIT, ListColumns, find_members, other_columns, say_columns
+from maxvit.data.columns import ListColumns, find_members, find_split, other_columns, say_columns
 from maxvit.data.dataset import LabelledImages, Labels
 from maxvit.data.finding import Names, normal
 from maxvit.data.rows import Rows
@@ -38,10 +38,11 @@ def listed_images(
     """
     check_once(rows, image)
     cells = list(rows.columns[image])
-    members = find_members(rows)
+    split = find_split(rows, {image, *chosen})
+    members = find_members(rows, split)
     paths, missing = names.find_all(cells)
     _check_once_found(rows, paths)
-    others = other_columns(rows, {image, *chosen, SPLIT})
+    others = other_columns(rows, {image, *chosen, split})
     everything = LabelledImages(
         [path or rows.file.parent / name for path, name in zip(paths, cells, strict=True)],
         labels,
@@ -50,7 +51,7 @@ def listed_images(
         passed_over=missing,
         are_classes=are_classes,
         others=others,
-        columns=say_columns(columns, image, chosen, others, names, "class" if are_classes else "target"),
+        columns=say_columns(columns, image, chosen, split, others, names, "class" if are_classes else "target"),
     )
     there = {part: [i for i in found if paths[i] is not None] for part, found in members.items()}
     return {part: replace(everything.subset(found), part=part) for part, found in there.items() if found}

@@ -124,7 +124,7 @@ def read_paths(file: Path, columns: ListColumns = GUESSED) -> ListedPaths:
         cells,
         None if labels is None else list(rows.columns[labels]),
         others,
-        say_columns(columns, image, (), (), names, ""),
+        say_columns(columns, image, (), None, (), names, ""),
     )
 
 

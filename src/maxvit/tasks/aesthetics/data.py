@@ -9,7 +9,7 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from maxvit.data.columns import SPLIT, other_columns
+from maxvit.data.columns import find_split, other_columns, say_split
 from maxvit.data.dataset import LabelledImages
 from maxvit.data.finding import locate_all, normal
 from maxvit.data.parts import part_of
@@ -39,8 +39,9 @@ def read_scores(path: Path) -> dict[str, LabelledImages]:
     """
     file = _find(path)
     table = None if file.suffix.lower() == ".txt" else read_rows(file, f"its first line must name {_WANTED}")
-    rows = _read_ava(file) if table is None else _read_csv(table)
-    others = {} if table is None else other_columns(table, [*_COLUMNS, SPLIT])
+    split = None if table is None else find_split(table, _COLUMNS)
+    rows = _read_ava(file) if table is None else _read_csv(table, split)
+    others = {} if table is None else other_columns(table, [*_COLUMNS, split])
     names, counts, parts, places = [], [], [], []
     first: dict[str, str] = {}
     for place, name, cells, part in rows:
@@ -69,7 +70,7 @@ def read_scores(path: Path) -> dict[str, LabelledImages]:
         passed_over=missing,
         are_classes=False,
         others=others,
-        columns=f"; other columns: {name_columns(list(others))}" if others else "",
+        columns=(f"; other columns: {name_columns(list(others))}" if others else "") + say_split(split),
     )
     there = [i for i, p in enumerate(paths) if p is not None]
     chosen = {part: [i for i in there if parts[i] == part] for part in _PARTS}
@@ -115,11 +116,11 @@ def _text(file: Path) -> str:
         raise MaxViTError(f"{file} cannot be read: {error.strerror}") from error
 
 
-def _read_csv(rows: Rows) -> Iterator[Row]:
+def _read_csv(rows: Rows, split: str | None) -> Iterator[Row]:
     """Rows of a table with a header."""
     if missing := [name for name in _COLUMNS if name not in rows.columns]:
         raise MaxViTError(f"{rows.file} lacks the column {missing[0]!r}: its first line must name {_WANTED}, once each")
-    parts = rows.columns.get(SPLIT, [""] * len(rows))
+    parts = [""] * len(rows) if split is None else rows.columns[split]
     for i, place in enumerate(rows.places):
         name, *cells = (rows.columns[column][i] for column in _COLUMNS)
         yield f"{place} of {rows.file}", name, cells, parts[i]
