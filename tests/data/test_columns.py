@@ -148,6 +148,18 @@ def test_what_is_not_plain_is_asked_for(write, header, columns, says):
         read_list(file, columns)
 
 
+def test_a_list_without_a_line_of_names_is_refused(write):
+    file = write("1.png,a", "2.png,b", "3.png,a", images=["1.png", "2.png", "3.png"])
+    with pytest.raises(MaxViTError, match=r"the first line of .* names an image, 1\.png, and not the columns"):
+        read_list(file)
+
+
+def test_a_first_line_for_excel_says_the_separator_and_is_no_header(write):
+    file = write("sep=;", "path;label", "1.png;a", "2.png;b", "3.png;", images=["1.png", "2.png", "3.png"])
+    with pytest.raises(MaxViTError, match=r"line 5 of .*: label is empty"):
+        read_list(file)
+
+
 def test_two_columns_of_images_are_asked_for(write):
     file = write("left,right,label", "1.png,3.png,a", "2.png,4.png,b", images=[f"{i}.png" for i in (1, 2, 3, 4)])
     with pytest.raises(MaxViTError, match="'left', 'right' all name files that exist: name the column of the images"):

@@ -2,9 +2,11 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Self
 
 from maxvit.data.finding import Names, normal
+from maxvit.data.images import EXTENSIONS
 from maxvit.data.parts import part_of
 from maxvit.data.rows import Rows, name_columns
 from maxvit.errors import MaxViTError
@@ -59,6 +61,11 @@ def find_image_column(rows: Rows, columns: ListColumns, names: Names) -> str:
         fitting = [name for name in fitting if len(set(rows.columns[name])) == len(rows)] or fitting
         fitting = [name for name in fitting if any(rows.number(cell) is None for cell in rows.columns[name])] or fitting
     if len(fitting) == 1:
+        if Path(fitting[0]).suffix.lower() in EXTENSIONS and _exists(names, fitting[0]):
+            raise MaxViTError(
+                f"the first line of {rows.file} names an image, {fitting[0]}, and not the columns: write a line above "
+                "it that does, such as path,label"
+            )
         return fitting[0]
     said = f"{rows.file} has the columns {rows.say_columns()}"
     if fitting:

@@ -1,6 +1,7 @@
 """A list as columns of text, whatever file it is: CSV with commas, semicolons or tabs, or Parquet."""
 
 import csv
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
@@ -77,9 +78,13 @@ def read_rows(file: Path, wanted: str) -> Rows:
 def _read_text(file: Path) -> Rows:
     try:
         with file.open(encoding="utf-8-sig", newline="") as handle:
-            separator = _separator(handle.readline(), "\t" if file.suffix.lower() == ".tsv" else ",")
+            first = handle.readline()
+            told = re.fullmatch(r"sep=(.)\s*", first)  # a line for Excel, which does not show it
+            separator = told[1] if told else _separator(first, "\t" if file.suffix.lower() == ".tsv" else ",")
             handle.seek(0)
             reader = csv.reader(handle, delimiter=separator, strict=True)
+            if told:
+                next(reader)
             header = next(reader, [])
             cells: list[list[str]] = [[] for _ in header]
             places: list[str] = []
