@@ -7,7 +7,7 @@ from pathlib import Path
 from maxvit.data.images import ImageLike, decode_shown
 from maxvit.errors import MaxViTError
 from maxvit.inference.predictor import Predictor
-from maxvit.storage import write_atomically
+from maxvit.storage import check_folder, write_atomically
 from maxvit.tasks.protocols import Predicted
 
 
@@ -21,7 +21,7 @@ class Pictures:
         predictor: Whose predictions are drawn.
 
     Raises:
-        MaxViTError: If the folder holds one of the images, which a picture could replace.
+        MaxViTError: If the folder holds one of the images, which a picture could replace, or cannot be written to.
     """
 
     def __init__(self, folder: Path, sources: Sequence[ImageLike], names: Sequence[str], predictor: Predictor) -> None:
@@ -29,6 +29,7 @@ class Pictures:
         places = {path.absolute().parent for path in paths if path.suffix.lower() == ".png"}
         if any(place.resolve() == folder.resolve() for place in places):
             raise MaxViTError(f"pictures would write over images to predict, which {folder} holds: name another folder")
+        check_folder(folder)
         self.folder, self.sources, self.predictor = folder, sources, predictor
         self.names = list(_file_names(names))
 
