@@ -193,6 +193,23 @@ def test_a_folder_without_images(refused, trained, tmp_path):
     assert refused("predict", trained.checkpoint, tmp_path) == f"folder {tmp_path} holds no images"
 
 
+def test_a_list_or_shards_to_print(refused, trained, tmp_path):
+    (tmp_path / "list.csv").write_text("path\n1.png\n")
+    (tmp_path / "train-0.tar").touch()
+    wanted = {tmp_path / "list.csv": "a list", tmp_path: "a folder of shards"}
+    for place, what in wanted.items():
+        sentence = (
+            f"{place} is read as {what}, whose predictions go into a file: add --out, such as --out predicted.csv"
+        )
+        assert refused("predict", trained.checkpoint, place) == sentence
+
+
+def test_a_file_in_place_of_the_folder_of_pictures(refused, trained, images, tmp_path):
+    (tmp_path / "file").touch()
+    sentence = refused("predict", trained.checkpoint, images, "--pictures", tmp_path / "file")
+    assert sentence == f"{tmp_path / 'file'} is a file, and a folder to write to is wanted: choose another name"
+
+
 def test_the_other_images_are_predicted(trained, images, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     (tmp_path / "text.png").write_text("hello")

@@ -52,9 +52,12 @@ def test_predict_writes_sets_of_classes_with_a_coverage(run, trained, photos, tm
 def test_predict_says_what_it_wrote_in_json_also_when_it_is_there_already(run, trained, photos, tmp_path):
     words = ["predict", trained.checkpoint, photos, "--out", tmp_path / "a.parquet", "--json", "--embeddings"]
     wanted = {"out": f"{tmp_path}/a.parquet", "errors": f"{tmp_path}/a.errors.csv", "images": 24, "failed": 1}
+    told = []
     for _ in range(2):
-        code, said, _ = run(*words, "--workers", 1)
+        code, said, err = run(*words, "--workers", 1)
         assert (code, json.loads(said)) == (0, wanted)
+        told.append(f"{tmp_path}/a.parquet was there already, and nothing was computed" in err)
+    assert told == [False, True]
     assert pq.read_table(tmp_path / "a.parquet").column_names[-1] == "embedding"
 
 
@@ -67,7 +70,7 @@ def test_a_list_of_somebody_else_is_not_written_over_and_one_that_is_gone_is_no_
     errors.unlink()
     assert run("predict", trained.checkpoint, images, "--out", out)[0] == 0
     errors.unlink()
-    assert run("predict", trained.checkpoint, images, "--out", out)[1] == f"wrote {out}: 24 images\n"
+    assert run("predict", trained.checkpoint, images, "--out", out)[1] == f"{out}: 24 images\n"
 
 
 def test_a_name_that_is_no_text_is_printed_with_escapes(trained, images, tmp_path, monkeypatch):

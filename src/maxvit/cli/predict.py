@@ -144,7 +144,7 @@ def _print(images: list[str], open_predictor: "Callable[[], Predictor]", picture
     from maxvit.inference.pictures import Pictures
     from maxvit.inference.progress import track
 
-    found, empty = _find([Path(image) for image in images])
+    found, empty = _find(images)
     for sentence in empty:
         complain(f"error: {sentence}")
     files = found.images
@@ -174,12 +174,19 @@ def _print(images: list[str], open_predictor: "Callable[[], Predictor]", picture
         raise typer.Exit(USER_MISTAKE)
 
 
-def _find(paths: list[Path]) -> "tuple[Found, list[str]]":
-    """The images, and a sentence for each folder without any."""
+def _find(places: list[str]) -> "tuple[Found, list[str]]":
+    """The images, and a sentence for each folder without any. Raises `MaxViTError` for what is for `--out` alone."""
     from maxvit.data.finding import Found, find_images, say_passed_over
+    from maxvit.data.load import kind_of
 
     everything, empty = Found(), []
-    for path in paths:
+    for place in places:
+        path, kind = Path(place), kind_of(place)
+        if kind == "shards" or (kind == "list" and path.is_file()):
+            what = "a list" if kind == "list" else "a folder of shards"
+            raise MaxViTError(
+                f"{place} is read as {what}, whose predictions go into a file: add --out, such as --out predicted.csv"
+            )
         found = find_images(path) if path.is_dir() else Found([path])  # a missing file is named when its turn comes
         if not found.images:
             empty.append(f"folder {path} holds no images{say_passed_over(found.passed_over)}")
@@ -190,12 +197,22 @@ def _find(paths: list[Path]) -> "tuple[Found, list[str]]":
 
 
 def _tell(written: "Written", as_json: bool) -> None:
-    """What was written."""
-    complain(f"engine: {written.engine}")
+    """What was written, now or before."""
+    from maxvit.inference.bulk.part_files import plan_file
+
+    if written.was_there:
+        plan = plan_file(written.out)
+        complain(
+            f"{written.out} was there already, and nothing was computed: where images have changed under their old "
+            f"names, remove it and {plan}, and give the same command again"
+        )
+    else:
+        complain(f"engine: {written.engine}")
     if written.failed:
         complain(f"{written.failed} of {written.images} images could not be read: see {written.errors}")
     if as_json:
         files = {"out": str(written.out), "errors": str(written.errors)}
         typer.echo(json.dumps({**files, "images": written.images, "failed": written.failed}))
     else:
-        typer.echo(f"wrote {written.out}: {written.images - written.failed} images")
+        done = "" if written.was_there else "wrote "
+        typer.echo(f"{done}{written.out}: {written.images - written.failed} images")

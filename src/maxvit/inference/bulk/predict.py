@@ -43,6 +43,7 @@ class Written:
         images: How many there were.
         failed: How many of them could not be read.
         engine: What computed, in a few words.
+        was_there: Whether `out` was there already, so that nothing was computed.
     """
 
     out: Path
@@ -50,6 +51,7 @@ class Written:
     images: int
     failed: int
     engine: str
+    was_there: bool = False
 
 
 def predict_to_file(
@@ -158,6 +160,7 @@ def write_predictions(
     if errors.exists() and not plan_file(out).exists():
         raise MaxViTError(f"{errors}, where the errors would go, exists already: choose another name, or remove it")
     with Parts(out, len(found), part_size, plan, about) as parts:
+        was_there = parts.is_made()
         if show_progress:
             say(describe_images(len(found), found.passed_over, found.columns))
         spec, *others = ensemble.specs
@@ -180,7 +183,7 @@ def write_predictions(
     if errors.exists():  # it may have been removed since
         with errors.open(encoding="utf-8", newline="") as file:
             failed = sum(1 for _ in csv.reader(file)) - 1
-    return Written(out, errors, len(found), failed, ensemble.name)
+    return Written(out, errors, len(found), failed, ensemble.name, was_there)
 
 
 def _predict_blank(ensemble: Ensemble, embeddings: bool) -> "tuple[Predicted, Features | None]":
