@@ -268,7 +268,7 @@ def test_to_evaluate_the_columns_are_what_the_network_predicts(write):
         (["path,a,b", "0.png,1,2", "1.png,3,4"], (), "'a', 'b' could be labels: name the columns of the labels"),
         (["path,a", "0.png,x", "1.png,y"], (), "none beside the image's with numbers: add one, or name"),
         (["path,a", "0.png,1", "1.png,"], (), r"line 3 of .*: a is empty: give a number, or remove the line"),
-        (["path,a", "0.png,1", "1.png,ten"], ("a",), r"line 3 of .*: a is 'ten', which is not a number"),
+        (["path,a", "0.png,1", "1.png,ten"], (), r"line 3 of .*: a is 'ten', which is not a number"),
         (["path,a", "0.png,1", "1.png,inf"], ("a",), r"line 3 of .*: a is 'inf', which is not a number"),
     ],
 )

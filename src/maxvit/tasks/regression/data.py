@@ -42,7 +42,11 @@ def _target_columns(rows: Rows, class_names: Sequence[str] | None, columns: List
     wanted = columns.labels
     if not wanted and class_names and all(name in rows.columns for name in class_names):
         wanted = tuple(class_names)
-    found = find_label_columns(rows, wanted, image, [name for name in rows.columns if _is_numeric(rows, name)])
+    others = [name for name in rows.columns if name != image]
+    numeric = [name for name in others if _is_numeric(rows, name)]
+    # where no column is of numbers alone, one with some is meant, and what is wrong in it is named where it is read
+    fits = numeric or [name for name in others if any(rows.number(cell) is not None for cell in rows.columns[name])]
+    found = find_label_columns(rows, wanted, image, fits)
     if class_names is not None and len(found) != len(class_names):
         raise MaxViTError(
             f"the network predicts {', '.join(class_names)}, and of {rows.file} {', '.join(found)} would be read: name "
