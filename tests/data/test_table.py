@@ -275,6 +275,11 @@ def test_images_that_do_not_exist_are_left_out_and_counted(write, tmp_path):
     assert splits.train.passed_over == [PassedOver(tmp_path / "gone.jpg", MISSING)]
 
 
+def test_names_as_windows_writes_them_are_told_how_to_be_written(write):
+    with pytest.raises(MaxViTError, match=r"or correct the names, with / in place of \\$"):
+        load_list(write("path,label", r"a\1.jpg,a", r"a\2.jpg,b", images=[]))
+
+
 def test_a_list_of_which_no_image_exists_is_refused(write, tmp_path):
     file = write("path,label", "1.jpg,a", "2.jpg,b", images=[])
     with pytest.raises(

@@ -216,9 +216,10 @@ def _missing(folder: Path, names: Sequence[str], paths: Sequence[Path | None], w
     missing = [PassedOver(folder / name, MISSING) for name, path in zip(names, paths, strict=True) if path is None]
     if len(missing) == len(names):
         few = ", ".join(names[:3]) + ", ..." * (len(names) > 3)
+        slashes = ", with / in place of \\" if os.sep == "/" and all("\\" in name for name in names) else ""
         raise MaxViTError(
             f"none of the {len(names):,} images of {where} exists: {folder} does not hold {few}; names count from that "
-            "folder, unless they are absolute: move the images there, or correct the names"
+            f"folder, unless they are absolute: move the images there, or correct the names{slashes}"
         )
     return missing
 
