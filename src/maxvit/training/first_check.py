@@ -28,6 +28,10 @@ def _say_imbalance(data: Splits, task: Task, recipe: Recipe) -> str:
         return ""
     numbers = Counter(classes)
     counts = {name: numbers[i] for i, name in enumerate(data.train.class_names)}
+    if none := [name for name, number in counts.items() if not number]:
+        few = ", ".join(map(repr, none[:3])) + ", ..." * (len(none) > 3)
+        what = "these classes, which" if len(none) > 1 else "this class, which"
+        return f"{few}: no training image is of {what} cannot be learned: add images, or remove what names it"
     if len(counts) < 2 or max(counts.values()) < UNEVEN * min(counts.values()):
         return ""
     said = f"classes differ much in training: {say_balance(counts)}"
