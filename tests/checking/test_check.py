@@ -191,6 +191,17 @@ def test_what_stays_is_a_list_that_training_reads(decisions, folder):
     assert labels[edited] == "cat"
 
 
+def test_decisions_that_a_spreadsheet_wrote_with_semicolons_are_read(decisions, folder):
+    decisions.write_text(decisions.read_text().replace(",", ";"))
+    assert apply_decisions(decisions, str(folder), "classification")[:2] == (15, 4)
+
+
+def test_what_no_list_can_hold_is_refused(decisions, folder):
+    decisions.write_bytes(decisions.read_bytes().replace(b",cat,", b",k\xe4t,"))
+    with pytest.raises(MaxViTError, match=r"k\\xe4t is a label in .*decisions\.csv that is not UTF-8"):
+        apply_decisions(decisions, str(folder), "classification")
+
+
 MISTAKES = {
     "keep is 'maybe': write yes or no": ("yes", "maybe"),
     "label is empty: give a class": (",cat,", ",,"),

@@ -11,6 +11,7 @@ import numpy as np
 from maxvit.checking.check import DataCheck, open_parts
 from maxvit.checking.parts import ALL, Images, join
 from maxvit.data.columns import GUESSED, ListColumns
+from maxvit.data.rows import find_separator
 from maxvit.errors import MaxViTError
 from maxvit.storage import write_bytes
 
@@ -115,6 +116,8 @@ def apply_decisions(decisions: Path, data: str, task: str, columns: ListColumns 
     for i, place in enumerate(places):
         keep, label = rows.get(place, (True, images.class_of(i)))
         if keep:
+            _check_text(place, "is a name", "rename the file")
+            _check_text(label, f"is a label in {decisions}", "save that as UTF-8")
             kept.append((str(Path(place).absolute()), label, images.parts[i])[: 3 if has_parts else 2])
     path = decisions.with_name(KEPT)
     write_bytes(path, _as_csv(kept))
@@ -134,11 +137,10 @@ def _read(decisions: Path) -> Mapping[str, tuple[bool, str]]:
             f"{decisions} is not a file: give the decisions.csv that maxvit check DATA --out FOLDER wrote"
         )
     text = decisions.read_text(encoding="utf-8-sig", errors="surrogateescape")
-    reader = csv.DictReader(io.StringIO(text, newline=""))
+    separator = find_separator(text.partition("\n")[0], ",")  # many a spreadsheet writes semicolons
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator)
     if missing := [name for name in ("path", "label", "keep") if name not in (reader.fieldnames or ())]:
-        raise MaxViTError(
-            f"{decisions} has no column {missing[0]!r}: keep the columns that maxvit check wrote, with commas"
-        )
+        raise MaxViTError(f"{decisions} has no column {missing[0]!r}: keep the columns that maxvit check wrote")
     found = {}
     for row in reader:
         keep, label = _ANSWERS.get((row["keep"] or "").strip().lower()), (row["label"] or "").strip()
@@ -147,6 +149,15 @@ def _read(decisions: Path) -> Mapping[str, tuple[bool, str]]:
             raise MaxViTError(f"line {reader.line_num} of {decisions}: {what}")
         found[row["path"]] = keep, label
     return found
+
+
+def _check_text(text: str, what: str, remedy: str) -> None:
+    """Refuse what no list can hold. Raises `MaxViTError`."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        shown = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        raise MaxViTError(f"{shown} {what} that is not UTF-8, and a list is: {remedy}") from error
 
 
 def _as_csv(rows: Sequence[Sequence[str]]) -> bytes:

@@ -80,7 +80,7 @@ def _read_text(file: Path) -> Rows:
         with file.open(encoding="utf-8-sig", newline="") as handle:
             first = handle.readline()
             told = re.fullmatch(r"sep=(.)\s*", first)  # a line for Excel, which does not show it
-            separator = told[1] if told else _separator(first, "\t" if file.suffix.lower() == ".tsv" else ",")
+            separator = told[1] if told else find_separator(first, "\t" if file.suffix.lower() == ".tsv" else ",")
             handle.seek(0)
             reader = csv.reader(handle, delimiter=separator, strict=True)
             if told:
@@ -108,8 +108,8 @@ def _read_text(file: Path) -> Rows:
     return Rows(file, _unique(header, cells, file), places, separator)
 
 
-def _separator(header: str, usual: str) -> str:
-    """The one by which the first line has the most cells; the usual one, where another does not give more."""
+def find_separator(header: str, usual: str) -> str:
+    """The one by which a first line has the most cells; the usual one, where another does not give more."""
     cells = {sign: len(next(csv.reader([header], delimiter=sign), [])) for sign in _SEPARATORS}
     best = max(_SEPARATORS, key=lambda sign: cells[sign])
     return best if cells[best] > cells[usual] else usual
