@@ -16,7 +16,7 @@ def test_a_folder_becomes_shards_and_what_was_written_is_said(run, images, tmp_p
     code, said, err = run("shard", images, out)
     size = sum(path.stat().st_size for path in out.glob("*.tar")) / 2**20
     assert (code, err) == (0, "data: 24 images of 3 classes (19 training, 5 validation)\n")
-    assert said == f"train 19 images in 1 shards\nval   5 images in 1 shards\nwrote {out}: {size:.1f} MB\n"
+    assert said == f"train 19 images in 1 shard\nval   5 images in 1 shard\nwrote {out}: {size:.1f} MB\n"
     assert len(read_shards(out).train) == 19
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from maxvit.data.finding import PassedOver
 from maxvit.data.folder import find_parts, load_folder, read_classes, read_held_out
+from maxvit.data.load import read_parts
 from maxvit.errors import MaxViTError
 
 
@@ -60,7 +61,7 @@ def test_a_missing_folder_is_named(tmp_path):
 def test_a_file_in_place_of_the_folder_is_named(tmp_path):
     (tmp_path / "photos.zip").touch()
     for read in (read_classes, load_folder):
-        with pytest.raises(MaxViTError, match=r"photos\.zip is a file: give a folder that holds a folder"):
+        with pytest.raises(MaxViTError, match=r"photos\.zip is a file: give a folder .*, or a list .*; unpack it"):
             read(tmp_path / "photos.zip")
 
 
@@ -87,6 +88,12 @@ def test_a_list_beside_the_images_is_named_and_not_read(tmp_path):
 def test_one_class_is_not_enough(tmp_path):
     with pytest.raises(MaxViTError, match="one class only, 'cat': add a second one"):
         read_classes(fill(tmp_path, cat=2))
+
+
+def test_a_folder_in_a_folder_is_named(tmp_path):
+    fill(tmp_path / "photos", cat=2, dog=2)
+    with pytest.raises(MaxViTError, match=r"one class only, 'photos': add a second one, or give .*/photos, which holds"):
+        load_folder(tmp_path)
 
 
 @pytest.mark.parametrize("content", [None, "notes.txt"])
@@ -150,8 +157,9 @@ def test_without_val_a_part_of_train_is_held_out_and_test_is_untouched(tmp_path)
 def test_a_class_that_train_lacks_is_named(tmp_path, part):
     fill(tmp_path / "train", cat=2, dog=2)
     fill(tmp_path / part, eel=1)
-    with pytest.raises(MaxViTError, match="eel is not a class of the model"):
-        load_folder(tmp_path)
+    for read in (load_folder, lambda folder: read_parts(str(folder))):
+        with pytest.raises(MaxViTError, match=r"eel is not a class of .*/train; its 2 classes are cat, dog"):
+            read(tmp_path)
 
 
 @pytest.mark.parametrize(

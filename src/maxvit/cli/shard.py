@@ -57,5 +57,6 @@ def shard(
         typer.echo(json.dumps({"out": str(out), **counts}))
         return
     for split, images in done.images.items():
-        typer.echo(f"{split:5} {images:,} images in {done.shards[split]:,} shards")
+        number = done.shards[split]
+        typer.echo(f"{split:5} {images:,} image{'s' * (images != 1)} in {number:,} shard{'s' * (number != 1)}")
     typer.echo(f"wrote {out}: {done.bytes / 2**20:,.1f} MB")

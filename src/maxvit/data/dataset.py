@@ -181,13 +181,16 @@ def part_to_evaluate(parts: Mapping[str, LabelledImages]) -> LabelledImages:
     return replace(parts[part], part="all" if part == "train" else part)
 
 
-def refuse_unknown(found: Sequence[str], class_names: Sequence[str], call: Callable[[str], str]) -> None:
+def refuse_unknown(
+    found: Sequence[str], class_names: Sequence[str], call: Callable[[str], str], whose: str = "the model"
+) -> None:
     """Check that a model knows all classes of some data.
 
     Args:
         found: The data's.
         class_names: The model's.
         call: What to call the first that is unknown, in the message.
+        whose: What to call what has the known ones there.
 
     Raises:
         MaxViTError: If it lacks one.
@@ -195,7 +198,7 @@ def refuse_unknown(found: Sequence[str], class_names: Sequence[str], call: Calla
     numbers = class_numbers(class_names)
     if unknown := [name for name in found if normal(name) not in numbers]:
         known = ", ".join(class_names[:8]) + (", ..." if len(class_names) > 8 else "")
-        raise MaxViTError(f"{call(unknown[0])} is not a class of the model; its {len(class_names)} classes are {known}")
+        raise MaxViTError(f"{call(unknown[0])} is not a class of {whose}; its {len(class_names)} classes are {known}")
 
 
 def class_numbers(class_names: Iterable[str]) -> dict[str, int]:
@@ -260,6 +263,6 @@ def say_balance(counts: Mapping[str, int]) -> str:
     few, many = counts[least], counts[most]
     if few == many:
         return f"{few:,} images each"
-    return f"smallest {least!r} with {few:,} images, largest {most!r} with {many:,}" + (
+    return f"smallest {least!r} with {few:,} image{'s' * (few != 1)}, largest {most!r} with {many:,}" + (
         f", {many / few:.1f} times as many" if few else ""
     )

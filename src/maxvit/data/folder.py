@@ -33,10 +33,12 @@ def load_folder(folder: Path, val_fraction: float = 0.2, seed: int = 0) -> Split
     others = [PassedOver(p, "next to the parts") for p in _folders(folder) if p not in parts.values()]
     train = replace(train, passed_over=[*train.passed_over, *(p for p in others if find_images(p.path).images)])
     if "val" in parts:
-        val = read_classes(parts["val"], train.class_names, "val")
+        val = read_classes(parts["val"], train.class_names, "val", whose=str(parts["train"]))
     else:
         train, val = split(train, val_fraction, seed)
-    return Splits(train, val, read_classes(parts["test"], train.class_names, "test") if "test" in parts else None)
+    if "test" not in parts:
+        return Splits(train, val)
+    return Splits(train, val, read_classes(parts["test"], train.class_names, "test", whose=str(parts["train"])))
 
 
 def find_parts(folder: Path) -> dict[str, Path]:
@@ -83,13 +85,16 @@ def read_held_out(folder: Path, class_names: list[str] | None) -> LabelledImages
     return read_classes(parts.get(name) or parts.get("train", folder), class_names, name)
 
 
-def read_classes(folder: Path, class_names: list[str] | None = None, part: str = "all") -> LabelledImages:
+def read_classes(
+    folder: Path, class_names: list[str] | None = None, part: str = "all", whose: str = "the model"
+) -> LabelledImages:
     """Every image of every class folder.
 
     Args:
         folder: Holds a folder per class.
         class_names: The classes that a model knows: the folders must be among them. None: the folders define them.
         part: What the folder is of the data set.
+        whose: What to call what has `class_names`, in messages.
 
     Raises:
         MaxViTError: If the folder is missing or empty, has an empty class, one class only, or one the model lacks.
@@ -104,7 +109,10 @@ def read_classes(folder: Path, class_names: list[str] | None = None, part: str =
     if class_names is None:
         class_names = sorted({normal(p.name) for p in folders})
         if len(class_names) == 1:
-            raise MaxViTError(f"{wanted}; it holds one class only, {folders[0].name!r}: add a second one{instead}")
+            below = f", or give {folders[0]}, which holds folders" if _holds_folders(folders[0]) else ""
+            raise MaxViTError(
+                f"{wanted}; it holds one class only, {folders[0].name!r}: add a second one{below}{instead}"
+            )
         if all(part_of(p.name) for p in folders):
             names = " and ".join(p.name for p in folders)
             raise MaxViTError(
@@ -112,7 +120,7 @@ def read_classes(folder: Path, class_names: list[str] | None = None, part: str =
                 f"each class into a folder, such as {folders[0]}/cat"
             )
     else:
-        refuse_unknown([p.name for p in folders], class_names, lambda name: str(folder / name))
+        refuse_unknown([p.name for p in folders], class_names, lambda name: str(folder / name), whose)
     numbers = class_numbers(class_names)
     sources: list[Path] = []
     labels: list[int] = []
@@ -151,5 +159,9 @@ def _check_folder(folder: Path) -> Path:
     if not folder.exists():
         raise MaxViTError(f"{folder} does not exist: check the path")
     if not folder.is_dir():
-        raise MaxViTError(f"{folder} is a file: give a folder that holds a folder of images for each class")
+        instead = {".zip": "; unpack it first", ".xlsx": "; save the sheet as .csv"}.get(folder.suffix.lower(), "")
+        raise MaxViTError(
+            f"{folder} is a file: give a folder that holds a folder of images for each class, or a list "
+            f"({', '.join(KINDS)}){instead}"
+        )
     return folder

@@ -71,7 +71,8 @@ def read_parts(path: str, columns: ListColumns = GUESSED) -> dict[str, LabelledI
         return {"all": read_classes(Path(path))}
     first, *others = folders
     parts = {first: read_classes(folders[first], part=first)}
-    return parts | {part: read_classes(folders[part], parts[first].class_names, part) for part in others}
+    known, whose = parts[first].class_names, str(folders[first])
+    return parts | {part: read_classes(folders[part], known, part, whose) for part in others}
 
 
 def _kind_with(columns: ListColumns, path: str) -> Literal["list", "shards", "files"]:
