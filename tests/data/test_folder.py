@@ -92,7 +92,9 @@ def test_one_class_is_not_enough(tmp_path):
 
 def test_a_folder_in_a_folder_is_named(tmp_path):
     fill(tmp_path / "photos", cat=2, dog=2)
-    with pytest.raises(MaxViTError, match=r"one class only, 'photos': add a second one, or give .*/photos, which holds"):
+    with pytest.raises(
+        MaxViTError, match=r"one class only, 'photos': add a second one, or give .*/photos, which holds"
+    ):
         load_folder(tmp_path)
 
 

@@ -181,6 +181,17 @@ def test_a_folder_that_holds_something_is_refused_and_left_as_it_is(small_recipe
     assert {p.name: p.read_text() for p in tmp_path.iterdir()} == {"notes.txt": "mine"}
 
 
+def test_a_folder_that_another_process_takes_while_the_data_is_read_is_left_to_it(small_recipe, tmp_path, monkeypatch):
+    def read_while_another_begins(recipe):
+        (tmp_path / CONFIG).write_text("theirs")
+        return load_data(recipe)
+
+    monkeypatch.setattr("maxvit.training.run.load_data", read_while_another_begins)
+    with pytest.raises(MaxViTError, match=r"another process has begun a run in .* meanwhile: choose another --out"):
+        train(small_recipe(), tmp_path)
+    assert {p.name: p.read_text() for p in tmp_path.iterdir()} == {CONFIG: "theirs"}
+
+
 def test_a_folder_with_nothing_but_half_a_file_of_a_killed_process_is_new(small_recipe, tmp_path):
     (tmp_path / ".config.yaml.ab12cd34").write_text("name: fo")
     assert train(small_recipe("optimization.epochs=1"), tmp_path).finished

@@ -243,7 +243,7 @@ def _set_up(
     for sentence in (*checked, say_bands(network, recipe, task, data.train), measured, planned, *started):
         if sentence:
             bar.say(sentence)
-    engine.on_first(lambda: _prepare(run, recipe, data, going_on=state is not None))
+    engine.on_first(lambda: _prepare(run, recipe, data, resuming, going_on=state is not None))
     origin = {**provenance(recipe, command), "images": fingerprints(data), "devices": engine.describe()}
     engine.on_first(lambda: trackers.open(recipe, run, origin, bar.say, going_on=state is not None))
     skipped = begin_with_probe(network, task, data.train, recipe, engine, bar, run) if state is None else None
@@ -303,8 +303,10 @@ def _backend(recipe: Recipe) -> TrainingBackend:
     return "triton" if recipe.model.kernels == "triton" else "native"
 
 
-def _prepare(run: Path, recipe: Recipe, data: Splits, going_on: bool) -> None:
+def _prepare(run: Path, recipe: Recipe, data: Splits, resuming: bool, going_on: bool) -> None:
     """Write the configuration and which images there are, and remove what a killed process was writing."""
+    if not resuming and (run / CONFIG).exists():  # it was not when the data began to be read, which can take long
+        raise MaxViTError(f"another process has begun a run in {run} meanwhile: choose another --out")
     storage.write_text(run / CONFIG, recipe.to_yaml())
     if not (going_on and (run / IMAGES).is_file()):
         write_record(run / IMAGES, data)
