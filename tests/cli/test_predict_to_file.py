@@ -73,6 +73,14 @@ def test_a_list_of_somebody_else_is_not_written_over_and_one_that_is_gone_is_no_
     assert run("predict", trained.checkpoint, images, "--out", out)[1] == f"{out}: 24 images\n"
 
 
+def test_without_the_file_and_its_plan_it_begins_again(run, trained, photos, tmp_path):
+    out, words = tmp_path / "a.csv", ["predict", trained.checkpoint, photos, "--out", tmp_path / "a.csv"]
+    assert run(*words)[0] == 0
+    for path in (out, tmp_path / "a.csv.plan.json"):
+        path.unlink()
+    assert run(*words)[1] == f"wrote {out}: 23 images\n"
+
+
 def test_a_name_that_is_no_text_is_printed_with_escapes(trained, images, tmp_path, monkeypatch):
     file = os.fsencode(tmp_path) + b"/caf\xe9.png"
     shutil.copy(next(images.rglob("*.png")), file)

@@ -157,7 +157,7 @@ def write_predictions(
         "versions": versions(),
     }
     errors = out.with_name(f"{out.stem}.errors.csv")
-    if errors.exists() and not plan_file(out).exists():
+    if errors.exists() and not plan_file(out).exists() and not _lists_errors(errors):
         raise MaxViTError(f"{errors}, where the errors would go, exists already: choose another name, or remove it")
     with Parts(out, len(found), part_size, plan, about) as parts:
         was_there = parts.is_made()
@@ -240,6 +240,14 @@ def _check(out: Path, workers: int, embeddings: bool, part_size: int | None) -> 
     if embeddings and out.suffix == ".csv":
         raise MaxViTError(f"{out}: a CSV file has no room for embeddings: write .parquet or .jsonl")
     require("a file of predictions, whose parts are Parquet,", "pyarrow")
+
+
+def _lists_errors(file: Path) -> bool:
+    """Whether a file is a list of errors of ours, which stays where a person has removed the rest to begin again."""
+    from maxvit.inference.bulk.tables import ERROR_COLUMNS
+
+    with file.open("rb") as lines:
+        return lines.readline(100).strip() == ",".join(f'"{name}"' for name in ERROR_COLUMNS.names).encode()
 
 
 def _digest_names(images: Gathered) -> str:
