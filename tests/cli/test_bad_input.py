@@ -257,7 +257,7 @@ def test_a_folder_without_images_beside_good_ones_is_still_a_mistake(trained, im
         ),
         (["train", "--set", "data.mean=[1"], "'data.mean=[1' has a value that cannot be read"),
         (["train", "--set", "data.image_size=31"], "image_size is (31, 31); the smallest side is 32 pixels"),
-        (["train", "--resume", "none"], "none is not a run folder: it has no config.yaml"),
+        (["train", "--resume", "none"], "none does not exist; give a run folder"),
         (["train", "photos", "--resume", "run"], "--resume continues a run with its own recipe; DATA was given too"),
         (["train", "--resume", "run", "--set", "seed=1"], "--resume continues a run with its own recipe; --set was"),
         (["train", "--resume", "run", "--workers", "0"], "--resume continues a run with its own recipe; --workers was"),
@@ -266,7 +266,7 @@ def test_a_folder_without_images_beside_good_ones_is_still_a_mistake(trained, im
             "optimization.epochs is -1: input should be greater than or equal to 0",
         ),
         (["train", "--resume", "run", "--out", "run2"], "--resume continues a run with its own recipe; --out was"),
-        (["report", "none"], "none is not a run folder: it has no config.yaml"),
+        (["report", "none"], "none does not exist; give a run folder"),
         (["convert", "a", "b.pt"], "b.pt does not end in .safetensors: name it b.safetensors"),
         (
             ["convert", "none", "b.safetensors"],

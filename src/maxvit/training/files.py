@@ -38,7 +38,8 @@ def read_metrics(run: Path) -> list[dict[str, float]]:
 def read_recipe(run: Path) -> Recipe:
     """The recipe of a run. Raises `MaxViTError` if the folder holds none."""
     if not (run / CONFIG).is_file():
-        raise MaxViTError(f"{run} is not a run folder: it has no {CONFIG}; give one that maxvit train made")
+        why = f"is not a run folder: it has no {CONFIG}" if run.exists() else "does not exist"
+        raise MaxViTError(f"{run} {why}; give a run folder, which maxvit train makes")
     return load_recipe(str(run / CONFIG))
 
 
