@@ -18,6 +18,7 @@ EXTRAS = {
     "bands": ("imagecodecs", "tifffile"),
     "detection": ("pycocotools",),
     "dicom": ("pydicom",),
+    "executorch": ("executorch",),
     "explain": ("captum",),
     "export": ("onnx", "onnxruntime", "onnxscript"),
     "heif": ("pillow_heif",),
@@ -38,7 +39,7 @@ def require(what: str, *libraries: str) -> None:
 
     Args:
         what: It begins the sentence, such as "the report".
-        libraries: The names that they are imported by.
+        libraries: The names that they are imported by; of a folder without a module of its own, one in it.
 
     Raises:
         MaxViTError: If one is missing, with the extras that bring them.
@@ -48,7 +49,10 @@ def require(what: str, *libraries: str) -> None:
 
 
 def _is_installed(library: str) -> bool:
-    found = find_spec(library)
+    try:
+        found = find_spec(library)
+    except ModuleNotFoundError:  # the library that a module is in
+        return False
     return found is not None and found.origin is not None  # a folder of that name is found too, and is not the library
 
 

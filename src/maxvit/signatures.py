@@ -4,7 +4,7 @@ import re
 import zipfile
 from pathlib import Path
 
-ONNX, OPENVINO = "an ONNX file", "a network of OpenVINO"
+ONNX, OPENVINO, EXECUTORCH = "an ONNX file", "a network of OpenVINO", "a program of ExecuTorch"
 _UNPACK = "unpack it, and give the file inside"
 _AGAIN = "download the file itself"
 _EXPORTED = "give the checkpoint that it was made from"
@@ -25,6 +25,7 @@ _KINDS = (  # where, what stands there, what the file is, what to do
     (0, b"GGUF", "a GGUF file of a language model", _OTHER),
     (0, b"\x93NUMPY", "an array of NumPy", _OTHER),
     (4, b"TFL3", "a TensorFlow Lite file", _OTHER),
+    (4, b"ET12", EXECUTORCH, _EXPORTED),
     (0, b"PAR1", "a Parquet table", _OTHER),
     (0, b"SQLite format 3\0", "a SQLite database", _OTHER),
     (0, b"%PDF", "a PDF document", _OTHER),

@@ -261,7 +261,7 @@ def _open(path: Path) -> Any:
         if (sentence := other_kind(path, "a file of weights")) is not None:
             raise MaxViTError(sentence) from error
         reason = "is not a complete safetensors file; it may be truncated, copy it again"
-        if path.suffix in (".onnx", ".xml", ".pt2"):
+        if path.suffix in (".onnx", ".xml", ".pt2", ".pte"):
             reason = "is an exported file: give the checkpoint that it was made from"
         elif path.suffix != ".safetensors" and not _begins_as_safetensors(path):
             reason = "is neither a file of PyTorch nor of safetensors: it may be damaged, copy it again"

@@ -1,4 +1,4 @@
-"""maxvit export: a checkpoint for ONNX Runtime, TensorRT, OpenVINO, PyTorch without this package, or a browser."""
+"""maxvit export: a checkpoint for ONNX Runtime, TensorRT, OpenVINO, PyTorch, phones (ExecuTorch), or a browser."""
 
 import dataclasses
 import json
@@ -26,9 +26,13 @@ def export(
     checkpoint: Checkpoint,
     out: Annotated[
         Path | None,
-        typer.Option(help="File or folder to write. Default: the checkpoint's name with .onnx, .pt2, .xml or -web."),
+        typer.Option(
+            help="File or folder to write. Default: the checkpoint's name with .onnx, .pt2, .xml, .pte or -web."
+        ),
     ] = None,
-    to: Annotated[str, typer.Option(help="The format: onnx, torch (torch.export), openvino or web (a page).")] = "onnx",
+    to: Annotated[
+        str, typer.Option(help="The format: onnx, torch (torch.export), openvino, executorch (phones) or web (a page).")
+    ] = "onnx",
     precision: Annotated[str, typer.Option(help="fp32, fp16, bf16 or int8 (classifiers).")] = "fp32",
     images: Annotated[
         Path | None,

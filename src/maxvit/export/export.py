@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, cast, get_args
 from maxvit.config import check_known
 from maxvit.data.images import ImageLike
 from maxvit.export import onnx
+from maxvit.export.executorch import check_executorch, write_executorch
 from maxvit.export.openvino import check_openvino, write_openvino
 from maxvit.export.options import OPSETS, ExportOptions, description
 from maxvit.export.quantize import Quantization, quantized
@@ -23,8 +24,8 @@ from maxvit.tasks.network import Network, TaskNetwork
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-Format = Literal["onnx", "torch", "openvino"]
-ENDINGS = {"onnx": ".onnx", "torch": ".pt2", "openvino": ".xml"}
+Format = Literal["onnx", "torch", "openvino", "executorch"]
+ENDINGS = {"onnx": ".onnx", "torch": ".pt2", "openvino": ".xml", "executorch": ".pte"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,16 +55,16 @@ def export_model(
     images: Sequence[ImageLike] = (),
     agreement: float = 0.99,
 ) -> Exported:
-    """Write a network of any task as a file for ONNX Runtime and TensorRT, for `torch.export.load`, or for OpenVINO.
+    """Write a network of any task as a file for ONNX Runtime and TensorRT, PyTorch, OpenVINO or ExecuTorch.
 
     Task, class names, preprocessing, configuration and provenance travel in the file. It is run and compared with the
     network in PyTorch, and an ONNX file is checked, before it is put in place.
 
     Args:
         network: It is left as it is, and must not change meanwhile.
-        path: Where to, ending in `.onnx`, `.pt2` or `.xml`. With OpenVINO there is a `.bin` file next to it, with ONNX
-            and weights above 1.5 GB a `.onnx.data` file.
-        to: "onnx", "torch" or "openvino".
+        path: Where to, ending in `.onnx`, `.pt2`, `.xml` or `.pte`. With OpenVINO there is a `.bin` file next to it,
+            with ONNX and weights above 1.5 GB a `.onnx.data` file.
+        to: "onnx", "torch" (`torch.export`), "openvino" or "executorch".
         options: What the file takes and gives, and how it computes.
         images: Real ones: the file is compared on four of them, and int8 needs a few hundred to calibrate.
         agreement: For int8: the share of predictions that must be those of fp32, see `quantized`.
@@ -81,8 +82,10 @@ def export_model(
         check_program(options)
     elif to == "openvino":
         check_openvino(options)
+    elif to == "executorch":
+        check_executorch(options)
     options.check(network)
-    if to != "torch":
+    if to in ("onnx", "openvino"):
         onnx.check_options(network, options)
     if options.precision == "int8" and not isinstance(network, TaskNetwork) and network.novelty is not None:
         network = sharing_copy(network)  # distances in maps of 8 bits are others
@@ -107,6 +110,8 @@ def export_model(
             write_program(network, temporary, options)
         elif to == "openvino":
             write_openvino(temporary, options, description(network, options), write_graph)
+        elif to == "executorch":
+            write_executorch(network, temporary, options)
         else:
             write_graph(temporary)
             onnx.check_onnx(temporary)

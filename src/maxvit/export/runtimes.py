@@ -1,4 +1,4 @@
-"""Exported files, opened on the CPU: in ONNX Runtime, OpenVINO or PyTorch, as their names say."""
+"""Exported files, opened on the CPU: in ONNX Runtime, OpenVINO, PyTorch or ExecuTorch, as their names say."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -12,12 +12,13 @@ from torch import Tensor
 
 from maxvit.description import FORMAT
 from maxvit.errors import MaxViTError, require
-from maxvit.signatures import ONNX, OPENVINO, other_kind
+from maxvit.signatures import EXECUTORCH, ONNX, OPENVINO, other_kind
 from maxvit.storage import decode
 
 T = TypeVar("T")
 
 IN_CACHE = 224 * 224  # pixels of the images that one core computes at once: their maps stay in its cache
+BYTE = 0  # uint8, as ExecuTorch numbers PyTorch's types
 KEYS = ("format", "task", "config", "preprocessing", "class_names", "provenance", "precision", "quantization")
 
 
@@ -42,7 +43,7 @@ class Runtime(Protocol):
 
 
 def open_file(path: Path) -> Runtime:
-    """Open an exported file: `.onnx`, `.xml` or `.pt2`.
+    """Open an exported file: `.onnx`, `.xml`, `.pt2` or `.pte`.
 
     Raises:
         MaxViTError: If it is missing, damaged or was not written by maxvit, or the package that runs it is not
@@ -56,6 +57,8 @@ def open_file(path: Path) -> Runtime:
         return OpenVinoFile(path)
     if path.suffix == ".pt2":
         return ProgramFile(path)
+    if path.suffix == ".pte":
+        return ExecutorchFile(path)
     try:
         return OnnxFile(path)
     except NotImplementedError:  # bf16, of which ONNX Runtime knows next to nothing on a CPU
@@ -145,6 +148,39 @@ class ProgramFile:
     def _run(self, values: Tensor) -> list[Tensor]:
         outputs = self._module(values)
         return [outputs] if isinstance(outputs, Tensor) else list(outputs)
+
+
+class ExecutorchFile:
+    """A program of ExecuTorch, on XNNPACK."""
+
+    def __init__(self, path: Path) -> None:
+        require(str(path), "executorch.runtime")
+        if sentence := other_kind(path, EXECUTORCH):
+            raise MaxViTError(sentence)
+        from executorch.extension.pybindings import portable_lib
+        from executorch.runtime import Runtime as Executorch
+
+        if portable_lib._threadpool_get_thread_count() != torch.get_num_threads():
+            portable_lib._unsafe_reset_threadpool(torch.get_num_threads())  # while no program of the process runs
+        self.name = "ExecuTorch"
+        try:
+            program = Executorch.get().load_program(path)
+            known = sorted(program.method_names.intersection(KEYS))
+            self.metadata = _ours(path, {key: program.load_method(key).execute([])[0] for key in known})
+            self._method = program.load_method("forward")
+        except RuntimeError as error:
+            raise MaxViTError(
+                f"ExecuTorch cannot read {path} ({error}): it may be damaged, or need a newer version"
+            ) from error
+        takes = self._method.metadata
+        name = _only(path, range(takes.num_inputs()))
+        given = takes.input_tensor_meta(name)
+        self.shape: list[int | str] = list(given.sizes())
+        self.takes_pixels = given.dtype() == BYTE
+
+    def __call__(self, values: Tensor) -> list[Tensor]:
+        """See `Runtime`."""
+        return in_batches(lambda part: list(self._method.execute([part.contiguous()])), values, self.shape[0])
 
 
 def _ours(path: Path, said: Mapping[str, str]) -> dict[str, Any]:

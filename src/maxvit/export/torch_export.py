@@ -2,7 +2,7 @@
 
 import dataclasses
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -72,7 +72,9 @@ class _FromPixels(nn.Module):
         return self.module(((x.mean(1, keepdim=True) if self.grey else x) - self.mean) / self.std)
 
 
-def trace(network: Network, options: ExportOptions) -> ExportedProgram:
+def trace(
+    network: Network, options: ExportOptions, change: Callable[[nn.Module, Tensor], nn.Module] | None = None
+) -> ExportedProgram:
     """A network as a program whose `module()` is called with images or pixels; it uses the network's own memory.
 
     For any size (PyTorch 2.15 cannot express a last map of one position a side, which 32 pixels make) groups are
@@ -81,6 +83,7 @@ def trace(network: Network, options: ExportOptions) -> ExportedProgram:
     Args:
         network: It is left as it is, and must not change while the program is in use.
         options: What goes in and comes out, other than int8.
+        change: What is made of the module before, by what it takes; it may change it in place. None: it stays.
     """
     graph = graph_of(network, options)
     module = _FromPixels(graph.module, network.preprocessing) if options.from_pixels else graph.module
@@ -92,6 +95,8 @@ def trace(network: Network, options: ExportOptions) -> ExportedProgram:
     sides = [1, 2] if options.from_pixels else [2, 3]
     if options.from_pixels:
         images = images.new_zeros(len(images), height, width, 3, dtype=torch.uint8)
+    if change is not None:
+        module = change(module, images)
     return program(module, images, [0] * any_batch + sides * options.any_size, options.any_size)
 
 

@@ -49,7 +49,7 @@ def verify(network: Network, path: Path, options: ExportOptions, images: Sequenc
 
     Args:
         network: What the file was made of.
-        path: `.onnx`, `.xml` or `.pt2`.
+        path: `.onnx`, `.xml`, `.pt2` or `.pte`.
         options: What it takes and gives. For any size, two sizes are tried.
         images: Real ones; four are used.
 

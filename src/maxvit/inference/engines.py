@@ -1,4 +1,4 @@
-"""What computes the outputs of a network: PyTorch, ONNX Runtime or OpenVINO. The file decides, and a user may."""
+"""What computes the outputs of a network: PyTorch, or the runtime of a file. The file decides, and a user may."""
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +24,8 @@ from maxvit.tasks.protocols import Changed, Forward, Predicted
 from maxvit.tasks.task import Task
 
 ENGINES = ("auto", "torch", "onnxruntime")
-EXPORTED = {".onnx": "ONNX Runtime", ".xml": "OpenVINO", ".pt2": "PyTorch as it is"}  # files, and where they run
+# files, and where they run
+EXPORTED = {".onnx": "ONNX Runtime", ".xml": "OpenVINO", ".pt2": "PyTorch as it is", ".pte": "ExecuTorch"}
 TTA = ("none", "flip")
 
 
@@ -159,7 +160,8 @@ def _float(outputs: Any) -> Any:
 
 
 class FileEngine:
-    """An exported file, in the runtime that its name says: `.onnx`, `.xml` (OpenVINO) or `.pt2` (PyTorch).
+    """An exported file, in the runtime that its name says: `.onnx`, `.xml` (OpenVINO), `.pt2` (PyTorch) or `.pte`
+    (ExecuTorch).
 
     A file that takes pixels is given the pixels that are nearest to the preprocessed images.
 
@@ -219,8 +221,8 @@ def open_engine(
 
     Args:
         source: A network, which runs in PyTorch as it is; or a path. An `.onnx` file runs in ONNX Runtime, an `.xml`
-            file in OpenVINO, a `.pt2` file in PyTorch as it is; any other checkpoint, also published weights by name,
-            in PyTorch, optimised.
+            file in OpenVINO, a `.pt2` file in PyTorch as it is, a `.pte` file in ExecuTorch; any other checkpoint,
+            also published weights by name, in PyTorch, optimised.
         engine: "auto": as said. "torch" or "onnxruntime": that one; for ONNX Runtime a checkpoint is exported once,
             into a cache, and `tell` is told.
         device: Where PyTorch computes; None: where the network is.
