@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from maxvit import MaxViT, MaxViTConfig
-from maxvit.export.fixed_size import FixedAttention, fix_size, fixed_partition, fixed_unpartition
+from maxvit.export.fixed_size import FixedAttention, TanhGELU, fix_size, fixed_partition, fixed_unpartition
 from maxvit.export.torch_export import program
 from maxvit.layers.attention import GroupAttention
 from maxvit.layers.partition import Groups, padded_size, partition
@@ -69,3 +69,8 @@ def test_attention_that_somebody_changed_stays_as_it_is(model):
         torch.testing.assert_close(fix_size(model, images)(images), expected)
     kept = [name for name, part in model.named_modules() if isinstance(part, GroupAttention)]
     assert kept == ["stages.0.0.block_attention.attention"]
+
+
+def test_gelu_that_is_written_out_is_the_tanh_formula():
+    x = torch.linspace(-9, 9, 1001)
+    torch.testing.assert_close(TanhGELU()(x), torch.nn.functional.gelu(x, approximate="tanh"))

@@ -1,12 +1,31 @@
 """A graph for images of one size as converters for phones take it: biases are constants, on at most four axes."""
 
+import dataclasses
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.export import ExportedProgram
 
+from maxvit.export.options import ExportOptions
+from maxvit.export.torch_export import trace
+from maxvit.kernels.folding import fold_for_inference
 from maxvit.kernels.known import HOOKS
 from maxvit.layers.attention import GroupAttention
 from maxvit.layers.partition import Size, padded_size, real_tokens
+from maxvit.tasks.network import Network, backbone_of, with_backbone
+
+TANH = 2 * math.sqrt(2 / math.pi)  # 1 + tanh(y) is 2 sigmoid(2 y)
+
+
+def program_of_size(network: Network, options: ExportOptions) -> ExportedProgram:
+    """A network as a program for images of one size and as many at once as `options` say, or one.
+
+    What ExecuTorch and Core ML convert: norms are folded, and see `fix_size`. It uses the network's own memory.
+    """
+    folded = with_backbone(network, fold_for_inference(backbone_of(network), share_weights=True))
+    return trace(folded, dataclasses.replace(options, batch=options.batch or 1), fix_size)
 
 
 class FixedAttention(nn.Module):
@@ -87,6 +106,8 @@ def _swap(x: Tensor, before: int, first: int, second: int) -> Tensor:
 def fix_size(module: nn.Module, images: Tensor) -> nn.Module:
     """Make a graph one for these images' size alone, in place; attention that somebody changed stays as it is.
 
+    GELU by the tanh formula is written out: converters for XNNPACK and Core ML take the definition for it.
+
     Args:
         module: In eval mode, such as `graph_of` gives; it is called once.
         images: What it takes, of that size.
@@ -109,7 +130,18 @@ def fix_size(module: nn.Module, images: Tensor) -> nn.Module:
             part = module.get_submodule(name)
             assert isinstance(part, GroupAttention)
             module.set_submodule(name, FixedAttention(part, sides))
+    for name, part in list(module.named_modules()):
+        if type(part) is nn.GELU and part.approximate == "tanh":
+            module.set_submodule(name, TanhGELU())
     return module
+
+
+class TanhGELU(nn.Module):
+    """GELU by the tanh formula, in steps of which each is what it says."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Of the shape of `x`."""
+        return x * torch.sigmoid(x * (TANH + TANH * 0.044715 * x * x))
 
 
 def _has_hooks(part: nn.Module) -> bool:

@@ -1,6 +1,7 @@
 """Exported files, opened on the CPU: in ONNX Runtime, OpenVINO, PyTorch or ExecuTorch, as their names say."""
 
 import logging
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
@@ -157,8 +158,10 @@ class ExecutorchFile:
         require(str(path), "executorch.runtime")
         if sentence := other_kind(path, EXECUTORCH):
             raise MaxViTError(sentence)
-        from executorch.extension.pybindings import portable_lib
-        from executorch.runtime import Runtime as Executorch
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that its API may change
+            from executorch.extension.pybindings import portable_lib
+            from executorch.runtime import Runtime as Executorch
 
         if portable_lib._threadpool_get_thread_count() != torch.get_num_threads():
             portable_lib._unsafe_reset_threadpool(torch.get_num_threads())  # while no program of the process runs
