@@ -58,6 +58,12 @@ SHELL = ("sh", "console")
 NOT_RUN = {
     ("docs/ecosystem.md", "import torch.nn.functional as F"): "trains on data of the reader; tests/integrations does",
     ("docs/predicting.md", "import ray"): "needs Ray and a bucket; tests/test_examples.py runs examples/ray_predict.py",
+    (
+        "docs/export.md",
+        "maxvit export best.safetensors --to executorch  # best.pte, on XNNPACK",
+    ): "needs executorch too",
+    ("docs/export.md", "from executorch.runtime import Runtime"): "needs executorch; tests/export/test_executorch.py",
+    ("docs/export.md", "import coremltools"): "needs coremltools, which runs what it writes on macOS alone",
     ("docs/gpu.md", "model = model.cuda()"): "needs a GPU; tests/kernels/gpu calls the same there",
 }
 # commands that are read by the command line and go no further, and why

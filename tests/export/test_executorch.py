@@ -101,6 +101,7 @@ def test_a_file_that_is_something_else_is_refused(tmp_path, content, sentence):
 
 
 @needs_executorch
+@pytest.mark.filterwarnings("ignore")  # of the converter's import
 def test_a_program_of_somebody_else_is_refused(tmp_path):
     from executorch.exir import to_edge_transform_and_lower
 
