@@ -55,7 +55,7 @@ def test_a_package_index_gets_no_link_or_picture_that_needs_the_files_beside_the
 
 def test_extras_that_stand_for_others_leave_none_out():
     extras = PROJECT["optional-dependencies"]
-    each = sorted(extras.keys() - {"all", "dev"})
+    each = sorted(extras.keys() - {"all", "dev", "executorch"})  # it brings too much
     assert extras["all"] == [f"maxvit[{','.join(name for name in each if name != 'docs')}]"]
     assert f"maxvit[{','.join(each)}]" in extras["dev"]
 
