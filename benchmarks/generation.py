@@ -3,14 +3,16 @@
 Both are those of `examples/generation.py`, with the same critic, and learn from Fashion-MNIST at 32 pixels. Inception,
 by whose features such pictures are usually judged, is not to be had offline: these are the features of a classifier of
 ours, trained on the same clothes, so the distances compare with each other and with no published ones. Precision is the
-share of samples among real pictures, recall that of real ones among samples (arXiv 1904.06991, 3 neighbours). Training
-that was stopped goes on.
+share of samples among real pictures, recall that of real ones among samples (arXiv 1904.06991, 3 neighbours). Both are
+judged several times on the way. Training that was stopped goes on, and what was judged is not judged again.
 
     python benchmarks/generation.py --classifier RUN/best.safetensors --work runs/generation \\
         --out benchmarks/results/generation_HARDWARE_YYYY-MM
 """
 
 import argparse
+import itertools
+import json
 import runpy
 import sys
 from pathlib import Path
@@ -26,9 +28,10 @@ from torch import Tensor
 from transfer_sets import read_clothes
 
 import maxvit
+from maxvit import storage
 
 EXAMPLE = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent.parent / "examples" / "generation.py")))
-NEIGHBOURS = 3
+NEIGHBOURS, ACROSS = 3, 20
 Features = npt.NDArray[np.float64]  # (n, width)
 
 
@@ -62,43 +65,56 @@ def covered(inner: Features, outer: Features) -> float:
     return float((torch.cdist(one, other) <= radius).any(1).double().mean())
 
 
+def scores(found: Features, truth: Features) -> list[float]:
+    """Frechet distance, precision and recall."""
+    return [frechet_distance(found, truth), covered(found, truth), covered(truth, found)]
+
+
 def main(arguments: list[str] | None = None) -> None:
-    """Train what is not trained yet, and write the record with a picture."""
+    """Train and judge what is not trained and judged yet, and write the record with a picture."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--classifier", type=Path, required=True, help="checkpoint, trained on these clothes")
     parser.add_argument("--work", type=Path, required=True, help="folder of what is fetched and trained")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=5000)
+    parser.add_argument("--steps", type=int, nargs="+", default=[1500, 3000], help="after which both are judged")
     parser.add_argument("--judged", type=int, default=5000, help="pictures of each kind")
     options = parser.parse_args(arguments)
     classifier = maxvit.optimize(maxvit.load_model(options.classifier).eval())
     train, real = clothes(options.work, "train", 60_000), clothes(options.work, "t10k", options.judged)
     truth = features(classifier, real)
-    rows, shown = [], [real[:20]]
-    candidates = {"other real pictures": train[: options.judged]}
-    sizes = {"other real pictures": ""}
-    for kind in EXAMPLE.ORDERS:
-        game = EXAMPLE.train(train, options.work / kind, kind, options.steps, every=250)
-        candidates[kind] = game.sample(options.judged)
-        sizes[kind] = f"{sum(p.numel() for p in game.generator.parameters()) / 1e6:.2f}"
-        shown.append(candidates[kind][:20])
-    for name, pictures in candidates.items():
-        found = features(classifier, pictures)
-        scores = frechet_distance(found, truth), covered(found, truth), covered(truth, found)
-        rows.append([name, sizes[name], f"{scores[0]:.2f}", f"{scores[1]:.3f}", f"{scores[2]:.3f}"])
-    EXAMPLE.draw(torch.cat(shown), options.out.with_name(f"{options.out.name}.png"), across=20)
-    head = ["", "parameters, M", "Frechet distance", "precision", "recall"]
+    judged = options.work / f"judged-{options.judged}.json"
+    known = json.loads(judged.read_text()) if judged.exists() else {}
+    rows = [["other real pictures", "", "", *say(scores(features(classifier, train[: options.judged]), truth))]]
+    shown = [real[:ACROSS]]
+    for steps, kind in itertools.product(sorted(options.steps), EXAMPLE.ORDERS):
+        name = f"{kind} {steps}"
+        game = EXAMPLE.train(train, options.work / kind, kind, steps, every=250)
+        if name not in known and game.steps > steps:
+            raise SystemExit(f"{options.work / kind} is past {steps} steps: give others, or another --work")
+        if name not in known:
+            known[name] = scores(features(classifier, game.sample(options.judged)), truth)
+            storage.write_text(judged, json.dumps(known))
+        size = sum(p.numel() for p in game.generator.parameters()) / 1e6
+        rows.append([kind, f"{size:.2f}", f"{steps:,}", *say(known[name])])
+        print(*rows[-1], flush=True)
+        if steps == max(options.steps):
+            shown.append(game.sample(ACROSS))
+    EXAMPLE.draw(torch.cat(shown), options.out.with_name(f"{options.out.name}.png"), ACROSS)
+    head = ["", "parameters, M", "steps", "Frechet distance", "precision", "recall"]
     body = [
         *table(head, rows),
         "",
         f"![real pictures, then samples of each generator]({options.out.name}.png)",
     ]
-    facts = {
-        "training": f"{options.steps:,} steps of {EXAMPLE.BATCH} pictures",
-        "judged": f"{options.judged:,} pictures of each",
-    }
+    facts = {"training": f"{EXAMPLE.BATCH} pictures a step", "judged": f"{options.judged:,} pictures of each"}
     words = sys.argv[1:] if arguments is None else arguments
     write_note(options.out, __doc__ or "", body, ["benchmarks/generation.py", *words], ["scipy"], facts)
+
+
+def say(found: list[float]) -> list[str]:
+    """What `scores` gives, for a table."""
+    distance, *shares = found
+    return [f"{distance:.2f}", *(f"{share:.3f}" for share in shares)]
 
 
 if __name__ == "__main__":
