@@ -25,7 +25,7 @@ from note import table, write_note
 from PIL import Image
 from scipy.linalg import sqrtm
 from torch import Tensor
-from transfer_sets import read_clothes
+from transfer_sets import CLOTHES, read_clothes
 
 import maxvit
 from maxvit import storage
@@ -35,12 +35,21 @@ NEIGHBOURS, ACROSS = 3, 20
 Features = npt.NDArray[np.float64]  # (n, width)
 
 
-def clothes(work: Path, part: str, limit: int) -> Tensor:
-    """(n, 1, 32, 32) in -1..1."""
-    pixels, _ = read_clothes(work, part)
+def clothes(work: Path, part: str, limit: int) -> tuple[Tensor, Tensor]:
+    """Pictures (n, 1, 32, 32) in -1..1, and their classes (n), which `CLOTHES` names."""
+    pixels, labels = read_clothes(work, part)
     side = (EXAMPLE.SIDE, EXAMPLE.SIDE)
     resized = [np.asarray(Image.fromarray(p).resize(side, Image.Resampling.BICUBIC)) for p in pixels[:limit]]
-    return torch.from_numpy(np.stack(resized))[:, None].float() / 127.5 - 1
+    return torch.from_numpy(np.stack(resized))[:, None].float() / 127.5 - 1, torch.tensor(labels[:limit])
+
+
+@torch.inference_mode()
+def accuracy(classifier: maxvit.MaxViT, pictures: Tensor, labels: Tensor) -> float:
+    """Share of the pictures that it recognises."""
+    found = torch.cat([classifier(part.expand(-1, 3, -1, -1)).argmax(1) for part in pictures.split(250)])
+    names = classifier.class_names or list(CLOTHES)
+    right = [names[one] == CLOTHES[label] for one, label in zip(found.tolist(), labels.tolist(), strict=True)]
+    return sum(right) / len(right)
 
 
 @torch.inference_mode()
@@ -80,7 +89,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--judged", type=int, default=5000, help="pictures of each kind")
     options = parser.parse_args(arguments)
     classifier = maxvit.optimize(maxvit.load_model(options.classifier).eval())
-    train, real = clothes(options.work, "train", 60_000), clothes(options.work, "t10k", options.judged)
+    train, _ = clothes(options.work, "train", 60_000)
+    real, labels = clothes(options.work, "t10k", options.judged)
     truth = features(classifier, real)
     judged = options.work / f"judged-{options.judged}.json"
     known = json.loads(judged.read_text()) if judged.exists() else {}
@@ -106,7 +116,11 @@ def main(arguments: list[str] | None = None) -> None:
         "",
         f"![real pictures, then samples of each generator]({options.out.name}.png)",
     ]
-    facts = {"training": f"{EXAMPLE.BATCH} pictures a step", "judged": f"{options.judged:,} pictures of each"}
+    facts = {
+        "training": f"{EXAMPLE.BATCH} pictures a step, one seed",
+        "judged": f"{options.judged:,} pictures of each",
+        "classifier": f"recognises {accuracy(classifier, real, labels):.1%} of these real pictures",
+    }
     words = sys.argv[1:] if arguments is None else arguments
     write_note(options.out, __doc__ or "", body, ["benchmarks/generation.py", *words], ["scipy"], facts)
 
