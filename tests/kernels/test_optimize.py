@@ -384,15 +384,19 @@ def test_a_cache_that_cannot_be_written_leaves_it_to_pytorch(monkeypatch, tmp_pa
         build.load.cache_clear()
 
 
-@pytest.mark.skipif(not hasattr(torch.backends.cuda.matmul, "fp32_precision"), reason="PyTorch before 2.9 has one")
-def test_both_settings_of_precision_are_left_as_they_were():
+def test_the_precision_of_products_is_left_as_it_was():
     matmul = torch.backends.cuda.matmul
-    before, matmul.fp32_precision = matmul.fp32_precision, "tf32"  # now reading PyTorch's older setting raises
+    if hasattr(matmul, "fp32_precision"):  # once it is set, reading PyTorch's older setting raises
+        read, change, chosen = lambda: matmul.fp32_precision, functools.partial(setattr, matmul, "fp32_precision"), "tf32"
+    else:  # PyTorch 2.8
+        read, change, chosen = torch.get_float32_matmul_precision, torch.set_float32_matmul_precision, "medium"
+    before = read()
+    change(chosen)
     try:
         optimize(make(), backend="torch")
-        assert matmul.fp32_precision == "tf32"
+        assert read() == chosen
     finally:
-        matmul.fp32_precision = before
+        change(before)
 
 
 def test_what_it_refuses(tmp_path):

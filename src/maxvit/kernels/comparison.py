@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -61,15 +62,18 @@ def _step(layer: nn.Module, forward: Callable[[nn.Module, Tensor], Tensor], x: T
 @contextmanager
 def whole_floats() -> Iterator[None]:
     """Products of float32 in float32, where a GPU or oneDNN would round what it multiplies."""
-    cudnn = torch.backends.cudnn
-    backends = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)  # type: ignore[attr-defined]
-    name, exact = ("fp32_precision", "ieee") if hasattr(backends[0], "fp32_precision") else ("allow_tf32", False)
-    before = [(backend, getattr(backend, name)) for backend in backends if hasattr(backend, name)]
-    for backend, _ in before:
-        setattr(backend, name, exact)
+    cudnn, cublas = torch.backends.cudnn, torch.backends.cuda.matmul
+    settings: list[tuple[Callable[[str], None], str, str]]  # of each: what sets it, what it was, what is exact
+    if hasattr(cublas, "fp32_precision"):
+        backends = (cublas, torch.backends.mkldnn.matmul)  # type: ignore[attr-defined]
+        settings = [(partial(setattr, b, "fp32_precision"), b.fp32_precision, "ieee") for b in backends]
+    else:  # PyTorch 2.8 has one for both
+        settings = [(torch.set_float32_matmul_precision, torch.get_float32_matmul_precision(), "highest")]
+    for change, _, exact in settings:
+        change(exact)
     try:
         with cudnn.flags(cudnn.enabled, cudnn.benchmark, cudnn.benchmark_limit, cudnn.deterministic, allow_tf32=False):
             yield
     finally:
-        for backend, precision in before:
-            setattr(backend, name, precision)
+        for change, before, _ in settings:
+            change(before)
