@@ -137,7 +137,8 @@ def test_three_bands_of_five_are_prepared_as_a_photograph_is(interpolation):
     values = some(np.uint8)
     spec = spec_for(5, image_size=(37, 53), interpolation=interpolation)
     photo = Preprocessing(image_size=(37, 53), interpolation=interpolation, mean=(0.5,) * 3, std=(0.5,) * 3)
-    assert torch.equal(preprocess(spec, npy(values))[:3], preprocess(photo, values[..., :3]))
+    bands, photograph = preprocess(spec, npy(values))[:3], preprocess(photo, values[..., :3])
+    torch.testing.assert_close(bands, photograph)  # a BLAS adds up in another order for another width
 
 
 # what is refused
