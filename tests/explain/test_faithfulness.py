@@ -58,8 +58,8 @@ def test_curves_go_from_the_image_to_its_blur_and_back(spot):
     assert len(found.deleted) == len(found.inserted) == 6
     assert (found.deleted[0], found.deleted[-1]) == pytest.approx((top, bottom))
     assert (found.inserted[0], found.inserted[-1]) == pytest.approx((bottom, top))
-    assert found.deletion == pytest.approx(np.trapezoid(found.deleted, dx=1 / 5))
-    assert found.insertion == pytest.approx(np.trapezoid(found.inserted, dx=1 / 5))
+    assert found.deletion == pytest.approx(torch.trapezoid(torch.tensor(found.deleted), dx=1 / 5).item())
+    assert found.insertion == pytest.approx(torch.trapezoid(torch.tensor(found.inserted), dx=1 / 5).item())
 
 
 def test_each_step_removes_the_most_relevant_that_are_left():

@@ -387,7 +387,11 @@ def test_a_cache_that_cannot_be_written_leaves_it_to_pytorch(monkeypatch, tmp_pa
 def test_the_precision_of_products_is_left_as_it_was():
     matmul = torch.backends.cuda.matmul
     if hasattr(matmul, "fp32_precision"):  # once it is set, reading PyTorch's older setting raises
-        read, change, chosen = lambda: matmul.fp32_precision, functools.partial(setattr, matmul, "fp32_precision"), "tf32"
+        read, change, chosen = (
+            lambda: matmul.fp32_precision,
+            functools.partial(setattr, matmul, "fp32_precision"),
+            "tf32",
+        )
     else:  # PyTorch 2.8
         read, change, chosen = torch.get_float32_matmul_precision, torch.set_float32_matmul_precision, "medium"
     before = read()

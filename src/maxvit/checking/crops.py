@@ -84,7 +84,7 @@ def _fit(whole: Floats, crop: Floats) -> Iterator[tuple[int, float]]:
     def cut(chosen: npt.NDArray[np.int64]) -> Floats:
         """(P, k, k), what the rectangles hold."""
         rows, columns = (cuts[axis[:, 0], axis[:, 1]] for axis in chosen)  # (P, k, KEPT)
-        return rows @ whole @ columns.mT
+        return rows @ whole @ columns.swapaxes(-1, -2)
 
     def attempt(tried: npt.NDArray[np.int64]) -> None:
         """Take over what fits better than the best until now."""
@@ -122,4 +122,4 @@ def _all_cuts(kept: int) -> Floats:
     lacking = np.arange(_ENDS) * _UNIT
     before, after = lacking[:, None, None], lacking[None, :, None]
     at = before + (1 - before - after) * centres  # (_ENDS, _ENDS, SIDE)
-    return np.asarray(cosines(centres)[:kept] @ cosines(at).mT, np.float32)
+    return np.asarray(cosines(centres)[:kept] @ cosines(at).swapaxes(-1, -2), np.float32)

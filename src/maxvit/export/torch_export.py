@@ -110,11 +110,11 @@ def program(module: nn.Module, inputs: Tensor, free: list[int], any_size: bool =
     ):
         # torchvision's non-maximum suppression names a size that depends on values by an older word
         warnings.filterwarnings("ignore", message=".*create_unbacked_symint", category=FutureWarning)
-        return torch.export.export(
-            module,
-            (inputs,),
-            dynamic_shapes=(dict.fromkeys(free, Dim.DYNAMIC),),
-            prefer_deferred_runtime_asserts_over_guards=any_size,
+        shapes = (dict.fromkeys(free, Dim.DYNAMIC),)
+        if not any_size:
+            return torch.export.export(module, (inputs,), dynamic_shapes=shapes)
+        return torch.export.export(  # from PyTorch 2.9 on
+            module, (inputs,), dynamic_shapes=shapes, prefer_deferred_runtime_asserts_over_guards=True
         )
 
 

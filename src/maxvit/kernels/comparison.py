@@ -4,6 +4,7 @@ import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -62,18 +63,18 @@ def _step(layer: nn.Module, forward: Callable[[nn.Module, Tensor], Tensor], x: T
 @contextmanager
 def whole_floats() -> Iterator[None]:
     """Products of float32 in float32, where a GPU or oneDNN would round what it multiplies."""
-    cudnn, cublas = torch.backends.cudnn, torch.backends.cuda.matmul
-    settings: list[tuple[Callable[[str], None], str, str]]  # of each: what sets it, what it was, what is exact
-    if hasattr(cublas, "fp32_precision"):
-        backends = (cublas, torch.backends.mkldnn.matmul)  # type: ignore[attr-defined]
+    cuda, cudnn, onednn = torch.backends.cuda, torch.backends.cudnn, torch.backends.mkldnn
+    settings: list[tuple[Callable[[Any], None], Any, Any]]  # of each: what sets it, what it was, what is exact
+    if hasattr(cuda.matmul, "fp32_precision"):
+        backends = (cuda.matmul, cudnn.conv, onednn.matmul)  # type: ignore[attr-defined]
         settings = [(partial(setattr, b, "fp32_precision"), b.fp32_precision, "ieee") for b in backends]
-    else:  # PyTorch 2.8 has one for both
-        settings = [(torch.set_float32_matmul_precision, torch.get_float32_matmul_precision(), "highest")]
+    else:  # PyTorch 2.8
+        products = (torch.set_float32_matmul_precision, torch.get_float32_matmul_precision(), "highest")
+        settings = [products, (partial(setattr, cudnn, "allow_tf32"), cudnn.allow_tf32, False)]
     for change, _, exact in settings:
         change(exact)
     try:
-        with cudnn.flags(cudnn.enabled, cudnn.benchmark, cudnn.benchmark_limit, cudnn.deterministic, allow_tf32=False):
-            yield
+        yield
     finally:
         for change, before, _ in settings:
             change(before)
