@@ -35,8 +35,7 @@ class Groups(NamedTuple):
     axis: Axis
     dilation: Size | None = None
 
-    @property
-    def span(self) -> Size:
+    def span(self) -> Size:  # no property: PyTorch 2.9 compiles none of a named tuple
         """Sides are padded to multiples of it: what one window, or one dilated grid, covers; else a grid's size."""
         if self.dilation is None:
             return self.size
@@ -44,7 +43,7 @@ class Groups(NamedTuple):
 
     def cuts(self, sides: Size) -> list[int]:
         """Windows, tokens and step along each side, [w, t, s, w, t, s]; w * t * s is the side with its padding."""
-        each = zip(sides, self.size, self.span, strict=True)  # rounded up by what ONNX has for symbols
+        each = zip(sides, self.size, self.span(), strict=True)  # rounded up by what ONNX has for symbols
         if self.axis == "grid" and self.dilation is None:
             return [n for side, tokens, _ in each for n in (1, tokens, (side + tokens - 1) // tokens)]
         return [n for side, t, span in each for n in ((side + span - 1) // span, t, span // t)]
@@ -73,7 +72,7 @@ def unpartition(x: Tensor, sides: Size, groups: Groups) -> Tensor:
     cuts, batch, channels = groups.cuts(sides), x.shape[0], x.shape[-1]
     windows_and_steps = [n for i, n in enumerate(cuts) if i % 3 != 1]
     x = x.view(batch, *windows_and_steps, *groups.size, channels).permute(PUT_BACK[len(sides)])  # (B, w, t, s, ..., C)
-    padded = padded_size(sides, groups.span)
+    padded = padded_size(sides, groups.span())
     x = x.reshape(batch, *padded, channels)
     return x if padded == sides else x[(slice(None), *map(slice, sides))]
 
@@ -84,7 +83,7 @@ def real_tokens(sides: Size, groups: Groups, device: torch.device | None = None)
     Returns:
         (G, T), bool; None where groups cover the map exactly. Every group of a block or a whole grid has a real token.
     """
-    padded = padded_size(sides, groups.span)
+    padded = padded_size(sides, groups.span())
     if padded == sides:
         return None
     real = torch.zeros(1, *padded, 1, dtype=torch.bool, device=device)
@@ -99,4 +98,4 @@ def padded_size(sides: Size, size: Size) -> Size:
 
 def _missing(sides: Size, groups: Groups) -> list[int]:
     """How many tokens each side lacks."""
-    return [-side % span for side, span in zip(sides, groups.span, strict=True)]
+    return [-side % span for side, span in zip(sides, groups.span(), strict=True)]
