@@ -4,6 +4,7 @@ What only Unix has is taken away before anything of ours is imported, also in th
 they run this file again. Ends with the first exit code that is not 0.
 """
 
+import asyncio  # noqa: F401, its modules for Unix need what is taken away
 import importlib
 import multiprocessing
 import os

@@ -214,6 +214,7 @@ def test_tensorboard_has_the_points_the_best_epoch_and_the_pictures(tmp_path):
     assert text.tensor_proto.string_val == [b"red 99%; target: red"]
 
 
+@pytest.mark.filterwarnings("ignore:codecs.open:DeprecationWarning:mlflow")  # from Python 3.14 on
 def test_mlflow_has_one_run_with_all_that_it_was_told(tmp_path, monkeypatch):
     mlflow = pytest.importorskip("mlflow")
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
