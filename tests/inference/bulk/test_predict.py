@@ -243,7 +243,8 @@ def test_where_no_image_can_be_read_there_are_columns_and_no_rows(checkpoint, tm
 
 def test_a_file_that_is_there_already_is_left_as_it_is(checkpoint, folder, unbroken):
     before = unbroken.out.stat().st_mtime_ns
-    assert predict_to_file(checkpoint, folder, unbroken.out, part_size=47) == unbroken
+    again = predict_to_file(checkpoint, folder, unbroken.out, part_size=47)
+    assert again == dataclasses.replace(unbroken, was_there=True)
     assert unbroken.out.stat().st_mtime_ns == before
 
 
