@@ -62,8 +62,6 @@ class ExportOptions:
             raise MaxViTError("int8 is for images of one size: leave any_size out, or choose another precision")
         if self.any_size and self.opset is not None:
             raise MaxViTError("a file for any size has an opset of its own: leave opset out, or any_size")
-        if self.any_size and torch.__version__ < "2.9":
-            raise MaxViTError(f"a file for any size needs PyTorch 2.9 or newer, and this is {torch.__version__}")
 
     @property
     def dtype(self) -> torch.dtype:

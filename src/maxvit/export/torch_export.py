@@ -101,7 +101,13 @@ def trace(
 
 
 def program(module: nn.Module, inputs: Tensor, free: list[int], any_size: bool = False) -> ExportedProgram:
-    """A module as a program; `free` axes of its input may be of any length."""
+    """A module as a program; `free` axes of its input may be of any length.
+
+    Raises:
+        MaxViTError: If it is for any size, and PyTorch is older than 2.9.
+    """
+    if any_size and torch.__version__ < "2.9":
+        raise MaxViTError(f"a file for any size needs PyTorch 2.9 or newer, and this is {torch.__version__}")
     with (
         # a side of one window is then no other case than a side of two (PyTorch has no public name for it yet)
         fx_config.patch(backed_size_oblivious=any_size),  # type: ignore[attr-defined]
@@ -113,7 +119,7 @@ def program(module: nn.Module, inputs: Tensor, free: list[int], any_size: bool =
         shapes = (dict.fromkeys(free, Dim.DYNAMIC),)
         if not any_size:
             return torch.export.export(module, (inputs,), dynamic_shapes=shapes)
-        return torch.export.export(  # from PyTorch 2.9 on
+        return torch.export.export(
             module, (inputs,), dynamic_shapes=shapes, prefer_deferred_runtime_asserts_over_guards=True
         )
 
