@@ -23,7 +23,7 @@ GROUPS = [
 @pytest.mark.parametrize("groups", GROUPS)
 def test_tokens_are_gathered_and_put_back_as_by_the_partition(groups, sides):
     x = torch.randn(2, *sides, 5)
-    cuts, padded = groups.cuts(sides), padded_size(sides, groups.span)
+    cuts, padded = groups.cuts(sides), padded_size(sides, groups.span())
     found = fixed_partition(x, cuts, padded)
     assert found.equal(partition(x, groups).flatten(0, 1))
     assert fixed_unpartition(found, 2, cuts, padded, sides).equal(x)

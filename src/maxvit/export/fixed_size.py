@@ -43,7 +43,7 @@ class FixedAttention(nn.Module):
     def __init__(self, attention: GroupAttention, sides: Size) -> None:
         super().__init__()
         self.groups, self.heads = attention.groups, attention.heads
-        self.sides, self.padded = sides, padded_size(sides, self.groups.span)
+        self.sides, self.padded = sides, padded_size(sides, self.groups.span())
         self.qkv, self.qk_norm, self.proj = attention.qkv, attention.qk_norm, attention.proj
         with torch.no_grad():
             bias = attention.bias()  # (N, T, T)
