@@ -214,7 +214,7 @@ def near_copies(pictures: Sequence[Pixels]) -> npt.NDArray[np.int32]:
     mirrored = np.array([_hash(picture[:, ::-1]) for picture in pictures])
     pairs = []
     for i, bits in enumerate(plain):
-        differing = [np.bitwise_count(others ^ bits).sum(1) for others in (plain[i:], mirrored[i:])]
+        differing = [np.unpackbits(others ^ bits, axis=1).sum(1) for others in (plain[i:], mirrored[i:])]
         pairs += [(i, i + int(j)) for j in np.flatnonzero(np.minimum(*differing) <= NEAR)]
     rows, columns = np.array(pairs).T
     graph = coo_array((np.ones(len(rows)), (rows, columns)), (len(plain), len(plain)))
