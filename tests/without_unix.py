@@ -4,13 +4,15 @@ What only Unix has is taken away before anything of ours is imported, also in th
 they run this file again. Ends with the first exit code that is not 0.
 """
 
-import asyncio  # noqa: F401, its modules for Unix need what is taken away
+import asyncio  # noqa: F401, before its modules for Unix lack what is taken away
 import importlib
 import multiprocessing
 import os
 import pkgutil
 import signal
 import sys
+
+import huggingface_hub.utils  # noqa: F401, it imports by sys.platform
 
 for module in ("fcntl", "grp", "pwd", "resource", "syslog", "termios", "tty"):
     sys.modules[module] = None

@@ -121,7 +121,7 @@ def _write(out: Path, picture: Image.Image, panels: dict[str, list[Panel]], arra
         write_png(files[-2], picture, drawn, columns=2)
         write_svg(files[-1], picture, drawn, columns=2)
     buffer = io.BytesIO()  # savez would add an ending to a temporary name
-    np.savez_compressed(buffer, allow_pickle=False, **arrays)
+    np.savez_compressed(buffer, **arrays)
     files.append(out / "maps.npz")
     write_atomically(files[-1], lambda p: p.write_bytes(buffer.getvalue()))
     return files

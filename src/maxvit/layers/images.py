@@ -46,7 +46,7 @@ def fix_sides(images: Tensor) -> None:
     Left to itself it makes symbols of them at the second size, and solves for an hour what padding and windows make of
     those. `dynamic=True` and `mark_dynamic` ask for symbols, and get them.
     """
-    if not torch.compiler.is_dynamo_compiling() or torch.compiler.is_exporting():
+    if not torch.compiler.is_dynamo_compiling():
         return
     if not (_dynamic() or hasattr(images, "_dynamo_dynamic_indices")):
         for axis in range(2, images.ndim):
@@ -54,9 +54,10 @@ def fix_sides(images: Tensor) -> None:
 
 
 def _dynamic() -> bool:
-    """Whether the graph at hand is compiled with `dynamic=True`."""
-    return not torch._dynamo.config.assume_static_by_default
+    """Whether the graph at hand is exported, or compiled with `dynamic=True`."""
+    return torch.compiler.is_exporting() or not torch._dynamo.config.assume_static_by_default
 
 
-# What `torch.compiler.assume_constant_result` does, without its import of the compiler, which takes a second.
+# What `torch.compiler.assume_constant_result` does, without its import of the compiler, which takes a second. Called
+# by itself and not traced: traced by PyTorch 2.9, `is_exporting` is always True.
 _dynamic._dynamo_marked_constant = True  # type: ignore[attr-defined]

@@ -101,7 +101,7 @@ def write_index(index: Index, write: Callable[[str, bytes], object]) -> None:
         splits[split] = {"index": f"{split}.npz", "shards": [shard._asdict() for shard in table.shards]}
         content = io.BytesIO()
         numbers = {"shard": table.shard, "offset": table.offset, "size": table.size, "label": table.label}
-        np.savez(content, allow_pickle=False, **numbers, text=table.names.text, ends=table.names.ends)
+        np.savez(content, **numbers, text=table.names.text, ends=table.names.ends)
         write(f"{split}.npz", content.getvalue())
     head = {"format": FORMAT, "version": VERSION, "class_names": index.class_names, "splits": splits}
     write(FILE, json.dumps(head, indent=1).encode())
