@@ -132,3 +132,7 @@ def test_training_sees_the_values_that_evaluation_sees(tmp_path, augmentation):
     picture = training_transform((32, 32), augmentation, (0, 0), spec=spec)(path)
     assert picture[:, 12:20, 12:20].unique().tolist() == [128]
     assert np.unique(random_piece(path, spec, (0.5, 1.0), False)).tolist() == [128]
+
+
+def test_numbers_near_the_largest_are_black_or_white():
+    assert scale(np.array([-1e308, 0.0, 1e308]), (0, 1)).tolist() == [0, 0, 255]

@@ -114,9 +114,10 @@ def scale(values: npt.NDArray[Any], value_range: Range) -> npt.NDArray[np.uint8]
             strip = flat[start : start + _STRIP].astype(np.float64)
         if not np.isfinite(strip).all():
             raise ValueError("some pixels are NaN or infinite, give them a value first")
-        strip -= low
-        strip *= 255
-        strip /= high - low
+        with np.errstate(over="ignore"):  # what becomes infinite is black or white in any case
+            strip -= low
+            strip *= 255
+            strip /= high - low
         found[start : start + _STRIP] = np.rint(np.clip(strip, 0, 255))
     return found.reshape(values.shape)
 
